@@ -1,0 +1,64 @@
+"""Connectors: where documents come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from semantik_pipeline.contracts.plugin import SemanticPlugin
+from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
+
+
+class ConnectorPlugin(SemanticPlugin):
+    """A source of documents.
+
+    Write :meth:`load_documents`, or the incremental pair :meth:`enumerate` and :meth:`fetch`. With the first alone a
+    sync is one long unit that starts over after a crash (what is known by hash costs nothing).
+    """
+
+    PLUGIN_TYPE: ClassVar[str] = "connector"
+
+    async def authenticate(self) -> bool:
+        """Whether the source lets us in."""
+        return True
+
+    def validate_config(self) -> None:
+        """Raise PluginConfigError if the configuration cannot work (a folder that is missing, say)."""
+
+    def load_documents(self, source_id: int | None = None) -> AsyncIterator[IngestedDocument]:
+        """Yield every document. A normal end is a full enumeration; raise to say that it is not."""
+        raise NotImplementedError(f"{type(self).__name__} has neither load_documents nor enumerate and fetch.")
+
+    def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
+        """Name the documents from ``cursor`` on (None: from the start), in an order that a cursor can resume.
+
+        Ends with ``Complete(full)``: full only if nothing of the source went unread since ``cursor`` None.
+        A resumed enumeration counts as full if each of its parts was.
+        """
+        raise NotImplementedError
+
+    async def fetch(self, reference: DocumentReference) -> IngestedDocument:
+        """The document itself. Raise SkipDocument (nothing to index), DocumentGone, or a Transient/PermanentError."""
+        raise NotImplementedError
+
+    @classmethod
+    def get_config_fields(cls) -> list[dict[str, Any]]:
+        """For forms: ``[{"name", "type", "label", "required", "default"}]`` (default: from the schema)."""
+        schema = cls.get_config_schema() or {}
+        required = set(schema.get("required", []))
+        return [
+            {
+                "name": name,
+                "type": spec.get("type", "string"),
+                "label": spec.get("title") or name.replace("_", " "),
+                "required": name in required,
+                "default": spec.get("default"),
+            }
+            for name, spec in schema.get("properties", {}).items()
+        ]
+
+    @classmethod
+    def get_secret_fields(cls) -> list[str]:
+        """Names of the fields that hold secrets, and are therefore given as ``NAME_env``."""
+        properties = (cls.get_config_schema() or {}).get("properties", {})
+        return [name for name, spec in properties.items() if spec.get("secret") or spec.get("format") == "password"]

@@ -1,0 +1,94 @@
+"""Embedders: from texts to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from semantik_pipeline.contracts.chunking import estimate_tokens
+from semantik_pipeline.contracts.plugin import SemanticPlugin
+
+
+class EmbeddingMode(StrEnum):
+    """Models with prompts embed queries and documents differently."""
+
+    QUERY = "query"
+    DOCUMENT = "document"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingProviderDefinition:
+    """What a provider is, for lists and forms."""
+
+    api_id: str
+    internal_id: str
+    display_name: str
+    description: str = ""
+    provider_type: str = "local"
+    supports_asymmetric: bool = False
+    supported_models: tuple[str, ...] = ()
+    default_config: dict[str, Any] = field(default_factory=dict)
+
+
+class EmbeddingPlugin(SemanticPlugin):
+    """Turns texts into vectors of one length. Vectors need not be normalised."""
+
+    PLUGIN_TYPE: ClassVar[str] = "embedding"
+    PROVIDER_TYPE: ClassVar[str] = "local"
+
+    async def embed_texts(
+        self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
+    ) -> Any:
+        """An (n, d) array of float32 or n lists of d floats, in the order of the texts.
+
+        The plugin adds its own prompt for the mode. Raise ServiceUnavailable when an endpoint is away.
+        """
+        raise NotImplementedError
+
+    async def embed_single(self, text: str, *, mode: EmbeddingMode = EmbeddingMode.QUERY) -> Any:
+        """One vector of d floats."""
+        return (await self.embed_texts([text], mode=mode))[0]
+
+    async def get_dimension(self) -> int:
+        """d. Default: one probe, remembered."""
+        if not hasattr(self, "_probed_dimension"):
+            self._probed_dimension = len(await self.embed_single("dimension probe", mode=EmbeddingMode.DOCUMENT))
+        return self._probed_dimension
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text by the model's own tokenizer, special tokens not counted.
+
+        Must work before :meth:`initialize` and load no model; it is called in the chunking child.
+        """
+        return estimate_tokens(texts)
+
+    def max_input_tokens(self) -> int | None:
+        """The longest text the model reads whole, in :meth:`count_tokens`' tokens, prompt and special tokens already
+        taken off (None: no limit known). Works before :meth:`initialize`."""
+        return None
+
+    def tokenizer_revision(self) -> str:
+        """What identifies the tokenizer; part of the chunking fingerprint. Works before :meth:`initialize`."""
+        return "estimate"
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Name, dimension, window, device, precision: what an operator asks for."""
+        return {"model": self.config.get("model")}
+
+    @classmethod
+    def get_definition(cls) -> EmbeddingProviderDefinition:
+        manifest = cls.get_manifest()
+        return EmbeddingProviderDefinition(
+            api_id=manifest.id,
+            internal_id=manifest.id.replace("-", "_"),
+            display_name=manifest.display_name,
+            description=manifest.description,
+            provider_type=cls.PROVIDER_TYPE,
+        )
+
+    @classmethod
+    def supports_model(cls, name: str) -> bool:
+        """Whether a collection that names just this model means this plugin."""
+        return False

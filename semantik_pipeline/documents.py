@@ -1,0 +1,288 @@
+"""The values that flow through the pipeline. Frozen; change is ``dataclasses.replace``.
+
+Values that plugin authors build may be built by position, in the order of the fields. Offsets are in characters
+of the parsed text, ends exclusive. Vectors are float32 arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import PermanentError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+# -- what connectors say ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IngestedDocument:
+    """A document as its source has it.
+
+    ``content_hash`` is the SHA-256 of the content (text as UTF-8), 64 lowercase hex digits; :meth:`check` holds it.
+    ``unique_id`` names the document within its source for ever. ``principals`` are who may read it (None: anyone).
+    """
+
+    content: str | bytes
+    unique_id: str
+    source_type: str
+    metadata: dict[str, Any]
+    content_hash: str
+    file_path: str | None = None
+    media_type: str | None = None
+    principals: list[str] | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The content as bytes (text is encoded as UTF-8)."""
+        return self.content if isinstance(self.content, bytes) else self.content.encode("utf-8", "surrogatepass")
+
+    def check(self) -> IngestedDocument:
+        """Return self if the hash is the content's; raise PermanentError naming both otherwise."""
+        actual = content_hash(self.content)
+        if self.content_hash != actual:
+            raise PermanentError(
+                f"The connector says content_hash {self.content_hash!r} for {self.unique_id!r}, but the content's SHA-256 is {actual}.",
+                "Use semantik_pipeline.plugins.content_hash(content) in the connector.",
+            )
+        return self
+
+
+def content_hash(content: str | bytes) -> str:
+    """SHA-256 of the content (text as UTF-8), 64 lowercase hex digits."""
+    body = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(body).hexdigest()
+
+
+@dataclass(frozen=True)
+class DocumentReference:
+    """A connector names a document without fetching it. A known ``change_hint`` means: unchanged, don't fetch."""
+
+    unique_id: str
+    change_hint: str | None = None
+    size: int | None = None
+    media_type: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The source says that this document is gone."""
+
+    unique_id: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point from which an enumeration can be resumed; ``cursor`` is any JSON value."""
+
+    cursor: Any
+
+
+@dataclass(frozen=True)
+class Complete:
+    """The end of an enumeration. Only ``full=True`` proves the absence of what was not named."""
+
+    full: bool
+
+
+# -- parsing and chunking --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Element:
+    """A piece of structure in a parsed text: ``kind`` (heading, paragraph, list-item, table, code, page …),
+    its offsets, its 1-based page, and the headings above it, outermost first."""
+
+    kind: str
+    start: int
+    end: int
+    page: int | None = None
+    section: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParsedDocument:
+    """A document's text and its structure. Elements are in order of start and lie within the text."""
+
+    text: str
+    elements: list[Element] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a document: ``text == parsed.text[start:end]``; ``token_count`` by the embedding model's tokenizer."""
+
+    text: str
+    start: int
+    end: int
+    ordinal: int
+    token_count: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+# -- extraction ------------------------------------------------------------------------------------------------------
+
+
+class ExtractionType(StrEnum):
+    ENTITIES = "entities"
+    TOPICS = "topics"
+    LANGUAGE = "language"
+    SENTIMENT = "sentiment"
+    KEYWORDS = "keywords"
+    SUMMARY = "summary"
+    CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class Entity:
+    """``type`` in upper case (PERSON, EMAIL, DATE …); offsets in the extracted text; confidence 0..1."""
+
+    text: str
+    type: str
+    start: int
+    end: int
+    confidence: float = 1.0
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExtractionResult:
+    """What extractors found in a text."""
+
+    entities: list[Entity] = field(default_factory=list)
+    topics: list[str] = field(default_factory=list)
+    language: str | None = None
+    language_confidence: float | None = None
+    sentiment: str | None = None
+    keywords: list[str] = field(default_factory=list)
+    summary: str | None = None
+    custom: dict[str, Any] = field(default_factory=dict)
+
+    def merge(self, other: ExtractionResult) -> ExtractionResult:
+        """Both results in one: lists are joined without repeats, the surer language wins, ours wins otherwise."""
+        theirs = other.language is not None and (
+            self.language is None or (other.language_confidence or 0) > (self.language_confidence or 0)
+        )
+        surer = other if theirs else self
+        seen = {(e.text, e.type, e.start, e.end) for e in self.entities}
+        return ExtractionResult(
+            entities=[*self.entities, *(e for e in other.entities if (e.text, e.type, e.start, e.end) not in seen)],
+            topics=list(dict.fromkeys([*self.topics, *other.topics])),
+            language=surer.language,
+            language_confidence=surer.language_confidence,
+            sentiment=self.sentiment if self.sentiment is not None else other.sentiment,
+            keywords=list(dict.fromkeys([*self.keywords, *other.keywords])),
+            summary=self.summary if self.summary is not None else other.summary,
+            custom={**other.custom, **self.custom},
+        )
+
+    def to_searchable_dict(self) -> dict[str, Any]:
+        """What filters can ask for; empty parts are left out.
+
+        ``{"entities": {"PERSON": ["Ada"]}, "entity_types": ["PERSON"], "language": "en", "keywords": [...], ...}``
+        """
+        entities: dict[str, list[str]] = {}
+        for entity in self.entities:
+            texts = entities.setdefault(entity.type, [])
+            if entity.text not in texts:
+                texts.append(entity.text)
+        found: dict[str, Any] = {
+            "entities": entities,
+            "entity_types": sorted(entities),
+            "topics": list(self.topics),
+            "language": self.language,
+            "sentiment": self.sentiment,
+            "keywords": list(self.keywords),
+            "summary": self.summary,
+            "custom": dict(self.custom),
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+# -- the store -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSpec:
+    """What an index must be able to do.
+
+    ``payload_indexes`` maps a payload path to ``keyword | integer | float | bool | datetime | text``.
+    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language); None: no sparse leg.
+    """
+
+    dimension: int
+    distance: str = "cosine"
+    bm25: dict[str, Any] | None = field(default_factory=dict)
+    payload_indexes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One chunk in the store. ``id`` is a UUID string; ``sparse_text`` is what the BM25 leg indexes."""
+
+    id: str
+    vector: np.ndarray
+    sparse_text: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """One leg of a query: give ``vector`` (dense leg) or ``text`` (BM25 leg). ``filter`` is Qdrant's filter JSON."""
+
+    vector: np.ndarray | None = None
+    text: str | None = None
+    filter: dict[str, Any] | None = None
+    limit: int = 10
+    with_payload: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredPoint:
+    id: str
+    score: float
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPoint:
+    """A point as :meth:`VectorDBPlugin.scroll` lists it; ``payload`` holds the fields that were asked for."""
+
+    id: str
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RerankResult:
+    """``index`` into the documents that were given; ``score`` finite, higher is better."""
+
+    index: int
+    score: float
+    document: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchHit:
+    """A chunk that answers a query. ``document`` is the document's unique id."""
+
+    rank: int
+    score: float
+    document: str
+    title: str | None
+    text: str
+    start: int
+    end: int
+    metadata: dict[str, Any]
+    scores: dict[str, float | None]

@@ -1,0 +1,154 @@
+"""The tree of errors. Its type decides what happens to a unit of work; its text is for the person who reads it.
+
+A message says what happened, to what, and what to do next. Every error here pickles, because errors cross
+process borders (see ``plugins/child.py``).
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Anything this project raises on purpose.
+
+    ``hint`` is the way out, in one sentence; it is shown after the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str = "", hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+def _rebuild(cls: type[PipelineError], args: tuple, state: dict) -> PipelineError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+# -- what happens to a unit of work ------------------------------------------------------------------------------
+
+
+class TransientError(PipelineError):
+    """It may work next time: the unit waits and is tried again, up to ``work.max_attempts``."""
+
+    def __init__(self, message: str = "", hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailable(TransientError):
+    """A server (store, model endpoint, database) is away. No document is to blame, so no attempt is counted."""
+
+
+class PermanentError(PipelineError):
+    """It will fail the same way every time: the document is quarantined at once."""
+
+
+class UnsupportedContent(PermanentError):
+    """No parser takes this media type, or the parser refuses this content (encrypted, corrupt, not text)."""
+
+
+class SkipDocument(PipelineError):  # noqa: N818 - it is an answer, not a fault
+    """There is nothing here to index (empty, a FIFO, unreadable): the document is listed as skipped, with this reason."""
+
+
+class DocumentGone(PipelineError):  # noqa: N818
+    """The document vanished between being named and being fetched; it is treated as not seen."""
+
+
+# -- the killable child process --------------------------------------------------------------------------------------
+
+
+class ChildError(TransientError):
+    """The child process could not finish a request; only the request's own document is charged."""
+
+
+class ChildTimeout(ChildError):
+    """The plugin was still running at the deadline and was killed."""
+
+
+class ChildCrashed(ChildError):
+    """The child process died (a signal, ``os._exit``) while it worked on the request."""
+
+
+class ChildOutOfMemory(PermanentError):
+    """The plugin needed more than the memory limit."""
+
+
+# -- plugins ---------------------------------------------------------------------------------------------------------
+
+
+class PluginError(PipelineError):
+    """Something about a plugin."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin could not be imported, or is not of its kind's shape."""
+
+
+class PluginConfigError(PluginError):
+    """A plugin's configuration does not fit its schema, or holds a raw secret."""
+
+    exit_code = 2
+
+
+class PluginCompatibilityError(PluginLoadError):
+    """The plugin asks for another plugin API version or another package than what is installed."""
+
+
+class PluginNotFoundError(PluginError):
+    """No plugin of that id (and kind) is loaded: unknown, disabled or failed. The message says which."""
+
+    exit_code = 2
+
+
+# -- configuration, data folder, callers -----------------------------------------------------------------------------
+
+
+class SettingsError(PipelineError):
+    """A setting is unknown or its value unusable."""
+
+    exit_code = 2
+
+
+class StateFileError(PipelineError):
+    """The shared plugin state file is corrupt or of a newer version. Nothing starts until it is mended."""
+
+
+class UsageError(PipelineError):
+    """The caller asked for something that does not exist or makes no sense (unknown collection, bad filter)."""
+
+    exit_code = 2
+
+
+class SchemaMismatch(PipelineError):
+    """The ledger's schema is not this program's; the hint names the command that mends it."""
+
+
+class DataFolderInUse(PipelineError):
+    """Another process owns the embedded index of this data folder."""
+
+
+class StorageFull(PipelineError):
+    """The disk is full. What was committed is safe; free space and run the same command again."""
+
+
+class LeaseLost(PipelineError):  # noqa: N818
+    """The unit's lease is no longer ours: another worker has it, or a newer revision came. Drop the work."""
+
+
+class FingerprintMismatch(PipelineError):  # noqa: N818
+    """This worker's plugins cannot give the generation's fingerprint; the unit is left to others, ``blocked``."""
+
+
+class DimensionMismatch(PermanentError):
+    """A model's vectors are not as long as the index expects."""

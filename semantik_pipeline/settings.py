@@ -1,0 +1,186 @@
+"""The only reader of ``config/`` and of the environment.
+
+Precedence, lowest first: defaults (which ``config/semantik.toml`` lists, each with a sentence), the file given by
+``--config`` or ``SEMANTIK_CONFIG``, the environment (``SEMANTIK_<SECTION>_<NAME>``, ``SEMANTIK_DATA_DIR``), the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
+
+from semantik_pipeline.errors import SettingsError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(Section):
+    url: str | None = None  # None: SQLite in the data folder
+
+
+class Broker(Section):
+    url: str = "memory://"
+
+
+class Qdrant(Section):
+    url: str | None = None  # None: Qdrant Edge in the data folder
+    api_key_env: str | None = None
+
+
+class Blob(Section):
+    url: str | None = None  # None: a folder in the data folder
+
+
+class Plugin(Section):
+    state_file: Path | None = None  # None: plugins.json in the data folder
+    health_timeout: float = Field(5.0, gt=0)  # seconds
+
+
+class Work(Section):
+    lease: float = Field(15.0, gt=0)  # seconds a claim is held without renewal
+    renew: float = Field(4.0, gt=0)  # seconds between renewals
+    slice: float = Field(5.0, gt=0)  # seconds a task works before it rings itself
+    max_attempts: int = Field(3, ge=1)  # deaths or failures alone before quarantine
+    backoff: float = Field(0.5, ge=0)  # seconds before the second attempt; doubles, capped at 5 minutes
+    max_in_flight: int = Field(2000, ge=1)  # units of one source between sync and upsert
+    poll: float = Field(1.0, gt=0)  # seconds between maintenance ticks of an embedded run
+
+
+class Child(Section):
+    processes: int = Field(0, ge=0)  # 0: one for each core but one
+    memory_mb: int = Field(2048, ge=64)  # above what the child needs when idle
+    parse_deadline: float = Field(60.0, gt=0)  # seconds for parsing and chunking one document, plus `per_mb`
+    extract_deadline: float = Field(60.0, gt=0)  # seconds for extracting one batch of chunks
+    deadline_per_mb: float = Field(10.0, ge=0)  # seconds added for each megabyte of the document
+    max_bytes: int = Field(200_000_000, ge=1)  # larger documents are quarantined unread
+
+
+class Embed(Section):
+    pool_chunks: int = Field(256, ge=1)  # chunks that one claim pools
+    batch_size: int = Field(32, ge=1)
+    deadline: float = Field(300.0, gt=0)  # seconds a pool may take without saving anything
+
+
+class Upsert(Section):
+    batch_points: int = Field(256, ge=1)
+    deadline: float = Field(120.0, gt=0)
+
+
+class Sync(Section):
+    batch: int = Field(200, ge=1)  # references that are compared with the ledger in one query
+    deadline: float = Field(300.0, gt=0)  # seconds a slice may take without saving anything
+    guard_share: float = Field(0.5, ge=0, le=1)  # a full enumeration that lost more than this share ...
+    guard_count: int = Field(50, ge=0)  # ... and more than this many documents pauses the source and asks
+
+
+class Search(Section):
+    dense_weight: float = Field(0.6, ge=0, le=1)
+    fusion: Literal["minmax", "rrf"] = "minmax"
+    rerank_weight: float = Field(0.3, ge=0, le=1)
+    rerank_deadline: float = Field(0.5, gt=0)  # seconds
+    reranker: str = "late-interaction"
+
+
+class Retention(Section):
+    cache_days: float = Field(1.0, ge=0)  # unreferenced parses, extractions and embeddings younger than this are kept
+
+
+class Settings(BaseSettings):
+    """Every setting. Field comments are the short form; ``config/semantik.toml`` has the sentences."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEMANTIK_", env_nested_delimiter="_", env_nested_max_split=1, extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("semantik", appauthor=False)))
+    database: Database = Database()
+    broker: Broker = Broker()
+    qdrant: Qdrant = Qdrant()
+    blob: Blob = Blob()
+    plugin: Plugin = Plugin()
+    work: Work = Work()
+    child: Child = Child()
+    embed: Embed = Embed()
+    upsert: Upsert = Upsert()
+    sync: Sync = Sync()
+    search: Search = Search()
+    retention: Retention = Retention()
+    collection: dict[str, Any] = Field(default_factory=dict)  # defaults of new collections, see collections.py
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+    ):
+        """Explicit values over the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.data_dir / 'ledger.sqlite3'}"
+
+    @property
+    def blob_url(self) -> str:
+        return self.blob.url or str(self.data_dir / "blobs")
+
+    @property
+    def index_dir(self) -> Path:
+        return self.data_dir / "index"
+
+    @property
+    def state_file(self) -> Path:
+        return self.plugin.state_file or self.data_dir / "plugins.json"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this data folder's index belongs to one process."""
+        return self.qdrant.url is None
+
+
+def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings:
+    """Read the settings once. ``explicit`` values (``data_dir=``) win over everything; None means not given.
+
+    Raises SettingsError naming the file, the setting and what it expects.
+    """
+    path = config or os.environ.get("SEMANTIK_CONFIG")
+    explicit = {name: value for name, value in explicit.items() if value is not None}
+    older = os.environ.get("PLUGIN_STATE_FILE")
+    if path is not None:
+        _check_file(Path(path))
+
+    class Configured(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        settings = Configured(**explicit)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = f" (from {path} or the environment)" if path else " (from the environment)"
+        raise SettingsError(
+            f"The setting {name!r}{where} is unusable: {first['msg']}; it is {first.get('input')!r}.",
+            "config/semantik.toml lists every setting.",
+        ) from None
+    if older and settings.plugin.state_file is None:
+        plugin = settings.plugin.model_copy(update={"state_file": Path(older)})
+        settings = settings.model_copy(update={"plugin": plugin})
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+
+
+def _check_file(path: Path) -> None:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The settings file {path} can't be read: {error.strerror}.", "Check --config.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {path} is no TOML: {error}.") from None
+    unknown = sorted(set(content) - set(Settings.model_fields))
+    if unknown:
+        raise SettingsError(f"{path} has an unknown setting {unknown[0]!r}.", "config/semantik.toml lists every setting.")
