@@ -1,0 +1,67 @@
+"""What a search says: hits, what was done to get them, and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.search.blending import Ranked
+
+#: Payload fields that are the index's own business or have a place of their own in a hit.
+INTERNAL = frozenset(
+    {"document_id", "document", "epoch", "signature", "occurrence", "text", "title", "start", "end", "metadata"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchAnswer:
+    """Hits best first. ``reranked`` only if the reranker scored at least one of the candidates.
+
+    ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``.
+    """
+
+    hits: list[SearchHit]
+    reranked: bool = False
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the fields as named here."""
+        return asdict(self)
+
+
+def to_hits(ranked: Sequence[Ranked]) -> list[SearchHit]:
+    """Hits of the candidates in this order, ranks from 1."""
+    return [_hit(rank, entry) for rank, entry in enumerate(ranked, 1)]
+
+
+def _hit(rank: int, entry: Ranked) -> SearchHit:
+    payload = entry.candidate.payload
+    return SearchHit(
+        rank=rank,
+        score=entry.score,
+        document=payload.get("document", ""),
+        title=payload.get("title"),
+        text=payload.get("text", ""),
+        start=payload.get("start", 0),
+        end=payload.get("end", 0),
+        metadata=hit_metadata(payload),
+        scores={
+            "dense": entry.candidate.scores.get("dense"),
+            "sparse": entry.candidate.scores.get("sparse"),
+            "fused": entry.candidate.fused,
+            "rerank": entry.rerank,
+        },
+    )
+
+
+def hit_metadata(payload: dict[str, Any]) -> dict[str, Any]:
+    """The connector's metadata, then what the pipeline found (page, section, path, language, entities …).
+
+    The pipeline's word wins where both use a name, because filters ask for the pipeline's; absent values and fields
+    that are the index's own business are left out.
+    """
+    found = {name: value for name, value in payload.items() if name not in INTERNAL and value is not None}
+    return {**(payload.get("metadata") or {}), **found}

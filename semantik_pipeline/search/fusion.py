@@ -1,0 +1,86 @@
+"""From the legs of a query to one ranked list. Pure: values in, values out.
+
+Scores of different kinds (cosine, BM25) can't be added as they are. ``minmax`` maps each leg's own results to 0..1
+and blends them; ``rrf`` is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), which looks at ranks
+only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from semantik_pipeline.documents import ScoredPoint
+
+#: The constant of the paper: how little the very first ranks stand out.
+RRF_K = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A point that may become a hit. ``scores`` are the raw ones of the legs (a leg that missed it is absent);
+    ``fused`` is in 0..1."""
+
+    id: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    fused: float
+
+
+def fuse(
+    legs: Mapping[str, Sequence[ScoredPoint]], *, dense_weight: float = 0.6, method: str = "minmax"
+) -> list[Candidate]:
+    """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable.
+
+    ``legs`` are ``dense``, ``sparse`` or both, each best first. A leg without results has no say.
+    """
+    present = {name: leg for name, leg in legs.items() if leg}
+    fused = _reciprocal_ranks(present) if method == "rrf" else _blend(present, dense_weight)
+    points = {point.id: point for leg in present.values() for point in leg}
+    raw = {name: {point.id: point.score for point in leg} for name, leg in present.items()}
+    candidates = [
+        Candidate(
+            id=id,
+            payload=points[id].payload,
+            scores={name: scores[id] for name, scores in raw.items() if id in scores},
+            fused=score,
+        )
+        for id, score in fused.items()
+    ]
+    return sorted(candidates, key=lambda candidate: (-candidate.fused, candidate.id))
+
+
+def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
+    """The scores mapped to 0..1, the lowest to 0 and the highest to 1; equal ones (or a single one) to 1."""
+    if not scores:
+        return {}
+    low, high = min(scores.values()), max(scores.values())
+    # Halves first, so that a span from -1e308 to 1e308 does not overflow.
+    span = high / 2 - low / 2
+    if span <= 0 or not math.isfinite(span):
+        return dict.fromkeys(scores, 1.0)
+    return {key: min(1.0, max(0.0, (score / 2 - low / 2) / span)) for key, score in scores.items()}
+
+
+def _blend(legs: Mapping[str, Sequence[ScoredPoint]], dense_weight: float) -> dict[str, float]:
+    """The weighted mean of the legs' min-max scores; a leg that does not have a point counts as its 0."""
+    weights = {"dense": dense_weight, "sparse": 1 - dense_weight}
+    if len(legs) == 1:
+        weights = dict.fromkeys(legs, 1.0)
+    fused: dict[str, float] = {}
+    for name, leg in legs.items():
+        for id, score in min_max({point.id: point.score for point in leg}).items():
+            fused[id] = fused.get(id, 0.0) + weights[name] * score
+    return fused
+
+
+def _reciprocal_ranks(legs: Mapping[str, Sequence[ScoredPoint]]) -> dict[str, float]:
+    """The sum of 1 / (RRF_K + rank) over the legs, divided by the best possible sum so that it can be blended."""
+    best = len(legs) / (RRF_K + 1)
+    fused: dict[str, float] = {}
+    for leg in legs.values():
+        for rank, point in enumerate(leg, 1):
+            fused[point.id] = fused.get(point.id, 0.0) + 1 / (RRF_K + rank) / best
+    return fused

@@ -1,0 +1,41 @@
+"""The one entry of search: query → candidates → fusion → rerank → hits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semantik_pipeline.search.answer import SearchAnswer, to_hits
+from semantik_pipeline.search.blending import unranked
+from semantik_pipeline.search.query_vector import embed_query
+from semantik_pipeline.search.request import SearchQuery, plan_search
+from semantik_pipeline.search.reranking import rerank
+from semantik_pipeline.search.retrieval import retrieve
+from semantik_pipeline.search.stopwatch import Stopwatch
+
+
+def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
+    """Answer one query from the generation that the ledger says is active.
+
+    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host`` and ``embedder``. Blocks; may be called from
+    several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
+    PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
+    """
+    watch = Stopwatch()
+    view = runtime.ledger.search_view(query.collection)
+    plan = plan_search(query, runtime.settings.search, view.config)
+    vector = None
+    if plan.mode != "sparse":
+        with watch.step("embed"):
+            vector = embed_query(runtime, view, plan.text)
+    with watch.step("retrieve"):
+        candidates = retrieve(runtime, view, plan, vector)
+    outcome = unranked(candidates)
+    if plan.reranker is not None and candidates:
+        with watch.step("rerank"):
+            outcome = rerank(runtime.host, plan, candidates)
+    return SearchAnswer(
+        hits=to_hits(outcome.ranked[: plan.limit]),
+        reranked=outcome.reranked,
+        timings_ms=watch.timings_ms(),
+        warnings=[*plan.warnings, *outcome.warnings],
+    )

@@ -1,0 +1,142 @@
+"""What a search asks for, and the plan that it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from semantik_pipeline.errors import UsageError
+
+MAX_LIMIT = 1000
+#: Characters of a query that are read; the rest is cut with a warning. No embedding model's window reaches so far.
+MAX_QUERY_CHARACTERS = 8000
+
+MODES = ("hybrid", "dense", "sparse")
+FUSIONS = ("minmax", "rrf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchQuery:
+    """One question to one collection.
+
+    ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin (None: the collection's, else the settings').
+    ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
+    many of the fused hits the reranker gets. None means: as the settings say.
+    """
+
+    text: str
+    collection: str = "default"
+    limit: int = 10
+    mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
+    rerank: bool = True
+    reranker: str | None = None
+    filter: dict[str, Any] | None = None
+    dense_weight: float | None = None
+    fusion: Literal["minmax", "rrf"] | None = None
+    rerank_weight: float | None = None
+    rerank_deadline: float | None = None
+    candidates: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """A checked query with every default filled in.
+
+    ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
+    are kept (at least ``limit``), ``to_rerank`` how many of them the reranker gets. ``reranker`` None means none;
+    ``reranker_named`` says that the caller asked for this very one.
+    """
+
+    text: str
+    limit: int
+    mode: str
+    filter: dict[str, Any] | None
+    dense_weight: float
+    fusion: str
+    candidates: int
+    to_rerank: int
+    rerank_weight: float
+    rerank_deadline: float
+    reranker: str | None = None
+    reranker_config: dict[str, Any] = field(default_factory=dict)
+    reranker_named: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+def candidates_for(limit: int) -> int:
+    """How many fused hits a reranker gets for that many answers: five times as many, within 20..200."""
+    return min(max(limit * 5, 20), 200)
+
+
+def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -> SearchPlan:
+    """Check the query and fill in the defaults: the collection's configuration, then ``settings`` (``search``).
+
+    Raises UsageError naming what makes no sense.
+    """
+    _check(query)
+    text, warnings = _readable(query.text)
+    to_rerank = query.candidates or candidates_for(query.limit)
+    reranker, reranker_config = _reranker(query.reranker, collection.get("reranker"), settings.reranker)
+    return SearchPlan(
+        text=text,
+        limit=query.limit,
+        mode=query.mode,
+        filter=query.filter,
+        dense_weight=_share("dense_weight", _given(query.dense_weight, settings.dense_weight)),
+        fusion=query.fusion or settings.fusion,
+        candidates=max(query.limit, to_rerank),
+        to_rerank=to_rerank,
+        rerank_weight=_share("rerank_weight", _given(query.rerank_weight, settings.rerank_weight)),
+        rerank_deadline=_given(query.rerank_deadline, settings.rerank_deadline),
+        reranker=reranker if query.rerank else None,
+        reranker_config=reranker_config,
+        reranker_named=query.reranker is not None,
+        warnings=warnings,
+    )
+
+
+def _reranker(named: str | None, collection: Any, default: str) -> tuple[str, dict[str, Any]]:
+    """Id and configuration of the reranker. A collection says ``"ID"`` or ``{"id": "ID", "config": {…}}``; its
+    configuration counts only for the plugin that it names."""
+    own = {"id": collection} if isinstance(collection, str) else dict(collection or {})
+    chosen = named or own.get("id") or default
+    return chosen, dict(own.get("config") or {}) if own.get("id", default) == chosen else {}
+
+
+def _check(query: SearchQuery) -> None:
+    if not isinstance(query.text, str) or not query.text.strip():
+        raise UsageError("The query is empty.", "Say what you look for.")
+    if not 1 <= query.limit <= MAX_LIMIT:
+        raise UsageError(f"The limit {query.limit} is outside 1..{MAX_LIMIT}.", "Narrow the search with a filter.")
+    if query.candidates is not None and not 1 <= query.candidates <= MAX_LIMIT:
+        raise UsageError(f"{query.candidates} candidates are outside 1..{MAX_LIMIT}.")
+    if query.filter is not None and not isinstance(query.filter, dict):
+        raise UsageError(
+            f"The filter is a {type(query.filter).__name__}, not a JSON object.",
+            'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
+        )
+    _one_of("mode", query.mode, MODES)
+    _one_of("fusion", query.fusion, (None, *FUSIONS))
+
+
+def _one_of(name: str, value: Any, known: tuple) -> None:
+    if value not in known:
+        raise UsageError(f"There is no {name} {value!r}.", f"Known: {', '.join(k for k in known if k)}.")
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value}; it is a share between 0 and 1.")
+    return value
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _readable(text: str) -> tuple[str, list[str]]:
+    """The text as valid UTF-8 within bounds (tokenizers refuse lone surrogates), and what was done to it."""
+    clean = text.encode("utf-8", "replace").decode("utf-8").strip()
+    if len(clean) <= MAX_QUERY_CHARACTERS:
+        return clean, []
+    return clean[:MAX_QUERY_CHARACTERS], [f"the query was cut to its first {MAX_QUERY_CHARACTERS} characters"]
