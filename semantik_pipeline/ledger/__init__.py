@@ -1,0 +1,49 @@
+"""The ledger: what exists, at which stage it is, and who holds it. Values in, values out.
+
+``Ledger`` opens transactions; the modules hold the queries, by what they are about: ``collections``, ``sync``
+(sources, documents and their revisions), ``work`` (claims and leases), ``content`` (chunks and caches), ``operations``
+and ``reports``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+
+from semantik_pipeline.ledger import collections, content, operations, reports, schema, sync, work
+from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction
+
+__all__ = ["Ledger", "Transaction", "collections", "content", "operations", "reports", "sync", "work"]
+
+
+class Ledger:
+    """A connection to the ledger. A fresh SQLite file gets its schema; any other schema must be this program's.
+
+    Raises SchemaMismatch, naming the command that mends it.
+    """
+
+    def __init__(self, url: str, *, check: bool = True) -> None:
+        self.engine = open_engine(url)
+        if url.startswith("sqlite") and schema.current(self.engine) is None:
+            schema.migrate(self.engine)
+        if check:
+            schema.check(self.engine)
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A short transaction that only reads."""
+        return transaction(self.engine, writes=False)
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """A short transaction that writes; on SQLite it holds the writer's lock from its start."""
+        return transaction(self.engine, writes=True)
+
+    def search_view(self, collection: str) -> collections.SearchView:
+        with self.read() as tx:
+            return collections.search_view(tx, collection)
+
+    def visible(self, generation_id: int, document_ids: Collection[int]) -> dict[int, int]:
+        with self.read() as tx:
+            return collections.visible(tx, generation_id, document_ids)
+
+    def close(self) -> None:
+        self.engine.dispose()

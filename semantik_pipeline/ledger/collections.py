@@ -1,0 +1,203 @@
+"""Collections, their generations and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Group
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, insert, select, update
+
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """Documents that are searched together, with one configuration."""
+
+    id: int
+    name: str
+    config: dict[str, Any]
+    active_generation: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One build of a collection's index; ``config`` and ``fingerprints`` never change."""
+
+    id: int
+    collection_id: int
+    collection: str
+    state: str
+    config: dict[str, Any]
+    fingerprints: dict[str, Any]
+    index: str
+    dimension: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchView:
+    """What a search of a collection reads: index and model together."""
+
+    collection: str
+    generation_id: int
+    index: str
+    dimension: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    id: int
+    collection_id: int
+    connector: str
+    name: str
+    config: dict[str, Any]
+    paused: str | None
+
+
+def find_collection(tx: Transaction, name: str) -> Collection | None:
+    columns = [collections.c[field] for field in Collection.__dataclass_fields__]
+    row = tx.execute(select(*columns).where(collections.c.name == name)).mappings().first()
+    return Collection(**row) if row else None
+
+
+def get_collection(tx: Transaction, name: str) -> Collection:
+    """Raises UsageError naming the collections that exist."""
+    found = find_collection(tx, name)
+    if found is None:
+        names = tx.execute(select(collections.c.name).order_by(collections.c.name)).scalars().all()
+        there = f"There are: {', '.join(names)}." if names else "There is none yet: `semantik index PATH` makes one."
+        raise UsageError(f"There is no collection {name!r}.", there)
+    return found
+
+
+def collection_names(tx: Transaction) -> list[str]:
+    return list(tx.execute(select(collections.c.name).order_by(collections.c.name)).scalars())
+
+
+def create_collection(
+    tx: Transaction,
+    name: str,
+    *,
+    config: dict[str, Any],
+    frozen: dict[str, Any],
+    fingerprints: dict[str, Any],
+    dimension: int,
+) -> Collection:
+    """A collection with its first generation, active from the start."""
+    collection_id = tx.execute(
+        insert(collections).values(name=name, config=config, created_at=now()).returning(collections.c.id)
+    ).scalar_one()
+    generation_id = tx.execute(
+        insert(generations)
+        .values(
+            collection_id=collection_id,
+            state="active",
+            config=frozen,
+            fingerprints=fingerprints,
+            index_name=f"c{collection_id}-{_slug(name)}-{_next_generation(tx)}",
+            dimension=dimension,
+            created_at=now(),
+        )
+        .returning(generations.c.id)
+    ).scalar_one()
+    tx.execute(update(collections).where(collections.c.id == collection_id).values(active_generation=generation_id))
+    return get_collection(tx, name)
+
+
+def _next_generation(tx: Transaction) -> int:
+    return (tx.execute(select(func.max(generations.c.id))).scalar_one_or_none() or 0) + 1
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())[:40]
+
+
+_GENERATION = select(
+    generations.c.id,
+    generations.c.collection_id,
+    collections.c.name.label("collection"),
+    generations.c.state,
+    generations.c.config,
+    generations.c.fingerprints,
+    generations.c.index_name.label("index"),
+    generations.c.dimension,
+).join_from(generations, collections, generations.c.collection_id == collections.c.id)
+
+
+def get_generation(tx: Transaction, generation_id: int) -> Generation:
+    return Generation(**tx.execute(_GENERATION.where(generations.c.id == generation_id)).mappings().one())
+
+
+def list_generations(tx: Transaction, collection_id: int | None = None) -> list[Generation]:
+    """Generations that are written to, of one collection or of all."""
+    which = generations.c.state != "retired"
+    if collection_id is not None:
+        which = and_(which, generations.c.collection_id == collection_id)
+    return [Generation(**row) for row in tx.execute(_GENERATION.where(which).order_by(generations.c.id)).mappings()]
+
+
+def find_source(tx: Transaction, collection_id: int, connector: str, name: str) -> Source | None:
+    which = and_(sources.c.collection_id == collection_id, sources.c.connector == connector, sources.c.name == name)
+    row = tx.execute(select(*_SOURCE).where(which)).mappings().first()
+    return Source(**row) if row else None
+
+
+def list_sources(tx: Transaction, collection_id: int | None = None) -> list[Source]:
+    query = select(*_SOURCE).order_by(sources.c.id)
+    if collection_id is not None:
+        query = query.where(sources.c.collection_id == collection_id)
+    return [Source(**row) for row in tx.execute(query).mappings()]
+
+
+_SOURCE = [sources.c[field] for field in Source.__dataclass_fields__]
+
+
+def put_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int:
+    """The source of that name, made or given this configuration."""
+    found = find_source(tx, collection_id, connector, name)
+    if found is not None:
+        if found.config != config:
+            tx.execute(update(sources).where(sources.c.id == found.id).values(config=config))
+        return found.id
+    values = {
+        "collection_id": collection_id,
+        "connector": connector,
+        "name": name,
+        "config": config,
+        "weight": 1.0,
+        "next_turn": 0.0,
+        "created_at": now(),
+    }
+    return tx.execute(insert(sources).values(**values).returning(sources.c.id)).scalar_one()
+
+
+def search_view(tx: Transaction, name: str) -> SearchView:
+    """Raises UsageError for a collection that doesn't exist."""
+    collection = get_collection(tx, name)
+    generation = get_generation(tx, collection.active_generation)
+    return SearchView(
+        collection=collection.name,
+        generation_id=generation.id,
+        index=generation.index,
+        dimension=generation.dimension,
+        config={**generation.config, "default_reranker": collection.config.get("default_reranker")},
+    )
+
+
+def visible(tx: Transaction, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
+    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out."""
+    shown = and_(
+        work.c.generation_id == generation_id,
+        work.c.document_id.in_(sorted(document_ids)),
+        work.c.indexed_epoch.is_not(None),
+        work.c.goal == "indexed",
+        documents.c.deleted_at.is_(None),
+    )
+    query = select(work.c.document_id, work.c.indexed_epoch).join_from(
+        work, documents, work.c.document_id == documents.c.id
+    )
+    return {row[0]: row[1] for row in tx.execute(query.where(shown))}

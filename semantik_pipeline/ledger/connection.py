@@ -1,0 +1,97 @@
+"""Connections and transactions. A transaction is short, and a writing one says so before it begins.
+
+SQLite: WAL, and ``BEGIN IMMEDIATE`` for writers, since a deferred transaction that turns into a writer can lose its
+claim to another. Postgres: READ COMMITTED with row locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Double, Engine, Table, create_engine, event, exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from semantik_pipeline.errors import PipelineError, ServiceUnavailable, StorageFull
+
+Transaction = Connection
+
+
+class now(FunctionElement):  # noqa: N801 - reads as the SQL it becomes
+    """Seconds since 1970 on the database's clock."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element, compiler, **_) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgres_now(element, compiler, **_) -> str:
+    return "extract(epoch from clock_timestamp())"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for the URL; makes the folder of an SQLite file."""
+    if url.startswith("sqlite"):
+        return _sqlite_engine(url)
+    if url.startswith("postgresql://"):
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+
+
+def _sqlite_engine(url: str) -> Engine:
+    path = Path(url.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=16)
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection, _record) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-32000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine, *, writes: bool) -> Iterator[Transaction]:
+    """Commit at the end, roll back on an error; database faults become errors of this project."""
+    try:
+        with engine.connect().execution_options(writes=writes) as connection, connection.begin():
+            yield connection
+    except exc.DBAPIError as error:
+        raise translate(error, engine) from error
+
+
+def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
+    """What a database error means for the work in hand."""
+    text = str(error.orig)
+    where = engine.url.render_as_string(hide_password=True)
+    if "disk is full" in text or "No space left" in text or "disk I/O error" in text:
+        return StorageFull(
+            f"The ledger {where} can't be written: {text}.", "Free disk space and run it again; nothing was lost."
+        )
+    if isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}")
+    return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")
+
+
+def insert_for(tx: Transaction, table: Table):
+    """An INSERT of the transaction's own dialect, which knows ON CONFLICT."""
+    return (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(table)

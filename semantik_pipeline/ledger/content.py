@@ -1,0 +1,210 @@
+"""Chunks of units, and the results that are kept so that nothing is computed twice: extractions and embeddings.
+
+Rows are written in the order of their keys: unsorted inserts of several writers deadlock on Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Insert, Table, and_, bindparam, delete, exists, func, insert, literal, or_, select, tuple_
+
+from semantik_pipeline.ledger.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
+from semantik_pipeline.ledger.work import Unit
+
+#: How many keys one statement names; SQLite takes 32,766 parameters.
+KEYS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkRow:
+    """A chunk as the ledger keeps it. ``embed_key`` names the embedding of its exact model input."""
+
+    ordinal: int
+    text: str
+    text_hash: str
+    start: int
+    end: int
+    token_count: int
+    metadata: dict[str, Any]
+    point_id: str
+    embed_key: str
+    signature: str
+
+
+_CHUNK = [chunks.c[name] for name in ChunkRow.__dataclass_fields__]
+
+
+def write_chunks(tx: Transaction, unit: Unit, rows: Sequence[ChunkRow]) -> None:
+    """Chunk rows of the unit's epoch, in place of what an earlier try left."""
+    values = [{"g": unit.generation_id, "d": unit.document_id, "e": unit.epoch, **vars(row)} for row in rows]
+    if values:
+        tx.execute(_insert_chunks(), values)
+
+
+def _insert_chunks() -> Insert:
+    owner = {"generation_id": bindparam("g"), "document_id": bindparam("d"), "epoch": bindparam("e")}
+    return insert(chunks).values(**owner, **{name: bindparam(name) for name in ChunkRow.__dataclass_fields__})
+
+
+def drop_chunks(tx: Transaction, unit: Unit, *, keep: Collection[int] = ()) -> None:
+    """Remove the unit's chunk rows of all epochs but ``keep``."""
+    which = and_(chunks.c.generation_id == unit.generation_id, chunks.c.document_id == unit.document_id)
+    if keep:
+        which = and_(which, chunks.c.epoch.not_in(sorted(keep)))
+    tx.execute(delete(chunks).where(which))
+
+
+def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit: int | None = None) -> list[ChunkRow]:
+    """The unit's chunks of an epoch from ordinal ``start`` on, in order."""
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == epoch,
+        chunks.c.ordinal >= start,
+    )
+    query = select(*_CHUNK).where(mine).order_by(chunks.c.ordinal)
+    return [ChunkRow(**row) for row in tx.execute(query.limit(limit) if limit else query).mappings()]
+
+
+def unembedded(
+    tx: Transaction, unit: Unit, *, after: int = -1, limit: int
+) -> list[tuple[int, str, str, dict[str, Any]]]:
+    """``(ordinal, embed_key, text, metadata)`` of chunks whose embedding is missing, in order."""
+    there = exists().where(embeddings.c.key == chunks.c.embed_key)
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == unit.chunks_epoch,
+        chunks.c.ordinal > after,
+        ~there,
+    )
+    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.text, chunks.c.metadata)
+    return [tuple(row) for row in tx.execute(query.where(mine).order_by(chunks.c.ordinal).limit(limit))]
+
+
+def unextracted(tx: Transaction, unit: Unit, fingerprint: str, *, limit: int) -> dict[str, str]:
+    """``text_hash -> text`` of chunks that this extractor has not seen, the first ``limit``."""
+    there = exists().where(extractions.c.text_hash == chunks.c.text_hash, extractions.c.fingerprint == fingerprint)
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == unit.chunks_epoch,
+        ~there,
+    )
+    query = select(chunks.c.text_hash, chunks.c.text).where(mine).order_by(chunks.c.ordinal).limit(limit)
+    return dict(tuple(row) for row in tx.execute(query))
+
+
+def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
+    """Keep vectors by key; those that are there stay as they are."""
+    rows = [{"key": key, "vector": vectors[key]} for key in sorted(vectors)]
+    if rows:
+        tx.execute(_insert_missing(tx, embeddings, ["key"]).values(created_at=now()), rows)
+
+
+def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for part in _parts(sorted(set(keys))):
+        query = select(embeddings.c.key, embeddings.c.vector).where(embeddings.c.key.in_(part))
+        found.update(tuple(row) for row in tx.execute(query))
+    return found
+
+
+def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> None:
+    """Keep extraction results by (text hash, fingerprint)."""
+    rows = [
+        {"text_hash": text_hash, "fingerprint": fingerprint, "result": results[text_hash, fingerprint]}
+        for text_hash, fingerprint in sorted(results)
+    ]
+    if rows:
+        statement = _insert_missing(tx, extractions, ["text_hash", "fingerprint"])
+        tx.execute(statement.values(created_at=now()), rows)
+
+
+def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    """``(text hash, fingerprint) -> result``."""
+    by_fingerprint: dict[str, list[str]] = {}
+    for text_hash, fingerprint in sorted(set(keys)):
+        by_fingerprint.setdefault(fingerprint, []).append(text_hash)
+    found: dict[tuple[str, str], Any] = {}
+    for fingerprint, hashes in by_fingerprint.items():
+        for part in _parts(hashes):
+            which = and_(extractions.c.fingerprint == fingerprint, extractions.c.text_hash.in_(part))
+            for text_hash, result in tx.execute(select(extractions.c.text_hash, extractions.c.result).where(which)):
+                found[text_hash, fingerprint] = result
+    return found
+
+
+def _insert_missing(tx: Transaction, table: Table, unique: list[str]):
+    return insert_for(tx, table).on_conflict_do_nothing(index_elements=unique)
+
+
+def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (keys[start : start + KEYS] for start in range(0, len(keys), KEYS))
+
+
+# -- forgetting ------------------------------------------------------------------------------------------------------
+
+
+def forget_document(tx: Transaction, unit: Unit) -> None:
+    """Remove a deleted document's text and vectors, but for those that other chunks share."""
+    mine = and_(chunks.c.generation_id == unit.generation_id, chunks.c.document_id == unit.document_id)
+    rows = tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)).all()
+    drop_chunks(tx, unit)
+    for part in _parts(sorted({row.embed_key for row in rows})):
+        used = exists().where(chunks.c.embed_key == embeddings.c.key)
+        tx.execute(delete(embeddings).where(embeddings.c.key.in_(part), ~used))
+    hashes = {row.text_hash for row in rows} | ({unit.text_hash} if unit.text_hash else set())
+    for part in _parts(sorted(hashes)):
+        tx.execute(delete(extractions).where(extractions.c.text_hash.in_(part), ~_extraction_used(unit.document_id)))
+
+
+def _extraction_used(but: int | None = None):
+    by_chunk = exists().where(chunks.c.text_hash == extractions.c.text_hash)
+    by_document = exists().where(work.c.text_hash == extractions.c.text_hash, work.c.document_id != (but or 0))
+    return or_(by_chunk, by_document)
+
+
+def sweep(tx: Transaction, *, older_than: float) -> int:
+    """Remove extractions and embeddings that nothing refers to and that are older than this many seconds."""
+    old = now() - older_than
+    unused = ~exists().where(chunks.c.embed_key == embeddings.c.key)
+    swept = tx.execute(delete(embeddings).where(embeddings.c.created_at < old, unused)).rowcount
+    return swept + tx.execute(delete(extractions).where(extractions.c.created_at < old, ~_extraction_used())).rowcount
+
+
+def blob_in_use(tx: Transaction, *, content_hash: str | None = None, parse_key: str | None = None) -> bool:
+    """Whether a live document has this raw content, or a unit this parsed body."""
+    if content_hash is not None:
+        which = and_(documents.c.content_hash == content_hash, documents.c.deleted_at.is_(None))
+        return tx.execute(select(literal(1)).select_from(documents).where(which).limit(1)).first() is not None
+    live = and_(work.c.parse_key == parse_key, work.c.stage != "deleted")
+    return tx.execute(select(literal(1)).select_from(work).where(live).limit(1)).first() is not None
+
+
+def expected_points(tx: Transaction, keys: Collection[tuple[int, int]]) -> dict[int, dict[str, str]]:
+    """document id -> {point id: signature} of what the store must hold for those (document, generation)."""
+    shown = and_(
+        work.c.document_id == chunks.c.document_id,
+        work.c.generation_id == chunks.c.generation_id,
+        work.c.indexed_chunks_epoch == chunks.c.epoch,
+    )
+    query = select(chunks.c.document_id, chunks.c.point_id, chunks.c.signature).join_from(chunks, work, shown)
+    found: dict[int, dict[str, str]] = {}
+    for part in _parts(sorted(keys)):
+        for document_id, point_id, signature in tx.execute(query.where(tuple_(*_KEY).in_(part))):
+            found.setdefault(document_id, {})[point_id] = signature
+    return found
+
+
+_KEY = (work.c.document_id, work.c.generation_id)
+
+
+def count_chunks(tx: Transaction, document_ids: Any) -> int:
+    return tx.execute(
+        select(func.coalesce(func.sum(work.c.chunks), 0)).where(work.c.document_id.in_(document_ids))
+    ).scalar_one()

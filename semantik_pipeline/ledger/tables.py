@@ -1,0 +1,245 @@
+"""The ledger's tables. Times are seconds since 1970 on the database's clock; hashes are lowercase hex.
+
+``migrations/`` makes exactly these; a test compares the two on every database.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# SQLite counts rows up only in a column declared INTEGER PRIMARY KEY.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _reference(column: str, **options) -> Column:
+    return Column(f"{column.split('.')[0].removesuffix('s')}_id", Id, ForeignKey(column), nullable=False, **options)
+
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("config", Json, nullable=False),
+    Column("active_generation", Id),  # what search reads: index and model together
+    Column("created_at", Double, nullable=False),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _reference("collections.id", index=True),
+    Column("state", Text, nullable=False),  # building | active | retired
+    Column("config", Json, nullable=False),  # frozen: the options that shape output
+    Column("fingerprints", Json, nullable=False),  # stage -> fingerprint
+    Column("index_name", Text, nullable=False, unique=True),
+    Column("dimension", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _reference("collections.id"),
+    Column("connector", Text, nullable=False),
+    Column("name", Text, nullable=False),  # what a person calls it: a path, a URL
+    Column("config", Json, nullable=False),
+    Column("weight", Double, nullable=False, server_default=text("1")),
+    Column("next_turn", Double, nullable=False, server_default=text("0")),
+    Column("paused", Text),  # why, or NULL
+    Column("run", Integer, nullable=False, server_default=text("0")),  # enumerations begun
+    Column("cursor", Json),
+    # the unit of the sync stage: one slice of this source
+    Column("operation_id", Id),  # the sync in hand, or NULL: nothing to do
+    Column("allow_deletions", Boolean, nullable=False, server_default=false()),
+    Column("lane", Integer, nullable=False, server_default=text("2")),
+    Column("lease_token", Text),
+    Column("lease_until", Double),
+    Column("not_before", Double, nullable=False, server_default=text("0")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("error", Json),
+    Column("problems", Json),  # what the last enumeration could not read
+    Column("synced_at", Double),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("collection_id", "connector", "name"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _reference("sources.id"),
+    _reference("collections.id", index=True),
+    Column("unique_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("content_hash", Text, index=True),  # also the raw blob's name; NULL: never fetched
+    Column("change_hint", Text),
+    Column("source_type", Text),
+    Column("media_type", Text),
+    Column("file_path", Text),
+    Column("title", Text),
+    Column("size", BigInteger),
+    Column("metadata", Json, nullable=False),
+    Column("principals", Json),
+    Column("seen_run", Integer, nullable=False),
+    Column("deleted_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    UniqueConstraint("source_id", "unique_id"),
+    Index("ix_documents_source_id_seen_run", "source_id", "seen_run"),
+    Index("ix_documents_unique_id", "unique_id"),
+)
+
+work = Table(
+    "work",
+    metadata,
+    Column("document_id", Id, ForeignKey("documents.id"), primary_key=True),
+    Column("generation_id", Id, ForeignKey("generations.id"), primary_key=True),
+    Column("source_id", Id, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("stage", Text, nullable=False),  # chunk extract embed upsert | indexed skipped deleted quarantined
+    Column("goal", Text, nullable=False),  # what the end of upsert means: indexed | skipped | deleted
+    Column("reason", Text),  # why it is skipped
+    Column("epoch", Integer, nullable=False),  # only grows
+    Column("lane", Integer, nullable=False),
+    Column("turn", Double, nullable=False),
+    Column("lease_token", Text),
+    Column("lease_until", Double),
+    Column("company", Boolean, nullable=False, server_default=false()),  # claimed together with others
+    Column("worker", Text),
+    Column("not_before", Double, nullable=False, server_default=text("0")),
+    Column("suspect", Boolean, nullable=False, server_default=false()),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("blocked", Text),  # why nobody here may take it
+    Column("error", Json),  # stage, type, message, traceback, plugins, at
+    Column("notes", Json),  # extractor -> what went wrong
+    Column("progress", Json),  # how far upsert is: {"ordinal", "epoch", "rewrite"}
+    Column("touched", Boolean, nullable=False, server_default=false()),  # the store may hold points of it
+    Column("reconcile", Boolean, nullable=False, server_default=false()),  # a worker without lease touched the store
+    Column("parse_key", Text),  # the parsed body's blob
+    Column("text_hash", Text),  # of the parsed text: key of extractions per document
+    Column("extracted", Json),  # extractions per document, searchable form
+    Column("chunks", Integer, nullable=False, server_default=text("0")),
+    Column("embedded", Integer, nullable=False, server_default=text("0")),  # of them, computed for this revision
+    Column("chunks_epoch", Integer),  # the chunk rows of this build
+    Column("indexed_epoch", Integer),  # points of this epoch and later may be shown
+    Column("indexed_chunks_epoch", Integer),  # the chunk rows behind them
+    Column("updated_at", Double, nullable=False),
+    Index("ix_work_stage_suspect_lane_turn", "stage", "suspect", "lane", "turn"),
+    Index("ix_work_lease_token", "lease_token"),
+    Index("ix_work_source_id_stage", "source_id", "stage"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("generation_id", Id, nullable=False),
+    Column("document_id", Id, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("text_hash", Text, nullable=False, index=True),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("token_count", Integer, nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("point_id", Text, nullable=False),
+    Column("embed_key", Text, nullable=False, index=True),
+    Column("signature", Text, nullable=False),  # of everything in the payload but the epoch
+    UniqueConstraint("generation_id", "document_id", "epoch", "ordinal"),
+)
+
+extractions = Table(
+    "extractions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("text_hash", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("result", Json, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("text_hash", "fingerprint"),
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),  # of the exact model input and the stage's fingerprint
+    Column("vector", LargeBinary, nullable=False),  # float32, little endian
+    Column("created_at", Double, nullable=False),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _reference("collections.id"),
+    Column("kind", Text, nullable=False),  # sync | retry | delete | repair
+    Column("state", Text, nullable=False, index=True),  # running | finished
+    Column("outcome", Text),  # succeeded | degraded | failed
+    Column("result", Json),  # the counts at the end
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+)
+
+operation_sources = Table(
+    "operation_sources",
+    metadata,
+    Column("operation_id", Id, ForeignKey("operations.id"), primary_key=True),
+    Column("source_id", Id, ForeignKey("sources.id"), primary_key=True),
+    Column("run", Integer),
+    Column("state", Text, nullable=False),  # running | finished | failed
+    Column("error", Text),
+)
+
+operation_items = Table(
+    "operation_items",
+    metadata,
+    Column("operation_id", Id, ForeignKey("operations.id"), primary_key=True),
+    Column("document_id", Id, primary_key=True),
+    Column("kind", Text, nullable=False),  # new | changed | deleted | retried
+    Column("revision", Integer, nullable=False),
+    Index("ix_operation_items_document_id", "document_id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("report", Json, nullable=False),  # plugin state (revision, hash), loaded, failed, fingerprints, device
+    Column("started_at", Double, nullable=False),
+    Column("heartbeat", Double, nullable=False),
+)

@@ -1,0 +1,313 @@
+"""Claims, leases, and what becomes of a unit (a document in a generation).
+
+Every change of a claimed unit checks the claim's token first (:func:`held`); a unit whose token is gone belongs to
+somebody else, and the caller drops what it made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, func, select, update
+
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.tables import documents, work
+
+MAX_BACKOFF = 300.0  # seconds
+
+STAGES = ("chunk", "extract", "embed", "upsert")
+TERMINAL = ("indexed", "skipped", "deleted", "quarantined")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A document in a generation, as a stage sees it."""
+
+    document_id: int
+    generation_id: int
+    source_id: int
+    collection_id: int
+    unique_id: str
+    revision: int
+    stage: str
+    goal: str
+    epoch: int
+    attempts: int
+    suspect: bool
+    content_hash: str | None
+    source_type: str | None
+    media_type: str | None
+    file_path: str | None
+    title: str | None
+    size: int | None
+    metadata: dict[str, Any]
+    chunks: int
+    chunks_epoch: int | None
+    indexed_epoch: int | None
+    indexed_chunks_epoch: int | None
+    touched: bool
+    parse_key: str | None
+    text_hash: str | None
+    extracted: dict[str, Any] | None
+    notes: dict[str, Any] | None
+    progress: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.document_id, self.generation_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Units that one worker holds under one token."""
+
+    token: str
+    stage: str
+    units: tuple[Unit, ...]
+
+
+_UNIT = select(
+    work.c.document_id,
+    work.c.generation_id,
+    work.c.source_id,
+    documents.c.collection_id,
+    documents.c.unique_id,
+    work.c.revision,
+    work.c.stage,
+    work.c.goal,
+    work.c.epoch,
+    work.c.attempts,
+    work.c.suspect,
+    documents.c.content_hash,
+    documents.c.source_type,
+    documents.c.media_type,
+    documents.c.file_path,
+    documents.c.title,
+    documents.c.size,
+    documents.c.metadata.label("metadata_"),
+    work.c.chunks,
+    work.c.chunks_epoch,
+    work.c.indexed_epoch,
+    work.c.indexed_chunks_epoch,
+    work.c.touched,
+    work.c.parse_key,
+    work.c.text_hash,
+    work.c.extracted,
+    work.c.notes,
+    work.c.progress,
+).join_from(work, documents, work.c.document_id == documents.c.id)
+
+
+_FIELDS = [column.name.rstrip("_") for column in _UNIT.selected_columns]
+
+
+def _unit(row: Sequence[Any]) -> Unit:
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["progress"] = values["progress"] or {}
+    return Unit(**values)
+
+
+def _due(stage: str, without: Collection[int]) -> Any:
+    due = and_(work.c.stage == stage, work.c.lease_token.is_(None), work.c.not_before <= now())
+    return and_(due, work.c.generation_id.not_in(list(without))) if without else due
+
+
+def claim(
+    tx: Transaction,
+    stage: str,
+    *,
+    worker: str,
+    lease: float,
+    limit: int,
+    max_chunks: int | None = None,
+    suspects_first: bool = False,
+    without: Collection[int] = (),
+) -> Claim | None:
+    """Take due units: several good ones, or a single suspect.
+
+    ``max_chunks`` bounds the sum of the units' chunks (the first unit is taken whatever its size). ``without`` are
+    generations that this worker cannot serve. None: nothing is due.
+    """
+    for suspect in (True, False) if suspects_first else (False, True):
+        keys = _pick(tx, stage, suspect, 1 if suspect else limit, max_chunks, without)
+        if keys:
+            break
+    else:
+        return None
+    token = uuid.uuid4().hex
+    tx.execute(
+        update(work)
+        .where(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
+        .values(
+            lease_token=token,
+            lease_until=now() + lease,
+            company=len(keys) > 1,
+            worker=worker,
+            blocked=None,
+            updated_at=now(),
+        ),
+        [{"d": document, "g": generation} for document, generation in keys],
+    )
+    rows = tx.execute(_UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
+    return Claim(token=token, stage=stage, units=tuple(_unit(row) for row in rows))
+
+
+def _pick(
+    tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Collection[int]
+) -> list:
+    query: Select = (
+        select(work.c.document_id, work.c.generation_id, work.c.chunks)
+        .where(_due(stage, without), work.c.suspect == suspect)
+        .order_by(work.c.lane, work.c.turn)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    picked, total = [], 0
+    for document, generation, chunks in tx.execute(query):
+        if picked and max_chunks is not None and total + chunks > max_chunks:
+            break
+        picked.append((document, generation))
+        total += chunks
+    return sorted(picked)
+
+
+def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
+    """Keys of the units that this token still holds; locked until the transaction ends."""
+    query = select(work.c.document_id, work.c.generation_id).where(work.c.lease_token == token).with_for_update()
+    return {tuple(row) for row in tx.execute(query)}
+
+
+def renew(tx: Transaction, token: str, lease: float) -> int:
+    """Prolong a claim; returns how many units it still holds."""
+    return tx.execute(update(work).where(work.c.lease_token == token).values(lease_until=now() + lease)).rowcount
+
+
+def move(tx: Transaction, unit: Unit, stage: str, **values: Any) -> None:
+    """The unit goes on at ``stage``, free of its lease, its attempts and suspicion forgotten. Call under :func:`held`."""
+    _change(tx, unit, stage=stage, **FREED, attempts=0, suspect=False, error=None, **values)
+
+
+FREED: Mapping[str, Any] = {
+    "lease_token": None,
+    "lease_until": None,
+    "company": False,
+    "not_before": 0,
+    "blocked": None,
+}
+
+
+def save_progress(tx: Transaction, unit: Unit, **values: Any) -> None:
+    """Part of the stage is done and kept: attempts start anew, the lease stays. Call under :func:`held`."""
+    _change(tx, unit, attempts=0, suspect=False, **values)
+
+
+def release(
+    tx: Transaction, token: str, keys: Iterable[tuple[int, int]] | None = None, *, delay: float = 0, **values: Any
+) -> None:
+    """Give units back (all of the token's, or those of ``keys``) with nothing held against them."""
+    statement = update(work).where(work.c.lease_token == token)
+    changes = {**FREED, "not_before": now() + delay if delay else 0, "updated_at": now(), **values}
+    if keys is None:
+        tx.execute(statement.values(**changes))
+        return
+    rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
+    if rows:
+        by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
+        tx.execute(statement.where(by_key).values(**changes), rows)
+
+
+def suspect(tx: Transaction, token: str, keys: Iterable[tuple[int, int]]) -> None:
+    """Units that failed in company run alone from now on; nobody is charged yet."""
+    release(tx, token, keys, suspect=True)
+
+
+def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bool = False) -> int:
+    """Free units whose holder died: those in company become suspects, one alone is charged an attempt.
+
+    ``everything`` ignores the clock: the caller knows that no other worker lives. Returns how many were freed.
+    """
+    dead = work.c.lease_token.is_not(None)
+    if not everything:
+        dead = and_(dead, work.c.lease_until < now())
+    freed = tx.execute(
+        update(work).where(dead, work.c.company).values(**FREED, suspect=True, updated_at=now())
+    ).rowcount
+    lonely = tx.execute(
+        _UNIT.add_columns(work.c.worker).where(dead).order_by(work.c.document_id).with_for_update(of=work)
+    )
+    for *values, worker in lonely.all():
+        unit = _unit(values)
+        error = {
+            "type": "WorkerDied",
+            "message": f"The worker {worker} died or stopped while it worked on this document alone.",
+            "traceback": None,
+        }
+        charge(tx, unit, error, max_attempts=max_attempts, backoff=backoff)
+        freed += 1
+    return freed
+
+
+def charge(
+    tx: Transaction,
+    unit: Unit,
+    error: dict[str, Any],
+    *,
+    max_attempts: int,
+    backoff: float,
+    retry_after: float | None = None,
+) -> bool:
+    """Count a failure alone; quarantine after the last attempt. Returns whether it is in quarantine now."""
+    attempts = unit.attempts + 1
+    if attempts >= max_attempts:
+        quarantine(tx, unit, error, attempts=attempts)
+        return True
+    delay = max(min(backoff * 2 ** (attempts - 1), MAX_BACKOFF), retry_after or 0)
+    _change(
+        tx,
+        unit,
+        **{**FREED, "not_before": now() + delay},
+        attempts=attempts,
+        suspect=True,
+        error=_described(unit, error),
+    )
+    return False
+
+
+def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: int | None = None) -> None:
+    """Set the unit aside until its content or the pipeline that failed on it changes."""
+    values = {} if attempts is None else {"attempts": attempts}
+    _change(tx, unit, **FREED, stage="quarantined", suspect=False, error=_described(unit, error), **values)
+
+
+def block(tx: Transaction, stage: str, generation_id: int, reason: str) -> int:
+    """Say why nobody here takes a generation's units; a claim elsewhere clears it."""
+    waiting = and_(work.c.stage == stage, work.c.generation_id == generation_id, work.c.lease_token.is_(None))
+    return tx.execute(update(work).where(waiting).values(blocked=reason)).rowcount
+
+
+def _described(unit: Unit, error: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": unit.stage, **error}
+
+
+def _change(tx: Transaction, unit: Unit, **values: Any) -> None:
+    by_key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
+    tx.execute(update(work).where(by_key).values(**values, updated_at=now()))
+
+
+def due_stages(tx: Transaction) -> list[str]:
+    """Stages that have a unit which could be claimed now."""
+    ready = and_(work.c.lease_token.is_(None), work.c.not_before <= now())
+    return [
+        stage
+        for stage in STAGES
+        if tx.execute(select(work.c.document_id).where(work.c.stage == stage, ready).limit(1)).first()
+    ]
+
+
+def unfinished(tx: Transaction, source_id: int) -> int:
+    """Units of a source between sync and the end of upsert."""
+    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES))
+    return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
