@@ -115,6 +115,8 @@ def _check(query: SearchQuery) -> None:
             f"The filter is a {type(query.filter).__name__}, not a JSON object.",
             'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
         )
+    if query.rerank_deadline is not None and not query.rerank_deadline >= 0:
+        raise UsageError(f"rerank_deadline is {query.rerank_deadline}; it is a number of seconds, 0 or more.")
     _one_of("mode", query.mode, MODES)
     _one_of("fusion", query.fusion, (None, *FUSIONS))
 

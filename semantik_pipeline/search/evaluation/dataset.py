@@ -1,0 +1,122 @@
+"""Datasets in the BEIR layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels.tsv`` (or ``qrels/test.tsv``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A test collection.
+
+    ``queries`` maps query ids to texts, ``qrels`` query ids to grades by document id (above 0: relevant). Documents
+    are read from ``corpus`` (a path) when they are asked for, so that memory does not grow with them.
+    """
+
+    corpus: Path
+    queries: dict[str, str] = field(default_factory=dict)
+    qrels: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> list[str]:
+        """Ids of the queries that have judgements, in the order of the file: the ones that count."""
+        return [query_id for query_id in self.queries if query_id in self.qrels]
+
+    def documents(self) -> Iterator[dict[str, Any]]:
+        """Each document: ``_id``, ``text``, ``title`` and whatever else its line has. Raises UsageError with the line."""
+        for _, document in _records(self.corpus, ("_id", "text")):
+            yield document
+
+
+def read_dataset(folder: Path | str) -> Dataset:
+    """Read queries and judgements. Raises UsageError naming the file, and the line where there is one."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.", "Name a dataset folder in the BEIR layout.")
+    corpus = _present(folder, "corpus.jsonl")
+    queries = _read_queries(_present(folder, "queries.jsonl"))
+    judgements = _present(folder, "qrels.tsv", "qrels/test.tsv")
+    dataset = Dataset(corpus=corpus, queries=queries, qrels=_read_qrels(judgements))
+    if not dataset.judged:
+        raise UsageError(
+            f"{judgements} judges none of the queries in {folder / 'queries.jsonl'}.", "Compare their ids."
+        )
+    return dataset
+
+
+def _present(folder: Path, *names: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise UsageError(
+        f"{folder} has no {' and no '.join(names)}.", "The BEIR layout needs it; see `semantik eval --help`."
+    )
+
+
+def _read_queries(path: Path) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    for number, record in _records(path, ("_id", "text")):
+        if record["_id"] in queries:
+            raise UsageError(f"{path}, line {number}: the query id {record['_id']!r} is there twice.")
+        queries[record["_id"]] = record["text"]
+    return queries
+
+
+def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Lines of query id, document id and grade; four columns are TREC's, whose second one means nothing."""
+    qrels: dict[str, dict[str, int]] = {}
+    for position, (number, line) in enumerate(_lines(path)):
+        columns = line.split("\t") if "\t" in line else line.split()
+        if len(columns) not in (3, 4):
+            raise UsageError(
+                f"{path}, line {number}: {len(columns)} columns.", "Expected: query id, document id, grade, with tabs."
+            )
+        query_id, document_id, grade = columns[0], columns[-2], columns[-1]
+        if _is_whole(grade):
+            qrels.setdefault(query_id, {})[document_id] = int(grade)
+        elif position > 0:  # the first line may be a header
+            raise UsageError(f"{path}, line {number}: the grade {grade!r} is no whole number.")
+    return qrels
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _records(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and JSON object of each line that is not empty; the fields are there and are strings."""
+    for number, line in _lines(path):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UsageError(f"{path}, line {number}: no JSON ({error}).") from None
+        if not isinstance(record, dict):
+            raise UsageError(f"{path}, line {number}: a {type(record).__name__}, not a JSON object.")
+        for name in fields:
+            if name == "_id" and isinstance(record.get(name), int):
+                record[name] = str(record[name])
+            if not isinstance(record.get(name), str):
+                raise UsageError(f"{path}, line {number}: the field {name!r} is missing or is no string.")
+        yield number, record
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no UTF-8: {error.reason}.") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from None

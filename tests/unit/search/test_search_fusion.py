@@ -1,0 +1,95 @@
+"""Laws of fusion: it permutes what the legs found, follows the scores, and cares for their order only in scale."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semantik_pipeline.documents import ScoredPoint
+from semantik_pipeline.search.fusion import fuse, min_max
+
+scores = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=3),
+    st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 3)),
+    max_size=25,
+)
+weights = st.floats(0, 1)
+methods = st.sampled_from(["minmax", "rrf"])
+
+
+def leg(scores: dict[str, float]) -> list[ScoredPoint]:
+    return sorted((ScoredPoint(id=k, score=v) for k, v in scores.items()), key=lambda p: (-p.score, p.id))
+
+
+@given(scores, scores, weights, methods)
+def test_every_point_of_the_legs_is_there_once(dense, sparse, weight, method):
+    fused = fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight, method=method)
+    assert sorted(c.id for c in fused) == sorted({*dense, *sparse})
+    assert all(-1e-9 <= c.fused <= 1 + 1e-9 for c in fused)
+    assert [(-c.fused, c.id) for c in fused] == sorted((-c.fused, c.id) for c in fused)
+
+
+@given(scores, scores, weights, methods)
+def test_raw_scores_are_kept_and_a_leg_that_missed_is_absent(dense, sparse, weight, method):
+    for c in fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight, method=method):
+        assert c.scores.get("dense") == dense.get(c.id)
+        assert c.scores.get("sparse") == sparse.get(c.id)
+
+
+@given(scores, scores, weights)
+def test_better_in_both_legs_is_never_behind(dense, sparse, weight):
+    fused = {c.id: c.fused for c in fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight)}
+    both = [id for id in dense if id in sparse]
+    for a in both:
+        for b in both:
+            if dense[a] >= dense[b] and sparse[a] >= sparse[b]:
+                assert fused[a] >= fused[b] - 1e-12
+
+
+@given(scores, scores, weights, st.floats(0.01, 100), st.floats(-100, 100))
+def test_scale_and_offset_of_a_leg_do_not_matter(dense, sparse, weight, factor, offset):
+    plain = {c.id: c.fused for c in fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight)}
+    moved = {id: score * factor + offset for id, score in dense.items()}
+    scaled = {c.id: c.fused for c in fuse({"dense": leg(moved), "sparse": leg(sparse)}, dense_weight=weight)}
+    assert scaled.keys() == plain.keys()
+    assert all(math.isclose(scaled[id], plain[id], abs_tol=1e-5) for id in plain)
+
+
+@given(st.dictionaries(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
+def test_min_max_is_monotone_and_within_bounds(values):
+    normal = min_max(values)
+    assert normal.keys() == values.keys()
+    assert all(0 <= score <= 1 for score in normal.values())
+    ordered = sorted(values, key=values.get)
+    assert all(normal[a] <= normal[b] for a, b in itertools.pairwise(ordered))
+    if values:
+        assert max(normal.values()) == 1.0
+
+
+def test_equal_scores_and_a_single_one_count_as_full():
+    assert min_max({"a": 3.0, "b": 3.0}) == {"a": 1.0, "b": 1.0}
+    assert min_max({"a": -5.0}) == {"a": 1.0}
+    assert min_max({}) == {}
+
+
+def test_a_point_that_one_leg_missed_counts_as_its_lowest():
+    fused = fuse({"dense": leg({"a": 0.9, "b": 0.5, "c": 0.1}), "sparse": leg({"b": 12.0, "d": 4.0})}, dense_weight=0.6)
+    assert {c.id: pytest.approx(c.fused) for c in fused} == {"a": 0.6, "b": 0.6 * 0.5 + 0.4, "c": 0.0, "d": 0.0}
+    assert [c.id for c in fused] == ["b", "a", "c", "d"]
+
+
+def test_an_empty_leg_has_no_say():
+    fused = fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": []}, dense_weight=0.6)
+    assert [(c.id, c.fused) for c in fused] == [("a", 1.0), ("b", 0.0)]
+
+
+def test_reciprocal_ranks_reward_both_legs_and_reach_one():
+    fused = fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": leg({"a": 3.0, "c": 1.0})}, method="rrf")
+    assert fused[0].id == "a"
+    assert fused[0].fused == pytest.approx(1.0)
+    assert [c.id for c in fused[1:]] == ["b", "c"]  # equal: in order of id
+    assert fused[1].fused == pytest.approx((1 / 62) / (2 / 61))

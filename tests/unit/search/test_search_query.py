@@ -1,0 +1,347 @@
+"""A search as a caller sees it: what it shows, hides, says and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from semantik_pipeline.contracts import EmbeddingMode
+from semantik_pipeline.documents import RerankResult
+from semantik_pipeline.errors import DimensionMismatch, PluginLoadError, PluginNotFoundError, UsageError
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.search.request import MAX_QUERY_CHARACTERS, candidates_for
+
+
+def ask(runtime, text="lease expiry", **options):
+    return search(runtime, SearchQuery(text=text, **options))
+
+
+def texts(answer):
+    return [hit.text for hit in answer.hits]
+
+
+@pytest.fixture
+def library(runtime):
+    for text in ("lease expiry of workers", "lease renewal", "zebra jazz quiz", "expiry of milk", "qqq zzz"):
+        runtime.add(text)
+    return runtime
+
+
+# -- modes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "sparse"])
+@pytest.mark.parametrize("fusion", ["minmax", "rrf"])
+def test_the_best_hit_comes_first_in_every_mode(library, mode, fusion):
+    answer = ask(library, mode=mode, fusion=fusion, rerank=False)
+    assert answer.hits[0].text == "lease expiry of workers"
+    assert [hit.rank for hit in answer.hits] == list(range(1, len(answer.hits) + 1))
+    assert [hit.score for hit in answer.hits] == sorted((hit.score for hit in answer.hits), reverse=True)
+    assert answer.reranked is False
+
+
+def test_both_legs_go_in_one_call_with_the_filter_on_each(library):
+    wanted = {"must": [{"key": "language", "match": {"value": "en"}}]}
+    ask(library, filter=wanted, rerank=False)
+    [(name, requests)] = library.store.calls
+    assert name == "default-7"
+    assert [request.filter for request in requests] == [wanted, wanted]
+    assert requests[0].vector is not None
+    assert requests[1].text == "lease expiry"
+
+
+def test_a_filter_keeps_only_what_meets_it(library):
+    library.add("lease expiry auf Deutsch", language="de")
+    assert texts(ask(library, filter={"must": [{"key": "language", "match": {"value": "de"}}]}, rerank=False)) == [
+        "lease expiry auf Deutsch"
+    ]
+
+
+def test_the_query_is_embedded_as_a_query_and_not_at_all_in_sparse_mode(library):
+    ask(library, mode="sparse", rerank=False)
+    assert library._embedder.modes == []
+    ask(library, rerank=False)
+    assert library._embedder.modes == [EmbeddingMode.QUERY]
+
+
+def test_raw_scores_of_each_leg_are_told(library):
+    hit = ask(library, rerank=False).hits[0]
+    assert hit.scores["sparse"] == 2.0
+    assert 0.5 < hit.scores["dense"] <= 1.0
+    assert hit.scores["fused"] == hit.score
+    assert hit.scores["rerank"] is None
+    assert ask(library, mode="sparse", rerank=False).hits[0].scores["dense"] is None
+
+
+def test_dense_weight_decides_between_the_legs(runtime):
+    runtime.add("expiry lease")  # the very letters and words
+    runtime.add("aaa lease expiry expiry")
+    runtime.add("yripxe esael")  # the very letters, no word
+    assert texts(ask(runtime, dense_weight=1.0, rerank=False))[:2] == ["expiry lease", "yripxe esael"]
+    assert texts(ask(runtime, dense_weight=0.0, rerank=False))[:2] == ["expiry lease", "aaa lease expiry expiry"]
+
+
+def test_equal_hits_come_in_order_of_id(runtime):
+    for _ in range(5):
+        runtime.add("lease expiry")
+    assert [hit.document for hit in ask(runtime, rerank=False).hits] == [f"doc-{i}" for i in range(1, 6)]
+
+
+def test_nothing_found_is_an_empty_answer(runtime, script_reranker, scored_by):
+    script_reranker(scored_by(len))
+    answer = ask(runtime)
+    assert answer.hits == []
+    assert answer.reranked is False
+    assert answer.warnings == []
+
+
+# -- visibility ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_ledger_does_not_show_is_hidden(library):
+    library.add("lease expiry deleted", indexed=False)
+    library.add("lease expiry superseded", document_id=50, epoch=1)
+    library.ledger.epochs[50] = 2
+    library.add("lease expiry newer", document_id=60, epoch=3)
+    library.ledger.epochs[60] = 2
+    shown = texts(ask(library, rerank=False))
+    assert "lease expiry newer" in shown
+    assert "lease expiry deleted" not in shown
+    assert "lease expiry superseded" not in shown
+
+
+def test_hidden_hits_are_made_up_for_by_looking_deeper(runtime):
+    for _ in range(700):
+        runtime.add("lease expiry", indexed=False)
+    for number in range(30):
+        runtime.add(f"lease number {number}")
+    answer = ask(runtime, limit=10, rerank=False)
+    assert len(answer.hits) == 10
+    assert all(text.startswith("lease number") for text in texts(answer))
+    depths = [requests[0].limit for _, requests in runtime.store.calls]
+    assert depths == sorted(set(depths))
+
+
+def test_looking_deeper_ends_when_the_store_has_no_more(runtime):
+    for _ in range(300):
+        runtime.add("lease expiry", indexed=False)
+    assert ask(runtime, rerank=False).hits == []
+    assert len(runtime.store.calls) <= 3
+
+
+def test_points_without_the_pipelines_fields_are_not_shown(library):
+    library.store.points.append(("stray", np.ones(26, dtype=np.float32), {"text": "lease expiry"}))
+    assert "lease expiry" not in texts(ask(library, rerank=False))
+
+
+# -- reranking -------------------------------------------------------------------------------------------------------
+
+
+def test_the_reranker_reorders(library, script_reranker, scored_by):
+    script_reranker(scored_by(lambda text: 1.0 if "zebra" in text else 0.0))
+    answer = ask(library, rerank_weight=0.9)
+    assert answer.reranked is True
+    assert answer.hits[0].text == "zebra jazz quiz"
+    assert answer.hits[0].scores["rerank"] == 1.0
+    assert answer.warnings == []
+    assert set(answer.timings_ms) == {"embed", "retrieve", "rerank", "total"}
+
+
+def test_candidates_are_five_times_the_limit_best_fused_first(runtime, script_reranker, scored_by):
+    for number in range(300):
+        runtime.add(f"lease {'expiry ' * (number % 2)}{number}")
+    reranker = script_reranker(scored_by(len))
+    ask(runtime, limit=8)
+    assert sum(map(len, reranker.slices)) == 40
+    best = texts(ask(runtime, limit=40, rerank=False))
+    assert [text for part in reranker.slices for text in part] == best
+
+
+@pytest.mark.parametrize(("limit", "count"), [(1, 20), (4, 20), (10, 50), (40, 200), (1000, 200)])
+def test_candidates_stay_within_20_and_200(limit, count):
+    assert candidates_for(limit) == count
+
+
+def test_the_slices_fit_the_reranker(library, script_reranker, scored_by):
+    reranker = script_reranker(scored_by(len), max_documents=2)
+    assert ask(library).reranked
+    assert [len(part) for part in reranker.slices] == [2, 2, 1]
+
+
+def test_a_deadline_leaves_the_rest_in_fused_order_and_says_so(library, script_reranker):
+    hang = threading.Event()
+
+    def script(query, documents):
+        if len(reranker.slices) > 1:
+            hang.wait(60)
+        return [RerankResult(0, 0.5), RerankResult(1, 0.9)]
+
+    reranker = script_reranker(script, max_documents=2)
+    fused = texts(ask(library, rerank=False))
+    start = time.monotonic()
+    answer = ask(library, rerank_deadline=0.5)
+    waited = time.monotonic() - start
+    hang.set()
+    assert waited < 30
+    assert answer.reranked is True
+    assert answer.warnings == ["reranked 2 of 5: deadline"]
+    assert texts(answer)[2:] == fused[2:]
+
+
+def test_a_reranker_that_fails_leaves_the_fused_order(library, script_reranker):
+    def script(query, documents):
+        raise RuntimeError("out of luck")
+
+    script_reranker(script)
+    answer = ask(library)
+    assert answer.reranked is False
+    assert texts(answer) == texts(ask(library, rerank=False))
+    assert answer.warnings == ["reranked 0 of 5: words: RuntimeError: out of luck"]
+
+
+def test_bad_results_are_dropped_and_the_plugin_is_named(library, script_reranker):
+    script_reranker(lambda query, documents: [RerankResult(i, math.nan if i else 1.0) for i in range(9)])
+    answer = ask(library)
+    assert answer.reranked is True
+    assert len(answer.hits) == 5
+    assert all("words" in warning for warning in answer.warnings)
+    assert any("score not finite" in warning for warning in answer.warnings)
+    assert any("index out of range" in warning for warning in answer.warnings)
+    assert any(warning.startswith("reranked 1 of 5") for warning in answer.warnings)
+
+
+def test_a_missing_reranker_falls_back_unless_the_caller_named_it(library):
+    answer = ask(library)
+    assert answer.reranked is False
+    assert len(answer.hits) == 5
+    assert answer.warnings[0].startswith("not reranked: words is not available")
+    with pytest.raises(PluginNotFoundError):
+        ask(library, reranker="nonsense")
+
+
+def test_a_reranker_that_cannot_load_falls_back_even_if_named(library):
+    library.host.plugins["broken"] = PluginLoadError("Its weights are not there.")
+    answer = ask(library, reranker="broken")
+    assert answer.reranked is False
+    assert answer.warnings == ["not reranked: broken is not available (Its weights are not there.)"]
+
+
+def test_no_rerank_asks_for_no_reranker(library):
+    ask(library, rerank=False)
+    assert library.host.asked == []
+
+
+@pytest.mark.parametrize(
+    ("collection", "named", "expected"),
+    [
+        ({}, None, ("words", {})),
+        ({"reranker": "other"}, None, ("other", {})),
+        ({"reranker": {"id": "other", "config": {"a": 1}}}, None, ("other", {"a": 1})),
+        ({"reranker": {"id": "other", "config": {"a": 1}}}, "words", ("words", {})),
+        ({"reranker": {"config": {"a": 1}}}, None, ("words", {"a": 1})),
+    ],
+)
+def test_the_reranker_is_the_callers_then_the_collections_then_the_settings(
+    library, script_reranker, scored_by, collection, named, expected
+):
+    library.host.plugins["other"] = script_reranker(scored_by(len))
+    library.ledger.config = collection
+    ask(library, reranker=named)
+    assert library.host.asked == [expected]
+
+
+def test_long_texts_and_queries_are_cut_to_what_the_reranker_takes(runtime, script_reranker, scored_by):
+    runtime.add("lease " * 100)
+    reranker = script_reranker(scored_by(len), max_doc_length=10, max_query_length=5)
+    ask(runtime, text="lease " * 50)
+    assert len(reranker.slices[0][0].split()) == 10
+    assert len(reranker.queries[0]) <= 25
+
+
+# -- what is refused, and what is not --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"text": ""}, "empty"),
+        ({"text": " \n\t"}, "empty"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"filter": []}, "filter"),
+        ({"filter": "language=en"}, "filter"),
+        ({"mode": "magic"}, "magic"),
+        ({"fusion": "magic"}, "magic"),
+        ({"dense_weight": 1.5}, "dense_weight"),
+        ({"rerank_weight": math.nan}, "rerank_weight"),
+        ({"rerank_deadline": -1}, "rerank_deadline"),
+        ({"candidates": 0}, "candidates"),
+        ({"collection": "nonsense"}, "nonsense"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(library, options, word):
+    with pytest.raises(UsageError, match=word):
+        ask(library, **options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["?!", "\x00", "a" * 100_000, "lease " * 20_000, "\ud800 lone", "ﷺ" * 5000, "🦓", "../../etc", '{}[]:*^~\\"'],
+)
+@pytest.mark.parametrize("mode", ["hybrid", "sparse"])
+def test_hostile_queries_are_answered(library, script_reranker, scored_by, text, mode):
+    reranker = script_reranker(scored_by(len))
+    answer = ask(library, text=text, mode=mode)
+    json.dumps(answer.to_dict())
+    assert all(len(query) <= MAX_QUERY_CHARACTERS for query in reranker.queries)
+    assert bool(answer.warnings) == (len(text) > MAX_QUERY_CHARACTERS)
+    for _, requests in library.store.calls:
+        assert all(request.text is None or request.text.encode("utf-8") for request in requests)
+
+
+def test_another_dimension_names_both(library):
+    library.ledger.dimension = 384
+    with pytest.raises(DimensionMismatch, match=r"26.*384"):
+        ask(library)
+    assert ask(library, mode="sparse", rerank=False).hits
+
+
+def test_a_disabled_embedder_is_told(library):
+    library._embedder = PluginNotFoundError("The embedding plugin 'letters' is disabled.")
+    with pytest.raises(PluginNotFoundError, match="disabled"):
+        ask(library)
+
+
+# -- the answer as a value -------------------------------------------------------------------------------------------
+
+
+def test_the_answer_has_exactly_the_promised_fields(runtime):
+    runtime.add(
+        "lease expiry", page=3, section=["A", "B"], path="/docs/a.md", media_type="text/markdown", language="en",
+        entities={"DATE": ["today"]}, metadata={"author": "Ada", "language": "old"}, source="folder", signature="x",
+    )  # fmt: skip
+    answer = ask(runtime, rerank=False).to_dict()
+    assert set(answer) == {"hits", "reranked", "timings_ms", "warnings"}
+    [hit] = answer["hits"]
+    assert set(hit) == {"rank", "score", "document", "title", "text", "start", "end", "metadata", "scores"}
+    assert set(hit["scores"]) == {"dense", "sparse", "fused", "rerank"}
+    assert (hit["document"], hit["title"], hit["start"], hit["end"]) == ("doc-1", "Title 1", 0, 12)
+    assert hit["metadata"] == {
+        "author": "Ada", "page": 3, "section": ["A", "B"], "path": "/docs/a.md", "media_type": "text/markdown",
+        "language": "en", "entities": {"DATE": ["today"]}, "source": "folder", "ordinal": 0, "token_count": 2,
+    }  # fmt: skip
+    assert json.loads(json.dumps(answer)) == answer
+
+
+def test_values_are_frozen(library):
+    answer = ask(library, rerank=False)
+    with pytest.raises(FrozenInstanceError):
+        answer.reranked = True
+    with pytest.raises(FrozenInstanceError):
+        SearchQuery(text="a").limit = 3

@@ -1,0 +1,198 @@
+"""Whatever a reranker answers, the candidates come back: each once, the scored ones in a sensible order."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semantik_pipeline.contracts import RerankerCapabilities
+from semantik_pipeline.documents import RerankResult
+from semantik_pipeline.search.blending import blend
+from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.rerank_check import accepted
+from semantik_pipeline.search.rerank_slices import MAX_RUNS, score_within, slices
+from semantik_pipeline.search.reranking import cut
+
+fused_scores = st.lists(st.floats(0, 1), max_size=30).map(lambda xs: sorted(xs, reverse=True))
+anything = st.one_of(
+    st.none(),
+    st.integers(-3, 40),
+    st.floats(),
+    st.text(max_size=3),
+    st.builds(
+        RerankResult,
+        st.one_of(st.integers(-3, 40), st.floats(), st.none(), st.text(max_size=2)),
+        st.one_of(st.floats(), st.none(), st.integers(), st.text(max_size=3)),
+    ),
+)
+
+
+def candidates(scores):
+    return [Candidate(id=f"{i:03}", fused=score) for i, score in enumerate(scores)]
+
+
+@given(fused_scores, st.lists(anything, max_size=60), st.floats(0, 1))
+def test_blending_permutes_the_candidates_whatever_the_reranker_answers(scores, answer, weight):
+    known = candidates(scores)
+    good, _ = accepted(answer, len(known))
+    assert all(0 <= index < len(known) and math.isfinite(score) for index, score in good.items())
+    ranked = blend(known, good, weight)
+    assert sorted(r.candidate.id for r in ranked) == [c.id for c in known]
+    assert [-r.score for r in ranked] == sorted(-r.score for r in ranked)
+    assert {i: r.rerank for r in ranked if (i := int(r.candidate.id)) in good} == good
+
+
+@given(fused_scores, st.integers(0, 30), st.lists(st.floats(-10, 10), min_size=30, max_size=30), st.floats(0, 1))
+def test_running_out_of_time_never_lifts_the_unscored_over_the_scored(scores, done, judged, weight):
+    known = candidates(scores)
+    ranked = blend(known, dict(enumerate(judged[: min(done, len(known))])), weight)
+    worst_scored = min((r.score for r in ranked if r.rerank is not None), default=math.inf)
+    best_unscored = max((r.score for r in ranked if r.rerank is None), default=-math.inf)
+    assert worst_scored >= best_unscored or worst_scored is math.inf
+
+
+@given(fused_scores, st.lists(st.floats(-10, 10), min_size=30, max_size=30))
+def test_weight_one_is_the_rerankers_order_and_weight_zero_the_fused_one(scores, judged):
+    known = candidates(scores)
+    full = dict(enumerate(judged[: len(known)]))
+    by_reranker = [r.rerank for r in blend(known, full, 1.0)]
+    span = max(by_reranker, default=0) - min(by_reranker, default=0)
+    assert all(a >= b - span * 1e-12 for a, b in itertools.pairwise(by_reranker))
+    assert [r.candidate.fused for r in blend(known, full, 0.0)] == scores
+
+
+def test_each_violation_is_named_and_the_rest_counts():
+    answer = [
+        RerankResult(0, 1.0), RerankResult(0, 9.0), RerankResult(7, 1.0), RerankResult(-1, 1.0),
+        RerankResult(1, math.nan), RerankResult(2, math.inf), "nonsense", RerankResult(np.int64(3), np.float32(0.5)),
+        RerankResult(4, 10**400),
+    ]  # fmt: skip
+    good, violations = accepted(answer, 5)
+    assert good == {0: 1.0, 3: 0.5}
+    assert sorted(violations) == [
+        "1 result(s) dropped: index given twice",
+        "2 result(s) dropped: index out of range",
+        "2 result(s) dropped: not a RerankResult with an integer index and a number as score",
+        "2 result(s) dropped: score not finite",
+    ]
+
+
+@pytest.mark.parametrize("answer", [None, 7, object()])
+def test_an_answer_that_is_no_list_is_a_violation(answer):
+    good, violations = accepted(answer, 3)
+    assert good == {}
+    assert "instead of a list" in violations[0]
+
+
+@given(st.integers(0, 300), st.integers(-1, 50), st.booleans())
+def test_slices_cover_each_position_once_and_fit(count, largest, batching):
+    parts = list(slices(count, RerankerCapabilities(max_documents=largest, supports_batching=batching)))
+    assert [position for part in parts for position in part] == list(range(count))
+    assert all(len(part) <= max(1, largest if batching else 1) for part in parts)
+
+
+def run(scorer, count, deadline=30.0, **capabilities):
+    return score_within(
+        deadline, scorer, [f"text {i}" for i in range(count)], [{}] * count, RerankerCapabilities(**capabilities)
+    )
+
+
+def length_scores(texts, metadata):
+    return [RerankResult(i, float(text.split()[1])) for i, text in enumerate(texts)]
+
+
+def test_positions_are_those_of_all_texts_not_of_the_slice():
+    outcome = run(length_scores, 50, max_documents=7)
+    assert outcome.scores == {i: float(i) for i in range(50)}
+    assert outcome.reason is None
+
+
+def test_no_deadline_is_no_deadline():
+    assert len(run(length_scores, 40, deadline=math.inf).scores) == 40
+
+
+def test_a_slice_still_running_at_the_deadline_is_abandoned_and_the_earlier_ones_count():
+    hang = threading.Event()
+    calls = []
+
+    def scorer(texts, metadata):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            hang.wait(60)
+        return length_scores(texts, metadata)
+
+    start = time.monotonic()
+    outcome = run(scorer, 50, deadline=0.5, max_documents=10)
+    waited = time.monotonic() - start
+    hang.set()
+    assert waited < 30  # far from the minute that the slice would take
+    assert outcome.scores == {i: float(i) for i in range(10)}
+    assert outcome.reason == "deadline"
+
+
+def test_after_the_deadline_no_further_slice_is_begun():
+    hang, calls, second = threading.Event(), [], threading.Event()
+
+    def scorer(texts, metadata):
+        calls.append(len(texts))
+        if len(calls) > 1:
+            second.set()
+        hang.wait(60)
+        return length_scores(texts, metadata)
+
+    assert run(scorer, 50, deadline=0.05).scores == {}
+    hang.set()
+    assert not second.wait(0.3)
+
+
+def test_a_scorer_that_raises_keeps_what_came_before():
+    calls = iter(range(10))
+
+    def scorer(texts, metadata):
+        if next(calls) == 1:
+            raise RuntimeError("out of luck")
+        return length_scores(texts, metadata)
+
+    outcome = run(scorer, 30, max_documents=10)
+    assert len(outcome.scores) == 10
+    assert outcome.reason == "RuntimeError: out of luck"
+
+
+def test_endless_results_end_at_the_deadline():
+    stop = threading.Event()
+
+    def scorer(texts, metadata):
+        return (RerankResult(0, 1.0) for _ in itertools.takewhile(lambda _: not stop.is_set(), itertools.count()))
+
+    outcome = run(scorer, 5, deadline=0.1)
+    stop.set()
+    assert outcome.scores == {}
+    assert outcome.reason == "deadline"
+
+
+def test_hanging_runs_are_bounded():
+    hang = threading.Event()
+
+    def scorer(texts, metadata):
+        hang.wait(60)
+        return []
+
+    outcomes = [run(scorer, 1, deadline=0.0) for _ in range(MAX_RUNS + 1)]
+    hang.set()
+    assert [o.reason for o in outcomes] == ["deadline"] * MAX_RUNS + [f"{MAX_RUNS} runs are still busy"]
+    for thread in threading.enumerate():
+        if thread.name == "rerank":
+            thread.join(10)
+    assert len(run(length_scores, 3).scores) == 3  # the places are free again
+
+
+@pytest.mark.parametrize(("tokens", "limit", "length"), [(10, 20, 100), (100, 50, 50), (5, 1, 20), (1000, 1, 1)])
+def test_cut_keeps_the_share_that_fits(tokens, limit, length):
+    assert len(cut("x" * 100, tokens, limit)) == length
