@@ -1,0 +1,78 @@
+"""Finding plugins without importing them: the entry points of the group ``semantik.plugins``, as candidates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from semantik_pipeline.contracts import KINDS
+from semantik_pipeline.plugins.state import PluginState, canonical
+
+ENTRY_POINT_GROUP = "semantik.plugins"
+#: The distribution whose plugins are the built-ins.
+BUILTIN_DISTRIBUTION = "semantik-pipeline"
+
+_GOOD_NAME = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An entry point and what its name says: the plugin's id, and its kind if the name starts with one.
+
+    ``origin`` is the distribution and its version, ``semantik-pipeline 2.0.0.dev0``.
+    """
+
+    name: str
+    id: str
+    kind: str | None
+    origin: str
+    builtin: bool
+    entry_point: EntryPoint
+
+    @property
+    def complaint(self) -> str | None:
+        """What is wrong with the name, and how it should look; None if it is fine."""
+        if _GOOD_NAME.fullmatch(self.name):
+            return None
+        kinds = " | ".join(KINDS)
+        return (
+            f"The entry point's name {self.name!r} is no plugin id: name it after PLUGIN_ID, or <kind>-<PLUGIN_ID> "
+            f"(kind: {kinds}), in lower-case letters, digits and single hyphens."
+        )
+
+    def may_be(self, plugin_id: str) -> bool:
+        """Whether a plugin of that id may stand under this name."""
+        return canonical(plugin_id) in (self.id, canonical(self.name))
+
+    def is_disabled(self, state: PluginState) -> bool:
+        return state.is_disabled(self.id) or state.is_disabled(self.name)
+
+
+def find_candidates(found: Iterable[EntryPoint] | None = None) -> list[Candidate]:
+    """Every plugin that is installed: built-ins first, then by distribution and name, the same on each machine."""
+    found = entry_points(group=ENTRY_POINT_GROUP) if found is None else found
+    candidates = [_candidate(entry_point) for entry_point in found]
+    return sorted(candidates, key=lambda candidate: (not candidate.builtin, candidate.origin.lower(), candidate.name))
+
+
+def _candidate(entry_point: EntryPoint) -> Candidate:
+    distribution = getattr(entry_point, "dist", None)
+    name = distribution.name if distribution is not None else "unknown"
+    origin = f"{name} {distribution.version}" if distribution is not None else entry_point.value
+    kind, plugin_id = split_name(entry_point.name)
+    return Candidate(
+        name=entry_point.name,
+        id=plugin_id,
+        kind=kind,
+        origin=origin,
+        builtin=canonical(name.lower()) == BUILTIN_DISTRIBUTION,
+        entry_point=entry_point,
+    )
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """``connector-directory`` -> (connector, directory); ``directory`` -> (None, directory)."""
+    kind, separator, rest = canonical(name).partition("-")
+    return (kind, rest) if separator and rest and kind in KINDS else (None, canonical(name))

@@ -1,0 +1,76 @@
+"""The plugins that this process loaded. Immutable: what changes on disk counts from the next start on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from semantik_pipeline.contracts import PluginManifest, SemanticPlugin
+from semantik_pipeline.errors import PluginNotFoundError
+from semantik_pipeline.plugins.state import canonical
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedPlugin:
+    """A plugin class that passed every check; ``origin`` is its distribution and version."""
+
+    id: str
+    kind: str
+    cls: type[SemanticPlugin]
+    manifest: PluginManifest
+    origin: str
+    builtin: bool
+    entry_point: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginRegistry:
+    """``plugins`` by canonical id, and for the ids that are not there, ``absent``: id -> (why, the way out)."""
+
+    plugins: Mapping[str, LoadedPlugin] = field(default_factory=dict)
+    absent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plugins: Iterable[LoadedPlugin], absent: Mapping[str, tuple[str, str]]) -> PluginRegistry:
+        by_id = {canonical(plugin.id): plugin for plugin in plugins}
+        return cls(plugins=MappingProxyType(by_id), absent=MappingProxyType(dict(absent)))
+
+    def __iter__(self) -> Iterator[LoadedPlugin]:
+        return iter(self.plugins.values())
+
+    def __len__(self) -> int:
+        return len(self.plugins)
+
+    def __contains__(self, plugin_id: object) -> bool:
+        return isinstance(plugin_id, str) and canonical(plugin_id) in self.plugins
+
+    def of_kind(self, kind: str) -> tuple[LoadedPlugin, ...]:
+        """The plugins of one kind, built-ins first."""
+        return tuple(plugin for plugin in self if plugin.kind == kind)
+
+    def get(self, plugin_id: str, kind: str | None = None) -> LoadedPlugin:
+        """The plugin. Raises PluginNotFoundError saying whether it is unknown, disabled, failed or of another kind."""
+        plugin = self.plugins.get(canonical(plugin_id))
+        if plugin is None:
+            raise self._missing(plugin_id, kind)
+        if kind is not None and plugin.kind != kind:
+            raise PluginNotFoundError(
+                f"The plugin {plugin_id!r} is of the kind {plugin.kind}, and a {kind} plugin is needed here.",
+                f"Plugins of that kind: {self._names(kind)}.",
+            )
+        return plugin
+
+    def _missing(self, plugin_id: str, kind: str | None) -> PluginNotFoundError:
+        why = self.absent.get(canonical(plugin_id))
+        if why is not None:
+            return PluginNotFoundError(*why)
+        what = f"{kind} plugin" if kind else "plugin"
+        near = difflib.get_close_matches(canonical(plugin_id), [*self.plugins, *self.absent], n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {self._names(kind)}."
+        return PluginNotFoundError(f"There is no {what} {plugin_id!r}.", hint)
+
+    def _names(self, kind: str | None) -> str:
+        names = sorted(plugin.id for plugin in self if kind in (None, plugin.kind))
+        return ", ".join(names) or "none"

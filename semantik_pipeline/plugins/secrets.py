@@ -1,0 +1,161 @@
+"""What is a secret: by what the schema declares, by an option's name, by the shape of a value.
+
+No secret is stored or shown. Shapes come from detect-secrets, and a few of providers that it does not know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+REDACTED = "********"
+
+#: The last words of an option's name that make its value a secret; `max_tokens` ends in another word.
+SECRET_WORDS = frozenset({"key", "token", "secret", "password", "passphrase", "credential", "credentials"})
+#: The same, written together.
+_GLUED = frozenset({"apikey", "accesskey", "secretkey", "privatekey", "authtoken", "accesstoken", "passwd"})
+
+#: detect-secrets' detectors of well-known shapes. Left out: those that guess from entropy or from an assignment's
+#: name in source code, and public IP addresses, which are no secret in an endpoint's URL.
+_DETECTORS = {
+    "artifactory": "ArtifactoryDetector",
+    "aws": "AWSKeyDetector",
+    "azure_storage_key": "AzureStorageKeyDetector",
+    "basic_auth": "BasicAuthDetector",
+    "discord": "DiscordBotTokenDetector",
+    "github_token": "GitHubTokenDetector",
+    "gitlab_token": "GitLabTokenDetector",
+    "jwt": "JwtTokenDetector",
+    "mailchimp": "MailchimpDetector",
+    "npm": "NpmDetector",
+    "openai": "OpenAIDetector",
+    "private_key": "PrivateKeyDetector",
+    "pypi_token": "PypiTokenDetector",
+    "sendgrid": "SendGridDetector",
+    "slack": "SlackDetector",
+    "square_oauth": "SquareOAuthDetector",
+    "stripe": "StripeDetector",
+    "telegram_token": "TelegramBotTokenDetector",
+    "twilio": "TwilioKeyDetector",
+}
+#: Prefixes that these providers document for their keys, followed by at least 16 characters of a random part.
+_MORE_SHAPES = re.compile(
+    r"\b(?:sk-(?:ant-|proj-|or-|svcacct-)?|hf_|AIza|gsk_|r8_|xai-|github_pat_|co-api-|pplx-)[A-Za-z0-9_-]{16,}"
+)
+#: What a value must hold to be worth the 0.2 s of importing the library: a URL with a password, a PEM or PuTTY
+#: header, a number before a colon, or a run of 11 characters that is not simply a word.
+_WORTH_A_LOOK = re.compile(r"://[^\s/]*@|PRIVATE KEY|PuTTY|_authToken|hooks\.slack|\d{8,10}:")
+_RUN = re.compile(r"[A-Za-z0-9]{11,}")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the last word of the option's name says secret: ``api_key``, ``apiKey``, ``auth-token``."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+    return bool(words) and (words[-1].lower() in SECRET_WORDS or words[-1].lower() in _GLUED)
+
+
+def is_declared_secret(field: dict[str, Any]) -> bool:
+    """Whether the schema of an option says that it holds a secret."""
+    return bool(field.get("secret") or field.get("writeOnly")) or field.get("format") == "password"
+
+
+def is_env_reference(name: str, field: dict[str, Any] | None = None) -> bool:
+    """Whether the option's value is the name of an environment variable."""
+    return name.endswith("_env") or (field or {}).get("format") == "env_var_reference"
+
+
+def find_secret(options: dict[str, Any], schema: dict[str, Any] | None = None) -> tuple[str, str] | None:
+    """The first raw secret as (path of the option, why it counts as one), or None."""
+    properties = (schema or {}).get("properties", {})
+    for name, value in options.items():
+        field = properties.get(name, {})
+        found = next(_secrets_in(name, value, field if isinstance(field, dict) else {}, hidden=False), None)
+        if found:
+            return found
+    return None
+
+
+def has_secret_shape(text: str) -> bool:
+    """Whether the text holds something of a well-known credential's shape."""
+    return bool(_MORE_SHAPES.search(text)) or (_may_hold_secret(text) and any(_known_shapes(text)))
+
+
+def redact(config: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The configuration to show: names of environment variables stay, secrets become ``********``."""
+    properties = (schema or {}).get("properties", {})
+    return {name: _redacted(name, value, properties.get(name, {}), hidden=False) for name, value in config.items()}
+
+
+def scrub(text: str, known: Iterable[str] = ()) -> str:
+    """The text without the ``known`` secrets and without anything of a credential's shape."""
+    for secret in sorted(filter(None, known), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    text = _MORE_SHAPES.sub(REDACTED, text)
+    if _may_hold_secret(text):
+        for found in set(_known_shapes(text)):
+            text = text.replace(found, REDACTED)
+    return text
+
+
+# -- walking ----------------------------------------------------------------------------------------------------------
+
+
+def _secrets_in(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -> Iterator[tuple[str, str]]:
+    """Raw secrets at and below an option. ``hidden``: something above it already says secret."""
+    last = name.rpartition(".")[2].partition("[")[0]
+    if is_env_reference(last, field) and isinstance(value, str):
+        if has_secret_shape(value):
+            yield name, "it should be the name of an environment variable, and looks like the secret itself"
+        return
+    declared = is_declared_secret(field)
+    hidden = hidden or declared or is_secret_name(last)
+    if isinstance(value, dict):
+        below = field.get("properties", {}) if isinstance(field.get("properties"), dict) else {}
+        for key, inner in value.items():
+            yield from _secrets_in(f"{name}.{key}", inner, below.get(key, {}), hidden=hidden)
+    elif isinstance(value, (list, tuple)):
+        for position, inner in enumerate(value):
+            yield from _secrets_in(f"{name}[{position}]", inner, {}, hidden=hidden)
+    elif value is None or isinstance(value, bool) or value == "":
+        return
+    elif hidden:
+        yield name, "its schema declares it a secret" if declared else "its name says that it holds a secret"
+    elif isinstance(value, str) and has_secret_shape(value):
+        yield name, "its value has the shape of a well-known credential"
+
+
+def _redacted(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -> Any:
+    if is_env_reference(name, field) and isinstance(value, str):
+        return REDACTED if has_secret_shape(value) else value
+    hidden = hidden or is_declared_secret(field) or is_secret_name(name)
+    if isinstance(value, dict):
+        below = field.get("properties", {}) if isinstance(field.get("properties"), dict) else {}
+        return {key: _redacted(key, inner, below.get(key, {}), hidden=hidden) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(name, inner, {}, hidden=hidden) for inner in value]
+    if value is None or isinstance(value, bool) or value == "":
+        return value
+    return REDACTED if hidden or (isinstance(value, str) and has_secret_shape(value)) else value
+
+
+# -- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def _may_hold_secret(text: str) -> bool:
+    if _WORTH_A_LOOK.search(text):
+        return True
+    return any(not (run.isalpha() and (run.islower() or run.istitle())) for run in _RUN.findall(text))
+
+
+def _known_shapes(text: str) -> Iterator[str]:
+    for detector in _detectors():
+        yield from (found for found in detector.analyze_string(text) if found)
+
+
+@cache
+def _detectors() -> tuple[Any, ...]:
+    package = "detect_secrets.plugins"
+    return tuple(getattr(import_module(f"{package}.{module}"), name)() for module, name in _DETECTORS.items())

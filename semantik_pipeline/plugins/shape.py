@@ -1,0 +1,183 @@
+"""Whether a class has the shape of its kind: the methods that are a must, with signatures that the host can call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Any
+
+from semantik_pipeline.contracts import KINDS, SemanticPlugin
+from semantik_pipeline.errors import PluginLoadError
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+#: What ``initialize`` may ask for.
+INITIALIZE_ASKS = ("config", "model_name")
+
+
+def kind_of(cls: type, named_kind: str | None) -> str:
+    """The kind by ``PLUGIN_TYPE``, else by the entry point's name, else the only one whose methods the class has.
+
+    Raises PluginLoadError for an unknown kind or for none.
+    """
+    kind = getattr(cls, "PLUGIN_TYPE", "") or named_kind
+    fitting = [name for name, (_, ways) in KINDS.items() if any(_defines_all(cls, way) for way in ways)]
+    if not kind and len(fitting) == 1:
+        kind = fitting[0]
+    if kind not in KINDS:
+        known = ", ".join(KINDS)
+        what = f"PLUGIN_TYPE {kind!r}, which is no kind of plugin" if kind else "no PLUGIN_TYPE"
+        raise PluginLoadError(f"{cls.__name__} has {what}.", f"Set it to one of: {known}.")
+    return kind
+
+
+def check_shape(cls: type, kind: str) -> None:
+    """Raise PluginLoadError saying what is expected and what was found."""
+    base, ways = KINDS[kind]
+    if not any(_defines_all(cls, way) for way in ways):
+        missing = min((_missing(cls, way) for way in ways), key=len)
+        wanted = ", ".join(f"{name}{_written(getattr(base, name))}" for name in missing)
+        raise PluginLoadError(
+            f"{cls.__name__} is no {kind} plugin: it lacks {wanted}.",
+            "Write what is missing; docs/plugins.md has the contract.",
+        )
+    _check_constructor(cls)
+    for name in _contract_methods(base):
+        if defines(cls, name):
+            _check_method(cls, base, name)
+    _check_initialize(cls)
+
+
+def conform(cls: type, kind: str) -> type[SemanticPlugin]:
+    """The class itself if it inherits its kind's base, else a subclass that adds the base's working defaults."""
+    base = KINDS[kind][0]
+    if issubclass(cls, base):
+        return cls
+    about = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, "PLUGIN_TYPE": kind}
+    return type(cls)(cls.__name__, (cls, base), about)
+
+
+def defines(cls: type, name: str) -> bool:
+    """Whether the class itself, or an author's class above it, has the attribute; our own bases don't count."""
+    ours = {SemanticPlugin, object, *(base for base, _ in KINDS.values())}
+    return any(name in vars(owner) for owner in cls.__mro__ if owner not in ours)
+
+
+def accepted(method: Callable[..., Any], optional: dict[str, Any]) -> dict[str, Any]:
+    """Those of the keyword arguments that the method takes."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):  # written in C, without a signature
+        return optional
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return optional
+    names = {parameter.name for parameter in parameters if parameter.kind is not Parameter.POSITIONAL_ONLY}
+    return {name: value for name, value in optional.items() if name in names}
+
+
+# -- signatures -------------------------------------------------------------------------------------------------------
+
+
+def _defines_all(cls: type, names: tuple[str, ...]) -> bool:
+    return not _missing(cls, names)
+
+
+def _missing(cls: type, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if not defines(cls, name)]
+
+
+def _contract_methods(base: type) -> list[str]:
+    """Names of the functions of the kind's base; ``initialize`` asks for what it likes and is checked by itself."""
+    names = [name for name in dir(base) if not name.startswith("_") and name != "initialize"]
+    return [name for name in names if callable(getattr(base, name))]
+
+
+def _check_method(cls: type, base: type, name: str) -> None:
+    expected, found = _signature(base, name), _signature(cls, name)
+    if expected is None:
+        return
+    if found is None:
+        kind = type(inspect.getattr_static(cls, name)).__name__
+        raise PluginLoadError(f"{cls.__name__}.{name} is a {kind}: expected a method {name}{_shown(expected)}.")
+    needed = [p for p in expected.parameters.values() if p.default is Parameter.empty and p.kind in _POSITIONAL]
+    why = _mismatch(needed, expected, found)
+    if why:
+        raise PluginLoadError(
+            f"{cls.__name__}.{name} does not fit: expected {name}{_shown(expected)}, found {name}{_shown(found)}.", why
+        )
+
+
+def _mismatch(needed: list[Parameter], expected: Signature, found: Signature) -> str | None:
+    """Why the host could not call ``found`` with the arguments that the contract makes sure of."""
+    try:
+        found.bind(*[None] * len(needed))
+    except TypeError:
+        required = [p for p in found.parameters.values() if p.default is Parameter.empty]
+        extra = [p.name for p in required if p.kind in (*_POSITIONAL, Parameter.KEYWORD_ONLY)][len(needed) :]
+        if extra:
+            return f"Give {', '.join(map(repr, extra))} a default: the host need not pass it."
+        return f"It must take {len(needed)} argument{'s' * (len(needed) != 1)} by position."
+    return None
+
+
+def _check_constructor(cls: type) -> None:
+    if not defines(cls, "__init__"):
+        return
+    try:
+        signature = inspect.signature(cls)
+        signature.bind({})
+    except TypeError:
+        found = f"__init__(self{', ' if signature.parameters else ''}{str(signature)[1:-1]})"
+        raise PluginLoadError(
+            f"{cls.__name__} can't be made: expected __init__(self, config=None), found {found}.",
+            "Take the configuration as the only required argument.",
+        ) from None
+    except ValueError:  # no signature to look at
+        return
+
+
+def _check_initialize(cls: type) -> None:
+    if not defines(cls, "initialize"):
+        return
+    found = _signature(cls, "initialize")
+    required = [p.name for p in found.parameters.values() if _is_required(p)] if found else []
+    strange = [name for name in required if name not in INITIALIZE_ASKS]
+    if strange:
+        raise PluginLoadError(
+            f"{cls.__name__}.initialize asks for {', '.join(map(repr, strange))}, which the host does not have.",
+            "It may ask for nothing, for `config`, or for `model_name`.",
+        )
+
+
+def _is_required(parameter: Parameter) -> bool:
+    variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return parameter.default is Parameter.empty and not variable
+
+
+def _signature(cls: type, name: str) -> Signature | None:
+    """The signature as an instance's caller sees it; None if there is none or it is no method."""
+    attribute = inspect.getattr_static(cls, name)
+    if isinstance(attribute, property):
+        return None
+    try:
+        signature = inspect.signature(getattr(cls, name))
+    except (TypeError, ValueError):
+        return None
+    if isinstance(attribute, (classmethod, staticmethod)) or not inspect.isroutine(attribute):
+        return signature
+    parameters = list(signature.parameters.values())
+    if parameters and parameters[0].kind in _POSITIONAL:
+        parameters = parameters[1:]
+    return signature.replace(parameters=parameters)
+
+
+def _written(function: Callable[..., Any]) -> str:
+    """The signature as an author would write it, self first, without annotations."""
+    signature = inspect.signature(function)
+    return _shown(signature.replace(parameters=list(signature.parameters.values())[1:]))
+
+
+def _shown(signature: Signature) -> str:
+    bare = [p.replace(annotation=Parameter.empty) for p in signature.parameters.values()]
+    text = str(signature.replace(parameters=bare, return_annotation=Signature.empty))
+    return f"(self{', ' if bare else ''}{text[1:]}"
