@@ -1,0 +1,242 @@
+"""The plugin host of a process: the plugins it loaded at its start, and the instances it made of them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline.contracts import SemanticPlugin
+from semantik_pipeline.errors import PluginError, UsageError
+from semantik_pipeline.plugins import audit
+from semantik_pipeline.plugins import configuration as configured
+from semantik_pipeline.plugins.loader import LoadReport, load_plugins
+from semantik_pipeline.plugins.loop import LoopThread
+from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
+from semantik_pipeline.plugins.shape import accepted
+from semantik_pipeline.plugins.state import PluginState, read_state
+
+LOGGER = logging.getLogger("semantik.plugins")
+
+#: Seconds that a plugin's ``cleanup`` gets when the host closes.
+CLEANUP_SECONDS = 10.0
+
+Options = dict[str, Any]
+
+
+@dataclass
+class _Slot:
+    """One (plugin, effective configuration). The lock is held while the instance is made or initialised."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    plugin: SemanticPlugin | None = None
+    complete: bool = False  # every environment variable that it names was set
+    initialized: bool = False
+
+
+class PluginHost:
+    """Loads once, makes instances on demand, keeps them. Every method is safe from every thread, except from the
+    thread of the host's own event loop."""
+
+    def __init__(self, registry: PluginRegistry, report: LoadReport, state: PluginState) -> None:
+        self.registry = registry
+        self.report = report
+        self.state = state
+        self._slots: dict[tuple[str, str], _Slot] = {}
+        self._lock = threading.Lock()
+        self._loop = LoopThread()
+        self._closed = False
+
+    @classmethod
+    def start(cls, state_file: Path | str | PluginState, kinds: Iterable[str] | None = None) -> PluginHost:
+        """Read the state file, load the enabled plugins of these kinds (None: all), and audit what became of each.
+
+        Raises StateFileError; a plugin that fails is in the report.
+        """
+        state = state_file if isinstance(state_file, PluginState) else read_state(state_file)
+        registry, report = load_plugins(state, kinds)
+        for outcome, entries in (("loaded", report.loaded), ("disabled", report.disabled)):
+            for entry in entries:
+                audit.record("load", entry.id, outcome, revision=state.revision)
+        for outcome, entries in (("failed", report.failed), ("conflict", report.conflicts)):
+            for entry in entries:
+                audit.record("load", entry.id, outcome, entry.reason, state.revision)
+        return cls(registry, report, state)
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    def effective_config(
+        self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
+    ) -> Options:
+        """Schema defaults < state file < ``config``, validated; with ``frozen`` see :mod:`.configuration`.
+
+        Raises PluginNotFoundError or PluginConfigError.
+        """
+        return configured.effective_config(self.registry.get(plugin_id, kind), self.state, config, frozen=frozen)
+
+    def frozen_config(self, plugin_id: str, config: Options | None = None) -> Options:
+        """The options that shape the output, as a generation keeps them."""
+        schema = configured.schema_of(self.registry.get(plugin_id))
+        return configured.shaping_options(self.effective_config(plugin_id, config), schema)
+
+    def fingerprint(self, plugin_id: str, config: Options | None = None, *extra: str, frozen: bool = False) -> str:
+        """32 hex digits over id, OUTPUT_VERSION, output-shaping options, output_revision() and ``extra``.
+
+        Makes a light instance, initialises nothing.
+        """
+        loaded = self.registry.get(plugin_id)
+        options = self.effective_config(plugin_id, config, frozen=frozen)
+        shaping = configured.shaping_options(options, configured.schema_of(loaded))
+        revision = self.call(self.light(plugin_id, config, frozen=frozen).output_revision)
+        return configured.fingerprint_of(loaded.id, loaded.cls.OUTPUT_VERSION, shaping, revision, *extra)
+
+    def supports_model(self, name: str) -> str:
+        """The id of the one embedding plugin that supports the model. None or several raise UsageError."""
+        found = [plugin.id for plugin in self.registry.of_kind("embedding") if plugin.cls.supports_model(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"Several plugins support the model {name!r}: {', '.join(found)}.", "Name the plugin too.")
+        known = ", ".join(plugin.id for plugin in self.registry.of_kind("embedding")) or "none"
+        raise UsageError(
+            f"No plugin says that it supports the model {name!r}.", f"Name the plugin too. Embedding plugins: {known}."
+        )
+
+    # -- instances ----------------------------------------------------------------------------------------------------
+
+    def instance(
+        self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
+    ) -> Any:
+        """The plugin with this configuration, initialised. The same call gives the same object.
+
+        Two threads that ask at once wait for one initialisation; other plugins don't wait. Raises
+        PluginNotFoundError, PluginConfigError (an unset environment variable too), or what ``initialize`` raises;
+        after a failure the next call tries anew.
+        """
+        loaded, options, slot = self._slot(plugin_id, config, frozen, kind)
+        with slot.lock:
+            if not (slot.plugin and slot.complete):
+                slot.plugin, slot.complete = self._make(loaded, options, strict=True), True
+            if not slot.initialized:
+                self._initialize(loaded, slot)
+            return slot.plugin
+
+    def light(
+        self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
+    ) -> Any:
+        """The plugin with this configuration, perhaps not initialised: for tokenizers, revisions, capabilities.
+
+        Environment variables that are not set are left out, for none of this should need a secret.
+        """
+        loaded, options, slot = self._slot(plugin_id, config, frozen, kind)
+        plugin = slot.plugin  # without the lock: a thread that counts tokens need not wait for a model to load
+        if plugin is not None:
+            return plugin
+        with slot.lock:
+            if slot.plugin is None:
+                slot.plugin = self._make(loaded, options, strict=False)
+                slot.complete = not _unset(loaded, options)
+            return slot.plugin
+
+    def _slot(
+        self, plugin_id: str, config: Options | None, frozen: bool, kind: str | None
+    ) -> tuple[LoadedPlugin, Options, _Slot]:
+        loaded = self.registry.get(plugin_id, kind)
+        options = self.effective_config(plugin_id, config, frozen=frozen)
+        with self._lock:
+            if self._closed:
+                raise PluginError("The plugin host is closed.", "Start a new one.")
+            return loaded, options, self._slots.setdefault((loaded.id, configured.canonical_json(options)), _Slot())
+
+    def _make(self, loaded: LoadedPlugin, options: Options, *, strict: bool) -> SemanticPlugin:
+        schema = configured.schema_of(loaded)
+        resolved = configured.resolve_env(options, schema, plugin_id=loaded.id, strict=strict)
+        plugin = loaded.cls(resolved)
+        if not hasattr(plugin, "config"):  # a class of the right shape that keeps it elsewhere; our defaults read it
+            plugin.config = resolved
+        return plugin
+
+    def _initialize(self, loaded: LoadedPlugin, slot: _Slot) -> None:
+        plugin = slot.plugin
+        assert plugin is not None
+        wishes = {"config": dict(plugin.config)}
+        model = plugin.config.get("model_name") or plugin.config.get("model")
+        if model is not None or _requires(plugin.initialize, "model_name"):
+            wishes["model_name"] = model
+        try:
+            self.call(plugin.initialize, **wishes)
+        except BaseException:
+            slot.plugin = None  # half initialised: the next call starts with a new one
+            self._clean(loaded.id, plugin)
+            raise
+        slot.initialized = True
+
+    # -- calling ------------------------------------------------------------------------------------------------------
+
+    def call(self, method: Callable[..., Any], *args: Any, **optional: Any) -> Any:
+        """Call a plugin's method, plain or async, and return its result.
+
+        A plain method runs in the calling thread; a coroutine runs on the event loop, and this thread waits. Optional
+        keyword arguments that the method does not take are left out: contracts grow, plugins need not.
+        """
+        result = method(*args, **accepted(method, optional))
+        return self._loop.run(result, _owner(method)) if inspect.isawaitable(result) else result
+
+    def iterate(self, source: AsyncIterator[Any] | Iterable[Any] | Any, plugin: str | None = None) -> Iterator[Any]:
+        """The items of an async iterator (or of a coroutine that gives one, or of a plain one), one by one.
+
+        Closing this iterator closes the source.
+        """
+        if inspect.isawaitable(source):
+            source = self._loop.run(source, plugin or _owner(source))
+        if not hasattr(source, "__aiter__"):
+            return iter(source)
+        return self._loop.iterate(aiter(source), plugin or _owner(source))
+
+    def service(self, name: str, *args: Any) -> Any:
+        """In a child process: call what the parent lends under this name. Here: raise PluginError."""
+        raise PluginError(f"There is no service {name!r} here: services are lent to child processes.")
+
+    def close(self) -> None:
+        """Clean up every instance and stop the event loop. Closing twice is fine."""
+        with self._lock:
+            self._closed = True
+            slots, self._slots = self._slots, {}
+        for (plugin_id, _), slot in slots.items():
+            if slot.plugin is not None:
+                self._clean(plugin_id, slot.plugin)
+        self._loop.close()
+
+    def _clean(self, plugin_id: str, plugin: SemanticPlugin) -> None:
+        import asyncio
+
+        try:
+            result = plugin.cleanup()
+            if inspect.isawaitable(result):
+                self._loop.run(asyncio.wait_for(result, CLEANUP_SECONDS), plugin_id)
+        except Exception:  # one plugin's cleanup must not keep the others from theirs
+            LOGGER.warning("The plugin %s failed to clean up.", plugin_id, exc_info=True)
+
+
+def _owner(thing: Any) -> str:
+    """Whom to name for a bound method, or for an async generator made by one."""
+    owner = getattr(thing, "__self__", None)
+    return getattr(owner, "PLUGIN_ID", None) or getattr(thing, "__qualname__", None) or type(thing).__name__
+
+
+def _requires(method: Callable[..., Any], name: str) -> bool:
+    parameter = inspect.signature(method).parameters.get(name)
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def _unset(loaded: LoadedPlugin, options: Options) -> bool:
+    """Whether one of the environment variables that the options name is not set."""
+    try:
+        configured.resolve_env(options, configured.schema_of(loaded), plugin_id=loaded.id)
+    except PluginError:
+        return True
+    return False

@@ -1,0 +1,207 @@
+"""The one event loop on which a process's plugins run their async methods, in a thread of its own.
+
+Other threads hand it coroutines and wait. A plugin that blocks the loop stops every other plugin's async work, so
+each step of each task is timed, and the log names the plugin whose step took too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+import types
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from semantik_pipeline.errors import PluginError
+
+LOGGER = logging.getLogger("semantik.plugins")
+
+#: Seconds that one step of a coroutine may take before the log names its plugin.
+BLOCKING_SECONDS = 0.25
+#: Seconds between two warnings about the same plugin.
+WARN_AGAIN_SECONDS = 60.0
+#: Seconds that cancelled tasks get to clean up when the loop closes.
+CLOSING_SECONDS = 5.0
+
+_DONE = object()
+_speaker: ContextVar[str] = ContextVar("semantik_plugin", default="an unnamed plugin")
+
+
+@dataclass(frozen=True)
+class _Step:
+    plugin: str
+    started: float
+
+
+class LoopThread:
+    """Starts with the first coroutine. Safe from every thread but its own."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._step: _Step | None = None
+        self._warned: dict[str, float] = {}
+
+    def run(self, work: Awaitable[Any], plugin: str) -> Any:
+        """Await ``work`` on the loop and return its result; ``plugin`` is whom the log names if it blocks."""
+        self.refuse_own_thread(work)
+        return self._wait(asyncio.run_coroutine_threadsafe(_awaiting(work, plugin), self._running()))
+
+    def iterate(self, source: AsyncIterator[Any], plugin: str) -> Iterator[Any]:
+        """The items, one at a time as they are asked for; the source is closed at the end or when the caller stops.
+
+        One task runs the source from its first item to its closing, so that a timeout or task group in it works.
+        """
+        self.refuse_own_thread(source)
+        loop = self._running()
+        wanted: asyncio.Queue[concurrent.futures.Future | None] = asyncio.Queue()
+        pump = asyncio.run_coroutine_threadsafe(_pump(source, wanted, plugin), loop)
+        try:
+            while True:
+                item: concurrent.futures.Future = concurrent.futures.Future()
+                pump.add_done_callback(lambda _, item=item: item.cancel())  # the loop went away: don't wait for ever
+                loop.call_soon_threadsafe(wanted.put_nowait, item)
+                value = self._wait(item)
+                if value is _DONE:
+                    return
+                yield value
+        finally:
+            with suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(wanted.put_nowait, None)
+                self._wait(pump)
+
+    def refuse_own_thread(self, work: Any) -> None:
+        """Raise PluginError if this is the loop's thread: waiting here would wait for ever."""
+        if self._thread is not None and threading.current_thread() is self._thread:
+            if isinstance(work, Coroutine):
+                work.close()
+            raise PluginError(
+                "A plugin's async method was called through the host on the event loop's own thread.", "Await it instead."
+            )
+
+    def close(self) -> None:
+        """Cancel what is running, let it clean up, and stop. Closing twice is fine."""
+        with self._starting:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join(CLOSING_SECONDS + 1)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._closed:
+                raise PluginError("The plugin host is closed.", "Start a new one.")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._loop.set_task_factory(self._timed_task)
+                self._thread = threading.Thread(target=self._serve, name="semantik-plugins", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def _serve(self) -> None:
+        loop = self._loop
+        assert loop is not None
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            leftover = asyncio.all_tasks(loop)
+            for task in leftover:
+                task.cancel()
+            if leftover:
+                loop.run_until_complete(asyncio.wait(leftover, timeout=CLOSING_SECONDS))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    def _wait(self, future: concurrent.futures.Future) -> Any:
+        """The future's result. While waiting, look whether some step is blocking the loop."""
+        while True:
+            try:
+                return future.result(timeout=1.0)
+            except concurrent.futures.CancelledError:
+                raise PluginError("The plugin host was closed while a plugin was at work.") from None
+            except TimeoutError:
+                if future.done():  # the plugin's own TimeoutError, or a result that came this very moment
+                    return future.result()
+                if step := self._step:
+                    self._warn_if_blocking(step, "is blocking")
+
+    # -- timing -------------------------------------------------------------------------------------------------------
+
+    def _timed_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task:
+        return asyncio.Task(self._timed(coroutine), loop=loop, **options)
+
+    async def _timed(self, coroutine: Any) -> Any:
+        return await self._steps(coroutine)
+
+    @types.coroutine
+    def _steps(self, coroutine: Any) -> Any:
+        """Drive the coroutine by hand, one step at a time, and time each."""
+        act, argument = coroutine.send, None
+        while True:
+            step = self._step = _Step(_speaker.get(), time.monotonic())
+            try:
+                yielded = act(argument)
+            except StopIteration as done:
+                return done.value
+            finally:
+                self._step = None
+                self._warn_if_blocking(step, "blocked")
+            try:
+                act, argument = coroutine.send, (yield yielded)
+            except BaseException as error:  # a cancellation, handed on to the coroutine
+                act, argument = coroutine.throw, error
+
+    def _warn_if_blocking(self, step: _Step, verb: str) -> None:
+        now = time.monotonic()
+        if now - step.started <= BLOCKING_SECONDS or now - self._warned.get(step.plugin, -1e9) < WARN_AGAIN_SECONDS:
+            return
+        self._warned[step.plugin] = now
+        LOGGER.warning(
+            "The plugin %s %s the event loop (%.2f s so far); run blocking code with asyncio.to_thread.",
+            step.plugin,
+            verb,
+            now - step.started,
+        )
+
+
+async def _awaiting(work: Awaitable[Any], plugin: str) -> Any:
+    _speaker.set(plugin)
+    if isinstance(work, Coroutine):
+        # A task of its own, so that its first step is timed under the plugin's name.
+        return await asyncio.get_running_loop().create_task(work)
+    return await work
+
+
+async def _pump(source: AsyncIterator[Any], wanted: asyncio.Queue, plugin: str) -> None:
+    """Answer each wish with the next item, ``_DONE`` or the source's error; None ends it."""
+    _speaker.set(plugin)
+    try:
+        while (item := await wanted.get()) is not None:
+            try:
+                item.set_result(await anext(source))
+            except StopAsyncIteration:
+                item.set_result(_DONE)
+                return
+            except asyncio.CancelledError:
+                item.cancel()
+                raise
+            except Exception as error:
+                item.set_exception(error)
+                return
+    finally:
+        close = getattr(source, "aclose", None)
+        if close is not None:
+            await close()
