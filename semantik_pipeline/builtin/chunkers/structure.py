@@ -1,0 +1,102 @@
+"""What a parser's elements say about a text: where its topics, pages and blocks lie, and where in it an offset is."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from semantik_pipeline.builtin.chunkers.boundaries import Boundary, Level
+from semantik_pipeline.documents import Element
+
+_SPACE = re.compile(r"\s*+")
+_WHOLE = ("table", "code")  # kinds that are divided only if they don't fit
+
+
+def divide(
+    content: str, boundaries: Iterable[Boundary], elements: Sequence[Element], every_heading: bool = False
+) -> list[Boundary]:
+    """The boundaries and those of the elements, one for each place, in order.
+
+    Pages and top-level headings start topics (``every_heading``: all headings do). A heading stays with what follows
+    it, and a table or a code block is one piece if it can be.
+    """
+    levels: dict[int, Level] = {}
+    for place, level in [*boundaries, *_starts(elements, _topic_depth(elements, every_heading))]:
+        place = _SPACE.match(content, place).end()
+        levels[place] = max(level, levels.get(place, level))
+    for element in elements:
+        after = _SPACE.match(content, element.end).end()
+        if element.kind == "heading" and after in levels:
+            levels[after] = min(levels[after], Level.WRAP)
+    found = sorted(levels.items())
+    return list(_kept_whole(found, [element for element in elements if element.kind in _WHOLE])) if elements else found
+
+
+def usable(content: str, elements: Iterable[Element]) -> list[Element]:
+    """The elements that lie in the text, in order."""
+    return sorted((e for e in elements if 0 <= e.start <= e.end <= len(content)), key=lambda e: (e.start, -e.end))
+
+
+def _topic_depth(elements: Sequence[Element], every_heading: bool) -> int:
+    """The outermost depth that more than one heading has: a lone title is no topic among others."""
+    if every_heading:
+        return 1000
+    depths = Counter(len(element.section) for element in elements if element.kind == "heading")
+    return min((depth for depth, count in depths.items() if count > 1), default=0)
+
+
+def _starts(elements: Sequence[Element], topic_depth: int) -> Iterable[Boundary]:
+    page = None
+    for element in elements:
+        if element.page is not None and element.page != page:
+            page = element.page
+            yield element.start, Level.TOPIC
+        elif element.kind == "heading":
+            yield element.start, Level.TOPIC if len(element.section) <= topic_depth else Level.HEADING
+        elif element.kind in _WHOLE:
+            yield element.start, Level.PARAGRAPH
+            yield element.end, Level.PARAGRAPH
+
+
+def _kept_whole(boundaries: list[Boundary], blocks: list[Element]) -> Iterable[Boundary]:
+    """Borders within a block weigh less than any around it."""
+    upcoming = iter(blocks)
+    block = next(upcoming, None)
+    for place, level in boundaries:
+        while block is not None and block.end <= place:
+            block = next(upcoming, None)
+        if block is not None and block.start < place and level < Level.TOPIC:
+            level = Level.WRAP if level >= Level.PARAGRAPH else Level.WORD
+        yield place, level
+
+
+class Places:
+    """Page and section at an offset. ``elements`` are :func:`usable` ones."""
+
+    def __init__(self, content: str, elements: Sequence[Element]) -> None:
+        paged = [element for element in elements if element.page is not None]
+        self._page_starts, self._pages = [e.start for e in paged], [e.page for e in paged]
+        sectioned = [element for element in elements if element.kind != "page"]
+        self._section_starts = [e.start for e in sectioned]
+        self._sections = [_path(content, e) for e in sectioned]
+
+    def metadata(self, start: int, body: int) -> dict[str, Any]:
+        """``page`` of a chunk's first character, ``section`` of the first that it does not repeat; what is known."""
+        found: dict[str, Any] = {}
+        page = bisect_right(self._page_starts, start)
+        if page:
+            found["page"] = self._pages[page - 1]
+        section = bisect_right(self._section_starts, body)
+        if section and self._sections[section - 1]:
+            found["section"] = list(self._sections[section - 1])
+        return found
+
+
+def _path(content: str, element: Element) -> tuple[str, ...]:
+    if element.kind != "heading":
+        return element.section
+    title = " ".join(content[element.start : element.end].splitlines()[:1]).strip().strip("#").strip()
+    return (*element.section, title) if title else element.section

@@ -1,0 +1,50 @@
+"""The last guard of the token budget: what a chunker left too long is split, never cut (DESIGN, invariant 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from semantik_pipeline.contracts.fitting import TokenCount, split_to_fit
+from semantik_pipeline.documents import Chunk
+
+
+def split_to_budget(chunks: Sequence[Chunk], max_tokens: int, count_tokens: TokenCount) -> list[Chunk]:
+    """The chunks in order, each within ``max_tokens``, numbered 0..n-1, with the counts of ``count_tokens``.
+
+    A chunk that fits keeps its text (less white space at its ends) and place. One that doesn't becomes several that
+    hold all of it but the white space between them; their places are exact where the chunk's text is as long as its
+    span, else the chunk's own. A chunk of nothing but white space is dropped. Only a single character may stay over
+    the budget.
+    """
+    fitting: list[Chunk] = []
+    pieces_of = split_to_fit([chunk.text for chunk in chunks], max_tokens, count_tokens)
+    for chunk, pieces in zip(chunks, pieces_of, strict=True):
+        fitting.extend(_piece(chunk, *piece) for piece in pieces)
+    return [replace(chunk, ordinal=ordinal) for ordinal, chunk in enumerate(fitting)]
+
+
+def _piece(chunk: Chunk, start: int, end: int, tokens: int) -> Chunk:
+    exact = len(chunk.text) == chunk.end - chunk.start
+    place = (chunk.start + start, chunk.start + end) if exact else (chunk.start, chunk.end)
+    return replace(chunk, text=chunk.text[start:end], start=place[0], end=place[1], token_count=tokens)
+
+
+class RememberedCounts:
+    """A token counter that answers the same text from memory, so that guard and chunker don't tokenise it twice.
+
+    Keep one for each tokenizer and :meth:`forget` after each document: it holds every text that it counted.
+    """
+
+    def __init__(self, count_tokens: TokenCount) -> None:
+        self._count_tokens = count_tokens
+        self._known: dict[str, int] = {}
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if unknown:
+            self._known.update(zip(unknown, self._count_tokens(unknown), strict=True))
+        return [self._known[text] for text in texts]
+
+    def forget(self) -> None:
+        self._known.clear()
