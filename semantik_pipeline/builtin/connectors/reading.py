@@ -1,0 +1,94 @@
+"""Reading one file: whole, unchanged while it was read, and never blocking on what is no file."""
+
+# ruff: noqa: PTH114, PTH116, PTH123
+# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from semantik_pipeline.builtin.connectors.file_uri import readable
+from semantik_pipeline.builtin.connectors.walk import is_within
+from semantik_pipeline.errors import DocumentGone, PermanentError, PipelineError, SkipDocument, TransientError
+
+#: How often a file that changes under our eyes is read again.
+ATTEMPTS = 3
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileContent:
+    """A file's bytes and how the file stood when they were read."""
+
+    content: bytes
+    about: os.stat_result
+
+
+def read_file(path: str, *, root: str, max_bytes: int) -> FileContent:
+    """The content of a regular file within ``root``.
+
+    Raises DocumentGone (it vanished), SkipDocument (no regular file, unreadable, empty, a link that leaves the root),
+    PermanentError (larger than ``max_bytes``; it is not opened), TransientError (it changes faster than we read).
+    """
+    try:
+        _refuse_links_out(path, root)
+        _refuse_by_stat(path, os.stat(path), max_bytes)
+        return _read_unchanged(path, max_bytes)
+    except OSError as error:
+        raise _meaning(error, path) from error
+
+
+def _refuse_links_out(path: str, root: str) -> None:
+    if not is_within(os.path.realpath(path), os.path.realpath(root)):
+        raise SkipDocument(f"{readable(path)} is a link that leaves the folder {readable(root)}; it is not followed.")
+
+
+def _refuse_by_stat(path: str, about: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(about.st_mode), "no regular file")
+        raise SkipDocument(f"{readable(path)} is {kind}, not a file.")
+    if about.st_size > max_bytes:
+        raise PermanentError(
+            f"{readable(path)} has {about.st_size:,} bytes; the limit is {max_bytes:,}.",
+            "Raise max_bytes in the source's configuration, or exclude the file.",
+        )
+
+
+def _read_unchanged(path: str, max_bytes: int) -> FileContent:
+    for _ in range(ATTEMPTS):
+        # Not blocking, because a FIFO may have taken the file's place since it was looked at.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(handle, "rb") as file:
+            before = os.fstat(handle)
+            _refuse_by_stat(path, before, max_bytes)
+            content = file.read(max_bytes + 1)
+            after = os.fstat(handle)
+        unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        if unchanged and len(content) <= max_bytes:
+            if not content:
+                raise SkipDocument(f"{readable(path)} is empty.")
+            return FileContent(content=content, about=after)
+    raise TransientError(f"{readable(path)} changed {ATTEMPTS} times while it was read.", "It is tried again later.")
+
+
+def _meaning(error: OSError, path: str) -> PipelineError:
+    if isinstance(error, FileNotFoundError) and not os.path.islink(path):
+        return DocumentGone(f"{readable(path)} is gone.")
+    if isinstance(error, NotADirectoryError):
+        return DocumentGone(f"{readable(path)} is gone: a folder of its path is no folder any more.")
+    if isinstance(error, FileNotFoundError):
+        return SkipDocument(f"{readable(path)} is a link to nothing.")
+    if isinstance(error, PermissionError):
+        return SkipDocument(f"{readable(path)} cannot be read: permission denied.")
+    if os.path.islink(path):
+        return SkipDocument(f"{readable(path)} is a link that cannot be followed: {error.strerror}.")
+    return TransientError(f"{readable(path)} could not be read: {error.strerror or error}.", "It is tried again later.")

@@ -1,0 +1,145 @@
+"""The walk over a folder: in an order that a cursor can resume, one folder in memory at a time, opening nothing."""
+
+# ruff: noqa: PTH116, PTH120, PTH206
+# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from semantik_pipeline.builtin.connectors.file_uri import readable
+
+#: A place in the tree: the names from the root down.
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Something that is not a folder. ``size`` and ``mtime_ns`` are None for what is no readable regular file."""
+
+    path: str
+    parts: Parts
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkRules:
+    """What the walk names. ``wanted`` and ``excluded`` take a path relative to the root (a folder's ends with ``/``)."""
+
+    recursive: bool = True
+    hidden: bool = False
+    follow_symlinks: bool = True
+    wanted: Callable[[str], bool] = lambda relative: True
+    excluded: Callable[[str], bool] = lambda relative: False
+
+    def keeps_out(self, parts: Parts, *, folder: bool) -> bool:
+        """Whether this path, or a folder above it, is hidden or excluded."""
+        if not self.hidden and any(part.startswith(".") for part in parts):
+            return True
+        ends = range(1, len(parts) + 1)
+        return any(self.excluded("/".join(parts[:end]) + ("/" if folder or end < len(parts) else "")) for end in ends)
+
+
+@dataclass
+class Walk:
+    """Depth first, names sorted within each folder.
+
+    A link to a file within the root is named like a file. A link to a folder within the root is followed only where
+    the walk does not come to that folder anyway (it is hidden or excluded there), so nothing is named twice and loops
+    end. A link that leaves the root is named, without a size, and never followed. ``problems`` lists the folders that
+    could not be read.
+    """
+
+    root: str
+    rules: WalkRules
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._real_root = os.path.realpath(self.root)
+
+    def found(self, after: Parts = ()) -> Iterator[Found]:
+        """Everything that is wanted, from behind ``after`` on."""
+        stack = [((), iter(self._listing(self.root, after)), after)]
+        while stack:
+            parts, entries, resume = stack[-1]
+            entry = next(entries, None)
+            if entry is None:
+                stack.pop()
+                continue
+            here = (*parts, entry.name)
+            behind = resume[1:] if resume[:1] == (entry.name,) else ()
+            if self._is_folder_to_enter(entry, here):
+                stack.append((here, iter(self._listing(entry.path, behind)), behind))
+            elif (resume[:1] != (entry.name,) or behind) and (one := self._judge(entry, here)):
+                yield one
+
+    def _listing(self, folder: str, resume: Parts) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self.problems.append(f"{readable(folder)}: {error.strerror or error}")
+            return []
+        return [entry for entry in listed if entry.name >= resume[0]] if resume else listed
+
+    def _is_folder_to_enter(self, entry: os.DirEntry[str], here: Parts) -> bool:
+        if not self.rules.recursive or not _is_folder(entry) or self._kept_out(here, folder=True):
+            return False
+        return not entry.is_symlink() or self._leads_to_folder_not_walked(entry, here)
+
+    def _leads_to_folder_not_walked(self, entry: os.DirEntry[str], here: Parts) -> bool:
+        if not self.rules.follow_symlinks:
+            return False
+        real = os.path.realpath(entry.path)
+        if not is_within(real, self._real_root) or real == self._real_root:
+            return False
+        if not self.rules.keeps_out(tuple(os.path.relpath(real, self._real_root).split(os.sep)), folder=True):
+            return False
+        return not is_within(os.path.realpath(os.path.dirname(entry.path)), real)
+
+    def _judge(self, entry: os.DirEntry[str], here: Parts) -> Found | None:
+        if self._kept_out(here, folder=False) or not self.rules.wanted("/".join(here)):
+            return None
+        leaves = False
+        if entry.is_symlink():
+            leaves = not is_within(os.path.realpath(entry.path), self._real_root)
+            if not self.rules.follow_symlinks or (_is_folder(entry) and not leaves):
+                return None
+        elif _is_folder(entry):
+            return None
+        found = describe(entry.path, here, refused=leaves)
+        return None if found.size is None and not os.path.lexists(entry.path) else found
+
+    def _kept_out(self, here: Parts, *, folder: bool) -> bool:
+        # The folders above were judged when they were entered; those of a followed link may well be hidden.
+        name = here[-1]
+        if name.startswith(".") and not self.rules.hidden:
+            return True
+        return self.rules.excluded("/".join(here) + ("/" if folder else ""))
+
+
+def describe(path: str, parts: Parts, *, refused: bool = False) -> Found:
+    """A file by its ``stat``; what cannot be read as a file has neither size nor time."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return Found(path=path, parts=parts)
+    if refused or not stat.S_ISREG(about.st_mode):
+        return Found(path=path, parts=parts)
+    return Found(path=path, parts=parts, size=about.st_size, mtime_ns=about.st_mtime_ns)
+
+
+def is_within(real: str, real_root: str) -> bool:
+    """Whether a resolved path is the resolved root or lies under it."""
+    return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

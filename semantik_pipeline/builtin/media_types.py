@@ -1,0 +1,123 @@
+"""Media types by content and name: content decides where it is sure, the name decides between kinds of text."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import PurePosixPath
+
+from semantik_pipeline.builtin.media_names import NAMED, by_name, is_text_type
+
+UNKNOWN = "application/octet-stream"
+
+#: How much of a file is looked at to tell text from bytes.
+HEAD = 8192
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b")) + b"\x7f"
+_HTML = re.compile(rb"\s*(<!--.{0,500}?-->\s*)?<(!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+
+# Streams that tell the programs apart that share Microsoft's compound file; names are stored as UTF-16.
+_OLE_STREAMS = {
+    "WordDocument": ".doc",
+    "Workbook": ".xls",
+    "PowerPoint Document": ".ppt",
+    "__properties_version1.0": ".msg",
+}
+_ZIP_MEMBERS = {"word/": ".docx", "xl/": ".xlsx", "ppt/": ".pptx"}
+
+
+def media_type(content: bytes, name: str) -> str:
+    """The media type of a file with this content and this name.
+
+    A PNG that is called ``notes.txt`` is ``image/png``; text that is called ``notes.png`` is ``text/plain``; text keeps
+    the type its name gives it (``.md`` is ``text/markdown``). ``application/octet-stream`` if nothing is known.
+    """
+    named = by_name(name)
+    sure = _by_signature(content, name)
+    if sure:
+        return sure
+    if looks_like_text(content[:HEAD]):
+        return _kind_of_text(content, named)
+    guessed = _by_magic(content, name)
+    return guessed or named or UNKNOWN
+
+
+def looks_like_text(head: bytes) -> bool:
+    """Whether the beginning of a file is text in some encoding (a byte-order mark, or almost no control bytes)."""
+    if head.startswith(_BOMS) or looks_like_utf16(head) is not None:
+        return True
+    return len(head) - len(head.translate(None, _CONTROL)) <= len(head) // 500
+
+
+def looks_like_utf16(head: bytes) -> str | None:
+    """``utf-16-le`` or ``utf-16-be`` if every other byte is mostly zero, as in Western text without a mark."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = max(len(head) // 2, 1)
+    if odd > 0.4 * half and even < 0.05 * half:
+        return "utf-16-le"
+    if even > 0.4 * half and odd < 0.05 * half:
+        return "utf-16-be"
+    return None
+
+
+def _kind_of_text(content: bytes, named: str | None) -> str:
+    if named not in (None, "text/plain") and is_text_type(named):
+        return named
+    start = content[:1024].removeprefix(_BOMS[0]).replace(b"\0", b"")
+    if _HTML.match(start):
+        return "text/html"
+    if named is None and start.lstrip().startswith(b"<?xml"):
+        return "application/xml"
+    return "text/plain"
+
+
+def _by_signature(content: bytes, name: str) -> str | None:
+    if b"%PDF-" in content[:1024]:  # readers accept rubbish before the header
+        return "application/pdf"
+    if content.startswith(b"{\\rtf"):
+        return "application/rtf"
+    if content.startswith(b"PK\x03\x04"):
+        return _kind_of_zip(content, name)
+    if content.startswith(_OLE):
+        return _kind_of_ole(content, name)
+    return None
+
+
+def _kind_of_zip(content: bytes, name: str) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.namelist()
+            declared = (
+                archive.read("mimetype")[:100].decode("ascii", "replace").strip() if "mimetype" in members else ""
+            )
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+        # A damaged archive keeps what its name says, so that the parser for it can say what is wrong.
+        return by_name(name) or "application/zip"
+    if "[Content_Types].xml" in members:
+        for folder, extension in _ZIP_MEMBERS.items():
+            if any(member.startswith(folder) for member in members):
+                return NAMED[extension]
+    return declared if re.fullmatch(r"[\w.+-]+/[\w.+-]+", declared) else "application/zip"
+
+
+def _kind_of_ole(content: bytes, name: str) -> str:
+    if "EncryptedPackage".encode("utf-16-le") in content:
+        return by_name(name) or "application/x-ole-storage"
+    for stream, extension in _OLE_STREAMS.items():
+        if stream.encode("utf-16-le") in content:
+            return NAMED[extension]
+    return by_name(name) or "application/x-ole-storage"
+
+
+def _by_magic(content: bytes, name: str) -> str | None:
+    import puremagic
+
+    try:
+        found = puremagic.magic_string(content[:HEAD], filename=PurePosixPath(name).name)
+    except (puremagic.PureError, ValueError):
+        return None
+    best = max(found, key=lambda match: match.confidence, default=None)
+    return best.mime_type if best and best.confidence >= 0.6 and best.mime_type else None

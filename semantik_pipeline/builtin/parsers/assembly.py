@@ -1,0 +1,76 @@
+"""One text with offsets from a list of ``unstructured``'s elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from semantik_pipeline.builtin.parsers.outline import HeadingPath
+from semantik_pipeline.documents import Element
+
+#: unstructured's categories that have a kind of their own here; any other is a paragraph.
+_KINDS = {
+    "Title": "heading",
+    "ListItem": "list-item",
+    "Table": "table",
+    "CodeSnippet": "code",
+    "Header": "header",
+    "Footer": "footer",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """An element that has not found its place yet. ``level`` (from 1) is that of a heading."""
+
+    kind: str
+    text: str
+    page: int | None = None
+    level: int | None = None
+    section: tuple[str, ...] = ()
+
+
+def pieces(elements: Iterable[Any]) -> Iterable[Piece]:
+    """What of ``unstructured``'s elements has text.
+
+    A title without a depth is only a guess of the library's (a short line); it stays a paragraph.
+    """
+    for element in elements:
+        about = element.metadata
+        kind = _KINDS.get(element.category, "paragraph")
+        text = table_text(about.text_as_html, element.text) if kind == "table" else element.text
+        text = "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text).strip()
+        level = about.category_depth + 1 if kind == "heading" and about.category_depth is not None else None
+        if text:
+            kind = "paragraph" if kind == "heading" and level is None else kind
+            sheet = (about.page_name,) if about.page_name else ()
+            yield Piece(kind=kind, text=text, page=about.page_number, level=level, section=sheet)
+
+
+def assemble(parts: Iterable[Piece]) -> tuple[str, list[Element], str | None]:
+    """The text (a blank line between pieces), its elements, and the first heading."""
+    path, texts, elements, title, at = HeadingPath(), [], [], None, 0
+    for piece in parts:
+        above = path.enter(piece.level, piece.text) if piece.level else path.section
+        title = title or (piece.text if piece.level else None)
+        elements.append(Element(piece.kind, at, at + len(piece.text), piece.page, (*piece.section, *above)))
+        texts.append(piece.text)
+        at += len(piece.text) + 2
+    return "\n\n".join(texts), elements, title
+
+
+def table_text(html: str | None, flat: str) -> str:
+    """A table row by row, cells divided by `` | ``; the library's own text has lost the rows."""
+    if not html:
+        return flat
+    from lxml import html as parser
+    from lxml.etree import LxmlError
+
+    try:
+        table = parser.fragment_fromstring(html)
+    except (LxmlError, ValueError):
+        return flat
+    rows = table.xpath("./tr | ./thead/tr | ./tbody/tr | ./tfoot/tr")
+    lines = (" | ".join(" ".join(cell.text_content().split()) for cell in row) for row in rows)
+    return "\n".join(line for line in lines if line.strip(" |")) or flat

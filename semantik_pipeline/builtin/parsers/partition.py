@@ -1,0 +1,86 @@
+"""One format each: from bytes to the elements of the library ``unstructured``."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from semantik_pipeline.builtin.parsers.decoding import decode
+from semantik_pipeline.builtin.parsers.pandoc import html_of
+from semantik_pipeline.errors import UnsupportedContent
+
+#: The formats that are zip archives, and are looked into before they are unpacked.
+ARCHIVES = frozenset({"docx", "pptx", "xlsx", "odt", "epub"})
+
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+
+
+def partition(content: bytes, source_format: str, name: str) -> list[Any]:
+    """The document's elements in reading order."""
+    return _READERS[source_format](content, source_format, name)
+
+
+def html_text(content: bytes, name: str) -> str:
+    """An HTML page as text: byte-order mark, then UTF-8, then the charset it declares, then a guess."""
+    declared = _CHARSET.search(content[:4096])
+    return decode(content, name, declared=declared.group(1).decode("ascii") if declared else None)[0]
+
+
+def _directly(content: bytes, source_format: str, name: str) -> list[Any]:
+    return _function(source_format)(file=io.BytesIO(content), languages=[""])
+
+
+def _html(content: bytes, source_format: str, name: str) -> list[Any]:
+    return _from_html(html_text(content, name))
+
+
+def _by_pandoc(content: bytes, source_format: str, name: str) -> list[Any]:
+    return _from_html(html_of(content, source_format, name))
+
+
+def _from_html(text: str) -> list[Any]:
+    # An XML declaration with an encoding is refused in a text that is decoded already.
+    text = re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text)
+    return _function("html")(text=text, languages=[""]) if text.strip() else []
+
+
+def _by_libreoffice(content: bytes, source_format: str, name: str) -> list[Any]:
+    if shutil.which("soffice") is None:
+        raise UnsupportedContent(
+            f"{name} is in Microsoft's old .{source_format} format, which needs LibreOffice (soffice).",
+            f"Install LibreOffice, or save the file as .{source_format}x.",
+        )
+    return _directly(content, source_format, name)
+
+
+def _function(module: str) -> Callable[..., list[Any]]:
+    return getattr(importlib.import_module(f"unstructured.partition.{module}"), f"partition_{module}")
+
+
+def _mail(content: bytes, source_format: str, name: str) -> list[Any]:
+    return _function("email")(file=io.BytesIO(content), languages=[""])
+
+
+def _workbook(content: bytes, source_format: str, name: str) -> list[Any]:
+    return _directly(content, "xlsx", name)
+
+
+_READERS: dict[str, Callable[[bytes, str, str], list[Any]]] = {
+    "docx": _directly,
+    "pptx": _directly,
+    "xlsx": _workbook,
+    "xls": _workbook,
+    "msg": _directly,
+    "xml": _directly,
+    "html": _html,
+    "eml": _mail,
+    "odt": _by_pandoc,
+    "epub": _by_pandoc,
+    "rtf": _by_pandoc,
+    "doc": _by_libreoffice,
+    "ppt": _by_libreoffice,
+}
