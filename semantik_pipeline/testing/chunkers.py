@@ -1,8 +1,8 @@
 """The laws of chunking, as one check and as a test class for authors.
 
-Subclass :class:`ChunkerContract` in your tests and give it your plugin::
+Subclass :class:`ChunkingContract` in your tests and give it your plugin::
 
-    class TestMine(ChunkerContract):
+    class TestMine(ChunkingContract):
         def make_plugin(self):
             return MyChunker()
 """
@@ -58,7 +58,7 @@ def _check_budget(content: str, chunks: Sequence[Chunk], config: ChunkConfig) ->
         assert count <= config.overlap_tokens, f"{count} tokens of overlap: {text!r}"
 
 
-class ChunkerContract:
+class ChunkingContract:
     """Tests that every chunker passes."""
 
     config = ChunkConfig(max_tokens=50, min_tokens=5, overlap_tokens=8, count_tokens=count_words)

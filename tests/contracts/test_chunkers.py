@@ -11,30 +11,30 @@ from semantik_pipeline.builtin.chunkers.markdown import MarkdownChunker
 from semantik_pipeline.builtin.chunkers.recursive import RecursiveChunker
 from semantik_pipeline.builtin.chunkers.semantic import SemanticChunker
 from semantik_pipeline.builtin.chunkers.sentence import SentenceChunker
-from semantik_pipeline.testing.chunkers import ChunkerContract
+from semantik_pipeline.testing.chunkers import ChunkingContract
 
 
-class TestRecursive(ChunkerContract):
+class TestRecursive(ChunkingContract):
     def make_plugin(self):
         return RecursiveChunker()
 
 
-class TestMarkdown(ChunkerContract):
+class TestMarkdown(ChunkingContract):
     def make_plugin(self):
         return MarkdownChunker()
 
 
-class TestSentence(ChunkerContract):
+class TestSentence(ChunkingContract):
     def make_plugin(self):
         return SentenceChunker()
 
 
-class TestFixedToken(ChunkerContract):
+class TestFixedToken(ChunkingContract):
     def make_plugin(self):
         return FixedTokenChunker()
 
 
-class TestSemantic(ChunkerContract):
+class TestSemantic(ChunkingContract):
     def make_plugin(self):
         return SemanticChunker()
 

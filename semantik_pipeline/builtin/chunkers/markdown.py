@@ -8,11 +8,11 @@ from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import text_boundaries
 from semantik_pipeline.builtin.chunkers.layout import lay_out
-from semantik_pipeline.builtin.chunkers.markdown_blocks import markdown_elements
 from semantik_pipeline.builtin.chunkers.options import health, resolved, schema
 from semantik_pipeline.builtin.chunkers.packing import Style
 from semantik_pipeline.builtin.chunkers.structure import divide, usable
 from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
+from semantik_pipeline.builtin.parsers.markdown import markdown_elements
 from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatus
 from semantik_pipeline.documents import Chunk, Element
 
@@ -50,7 +50,7 @@ class MarkdownChunker(ChunkingPlugin):
         config = resolved(config)
         elements = usable(content, config.elements)
         if not any(element.kind == "heading" for element in elements):
-            elements = usable(content, [*_pages(elements), *markdown_elements(content)])
+            elements = usable(content, [*_pages(elements), *markdown_elements(content)[0]])
         boundaries = divide(content, text_boundaries(content), elements, every_heading=True)
         return lay_out(content, boundaries, elements, config, self._words, Style(), progress_callback)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import Boundary, Level
@@ -81,7 +82,7 @@ class Places:
         self._page_starts, self._pages = [e.start for e in paged], [e.page for e in paged]
         sectioned = [element for element in elements if element.kind != "page"]
         self._section_starts = [e.start for e in sectioned]
-        self._sections = [_path(content, e) for e in sectioned]
+        self._sections = list(_paths(content, sectioned))
 
     def metadata(self, start: int, body: int) -> dict[str, Any]:
         """``page`` of a chunk's first character, ``section`` of the first that it does not repeat; what is known."""
@@ -95,8 +96,14 @@ class Places:
         return found
 
 
-def _path(content: str, element: Element) -> tuple[str, ...]:
-    if element.kind != "heading":
-        return element.section
-    title = " ".join(content[element.start : element.end].splitlines()[:1]).strip().strip("#").strip()
-    return (*element.section, title) if title else element.section
+def _paths(content: str, elements: Sequence[Element]) -> Iterator[tuple[str, ...]]:
+    """The section of each element; a heading's includes itself, in the parser's words if the next element has them."""
+    for element, following in zip_longest(elements, elements[1:]):
+        path = element.section
+        if element.kind != "heading":
+            yield path
+        elif following is not None and len(following.section) > len(path) and following.section[: len(path)] == path:
+            yield following.section[: len(path) + 1]
+        else:
+            title = content[element.start : element.end].partition("\n")[0].strip().strip("#").strip()
+            yield (*path, title) if title else path
