@@ -11,6 +11,7 @@ import logging
 from datetime import UTC, datetime
 
 LOGGER = logging.getLogger("semantik.audit")
+LOGGER.addHandler(logging.NullHandler())  # where nobody asked for it, warnings don't spill on standard error
 
 #: Outcomes that an operator should see without asking for detail.
 _LOUD = {"failed", "conflict", "refused", "unhealthy"}

@@ -22,10 +22,14 @@ from semantik_pipeline.plugins.state import PluginState
 
 __all__ = [
     "canonical_json",
+    "defaults_of",
     "effective_config",
     "fingerprint_of",
+    "is_operational",
+    "layered",
     "normalise_schema",
     "redact",
+    "refuse_secrets",
     "resolve_env",
     "schema_of",
     "shaping_options",
@@ -56,7 +60,7 @@ def effective_config(
     if frozen:
         stated = {name: value for name, value in stated.items() if is_operational(name, schema)}
     defaults = defaults_of(schema)
-    options = _layered(defaults, stated, given)
+    options = layered(defaults, stated, given)
     if options != defaults or (schema or {}).get("required"):
         validate_config(plugin.id, schema, options)
     return options
@@ -156,7 +160,7 @@ def canonical_json(value: Any) -> str:
 # -- layering ---------------------------------------------------------------------------------------------------------
 
 
-def _layered(*layers: Mapping[str, Any]) -> Options:
+def layered(*layers: Mapping[str, Any]) -> Options:
     """Later layers win; ``foo`` and ``foo_env`` are two ways to say one thing, so either replaces the other."""
     options: Options = {}
     for layer in layers:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from semantik_pipeline.contracts import KINDS
+from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.plugins.state import PluginState, canonical
 
 ENTRY_POINT_GROUP = "semantik.plugins"
@@ -55,6 +57,21 @@ def find_candidates(found: Iterable[EntryPoint] | None = None) -> list[Candidate
     found = entry_points(group=ENTRY_POINT_GROUP) if found is None else found
     candidates = [_candidate(entry_point) for entry_point in found]
     return sorted(candidates, key=lambda candidate: (not candidate.builtin, candidate.origin.lower(), candidate.name))
+
+
+def require_candidate(plugin_id: str) -> set[str]:
+    """The canonical names under which a plugin is installed: its id, its entry points. Imports nothing.
+
+    Raises PluginNotFoundError with near matches.
+    """
+    candidates = find_candidates()
+    wanted = [candidate for candidate in candidates if candidate.may_be(plugin_id)]
+    if not wanted:
+        ids = sorted({candidate.id for candidate in candidates})
+        near = difflib.get_close_matches(canonical(plugin_id), ids, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "`semantik plugins list` shows what is installed."
+        raise PluginNotFoundError(f"There is no plugin {plugin_id!r}.", hint)
+    return {name for candidate in wanted for name in (candidate.id, canonical(candidate.name))}
 
 
 def _candidate(entry_point: EntryPoint) -> Candidate:

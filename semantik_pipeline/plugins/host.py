@@ -212,12 +212,10 @@ class PluginHost:
         self._loop.close()
 
     def _clean(self, plugin_id: str, plugin: SemanticPlugin) -> None:
-        import asyncio
-
         try:
             result = plugin.cleanup()
             if inspect.isawaitable(result):
-                self._loop.run(asyncio.wait_for(result, CLEANUP_SECONDS), plugin_id)
+                self._loop.run(result, plugin_id, patience=CLEANUP_SECONDS)
         except Exception:  # one plugin's cleanup must not keep the others from theirs
             LOGGER.warning("The plugin %s failed to clean up.", plugin_id, exc_info=True)
 

@@ -220,7 +220,9 @@ def _check_requirement(plugin_id: str, text: str) -> None:
         installed = None
     if installed is None or not requirement.specifier.contains(installed, prereleases=True):
         found = f"{requirement.name} {installed} is installed" if installed else f"{requirement.name} is not installed"
-        raise PluginCompatibilityError(f"{plugin_id!r} requires {text}, and {found}.", f"Install it: pip install '{text}'")
+        raise PluginCompatibilityError(
+            f"{plugin_id!r} requires {text}, and {found}.", f"Install it: pip install '{text}'"
+        )
 
 
 def reason_of(error: BaseException, candidate: Candidate) -> str:

@@ -50,10 +50,13 @@ class LoopThread:
         self._step: _Step | None = None
         self._warned: dict[str, float] = {}
 
-    def run(self, work: Awaitable[Any], plugin: str) -> Any:
-        """Await ``work`` on the loop and return its result; ``plugin`` is whom the log names if it blocks."""
+    def run(self, work: Awaitable[Any], plugin: str, patience: float | None = None) -> Any:
+        """Await ``work`` on the loop and return its result; ``plugin`` is whom the log names if it blocks.
+
+        After ``patience`` seconds (None: never) stop waiting, with TimeoutError; a blocked loop can't be helped.
+        """
         self.refuse_own_thread(work)
-        return self._wait(asyncio.run_coroutine_threadsafe(_awaiting(work, plugin), self._running()))
+        return self._wait(asyncio.run_coroutine_threadsafe(_awaiting(work, plugin), self._running()), patience)
 
     def iterate(self, source: AsyncIterator[Any], plugin: str) -> Iterator[Any]:
         """The items, one at a time as they are asked for; the source is closed at the end or when the caller stops.
@@ -68,7 +71,10 @@ class LoopThread:
             while True:
                 item: concurrent.futures.Future = concurrent.futures.Future()
                 pump.add_done_callback(lambda _, item=item: item.cancel())  # the loop went away: don't wait for ever
-                loop.call_soon_threadsafe(wanted.put_nowait, item)
+                try:
+                    loop.call_soon_threadsafe(wanted.put_nowait, item)
+                except RuntimeError:
+                    raise PluginError("The plugin host is closed.", "Start a new one.") from None
                 value = self._wait(item)
                 if value is _DONE:
                     return
@@ -84,7 +90,8 @@ class LoopThread:
             if isinstance(work, Coroutine):
                 work.close()
             raise PluginError(
-                "A plugin's async method was called through the host on the event loop's own thread.", "Await it instead."
+                "A plugin's async method was called through the host on the event loop's own thread.",
+                "Await it instead.",
             )
 
     def close(self) -> None:
@@ -125,8 +132,9 @@ class LoopThread:
         finally:
             loop.close()
 
-    def _wait(self, future: concurrent.futures.Future) -> Any:
+    def _wait(self, future: concurrent.futures.Future, patience: float | None = None) -> Any:
         """The future's result. While waiting, look whether some step is blocking the loop."""
+        until = None if patience is None else time.monotonic() + patience
         while True:
             try:
                 return future.result(timeout=1.0)
@@ -137,6 +145,9 @@ class LoopThread:
                     return future.result()
                 if step := self._step:
                     self._warn_if_blocking(step, "is blocking")
+                if until is not None and time.monotonic() > until:
+                    future.cancel()
+                    raise
 
     # -- timing -------------------------------------------------------------------------------------------------------
 
@@ -144,7 +155,10 @@ class LoopThread:
         return asyncio.Task(self._timed(coroutine), loop=loop, **options)
 
     async def _timed(self, coroutine: Any) -> Any:
-        return await self._steps(coroutine)
+        try:
+            return await self._steps(coroutine)
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the loop, and every plugin with it
+            raise PluginError(f"The plugin {_speaker.get()} tried to end the process ({error!r}).") from error
 
     @types.coroutine
     def _steps(self, coroutine: Any) -> Any:

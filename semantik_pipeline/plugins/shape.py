@@ -53,7 +53,12 @@ def conform(cls: type, kind: str) -> type[SemanticPlugin]:
     base = KINDS[kind][0]
     if issubclass(cls, base):
         return cls
-    about = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, "PLUGIN_TYPE": kind}
+    about = {
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        "PLUGIN_TYPE": kind,
+    }
     return type(cls)(cls.__name__, (cls, base), about)
 
 

@@ -13,7 +13,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,7 +123,9 @@ def update_state(path: Path | str, change: Callable[[PluginState], PluginState])
         ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"No space to write the plugin state file {target}.", "Free space and try again.") from None
+            raise StorageFull(
+                f"No space to write the plugin state file {target}.", "Free space and try again."
+            ) from None
         raise StateFileError(
             f"The plugin state file {target} can't be written: {error.strerror or error}.",
             "Check the rights on its folder (the file is replaced, so mount the folder rather than the file).",
@@ -243,10 +244,9 @@ def _replace_file(target: Path, body: bytes) -> None:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        Path(temporary).replace(target)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:

@@ -1,0 +1,157 @@
+"""The killable child process: plugin code for parsing, chunking and extracting runs there.
+
+A hang, a crash or a leak costs one document, and Python code there never starves the model of this interpreter.
+Children are fresh interpreters (no fork: they inherit no lock, socket or thread), load their plugins once, and are
+kept for the next request. Run as a module, this file is such a child.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import ChildOutOfMemory, PluginError
+from semantik_pipeline.plugins import frames
+from semantik_pipeline.plugins.state import PluginState, read_state
+
+if TYPE_CHECKING:
+    from semantik_pipeline.plugins.child_process import ChildProcess
+
+
+class ChildPool:
+    """Up to ``size`` children, started on demand. Safe from every thread; more requests than children wait."""
+
+    def __init__(
+        self,
+        size: int,
+        state_file: Path | str | PluginState,
+        *,
+        kinds: Iterable[str] | None,
+        memory_mb: int,
+    ) -> None:
+        """The state is read here, once: children that start later load the very same plugins.
+
+        ``memory_mb`` is what a request may need above an idle child, in MiB.
+        """
+        self._size = max(1, size)
+        self._state = state_file if isinstance(state_file, PluginState) else read_state(state_file)
+        self._kinds = None if kinds is None else tuple(kinds)
+        self._memory_mb = memory_mb
+        self._slots = threading.Semaphore(self._size)
+        self._lock = threading.Lock()
+        self._idle: list[ChildProcess] = []
+        self._all: set[ChildProcess] = set()
+        self._closed = False
+        # The kernel kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), and the callers' threads
+        # come and go. This one stays as long as the pool.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="semantik-child-starter")
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        deadline: float,
+        services: dict[str, Callable[..., Any]] | None = None,
+    ) -> Any:
+        """``function(host, *args)`` in a child, and its result.
+
+        ``function`` is a module-level function; ``host`` is a PluginHost there, and ``host.service(name, *args)`` calls
+        ``services[name]`` here, in this thread. ``deadline`` is in seconds from the moment a child is at hand; what
+        the services take does not count.
+
+        Raises what the function raises (with ``child_traceback``), ChildTimeout, ChildCrashed, ChildOutOfMemory;
+        ServiceUnavailable if no child can be started.
+        """
+        what = f"{getattr(function, '__qualname__', function)}"
+        if getattr(function, "__module__", "") == "__main__":
+            raise PluginError(f"{what} is in the program's main module, which a child process can't import.")
+        request = frames.dump((function, args))
+        with self._slots:
+            child = self._take()
+            try:
+                child.await_ready()
+                tag, body = child.ask(what, request, deadline, services or {})
+            except BaseException:  # whatever it is, this child may be in the middle of something
+                self._discard(child)
+                raise
+            self._give_back(child, keep=tag != frames.OUT_OF_MEMORY)
+        return self._outcome(what, tag, body)
+
+    def warm(self) -> None:
+        """Start one child ahead, in the background, unless one is idle or all are busy."""
+        with self._lock:
+            if self._closed or self._idle or len(self._all) >= self._size:
+                return
+            self._starter.submit(self._start, idle=True)
+
+    def close(self) -> None:
+        """End all children; requests under way fail. Closing twice is fine."""
+        with self._lock:
+            self._closed = True
+            children = list(self._all)
+        for child in children:
+            child.kill()
+        self._starter.shutdown(wait=True)
+        with self._lock:
+            leftover, self._all, self._idle = self._all, set(), []
+        for child in leftover:
+            child.kill()
+
+    def _take(self) -> ChildProcess:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise PluginError("The pool of child processes is closed.")
+                child = self._idle.pop() if self._idle else None
+            if child is None:
+                return self._starter.submit(self._start).result()
+            if child.alive:  # it may have been killed while it was idle
+                return child
+            self._discard(child)
+
+    def _start(self, idle: bool = False) -> ChildProcess:
+        from semantik_pipeline.plugins.child_process import ChildProcess
+
+        child = ChildProcess(self._state, self._kinds, self._memory_mb)
+        with self._lock:
+            self._all.add(child)
+            if idle:
+                self._idle.append(child)
+        return child
+
+    def _give_back(self, child: ChildProcess, *, keep: bool) -> None:
+        if not keep or child.bloated:
+            return self._discard(child)
+        with self._lock:
+            if not self._closed:
+                return self._idle.append(child)
+        return self._discard(child)
+
+    def _discard(self, child: ChildProcess) -> None:
+        with self._lock:
+            self._all.discard(child)
+        child.kill()
+
+    def _outcome(self, what: str, tag: bytes, body: bytes) -> Any:
+        if tag == frames.VALUE:
+            return pickle.loads(body)
+        if tag == frames.OUT_OF_MEMORY:
+            raise ChildOutOfMemory(
+                f"{what} needed more than {self._memory_mb} MiB of memory.",
+                "Raise child.memory_mb if the document is worth it.",
+            )
+        from semantik_pipeline.plugins.child_errors import rebuild
+
+        raise rebuild(body)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from semantik_pipeline.plugins.child_loop import main
+
+    main(int(sys.argv[1]))

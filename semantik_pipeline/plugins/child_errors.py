@@ -1,0 +1,77 @@
+"""Exceptions on their way out of a child process: as they are where that is safe, else as their text."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import traceback
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from semantik_pipeline.errors import PermanentError
+from semantik_pipeline.plugins.frames import dump
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """``pickled`` is the exception itself, if it survives pickling; the rest is text."""
+
+    type_name: str
+    text: str
+    traceback: str
+    pickled: bytes | None
+
+
+def report(error: BaseException) -> bytes:
+    """The frame body for an exception."""
+    kind = type(error)
+    return dump(
+        astuple(
+            ErrorReport(
+                type_name=kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
+                text=str(error),
+                traceback="".join(traceback.format_exception(error)),
+                pickled=_pickled(error),
+            )
+        )
+    )
+
+
+def rebuild(body: bytes) -> BaseException:
+    """The exception to raise, with ``child_traceback``: the child's traceback as text.
+
+    One that cannot be rebuilt without importing something new becomes a PermanentError with its type and text.
+    """
+    found = ErrorReport(*pickle.loads(body))
+    error: Any = None
+    if found.pickled is not None:
+        try:
+            error = _KnownTypes(io.BytesIO(found.pickled)).load()
+        except Exception:  # whatever a stranger's __reduce__ may raise; the text is enough
+            error = None
+    if not isinstance(error, Exception):
+        error = PermanentError(f"{found.type_name}: {found.text}" if found.text else found.type_name)
+    error.child_traceback = found.traceback
+    return error
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    if not isinstance(error, Exception):  # SystemExit in a plugin must not end the parent
+        return None
+    try:
+        body = dump(error)
+        return body if type(pickle.loads(body)) is type(error) else None
+    except Exception:  # an exception with a file, a lock or a picky __init__
+        return None
+
+
+class _KnownTypes(pickle.Unpickler):
+    """Finds only what is imported already, the standard library and our own: an error of a parser must not make the
+    parent import that parser."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        top = module.partition(".")[0]
+        if module not in sys.modules and top not in sys.stdlib_module_names and top != "semantik_pipeline":
+            raise pickle.UnpicklingError(f"{module} is not imported here")
+        return super().find_class(module, name)

@@ -1,0 +1,209 @@
+"""One child process as its parent sees it: started, asked, watched, killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from semantik_pipeline.errors import ChildCrashed, ChildOutOfMemory, ChildTimeout, PluginError, ServiceUnavailable
+from semantik_pipeline.plugins import frames
+from semantik_pipeline.plugins.child_errors import rebuild, report
+from semantik_pipeline.plugins.state import PluginState
+
+LOGGER = logging.getLogger("semantik.plugins.child")
+
+#: Seconds that a new child may take to load its plugins.
+START_SECONDS = 60.0
+#: Lines of the child's standard error that are kept for the message about its death.
+KEPT_LINES = 60
+#: A child that keeps more than this share of its memory limit after a request is not used again.
+RETIRE_SHARE = 0.75
+#: A child that was last seen above this share of its limit and then died is taken to have died of it: C code often
+#: aborts where Python raises MemoryError.
+SUSPECT_SHARE = 0.8
+
+Services = Mapping[str, Callable[..., Any]]
+
+
+class ChildProcess:
+    """Belongs to one thread at a time."""
+
+    def __init__(self, state: PluginState, kinds: tuple[str, ...] | None, memory_mb: int) -> None:
+        command = [sys.executable, "-P", "-m", "semantik_pipeline.plugins.child", str(os.getpid())]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pipesize=1 << 20,  # documents are megabytes: fewer, larger reads (ignored where it can't be had)
+            env={**_FEW_THREADS, **os.environ, "MALLOC_ARENA_MAX": "2"},
+            start_new_session=True,  # a process group of its own, so that what a plugin starts is killed with it
+        )
+        assert self._process.stdin and self._process.stdout
+        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._listener = threading.Thread(target=self._listen, name=f"child-{self.pid}-stderr", daemon=True)
+        self._listener.start()
+        self._memory = memory_mb * 1024 * 1024
+        self._seen = psutil.Process(self.pid)
+        self._idle_size = self._largest = 0
+        self._ready = False
+        self._wire = frames.Wire(self._process.stdin.fileno(), self._process.stdout.fileno(), self._watch)
+        hello = frames.dump((list(sys.path), frames.dump((state, kinds, memory_mb))))
+        with suppress(EOFError, frames.DeadlinePassed):  # a child that is gone already is found out by await_ready
+            self._wire.send(frames.HELLO, hello, time.monotonic() + START_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def bloated(self) -> bool:
+        """Whether it keeps so much memory after a request that the next one might be charged for it."""
+        return self._size() - self._idle_size > RETIRE_SHARE * self._memory
+
+    def await_ready(self) -> None:
+        """Wait until it has loaded its plugins. Raises what kept it from that, or ServiceUnavailable."""
+        if self._ready:
+            return
+        try:
+            tag, body = self._wire.receive(time.monotonic() + START_SECONDS)
+        except (EOFError, frames.DeadlinePassed) as error:
+            why = f"took more than {START_SECONDS:.0f} s" if isinstance(error, frames.DeadlinePassed) else "died"
+            said = self._last_words()
+            raise ServiceUnavailable(f"A child process for plugins could not start: it {why}. {said}".strip()) from None
+        if tag == frames.ERROR:
+            raise rebuild(body)
+        self._idle_size = self._size()
+        self._ready = True
+
+    def ask(self, what: str, request: bytes, deadline: float, services: Services) -> tuple[bytes, bytes]:
+        """Send a request and return the answer, (tag, body). Serves the child's service calls meanwhile.
+
+        ``deadline`` is in seconds; what the services take does not count. Raises ChildTimeout, ChildCrashed or
+        ChildOutOfMemory; after any of them the child is of no more use.
+        """
+        until = time.monotonic() + deadline
+        self._largest = 0
+        self._said.clear()
+        try:
+            self._wire.send(frames.RUN, request, until)
+            while True:
+                tag, body = self._wire.receive(until)
+                if tag != frames.SERVICE:
+                    return tag, body
+                started = time.monotonic()
+                reply = _served(body, services)
+                until += time.monotonic() - started
+                self._wire.send(*reply, until)
+        except frames.DeadlinePassed:
+            self.kill()
+            raise ChildTimeout(
+                f"{what} was still running after {deadline:g} s and was stopped.",
+                "Raise the deadline under [child] if the document is worth it.",
+            ) from None
+        except EOFError:
+            raise self._death(what) from None
+
+    def kill(self) -> None:
+        """Kill it and everything in its process group, at once. Killing twice is fine."""
+        with suppress(ProcessLookupError, PermissionError):
+            if self._process.returncode is None:  # once it is reaped, its number may be somebody else's
+                os.killpg(self.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                pipe.close()
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Kill it when its resident size passes the limit, for where the address space cannot be limited."""
+        if not self._ready:
+            return
+        self._largest = max(self._largest, self._size() - self._idle_size)
+        if self._largest > self._memory:
+            self.kill()
+            raise self._out_of_memory("The plugin")
+
+    def _size(self) -> int:
+        try:
+            return self._seen.memory_info().rss
+        except psutil.Error:
+            return 0
+
+    def _out_of_memory(self, what: str) -> ChildOutOfMemory:
+        return ChildOutOfMemory(
+            f"{what} needed more than {self._memory >> 20} MiB of memory.",
+            "Raise child.memory_mb if the document is worth it.",
+        )
+
+    def _death(self, what: str) -> ChildCrashed | ChildOutOfMemory:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # before it is reaped: whatever it started must not outlive it
+        code = self._process.wait()
+        said = self._last_words()
+        self.kill()
+        if self._largest > SUSPECT_SHARE * self._memory or "MemoryError" in said or "bad_alloc" in said:
+            error: ChildCrashed | ChildOutOfMemory = self._out_of_memory(what)
+        else:
+            error = ChildCrashed(f"{what} took its process down: {_cause(code)}.")
+        error.child_traceback = said  # type: ignore[union-attr]
+        return error
+
+    def _listen(self) -> None:
+        """Keep the child's standard error (a plugin's prints too) out of the terminal, but at hand."""
+        assert self._process.stderr
+        for line in iter(lambda: self._process.stderr.readline(4096), b""):
+            text = line.decode("utf-8", "replace").rstrip()
+            self._said.append(text)
+            LOGGER.debug("%d: %s", self.pid, text)
+        self._process.stderr.close()
+
+    def _last_words(self) -> str:
+        self._listener.join(0.5)
+        return "\n".join(self._said)
+
+
+#: The children are many and each works on one document: numeric libraries need no threads of their own there.
+_FEW_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def _served(body: bytes, services: Services) -> tuple[bytes, bytes]:
+    """The answer to a child's service call."""
+    try:
+        name, args = pickle.loads(body)
+        if name not in services:
+            lent = ", ".join(services) or "none"
+            raise PluginError(
+                f"A plugin in a child process asked for the service {name!r}, which is not lent (lent: {lent})."
+            )
+        return frames.VALUE, frames.dump(services[name](*args))
+    except Exception as error:
+        return frames.ERROR, report(error)
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        return f"it was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"it was killed by signal {-code}"

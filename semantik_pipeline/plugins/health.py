@@ -1,0 +1,99 @@
+"""Asking a plugin whether it could work: in a thread of its own, so that a check that hangs hangs alone."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from semantik_pipeline.contracts import HealthState, HealthStatus
+from semantik_pipeline.errors import PluginError
+from semantik_pipeline.plugins import audit
+from semantik_pipeline.plugins import configuration as configured
+from semantik_pipeline.plugins.registry import LoadedPlugin
+from semantik_pipeline.plugins.secrets import scrub
+from semantik_pipeline.plugins.shape import accepted
+from semantik_pipeline.plugins.state import PluginState
+
+#: Seconds that health checks get.
+HEALTH_SECONDS = 5.0
+
+
+def check_all(
+    plugins: Iterable[LoadedPlugin],
+    state: PluginState,
+    timeout: float = HEALTH_SECONDS,
+    config: dict[str, Any] | None = None,
+) -> dict[str, HealthStatus]:
+    """The health of each plugin by id, all asked at once, in no more than ``timeout`` seconds altogether.
+
+    Unhealthy with the reason: an unset environment variable, a wrong configuration, a check that raises or hangs.
+    Each answer leaves an audit line.
+    """
+    until = time.monotonic() + timeout
+    asked = [(plugin, _start(plugin, state, config, timeout)) for plugin in plugins]
+    found = {plugin.id: _answer(answer, until, timeout) for plugin, answer in asked}
+    for plugin_id, health in found.items():
+        audit.record("health", plugin_id, str(health.status), health.reason, state.revision)
+    return found
+
+
+def _start(
+    plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, timeout: float
+) -> Future[HealthStatus]:
+    answer: Future[HealthStatus] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(_check(plugin, state, config, timeout))
+        except BaseException as error:  # a check may raise anything, SystemExit too
+            answer.set_result(HealthStatus(HealthState.UNHEALTHY, f"{type(error).__name__}: {scrub(str(error))}"))
+
+    # A daemon: a check that never returns must keep neither us nor the end of the process.
+    threading.Thread(target=work, name=f"health-{plugin.id}", daemon=True).start()
+    return answer
+
+
+def _answer(answer: Future[HealthStatus], until: float, timeout: float) -> HealthStatus:
+    try:
+        return answer.result(max(0.0, until - time.monotonic()))
+    except TimeoutError:
+        return HealthStatus(HealthState.UNHEALTHY, f"the health check took more than {timeout:g} s")
+
+
+def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, timeout: float) -> HealthStatus:
+    schema = configured.schema_of(plugin)
+    try:
+        options = configured.effective_config(plugin, state, config)
+        resolved = configured.resolve_env(options, schema, plugin_id=plugin.id)
+    except PluginError as error:
+        return HealthStatus(HealthState.UNHEALTHY, str(error))
+    secrets = [str(value) for name, value in resolved.items() if options.get(name) != value]  # from the environment
+    try:
+        said = plugin.cls.health_check(**accepted(plugin.cls.health_check, {"config": resolved}))
+        if inspect.isawaitable(said):
+            said = asyncio.run(_within(said, timeout))
+    except TimeoutError:
+        return HealthStatus(HealthState.UNHEALTHY, "the health check timed out")
+    except Exception as error:
+        return HealthStatus(HealthState.UNHEALTHY, scrub(f"{type(error).__name__}: {error}", secrets))
+    return _status(said, secrets)
+
+
+async def _within(said: Awaitable[Any], timeout: float) -> Any:
+    async with asyncio.timeout(timeout):
+        return await said
+
+
+def _status(said: Any, secrets: list[str]) -> HealthStatus:
+    if isinstance(said, bool):
+        return HealthStatus(HealthState.HEALTHY if said else HealthState.UNHEALTHY)
+    try:
+        reason = getattr(said, "reason", None)
+        return HealthStatus(HealthState(str(said.status)), scrub(str(reason), secrets) if reason else None)
+    except (AttributeError, ValueError):
+        return HealthStatus(HealthState.UNKNOWN, f"the health check answered {type(said).__name__}, no HealthStatus")
