@@ -1,0 +1,45 @@
+"""For plugin authors: a contract test class for each kind, and fakes to test beside.
+
+Subclass the contract of your plugin's kind in a test file, give it your plugin, and pytest runs the whole contract::
+
+    from semantik_pipeline.testing import ChunkingContract
+
+    class TestMyChunker(ChunkingContract):
+        ...
+
+Names are imported when they are first used, so fakes can be used where pytest is not installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "ConnectorContract": "connectors",
+    "ParserContract": "parsers",
+    "ChunkingContract": "chunkers",
+    "ExtractorContract": "extractors",
+    "EmbeddingContract": "embedders",
+    "RerankerContract": "rerankers",
+    "VectorDBContract": "stores",
+    "FakeConnector": "fakes",
+    "FakeParser": "fakes",
+    "FakeChunker": "fakes",
+    "FakeExtractor": "fakes",
+    "FakeEmbedder": "fakes",
+    "FakeReranker": "fakes",
+    "MemoryStore": "fakes",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

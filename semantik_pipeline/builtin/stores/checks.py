@@ -1,0 +1,84 @@
+"""What every store refuses before its engine sees it, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
+
+if TYPE_CHECKING:
+    from semantik_pipeline.documents import IndexSpec, Point, SearchRequest
+
+Item = TypeVar("Item")
+
+
+def missing_index(name: str, known: Sequence[str]) -> UsageError:
+    listed = ", ".join(known[:10]) or "none"
+    return UsageError(f"There is no index {name!r} in this store.", f"Its indexes: {listed}.")
+
+
+def check_same_spec(name: str, known: IndexSpec, wanted: IndexSpec) -> None:
+    """An existing index can serve ``wanted``, payload indexes aside; raise DimensionMismatch or UsageError otherwise."""
+    if known.dimension != wanted.dimension:
+        raise wrong_dimension(name, known.dimension, wanted.dimension)
+    for field in ("distance", "bm25"):
+        has, asked = getattr(known, field), getattr(wanted, field)
+        if has != asked:
+            raise UsageError(
+                f"The index {name} was made with {field} {has!r}, not {asked!r}.",
+                "Build a new generation, or drop the index.",
+            )
+
+
+def wrong_dimension(name: str, expected: int, found: int) -> DimensionMismatch:
+    return DimensionMismatch(
+        f"The index {name} holds vectors of {expected} dimensions; these have {found}.",
+        "Use the model that the index was built with, or reindex with the new one.",
+    )
+
+
+def vector_rows(name: str, points: Sequence[Point], dimension: int) -> list[list[float]]:
+    """The points' vectors as lists of floats. One conversion for all of them costs a third of one for each."""
+    import numpy as np
+
+    for point in points:
+        if len(point.vector) != dimension:
+            raise wrong_dimension(name, dimension, len(point.vector))
+    matrix = np.stack([np.asarray(point.vector, dtype=np.float32) for point in points])
+    if not np.isfinite(matrix).all():
+        bad = points[int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])]
+        raise PermanentError(f"The vector of point {bad.id} for the index {name} holds NaN or infinity.")
+    return matrix.tolist()
+
+
+def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[float] | None:
+    """The vector of a dense leg, None for a BM25 leg; UsageError for a leg that is neither or both."""
+    import numpy as np
+
+    if (request.vector is None) == (request.text is None):
+        raise UsageError("A search leg takes either a vector or a text.")
+    if request.vector is None:
+        if spec.bm25 is None:
+            raise UsageError(f"The index {name} has no BM25 leg.", "Search it by vector alone (mode dense).")
+        return None
+    vector = np.asarray(request.vector, dtype=np.float32)
+    if vector.shape != (spec.dimension,):
+        raise wrong_dimension(name, spec.dimension, vector.shape[-1] if vector.ndim else 0)
+    if not np.isfinite(vector).all():
+        raise UsageError("The query's vector holds NaN or infinity.")
+    return vector.tolist()
+
+
+def check_facet(name: str, spec: IndexSpec, key: str) -> None:
+    """Only an indexed key has facets, in both engines."""
+    indexed = sorted(k for k, kind in spec.payload_indexes.items() if kind in ("keyword", "integer", "bool"))
+    if key not in indexed:
+        raise UsageError(
+            f"The index {name} has no facets of {key!r}.", f"It has those of {', '.join(indexed) or 'nothing'}."
+        )
+
+
+def slices(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,39 @@
+"""Qdrant Edge's exceptions in this project's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from semantik_pipeline.errors import PermanentError, PipelineError, StorageFull, TransientError
+
+_FULL = ("no space left", "os error 28", "disk quota", "os error 122")
+
+
+@contextmanager
+def translated(index: str) -> Iterator[None]:
+    """Edge raises plain ``Exception`` for whatever its engine says, ``TypeError`` and ``ValueError`` for values that it
+    can't take. Errors of this project pass."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
+        raise PermanentError(f"The index {index} can't take this: {_short(error)}.") from error
+    except Exception as error:
+        text = str(error)
+        if any(sign in text.lower() for sign in _FULL):
+            raise full(index) from error
+        raise TransientError(f"Qdrant Edge failed on the index {index}: {_short(error)}.") from error
+
+
+def full(index: str) -> StorageFull:
+    return StorageFull(
+        f"The disk of the index {index} is full.",
+        "Free some space and run the same command again; what was acknowledged is safe.",
+    )
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(".")

@@ -1,0 +1,105 @@
+"""Filters as Qdrant Edge's objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.contracts.filters import (
+    Clauses,
+    Condition,
+    HasId,
+    IsEmpty,
+    IsNull,
+    Match,
+    Nested,
+    Range,
+    ValuesCount,
+    parse_filter,
+)
+
+if TYPE_CHECKING:
+    import qdrant_edge
+
+_BOUNDS = ("gt", "gte", "lt", "lte")
+
+
+def edge_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> qdrant_edge.Filter | None:
+    """The filter, narrowed to ``ids`` if given; None if nothing narrows."""
+    clauses = parse_filter(filter)
+    if ids is None:
+        return None if clauses is None else _filter(clauses)
+    narrowed = [_condition(HasId(ids=tuple(ids)))]
+    if clauses is not None:
+        narrowed.append(_filter(clauses))
+    import qdrant_edge as edge
+
+    return edge.Filter(must=narrowed)
+
+
+def _filter(clauses: Clauses) -> qdrant_edge.Filter:
+    import qdrant_edge as edge
+
+    minimum = None
+    if clauses.min_count:
+        minimum = edge.MinShould([_condition(c) for c in clauses.min_should], clauses.min_count)
+    return edge.Filter(
+        must=[_condition(c) for c in clauses.must] or None,
+        should=[_condition(c) for c in clauses.should] or None,
+        must_not=[_condition(c) for c in clauses.must_not] or None,
+        min_should=minimum,
+    )
+
+
+def _condition(condition: Condition) -> Any:
+    import qdrant_edge as edge
+
+    match condition:
+        case Match(key=key):
+            return edge.FieldCondition(key, match=_match(condition))
+        case Range(key=key):
+            return edge.FieldCondition(key, range=_range(condition))
+        case ValuesCount(key=key):
+            return edge.FieldCondition(key, values_count=edge.ValuesCount(**_bounds(condition)))
+        case IsEmpty(key=key, expected=expected):
+            return edge.FieldCondition(key, is_empty=expected)
+        case IsNull(key=key, expected=expected):
+            return edge.FieldCondition(key, is_null=expected)
+        case HasId(ids=ids):
+            return edge.HasIdCondition(set(ids))
+        case Nested(key=key, filter=inner):
+            return edge.NestedCondition(key, _filter(inner))
+        case Clauses():
+            return _filter(condition)
+
+
+def _match(condition: Match) -> Any:
+    import numpy as np
+    import qdrant_edge as edge
+
+    operand = condition.operand
+    match condition.how:
+        case "value":
+            # Edge 0.9 takes Python's True for the integer 1; only NumPy's stays a boolean.
+            return edge.MatchValue(np.bool_(operand) if isinstance(operand, bool) else operand)
+        case "any":
+            return edge.MatchAny(list(operand))
+        case "except":
+            return edge.MatchExcept(list(operand))
+        case "text":
+            return edge.MatchText(operand)
+        case "text_any":
+            return edge.MatchTextAny(operand)
+        case _:
+            return edge.MatchPhrase(operand)
+
+
+def _range(condition: Range) -> Any:
+    import qdrant_edge as edge
+
+    if condition.temporal:
+        return edge.RangeDateTime(**{name: instant.isoformat() for name, instant in _bounds(condition).items()})
+    return edge.RangeFloat(**_bounds(condition))
+
+
+def _bounds(condition: Range | ValuesCount) -> dict[str, Any]:
+    return {name: getattr(condition, name) for name in _BOUNDS if getattr(condition, name) is not None}

@@ -1,0 +1,141 @@
+"""The folder of an embedded store: one subfolder for each index, and one process that owns them all.
+
+``<path>/owner.lock`` is held by the owner, ``<path>/owner.json`` says who it is; ``<path>/<name>/spec.json`` says what
+the index is, ``<path>/<name>/shard`` is Qdrant Edge's. Names that begin with a dot are folders on their way in or out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import uuid
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline.documents import IndexSpec
+from semantik_pipeline.errors import DataFolderInUse, PipelineError, UsageError
+
+_REPLACED = ".replaced"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+class EdgeFolder:
+    """Paths, specs and ownership; knows nothing of the engine."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: Any = None
+
+    def own(self) -> None:
+        """Become the owner; raise DataFolderInUse naming the process that is."""
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "owner.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise DataFolderInUse(
+                f"The index folder {self.path} is in use by {self._owner()}.",
+                "Search or index through that process, or end it and try again; a Qdrant server (qdrant.url) serves several.",
+            ) from None
+        self._lock = lock
+        about = {"pid": os.getpid(), "command": " ".join(sys.argv) or sys.executable}
+        (self.path / "owner.json").write_text(json.dumps(about), "utf-8")
+        self._sweep()
+
+    def release(self) -> None:
+        """Let another process own the folder."""
+        if self._lock is not None:
+            with suppress(OSError):
+                (self.path / "owner.json").unlink()
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def owned(self) -> bool:
+        return self._lock is not None
+
+    def names(self) -> list[str]:
+        if not self.path.is_dir():
+            return []
+        found = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
+        return sorted(entry.name for entry in found if (entry / "spec.json").is_file())
+
+    def shard(self, name: str) -> Path:
+        return self.path / name / "shard"
+
+    def spec(self, name: str) -> IndexSpec | None:
+        """The spec of the index; None if there is no such index."""
+        _check_name(name)
+        try:
+            written = (self.path / name / "spec.json").read_text("utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            return IndexSpec(**json.loads(written))
+        except (ValueError, TypeError) as error:
+            raise PipelineError(
+                f"{self.path / name / 'spec.json'} is damaged: {error}.", "Drop the index and build it again."
+            ) from None
+
+    def staging(self, name: str) -> Path:
+        """A new empty folder for an index in the making."""
+        _check_name(name)
+        folder = self.path / f".{name}-{uuid.uuid4().hex}"
+        folder.mkdir()
+        return folder
+
+    def write_spec(self, folder: Path, spec: IndexSpec) -> None:
+        draft = folder / "spec.json.new"
+        draft.write_text(json.dumps(asdict(spec)), "utf-8")
+        draft.replace(folder / "spec.json")
+
+    def admit(self, staged: Path, name: str) -> None:
+        """Make a staged folder the index of that name, at once."""
+        staged.rename(self.path / name)
+
+    def swap(self, staged: Path, name: str) -> None:
+        """Let a staged folder take the place of the index of that name.
+
+        Killed between the two renames, the index is a dot folder: :meth:`_sweep` puts the older one back.
+        """
+        leaving = self.path / f".{name}{_REPLACED}"
+        (self.path / name).rename(leaving)
+        staged.rename(self.path / name)
+        shutil.rmtree(leaving, ignore_errors=True)
+
+    def remove(self, name: str) -> None:
+        """Remove an index: gone at once under its name, then from the disk."""
+        _check_name(name)
+        leaving = self.path / f".{name}-{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            (self.path / name).rename(leaving)
+            shutil.rmtree(leaving, ignore_errors=True)
+
+    def _owner(self) -> str:
+        try:
+            about = json.loads((self.path / "owner.json").read_text("utf-8"))
+            return f"process {about['pid']} ({about['command']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def _sweep(self) -> None:
+        """Put back what a killed owner was replacing, and remove what it left half made or half removed."""
+        for entry in self.path.glob(f".*{_REPLACED}"):
+            home = self.path / entry.name[1:].removesuffix(_REPLACED)
+            if not home.exists():
+                entry.rename(home)
+        for entry in self.path.iterdir():
+            if entry.name.startswith(".") and entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} can't name an index.", "Use letters, digits, '-' and '_', at most 200.")

@@ -1,0 +1,136 @@
+"""One index of the embedded store: its spec, its shard, and every operation on its points."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
+from semantik_pipeline.builtin.stores.checks import check_facet, query_vector, slices, vector_rows
+from semantik_pipeline.builtin.stores.edge_errors import full, translated
+from semantik_pipeline.builtin.stores.edge_filters import edge_filter
+from semantik_pipeline.builtin.stores.edge_shard import OpenShard
+from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
+from semantik_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    import qdrant_edge
+
+    from semantik_pipeline.contracts.vectordb import Filter
+
+_IDS = 1000  # ids that one operation names
+
+
+class EdgeIndex:
+    """``slice_points`` points are written in one step; below ``reserve`` free bytes nothing is written."""
+
+    def __init__(self, name: str, folder: Path, spec: IndexSpec, *, slice_points: int, reserve: int) -> None:
+        self.name = name
+        self.folder = folder
+        self.spec = spec
+        self.shard = OpenShard(folder / "shard")
+        self._slice_points = slice_points
+        self._reserve = reserve
+        self._bm25 = None if spec.bm25 is None else Bm25Vectors(spec.bm25)
+
+    def insert(self, points: Sequence[Point], condition: Filter | None) -> None:
+        import qdrant_edge as edge
+
+        only = edge_filter(condition)
+        for some in slices(points, self._slice_points):
+            self._check_room()
+            made = self._points(some)
+            with self.shard.updating(len(some)) as shard:
+                shard.update(edge.UpdateOperation.upsert_points(made, condition=only))
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
+        import qdrant_edge as edge
+
+        queries = [self._query(request) for request in requests]
+        with self.shard.reading() as shard:
+            legs = shard.query_batch(edge.QueryBatchRequest(queries))
+        return [
+            [ScoredPoint(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in leg] for leg in legs
+        ]
+
+    def delete(self, ids: Sequence[str] | None, filter: Filter | None) -> None:
+        import qdrant_edge as edge
+
+        for only in self._selections(ids, filter):
+            with self.shard.updating() as shard:
+                shard.update(edge.UpdateOperation.delete_points_by_filter(only))
+
+    def set_payload(self, ids: Sequence[str], payload: dict[str, Any], condition: Filter | None) -> None:
+        import qdrant_edge as edge
+
+        self._check_room()
+        for only in self._selections(ids, condition):
+            with self.shard.updating() as shard:
+                shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
+
+    def count(self, filter: Filter | None) -> int:
+        import qdrant_edge as edge
+
+        request = edge.CountRequest(exact=True, filter=edge_filter(filter))
+        with self.shard.reading() as shard:
+            return shard.count(request)
+
+    def scroll(
+        self, filter: Filter | None, fields: Sequence[str] | None, after: str | None, limit: int
+    ) -> tuple[list[StoredPoint], str | None]:
+        import qdrant_edge as edge
+
+        wanted: bool | list[str] = True if fields is None else list(fields) or False
+        with translated(self.name):
+            request = edge.ScrollRequest(offset=after, limit=limit, filter=edge_filter(filter), with_payload=wanted)
+        with self.shard.reading() as shard:
+            records, following = shard.scroll(request)
+        page = [StoredPoint(id=str(record.id), payload=record.payload or {}) for record in records]
+        return page, None if following is None else str(following)
+
+    def facet(self, key: str, filter: Filter | None, limit: int) -> list[tuple[Any, int]]:
+        import qdrant_edge as edge
+
+        check_facet(self.name, self.spec, key)
+        request = edge.FacetRequest(key=key, limit=limit, exact=True, filter=edge_filter(filter))
+        with self.shard.reading() as shard:
+            hits = shard.facet(request).hits
+        return sorted(((hit.value, hit.count) for hit in hits), key=lambda pair: (-pair[1], str(pair[0])))
+
+    def _points(self, points: Sequence[Point]) -> list[qdrant_edge.Point]:
+        import qdrant_edge as edge
+
+        made = []
+        for point, dense in zip(points, vector_rows(self.name, points, self.spec.dimension), strict=True):
+            vectors: dict[str, Any] = {"dense": dense}
+            if self._bm25 is not None:
+                vectors["sparse"] = self._bm25.document(point.sparse_text)
+            with translated(f"{self.name} (point {point.id})"):
+                made.append(edge.Point(point.id, vectors, point.payload))
+        return made
+
+    def _query(self, request: SearchRequest) -> qdrant_edge.QueryRequest:
+        import qdrant_edge as edge
+
+        dense = query_vector(self.name, request, self.spec)
+        if dense is not None:
+            query = edge.Query.Nearest(dense, using="dense")
+        else:
+            query = edge.Query.Nearest(self._bm25.query(request.text), using="sparse")
+        return edge.QueryRequest(
+            limit=request.limit, query=query, with_payload=request.with_payload, filter=edge_filter(request.filter)
+        )
+
+    def _selections(self, ids: Sequence[str] | None, filter: Filter | None) -> list[qdrant_edge.Filter]:
+        """Filters that together select the points of the ids that meet the filter."""
+        if ids is not None:
+            return [edge_filter(filter, list(some)) for some in slices(ids, _IDS)]
+        if filter is None:
+            raise UsageError(f"Nothing says which points of {self.name} are meant.", "Give ids, a filter, or both.")
+        return [edge_filter(filter)]
+
+    def _check_room(self) -> None:
+        if self._reserve and shutil.disk_usage(self.folder).free < self._reserve:
+            raise full(self.name)

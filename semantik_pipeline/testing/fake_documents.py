@@ -1,0 +1,150 @@
+"""A connector and a parser that need no source and no library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from semantik_pipeline.contracts.connector import ConnectorPlugin
+from semantik_pipeline.contracts.parser import ParserPlugin
+from semantik_pipeline.documents import (
+    Checkpoint,
+    Complete,
+    DocumentReference,
+    Element,
+    IngestedDocument,
+    ParsedDocument,
+    Removal,
+    content_hash,
+)
+from semantik_pipeline.errors import DocumentGone, PermanentError, SkipDocument, TransientError, UnsupportedContent
+from semantik_pipeline.testing.misbehaviour import OPTIONS, Misbehaviour
+
+_FETCH_FAILURES = {
+    "skip": SkipDocument,
+    "gone": DocumentGone,
+    "transient": TransientError,
+    "permanent": PermanentError,
+    "bug": RuntimeError,
+}
+
+
+class FakeConnector(ConnectorPlugin):
+    """Documents from its configuration, or from a JSON file ``{unique_id: text}`` that a test may rewrite.
+
+    ``removed`` names documents to report as gone; ``incomplete`` ends with ``Complete(full=False)``; ``fail_after``
+    raises TransientError after that many references; ``fail_fetch`` maps ids to ``skip | gone | transient | permanent
+    | bug``; ``hints: false`` gives no change hints. What is fetched is a line of ``log_path``.
+    """
+
+    PLUGIN_ID = "fake-connector"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA: ClassVar[dict[str, Any]] = {"name": "Fake connector", "description": "Documents from a dictionary."}
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "documents": {"type": "object", "description": "Texts by unique id."},
+                "documents_file": {"type": "string", "description": "A JSON file with the same."},
+                "removed": {"type": "array", "items": {"type": "string"}},
+                "incomplete": {"type": "boolean", "default": False},
+                "fail_after": {"type": "integer", "minimum": 0},
+                "fail_fetch": {"type": "object"},
+                "hints": {"type": "boolean", "default": True},
+                "checkpoint_every": {"type": "integer", "minimum": 1, "default": 100},
+                "media_type": {"type": "string", "default": "text/plain"},
+                "log_path": OPTIONS["log_path"],
+            },
+        }
+
+    async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
+        """In order of id; the cursor is the last id that was named."""
+        documents = self._documents()
+        for unique_id in self.config.get("removed", ()) if cursor is None else ():
+            yield Removal(unique_id)
+        named = 0
+        for unique_id in sorted(documents):
+            if cursor is not None and unique_id <= cursor:
+                continue
+            if named == self.config.get("fail_after"):
+                raise TransientError(f"This fake source fails after {named} documents.")
+            hint = content_hash(documents[unique_id])[:16] if self.config.get("hints", True) else None
+            yield DocumentReference(unique_id, hint, size=len(documents[unique_id].encode()))
+            named += 1
+            if named % self.config.get("checkpoint_every", 100) == 0:
+                yield Checkpoint(unique_id)
+        yield Complete(full=not self.config.get("incomplete", False))
+
+    async def fetch(self, reference: DocumentReference) -> IngestedDocument:
+        Misbehaviour(self.config).log(reference.unique_id)
+        failure = self.config.get("fail_fetch", {}).get(reference.unique_id)
+        if failure is not None:
+            raise _FETCH_FAILURES[failure](f"This fake source answers {failure!r} for {reference.unique_id!r}.")
+        text = self._documents().get(reference.unique_id)
+        if text is None:
+            raise DocumentGone(f"{reference.unique_id!r} is gone.")
+        return IngestedDocument(
+            text,
+            reference.unique_id,
+            "fake",
+            {"words": len(text.split())},
+            content_hash(text),
+            media_type=self.config.get("media_type", "text/plain"),
+        )
+
+    def _documents(self) -> dict[str, str]:
+        file = self.config.get("documents_file")
+        return json.loads(Path(file).read_text("utf-8")) if file else self.config.get("documents", {})
+
+
+class FakeParser(ParserPlugin):
+    """UTF-8 text, one element for each paragraph. Takes ``text/x-fake`` and ``.fake``."""
+
+    PLUGIN_ID = "fake-parser"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA: ClassVar[dict[str, Any]] = {"name": "Fake parser", "description": "UTF-8 text as it is."}
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": False, "properties": dict(OPTIONS)}
+
+    @classmethod
+    def supported_media_types(cls) -> list[str]:
+        return ["text/x-fake"]
+
+    @classmethod
+    def supported_extensions(cls) -> list[str]:
+        return [".fake"]
+
+    def parse(
+        self,
+        content: bytes,
+        *,
+        file_path: str | None = None,
+        media_type: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> ParsedDocument:
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnsupportedContent(f"{file_path or 'The document'} is no UTF-8: {error.reason}.") from None
+        odd = Misbehaviour(self.config)
+        odd.act(text)
+        odd.log(content_hash(content))
+        if not text.strip():
+            raise SkipDocument("the text is empty")
+        return ParsedDocument(text, _paragraphs(text), title=text.strip().splitlines()[0][:100])
+
+
+def _paragraphs(text: str) -> list[Element]:
+    elements, start = [], 0
+    for part in text.split("\n\n"):
+        if part.strip():
+            elements.append(Element("paragraph", start, start + len(part)))
+        start += len(part) + 2
+    return elements

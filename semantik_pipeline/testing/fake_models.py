@@ -1,0 +1,179 @@
+"""An embedder and a reranker without a model. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
+from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
+from semantik_pipeline.documents import RerankResult, content_hash
+from semantik_pipeline.testing.misbehaviour import OPTIONS, Misbehaviour
+
+_WORD = re.compile(r"\w+")
+_COMPONENTS = 8  # of a word's vector; words that share few of them are nearly at right angles
+
+
+class FakeEmbedder(EmbeddingPlugin):
+    """A text's vector is the sum of its words' (hashed, deterministic over processes), so similar texts are near.
+
+    ``dimension`` (64) shapes the output; ``max_input_tokens`` counts words, and a longer text raises. Each embedded
+    document is a line of ``log_path``: the SHA-256 of its text.
+    """
+
+    PLUGIN_ID = "fake-embedder"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA: ClassVar[dict[str, Any]] = {"name": "Fake embedder", "description": "Hashed words; no model."}
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "model": {"type": "string", "default": "fake"},
+                "dimension": {"type": "integer", "minimum": 1, "default": 64},
+                "max_input_tokens": {"type": "integer", "minimum": 1, "default": 256},
+                **OPTIONS,
+            },
+        }
+
+    async def embed_texts(
+        self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
+    ) -> np.ndarray:
+        odd = Misbehaviour(self.config)
+        dimension = self.config.get("dimension", 64)
+        vectors = np.zeros((len(texts), dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            if odd.hangs(text):
+                await asyncio.Event().wait()
+            odd.strike(text)
+            if odd.seconds:
+                await asyncio.sleep(odd.seconds)
+            vectors[row] = hashed_words(text, dimension)
+            if mode == EmbeddingMode.DOCUMENT:
+                odd.log(content_hash(text))
+        return vectors
+
+    async def get_dimension(self) -> int:
+        return self.config.get("dimension", 64)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def max_input_tokens(self) -> int | None:
+        return self.config.get("max_input_tokens", 256)
+
+    def tokenizer_revision(self) -> str:
+        return "white-space"
+
+    def get_model_info(self) -> dict[str, Any]:
+        return {
+            "model": self.config.get("model", "fake"),
+            "dimension": self.config.get("dimension", 64),
+            "device": "none",
+        }
+
+    @classmethod
+    def supports_model(cls, name: str) -> bool:
+        return name == "fake"
+
+
+def hashed_words(text: str, dimension: int) -> np.ndarray:
+    """The unit vector of a text: (dimension,) float32. A text without words gets the first axis."""
+    vector = np.zeros(dimension, dtype=np.float32)
+    for word in _WORD.findall(text.lower()):
+        for index, sign in _components(word, dimension):
+            vector[index] += sign
+    length = float(np.linalg.norm(vector))
+    if length == 0:
+        vector[0] = length = 1.0
+    return vector / length
+
+
+@lru_cache(maxsize=65_536)
+def _components(word: str, dimension: int) -> tuple[tuple[int, float], ...]:
+    digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=4 * _COMPONENTS).digest()
+    parts = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, len(digest), 4)]
+    return tuple(((part >> 1) % dimension, 1.0 if part & 1 else -1.0) for part in parts)
+
+
+class FakeReranker(RerankerPlugin):
+    """Scores by the share of the query's words that a text holds.
+
+    ``mode`` makes it wrong: ``slow`` (``seconds``), ``throws``, ``too-few``, ``too-many``, ``duplicates``,
+    ``out-of-range``, ``nan``.
+    """
+
+    PLUGIN_ID = "fake-reranker"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA: ClassVar[dict[str, Any]] = {"name": "Fake reranker", "description": "Word overlap."}
+    MODES: ClassVar[tuple[str, ...]] = (
+        "good",
+        "slow",
+        "throws",
+        "too-few",
+        "too-many",
+        "duplicates",
+        "out-of-range",
+        "nan",
+    )
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "mode": {"type": "string", "enum": list(cls.MODES), "default": "good"},
+                "seconds": {"type": "number", "default": 1.0, "x-operational": True},
+            },
+        }
+
+    @classmethod
+    def get_capabilities(cls) -> RerankerCapabilities:
+        return RerankerCapabilities(max_documents=16)
+
+    async def rerank(
+        self,
+        query: str,
+        documents: list[str],
+        top_k: int | None = None,
+        metadata: list[dict[str, Any]] | None = None,
+    ) -> list[RerankResult]:
+        mode = self.config.get("mode", "good")
+        if mode == "throws":
+            raise RuntimeError("This fake reranker always throws.")
+        if mode == "slow":
+            await asyncio.sleep(self.config.get("seconds", 1.0))
+        scored = [RerankResult(index, overlap(query, text)) for index, text in enumerate(documents)]
+        scored.sort(key=lambda result: (-result.score, result.index))
+        return _spoil(scored[:top_k], mode, len(documents))
+
+
+def overlap(query: str, text: str) -> float:
+    """Share of the query's words that are in the text, 0..1."""
+    asked = set(_WORD.findall(query.lower()))
+    return len(asked & set(_WORD.findall(text.lower()))) / len(asked) if asked else 0.0
+
+
+def _spoil(results: list[RerankResult], mode: str, given: int) -> list[RerankResult]:
+    match mode:
+        case "too-few":
+            return results[: len(results) // 2]
+        case "too-many":
+            return [*results, *(RerankResult(given + extra, 1.0) for extra in range(3))]
+        case "duplicates":
+            return [result for result in results for _ in range(2)]
+        case "out-of-range":
+            return [RerankResult(-1 if i % 2 else given + i, r.score) for i, r in enumerate(results)]
+        case "nan":
+            return [RerankResult(r.index, float("nan" if i % 2 else "inf")) for i, r in enumerate(results)]
+        case _:
+            return results

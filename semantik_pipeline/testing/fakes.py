@@ -1,0 +1,22 @@
+"""Fakes of every kind of plugin: small, deterministic, without a model, and able to misbehave when told to.
+
+They are ordinary plugins (``fake-connector``, ``fake-embedder`` …): register them through an entry point of a test
+package, or build them directly. Nothing here imports pytest.
+"""
+
+from __future__ import annotations
+
+from semantik_pipeline.testing.fake_documents import FakeConnector, FakeParser
+from semantik_pipeline.testing.fake_models import FakeEmbedder, FakeReranker
+from semantik_pipeline.testing.fake_texts import FakeChunker, FakeExtractor
+from semantik_pipeline.testing.memory_store import MemoryStore
+
+__all__ = [
+    "FakeChunker",
+    "FakeConnector",
+    "FakeEmbedder",
+    "FakeExtractor",
+    "FakeParser",
+    "FakeReranker",
+    "MemoryStore",
+]
