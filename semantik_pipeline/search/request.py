@@ -58,7 +58,7 @@ class SearchPlan:
     rerank_weight: float
     rerank_deadline: float
     reranker: str | None = None
-    reranker_config: dict[str, Any] = field(default_factory=dict)
+    reranker_options: dict[str, Any] = field(default_factory=dict)
     reranker_named: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     _check(query)
     text, warnings = _readable(query.text)
     to_rerank = query.candidates or candidates_for(query.limit)
-    reranker, reranker_config = _reranker(query.reranker, collection.get("reranker"), settings.reranker)
+    reranker, reranker_options = _reranker(query.reranker, collection.get("default_reranker"), settings.reranker)
     return SearchPlan(
         text=text,
         limit=query.limit,
@@ -89,18 +89,19 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         rerank_weight=_share("rerank_weight", _given(query.rerank_weight, settings.rerank_weight)),
         rerank_deadline=_given(query.rerank_deadline, settings.rerank_deadline),
         reranker=reranker if query.rerank else None,
-        reranker_config=reranker_config,
+        reranker_options=reranker_options,
         reranker_named=query.reranker is not None,
         warnings=warnings,
     )
 
 
 def _reranker(named: str | None, collection: Any, default: str) -> tuple[str, dict[str, Any]]:
-    """Id and configuration of the reranker. A collection says ``"ID"`` or ``{"id": "ID", "config": {…}}``; its
-    configuration counts only for the plugin that it names."""
-    own = {"id": collection} if isinstance(collection, str) else dict(collection or {})
-    chosen = named or own.get("id") or default
-    return chosen, dict(own.get("config") or {}) if own.get("id", default) == chosen else {}
+    """Id and options of the reranker. A collection says ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; its options
+    count only for the plugin that it names."""
+    own = {"plugin": collection} if isinstance(collection, str) else dict(collection or {})
+    own_id = own.get("plugin") or default
+    chosen = named or own_id
+    return chosen, dict(own.get("options") or {}) if chosen == own_id else {}
 
 
 def _check(query: SearchQuery) -> None:

@@ -24,7 +24,7 @@ def rerank(host: Any, plan: SearchPlan, candidates: Sequence[Candidate]) -> Rera
     named (``plan.reranker_named``) and that is not loaded.
     """
     try:
-        plugin = host.instance(plan.reranker, plan.reranker_config, kind="reranker")
+        plugin = host.instance(plan.reranker, plan.reranker_options, kind="reranker")
         capabilities = host.call(plugin.get_capabilities)
     except Exception as error:
         # Whatever a plugin raises while it loads, the fused order still answers.

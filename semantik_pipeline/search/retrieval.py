@@ -12,8 +12,9 @@ from semantik_pipeline.search.visibility import document_ids, shown
 if TYPE_CHECKING:
     import numpy as np
 
-#: Results of each leg, at least: min-max needs some of the leg's lower end to tell a good score from a fair one.
-LEG_DEPTH = 100
+#: Results of each leg, at least. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's
+#: odd queries nDCG@10 is 0.428 at 50, 0.434 at 100 and 0.439 at 200, and no better at 300 to 1,000.
+LEG_DEPTH = 200
 #: No leg goes deeper, however many of its results may not be shown.
 MAX_LEG_DEPTH = 10_000
 
@@ -24,11 +25,13 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     ``vector`` is the query's embedding, (d,) float32; None without a dense leg. Goes deeper while hits that may not
     be shown left fewer than ``plan.limit``.
     """
+    # A collection that nothing was indexed into yet has an index all the same, and finds nothing in it.
+    index = runtime.index(runtime.generation(view.generation_id))
     depth = max(LEG_DEPTH, plan.candidates)
     while True:
         names = [name for name in ("dense", "sparse") if plan.mode in (name, "hybrid")]
         requests = [_request(name, plan, vector, depth) for name in names]
-        legs = runtime.host.call(runtime.store.search, view.index, requests)
+        legs = runtime.host.call(runtime.store.search, index, requests)
         fused = fuse(dict(zip(names, legs, strict=True)), dense_weight=plan.dense_weight, method=plan.fusion)
         visible = shown(fused, runtime.ledger.visible(view.generation_id, document_ids(fused)))
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in legs)

@@ -94,7 +94,7 @@ class _Asker:
 
     def __init__(self, runtime: Any, template: SearchQuery, document_id: Callable[[SearchHit], str]) -> None:
         self.runtime, self.template, self.document_id = runtime, template, document_id
-        self.limit = 3 * DEPTH
+        self.limit = 2 * DEPTH  # as deep as the legs of any search, so that scores are those of a search
         self.warnings: dict[str, None] = {}
 
     def documents(self, text: str) -> list[str]:

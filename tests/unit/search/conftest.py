@@ -115,6 +115,13 @@ class Runtime:
             raise self._embedder
         return self._embedder
 
+    def generation(self, generation_id):
+        assert generation_id == 7
+        return SimpleNamespace(id=7, index="default-7")
+
+    def index(self, generation):
+        return generation.index
+
     def add(self, text, *, document_id=None, epoch=1, indexed=True, **payload):
         document_id = len(self.store.points) + 1 if document_id is None else document_id
         vector = asyncio.run(LetterEmbedder().embed_texts([text]))[0]

@@ -240,11 +240,11 @@ def test_no_rerank_asks_for_no_reranker(library):
 @pytest.mark.parametrize(
     ("collection", "named", "expected"),
     [
-        ({}, None, ("words", {})),
-        ({"reranker": "other"}, None, ("other", {})),
-        ({"reranker": {"id": "other", "config": {"a": 1}}}, None, ("other", {"a": 1})),
-        ({"reranker": {"id": "other", "config": {"a": 1}}}, "words", ("words", {})),
-        ({"reranker": {"config": {"a": 1}}}, None, ("words", {"a": 1})),
+        ({"default_reranker": None}, None, ("words", {})),
+        ({"default_reranker": "other"}, None, ("other", {})),
+        ({"default_reranker": {"plugin": "other", "options": {"a": 1}}}, None, ("other", {"a": 1})),
+        ({"default_reranker": {"plugin": "other", "options": {"a": 1}}}, "words", ("words", {})),
+        ({"default_reranker": {"options": {"a": 1}}}, None, ("words", {"a": 1})),
     ],
 )
 def test_the_reranker_is_the_callers_then_the_collections_then_the_settings(
