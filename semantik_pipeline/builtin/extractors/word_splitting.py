@@ -1,0 +1,33 @@
+"""A spaCy tokenizer whose words are what stands between white space, less the punctuation around it.
+
+So an address, a date or a version is one token; spaCy's own rules divide them differently in every language.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokenizer import Tokenizer
+
+_PREFIX = re.compile(r"""[(\[{<>"'“”‘’«»„*_`|,;:!?=~]+|\.\.+|[—–…]""")
+_SUFFIX = re.compile(r"""(?:[)\]}<>"'“”‘’«»*_`|,;:!?=~.…—–])$""")
+_INFIX = re.compile(
+    r"""\]\(|[<>"“”|`]+|[—…]|(?<=[A-Za-z]):(?=[\w.+-]+@)|=(?=https?:)|,(?=[^\s\d])|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+"""
+)
+_WHOLE = re.compile(r"https?://[^\s()<>\"]*\([^\s()]*\)[^\s()<>\"]*(?<![.,;:!?])")  # a URL may hold a pair of brackets
+
+
+def word_tokenizer(nlp: Language) -> Tokenizer:
+    """The tokenizer, for a blank pipeline's ``nlp.tokenizer``."""
+    from spacy.tokenizer import Tokenizer
+
+    return Tokenizer(
+        nlp.vocab,
+        prefix_search=_PREFIX.match,
+        suffix_search=_SUFFIX.search,
+        infix_finditer=_INFIX.finditer,
+        token_match=_WHOLE.fullmatch,
+    )
