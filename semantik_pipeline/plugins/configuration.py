@@ -27,6 +27,7 @@ __all__ = [
     "fingerprint_of",
     "is_operational",
     "layered",
+    "missing_options",
     "normalise_schema",
     "redact",
     "refuse_secrets",
@@ -64,6 +65,13 @@ def effective_config(
     if options != defaults or (schema or {}).get("required"):
         validate_config(plugin.id, schema, options)
     return options
+
+
+def missing_options(plugin: LoadedPlugin, state: PluginState, given: Options | None = None) -> list[str]:
+    """Required options that nobody has given, themselves or by the environment."""
+    schema = schema_of(plugin)
+    options = layered(defaults_of(schema), state.config_of(plugin.id), given or {})
+    return [name for name in (schema or {}).get("required", []) if not {name, f"{name}_env"} & set(options)]
 
 
 def validate_config(plugin_id: str, schema: Schema, options: Options) -> None:

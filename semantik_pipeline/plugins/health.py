@@ -67,6 +67,10 @@ def _answer(answer: Future[HealthStatus], until: float, timeout: float) -> Healt
 
 def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, timeout: float) -> HealthStatus:
     schema = configured.schema_of(plugin)
+    missing = configured.missing_options(plugin, state, config)
+    if missing and not any(configured.is_operational(name, schema) for name in missing):
+        wanted = ", ".join(map(repr, missing))
+        return HealthStatus(HealthState.UNKNOWN, f"it needs {wanted}, which a source or a collection gives")
     try:
         options = configured.effective_config(plugin, state, config)
         resolved = configured.resolve_env(options, schema, plugin_id=plugin.id)
@@ -84,8 +88,8 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
     return _status(said, secrets)
 
 
-async def _within(said: Awaitable[Any], timeout: float) -> Any:
-    async with asyncio.timeout(timeout):
+async def _within(said: Awaitable[Any], seconds: float) -> Any:
+    async with asyncio.timeout(seconds):
         return await said
 
 

@@ -47,8 +47,9 @@ _MORE_SHAPES = re.compile(
 )
 #: What a value must hold to be worth the 0.2 s of importing the library: a URL with a password, a PEM or PuTTY
 #: header, a number before a colon, or a run of 11 characters that is not simply a word.
-_WORTH_A_LOOK = re.compile(r"://[^\s/]*@|PRIVATE KEY|PuTTY|_authToken|hooks\.slack|\d{8,10}:")
+_WORTH_A_LOOK = re.compile(r"://[^\s/]*@|PRIVATE KEY|PuTTY|_authToken|AccountKey|hooks\.slack|\d{8,10}:")
 _RUN = re.compile(r"[A-Za-z0-9]{11,}")
+_LONGEST_WORD = 20
 
 
 def is_secret_name(name: str) -> bool:
@@ -80,7 +81,9 @@ def find_secret(options: dict[str, Any], schema: dict[str, Any] | None = None) -
 
 def has_secret_shape(text: str) -> bool:
     """Whether the text holds something of a well-known credential's shape."""
-    return bool(_MORE_SHAPES.search(text)) or (_may_hold_secret(text) and any(_known_shapes(text)))
+    return bool(_MORE_SHAPES.search(text)) or (
+        _may_hold_secret(text) and any(any(detector.analyze_string(text)) for detector in _detectors())
+    )
 
 
 def redact(config: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -95,8 +98,9 @@ def scrub(text: str, known: Iterable[str] = ()) -> str:
         text = text.replace(secret, REDACTED)
     text = _MORE_SHAPES.sub(REDACTED, text)
     if _may_hold_secret(text):
-        for found in set(_known_shapes(text)):
-            text = text.replace(found, REDACTED)
+        for detector in _detectors():
+            for shape in detector.denylist:  # the whole match: what a detector yields may be a part of it
+                text = shape.sub(REDACTED, text)
     return text
 
 
@@ -147,12 +151,11 @@ def _redacted(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -> 
 def _may_hold_secret(text: str) -> bool:
     if _WORTH_A_LOOK.search(text):
         return True
-    return any(not (run.isalpha() and (run.islower() or run.istitle())) for run in _RUN.findall(text))
+    return any(not _is_word(run) for run in _RUN.findall(text))
 
 
-def _known_shapes(text: str) -> Iterator[str]:
-    for detector in _detectors():
-        yield from (found for found in detector.analyze_string(text) if found)
+def _is_word(run: str) -> bool:
+    return len(run) <= _LONGEST_WORD and run.isalpha() and (run.islower() or run.istitle())
 
 
 @cache
