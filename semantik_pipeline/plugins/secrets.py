@@ -50,6 +50,7 @@ _MORE_SHAPES = re.compile(
 _WORTH_A_LOOK = re.compile(r"://[^\s/]*@|PRIVATE KEY|PuTTY|_authToken|AccountKey|hooks\.slack|\d{8,10}:")
 _RUN = re.compile(r"[A-Za-z0-9]{11,}")
 _LONGEST_WORD = 20
+_KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9 ]*-----|\Z)", re.DOTALL)
 
 
 def is_secret_name(name: str) -> bool:
@@ -93,15 +94,13 @@ def redact(config: dict[str, Any], schema: dict[str, Any] | None = None) -> dict
 
 
 def scrub(text: str, known: Iterable[str] = ()) -> str:
-    """The text without the ``known`` secrets and without anything of a credential's shape."""
+    """The text without the ``known`` secrets and without any word (or key block) of a credential's shape."""
     for secret in sorted(filter(None, known), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
-    text = _MORE_SHAPES.sub(REDACTED, text)
-    if _may_hold_secret(text):
-        for detector in _detectors():
-            for shape in detector.denylist:  # the whole match: what a detector yields may be a part of it
-                text = shape.sub(REDACTED, text)
-    return text
+    if "PRIVATE KEY" in text:
+        text = _KEY_BLOCK.sub(REDACTED, text)
+    # Word by word, because what a detector reports may be a part of the credential.
+    return re.sub(r"\S+", lambda word: REDACTED if has_secret_shape(word[0]) else word[0], text)
 
 
 # -- walking ----------------------------------------------------------------------------------------------------------
