@@ -35,6 +35,11 @@ class Qdrant(Section):
     api_key_env: str | None = None
 
 
+class Store(Section):
+    plugin: str | None = None  # a vectordb plugin's id; None: qdrant where qdrant.url is set, else qdrant-edge
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class Blob(Section):
     url: str | None = None  # None: a folder in the data folder
 
@@ -104,6 +109,7 @@ class Settings(BaseSettings):
     database: Database = Database()
     broker: Broker = Broker()
     qdrant: Qdrant = Qdrant()
+    store: Store = Store()
     blob: Blob = Blob()
     plugin: Plugin = Plugin()
     work: Work = Work()
@@ -183,4 +189,6 @@ def _check_file(path: Path) -> None:
         raise SettingsError(f"The settings file {path} is no TOML: {error}.") from None
     unknown = sorted(set(content) - set(Settings.model_fields))
     if unknown:
-        raise SettingsError(f"{path} has an unknown setting {unknown[0]!r}.", "config/semantik.toml lists every setting.")
+        raise SettingsError(
+            f"{path} has an unknown setting {unknown[0]!r}.", "config/semantik.toml lists every setting."
+        )

@@ -70,10 +70,8 @@ def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit
     return [ChunkRow(**row) for row in tx.execute(query.limit(limit) if limit else query).mappings()]
 
 
-def unembedded(
-    tx: Transaction, unit: Unit, *, after: int = -1, limit: int
-) -> list[tuple[int, str, str, dict[str, Any]]]:
-    """``(ordinal, embed_key, text, metadata)`` of chunks whose embedding is missing, in order."""
+def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> list[tuple[int, str, str]]:
+    """``(ordinal, embed_key, text)`` of chunks whose embedding is missing, in order."""
     there = exists().where(embeddings.c.key == chunks.c.embed_key)
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
@@ -82,21 +80,24 @@ def unembedded(
         chunks.c.ordinal > after,
         ~there,
     )
-    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.text, chunks.c.metadata)
+    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.text)
     return [tuple(row) for row in tx.execute(query.where(mine).order_by(chunks.c.ordinal).limit(limit))]
 
 
-def unextracted(tx: Transaction, unit: Unit, fingerprint: str, *, limit: int) -> dict[str, str]:
-    """``text_hash -> text`` of chunks that this extractor has not seen, the first ``limit``."""
+def unextracted(
+    tx: Transaction, unit: Unit, fingerprint: str, *, after: int = -1, limit: int
+) -> list[tuple[int, str, str]]:
+    """``(ordinal, text_hash, text)`` of chunks that this extractor has not seen, in order."""
     there = exists().where(extractions.c.text_hash == chunks.c.text_hash, extractions.c.fingerprint == fingerprint)
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
         chunks.c.document_id == unit.document_id,
         chunks.c.epoch == unit.chunks_epoch,
+        chunks.c.ordinal > after,
         ~there,
     )
-    query = select(chunks.c.text_hash, chunks.c.text).where(mine).order_by(chunks.c.ordinal).limit(limit)
-    return dict(tuple(row) for row in tx.execute(query))
+    query = select(chunks.c.ordinal, chunks.c.text_hash, chunks.c.text).where(mine).order_by(chunks.c.ordinal)
+    return [tuple(row) for row in tx.execute(query.limit(limit))]
 
 
 def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
@@ -123,6 +124,20 @@ def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> No
     if rows:
         statement = _insert_missing(tx, extractions, ["text_hash", "fingerprint"])
         tx.execute(statement.values(created_at=now()), rows)
+
+
+def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]) -> dict[str, str]:
+    """point id -> signature among the unit's chunk rows of an epoch."""
+    found: dict[str, str] = {}
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == epoch,
+    )
+    for part in _parts(point_ids):
+        query = select(chunks.c.point_id, chunks.c.signature).where(mine, chunks.c.point_id.in_(part))
+        found.update(tuple(row) for row in tx.execute(query))
+    return found
 
 
 def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:

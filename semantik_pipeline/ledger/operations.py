@@ -101,10 +101,8 @@ def _finish(tx: Transaction, operation_id: int) -> None:
     result = counts(tx, operation_id)
     row = tx.execute(select(operations.c.created_at, now()).where(operations.c.id == operation_id)).one()
     result["seconds"] = round(row[1] - row[0], 3)
-    if result["errors"]:
-        outcome = "failed"
-    else:
-        outcome = "degraded" if result["documents"]["quarantined"] else "succeeded"
+    outcome = "degraded" if result["documents"]["quarantined"] else "succeeded"
+    outcome = "failed" if result["errors"] else outcome
     values = {"state": "finished", "outcome": outcome, "result": result, "finished_at": now()}
     tx.execute(update(operations).where(operations.c.id == operation_id).values(**values))
 
@@ -212,6 +210,10 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
 
 def state(tx: Transaction, operation_id: int) -> str:
     return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one()
+
+
+def any_running(tx: Transaction) -> bool:
+    return tx.execute(select(operations.c.id).where(operations.c.state == "running").limit(1)).first() is not None
 
 
 def abandoned(tx: Transaction, collection_id: int | None = None) -> list[int]:

@@ -446,3 +446,49 @@ def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: 
             for document_id, generation_id in tx.execute(units).all()
         ],
     )
+
+
+def set_title(tx: Transaction, document_id: int, revision: int, title: str | None) -> None:
+    """The title that a parser found in this revision."""
+    same = and_(documents.c.id == document_id, documents.c.revision == revision)
+    tx.execute(update(documents).where(same).values(title=title))
+
+
+def forget_hint(tx: Transaction, document_id: int) -> None:
+    """Let the next sync fetch the document, whatever its source's hint says."""
+    tx.execute(update(documents).where(documents.c.id == document_id).values(change_hint=None, content_hash=None))
+
+
+def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
+    """Begin these documents' units anew with a higher epoch. One without a stored body is left to the next sync of
+    its source, which fetches it."""
+    rows = tx.execute(
+        select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
+        .where(documents.c.id.in_(sorted(document_ids)), documents.c.deleted_at.is_(None))
+        .order_by(documents.c.id)
+    ).all()
+    note_items(tx, operation_id, [(row.id, "retried", row.revision) for row in rows if row.content_hash])
+    for row in rows:
+        if row.content_hash is None:
+            forget_hint(tx, row.id)
+    owners = {row.id: row for row in rows if row.content_hash is not None}
+    units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(work.c.document_id.in_(sorted(owners)))
+    revise(
+        tx,
+        [
+            Revision(
+                document_id=document_id,
+                generation_id=generation_id,
+                source_id=owners[document_id].source_id,
+                revision=owners[document_id].revision,
+                lane=lane,
+                turn=turn,
+            )
+            for document_id, generation_id, turn in tx.execute(units).all()
+        ],
+    )
+
+
+def drop_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
+    """Delete these documents, whatever their sources say."""
+    delete_documents(tx, dict.fromkeys(document_ids, 0.0), operation_id=operation_id, lane=lane)

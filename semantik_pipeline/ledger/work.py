@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import documents, work
+from semantik_pipeline.ledger.tables import documents, operation_items, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
 
@@ -44,6 +44,7 @@ class Unit:
     title: str | None
     size: int | None
     metadata: dict[str, Any]
+    source: str
     chunks: int
     chunks_epoch: int | None
     indexed_epoch: int | None
@@ -88,6 +89,7 @@ _UNIT = select(
     documents.c.title,
     documents.c.size,
     documents.c.metadata.label("metadata_"),
+    sources.c.name.label("source_"),
     work.c.chunks,
     work.c.chunks_epoch,
     work.c.indexed_epoch,
@@ -98,7 +100,9 @@ _UNIT = select(
     work.c.extracted,
     work.c.notes,
     work.c.progress,
-).join_from(work, documents, work.c.document_id == documents.c.id)
+).select_from(
+    work.join(documents, work.c.document_id == documents.c.id).join(sources, work.c.source_id == sources.c.id)
+)
 
 
 _FIELDS = [column.name.rstrip("_") for column in _UNIT.selected_columns]
@@ -297,14 +301,50 @@ def _change(tx: Transaction, unit: Unit, **values: Any) -> None:
     tx.execute(update(work).where(by_key).values(**values, updated_at=now()))
 
 
+def mark_for_reconciling(tx: Transaction, keys: Iterable[tuple[int, int]]) -> None:
+    """These documents' points may have been written by somebody without a lease."""
+    rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
+    if rows:
+        by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
+        tx.execute(update(work).where(by_key).values(reconcile=True), rows)
+
+
+def reconcile(tx: Transaction) -> int:
+    """Send marked documents that are at their end through ``upsert`` again, which removes older points."""
+    ended = work.c.stage.in_(("indexed", "skipped", "deleted"))
+    again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
+    return tx.execute(update(work).where(work.c.reconcile, ended).values(**again)).rowcount
+
+
+def embedded_more(count: int) -> Any:
+    return work.c.embedded + count
+
+
+def later(turns: float) -> Any:
+    """A place further back in the queue."""
+    return work.c.turn + turns
+
+
+def any_due(tx: Transaction, stage: str) -> bool:
+    """Whether a stage has a unit that could be claimed now; takes no lock."""
+    return tx.execute(select(work.c.document_id).where(_due(stage, ())).limit(1)).first() is not None
+
+
+def all_blocked(tx: Transaction, operation_id: int) -> str | None:
+    """A reason, if every unfinished unit of the operation is blocked."""
+    mine = and_(
+        operation_items.c.operation_id == operation_id,
+        operation_items.c.document_id == work.c.document_id,
+        work.c.stage.in_(STAGES),
+    )
+    query = select(func.count(), func.count(work.c.blocked), func.max(work.c.blocked))
+    units, blocked, reason = tx.execute(query.select_from(work).join(operation_items, mine)).one()
+    return reason if units and units == blocked else None
+
+
 def due_stages(tx: Transaction) -> list[str]:
     """Stages that have a unit which could be claimed now."""
-    ready = and_(work.c.lease_token.is_(None), work.c.not_before <= now())
-    return [
-        stage
-        for stage in STAGES
-        if tx.execute(select(work.c.document_id).where(work.c.stage == stage, ready).limit(1)).first()
-    ]
+    return [stage for stage in STAGES if any_due(tx, stage)]
 
 
 def unfinished(tx: Transaction, source_id: int) -> int:

@@ -1,0 +1,162 @@
+"""A collection's configuration, and the generation that freezes it.
+
+A configuration names a plugin and its options for each step; :data:`DEFAULT` is what a collection has unless told
+otherwise. Freezing resolves every option that shapes output and takes each stage's fingerprint, so that results of
+different configurations never mix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from semantik_pipeline.documents import IndexSpec
+from semantik_pipeline.errors import FingerprintMismatch, PipelineError, UsageError
+from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.plugins.host import PluginHost
+
+DEFAULT: dict[str, Any] = {
+    "parsers": {"by_media_type": {}, "options": {}},
+    "chunking": {"plugin": "recursive", "options": {}},
+    "extraction": {
+        "enabled": True,
+        "chunk": [{"plugin": "patterns", "types": None, "options": {}}],
+        "document": [{"plugin": "language", "types": None, "options": {}}],
+    },
+    "embedding": {"plugin": "dense-local", "options": {}},
+    "sparse": {"k1": 1.2, "b": 0.75, "avg_len": 128},
+    "default_reranker": None,
+}
+
+#: Payload fields that filters use most, and their types; the store indexes them.
+PAYLOAD_INDEXES = {
+    "document_id": "integer",
+    "epoch": "integer",
+    "document": "keyword",
+    "source": "keyword",
+    "source_type": "keyword",
+    "media_type": "keyword",
+    "path": "keyword",
+    "language": "keyword",
+    "entity_types": "keyword",
+    "keywords": "keyword",
+}
+
+
+def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with its defaults. A bare ``{"embedding": {"model": NAME}}`` finds its plugin.
+
+    Raises UsageError for an unknown part, PluginNotFoundError and PluginConfigError for what plugins refuse.
+    """
+    unknown = sorted(set(given) - set(DEFAULT))
+    if unknown:
+        raise UsageError(f"A collection has no setting {unknown[0]!r}.", f"There are {', '.join(sorted(DEFAULT))}.")
+    config = {
+        name: {**value, **given.get(name, {})} if isinstance(value, dict) else given.get(name)
+        for name, value in DEFAULT.items()
+    }
+    embedding = dict(config["embedding"])
+    model = embedding.pop("model", None)
+    if model is not None:
+        embedding["options"] = {**embedding.get("options", {}), "model": model}
+        if "plugin" not in given.get("embedding", {}):
+            embedding["plugin"] = host.supports_model(model)
+    config["embedding"] = embedding
+    return config
+
+
+def freeze(host: PluginHost, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``(frozen configuration, fingerprints)`` of a complete configuration; loads no model."""
+
+    def frozen(choice: dict[str, Any]) -> dict[str, Any]:
+        return {**choice, "options": host.frozen_config(choice["plugin"], choice.get("options"))}
+
+    extraction = config["extraction"]
+    parsers = config["parsers"]
+    names = sorted(plugin.id for plugin in host.registry.of_kind("parser"))
+    result = {
+        **config,
+        "parsers": {
+            **parsers,
+            "options": {name: host.frozen_config(name, parsers["options"].get(name)) for name in names},
+        },
+        "chunking": frozen(config["chunking"]),
+        "embedding": frozen(config["embedding"]),
+        "extraction": {
+            **extraction,
+            "chunk": [frozen(choice) for choice in extraction["chunk"]] if extraction["enabled"] else [],
+            "document": [frozen(choice) for choice in extraction["document"]] if extraction["enabled"] else [],
+        },
+    }
+    return result, fingerprints(host, result)
+
+
+def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
+    """Fingerprints by stage; parsers and extractors have one for each plugin."""
+    embedding, chunking, parsers = frozen["embedding"], frozen["chunking"], frozen["parsers"]
+    embedder = host.light(embedding["plugin"], embedding["options"], frozen=True)
+    extractors = {
+        choice["plugin"]: choice for choice in (*frozen["extraction"]["chunk"], *frozen["extraction"]["document"])
+    }
+    window = str(embedder.max_input_tokens())
+    return {
+        "parse": {name: host.fingerprint(name, options, frozen=True) for name, options in parsers["options"].items()},
+        "chunk": host.fingerprint(
+            chunking["plugin"], chunking["options"], embedder.tokenizer_revision(), window, frozen=True
+        ),
+        "extract": {
+            name: host.fingerprint(name, choice["options"], json.dumps(choice.get("types")), frozen=True)
+            for name, choice in extractors.items()
+        },
+        "embed": host.fingerprint(embedding["plugin"], embedding["options"], frozen=True),
+    }
+
+
+def check(host: PluginHost, generation: Generation, stage: str) -> None:
+    """Raise FingerprintMismatch, with the reason, if this process cannot give the generation's output at a stage."""
+    wanted = {"chunk": ("parse", "chunk"), "extract": ("extract",), "embed": ("embed",)}.get(stage, ())
+    if not wanted:
+        return
+    try:
+        here = fingerprints(host, generation.config)
+    except PipelineError as error:
+        raise FingerprintMismatch(f"{stage} of {generation.collection!r} can't be done here: {error}") from error
+    for part in wanted:
+        if here[part] != generation.fingerprints[part]:
+            raise FingerprintMismatch(
+                f"{stage} of {generation.collection!r} would differ from what its generation was built with"
+                f" ({_difference(generation.fingerprints[part], here[part])}).",
+                "Install what it was built with, or reindex the collection.",
+            )
+
+
+def refusal(host: PluginHost, generation: Generation, stage: str) -> str | None:
+    """Why this process cannot do a stage of the generation, or None."""
+    try:
+        check(host, generation, stage)
+    except FingerprintMismatch as error:
+        return str(error)
+    return None
+
+
+def _difference(built: Any, here: Any) -> str:
+    if isinstance(built, dict):
+        changed = sorted(name for name in {*built, *here} if built.get(name) != here.get(name))
+        return f"plugin {', '.join(changed)}"
+    return f"fingerprint {built[:8]}, here {here[:8]}"
+
+
+def index_spec(generation: Generation) -> IndexSpec:
+    """What the generation's index must be able to do."""
+    return IndexSpec(dimension=generation.dimension, bm25=generation.config["sparse"], payload_indexes=PAYLOAD_INDEXES)
+
+
+def short_hash(*parts: str) -> str:
+    """32 hex digits of BLAKE2b over the parts, each with its length, so that no two lists of parts collide."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        body = part.encode("utf-8", "surrogatepass")
+        digest.update(len(body).to_bytes(8, "big"))
+        digest.update(body)
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""Keeping leases alive, from an OS thread, as long as the work makes progress within its stage's deadline."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from semantik_pipeline.errors import LeaseLost, PipelineError
+
+log = logging.getLogger(__name__)
+
+
+class Hold:
+    """A lease in hand. :meth:`touch` after each piece that was saved; :meth:`check` before anything that lasts."""
+
+    def __init__(self, token: str, renew: Callable[[], int], deadline: float) -> None:
+        self.token = token
+        self.renew = renew
+        self.deadline = deadline
+        self.lost = False
+        self.touch()
+
+    def touch(self) -> None:
+        """Something was saved: the deadline starts anew."""
+        self.expires = time.monotonic() + self.deadline
+
+    def check(self) -> None:
+        """Raise LeaseLost if the last renewal found nothing to renew, or the deadline is over."""
+        if self.lost or time.monotonic() > self.expires:
+            raise LeaseLost(f"The lease {self.token[:8]} is gone: the work took too long, or a newer revision came.")
+
+
+class Keeper:
+    """Renews the leases of this process every ``interval`` seconds."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._holds: dict[str, Hold] = {}
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def holding(self, token: str, renew: Callable[[], int], deadline: float) -> Iterator[Hold]:
+        """``renew`` prolongs the lease and returns how many units it still covers."""
+        hold = Hold(token, renew, deadline)
+        with self._lock:
+            self._holds[token] = hold
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread.start()
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self._holds.pop(token, None)
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            with self._lock:
+                holds = list(self._holds.values())
+            for hold in holds:
+                self._renew(hold)
+
+    def _renew(self, hold: Hold) -> None:
+        if hold.lost or time.monotonic() > hold.expires:
+            return
+        try:
+            if hold.renew() == 0 and hold.token in self._holds:
+                hold.lost = True
+        except PipelineError as error:  # the ledger is away: the lease runs out by itself if it stays away
+            log.warning("A lease could not be renewed: %s", error)

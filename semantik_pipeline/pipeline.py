@@ -1,0 +1,111 @@
+"""The stages of the pipeline, and the loop of a task. Read this file first.
+
+A document goes sync → chunk → extract → embed → upsert. The ledger holds the work, the broker only rings a bell: a
+task that hears the bell of a stage claims due documents from the ledger, works, saves, rings the next stage after the
+commit, and claims again until the stage is dry or its time slice is over; then it rings itself if work is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from semantik_pipeline import maintenance
+from semantik_pipeline.ledger import operations
+from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
+from semantik_pipeline.stages.claims import Claims
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of documents: what runs it, how many documents and chunks one claim takes, and how long a piece of it
+    may take without anything being saved, in seconds."""
+
+    run: Callable[[Runtime, Claims], None]
+    documents: int
+    chunks: Callable[[Settings], int | None]
+    deadline: Callable[[Settings], float]
+
+
+STAGES: dict[str, Stage] = {
+    "chunk": Stage(
+        run=chunk.run,
+        documents=8,
+        chunks=lambda settings: None,
+        deadline=lambda settings: (
+            settings.child.parse_deadline + settings.child.deadline_per_mb * settings.child.max_bytes / 1e6
+        ),
+    ),
+    "extract": Stage(
+        run=extract.run,
+        documents=64,
+        chunks=lambda settings: 256,
+        deadline=lambda settings: 4 * settings.child.extract_deadline,
+    ),
+    "embed": Stage(
+        run=embed.run,
+        documents=256,
+        chunks=lambda settings: settings.embed.pool_chunks,
+        deadline=lambda settings: settings.embed.deadline,
+    ),
+    "upsert": Stage(
+        run=upsert.run,
+        documents=128,
+        chunks=lambda settings: 4 * settings.upsert.batch_points,
+        deadline=lambda settings: settings.upsert.deadline,
+    ),
+}
+
+#: Every queue: the stages of documents, and those whose units are sources and ticks.
+QUEUES = ("sync", *STAGES, "maintenance")
+
+
+def work_on(runtime: Runtime, stage: str) -> None:
+    """What a task does: work on a stage until it is dry or the slice is over, then ring for what is left.
+
+    A bell that rings while enough loops of the stage run in this process makes one of them look once more.
+    """
+    with runtime.gates.entering(stage) as gate:
+        left = False
+        while gate.open(again=not left):
+            left = _run(runtime, stage, time.monotonic() + runtime.settings.work.slice)
+    if gate.entered:
+        settle(runtime)
+    if left and not runtime.stopping.is_set() and runtime.fatal is None:
+        runtime.ring(stage)
+
+
+def _run(runtime: Runtime, name: str, until: float) -> bool:
+    """One slice of a stage; returns whether work may be left."""
+    if name == "maintenance":
+        maintenance.tick(runtime)
+        return False
+    if name == "sync":
+        return sync.run(runtime, until)
+    stage, settings = STAGES[name], runtime.settings
+    claims = Claims(
+        runtime,
+        name,
+        limit=stage.documents,
+        max_chunks=stage.chunks(settings),
+        deadline=stage.deadline(settings),
+        until=until,
+    )
+    stage.run(runtime, claims)
+    return not claims.dry
+
+
+def settle(runtime: Runtime) -> list[int]:
+    """Finish operations that have nothing left to do. After the commit, never within: two finishers that each count
+    inside their own transaction would both see the other unfinished."""
+    with runtime.ledger.read() as tx:
+        if not operations.any_running(tx):
+            return []
+    with runtime.ledger.write() as tx:
+        return operations.settle(tx)

@@ -1,0 +1,163 @@
+"""The composition root: from settings to a ledger, blobs, plugins and a store. Builds late, closes all."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from semantik_pipeline import generations
+from semantik_pipeline.blobs import Blobs
+from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger import collections as ledger_collections
+from semantik_pipeline.ledger.collections import Collection, Generation
+from semantik_pipeline.ledger.leases import Keeper
+from semantik_pipeline.plugins.child import ChildPool
+from semantik_pipeline.plugins.host import PluginHost
+from semantik_pipeline.settings import Settings
+from semantik_pipeline.stages.claims import Gates
+
+#: What a child process loads: the kinds that run there, and embedders for their tokenizers.
+CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
+
+#: How long an answer about a fingerprint is believed, in seconds.
+REFUSAL_SECONDS = 30.0
+
+
+class Runtime:
+    """What a process works with. Every part is made when it is first asked for.
+
+    ``ring(stage)`` tells the workers that a stage has work; it is set by whoever knows the broker.
+    """
+
+    def __init__(self, settings: Settings, *, ring: Callable[[str], None] | None = None) -> None:
+        self.settings = settings
+        self.ring = ring or (lambda stage: None)
+        self.worker_id = f"{socket.gethostname()}:{os.getpid()}"
+        self._generations: dict[int, Generation] = {}
+        self._indexes: set[str] = set()
+        self._lock = threading.RLock()
+        self.stopping = threading.Event()
+        self.swept_at = time.monotonic()  # the first sweep comes after an hour
+        self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
+        self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.settings.database_url)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return Blobs(self.settings.blob_url)
+
+    @cached_property
+    def host(self) -> PluginHost:
+        """The plugins, loaded once, from the shared state file. A broken file stops the process here."""
+        return PluginHost.start(self.settings.state_file)
+
+    @cached_property
+    def children(self) -> ChildPool:
+        memory = self.settings.child.memory_mb
+        return ChildPool(self.child_count, self.settings.state_file, kinds=CHILD_KINDS, memory_mb=memory)
+
+    @cached_property
+    def gates(self) -> Gates:
+        """One embedding loop and one writer of the store; as many parsing loops as there are children for them."""
+        return Gates({"chunk": self.child_count, "extract": self.child_count})
+
+    @property
+    def child_count(self) -> int:
+        return self.settings.child.processes or max(1, (os.cpu_count() or 2) - 1)
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        return Keeper(self.settings.work.renew)
+
+    @property
+    def store(self) -> VectorDBPlugin:
+        """The vector store. The embedded one belongs to one process; raises DataFolderInUse in a second."""
+        with self._lock:
+            return self._store
+
+    @cached_property
+    def _store(self) -> VectorDBPlugin:
+        settings = self.settings
+        if settings.store.plugin:
+            options = dict(settings.store.options)
+            return self.host.instance(settings.store.plugin, options, kind="vectordb")
+        if settings.qdrant.url:
+            options = {"url": settings.qdrant.url}
+            if settings.qdrant.api_key_env:
+                options["api_key_env"] = settings.qdrant.api_key_env
+            return self.host.instance("qdrant", options, kind="vectordb")
+        return self.host.instance("qdrant-edge", {"path": str(settings.index_dir)}, kind="vectordb")
+
+    def generation(self, generation_id: int) -> Generation:
+        """A generation never changes what it is built of, so it is read once."""
+        if generation_id not in self._generations:
+            with self.ledger.read() as tx:
+                self._generations[generation_id] = ledger_collections.get_generation(tx, generation_id)
+        return self._generations[generation_id]
+
+    def live_generations(self) -> list[int]:
+        """Generations that are written to."""
+        with self.ledger.read() as tx:
+            return [generation.id for generation in ledger_collections.list_generations(tx)]
+
+    def refusal(self, generation_id: int, stage: str) -> str | None:
+        """Why this process cannot do a stage of a generation, or None; asked again after a while."""
+        asked, reason = self._refusals.get((generation_id, stage), (-REFUSAL_SECONDS, None))
+        if time.monotonic() - asked > REFUSAL_SECONDS:
+            reason = generations.refusal(self.host, self.generation(generation_id), stage)
+            self._refusals[generation_id, stage] = (time.monotonic(), reason)
+        return reason
+
+    def embedder(self, generation: Generation | int) -> EmbeddingPlugin:
+        """The generation's embedder, its model loaded."""
+        found = generation if isinstance(generation, Generation) else self.generation(generation)
+        choice = found.config["embedding"]
+        return self.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
+
+    def index(self, generation: Generation) -> str:
+        """The name of the generation's index, which exists from here on."""
+        with self._lock:
+            if generation.index not in self._indexes:
+                self.host.call(self.store.create_index, generation.index, generations.index_spec(generation))
+                self._indexes.add(generation.index)
+        return generation.index
+
+    def collection(self, name: str, config: dict[str, Any] | None = None) -> Collection:
+        """The collection of that name; made, with ``config`` over the defaults, if there is none."""
+        with self.ledger.read() as tx:
+            found = ledger_collections.find_collection(tx, name)
+        if found is not None:
+            return found
+        given = {**self.settings.collection, **(config or {})}
+        complete = generations.complete(self.host, given)
+        frozen, fingerprints = generations.freeze(self.host, complete)
+        choice = frozen["embedding"]
+        embedder = self.host.light(choice["plugin"], choice["options"], frozen=True)
+        dimension = self.host.call(embedder.get_dimension)
+        with self.ledger.write() as tx:
+            found = ledger_collections.find_collection(tx, name)
+            return found or ledger_collections.create_collection(
+                tx, name, config=complete, frozen=frozen, fingerprints=fingerprints, dimension=dimension
+            )
+
+    def close(self) -> None:
+        """Give everything back, in the reverse order of making; what was never made is not made now."""
+        for name, close in (("keeper", "close"), ("children", "close"), ("host", "close"), ("ledger", "close")):
+            part = self.__dict__.pop(name, None)
+            if part is not None:
+                getattr(part, close)()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

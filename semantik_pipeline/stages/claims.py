@@ -1,0 +1,176 @@
+"""Taking units and holding them: what every stage works from."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.work import Claim, Unit
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: One claim in so many looks at suspects first, so that a steady inflow of good units doesn't starve them.
+SUSPECTS_FIRST = 4
+
+
+class Held:
+    """A claim whose lease is being renewed. Closing gives back, without blame, what was not finished."""
+
+    def __init__(self, runtime: Runtime, claim: Claim, deadline: float) -> None:
+        self._runtime = runtime
+        self.claim = claim
+        self._renewing = ExitStack()
+        self.hold: Hold = self._renewing.enter_context(
+            runtime.keeper.holding(claim.token, lambda: _renew(runtime, claim), deadline)
+        )
+
+    def close(self) -> None:
+        self._renewing.close()
+        with self._runtime.ledger.write() as tx:
+            work.release(tx, self.claim.token)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _renew(runtime: Runtime, claim: Claim) -> int:
+    with runtime.ledger.write() as tx:
+        return work.renew(tx, claim.token, runtime.settings.work.lease)
+
+
+class Claims:
+    """Claims of a stage, one after the other, until the stage is dry or the time slice is over."""
+
+    def __init__(
+        self, runtime: Runtime, stage: str, *, limit: int, deadline: float, until: float, max_chunks: int | None = None
+    ) -> None:
+        self._runtime = runtime
+        self.stage = stage
+        self._limit = limit
+        self._max_chunks = max_chunks
+        self._deadline = deadline
+        self.until = until  # on time.monotonic()
+        self.dry = False
+
+    @property
+    def over(self) -> bool:
+        """The slice is over, or the process is to stop."""
+        return time.monotonic() >= self.until or self._runtime.stopping.is_set() or self._runtime.fatal is not None
+
+    def take(self) -> Held | None:
+        """The next claim; None when there is none, or no time."""
+        if self.over:
+            return None
+        runtime = self._runtime
+        with runtime.ledger.read() as tx:  # most looks find nothing, and a look takes no lock
+            there = work.any_due(tx, self.stage)
+        if not there:
+            self.dry = True
+            return None
+        without = self._refused()
+        with runtime.ledger.write() as tx:
+            claim = work.claim(
+                tx,
+                self.stage,
+                worker=runtime.worker_id,
+                lease=runtime.settings.work.lease,
+                limit=self._limit,
+                max_chunks=self._max_chunks,
+                suspects_first=random.randrange(SUSPECTS_FIRST) == 0,
+                without=without,
+            )
+        self.dry = claim is None
+        return None if claim is None else Held(runtime, claim, self._deadline)
+
+    def __iter__(self) -> Iterator[Held]:
+        while (held := self.take()) is not None:
+            with held:
+                yield held
+
+    def _refused(self) -> list[int]:
+        """Generations whose output this process cannot give; their units wait, with the reason, for others."""
+        refused = []
+        for generation_id in self._runtime.live_generations():
+            reason = self._runtime.refusal(generation_id, self.stage)
+            if reason is not None:
+                refused.append(generation_id)
+                with self._runtime.ledger.write() as tx:
+                    work.block(tx, self.stage, generation_id, reason)
+        return refused
+
+
+def by_generation(units: Iterable[Unit]) -> list[tuple[int, list[Unit]]]:
+    """Units grouped by generation, in order."""
+    groups: dict[int, list[Unit]] = {}
+    for unit in units:
+        groups.setdefault(unit.generation_id, []).append(unit)
+    return sorted(groups.items())
+
+
+class Gates:
+    """How many loops of a stage may run in this process at once."""
+
+    def __init__(self, limits: dict[str, int]) -> None:
+        self._limits = limits
+        self._running: dict[str, int] = {}
+        self._again: set[str] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def entering(self, stage: str) -> Iterator[Gate]:
+        """A gate that opens at least once if there is room; else the loops that run will look once more."""
+        with self._lock:
+            entered = self._running.get(stage, 0) < self._limits.get(stage, 1)
+            if entered:
+                self._running[stage] = self._running.get(stage, 0) + 1
+            else:
+                self._again.add(stage)
+        gate = Gate(self, stage, entered)
+        try:
+            yield gate
+        finally:
+            gate.close()
+
+
+class Gate:
+    """One loop's way through a stage's gate."""
+
+    def __init__(self, gates: Gates, stage: str, entered: bool) -> None:
+        self._gates, self._stage = gates, stage
+        self.entered = entered
+        self._inside = entered
+        self._rounds = 0
+
+    def open(self, *, again: bool) -> bool:
+        """Whether to go round (once more, if ``again`` and a bell rang meanwhile); leaves if not."""
+        with self._gates._lock:
+            if not self._inside:
+                return False
+            self._rounds += 1
+            if self._rounds == 1:
+                self._gates._again.discard(self._stage)
+                return True
+            if again and self._stage in self._gates._again:
+                self._gates._again.discard(self._stage)
+                return True
+            self._leave()
+            return False
+
+    def close(self) -> None:
+        with self._gates._lock:
+            if self._inside:
+                self._leave()
+
+    def _leave(self) -> None:
+        self._inside = False
+        self._gates._running[self._stage] -= 1

@@ -1,0 +1,205 @@
+"""embed: turn chunks into vectors. Leaves embedding rows behind, by the hash of the exact model input.
+
+Three threads side by side, so that the device never waits: a reader claims documents and gathers texts, the device
+embeds, a writer saves and sends finished documents on. Between them are queues of one pool, which bounds memory and
+what a kill can cost.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from semantik_pipeline.contracts import EmbeddingMode
+from semantik_pipeline.errors import FingerprintMismatch, PermanentError
+from semantik_pipeline.ledger import Transaction, content, work
+from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.stages.claims import Claims, Held
+from semantik_pipeline.stages.failures import fail
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+#: Pools that one claim takes of a document, so that a large one shares the stage with others.
+PAGES = 4
+
+
+@dataclass(kw_only=True)
+class Pool:
+    """Texts for one generation's model, by embedding key, and the documents they came from."""
+
+    generation_id: int
+    held: Held
+    texts: dict[str, str] = field(default_factory=dict)
+    counts: dict[tuple[int, int], int] = field(default_factory=dict)  # unit -> texts that are embedded for it here
+    units: dict[tuple[int, int], Unit] = field(default_factory=dict)
+    finished: set[tuple[int, int]] = field(default_factory=set)  # once this is saved, nothing of them is missing
+    last: bool = False  # the claim ends with this pool
+    vectors: np.ndarray | None = None
+    error: Exception | None = None
+
+
+def run(runtime: Runtime, claims: Claims) -> None:
+    """Embed until the stage is dry or the slice is over."""
+    to_device: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
+    to_writer: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
+    reader = Reader(runtime, claims)
+    threads = [
+        threading.Thread(target=_feed, args=(reader, to_device), name="embed-reader", daemon=True),
+        threading.Thread(target=_drain, args=(runtime, reader, to_writer), name="embed-writer", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while (pool := to_device.get()) is not None:
+            _embed(runtime, pool)
+            to_writer.put(pool)
+    finally:
+        to_writer.put(None)
+        for thread in threads:
+            thread.join()
+    if reader.error:
+        raise reader.error
+
+
+def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
+    try:
+        for pool in reader.pools():
+            to_device.put(pool)
+    except Exception as error:
+        reader.error = error
+    finally:
+        to_device.put(None)
+
+
+def _drain(runtime: Runtime, reader: Reader, to_writer: queue.Queue[Pool | None]) -> None:
+    while (pool := to_writer.get()) is not None:
+        try:
+            _save(runtime, pool)
+        except Exception as error:
+            reader.error = error
+        finally:
+            reader.forget(pool)
+
+
+class Reader:
+    """Claims documents and gathers the texts that are not embedded yet, each text once."""
+
+    def __init__(self, runtime: Runtime, claims: Claims) -> None:
+        self._runtime = runtime
+        self._claims = claims
+        self._size = runtime.settings.embed.pool_chunks
+        self._in_flight: set[str] = set()
+        self.error: Exception | None = None
+
+    def forget(self, pool: Pool) -> None:
+        """The pool was saved, or given up."""
+        self._in_flight.difference_update(pool.texts)
+
+    def pools(self) -> Iterator[Pool]:
+        """Pools of at most about ``embed.pool_chunks`` texts; the last one of each claim says so."""
+        while self.error is None and (held := self._claims.take()) is not None:
+            yield from self._pools_of(held)
+
+    def _pools_of(self, held: Held) -> Iterator[Pool]:
+        units = sorted(held.claim.units, key=lambda unit: unit.generation_id)
+        pool = Pool(generation_id=units[0].generation_id, held=held)
+        for unit in units:
+            for page, complete in self._pages(unit):
+                if pool.generation_id != unit.generation_id or len(pool.texts) >= self._size:
+                    yield pool
+                    pool = Pool(generation_id=unit.generation_id, held=held)
+                self._collect(pool, unit, page)
+                if complete:
+                    pool.finished.add(unit.key)
+        pool.last = True
+        yield pool
+
+    def _pages(self, unit: Unit) -> Iterator[tuple[list, bool]]:
+        """Missing texts of a unit, and whether they are the last; a large document is left after some pages."""
+        after = -1
+        for _ in range(PAGES):
+            with self._runtime.ledger.read() as tx:
+                rows = content.unembedded(tx, unit, after=after, limit=self._size)
+            complete = len(rows) < self._size
+            yield rows, complete
+            if complete or self._claims.over:
+                return
+            after = rows[-1][0]
+
+    def _collect(self, pool: Pool, unit: Unit, rows: list[tuple[int, str, str]]) -> None:
+        pool.units[unit.key] = unit
+        for _, key, text in rows:
+            if key not in self._in_flight:
+                self._in_flight.add(key)
+                pool.texts[key] = text
+                pool.counts[unit.key] = pool.counts.get(unit.key, 0) + 1
+
+
+def _embed(runtime: Runtime, pool: Pool) -> None:
+    """On the device's thread: the pool's vectors, or its error."""
+    if not pool.texts:
+        return
+    try:
+        pool.held.hold.check()
+        embedder = runtime.embedder(pool.generation_id)
+        vectors = runtime.host.call(
+            embedder.embed_texts,
+            list(pool.texts.values()),
+            batch_size=runtime.settings.embed.batch_size,
+            mode=EmbeddingMode.DOCUMENT,
+        )
+        pool.vectors = checked(vectors, len(pool.texts), runtime.generation(pool.generation_id).dimension)
+    except Exception as error:
+        pool.error = error
+
+
+def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
+    """The vectors as a (count, dimension) float32 array; raises for another shape or values that aren't finite."""
+    array = np.asarray(vectors, dtype="<f4")
+    if array.ndim != 2 or len(array) != count:
+        raise PermanentError(f"The embedder gave an array of shape {array.shape} for {count} texts.")
+    if array.shape[1] != dimension:
+        raise FingerprintMismatch(
+            f"The model's vectors have {array.shape[1]} dimensions; the index has {dimension}.",
+            "Use the model that the collection was built with, or index into a new collection.",
+        )
+    if not np.isfinite(array).all():
+        raise PermanentError("The embedder gave a vector that is not finite.")
+    return array
+
+
+def _save(runtime: Runtime, pool: Pool) -> None:
+    """Keep the pool's vectors; documents of which nothing is missing go on to ``upsert``."""
+    claim = pool.held.claim
+    try:
+        if pool.error is not None:
+            fail(runtime, claim, pool.units.values(), pool.error)
+            return
+        rows = {} if pool.vectors is None else dict(zip(pool.texts, map(np.ndarray.tobytes, pool.vectors), strict=True))
+        with runtime.ledger.write() as tx:
+            mine = work.held(tx, claim.token)
+            content.save_embeddings(tx, rows)
+            for key, unit in pool.units.items():
+                if key in mine:
+                    _advance(tx, unit, pool)
+        pool.held.hold.touch()
+        if pool.finished:
+            runtime.ring("upsert")
+    finally:
+        if pool.last:
+            pool.held.close()
+
+
+def _advance(tx: Transaction, unit: Unit, pool: Pool) -> None:
+    embedded = work.embedded_more(pool.counts.get(unit.key, 0))
+    if unit.key in pool.finished:
+        work.move(tx, unit, "upsert", embedded=embedded)
+    else:
+        work.save_progress(tx, unit, embedded=embedded, turn=work.later(1))

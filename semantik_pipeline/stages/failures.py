@@ -1,0 +1,95 @@
+"""What becomes of a unit whose stage failed. The error's type decides; one bad document harms itself alone."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import (
+    FingerprintMismatch,
+    LeaseLost,
+    PermanentError,
+    PluginError,
+    ServiceUnavailable,
+    StorageFull,
+    TransientError,
+)
+from semantik_pipeline.ledger import Transaction, work
+from semantik_pipeline.ledger.work import Claim, Unit
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: How long units wait for a server that is away, in seconds.
+AWAY = 2.0
+
+
+def describe(error: BaseException, plugins: str | None = None) -> dict[str, Any]:
+    """An error as the ledger keeps it. ``plugins`` are those of the stage, so that a mended one gets another try."""
+    remote = getattr(error, "child_traceback", None)
+    return {
+        "type": type(error).__name__,
+        "message": str(error) or type(error).__name__,
+        "traceback": remote or "".join(traceback.format_exception(error)),
+        "plugins": plugins,
+    }
+
+
+def stage_plugins(runtime: Runtime, unit: Unit) -> str:
+    """Ids and versions of the plugins that work on a stage of the unit."""
+    config = runtime.generation(unit.generation_id).config
+    chosen = {
+        "chunk": [*config["parsers"]["options"], config["chunking"]["plugin"]],
+        "extract": [choice["plugin"] for choice in (*config["extraction"]["chunk"], *config["extraction"]["document"])],
+        "embed": [config["embedding"]["plugin"]],
+    }.get(unit.stage, [])
+    loaded = {plugin.id: plugin.manifest.version for plugin in runtime.host.registry}
+    return ", ".join(f"{name} {loaded.get(name, 'absent')}" for name in chosen)
+
+
+def fail(runtime: Runtime, claim: Claim, units: Iterable[Unit], error: Exception, *, alone: bool = False) -> None:
+    """Record that ``units`` of the claim failed together; ``alone`` says that this one document is surely to blame."""
+    units = list(units)
+    if isinstance(error, LeaseLost) or not units:
+        return
+    if isinstance(error, StorageFull):
+        runtime.fatal = error
+    with runtime.ledger.write() as tx:
+        mine = work.held(tx, claim.token)
+        _record(runtime, tx, claim, [unit for unit in units if unit.key in mine], error, alone or len(units) == 1)
+
+
+def _record(runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: Exception, alone: bool) -> None:
+    keys = [unit.key for unit in units]
+    if isinstance(error, StorageFull | ServiceUnavailable):
+        delay = getattr(error, "retry_after", None) or AWAY
+        log.warning("%s waits %.1f s: %s", claim.stage, delay, error)
+        work.release(tx, claim.token, keys, delay=delay, blocked=str(error))
+        return
+    if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
+        log.error("%s is blocked: %s", claim.stage, error)
+        work.release(tx, claim.token, keys, delay=AWAY, blocked=str(error))
+        return
+    if not alone and not isinstance(error, PermanentError):
+        log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), error)
+        work.suspect(tx, claim.token, keys)
+        return
+    settings = runtime.settings.work
+    for unit in units:
+        described = describe(error, stage_plugins(runtime, unit))
+        if isinstance(error, PermanentError) and alone:
+            work.quarantine(tx, unit, described)
+            gone = True
+        elif isinstance(error, PermanentError):
+            work.suspect(tx, claim.token, [unit.key])
+            gone = False
+        else:
+            after = error.retry_after if isinstance(error, TransientError) else None
+            gone = work.charge(
+                tx, unit, described, max_attempts=settings.max_attempts, backoff=settings.backoff, retry_after=after
+            )
+        log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", error)

@@ -1,0 +1,157 @@
+"""Which parser a document gets, and the part of the chunk stage that runs in a child process."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.contracts import ChunkConfig
+from semantik_pipeline.documents import Chunk, ParsedDocument
+from semantik_pipeline.errors import SkipDocument, UnsupportedContent
+from semantik_pipeline.stages.budget import RememberedCounts, split_to_budget
+
+if TYPE_CHECKING:
+    from semantik_pipeline.plugins.host import PluginHost
+    from semantik_pipeline.plugins.registry import LoadedPlugin
+
+#: A chunk budget for embedders that know no window.
+UNLIMITED = 1 << 30
+
+
+def choose_parser(
+    parsers: Sequence[LoadedPlugin], *, media_type: str | None, file_path: str | None, by_media_type: dict[str, str]
+) -> str:
+    """The id of the parser: as configured, else by exact media type, by ``type/*``, by file extension.
+
+    Raises UnsupportedContent naming the media type.
+    """
+    for pattern, plugin_id in by_media_type.items():
+        if media_type and fnmatch.fnmatch(media_type, pattern):
+            return plugin_id
+    family = f"{media_type.split('/')[0]}/*" if media_type else None
+    suffix = PurePosixPath(file_path).suffix.lower() if file_path else None
+    for wanted, claims in (
+        (media_type, "supported_media_types"),
+        (family, "supported_media_types"),
+        (suffix, "supported_extensions"),
+    ):
+        for parser in parsers:
+            if wanted and wanted in getattr(parser.cls, claims)():
+                return parser.id
+    raise UnsupportedContent(
+        f"No parser takes {media_type or 'its media type'}{f' ({suffix})' if suffix else ''}.",
+        "`semantik plugins list` shows the parsers; a collection's `parsers.by_media_type` chooses one.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkRequest:
+    """What a child needs to parse and chunk one document. ``parsed`` is given where the parse is known already."""
+
+    content: bytes | None
+    parsed: ParsedDocument | None
+    parser: str
+    parser_options: dict[str, Any]
+    chunker: str
+    chunker_options: dict[str, Any]
+    embedder: str
+    embedder_options: dict[str, Any]
+    file_path: str | None
+    media_type: str | None
+    metadata: dict[str, Any]
+
+
+def parse_and_chunk(host: PluginHost, request: ChunkRequest) -> tuple[ParsedDocument | None, list[Chunk]]:
+    """In the child: ``(the parse, if it was made here, and the chunks)``, every chunk within the model's window.
+
+    Raises SkipDocument where there is no text.
+    """
+    parsed = request.parsed or _parse(host, request)
+    if not parsed.text.strip():
+        raise SkipDocument("There is no text in it.")
+    chunks = _chunk(host, request, parsed)
+    return (None if request.parsed else parsed), chunks
+
+
+def _parse(host: PluginHost, request: ChunkRequest) -> ParsedDocument:
+    parser = host.instance(request.parser, request.parser_options, frozen=True)
+    parsed = host.call(
+        parser.parse,
+        request.content,
+        file_path=request.file_path,
+        media_type=request.media_type,
+        metadata=request.metadata,
+    )
+    return replace(
+        parsed,
+        text=storable(parsed.text),
+        title=storable(parsed.title)[:500] if parsed.title else None,
+        metadata=storable_values(parsed.metadata),
+        elements=[
+            replace(element, section=tuple(storable(heading) for heading in element.section))
+            for element in parsed.elements
+        ],
+    )
+
+
+def _chunk(host: PluginHost, request: ChunkRequest, parsed: ParsedDocument) -> list[Chunk]:
+    chunker = host.instance(request.chunker, request.chunker_options, frozen=True)
+    embedder = host.light(request.embedder, request.embedder_options, frozen=True)
+    count_tokens = RememberedCounts(embedder.count_tokens)
+    window = embedder.max_input_tokens() or UNLIMITED
+    config = chunk_config(
+        chunker.config, window, count_tokens, parsed, lambda texts: host.service("embed", list(texts))
+    )
+    chunks = host.call(chunker.chunk, parsed.text, config)
+    return split_to_budget(chunks, config.max_tokens, count_tokens)
+
+
+def chunk_config(
+    options: dict[str, Any],
+    window: int,
+    count_tokens: Callable[[Sequence[str]], list[int]],
+    parsed: ParsedDocument,
+    embed: Callable[[Sequence[str]], Any],
+) -> ChunkConfig:
+    """The chunker's options as the values that its contract names; the budget never exceeds the model's window."""
+    named = {name: options[name] for name in _NAMED if options.get(name) is not None}
+    budget = min(named.pop("max_tokens", ChunkConfig.max_tokens), window)
+    overlap = min(named.pop("overlap_tokens", ChunkConfig.overlap_tokens), max(0, budget // 2))
+    return ChunkConfig(
+        **named,
+        max_tokens=budget,
+        overlap_tokens=overlap,
+        options=options,
+        count_tokens=count_tokens,
+        elements=parsed.elements,
+        embed=embed,
+    )
+
+
+_NAMED = ("max_tokens", "min_tokens", "overlap_tokens", "separators", "semantic_threshold")
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text with what no database keeps (NUL, lone surrogates) replaced, character by character."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def storable_values(value: Any) -> Any:
+    """JSON values all the way down: texts storable, what JSON doesn't know as its text."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(str(name)): storable_values(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [storable_values(item) for item in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    return storable(str(value))

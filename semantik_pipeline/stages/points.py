@@ -1,0 +1,111 @@
+"""From chunk rows, embeddings and extractions to the points of a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semantik_pipeline.documents import Point
+from semantik_pipeline.ledger import content
+from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.content import ChunkRow
+from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.stages.extracting import merged
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+@dataclass
+class Batch:
+    """What the store is told for one epoch: points to write, and ids whose epoch alone is new."""
+
+    points: list[Point] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+
+class PointBuilder:
+    """Collects the points of several documents, by epoch."""
+
+    def __init__(self, runtime: Runtime, generation: Generation) -> None:
+        self._runtime = runtime
+        self._generation = generation
+        self._batches: dict[int, Batch] = {}
+
+    def batches(self) -> Iterator[tuple[int, Batch]]:
+        yield from sorted(self._batches.items())
+
+    def add(self, unit: Unit, rows: list[ChunkRow]) -> bool:
+        """Add these chunks of the unit; False if an embedding is missing."""
+        with self._runtime.ledger.read() as tx:
+            stored = {} if unit.progress.get("rewrite") else _stored(tx, unit, rows)
+            changed = [row for row in rows if stored.get(row.point_id) != row.signature]
+            vectors = content.load_embeddings(tx, [row.embed_key for row in changed])
+            extractions = self._extractions(tx, changed)
+        if any(row.embed_key not in vectors for row in changed):
+            return False
+        batch = self._batches.setdefault(unit.epoch, Batch())
+        batch.unchanged += [row.point_id for row in rows if stored.get(row.point_id) == row.signature]
+        for row in changed:
+            payload = build_payload(unit, row, extractions.get(row.text_hash, {}))
+            vector = np.frombuffer(vectors[row.embed_key], dtype="<f4")
+            batch.points.append(
+                Point(id=row.point_id, vector=vector, sparse_text=sparse_text(unit, row), payload=payload)
+            )
+        return True
+
+    def _extractions(self, tx: content.Transaction, rows: list[ChunkRow]) -> dict[str, dict[str, Any]]:
+        """text hash -> what all extractors found in that text, in searchable form."""
+        choices = self._generation.config["extraction"]["chunk"]
+        fingerprints = [self._generation.fingerprints["extract"][choice["plugin"]] for choice in choices]
+        if not fingerprints:
+            return {}
+        hashes = {row.text_hash for row in rows}
+        found = content.load_extractions(tx, [(text_hash, one) for text_hash in hashes for one in fingerprints])
+        return {
+            text_hash: merged([found.get((text_hash, one)) for one in fingerprints]).to_searchable_dict()
+            for text_hash in hashes
+        }
+
+
+def _stored(tx: content.Transaction, unit: Unit, rows: list[ChunkRow]) -> dict[str, str]:
+    """point id -> signature of what the store already has of these chunks, from the document's last revision."""
+    before = unit.indexed_chunks_epoch
+    if before is None or before == unit.chunks_epoch:
+        return {}
+    return content.signatures(tx, unit, before, [row.point_id for row in rows])
+
+
+def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[str, Any]:
+    """Everything that filters, hits and verification need; absent parts are left out."""
+    payload = {
+        "document_id": unit.document_id,
+        "document": unit.unique_id,
+        "epoch": unit.epoch,
+        "signature": row.signature,
+        "source": unit.source,
+        "source_type": unit.source_type,
+        "title": unit.title,
+        "path": unit.file_path,
+        "media_type": unit.media_type,
+        "text": row.text,
+        "start": row.start,
+        "end": row.end,
+        "ordinal": row.ordinal,
+        "token_count": row.token_count,
+        "page": row.metadata.get("page"),
+        "section": row.metadata.get("section"),
+        "metadata": unit.metadata,
+        **(unit.extracted or {}),
+        **extracted,
+    }
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def sparse_text(unit: Unit, row: ChunkRow) -> str:
+    """What the BM25 leg indexes of a chunk: its text under its headings."""
+    lead = [unit.title or "", *(row.metadata.get("section") or [])]
+    return "\n".join([*dict.fromkeys(part for part in lead if part and part not in row.text), row.text])

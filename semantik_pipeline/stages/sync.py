@@ -1,0 +1,332 @@
+"""sync: bring a source's documents into the ledger, a slice at a time. Leaves document rows, raw bodies, a cursor.
+
+What a change hint or a content hash shows to be unchanged costs nothing more. A slice ends when its time is over or
+when enough of the source's documents are under way (backpressure ends a slice, it never waits inside one). Absence
+needs proof: only a full enumeration that ended without error removes what it did not name.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.contracts import ConnectorPlugin
+from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
+from semantik_pipeline.errors import (
+    DocumentGone,
+    LeaseLost,
+    PipelineError,
+    PluginError,
+    SkipDocument,
+    StorageFull,
+    TransientError,
+)
+from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.stages.failures import AWAY, describe
+from semantik_pipeline.stages.parsing import storable, storable_values
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Tries of one document within a slice before it is quarantined; the next sync tries it again.
+FETCHES = 3
+
+
+def run(runtime: Runtime, until: float) -> bool:
+    """Work on due sources until none is due or the slice is over; returns whether something may be left."""
+    while time.monotonic() < until and not runtime.stopping.is_set() and runtime.fatal is None:
+        with runtime.ledger.write() as tx:
+            claim = ledger.claim_source(tx, lease=runtime.settings.work.lease)
+        if claim is None:
+            return False
+        with runtime.keeper.holding(
+            claim.token, partial(_renew, runtime, claim), runtime.settings.sync.deadline
+        ) as hold:
+            _run_slice(runtime, claim, hold, until)
+    return True
+
+
+def _renew(runtime: Runtime, claim: SourceClaim) -> int:
+    with runtime.ledger.write() as tx:
+        return ledger.renew_source(tx, claim.token, runtime.settings.work.lease)
+
+
+def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
+    try:
+        Slice(runtime, claim, hold, until).run()
+    except LeaseLost:
+        log.warning("The sync of %s was taken over.", claim.name)
+    except Exception as error:
+        _fail(runtime, claim, error)
+
+
+def _fail(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
+    """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed."""
+    settings = runtime.settings.work
+    attempts = claim.attempts + 1
+    if isinstance(error, StorageFull):
+        runtime.fatal = error
+    hopeless = isinstance(error, PipelineError) and not isinstance(error, TransientError)
+    log.log(logging.ERROR if hopeless else logging.WARNING, "The sync of %s failed: %s", claim.name, error)
+    with runtime.ledger.write() as tx:
+        if not ledger.source_held(tx, claim):
+            return
+        if isinstance(error, StorageFull):
+            ledger.pause_slice(tx, claim)
+        elif hopeless or attempts >= settings.max_attempts:
+            ledger.finish_source(tx, claim, error=f"{claim.name}: {error}")
+        else:
+            delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
+            ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
+
+
+@dataclass
+class Batch:
+    """References that are compared with the ledger, and written, together."""
+
+    references: dict[str, DocumentReference] = field(default_factory=dict)
+    documents: dict[str, IngestedDocument] = field(default_factory=dict)  # from load_documents: already fetched
+    removals: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.references) + len(self.documents) + len(self.removals)
+
+
+class Slice:
+    """One slice of one source."""
+
+    def __init__(self, runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
+        self.runtime = runtime
+        self.claim = claim
+        self.hold = hold
+        self.until = until
+        self.call = runtime.host.call
+        self.size = runtime.settings.sync.batch
+        self.batch = Batch()
+
+    def run(self) -> None:
+        connector = self._connector()
+        self.connector = connector
+        for event in self._events(connector):
+            if isinstance(event, Complete):
+                self._flush()
+                self._complete(event)
+                return
+            if isinstance(event, Checkpoint):
+                self._flush(cursor=event.cursor)
+                if self._slice_is_over():
+                    return
+            else:
+                self._add(event)
+                if len(self.batch) >= self.size:
+                    self._flush()
+        raise PluginError(
+            f"The connector {self.claim.connector!r} ended its enumeration of {self.claim.name} without Complete.",
+            "Yield Complete(full=...) last.",
+        )
+
+    def _connector(self) -> ConnectorPlugin:
+        host = self.runtime.host
+        connector = host.instance(self.claim.connector, self.claim.config, kind="connector")
+        self.call(connector.validate_config)
+        if not self.call(connector.authenticate):
+            raise PluginError(f"{self.claim.name} does not let us in.", "Check the source's credentials.")
+        return connector
+
+    def _events(self, connector: ConnectorPlugin) -> Iterator[Any]:
+        """The connector's events; one that only loads documents names each as it comes and ends fully."""
+        if type(connector).enumerate is not ConnectorPlugin.enumerate:
+            yield from self.runtime.host.iterate(connector.enumerate(self.claim.cursor))
+            return
+        yield from self.runtime.host.iterate(connector.load_documents(self.claim.source_id))
+        yield Complete(full=True)
+
+    def _add(self, event: Any) -> None:
+        if isinstance(event, DocumentReference):
+            self.batch.references[storable(event.unique_id)] = event
+        elif isinstance(event, IngestedDocument):
+            document = event.check()
+            self.runtime.blobs.put_raw(document.content_hash, document.body)
+            self.batch.documents[storable(event.unique_id)] = document
+        elif isinstance(event, Removal):
+            self.batch.removals.append(storable(event.unique_id))
+        else:
+            raise PluginError(
+                f"The connector {self.claim.connector!r} yielded a {type(event).__name__}.",
+                "It may yield DocumentReference, Removal, Checkpoint and Complete, or IngestedDocument.",
+            )
+
+    def _flush(self, cursor: Any = None) -> None:
+        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
+        batch, self.batch = self.batch, Batch()
+        self.hold.check()
+        names = [*batch.references, *batch.documents]
+        with self.runtime.ledger.read() as tx:
+            before = ledger.known(tx, self.claim.source_id, names) if names else {}
+        seen, rehinted, arrivals = self._compare(batch, before)
+        with self.runtime.ledger.write() as tx:
+            if not ledger.source_held(tx, self.claim):
+                raise LeaseLost("Somebody else syncs this source now.")
+            ledger.mark_seen(tx, self.claim.run, seen)
+            ledger.mark_touched(tx, self.claim.run, rehinted)
+            ledger.arrive(tx, self.claim, arrivals, before)
+            if batch.removals:
+                ledger.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
+            if cursor is not None:
+                ledger.change_source(tx, self.claim.source_id, cursor=cursor, attempts=0)
+        self.hold.touch()
+        if arrivals:
+            self.runtime.ring("chunk")
+        if arrivals or batch.removals:
+            self.runtime.ring("upsert")
+
+    def _compare(
+        self, batch: Batch, before: dict[str, Known]
+    ) -> tuple[list[int], list[tuple[int, str | None]], list[Arrival]]:
+        """``(ids of unchanged documents, those with a new hint only, new revisions)``."""
+        seen: list[int] = []
+        rehinted: list[tuple[int, str | None]] = []
+        arrivals: list[Arrival] = []
+        for name, reference in batch.references.items():
+            known = before.get(name)
+            if known and self._same_hint(known, reference):
+                seen.append(known.document_id)
+                continue
+            arrival = self._fetch(name, reference)
+            if arrival is None:
+                continue
+            if known and self._same_content(known, arrival):
+                rehinted.append((known.document_id, arrival.change_hint))
+            else:
+                arrivals.append(arrival)
+        for name, document in batch.documents.items():
+            arrival = _arrival(name, document, None)
+            known = before.get(name)
+            if known and self._same_content(known, arrival):
+                seen.append(known.document_id)
+            else:
+                arrivals.append(arrival)
+        return seen, rehinted, arrivals
+
+    def _same_hint(self, known: Known, reference: DocumentReference) -> bool:
+        same = reference.change_hint is not None and known.change_hint == reference.change_hint
+        return same and not known.deleted and not self._mended(known)
+
+    def _same_content(self, known: Known, arrival: Arrival) -> bool:
+        same = arrival.content_hash is not None and known.content_hash == arrival.content_hash
+        return same and not known.deleted and not self._mended(known)
+
+    def _mended(self, known: Known) -> bool:
+        """It is in quarantine, and a plugin of the stage that failed on it is of another version now."""
+        if not known.failed_with:
+            return False
+        loaded = {f"{plugin.id} {plugin.manifest.version}" for plugin in self.runtime.host.registry}
+        return not set(known.failed_with.split(", ")) <= loaded
+
+    def _fetch(self, name: str, reference: DocumentReference) -> Arrival | None:
+        """The document with its body stored; None if it is gone. What can't be had is an arrival that says why."""
+        for attempt in range(FETCHES):
+            self.hold.check()
+            try:
+                document = self.call(self.connector.fetch, reference).check()
+                self.runtime.blobs.put_raw(document.content_hash, document.body)
+                return _arrival(name, document, reference)
+            except DocumentGone:
+                return None
+            except SkipDocument as skip:
+                return _without_content(name, reference, self.claim, skipped=str(skip))
+            except TransientError as error:
+                if attempt + 1 == FETCHES:
+                    return _without_content(name, reference, self.claim, error=describe(error), again=True)
+                time.sleep(min(error.retry_after or 0.1 * 2**attempt, 2.0))
+            except StorageFull:
+                raise
+            except Exception as error:
+                return _without_content(name, reference, self.claim, error=describe(error))
+        return None
+
+    def _slice_is_over(self) -> bool:
+        """Free the source, to go on from the checkpoint, when time is over or enough is under way."""
+        settings = self.runtime.settings.work
+        with self.runtime.ledger.read() as tx:
+            crowded = ledger.unfinished(tx, self.claim.source_id) > settings.max_in_flight
+        if not crowded and time.monotonic() < self.until and not self.runtime.stopping.is_set():
+            return False
+        with self.runtime.ledger.write() as tx:
+            if ledger.source_held(tx, self.claim):
+                problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
+                ledger.pause_slice(tx, self.claim, delay=settings.poll if crowded else 0, problems=problems)
+        return True
+
+    def _complete(self, event: Complete) -> None:
+        problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
+        error = self._remove_absent() if event.full else None
+        with self.runtime.ledger.write() as tx:
+            if ledger.source_held(tx, self.claim):
+                paused = {"paused": error} if error else {}
+                ledger.finish_source(tx, self.claim, error=error, problems=problems, **paused)
+        self.runtime.ring("upsert")
+
+    def _remove_absent(self) -> str | None:
+        """Remove what the full enumeration did not name; a mass deletion is refused with the reason."""
+        settings, claim = self.runtime.settings.sync, self.claim
+        with self.runtime.ledger.read() as tx:
+            gone, total = ledger.count_absent(tx, claim.source_id, claim.run)
+        if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
+            return (
+                f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
+                " If that is right, index it again with --allow-deletions."
+            )
+        while gone:
+            with self.runtime.ledger.write() as tx:
+                if not ledger.source_held(tx, claim):
+                    raise LeaseLost("Somebody else syncs this source now.")
+                gone = ledger.remove(tx, claim)
+            self.hold.touch()
+        return None
+
+
+def _arrival(name: str, document: IngestedDocument, reference: DocumentReference | None) -> Arrival:
+    metadata = {**(reference.metadata if reference else {}), **document.metadata}
+    return Arrival(
+        unique_id=name,
+        content_hash=document.content_hash,
+        change_hint=reference.change_hint if reference else None,
+        source_type=document.source_type,
+        media_type=document.media_type or (reference.media_type if reference else None),
+        file_path=storable(document.file_path) if document.file_path else None,
+        size=len(document.body),
+        metadata=storable_values(metadata),
+        principals=document.principals,
+    )
+
+
+def _without_content(
+    name: str,
+    reference: DocumentReference,
+    claim: SourceClaim,
+    *,
+    skipped: str | None = None,
+    error: dict[str, Any] | None = None,
+    again: bool = False,
+) -> Arrival:
+    """A document that has no body, with the reason; ``again`` forgets the hint, so that the next sync tries anew."""
+    return Arrival(
+        unique_id=name,
+        content_hash=None,
+        change_hint=None if again else reference.change_hint,
+        source_type=claim.connector,
+        media_type=reference.media_type,
+        size=reference.size,
+        metadata=storable_values(reference.metadata),
+        skipped=skipped,
+        error=error,
+    )

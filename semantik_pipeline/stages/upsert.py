@@ -1,0 +1,226 @@
+"""upsert: bring a document's points into the store. A document is ``indexed`` only after the store acknowledged them.
+
+Points carry the document's epoch. Writing is conditional (never over a newer epoch), deleting is always "of this
+document, with an older epoch"; new points first, old ones deleted after. Doing it twice equals doing it once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.errors import LeaseLost
+from semantik_pipeline.ledger import content, work
+from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.stages.claims import Claims, by_generation
+from semantik_pipeline.stages.failures import fail
+from semantik_pipeline.stages.points import PointBuilder
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+def run(runtime: Runtime, claims: Claims) -> None:
+    """Upsert documents, many small ones in one batch, a large one in slices."""
+    for held in claims:
+        for generation_id, units in by_generation(held.claim.units):
+            try:
+                Upsert(runtime, held.claim, held.hold, runtime.generation(generation_id)).run(units)
+            except LeaseLost:
+                reconcile(runtime, units)
+                break
+            except Exception as error:
+                fail(runtime, held.claim, units, error)
+
+
+def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:
+    """The lease went while the store was being written: have somebody look at these documents' points again."""
+    with runtime.ledger.write() as tx:
+        work.mark_for_reconciling(tx, [unit.key for unit in units])
+
+
+class Upsert:
+    """One claim's documents of one generation on their way into the store."""
+
+    def __init__(self, runtime: Runtime, claim: Claim, hold: Hold, generation: Generation) -> None:
+        self.runtime = runtime
+        self.claim = claim
+        self.hold = hold
+        self.generation = generation
+        self.batch = runtime.settings.upsert.batch_points
+        self.until = time.monotonic() + runtime.settings.work.slice
+
+    def run(self, units: list[Unit]) -> None:
+        with_text = [unit for unit in units if unit.goal == "indexed"]
+        without = [unit for unit in units if unit.goal != "indexed"]
+        if with_text or any(unit.touched for unit in without):
+            self.index = self.runtime.index(self.generation)
+        self._touch(with_text)
+        small = [unit for unit in with_text if unit.chunks <= self.batch]
+        for pool in _pools(small, self.batch):
+            self._write_small(pool)
+        for unit in with_text:
+            if unit.chunks > self.batch:
+                self._write_large(unit)
+        if without:
+            self._delete_older(without)
+            self._finish(without)
+
+    def _touch(self, units: list[Unit]) -> None:
+        """Say that the store may hold points of these documents, before it does."""
+        with self._saving(units) as (tx, mine):
+            for unit in units:
+                if unit.key in mine and not unit.touched:
+                    work.save_progress(tx, unit, touched=True)
+
+    def _write_small(self, units: list[Unit]) -> None:
+        """Documents that fit a batch together; one whose embedding is missing goes back to the stage that makes it."""
+        self.hold.check()
+        builder = PointBuilder(self.runtime, self.generation)
+        ready = []
+        for unit in units:
+            with self.runtime.ledger.read() as tx:
+                rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0)
+            if len(rows) == unit.chunks and builder.add(unit, rows):
+                ready.append(unit)
+            else:
+                self._send_back(unit)
+        self._insert(builder)
+        self._delete_older(ready)
+        self._finish(ready)
+
+    def _write_large(self, unit: Unit) -> None:
+        """A slice after the other, each saved; after the time slice others have a turn."""
+        done = unit.progress.get("ordinal", 0) if unit.progress.get("epoch") == unit.epoch else 0
+        while True:
+            self.hold.check()
+            with self.runtime.ledger.read() as tx:
+                rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0, start=done, limit=self.batch)
+            if not rows:
+                break
+            builder = PointBuilder(self.runtime, self.generation)
+            if not builder.add(unit, rows):
+                self._send_back(unit)
+                return
+            self._insert(builder)
+            done = rows[-1].ordinal + 1
+            over = time.monotonic() > self.until
+            progress = {**unit.progress, "ordinal": done, "epoch": unit.epoch}
+            with self._saving([unit]) as (tx, _):
+                if over:
+                    work.move(tx, unit, "upsert", progress=progress)
+                else:
+                    work.save_progress(tx, unit, progress=progress)
+            if over:
+                return
+        if done < unit.chunks:  # rows are missing: make them again
+            self._send_back(unit, "chunk")
+            return
+        self._delete_older([unit])
+        self._finish([unit])
+
+    def _insert(self, builder: PointBuilder) -> None:
+        call, store = self.runtime.host.call, self.runtime.store
+        for epoch, batch in builder.batches():
+            condition = {"must": [{"key": "epoch", "range": {"lte": epoch}}]}
+            for points in _slices(batch.points, self.batch):
+                call(store.insert, self.index, points, condition=condition)
+            for ids in _slices(batch.unchanged, self.batch):
+                call(store.set_payload, self.index, ids, {"epoch": epoch}, condition=condition)
+        self.hold.touch()
+
+    def _delete_older(self, units: list[Unit]) -> None:
+        """Points of these documents from older epochs. A document that was never touched before has none."""
+        older = [
+            {
+                "must": [
+                    {"key": "document_id", "match": {"value": unit.document_id}},
+                    {"key": "epoch", "range": {"lt": unit.epoch}},
+                ]
+            }
+            for unit in units
+            if unit.touched
+        ]
+        for part in _slices(older, 64):
+            self.runtime.host.call(self.runtime.store.delete, self.index, filter={"should": part})
+        self.hold.touch()
+
+    def _finish(self, units: list[Unit]) -> None:
+        deleted = []
+        with self._saving(units) as (tx, mine):
+            for unit in units:
+                if unit.key not in mine:
+                    continue
+                if unit.goal == "indexed":
+                    shown = {"indexed_epoch": unit.epoch, "indexed_chunks_epoch": unit.chunks_epoch}
+                    if unit.indexed_chunks_epoch not in (None, unit.chunks_epoch):
+                        content.drop_chunks(tx, unit, keep={unit.chunks_epoch})
+                else:
+                    shown = {"indexed_epoch": None, "indexed_chunks_epoch": None, "touched": False}
+                    if unit.goal == "deleted":
+                        content.forget_document(tx, unit)
+                        deleted.append(unit)
+                    else:
+                        content.drop_chunks(tx, unit)
+                work.move(tx, unit, unit.goal, progress=None, **shown)
+        for unit in deleted:
+            forget_blobs(self.runtime, unit)
+
+    def _send_back(self, unit: Unit, stage: str = "embed") -> None:
+        with self._saving([unit]) as (tx, mine):
+            if unit.key in mine:
+                work.move(tx, unit, stage)
+        self.runtime.ring(stage)
+
+    def _saving(self, units: list[Unit]) -> _Saving:
+        return _Saving(self.runtime, self.claim, units)
+
+
+class _Saving:
+    """A writing transaction over units that are still ours; those that are not are marked for reconciling."""
+
+    def __init__(self, runtime: Runtime, claim: Claim, units: list[Unit]) -> None:
+        self._runtime, self._claim, self._units = runtime, claim, units
+
+    def __enter__(self):
+        self._transaction = self._runtime.ledger.write()
+        tx = self._transaction.__enter__()
+        mine = work.held(tx, self._claim.token)
+        work.mark_for_reconciling(tx, [unit.key for unit in self._units if unit.key not in mine])
+        if self._units and not mine:
+            self._transaction.__exit__(None, None, None)
+            raise LeaseLost("Other workers have these documents now.")
+        return tx, mine
+
+    def __exit__(self, *error) -> None:
+        self._transaction.__exit__(*error)
+
+
+def forget_blobs(runtime: Runtime, unit: Unit) -> None:
+    """Remove a deleted document's bodies, unless another document has them too."""
+    with runtime.ledger.read() as tx:
+        raw = unit.content_hash if not content.blob_in_use(tx, content_hash=unit.content_hash) else None
+        parsed = unit.parse_key if not content.blob_in_use(tx, parse_key=unit.parse_key) else None
+    if raw:
+        runtime.blobs.remove_raw(raw)
+    if parsed:
+        runtime.blobs.remove_parsed(parsed)
+
+
+def _pools(units: list[Unit], size: int) -> Iterator[list[Unit]]:
+    """Units in order, grouped so that each group has at most ``size`` chunks."""
+    pool: list[Unit] = []
+    for unit in units:
+        if pool and sum(one.chunks for one in pool) + unit.chunks > size:
+            yield pool
+            pool = []
+        pool.append(unit)
+    if pool:
+        yield pool
+
+
+def _slices(items: list, size: int) -> Iterator[list]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,90 @@
+"""A worker inside this process: Celery over ``memory://``, in threads. The same tasks, stages and ledger as a fleet's."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from semantik_pipeline import maintenance
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.pipeline import QUEUES
+from semantik_pipeline.queue import Bell, configure
+from semantik_pipeline.runtime import Runtime
+from workers import tasks
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from celery.apps.worker import Worker
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the worker has to finish the unit in hand at the end.
+STOP = 30.0
+
+#: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
+SWITCH_INTERVAL = 0.0005
+
+
+@contextmanager
+def embedded_worker(runtime: Runtime) -> Iterator[None]:
+    """Run a worker in threads of this process, and a maintenance tick beside it, until the block ends.
+
+    The caller owns the data folder, so every lease in its ledger is a dead worker's and is freed at once. At the end
+    units in hand are finished or given back; nothing is lost.
+    """
+    from celery import Celery
+
+    app = Celery("semantik", set_as_current=False)
+    configure(app, runtime.settings)
+    bell = Bell(app)
+    runtime.ring = bell.ring
+    tasks.register(app, runtime, bell)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    maintenance.tick(runtime, alone=True)
+    worker = _worker(app, runtime)
+    threads = [
+        threading.Thread(target=_start, args=(worker,), name="embedded-worker", daemon=True),
+        threading.Thread(target=_tick, args=(runtime,), name="embedded-schedule", daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        runtime.stopping.set()
+        worker.stop()
+        for thread in threads:
+            thread.join(STOP)
+
+
+def _worker(app: Celery, runtime: Runtime) -> Worker:
+    return app.Worker(
+        pool="threads",
+        concurrency=len(QUEUES) + 2 * runtime.child_count,
+        queues=list(QUEUES),
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="ERROR",
+        quiet=True,
+    )
+
+
+def _start(worker: Worker) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of running as root: these threads have this process's rights anyway
+        worker.start()
+
+
+def _tick(runtime: Runtime) -> None:
+    """The embedded schedule: maintenance at its interval, whatever a tick runs into."""
+    while not runtime.stopping.wait(runtime.settings.work.poll):
+        try:
+            maintenance.tick(runtime)
+        except PipelineError as error:
+            log.warning("A maintenance tick failed: %s", error)
