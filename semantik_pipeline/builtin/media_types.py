@@ -42,25 +42,33 @@ def media_type(content: bytes, name: str) -> str:
     if looks_like_text(content[:HEAD]):
         return _kind_of_text(content, named)
     guessed = _by_magic(content, name)
-    return guessed or named or UNKNOWN
+    return guessed if guessed and not is_text_type(guessed) else named or UNKNOWN
 
 
 def looks_like_text(head: bytes) -> bool:
     """Whether the beginning of a file is text in some encoding (a byte-order mark, or almost no control bytes)."""
     if head.startswith(_BOMS) or looks_like_utf16(head) is not None:
         return True
-    return len(head) - len(head.translate(None, _CONTROL)) <= len(head) // 500
+    return _is_plain(head)
 
 
 def looks_like_utf16(head: bytes) -> str | None:
     """``utf-16-le`` or ``utf-16-be`` if every other byte is mostly zero, as in Western text without a mark."""
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    half = max(len(head) // 2, 1)
-    if odd > 0.4 * half and even < 0.05 * half:
+    low, high = head[0::2], head[1::2]
+    if _mostly_zero(high) and _is_plain(low):
         return "utf-16-le"
-    if even > 0.4 * half and odd < 0.05 * half:
+    if _mostly_zero(low) and _is_plain(high):
         return "utf-16-be"
     return None
+
+
+def _mostly_zero(half: bytes) -> bool:
+    return half.count(0) > 0.4 * max(len(half), 1)
+
+
+def _is_plain(text: bytes) -> bool:
+    """Whether there are almost no control bytes in it."""
+    return len(text) - len(text.translate(None, _CONTROL)) <= len(text) // 500
 
 
 def _kind_of_text(content: bytes, named: str | None) -> str:

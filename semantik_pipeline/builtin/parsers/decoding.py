@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.media_types import looks_like_utf16
 from semantik_pipeline.errors import UnsupportedContent
+
+if TYPE_CHECKING:
+    from charset_normalizer import CharsetMatch
 
 #: How much of a text the guess looks at.
 SAMPLE = 64 * 1024
@@ -19,6 +23,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_HIGH = re.compile(rb"[\x80-\xff]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -69,14 +74,27 @@ def _as_declared(content: bytes, declared: str | None) -> tuple[str, str] | None
 def _guessed(content: bytes, name: str) -> tuple[str, str]:
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(content[:SAMPLE])
+    # Any even number of bytes is valid UTF-16, so it is no guess; see looks_like_utf16.
+    matches = from_bytes(content[:SAMPLE], cp_exclusion=["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_7"])
     best = matches.best()
     if best is None or content.count(0) > len(content) // 1000:
         raise UnsupportedContent(f"{name} is no text in any known encoding.", "Exclude it, or convert it to UTF-8.")
-    # Western encodings that tell the same sample apart by nothing are all read as the commonest of them.
-    alike = {best.encoding, *best.could_be_from_charset}
-    encoding = "cp1252" if "cp1252" in alike else best.encoding
+    western = _has_single_high_bytes(content[:SAMPLE]) if best.multi_byte_usage else False
+    western = western or any(_is_western(match, best) for match in matches)
+    encoding = "cp1252" if western else best.encoding
     return content.decode(encoding, "replace"), encoding
+
+
+def _has_single_high_bytes(sample: bytes) -> bool:
+    """Whether bytes above ASCII stand alone or in twos, as umlauts do; East Asian text has them in long runs."""
+    runs = _HIGH.findall(sample)
+    return sum(map(len, runs)) < 2.5 * len(runs)
+
+
+def _is_western(match: CharsetMatch, best: CharsetMatch) -> bool:
+    """Whether cp1252 explains the sample as well as the best guess; alphabetical order must not make it Polish."""
+    known = "cp1252" in (match.encoding, *match.could_be_from_charset)
+    return known and match.chaos <= best.chaos and match.coherence >= best.coherence - 0.05
 
 
 def _without_control(text: str, name: str) -> str:

@@ -1,0 +1,133 @@
+"""What every connector must hold, as a test class for authors.
+
+Subclass :class:`ConnectorContract` (or :class:`IncrementalConnectorContract`, if it has ``enumerate`` and ``fetch``) in
+your tests and give it your plugin, on a source of a few documents::
+
+    class TestMine(ConnectorContract):
+        def make_plugin(self):
+            return MyConnector({"url": self.server.url})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+from typing import Any
+
+from semantik_pipeline.contracts import ConnectorPlugin
+from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
+from semantik_pipeline.errors import DocumentGone, PermanentError, SkipDocument
+
+Event = DocumentReference | Removal | Checkpoint | Complete
+
+
+def enumerated(plugin: ConnectorPlugin, cursor: Any = None) -> list[Event]:
+    """All that an enumeration says, from this cursor on."""
+
+    async def collect() -> list[Event]:
+        return [event async for event in plugin.enumerate(cursor)]
+
+    return asyncio.run(collect())
+
+
+def references(events: list[Event]) -> list[DocumentReference]:
+    """The documents among what an enumeration said."""
+    return [event for event in events if isinstance(event, DocumentReference)]
+
+
+def fetched(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
+    """The document itself; raises what ``fetch`` raises."""
+    return asyncio.run(_fetch(plugin, reference))
+
+
+async def _fetch(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
+    return await plugin.fetch(reference)
+
+
+def loaded(plugin: ConnectorPlugin) -> list[IngestedDocument]:
+    """All documents that can be fetched, whichever of the two ways the connector has."""
+    if not is_incremental(plugin):
+        return asyncio.run(_load(plugin))
+    found = []
+    for reference in references(enumerated(plugin)):
+        try:
+            found.append(fetched(plugin, reference))
+        except (SkipDocument, PermanentError, DocumentGone):
+            continue
+    return found
+
+
+async def _load(plugin: ConnectorPlugin) -> list[IngestedDocument]:
+    return [document async for document in plugin.load_documents()]
+
+
+def is_incremental(plugin: ConnectorPlugin) -> bool:
+    """Whether it has the pair ``enumerate`` and ``fetch`` of its own."""
+    own = getattr(type(plugin), "enumerate", ConnectorPlugin.enumerate)
+    return own is not ConnectorPlugin.enumerate
+
+
+class ConnectorContract:
+    """Tests that every connector passes. The source must hold a document and stand still meanwhile."""
+
+    def make_plugin(self) -> ConnectorPlugin:
+        raise NotImplementedError("Return the plugin under test.")
+
+    def test_documents_are_what_they_say(self) -> None:
+        documents = loaded(self.make_plugin())
+        assert documents, "the source under test has no document"
+        for document in documents:
+            document.check()
+            assert document.unique_id and isinstance(document.unique_id, str)
+            document.unique_id.encode("utf-8")
+            json.dumps(document.metadata, allow_nan=False).encode("utf-8")
+        ids = [document.unique_id for document in documents]
+        assert len(ids) == len(set(ids)), "a unique id is given twice"
+
+    def test_same_source_same_documents(self) -> None:
+        assert loaded(self.make_plugin()) == loaded(self.make_plugin())
+
+
+class IncrementalConnectorContract(ConnectorContract):
+    """The same, and what a connector with ``enumerate`` and ``fetch`` must hold beside."""
+
+    def test_enumeration_ends_with_complete(self) -> None:
+        events = enumerated(self.make_plugin())
+        assert isinstance(events[-1], Complete) and events[-1].full
+        assert not any(isinstance(event, Complete) for event in events[:-1])
+
+    def test_unchanged_documents_keep_their_change_hints(self) -> None:
+        plugin = self.make_plugin()
+        assert references(enumerated(plugin)) == references(enumerated(self.make_plugin()))
+
+    def test_every_checkpoint_resumes_right_behind_itself(self) -> None:
+        events = enumerated(self.make_plugin())
+        for place, event in enumerate(events):
+            if isinstance(event, Checkpoint):
+                cursor = json.loads(json.dumps(event.cursor))
+                rest = enumerated(self.make_plugin(), cursor)
+                assert references(rest) == references(events[place:])
+                assert rest[-1] == events[-1]
+
+    def test_events_cross_process_borders(self) -> None:
+        events = enumerated(self.make_plugin())
+        assert pickle.loads(pickle.dumps(events)) == events
+
+    def test_fetching_twice_gives_the_same(self) -> None:
+        plugin = self.make_plugin()
+        for reference in references(enumerated(plugin))[:20]:
+            assert _outcome(plugin, reference) == _outcome(plugin, reference)
+
+    def test_the_document_has_the_reference_s_id(self) -> None:
+        plugin = self.make_plugin()
+        for reference in references(enumerated(plugin))[:20]:
+            answer = _outcome(plugin, reference)
+            assert isinstance(answer, str) or answer.unique_id == reference.unique_id
+
+
+def _outcome(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument | str:
+    try:
+        return fetched(plugin, reference)
+    except (SkipDocument, PermanentError, DocumentGone) as error:
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,65 @@
+"""Every built-in connector keeps the contract that authors are given."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from semantik_pipeline.builtin.connectors import directory, json_lines
+from semantik_pipeline.builtin.connectors.directory import DirectoryConnector
+from semantik_pipeline.builtin.connectors.jsonl import JsonlConnector
+from semantik_pipeline.contracts import ConnectorPlugin
+from semantik_pipeline.documents import IngestedDocument, content_hash
+from semantik_pipeline.testing.connectors import ConnectorContract, IncrementalConnectorContract
+
+
+class TestDirectory(IncrementalConnectorContract):
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(directory, "BATCH", 3)  # many checkpoints from few files
+        for name in (
+            "a.txt",
+            "b/c/d.md",
+            "b/c.txt",
+            "b/z/y.py",
+            "b.txt",
+            "e e.txt",
+            "ü\n.txt",
+            "z/empty.txt",
+            "z/x.txt",
+        ):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("" if "empty" in name else f"content of {name}")
+        self.path = str(tmp_path)
+
+    def make_plugin(self):
+        return DirectoryConnector({"path": self.path})
+
+
+class TestJsonl(IncrementalConnectorContract):
+    @pytest.fixture(autouse=True)
+    def corpus(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(json_lines, "BATCH_LINES", 3)
+        for part in range(3):
+            lines = [json.dumps({"_id": f"{part}-{n}", "title": f"T{n}", "text": f"text {n}"}) for n in range(8)]
+            (tmp_path / f"part-{part}.jsonl").write_text("\n".join([*lines[:4], "{bad", "", *lines[4:]]) + "\n")
+        self.path = str(tmp_path / "*.jsonl")
+
+    def make_plugin(self):
+        return JsonlConnector({"path": self.path})
+
+
+class TestLoadDocumentsAlone(ConnectorContract):
+    """The contract also holds a connector of a stranger that writes the one method that must be there."""
+
+    def make_plugin(self):
+        class Two(ConnectorPlugin):
+            PLUGIN_ID = "two"
+
+            async def load_documents(self, source_id=None):
+                for name in ("a", "b"):
+                    yield IngestedDocument(name, name, "two", {}, content_hash(name))
+
+        return Two()

@@ -1,0 +1,148 @@
+"""The connector `jsonl`: BEIR as it is, bad lines by number, places that can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semantik_pipeline.builtin.connectors import json_lines
+from semantik_pipeline.builtin.connectors.jsonl import JsonlConnector
+from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference
+from semantik_pipeline.errors import DocumentGone, PermanentError, PluginConfigError, SkipDocument, TransientError
+from semantik_pipeline.testing.connectors import enumerated, fetched, references
+
+
+def connector_on(path, text: str | bytes, **config) -> JsonlConnector:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return JsonlConnector({"path": str(path), **config})
+
+
+def test_beir_needs_no_configuration(tmp_path):
+    line = {"_id": "7", "title": "Wing flutter", "text": "At high speed.", "metadata": {"year": 1958}, "authors": ["X"]}
+    connector = connector_on(tmp_path / "corpus.jsonl", json.dumps(line))
+    document = fetched(connector, references(enumerated(connector))[0])
+    assert document.unique_id == "7"
+    assert document.content == "Wing flutter\n\nAt high speed."
+    assert document.metadata == {"title": "Wing flutter", "year": 1958, "authors": ["X"]}
+
+
+@pytest.mark.parametrize("line", [{"id": 1, "title": "A b", "text": "A b is it."}, {"id": "1", "text": "A b is it."}])
+def test_a_title_is_not_said_twice(tmp_path, line):
+    connector = connector_on(tmp_path / "x.jsonl", json.dumps(line))
+    assert fetched(connector, references(enumerated(connector))[0]).content == "A b is it."
+
+
+def test_fields_can_be_named(tmp_path):
+    line = {"key": "k", "id": "other", "body": "B", "name": "N"}
+    connector = connector_on(
+        tmp_path / "x.jsonl", json.dumps(line), id_field="key", text_field="body", title_field="name"
+    )
+    document = fetched(connector, references(enumerated(connector))[0])
+    assert (document.unique_id, document.content, document.metadata) == ("k", "N\n\nB", {"id": "other", "name": "N"})
+
+
+def test_bad_lines_are_skipped_by_number_and_the_others_go_on(tmp_path):
+    lines = [
+        '{"id": "a", "text": "x"}',
+        "{broken",
+        "",
+        "[1]",
+        '{"id": "b"}',
+        '{"id": "e", "text": " "}',
+        '{"text": "z"}',
+    ]
+    path = tmp_path / "x.jsonl"
+    connector = connector_on(path, "\r\n".join(lines))
+    answers = {}
+    for reference in references(enumerated(connector)):
+        try:
+            answers[reference.unique_id] = fetched(connector, reference).content
+        except SkipDocument as answer:
+            answers[reference.unique_id] = str(answer)
+    assert answers["a"] == "x"
+    assert "Line 2 of" in answers[f"{path}#line-2"] and "no JSON" in answers[f"{path}#line-2"]
+    assert "list" in answers[f"{path}#line-4"]
+    assert "'text'" in answers[f"{path}#line-5"]
+    assert "no text" in answers["e"]
+    assert "z" in answers.values() and len(answers) == 6
+
+
+def test_an_enumeration_over_bad_lines_is_still_full(tmp_path):
+    assert enumerated(connector_on(tmp_path / "x.jsonl", "{bad\n"))[-1] == Complete(full=True)
+
+
+def test_changed_line_changes_its_hint_and_only_its(tmp_path):
+    path = tmp_path / "x.jsonl"
+    before = references(enumerated(connector_on(path, '{"id": "a", "text": "1"}\n{"id": "b", "text": "2"}\n')))
+    after = references(enumerated(connector_on(path, '{"id": "b", "text": "2"}\n{"id": "a", "text": "3"}\n')))
+    hints = [{one.unique_id: one.change_hint for one in those} for those in (before, after)]
+    assert hints[0]["b"] == hints[1]["b"] and hints[0]["a"] != hints[1]["a"]
+
+
+def test_a_changed_file_is_read_from_its_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "BATCH_LINES", 1)
+    path = tmp_path / "x.jsonl"
+    connector = connector_on(path, '{"id": "a", "text": "1"}\n{"id": "b", "text": "2"}\n')
+    cursor = next(event.cursor for event in enumerated(connector) if isinstance(event, Checkpoint))
+    assert [one.unique_id for one in references(enumerated(connector, cursor))] == ["b"]
+    connector = connector_on(path, '{"id": "c", "text": "1"}\n{"id": "d", "text": "2"}\n{"id": "e", "text": "2"}\n')
+    assert [one.unique_id for one in references(enumerated(connector, cursor))] == ["c", "d", "e"]
+
+
+def test_a_line_that_changed_since_it_was_named_is_tried_later(tmp_path):
+    path = tmp_path / "x.jsonl"
+    connector = connector_on(path, '{"id": "a", "text": "1"}\n')
+    (reference,) = references(enumerated(connector))
+    connector_on(path, '{"id": "a", "text": "2"}\n')
+    with pytest.raises(TransientError, match="changed since line 1"):
+        fetched(connector, reference)
+    path.unlink()
+    with pytest.raises(DocumentGone):
+        fetched(connector, reference)
+
+
+def test_a_bare_id_is_searched_and_the_last_line_wins(tmp_path):
+    connector = connector_on(tmp_path / "x.jsonl", '{"id": "a", "text": "1"}\n{"id": "a", "text": "2"}\n')
+    assert fetched(connector, DocumentReference("a")).content == "2"
+    with pytest.raises(DocumentGone):
+        fetched(connector, DocumentReference("b"))
+
+
+def test_a_line_beyond_the_limit_is_refused_and_the_next_one_read(tmp_path):
+    long = json.dumps({"id": "long", "text": "x" * 500})
+    connector = connector_on(tmp_path / "x.jsonl", f'{long}\n{{"id": "b", "text": "2"}}\n', max_bytes=100)
+    too_long, fine = references(enumerated(connector))
+    with pytest.raises(PermanentError, match=r"Line 1 of .* longer than the limit of 100"):
+        fetched(connector, too_long)
+    assert fetched(connector, fine).content == "2"
+
+
+def test_a_pattern_without_files_is_named(tmp_path):
+    with pytest.raises(PluginConfigError, match="No file matches"):
+        JsonlConnector({"path": str(tmp_path / "*.jsonl")}).validate_config()
+    with pytest.raises(PluginConfigError, match="needs a path"):
+        JsonlConnector().validate_config()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(max_size=20), max_size=12), st.sampled_from(["\n", "\r\n"]))
+def test_every_line_is_found_at_its_offset(tmp_path_factory, texts, end):
+    path = tmp_path_factory.mktemp("jsonl") / "x.jsonl"
+    rows = [json.dumps({"id": str(n), "text": f"t{text}"}, ensure_ascii=False) for n, text in enumerate(texts)]
+    # surrogates cannot be written, and JSON leaves these line ends of Unicode unescaped: they end no line here
+    connector = connector_on(path, end.join(rows).encode("utf-8", "replace"))
+    contents = [fetched(connector, one).content for one in references(enumerated(connector))]
+    assert contents == [json.loads(row.encode("utf-8", "replace"))["text"] for row in rows]
+
+
+def test_cranfield_reads_whole():
+    data = Path(os.environ.get("SEMANTIK_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    if not (data / "cranfield").is_dir():
+        pytest.skip(f"no test data at {data}")
+    events = enumerated(JsonlConnector({"path": str(data / "cranfield" / "corpus.jsonl")}))
+    assert len({one.unique_id for one in references(events)}) == 1400
