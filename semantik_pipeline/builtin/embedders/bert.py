@@ -1,0 +1,99 @@
+"""BERT's forward in plain torch, for the models that need no more: no transformers import, one traced call.
+
+Architecture: Devlin et al. 2018 (post-norm encoder, learned positions, exact GELU). Parameter names are those of the
+published checkpoints.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Bert:
+    """An encoder: (batch, length) ids and (batch,) lengths -> hidden states and their mask.
+
+    Linear layers run in ``dtype``; embeddings, norms and residual sums in float32.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], *, device: str, dtype: torch.dtype) -> None:
+        from safetensors.torch import load_file
+
+        tensors = load_file(folder / "model.safetensors", device=device)
+        tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+        self.parameters = sum(t.numel() for t in tensors.values() if t.is_floating_point())
+        self.dtype = dtype
+        self.heads = config["num_attention_heads"]
+        self.epsilon = config.get("layer_norm_eps", 1e-12)
+        take = _Weights(tensors, dtype)
+        types = take.float32("embeddings.token_type_embeddings.weight")
+        self.words = take.float32("embeddings.word_embeddings.weight")
+        self.positions = take.float32("embeddings.position_embeddings.weight") + types[0]
+        self.norm = take.norm("embeddings.LayerNorm")
+        self.layers = [_layer(take, f"encoder.layer.{index}") for index in range(config["num_hidden_layers"])]
+
+    def hidden(self, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Last hidden states (batch, length, d) float32, and a mask (batch, length) that is true at real tokens."""
+        import torch
+        from torch.nn.functional import embedding, layer_norm
+
+        batch, length = ids.shape
+        keep = torch.arange(length, device=ids.device).unsqueeze(0) < lengths.unsqueeze(1)
+        hole = torch.zeros(batch, 1, 1, length, dtype=self.dtype, device=ids.device)
+        hole = hole.masked_fill(~keep.unsqueeze(1).unsqueeze(1), float("-inf"))
+        states = embedding(ids, self.words) + self.positions[:length]
+        states = layer_norm(states, states.shape[-1:], *self.norm, self.epsilon)
+        for layer in self.layers:
+            states = self._through(layer, states, hole)
+        return states, keep
+
+    def _through(self, layer: dict[str, Any], states: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
+
+        batch, length, width = states.shape
+        joint = linear(states.to(self.dtype), *layer["attention"])
+        query, key, value = (
+            joint.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        )
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=hole)
+        mixed = linear(mixed.transpose(1, 2).reshape(batch, length, width), *layer["mix"])
+        states = layer_norm(states + mixed, (width,), *layer["mix_norm"], self.epsilon)
+        wide = gelu(linear(states.to(self.dtype), *layer["widen"]))
+        return layer_norm(states + linear(wide, *layer["narrow"]), (width,), *layer["narrow_norm"], self.epsilon)
+
+
+class _Weights:
+    """Tensors by name, in the types that the forward wants."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
+        self._tensors = tensors
+        self._dtype = dtype
+
+    def float32(self, name: str) -> torch.Tensor:
+        return self._tensors[name].float()
+
+    def norm(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.float32(f"{name}.weight"), self.float32(f"{name}.bias")
+
+    def linear(self, *names: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of one linear layer, or of several side by side."""
+        import torch
+
+        weight = torch.cat([self._tensors[f"{name}.weight"] for name in names])
+        bias = torch.cat([self._tensors[f"{name}.bias"] for name in names])
+        return weight.to(self._dtype), bias.to(self._dtype)
+
+
+def _layer(take: _Weights, name: str) -> dict[str, Any]:
+    attention = f"{name}.attention"
+    return {
+        "attention": take.linear(*(f"{attention}.self.{part}" for part in ("query", "key", "value"))),
+        "mix": take.linear(f"{attention}.output.dense"),
+        "mix_norm": take.norm(f"{attention}.output.LayerNorm"),
+        "widen": take.linear(f"{name}.intermediate.dense"),
+        "narrow": take.linear(f"{name}.output.dense"),
+        "narrow_norm": take.norm(f"{name}.output.LayerNorm"),
+    }

@@ -1,0 +1,203 @@
+"""The ``dense-local`` embedder: any sentence-transformers model, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from semantik_pipeline.builtin.embedders.dense_local_schema import SCHEMA
+from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, ModelOptions, load_model
+from semantik_pipeline.builtin.embedders.model_card import ModelCard, model_revision, read_model_card
+from semantik_pipeline.builtin.embedders.model_location import LocatedModel, cached_folder, hub_names, locate_model
+from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer, Window
+from semantik_pipeline.builtin.embedders.packaged_model import NAMES
+from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.errors import PluginError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = NAMES[0]
+
+
+class DenseLocalEmbedder(EmbeddingPlugin):
+    """Dense vectors from a model in a folder, an installed package, or the local Hugging Face cache."""
+
+    PLUGIN_ID: ClassVar[str] = "dense-local"
+    PLUGIN_VERSION: ClassVar[str] = "2.0.0"
+    PROVIDER_TYPE: ClassVar[str] = "local"
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "Local sentence-transformers model",
+        "description": "Embeds with any sentence-transformers model by name or path; all-MiniLM-L6-v2 by default.",
+    }
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._model: LoadedModel | None = None
+        # Threads, so that the event loop goes on; the device itself takes turns (device_turns.py).
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="dense-local")
+
+    # -- before initialize: files only, no torch ---------------------------------------------------------------------
+
+    @cached_property
+    def located(self) -> LocatedModel:
+        return _locate(self.config)
+
+    @cached_property
+    def card(self) -> ModelCard:
+        return read_model_card(self.located.path)
+
+    @cached_property
+    def tokenizer(self) -> ModelTokenizer:
+        return ModelTokenizer(self.located.path)
+
+    def prompt(self, mode: EmbeddingMode) -> str:
+        """The configured prompt of the mode, else the model's own."""
+        said = self.config.get(f"{mode}_prompt")
+        return said if said is not None else getattr(self.card, f"{mode}_prompt")
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self.tokenizer.count(texts)
+
+    def max_input_tokens(self) -> int | None:
+        prompt = self.prompt(EmbeddingMode.DOCUMENT)
+        taken = self.tokenizer.special_count + (self.tokenizer.count([prompt])[0] if prompt else 0)
+        return max(1, self.card.window - taken) if self.card.window else None
+
+    def tokenizer_revision(self) -> str:
+        return self.tokenizer.revision()
+
+    def output_revision(self) -> str | None:
+        """A hash of the model's configuration and weights; precision is not part of it (see ``precision.py``)."""
+        return model_revision(self.located.path)
+
+    # -- the model ---------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Load the weights (1 to 8 s)."""
+        await self._in_thread(self._loaded)
+
+    async def cleanup(self) -> None:
+        self._model = None
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def embed_texts(
+        self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
+    ) -> np.ndarray:
+        """(n, d) float32. Micro-batches follow the token budget, so ``batch_size`` is not looked at.
+
+        A text longer than the window is embedded in windows whose vectors are averaged by their tokens, and a warning
+        says so. Queries go before documents on the device.
+        """
+        stop = threading.Event()
+        try:
+            return await self._in_thread(self._embed, list(texts), EmbeddingMode(mode), stop)
+        finally:
+            stop.set()  # a cancelled call leaves the device after its micro-batch
+
+    async def get_dimension(self) -> int:
+        return self.card.dimension or await super().get_dimension()
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What an operator asks for; device, precision and parameters only once the model is loaded."""
+        info: dict[str, Any] = {
+            "model": self.located.name,
+            "origin": self.located.origin,
+            "path": str(self.located.path),
+            "dimension": self.card.dimension,
+            "window": self.card.window,
+        }
+        if self._model is not None:
+            backend = self._model.backend
+            info |= {"device": backend.device, "precision": backend.precision, "parameters": backend.parameters}
+            info |= {"backend": backend.name, "batch_tokens": self._model.batch_tokens}
+        return info
+
+    def _loaded(self) -> LoadedModel:
+        if self._model is None:
+            self._model = load_model(self.located, model_options(self.config))
+            backend = self._model.backend
+            told = (self.located.name, self.located.origin, backend.device, backend.precision)
+            log.info("the model %s comes from %s; device %s, %s", *told)
+        return self._model
+
+    def _embed(self, texts: list[str], mode: EmbeddingMode, stop: threading.Event) -> np.ndarray:
+        model, prompt = self._loaded(), self.prompt(mode)
+        if not texts:
+            return np.zeros((0, self.card.dimension or 0), dtype=np.float32)
+        windows = model.tokenizer.windows(texts, prompt, self.card.window)
+        if len(windows) > len(texts):
+            many = len({window.owner for window in windows if len(window.text) < len(texts[window.owner])})
+            log.warning("%d of %d texts exceed the window of %d tokens: averaged", many, len(texts), self.card.window)
+        vectors = model.vectors(windows, prompt, urgent=mode is EmbeddingMode.QUERY, stop=stop)
+        vectors = averaged(vectors, windows, len(texts))
+        return unit_length(vectors) if self.config.get("normalize", True) else vectors
+
+    async def _in_thread(self, function, *args):
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    # -- what the host asks of the class -------------------------------------------------------------------------------
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return SCHEMA
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        try:
+            located = await asyncio.to_thread(_locate, config or {})
+        except PluginError as error:
+            return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return HealthStatus(HealthState.HEALTHY, f"{located.name} from {located.origin}")
+
+    @classmethod
+    def supports_model(cls, name: str) -> bool:
+        """A folder with a model, the packaged names, ``sentence-transformers/*``, or what the local cache holds."""
+        folder = Path(name).expanduser()
+        if any((folder / file).is_file() for file in ("modules.json", "config.json")):
+            return True
+        if name in NAMES or name.startswith("sentence-transformers/"):
+            return True
+        return any(cached_folder(repository) for repository in hub_names(name))
+
+
+def _locate(config: dict[str, Any]) -> LocatedModel:
+    return locate_model(
+        config.get("model") or DEFAULT_MODEL,
+        revision=config.get("revision"),
+        allow_download=bool(config.get("allow_download")),
+    )
+
+
+def model_options(config: dict[str, Any]) -> ModelOptions:
+    """The part of a configuration that says how, not what."""
+    return ModelOptions(
+        device=config.get("device") or "auto",
+        precision=config.get("precision") or "auto",
+        max_batch_tokens=config.get("max_batch_tokens"),
+        trust_remote_code=bool(config.get("trust_remote_code")),
+    )
+
+
+def averaged(vectors: np.ndarray, windows: Sequence[Window], count: int) -> np.ndarray:
+    """One vector for each text: the mean of its windows' vectors, weighted by their tokens."""
+    if len(windows) == count:
+        return vectors
+    owners = np.array([window.owner for window in windows])
+    weights = np.array([window.tokens for window in windows], dtype=np.float32)
+    sums = np.zeros((count, vectors.shape[1]), dtype=np.float32)
+    np.add.at(sums, owners, vectors * weights[:, None])
+    return sums / np.bincount(owners, weights, count).astype(np.float32)[:, None]
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length one; zero vectors stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

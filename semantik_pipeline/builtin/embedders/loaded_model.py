@@ -1,0 +1,143 @@
+"""A model in memory, shared by the plugins of this process that use it, and how work gets through it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns
+from semantik_pipeline.builtin.embedders.model_card import ModelCard, read_model_card
+from semantik_pipeline.builtin.embedders.model_location import LocatedModel
+from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer, Window
+from semantik_pipeline.builtin.embedders.out_of_memory import is_out_of_memory, release_memory
+from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
+from semantik_pipeline.builtin.embedders.token_batches import batch_end, longest_first
+from semantik_pipeline.errors import TransientError
+
+# Tokens of a micro-batch, padding included. CPU: throughput is flat from 1,024 to 16,384 tokens (measured), and a
+# query waits for one micro-batch. A GPU needs wide batches to be busy.
+CPU_BATCH_TOKENS = 2048
+GPU_BATCH_TOKENS = 65_536
+
+
+class Backend(Protocol):
+    """What turns windows into vectors, one micro-batch at a time."""
+
+    name: str
+    device: str
+    precision: str
+    parameters: int
+
+    def prepare_bulk(self) -> None: ...
+
+    def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray: ...
+
+    def token_vectors(self, windows: Sequence[Window]) -> list[np.ndarray]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a model is loaded; none of it shapes its vectors beyond rounding (see ``precision.py``)."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    max_batch_tokens: int | None = None
+    trust_remote_code: bool = False
+
+
+class LoadedModel:
+    """A backend with its tokenizer, its token budget and its turns. Methods block; any thread may call them."""
+
+    def __init__(self, card: ModelCard, backend: Backend, tokenizer: ModelTokenizer) -> None:
+        self.card = card
+        self.backend = backend
+        self.tokenizer = tokenizer
+        self.turns = DeviceTurns()
+        self.batch_tokens = CPU_BATCH_TOKENS if backend.device == "cpu" else GPU_BATCH_TOKENS
+
+    def vectors(
+        self, windows: Sequence[Window], prompt: str = "", *, urgent: bool = False, stop: threading.Event | None = None
+    ) -> np.ndarray:
+        """(n, d) float32, in the order of the windows; CancelledError soon after ``stop`` is set."""
+        if not urgent:
+            self.backend.prepare_bulk()
+        return np.stack(self._through(windows, lambda batch: list(self.backend.embed(batch, prompt)), urgent, stop))
+
+    def token_vectors(self, windows: Sequence[Window], *, urgent: bool = True) -> list[np.ndarray]:
+        """For each window (tokens, d) float32, special tokens included."""
+        return self._through(windows, self.backend.token_vectors, urgent, None)
+
+    def _through(
+        self,
+        windows: Sequence[Window],
+        forward: Callable[[list[Window]], list[np.ndarray]],
+        urgent: bool,
+        stop: threading.Event | None,
+    ) -> list[np.ndarray]:
+        order = longest_first([len(window.ids) for window in windows])
+        lengths = [len(windows[index].ids) for index in order]
+        results: list[Any] = [None] * len(windows)
+        start = 0
+        while start < len(order):
+            if stop and stop.is_set():
+                raise CancelledError
+            end = batch_end(lengths, start, self.batch_tokens)
+            batch = order[start:end]
+            try:
+                with self.turns.turn(urgent):
+                    found = forward([windows[index] for index in batch])
+            except Exception as error:  # out of memory has no type of its own on a CPU
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(len(batch), lengths[start], error)
+                continue
+            for index, vector in zip(batch, found, strict=True):
+                results[index] = vector
+            start = end
+        return results
+
+    def _shrink(self, count: int, longest: int, error: Exception) -> None:
+        """Halve the token budget for good; one text that doesn't fit alone is the end of it."""
+        release_memory(self.backend.device)
+        if count == 1:
+            raise TransientError(
+                f"The device {self.backend.device!r} has not the memory to embed one text of {longest} tokens.",
+                "Free its memory, use a smaller model, or set device: cpu.",
+            ) from error
+        self.batch_tokens = max(1, count * longest // 2)
+
+
+_loaded: WeakValueDictionary[tuple, LoadedModel] = WeakValueDictionary()
+_loading = threading.Lock()
+
+
+def load_model(located: LocatedModel, options: ModelOptions) -> LoadedModel:
+    """The model in memory: the one that this process has, or a new one. It stays while someone holds it."""
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    key = (located.path, device, precision, options.trust_remote_code)
+    with _loading:
+        model = _loaded.get(key)
+        if model is None:
+            model = _loaded[key] = _load(located, device, precision, options.trust_remote_code)
+    if options.max_batch_tokens:
+        model.batch_tokens = options.max_batch_tokens
+    return model
+
+
+def _load(located: LocatedModel, device: str, precision: str, trust_remote_code: bool) -> LoadedModel:
+    from semantik_pipeline.builtin.embedders.bert_backend import BertBackend
+    from semantik_pipeline.builtin.embedders.sentence_backend import SentenceBackend
+
+    card = read_model_card(located.path)
+    if card.is_light:
+        backend: Backend = BertBackend(card, device=device, precision=precision)
+    else:
+        backend = SentenceBackend(card, device=device, precision=precision, trust_remote_code=trust_remote_code)
+    return LoadedModel(card, backend, ModelTokenizer(located.path))

@@ -1,0 +1,131 @@
+"""A model's own tokenizer: counting, and cutting long texts into windows. No torch, no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from semantik_pipeline.builtin.embedders.file_digest import file_digest
+from semantik_pipeline.errors import PluginLoadError
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a text that the model reads whole: ``ids`` with prompt and special tokens, ``text`` without.
+
+    ``owner`` is the text's index; ``tokens`` counts the text's own tokens, the window's weight in an average.
+    """
+
+    owner: int
+    text: str
+    ids: list[int]
+    tokens: int
+
+
+class ModelTokenizer:
+    """The tokenizer in a model's folder (``tokenizer.json``; one of an older form is converted by transformers)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _tokenizer(self):
+        file = self._path / "tokenizer.json"
+        tokenizer = _from_file(file) if file.is_file() else _converted(self._path)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of [CLS], [SEP] and their like."""
+        return frozenset(id for id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)
+
+    @property
+    def special_count(self) -> int:
+        """Special tokens around one text."""
+        return self._tokenizer.num_special_tokens_to_add(False)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones not counted."""
+        encodings = self._tokenizer.encode_batch_fast([clean(text) for text in texts], add_special_tokens=False)
+        return [len(encoding) for encoding in encodings]
+
+    def windows(self, texts: Sequence[str], prompt: str = "", limit: int | None = None) -> list[Window]:
+        """Each text with its prompt as one window, or as several where it is longer than ``limit`` tokens in all.
+
+        Nothing is cut off: windows of a text follow one another from its first token to its last.
+        """
+        texts = [clean(text) for text in texts]
+        overhead = self.special_count + (self.count([prompt])[0] if prompt else 0)
+        encodings = self._tokenizer.encode_batch_fast([prompt + text for text in texts])
+        windows: list[Window] = []
+        for owner, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+            if limit is None or len(encoding) <= limit:
+                windows.append(Window(owner, text, encoding.ids, max(1, len(encoding) - overhead)))
+            else:
+                pieces = self.split(text, max(1, limit - overhead))
+                windows.extend(self._window(owner, piece, prompt, overhead, limit) for piece in pieces)
+        return windows
+
+    def split(self, text: str, budget: int) -> list[str]:
+        """Slices of the text, in order, that cover all its tokens and count at most ``budget`` tokens each."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        if len(offsets) <= budget:
+            return [text]
+        starts = [offsets[i][0] for i in range(0, len(offsets), budget)]
+        pieces = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+        # A word cut in its middle may tokenise to more pieces than it had as a whole.
+        smaller = budget - max(1, budget // 8)
+        return [part for piece in pieces if piece for part in (self._fitting(piece, budget, smaller))]
+
+    def _fitting(self, piece: str, budget: int, smaller: int) -> list[str]:
+        fits = self.count([piece])[0] <= budget or smaller < 1 or len(piece) < 2
+        return [piece] if fits else self.split(piece, smaller)
+
+    def _window(self, owner: int, piece: str, prompt: str, overhead: int, limit: int) -> Window:
+        ids = self._tokenizer.encode(prompt + piece).ids
+        if len(ids) > limit:  # one character of more tokens than the window: nothing shorter exists
+            ids = [*ids[: limit - 1], ids[-1]]
+        return Window(owner, piece, ids, max(1, len(ids) - overhead))
+
+    def revision(self) -> str:
+        """16 hex digits that change with the tokenizer."""
+        for name in ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "vocab.json"):
+            if (self._path / name).is_file():
+                return file_digest(self._path / name)[:16]
+        raise PluginLoadError(f"The model in {self._path} has no tokenizer file.", "Fetch the model anew.")
+
+
+def clean(text: str) -> str:
+    """The text with lone surrogates (from file names of no encoding) replaced, for the tokenizer refuses them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _from_file(file: Path):
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise PluginLoadError(f"The tokenizer {file} can't be read: {error}.", "Fetch the model anew.") from error
+
+
+def _converted(path: Path):
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        return tokenizer.backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise PluginLoadError(f"The model in {path} has no usable tokenizer: {error}.") from error
