@@ -8,8 +8,9 @@ segment; the budget holds all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from heapq import merge
 
 
 class Level(IntEnum):
@@ -29,6 +30,7 @@ Boundary = tuple[int, Level]
 
 _BREAK = re.compile(r"[\n\r\f\v\x85\u2028\u2029]\s*+")
 _TERMINAL = re.compile(r"[.!?…。！？｡؟۔।॥]++[)\]\"'”’»›」』】）]*+(\s*+)")
+_SHORTEST_SENTENCE = 6  # characters; rows of dots have no sentences in them
 _NO_SPACE_NEEDED = frozenset("。！？｡")
 #: Words whose full stop ends no sentence, in English, German and French.
 _ABBREVIATIONS = frozenset(
@@ -38,14 +40,14 @@ _ABBREVIATIONS = frozenset(
 )
 
 
-def text_boundaries(content: str) -> list[Boundary]:
-    """Starts of paragraphs, lines and sentences, in order."""
-    return sorted([*line_boundaries(content), *sentence_boundaries(content)])
+def text_boundaries(content: str) -> Iterator[Boundary]:
+    """Starts of paragraphs, lines and sentences, in order; a place may come twice."""
+    return merge(line_boundaries(content), sentence_boundaries(content))
 
 
-def line_boundaries(content: str) -> list[Boundary]:
+def line_boundaries(content: str) -> Iterator[Boundary]:
     """Starts of paragraphs (after an empty line or a page feed) and lines."""
-    return [(match.end(), _break_level(content, match)) for match in _BREAK.finditer(content)]
+    return ((match.end(), _break_level(content, match)) for match in _BREAK.finditer(content))
 
 
 def _break_level(content: str, match: re.Match[str]) -> Level:
@@ -58,13 +60,14 @@ def _break_level(content: str, match: re.Match[str]) -> Level:
     return Level.WRAP if wraps else Level.LINE
 
 
-def sentence_boundaries(content: str) -> list[Boundary]:
-    """Starts of sentences within a line. Abbreviations, initials, decimals and list numbers end none."""
-    return [
-        (match.end(), Level.SENTENCE)
-        for match in _TERMINAL.finditer(content)
-        if match.end() < len(content) and _ends_sentence(content, match)
-    ]
+def sentence_boundaries(content: str) -> Iterator[Boundary]:
+    """Starts of sentences within a line. Abbreviations, initials, decimals, list numbers and leaders end none."""
+    last = 0
+    for match in _TERMINAL.finditer(content):
+        place = match.end()
+        if last + _SHORTEST_SENTENCE <= place < len(content) and _ends_sentence(content, match):
+            yield place, Level.SENTENCE
+            last = place
 
 
 def _ends_sentence(content: str, match: re.Match[str]) -> bool:
@@ -84,12 +87,12 @@ def _ends_sentence(content: str, match: re.Match[str]) -> bool:
     return not (is_initial or is_list_number)
 
 
-def separator_boundaries(content: str, separators: Sequence[str]) -> list[Boundary]:
+def separator_boundaries(content: str, separators: Sequence[str]) -> Iterator[Boundary]:
     """Places after the given separators, the first of them being the strongest. Blank ones (``" "``, ``""``) are the
     words and characters that everything falls back to."""
     wanted = [separator for separator in separators if separator.strip(" ")]
     if not wanted:
-        return []
+        return iter(())
     levels = {separator: Level(max(Level.WRAP, Level.PARAGRAPH - rank)) for rank, separator in enumerate(wanted)}
     pattern = re.compile("|".join(re.escape(separator) for separator in wanted))
-    return [(match.end(), levels[match.group()]) for match in pattern.finditer(content)]
+    return ((match.end(), levels[match.group()]) for match in pattern.finditer(content))

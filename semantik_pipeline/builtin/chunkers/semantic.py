@@ -79,7 +79,7 @@ class SemanticChunker(ChunkingPlugin):
             )
         report = progress_callback or (lambda share: None)
         window = option(config, self.config, "window", 3)
-        borders = _topics(content, sentences(content), config, window, lambda share: report(0.8 * share))
+        borders = _topics(content, config, window, lambda share: report(0.8 * share))
         elements = usable(content, config.elements)
         config = replace(config, embed=None)
         return lay_out(
@@ -87,13 +87,11 @@ class SemanticChunker(ChunkingPlugin):
         )
 
 
-def _topics(
-    content: str, found: list[Boundary], config: ChunkConfig, window: int, report: Callable[[float], None]
-) -> list[Boundary]:
+def _topics(content: str, config: ChunkConfig, window: int, report: Callable[[float], None]) -> list[Boundary]:
     """The sentence boundaries, those at which the subject changes raised to ``TOPIC``."""
-    places = [place for place, _ in found if 0 < place < len(content)]
+    places = [place for place in dict.fromkeys(place for place, _ in sentences(content)) if 0 < place < len(content)]
     if not places:
-        return found
+        return []
     edges = [0, *places, len(content)]
     texts = [content[a:b].strip()[: longest_text(config.max_tokens)] for a, b in pairwise(edges)]
     alike = _similarities(texts, config.embed, window, report)

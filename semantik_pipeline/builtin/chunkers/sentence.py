@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from heapq import merge
 from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import Boundary, Level, line_boundaries, sentence_boundaries
@@ -15,12 +16,10 @@ from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatu
 from semantik_pipeline.documents import Chunk
 
 
-def sentences(content: str) -> list[Boundary]:
+def sentences(content: str) -> Iterator[Boundary]:
     """Starts of sentences; the end of a paragraph or of a line that does not merely wrap ends a sentence too."""
-    lines = [boundary for boundary in line_boundaries(content) if boundary[1] > Level.WRAP]
-    return [
-        (place, Level.SENTENCE) for place in sorted({place for place, _ in [*lines, *sentence_boundaries(content)]})
-    ]
+    lines = ((place, Level.SENTENCE) for place, level in line_boundaries(content) if level > Level.WRAP)
+    return merge(lines, sentence_boundaries(content))
 
 
 class SentenceChunker(ChunkingPlugin):

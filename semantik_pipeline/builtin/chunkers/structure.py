@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
 from itertools import zip_longest
 from typing import Any
 
@@ -18,22 +19,36 @@ _WHOLE = ("table", "code")  # kinds that are divided only if they don't fit
 
 def divide(
     content: str, boundaries: Iterable[Boundary], elements: Sequence[Element], every_heading: bool = False
-) -> list[Boundary]:
-    """The boundaries and those of the elements, one for each place, in order.
+) -> Iterator[Boundary]:
+    """The boundaries (in order) and those of the elements, one for each place, in order.
 
     Pages and top-level headings start topics (``every_heading``: all headings do). A heading stays with what follows
     it, and a table or a code block is one piece if it can be.
     """
-    levels: dict[int, Level] = {}
-    for place, level in [*boundaries, *_starts(elements, _topic_depth(elements, every_heading))]:
-        place = _SPACE.match(content, place).end()
-        levels[place] = max(level, levels.get(place, level))
-    for element in elements:
-        after = _SPACE.match(content, element.end).end()
-        if element.kind == "heading" and after in levels:
-            levels[after] = min(levels[after], Level.WRAP)
-    found = sorted(levels.items())
-    return list(_kept_whole(found, [element for element in elements if element.kind in _WHOLE])) if elements else found
+    starts = sorted(_starts(elements, _topic_depth(elements, every_heading)))
+    found = _one_for_each_place(content, merge(boundaries, starts))
+    if not elements:
+        return found
+    after_heading = {_after_space(content, element.end) for element in elements if element.kind == "heading"}
+    held = ((place, min(level, Level.WRAP) if place in after_heading else level) for place, level in found)
+    return _kept_whole(held, [element for element in elements if element.kind in _WHOLE])
+
+
+def _after_space(content: str, place: int) -> int:
+    return _SPACE.match(content, place).end()
+
+
+def _one_for_each_place(content: str, boundaries: Iterable[Boundary]) -> Iterator[Boundary]:
+    """Places moved to the next character that is not white space; the best level of each."""
+    last, best = 0, Level.WORD
+    for place, level in boundaries:
+        place = _after_space(content, place)
+        if place == last:
+            best = max(best, level)
+        else:
+            yield last, best
+            last, best = place, level
+    yield last, best
 
 
 def usable(content: str, elements: Iterable[Element]) -> list[Element]:
@@ -62,7 +77,7 @@ def _starts(elements: Sequence[Element], topic_depth: int) -> Iterable[Boundary]
             yield element.end, Level.PARAGRAPH
 
 
-def _kept_whole(boundaries: list[Boundary], blocks: list[Element]) -> Iterable[Boundary]:
+def _kept_whole(boundaries: Iterable[Boundary], blocks: list[Element]) -> Iterator[Boundary]:
     """Borders within a block weigh less than any around it."""
     upcoming = iter(blocks)
     block = next(upcoming, None)

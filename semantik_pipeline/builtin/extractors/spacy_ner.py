@@ -16,7 +16,7 @@ from semantik_pipeline.errors import PluginConfigError, PluginLoadError
 if TYPE_CHECKING:
     from spacy.language import Language
 
-_KEEPS = ("ner", "entity_ruler", "span_ruler", "beam_ner")  # and whatever they listen to
+_FINDS_ENTITIES = ("ner", "beam_ner", "entity_ruler", "span_ruler")
 
 
 class SpacyNerExtractor(ExtractorPlugin):
@@ -84,7 +84,7 @@ class SpacyNerExtractor(ExtractorPlugin):
         if missing is not None:
             raise missing
         nlp = spacy.load(model)
-        if not set(_KEEPS) & set(nlp.pipe_names):
+        if not set(_FINDS_ENTITIES) & set(nlp.pipe_names):
             raise PluginLoadError(
                 f"The spaCy pipeline {model!r} has no component that finds entities; it has {nlp.pipe_names}.",
                 "Configure a pipeline with ner or entity_ruler.",
