@@ -15,7 +15,7 @@ import numpy as np
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
-from semantik_pipeline.errors import DimensionMismatch, UsageError
+from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
 from semantik_pipeline.testing.filters import matches, values_at
 
 _WORD = re.compile(r"\w+")
@@ -73,6 +73,8 @@ class MemoryStore(VectorDBPlugin):
                     raise DimensionMismatch(
                         f"{name} has {index.spec.dimension} dimensions; point {point.id} has {len(point.vector)}."
                     )
+                if not np.isfinite(point.vector).all():
+                    raise PermanentError(f"The vector of point {point.id} holds NaN or infinity.")
                 known = index.points.get(point.id)
                 if known is None or matches(wanted, known.id, known.payload):
                     index.points[point.id] = copy.deepcopy(point)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import threading
 import uuid
 from collections.abc import Iterator
@@ -284,7 +285,7 @@ class VectorDBContract:
         store.insert(index, [make_point(20, text="boundary zeppelin flow")])
         (hits,) = store.search(index, [SearchRequest(text="boundary layer zeppelin", limit=3)])
         assert hits[0].id == point_id(20)
-        assert all(one.score >= other.score for one, other in zip(hits, hits[1:], strict=False))
+        assert all(one.score >= other.score for one, other in itertools.pairwise(hits))
 
     def test_a_query_without_words_finds_nothing(self, store: Any, index: str) -> None:
         if "sparse" not in store.capabilities:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from semantik_pipeline.builtin.stores.qdrant import QdrantStore
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 from semantik_pipeline.testing.fakes import MemoryStore
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from semantik_pipeline.testing.stores import VectorDBContract
 
 
@@ -16,12 +25,60 @@ class TestMemoryStore(VectorDBContract):
 
 
 class TestQdrantEdge(VectorDBContract):
+    @pytest.fixture
+    def tmp_path(self) -> Iterator[Path]:
+        """In memory where that can be had: each test makes an index, and an index syncs a dozen files."""
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+            yield Path(folder)
+
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
         return QdrantEdgeStore({"path": str(tmp_path / "index")})
 
 
-class TestQdrantEdgeRebuilt(VectorDBContract):
-    """The same on an index that has been moved to disk and has a graph."""
+class LocalQdrantStore(QdrantStore):
+    """On qdrant-client's local mode, which is not made for threads: one call at a time."""
+
+    def _connect(self) -> Any:
+        from qdrant_client import QdrantClient
+
+        self._one_at_a_time = threading.Lock()
+        return QdrantClient(":memory:")
+
+    def _call(self, call: Any) -> Any:
+        with self._one_at_a_time:
+            return super()._call(call)
+
+
+class TestQdrantLocal(VectorDBContract):
+    def make_store(self, tmp_path: Path) -> VectorDBPlugin:
+        return LocalQdrantStore({"url": ":memory:"})
+
+
+@pytest.fixture(scope="module")
+def double() -> Iterator[QdrantDouble]:
+    double = QdrantDouble().start()
+    yield double
+    double.stop()
+
+
+class TestQdrantOverHttp(VectorDBContract):
+    @pytest.fixture(autouse=True)
+    def address(self, double: QdrantDouble) -> None:
+        self.url = double.url
 
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
-        return QdrantEdgeStore({"path": str(tmp_path / "index"), "optimize_above": 1, "graph_above": 5})
+        return QdrantStore({"url": self.url})
+
+
+SERVER = os.environ.get("SEMANTIK_TEST_QDRANT_URL")
+
+if SERVER:
+
+    class TestQdrantServer(VectorDBContract):
+        def make_store(self, tmp_path: Path) -> VectorDBPlugin:
+            return QdrantStore({"url": SERVER})
+
+else:
+
+    def test_a_real_server() -> None:
+        pytest.skip("SEMANTIK_TEST_QDRANT_URL names no Qdrant server")

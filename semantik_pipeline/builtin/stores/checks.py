@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from semantik_pipeline.documents import IndexSpec, Point, SearchRequest
 
 Item = TypeVar("Item")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that can't be a folder's and a collection's."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} can't name an index.", "Use letters, digits, '-' and '_', at most 200.")
 
 
 def missing_index(name: str, known: Sequence[str]) -> UsageError:

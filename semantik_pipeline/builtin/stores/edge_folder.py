@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 import uuid
@@ -17,11 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from semantik_pipeline.builtin.stores.checks import check_name
 from semantik_pipeline.documents import IndexSpec
-from semantik_pipeline.errors import DataFolderInUse, PipelineError, UsageError
+from semantik_pipeline.errors import DataFolderInUse, PipelineError
 
 _REPLACED = ".replaced"
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class EdgeFolder:
@@ -72,7 +71,7 @@ class EdgeFolder:
 
     def spec(self, name: str) -> IndexSpec | None:
         """The spec of the index; None if there is no such index."""
-        _check_name(name)
+        check_name(name)
         try:
             written = (self.path / name / "spec.json").read_text("utf-8")
         except FileNotFoundError:
@@ -86,7 +85,7 @@ class EdgeFolder:
 
     def staging(self, name: str) -> Path:
         """A new empty folder for an index in the making."""
-        _check_name(name)
+        check_name(name)
         folder = self.path / f".{name}-{uuid.uuid4().hex}"
         folder.mkdir()
         return folder
@@ -112,7 +111,7 @@ class EdgeFolder:
 
     def remove(self, name: str) -> None:
         """Remove an index: gone at once under its name, then from the disk."""
-        _check_name(name)
+        check_name(name)
         leaving = self.path / f".{name}-{uuid.uuid4().hex}"
         with suppress(FileNotFoundError):
             (self.path / name).rename(leaving)
@@ -134,8 +133,3 @@ class EdgeFolder:
         for entry in self.path.iterdir():
             if entry.name.startswith(".") and entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} can't name an index.", "Use letters, digits, '-' and '_', at most 200.")

@@ -11,13 +11,13 @@ from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
 from semantik_pipeline.builtin.stores.checks import check_facet, query_vector, slices, vector_rows
 from semantik_pipeline.builtin.stores.edge_errors import full, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
-from semantik_pipeline.builtin.stores.edge_shard import OpenShard
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import qdrant_edge
 
+    from semantik_pipeline.builtin.stores.edge_shard import OpenShard
     from semantik_pipeline.contracts.vectordb import Filter
 
 _IDS = 1000  # ids that one operation names
@@ -26,11 +26,13 @@ _IDS = 1000  # ids that one operation names
 class EdgeIndex:
     """``slice_points`` points are written in one step; below ``reserve`` free bytes nothing is written."""
 
-    def __init__(self, name: str, folder: Path, spec: IndexSpec, *, slice_points: int, reserve: int) -> None:
+    def __init__(
+        self, name: str, folder: Path, spec: IndexSpec, *, shard: OpenShard, slice_points: int, reserve: int
+    ) -> None:
         self.name = name
         self.folder = folder
         self.spec = spec
-        self.shard = OpenShard(folder / "shard")
+        self.shard = shard
         self._slice_points = slice_points
         self._reserve = reserve
         self._bm25 = None if spec.bm25 is None else Bm25Vectors(spec.bm25)

@@ -26,9 +26,9 @@ class OpenShard:
     #: log be cut, so that opening the shard again replays no more than these.
     FLUSH_EVERY = 20_000
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opened: qdrant_edge.EdgeShard | None = None) -> None:
         self.folder = folder
-        self._shard: qdrant_edge.EdgeShard | None = None
+        self._shard = opened
         self._turn = threading.Condition()
         self._inside = 0
         self._alone = False
@@ -104,5 +104,4 @@ class OpenShard:
         shard, self._shard = self._shard, None
         if shard is not None:
             with translated(self.folder.parent.name):
-                shard.flush()
-                shard.close()
+                shard.close()  # flushes, too

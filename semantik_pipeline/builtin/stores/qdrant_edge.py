@@ -14,6 +14,7 @@ from semantik_pipeline.builtin.stores.edge_errors import translated
 from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
 from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
 from semantik_pipeline.builtin.stores.edge_rebuild import RebuildPolicy, rebuild
+from semantik_pipeline.builtin.stores.edge_shard import OpenShard
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
@@ -83,11 +84,12 @@ class QdrantEdgeStore(VectorDBPlugin):
                 self._extend(self._index(name), spec)
                 return
             schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
-            staged = folder.staging(name)
+            folder.remove(name)  # a remnant: without its spec a folder is no index
+            (folder.path / name).mkdir()
             with translated(name):
-                _create_shard(str(staged / "shard"), spec, schemas)
-                folder.write_spec(staged, spec)
-                folder.admit(staged, name)
+                opened = _create_shard(str(folder.shard(name)), spec, schemas)
+            folder.write_spec(folder.path / name, spec)
+            self._indexes[name] = self._opened(name, spec, opened)
 
     def _extend(self, index: EdgeIndex, spec: IndexSpec) -> None:
         """Add the payload indexes that an existing index lacks; refuse what would change its points."""
@@ -169,24 +171,27 @@ class QdrantEdgeStore(VectorDBPlugin):
                 spec = folder.spec(name)
                 if spec is None:
                     raise missing_index(name, folder.names())
-                index = self._indexes[name] = EdgeIndex(
-                    name,
-                    folder.path / name,
-                    spec,
-                    slice_points=self._options["slice_points"],
-                    reserve=self._options["reserve_mb"] * 1_000_000,
-                )
+                index = self._indexes[name] = self._opened(name, spec)
             return index
 
+    def _opened(self, name: str, spec: IndexSpec, shard: Any = None) -> EdgeIndex:
+        return EdgeIndex(
+            name,
+            self._owned().path / name,
+            spec,
+            shard=OpenShard(self._owned().shard(name), shard),
+            slice_points=self._options["slice_points"],
+            reserve=self._options["reserve_mb"] * 1_000_000,
+        )
 
-def _create_shard(path: str, spec: IndexSpec, schemas: dict[str, Any]) -> None:
+
+def _create_shard(path: str, spec: IndexSpec, schemas: dict[str, Any]) -> Any:
     import qdrant_edge as edge
 
     shard = edge.EdgeShard.create(path, shard_config(spec))
     for key, schema in schemas.items():
         shard.update(edge.UpdateOperation.create_field_index(key, schema))
-    shard.flush()
-    shard.close()
+    return shard
 
 
 def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,321 @@
+"""The store of a fleet: a Qdrant server or cluster, by qdrant-client. Needs Qdrant 1.16 or later."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
+from semantik_pipeline.builtin.stores.checks import (
+    check_facet,
+    check_name,
+    check_same_spec,
+    missing_index,
+    query_vector,
+    slices,
+    vector_rows,
+)
+from semantik_pipeline.builtin.stores.client_filters import client_filter
+from semantik_pipeline.builtin.stores.qdrant_calls import Calls
+from semantik_pipeline.builtin.stores.qdrant_spec import KEY, collection_arguments, payload_schema, spec_of
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
+from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
+from semantik_pipeline.errors import PermanentError, PipelineError, PluginConfigError, PluginLoadError, UsageError
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+_IDS = 1000  # ids that one operation names
+
+
+class QdrantStore(VectorDBPlugin):
+    """An index is a collection; writes wait until the server has applied them."""
+
+    PLUGIN_ID = "qdrant"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "Qdrant",
+        "description": "A Qdrant server or cluster.",
+        "license": "Apache-2.0",
+    }
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": False, "required": ["url"], "properties": dict(_OPTIONS)}
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        if importlib.util.find_spec("qdrant_client") is None:
+            return HealthStatus(HealthState.UNHEALTHY, _NOT_INSTALLED)
+        if not (config or {}).get("url"):
+            return HealthStatus(HealthState.UNKNOWN, "no url is configured")
+        import httpx
+
+        key = config.get("api_key")
+        url = f"{config['url'].rstrip('/')}/collections"
+        try:
+            async with httpx.AsyncClient(timeout=5, headers={"api-key": key} if key else {}) as client:
+                answer = await client.get(url)
+        except httpx.HTTPError as error:
+            return HealthStatus(
+                HealthState.UNHEALTHY, f"{config['url']} does not answer: {error or type(error).__name__}"
+            )
+        if answer.is_success:
+            return HealthStatus(HealthState.HEALTHY, f"{config['url']} answers")
+        return HealthStatus(HealthState.UNHEALTHY, f"{config['url']} answers {answer.status_code}")
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._options: dict[str, Any] = {name: option.get("default") for name, option in _OPTIONS.items()} | self.config
+        self._calls = Calls(url=str(self._options["url"]), tries=self._options["tries"])
+        self._client: QdrantClient | None = None
+        self._streams: ThreadPoolExecutor | None = None
+        self._known: dict[str, tuple[IndexSpec, Bm25Vectors | None]] = {}
+        self._guard = threading.Lock()
+
+    async def initialize(self) -> None:
+        if importlib.util.find_spec("qdrant_client") is None:
+            raise PluginLoadError(f"qdrant: {_NOT_INSTALLED}.", "pip install 'semantik-pipeline[qdrant]'")
+        if not self._options["url"]:
+            raise PluginConfigError(
+                "qdrant needs a url.", "Configure the server's address, http://localhost:6333 for one."
+            )
+        self._client = self._connect()
+        self._streams = ThreadPoolExecutor(self._options["parallel"], thread_name_prefix="qdrant")
+
+    async def cleanup(self) -> None:
+        if self._streams is not None:
+            self._streams.shutdown()
+        if self._client is not None:
+            self._client.close()
+        self._client = self._streams = None
+
+    @property
+    def capabilities(self) -> set[str]:
+        return {"sparse", "facet", "alias", "condition"}
+
+    # -- indexes -----------------------------------------------------------------------------------------------------
+
+    def create_index(self, name: str, spec: IndexSpec) -> None:
+        check_name(name)
+        schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
+        known = self._read_spec(name)
+        if known is None:
+            self._create_collection(name, spec)
+            known = replace(spec, payload_indexes={})
+        check_same_spec(name, known, spec)
+        missing = {key: schema for key, schema in schemas.items() if key not in known.payload_indexes}
+        for key, schema in missing.items():  # before the first upload: an index on a full collection is slow to build
+            self._call(lambda c, key=key, schema=schema: c.create_payload_index(name, key, schema, wait=True))
+        if known.payload_indexes and missing:
+            both = replace(known, payload_indexes={**known.payload_indexes, **spec.payload_indexes})
+            self._call(lambda c: c.update_collection(name, metadata=collection_arguments(both)["metadata"]))
+        self._known.pop(name, None)
+
+    def _create_collection(self, name: str, spec: IndexSpec) -> None:
+        arguments = collection_arguments(spec)
+        try:
+            self._call(lambda c: c.create_collection(name, **arguments))
+        except PermanentError:
+            if self._read_spec(name) is None:  # another worker was not first: the refusal means something else
+                raise
+
+    def drop_index(self, name: str) -> None:
+        check_name(name)
+        self._known.pop(name, None)
+        if self._call(lambda c: c.collection_exists(name)):
+            self._call(lambda c: c.delete_collection(name))
+
+    def list_indexes(self) -> list[str]:
+        """The collections that this project made; others that share the server are none of its business."""
+        names = [collection.name for collection in self._call(lambda c: c.get_collections()).collections]
+        return sorted(name for name in names if self._read_spec(name, ours=False) is not None)
+
+    def point_alias(self, alias: str, name: str) -> None:
+        from qdrant_client import models
+
+        check_name(alias)
+        self._spec(name)
+        target = models.CreateAlias(collection_name=name, alias_name=alias)
+        actions: list[Any] = [models.CreateAliasOperation(create_alias=target)]
+        taken = {known.alias_name for known in self._call(lambda c: c.get_aliases()).aliases}
+        if alias in taken:  # both in one request: there is no moment without the alias
+            actions.insert(0, models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
+        self._call(lambda c: c.update_collection_aliases(actions))
+
+    # -- points ------------------------------------------------------------------------------------------------------
+
+    def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None:
+        spec, bm25 = self._spec(name)
+        only = client_filter(condition)
+
+        def upload(some: Sequence[Point]) -> None:
+            made = _structs(name, some, spec, bm25)
+            self._call(lambda c: c.upsert(name, made, wait=True, update_filter=only))
+
+        # Consumed, so that the first failure is raised and every stream has ended before it is.
+        list(self._pool().map(upload, slices(points, self._options["batch_points"])))
+
+    def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
+        spec, bm25 = self._spec(name)
+        queries = [_query(name, request, spec, bm25) for request in requests]
+        asked = [query for query in queries if query is not None]
+        answers = iter(self._call(lambda c: c.query_batch_points(name, asked)) if asked else ())
+        return [[] if query is None else _scored(next(answers).points) for query in queries]
+
+    def delete(self, name: str, ids: Sequence[str] | None = None, filter: Filter | None = None) -> None:
+        from qdrant_client import models
+
+        self._spec(name)
+        for only in _selections(name, ids, filter):
+            self._call(lambda c, only=only: c.delete(name, models.FilterSelector(filter=only), wait=True))
+
+    def count(self, name: str, filter: Filter | None = None) -> int:
+        self._spec(name)
+        only = client_filter(filter)
+        return self._call(lambda c: c.count(name, count_filter=only, exact=True)).count
+
+    def scroll(
+        self,
+        name: str,
+        filter: Filter | None = None,
+        fields: Sequence[str] | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> tuple[list[StoredPoint], str | None]:
+        self._spec(name)
+        only = client_filter(filter)
+        wanted: bool | list[str] = True if fields is None else list(fields) or False
+        records, following = self._call(
+            lambda c: c.scroll(name, scroll_filter=only, limit=limit, offset=after, with_payload=wanted)
+        )
+        page = [StoredPoint(id=str(record.id), payload=record.payload or {}) for record in records]
+        return page, None if following is None else str(following)
+
+    def set_payload(
+        self, name: str, ids: Sequence[str], payload: dict[str, Any], condition: Filter | None = None
+    ) -> None:
+        self._spec(name)
+        for only in _selections(name, ids, condition):
+            self._call(lambda c, only=only: c.set_payload(name, payload, points=only, wait=True))
+
+    def facet(self, name: str, key: str, filter: Filter | None = None, limit: int = 10) -> list[tuple[Any, int]]:
+        check_facet(name, self._spec(name)[0], key)
+        only = client_filter(filter)
+        hits = self._call(lambda c: c.facet(name, key, facet_filter=only, limit=limit, exact=True)).hits
+        return sorted(((hit.value, hit.count) for hit in hits), key=lambda pair: (-pair[1], str(pair[0])))
+
+    # -- the server --------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> QdrantClient:
+        from qdrant_client import QdrantClient
+
+        options = self._options
+        return QdrantClient(
+            url=options["url"],
+            api_key=options["api_key"],
+            prefer_grpc=options["prefer_grpc"],
+            grpc_port=options["grpc_port"],
+            timeout=options["timeout"],
+            check_compatibility=False,  # it would ask the server at start, when it may be away
+        )
+
+    def _call(self, call: Callable[[QdrantClient], Any]) -> Any:
+        client = self._client
+        if client is None:
+            raise PipelineError("The store is not open.", "Await initialize() first.")
+        return self._calls.make(lambda: call(client))
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self._streams is None:
+            raise PipelineError("The store is not open.", "Await initialize() first.")
+        return self._streams
+
+    def _read_spec(self, name: str, *, ours: bool = True) -> IndexSpec | None:
+        """The spec that the server keeps; None if there is no such collection (or, not ``ours``, a stranger's)."""
+        if not self._call(lambda c: c.collection_exists(name)):
+            return None
+        spec = spec_of(self._call(lambda c: c.get_collection(name)))
+        if spec is None and ours:
+            raise UsageError(f"The Qdrant collection {name!r} was not made by Semantik (it has no {KEY}).")
+        return spec
+
+    def _spec(self, name: str) -> tuple[IndexSpec, Bm25Vectors | None]:
+        known = self._known.get(name)
+        if known is None:
+            check_name(name)
+            spec = self._read_spec(name)
+            if spec is None:
+                raise missing_index(name, self.list_indexes())
+            known = self._known[name] = (spec, None if spec.bm25 is None else Bm25Vectors(spec.bm25))
+        return known
+
+
+def _structs(name: str, points: Sequence[Point], spec: IndexSpec, bm25: Bm25Vectors | None) -> list[models.PointStruct]:
+    from qdrant_client import models
+
+    made = []
+    for point, dense in zip(points, vector_rows(name, points, spec.dimension), strict=True):
+        vectors: dict[str, Any] = {"dense": dense}
+        if bm25 is not None:
+            terms = bm25.document(point.sparse_text)
+            vectors["sparse"] = models.SparseVector(indices=terms.indices, values=terms.values)
+        made.append(models.PointStruct(id=point.id, vector=vectors, payload=point.payload))
+    return made
+
+
+def _query(name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors | None) -> models.QueryRequest | None:
+    """The leg as the server takes it; None for a BM25 leg without terms, which finds nothing."""
+    from qdrant_client import models
+
+    query: Any = query_vector(name, request, spec)
+    using = "dense"
+    if query is None:
+        terms = bm25.query(request.text)
+        if not terms.indices:
+            return None
+        query, using = models.SparseVector(indices=terms.indices, values=terms.values), "sparse"
+    return models.QueryRequest(
+        query=query,
+        using=using,
+        filter=client_filter(request.filter),
+        limit=request.limit,
+        with_payload=request.with_payload,
+    )
+
+
+def _scored(hits: Sequence[models.ScoredPoint]) -> list[ScoredPoint]:
+    return [ScoredPoint(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in hits]
+
+
+def _selections(name: str, ids: Sequence[str] | None, filter: Filter | None) -> list[models.Filter]:
+    """Filters that together select the points of the ids that meet the filter."""
+    if ids is not None:
+        return [client_filter(filter, list(some)) for some in slices(ids, _IDS)]
+    if filter is None:
+        raise UsageError(f"Nothing says which points of {name} are meant.", "Give ids, a filter, or both.")
+    return [client_filter(filter)]
+
+
+def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "description": description, "x-operational": True, **more}
+
+
+_NOT_INSTALLED = "the package qdrant-client is not installed"
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "url": _operational("string", "Where the server is, http://localhost:6333 for one."),
+    "api_key": _operational("string", "The server's API key; give api_key_env.", secret=True),
+    "prefer_grpc": _operational("boolean", "Use gRPC, which is faster where its port is open.", default=False),
+    "grpc_port": _operational("integer", "The server's gRPC port.", default=6334),
+    "timeout": _operational("integer", "Seconds that the server may take for one call.", default=30, minimum=1),
+    "tries": _operational(
+        "integer", "How often a call is made before the server counts as away.", default=4, minimum=1
+    ),
+    "batch_points": _operational("integer", "Points in one upload.", default=128, minimum=1),
+    "parallel": _operational("integer", "Uploads at once.", default=2, minimum=1, maximum=16),
+}

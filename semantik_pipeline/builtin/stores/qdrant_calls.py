@@ -1,0 +1,112 @@
+"""Calls to a Qdrant server: retried while it makes sense, and its errors in this project's words."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from semantik_pipeline.errors import (
+    PermanentError,
+    PipelineError,
+    PluginConfigError,
+    ServiceUnavailable,
+    StorageFull,
+    TransientError,
+    UsageError,
+)
+
+Answer = TypeVar("Answer")
+
+_AWAY = (429, 502, 503, 504)
+_AWAY_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
+_STATUS_OF_GRPC = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
+LONGEST_WAIT = 10.0  # seconds between two tries, whatever the server asks for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What went wrong: an HTTP status (0: no answer at all), the server's words, seconds it asks us to wait."""
+
+    status: int
+    text: str
+    retry_after: float | None = None
+
+    @property
+    def passing(self) -> bool:
+        return self.status == 0 or self.status in _AWAY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """How often and how long to try. Every operation of the store is idempotent, so trying again is safe."""
+
+    url: str
+    tries: int
+    first_wait: float = 0.2  # seconds; doubles
+
+    def make(self, call: Callable[[], Answer]) -> Answer:
+        """The call's answer. Raises ServiceUnavailable after the last try, or what the server's refusal means."""
+        for attempt in range(self.tries):
+            try:
+                return call()
+            except PipelineError:
+                raise
+            except Exception as error:
+                fault = _fault(error)
+                if fault is None:
+                    raise
+                if not fault.passing or attempt == self.tries - 1:
+                    raise self._meaning(fault) from error
+            wait = fault.retry_after if fault.retry_after is not None else self.first_wait * 2**attempt
+            time.sleep(min(wait, LONGEST_WAIT))
+        raise AssertionError("tries is at least 1")
+
+    def _meaning(self, fault: Fault) -> PipelineError:
+        text = fault.text[:300]
+        if fault.passing:
+            return ServiceUnavailable(
+                f"Qdrant at {self.url} is away: {text}.",
+                "Check that it runs (qdrant.url).",
+                retry_after=fault.retry_after,
+            )
+        if fault.status in (401, 403):
+            return PluginConfigError(
+                f"Qdrant at {self.url} refuses our API key.", "Check the environment variable that api_key_env names."
+            )
+        if "no space left" in text.lower() or fault.status == 507:
+            return StorageFull(f"The disk of Qdrant at {self.url} is full.", "Free some space there and run it again.")
+        if fault.status == 404:
+            return UsageError(f"Qdrant at {self.url} has no such index: {text}.")
+        if 400 <= fault.status < 500:
+            return PermanentError(f"Qdrant at {self.url} refuses this: {text}.")
+        return TransientError(f"Qdrant at {self.url} failed ({fault.status}): {text}.")
+
+
+def _fault(error: Exception) -> Fault | None:
+    """What an exception of qdrant-client means; None for one that is not about the server."""
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    if isinstance(error, ResourceExhaustedResponse):
+        return Fault(status=429, text=str(error), retry_after=float(error.retry_after_s))
+    if isinstance(error, UnexpectedResponse):
+        return Fault(status=error.status_code or 500, text=_words(error.content))
+    if isinstance(error, ResponseHandlingException):
+        return Fault(status=0, text=f"{type(error.source).__name__}: {error.source}")
+    code = getattr(error, "code", None)  # grpc.RpcError
+    if callable(code):
+        name = getattr(code(), "name", "UNKNOWN")
+        status = 503 if name in _AWAY_GRPC else _STATUS_OF_GRPC.get(name, 500)
+        return Fault(status=status, text=str(error.details() if hasattr(error, "details") else error))
+    return None
+
+
+def _words(content: bytes) -> str:
+    try:
+        answer: Any = json.loads(content)
+        return str(answer["status"]["error"]).rstrip(".")
+    except (ValueError, KeyError, TypeError):
+        return content[:300].decode("utf-8", "replace")

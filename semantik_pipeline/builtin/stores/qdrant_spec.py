@@ -1,0 +1,49 @@
+"""An index's spec as a Qdrant collection, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.documents import IndexSpec
+from semantik_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+#: The key of a collection's metadata under which its spec lies; a collection without it is not ours.
+KEY = "semantik_index"
+_KINDS = ("keyword", "integer", "float", "bool", "datetime", "text")
+
+
+def collection_arguments(spec: IndexSpec) -> dict[str, Any]:
+    """Arguments of ``create_collection``: named vectors ``dense`` and ``sparse``, the spec in the metadata."""
+    from qdrant_client import models
+
+    distances = {
+        "cosine": models.Distance.COSINE,
+        "dot": models.Distance.DOT,
+        "euclid": models.Distance.EUCLID,
+    }
+    if spec.distance not in distances:
+        raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"It has {', '.join(distances)}.")
+    sparse = {"sparse": models.SparseVectorParams(modifier=models.Modifier.IDF)}
+    return {
+        "vectors_config": {"dense": models.VectorParams(size=spec.dimension, distance=distances[spec.distance])},
+        "sparse_vectors_config": None if spec.bm25 is None else sparse,
+        "metadata": {KEY: asdict(spec)},
+    }
+
+
+def payload_schema(kind: str) -> models.PayloadSchemaType:
+    from qdrant_client import models
+
+    if kind not in _KINDS:
+        raise UsageError(f"There is no payload index of type {kind!r}.", f"Types are {', '.join(_KINDS)}.")
+    return models.PayloadSchemaType(kind)
+
+
+def spec_of(collection: models.CollectionInfo) -> IndexSpec | None:
+    """The spec of a collection of ours; None for somebody else's."""
+    written = (collection.config.metadata or {}).get(KEY)
+    return None if written is None else IndexSpec(**written)

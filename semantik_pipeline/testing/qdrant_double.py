@@ -1,0 +1,203 @@
+"""A double of a Qdrant server: its REST interface over HTTP on the loopback, answered by qdrant-client's local mode.
+
+For tests of code that talks to a server where none can be had. Local mode is congruence-tested against the server by
+its authors; it is slow (a filter costs 130 ms at 20,000 points) and keeps nothing on disk. Run it in a process of its
+own with ``python -m semantik_pipeline.testing.qdrant_double [PORT]``; it prints its address.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic_core import to_jsonable_python
+
+
+class QdrantDouble:
+    """``url`` once started. ``fail_next`` statuses are answered before anything else is (0: the connection breaks)."""
+
+    def __init__(self, port: int = 0, api_key: str | None = None) -> None:
+        from qdrant_client import QdrantClient
+
+        warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local Qdrant")
+        self.client = QdrantClient(":memory:")
+        self.api_key = api_key
+        self.fail_next: list[int] = []
+        self.fail_after: list[int] = []  # the same, but the operation is done first: only its answer is lost
+        self.requests: list[str] = []
+        self.turn = threading.Lock()
+        double = self
+
+        class Handler(_Handler):
+            served = double
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> QdrantDouble:
+        threading.Thread(target=self._server.serve_forever, name="qdrant-double", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    served: QdrantDouble
+
+    def do_request(self) -> None:
+        double = self.served
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = urlsplit(self.path).path
+        with double.turn:
+            double.requests.append(f"{self.command} {path}")
+            if double.api_key is not None and self.headers.get("api-key") != double.api_key:
+                self._answer(401, {"status": {"error": "Invalid API key"}})
+            elif double.fail_next:
+                self._fail(double.fail_next.pop(0))
+            else:
+                status, answer = _serve(double.client, self.command, path, json.loads(body) if body else {})
+                if double.fail_after and status == 200:
+                    self._fail(double.fail_after.pop(0))
+                else:
+                    self._answer(status, answer)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_request  # noqa: N815 - the names that http.server calls
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing; tests read ``requests``."""
+
+    def _fail(self, status: int) -> None:
+        if status == 0:
+            self.close_connection = True
+            self.connection.close()
+        else:
+            self._answer(status, {"status": {"error": f"made to answer {status}"}})
+
+    def _answer(self, status: int, answer: dict[str, Any]) -> None:
+        body = json.dumps(to_jsonable_python(answer, exclude_none=True, by_alias=True)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _serve(client: Any, verb: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    for method, pattern, answer in _ROUTES:
+        found = re.fullmatch(pattern, path)
+        if method == verb and found:
+            try:
+                return 200, {"result": answer(client, body, *found.groups()), "status": "ok", "time": 0.0}
+            except (ValueError, KeyError) as error:
+                text = str(error)
+                status = 404 if "not found" in text else 409 if "already exists" in text else 400
+                return status, {"status": {"error": text}, "time": 0.0}
+    return 404, {"status": {"error": f"the double does not know {verb} {path}"}, "time": 0.0}
+
+
+def _create(client: Any, body: dict[str, Any], name: str) -> bool:
+    from qdrant_client import models
+
+    told = models.CreateCollection(**body)
+    return client.create_collection(name, told.vectors, told.sparse_vectors, metadata=told.metadata)
+
+
+def _update(client: Any, body: dict[str, Any], name: str) -> bool:
+    return client.update_collection(name, metadata=body.get("metadata"))
+
+
+def _upsert(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    told = models.PointsList(**body)
+    return client.upsert(name, told.points, update_filter=told.update_filter)
+
+
+def _delete(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    selector = models.FilterSelector(**body) if "filter" in body else models.PointIdsList(**body)
+    return client.delete(name, selector)
+
+
+def _set_payload(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    told = models.SetPayload(**body)
+    return client.set_payload(name, told.payload, points=told.filter or told.points)
+
+
+def _query(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    return client.query_batch_points(name, models.QueryRequestBatch(**body).searches)
+
+
+def _count(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    return client.count(name, count_filter=models.CountRequest(**body).filter)
+
+
+def _scroll(client: Any, body: dict[str, Any], name: str) -> dict[str, Any]:
+    from qdrant_client import models
+
+    told = models.ScrollRequest(**body)
+    points, following = client.scroll(name, told.filter, told.limit or 10, None, told.offset, told.with_payload)
+    return {"points": points, "next_page_offset": following}
+
+
+def _facet(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    told = models.FacetRequest(**body)
+    return client.facet(name, told.key, told.filter, told.limit or 10)
+
+
+def _aliases(client: Any, body: dict[str, Any]) -> bool:
+    from qdrant_client import models
+
+    return client.update_collection_aliases(models.ChangeAliasesOperation(**body).actions)
+
+
+def _index(client: Any, body: dict[str, Any], name: str) -> dict[str, Any]:
+    client.get_collection(name)  # local mode has no payload indexes; a missing collection is still an error
+    return {"operation_id": 0, "status": "completed"}
+
+
+_Answer = Callable[..., Any]
+_ROUTES: tuple[tuple[str, str, _Answer], ...] = (
+    ("GET", "/collections", lambda c, b: c.get_collections()),
+    ("GET", "/aliases", lambda c, b: c.get_aliases()),
+    ("POST", "/collections/aliases", _aliases),
+    ("GET", "/collections/([^/]+)/exists", lambda c, b, name: {"exists": c.collection_exists(name)}),
+    ("GET", "/collections/([^/]+)", lambda c, b, name: c.get_collection(name)),
+    ("PUT", "/collections/([^/]+)", _create),
+    ("PATCH", "/collections/([^/]+)", _update),
+    ("DELETE", "/collections/([^/]+)", lambda c, b, name: c.delete_collection(name)),
+    ("PUT", "/collections/([^/]+)/index", _index),
+    ("PUT", "/collections/([^/]+)/points", _upsert),
+    ("POST", "/collections/([^/]+)/points/delete", _delete),
+    ("POST", "/collections/([^/]+)/points/payload", _set_payload),
+    ("POST", "/collections/([^/]+)/points/query/batch", _query),
+    ("POST", "/collections/([^/]+)/points/count", _count),
+    ("POST", "/collections/([^/]+)/points/scroll", _scroll),
+    ("POST", "/collections/([^/]+)/facet", _facet),
+)
+
+
+if __name__ == "__main__":
+    started = QdrantDouble(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    print(started.url, flush=True)
+    started.start()
+    threading.Event().wait()
