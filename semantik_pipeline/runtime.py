@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from semantik_pipeline import generations
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
+from semantik_pipeline.errors import DataFolderInUse, SettingsError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger.collections import Collection, Generation
@@ -104,6 +111,31 @@ class Runtime:
                 self._generations[generation_id] = ledger_collections.get_generation(tx, generation_id)
         return self._generations[generation_id]
 
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Take the data folder for this process, as everything must that works on the embedded index.
+
+        Raises DataFolderInUse naming the process that has it. The lock goes with the process, however it ends.
+        """
+        folder = self.settings.data_dir
+        lock = FileLock(folder / "owner.lock")
+        note = folder / "owner.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise in_use(folder, note) from None
+        except OSError as error:
+            raise SettingsError(
+                f"The data folder {folder} can't be used: {error.strerror}.", "Choose another with --data-dir."
+            ) from None
+        try:
+            note.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)}))
+            yield
+        finally:
+            note.unlink(missing_ok=True)
+            lock.release()
+
     def live_generations(self) -> list[int]:
         """Generations that are written to."""
         with self.ledger.read() as tx:
@@ -161,3 +193,16 @@ class Runtime:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def in_use(folder: Path, note: Path) -> DataFolderInUse:
+    """The error of a second process, naming the first."""
+    try:
+        owner = json.loads(note.read_text())
+        who = f"process {owner['pid']} ({owner['command']})"
+    except (OSError, ValueError, KeyError):
+        who = "another process"
+    return DataFolderInUse(
+        f"The data folder {folder} is in use by {who}.",
+        "Wait until it ends, or use another --data-dir; `semantik status` and `semantik documents` work meanwhile.",
+    )

@@ -41,6 +41,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("chunks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_chunks_embed_key"), ["embed_key"], unique=False)
+        batch_op.create_index("ix_chunks_point_id", ["point_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_chunks_text_hash"), ["text_hash"], unique=False)
 
     op.create_table(
@@ -275,6 +276,7 @@ def downgrade() -> None:
     op.drop_table("collections")
     with op.batch_alter_table("chunks", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_chunks_text_hash"))
+        batch_op.drop_index("ix_chunks_point_id")
         batch_op.drop_index(batch_op.f("ix_chunks_embed_key"))
 
     op.drop_table("chunks")

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Insert, Table, and_, bindparam, delete, exists, func, insert, literal, or_, select, tuple_
+from sqlalchemy import Insert, Table, and_, bindparam, delete, exists, insert, literal, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
@@ -199,27 +199,3 @@ def blob_in_use(tx: Transaction, *, content_hash: str | None = None, parse_key: 
         return tx.execute(select(literal(1)).select_from(documents).where(which).limit(1)).first() is not None
     live = and_(work.c.parse_key == parse_key, work.c.stage != "deleted")
     return tx.execute(select(literal(1)).select_from(work).where(live).limit(1)).first() is not None
-
-
-def expected_points(tx: Transaction, keys: Collection[tuple[int, int]]) -> dict[int, dict[str, str]]:
-    """document id -> {point id: signature} of what the store must hold for those (document, generation)."""
-    shown = and_(
-        work.c.document_id == chunks.c.document_id,
-        work.c.generation_id == chunks.c.generation_id,
-        work.c.indexed_chunks_epoch == chunks.c.epoch,
-    )
-    query = select(chunks.c.document_id, chunks.c.point_id, chunks.c.signature).join_from(chunks, work, shown)
-    found: dict[int, dict[str, str]] = {}
-    for part in _parts(sorted(keys)):
-        for document_id, point_id, signature in tx.execute(query.where(tuple_(*_KEY).in_(part))):
-            found.setdefault(document_id, {})[point_id] = signature
-    return found
-
-
-_KEY = (work.c.document_id, work.c.generation_id)
-
-
-def count_chunks(tx: Transaction, document_ids: Any) -> int:
-    return tx.execute(
-        select(func.coalesce(func.sum(work.c.chunks), 0)).where(work.c.document_id.in_(document_ids))
-    ).scalar_one()

@@ -177,6 +177,7 @@ chunks = Table(
     Column("embed_key", Text, nullable=False, index=True),
     Column("signature", Text, nullable=False),  # of everything in the payload but the epoch
     UniqueConstraint("generation_id", "document_id", "epoch", "ordinal"),
+    Index("ix_chunks_point_id", "point_id"),
 )
 
 extractions = Table(

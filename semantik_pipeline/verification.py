@@ -1,0 +1,145 @@
+"""verify: compare ledger and store point by point. repair: make the store what the ledger says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.documents import StoredPoint
+from semantik_pipeline.ledger import audit, collections, operations
+from semantik_pipeline.ledger.collections import Generation
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: Points that one page of the store's listing holds, and ids that one statement names.
+PAGE = 1000
+
+#: Documents that a report names.
+EXAMPLES = 10
+
+
+@dataclass(kw_only=True)
+class GenerationReport:
+    """What is wrong with one generation: documents with missing or stale points, and points of no document."""
+
+    generation: Generation
+    documents: int = 0
+    expected: int = 0
+    found: int = 0
+    missing: int = 0
+    orphaned: int = 0
+    stale: int = 0
+    pending: int = 0
+    damaged: dict[int, str] = field(default_factory=dict)  # document id -> unique id, or ""
+    orphans: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationReport:
+    """The sums over the generations that were compared."""
+
+    generations: list[GenerationReport]
+
+    @property
+    def clean(self) -> bool:
+        return not any(one.missing or one.orphaned or one.stale for one in self.generations)
+
+    @property
+    def examples(self) -> list[str]:
+        """Some of the documents that are damaged, by their unique ids."""
+        return [name for one in self.generations for name in one.damaged.values() if name][:EXAMPLES]
+
+    def to_dict(self) -> dict[str, Any]:
+        def total(name: str) -> int:
+            return sum(getattr(one, name) for one in self.generations)
+
+        return {
+            "documents": total("documents"),
+            "points_expected": total("expected"),
+            "points_found": total("found"),
+            "missing": total("missing"),
+            "orphaned": total("orphaned"),
+            "stale": total("stale"),
+            "pending": total("pending"),
+        }
+
+
+def verify(runtime: Runtime, collection: str | None = None) -> VerificationReport:
+    """Compare the ledger with the store, for one collection or all.
+
+    *missing*: a chunk of an indexed document has no point. *orphaned*: a point belongs to no chunk. *stale*: a point
+    is older than its chunk, or says something else. Documents on their way are *pending* and not judged.
+    """
+    with runtime.ledger.read() as tx:
+        wanted = collections.get_collection(tx, collection).id if collection else None
+        found = collections.list_generations(tx, wanted)
+    return VerificationReport(generations=[_verify_generation(runtime, generation) for generation in found])
+
+
+def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationReport:
+    report = GenerationReport(generation=generation)
+    index = runtime.index(generation)
+    matched: Counter[int] = Counter()
+    after: str | None = None
+    while True:
+        points, after = runtime.host.call(
+            runtime.store.scroll, index, fields=["document_id", "epoch", "signature"], after=after, limit=PAGE
+        )
+        _compare(runtime, report, points, matched)
+        if after is None:
+            break
+    with runtime.ledger.read() as tx:
+        for document_id, unique_id, expected in audit.point_counts(tx, generation.id):
+            report.documents += 1
+            report.expected += expected
+            short = expected - matched[document_id]
+            if short > 0 and audit.in_flight(tx, generation.id, [document_id]):
+                report.pending += 1
+            elif short > 0:
+                report.missing += short
+                report.damaged[document_id] = unique_id
+            elif document_id in report.damaged:
+                report.damaged[document_id] = unique_id
+    return report
+
+
+def _compare(runtime: Runtime, report: GenerationReport, points: list[StoredPoint], matched: Counter[int]) -> None:
+    """Hold a page of the store's points against the ledger."""
+    generation_id = report.generation.id
+    report.found += len(points)
+    with runtime.ledger.read() as tx:
+        known = audit.expected(tx, generation_id, [point.id for point in points])
+        others = [point for point in points if point.id not in known]
+        owners = {int(point.payload.get("document_id", 0)) for point in others}
+        moving = audit.in_flight(tx, generation_id, sorted(owners)) if owners else set()
+    for point in points:
+        wanted = known.get(point.id)
+        if wanted is None:
+            if int(point.payload.get("document_id", 0)) not in moving:
+                report.orphaned += 1
+                report.orphans.append(point.id)
+            continue
+        matched[wanted.document_id] += 1
+        current = point.payload.get("epoch", -1) >= wanted.epoch
+        if point.payload.get("signature") != wanted.signature or not current:
+            report.stale += 1
+            report.damaged.setdefault(wanted.document_id, "")
+
+
+def repair(runtime: Runtime, report: VerificationReport) -> int | None:
+    """Remove orphaned points and send damaged documents through ``upsert`` again; the operation, or None."""
+    operation_id = None
+    for one in report.generations:
+        for start in range(0, len(one.orphans), PAGE):
+            runtime.host.call(runtime.store.delete, one.generation.index, ids=one.orphans[start : start + PAGE])
+        if not one.damaged:
+            continue
+        with runtime.ledger.write() as tx:
+            if operation_id is None:
+                operation_id = operations.begin(tx, one.generation.collection_id, "repair")
+            audit.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
+    if operation_id is not None:
+        runtime.ring("upsert")
+    return operation_id
