@@ -28,7 +28,7 @@ _BATCH = 256  # sentences that are embedded in one call
 
 class SemanticChunker(ChunkingPlugin):
     """Splits where the sentences before and after a border are less alike than ``semantic_threshold`` (cosine of the
-    mean vectors of ``window`` sentences on each side), within the token budget.
+    mean vectors of ``window`` sentences on each side, lowest among its neighbours), within the token budget.
 
     Every sentence is embedded once more for this: about the cost of the indexing itself.
     """
@@ -95,10 +95,22 @@ def _topics(content: str, config: ChunkConfig, window: int, report: Callable[[fl
     edges = [0, *places, len(content)]
     texts = [content[a:b].strip()[: longest_text(config.max_tokens)] for a, b in pairwise(edges)]
     alike = _similarities(texts, config.embed, window, report)
+    turns = _lowest_around(alike, window - 1) & (alike < config.semantic_threshold)
     return [
-        (place, Level.TOPIC if similarity < config.semantic_threshold else Level.SENTENCE)
-        for place, similarity in zip(places, alike, strict=True)
+        (place, Level.TOPIC if turn else Level.SENTENCE) for place, turn in zip(places, turns.tolist(), strict=True)
     ]
+
+
+def _lowest_around(values: np.ndarray, reach: int) -> np.ndarray:
+    """Which values are the lowest of those up to ``reach`` places away; the first of equals.
+
+    A window sees a change of subject from afar, so the borders beside it are low as well.
+    """
+    lowest = values == values
+    for step in range(1, min(reach, len(values) - 1) + 1):
+        lowest[step:] &= values[step:] < values[:-step]
+        lowest[:-step] &= values[:-step] <= values[step:]
+    return lowest
 
 
 def _similarities(texts: list[str], embed: Embed, window: int, report: Callable[[float], None]) -> np.ndarray:

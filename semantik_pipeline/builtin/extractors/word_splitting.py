@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokenizer import Tokenizer
 
-_PREFIX = re.compile(r"""[(\[{<>"'“”‘’«»„*_`|,;:!?=~]+|\.\.+|[—–…]""")
-_SUFFIX = re.compile(r"""(?:[)\]}<>"'“”‘’«»*_`|,;:!?=~.…—–])$""")
+_PREFIX = re.compile(r"""[(\[{<>"'“”‘’«»„*_`|,;:!?=~]+|\.\.+|[—–…]|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+""")
+_SUFFIX = re.compile(r"""(?:[)\]}<>"'“”‘’«»*_`|,;:!?=~.…—–。、，！？；：）」』】])$""")
 _INFIX = re.compile(
     r"""\]\(|[<>"“”|`]+|[—…]|(?<=[A-Za-z]):(?=[\w.+-]+@)|=(?=https?:)|,(?=[^\s\d])|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+"""
 )
