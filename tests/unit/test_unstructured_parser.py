@@ -119,6 +119,33 @@ def test_a_size_that_lies_does_not_unpack_more():
         parse(lying, "a.docx")
 
 
+def test_a_sheet_that_declares_too_few_cells_is_read_whole():
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for number in range(20):
+        book.active.append([f"row {number}", number])
+    content, file = office(book.save), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<dimension ref="A1:B20"', b'<dimension ref="A1"'))
+    assert file.getvalue() != content
+    assert "row 19 | 19" in parse(file.getvalue(), "a.xlsx").text
+
+
+def test_xml_keeps_together_what_stands_together():
+    xml = b"<r><c><n>Canada</n><t>Ottawa</t></c><c><n>France</n><t>Paris</t></c><p>It <b>is</b> so.</p></r>"
+    assert parse(xml, "a.xml").text == "Canada\nOttawa\n\nFrance\nParis\n\nIt is so."
+
+
+@pytest.mark.parametrize(
+    "page", ["<div>" * 5000 + "end &amp; more" + "</div>" * 5000, "<b>x" * 3000 + "<p>end &amp; more"]
+)
+def test_html_of_any_depth_is_read_to_its_end(page):
+    parsed = parse(f"<html><head><title>T</title></head><body>{page}</body></html>".encode(), "a.html")
+    assert parsed.text.endswith("end & more") and parsed.title == "T"
+
+
 def test_xml_entities_neither_explode_nor_read_files(tmp_path):
     (tmp_path / "secret").write_text("hidden words")
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))

@@ -107,8 +107,8 @@ class JsonlConnector(ConnectorPlugin):
             before = identity(path)
             here = resumed.get("file") == readable(path) and resumed.get("identity") == before
             with await asyncio.to_thread(open, path, "rb") as file:
-                start = (resumed["offset"], resumed["line"]) if here else (0, 1)
-                found = batches(lines(file, *start, self._max_bytes))
+                offset, number = (resumed["offset"], resumed["line"]) if here else (0, 1)
+                found = batches(lines(file, offset, number, self._max_bytes))
                 while batch := await asyncio.to_thread(next, found, None):
                     for line in batch:
                         yield self._reference(path, line)

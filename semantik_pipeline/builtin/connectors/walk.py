@@ -63,7 +63,9 @@ class Walk:
 
     def found(self, after: Parts = ()) -> Iterator[Found]:
         """Everything that is wanted, from behind ``after`` on."""
-        stack = [((), iter(self._listing(self.root, after)), after)]
+        stack: list[tuple[Parts, Iterator[os.DirEntry[str]], Parts]] = [
+            ((), iter(self._listing(self.root, after)), after)
+        ]
         while stack:
             parts, entries, resume = stack[-1]
             entry = next(entries, None)

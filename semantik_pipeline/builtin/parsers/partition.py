@@ -1,4 +1,4 @@
-"""One format each: from bytes to the elements of the library ``unstructured``."""
+"""One format each: from bytes to pieces, most of them by the library ``unstructured``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import importlib
 import io
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from semantik_pipeline.builtin.parsers.assembly import Piece, pieces
 from semantik_pipeline.builtin.parsers.decoding import decode
+from semantik_pipeline.builtin.parsers.deep_html import deep_html_pieces, is_too_deep
 from semantik_pipeline.builtin.parsers.pandoc import html_of
+from semantik_pipeline.builtin.parsers.sheets import workbook_pieces
+from semantik_pipeline.builtin.parsers.xml import xml_pieces
 from semantik_pipeline.errors import UnsupportedContent
 
 #: The formats that are zip archives, and are looked into before they are unpacked.
@@ -19,8 +23,8 @@ ARCHIVES = frozenset({"docx", "pptx", "xlsx", "odt", "epub"})
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 
 
-def partition(content: bytes, source_format: str, name: str) -> list[Any]:
-    """The document's elements in reading order."""
+def partition(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
+    """The document's pieces in reading order."""
     return _READERS[source_format](content, source_format, name)
 
 
@@ -30,25 +34,27 @@ def html_text(content: bytes, name: str) -> str:
     return decode(content, name, declared=declared.group(1).decode("ascii") if declared else None)[0]
 
 
-def _directly(content: bytes, source_format: str, name: str) -> list[Any]:
-    return _function(source_format)(file=io.BytesIO(content), languages=[""])
+def _directly(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
+    return pieces(_function(source_format)(file=io.BytesIO(content), languages=[""]))
 
 
-def _html(content: bytes, source_format: str, name: str) -> list[Any]:
+def _html(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
     return _from_html(html_text(content, name))
 
 
-def _by_pandoc(content: bytes, source_format: str, name: str) -> list[Any]:
+def _by_pandoc(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
     return _from_html(html_of(content, source_format, name))
 
 
-def _from_html(text: str) -> list[Any]:
+def _from_html(text: str) -> Iterable[Piece]:
     # An XML declaration with an encoding is refused in a text that is decoded already.
     text = re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text)
-    return _function("html")(text=text, languages=[""]) if text.strip() else []
+    if not text.strip():
+        return []
+    return deep_html_pieces(text) if is_too_deep(text) else pieces(_function("html")(text=text, languages=[""]))
 
 
-def _by_libreoffice(content: bytes, source_format: str, name: str) -> list[Any]:
+def _by_libreoffice(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
     if shutil.which("soffice") is None:
         raise UnsupportedContent(
             f"{name} is in Microsoft's old .{source_format} format, which needs LibreOffice (soffice).",
@@ -61,21 +67,29 @@ def _function(module: str) -> Callable[..., list[Any]]:
     return getattr(importlib.import_module(f"unstructured.partition.{module}"), f"partition_{module}")
 
 
-def _mail(content: bytes, source_format: str, name: str) -> list[Any]:
-    return _function("email")(file=io.BytesIO(content), languages=[""])
+def _mail(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
+    return pieces(_function("email")(file=io.BytesIO(content), languages=[""]))
 
 
-def _workbook(content: bytes, source_format: str, name: str) -> list[Any]:
+def _workbook(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
+    return workbook_pieces(content)
+
+
+def _old_workbook(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
     return _directly(content, "xlsx", name)
 
 
-_READERS: dict[str, Callable[[bytes, str, str], list[Any]]] = {
+def _xml(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
+    return xml_pieces(content)
+
+
+_READERS: dict[str, Callable[[bytes, str, str], Iterable[Piece]]] = {
     "docx": _directly,
     "pptx": _directly,
     "xlsx": _workbook,
-    "xls": _workbook,
+    "xls": _old_workbook,
     "msg": _directly,
-    "xml": _directly,
+    "xml": _xml,
     "html": _html,
     "eml": _mail,
     "odt": _by_pandoc,

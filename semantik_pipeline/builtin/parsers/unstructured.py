@@ -9,7 +9,7 @@ from typing import Any
 from semantik_pipeline.builtin.media_names import NAMED
 from semantik_pipeline.builtin.media_types import media_type as media_type_of
 from semantik_pipeline.builtin.parsers.archives import encrypted, refuse_bad_archive, refuse_encrypted_ole
-from semantik_pipeline.builtin.parsers.assembly import Piece, assemble, pieces
+from semantik_pipeline.builtin.parsers.assembly import Piece, assemble
 from semantik_pipeline.builtin.parsers.decoding import decode
 from semantik_pipeline.builtin.parsers.mail import MailHead, head_of_eml, head_of_msg
 from semantik_pipeline.builtin.parsers.offline import prepare_unstructured
@@ -106,7 +106,7 @@ def _format(content: bytes, file_path: str | None, media_type: str | None) -> st
 
 def _parsed(content: bytes, source_format: str, name: str) -> ParsedDocument:
     prepare_unstructured()
-    parts = list(pieces(partition(content, source_format, name)))
+    parts = partition(content, source_format, name)
     head = _mail_head(content, source_format)
     text, elements, first_heading = assemble([*_head_pieces(head), *parts])
     if not text:
