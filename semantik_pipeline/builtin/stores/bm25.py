@@ -14,6 +14,8 @@ from semantik_pipeline.errors import UsageError
 if TYPE_CHECKING:
     import qdrant_edge
 
+    from semantik_pipeline.documents import IndexSpec
+
 _DIRECT = ("b", "avg_len", "lowercase", "ascii_folding", "min_token_len", "max_token_len")
 
 
@@ -43,6 +45,11 @@ class Bm25Vectors:
 
     def query(self, text: str) -> qdrant_edge.SparseVector:
         return self._model.embed_query(_encodable(text))
+
+
+def bm25_of(spec: IndexSpec) -> Bm25Vectors | None:
+    """The BM25 leg of an index; None if it has none. Raises UsageError naming an option that can't be."""
+    return None if spec.bm25 is None else Bm25Vectors(spec.bm25)
 
 
 def _encodable(text: str) -> str:

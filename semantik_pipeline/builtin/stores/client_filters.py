@@ -59,15 +59,22 @@ def _condition(condition: Condition) -> Any:
         case ValuesCount(key=key):
             return models.FieldCondition(key=key, values_count=models.ValuesCount(**_bounds(condition)))
         case IsEmpty(key=key, expected=expected):
-            return models.FieldCondition(key=key, is_empty=expected)
+            # Not FieldCondition(is_empty=): where a path has several values, the server asks whether any is empty.
+            return _expected(models.IsEmptyCondition(is_empty=models.PayloadField(key=key)), expected)
         case IsNull(key=key, expected=expected):
-            return models.FieldCondition(key=key, is_null=expected)
+            return _expected(models.IsNullCondition(is_null=models.PayloadField(key=key)), expected)
         case HasId(ids=ids):
             return models.HasIdCondition(has_id=list(ids))
         case Nested(key=key, filter=inner):
             return models.NestedCondition(nested=models.Nested(key=key, filter=_filter(inner)))
         case Clauses():
             return _filter(condition)
+
+
+def _expected(condition: Any, expected: bool) -> Any:
+    from qdrant_client import models
+
+    return condition if expected else models.Filter(must_not=[condition])
 
 
 def _match(condition: Match) -> Any:

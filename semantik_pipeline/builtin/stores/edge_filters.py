@@ -61,15 +61,22 @@ def _condition(condition: Condition) -> Any:
         case ValuesCount(key=key):
             return edge.FieldCondition(key, values_count=edge.ValuesCount(**_bounds(condition)))
         case IsEmpty(key=key, expected=expected):
-            return edge.FieldCondition(key, is_empty=expected)
+            # Not FieldCondition(is_empty=): where a path has several values, that one asks whether any is empty.
+            return _expected(edge.IsEmptyCondition(key), expected)
         case IsNull(key=key, expected=expected):
-            return edge.FieldCondition(key, is_null=expected)
+            return _expected(edge.IsNullCondition(key), expected)
         case HasId(ids=ids):
             return edge.HasIdCondition(set(ids))
         case Nested(key=key, filter=inner):
             return edge.NestedCondition(key, _filter(inner))
         case Clauses():
             return _filter(condition)
+
+
+def _expected(condition: Any, expected: bool) -> Any:
+    import qdrant_edge as edge
+
+    return condition if expected else edge.Filter(must_not=[condition])
 
 
 def _match(condition: Match) -> Any:

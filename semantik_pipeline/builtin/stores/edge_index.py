@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
+from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_facet, query_vector, slices, vector_rows
 from semantik_pipeline.builtin.stores.edge_errors import full, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
@@ -35,7 +35,7 @@ class EdgeIndex:
         self.shard = shard
         self._slice_points = slice_points
         self._reserve = reserve
-        self._bm25 = None if spec.bm25 is None else Bm25Vectors(spec.bm25)
+        self._bm25 = bm25_of(spec)
 
     def insert(self, points: Sequence[Point], condition: Filter | None) -> None:
         import qdrant_edge as edge

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
+from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors, bm25_of
 from semantik_pipeline.builtin.stores.checks import (
     check_facet,
     check_name,
@@ -106,6 +106,7 @@ class QdrantStore(VectorDBPlugin):
         schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
         known = self._read_spec(name)
         if known is None:
+            bm25_of(spec)  # wrong options are refused before there is anything
             self._create_collection(name, spec)
             known = replace(spec, payload_indexes={})
         check_same_spec(name, known, spec)
@@ -252,7 +253,7 @@ class QdrantStore(VectorDBPlugin):
             spec = self._read_spec(name)
             if spec is None:
                 raise missing_index(name, self.list_indexes())
-            known = self._known[name] = (spec, None if spec.bm25 is None else Bm25Vectors(spec.bm25))
+            known = self._known[name] = (spec, bm25_of(spec))
         return known
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_same_spec, missing_index
 from semantik_pipeline.builtin.stores.edge_config import payload_schema, shard_config
 from semantik_pipeline.builtin.stores.edge_errors import translated
@@ -84,6 +85,7 @@ class QdrantEdgeStore(VectorDBPlugin):
                 self._extend(self._index(name), spec)
                 return
             schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
+            bm25_of(spec)  # wrong options are refused before there is anything
             folder.remove(name)  # a remnant: without its spec a folder is no index
             (folder.path / name).mkdir()
             with translated(name):

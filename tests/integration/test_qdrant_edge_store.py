@@ -1,0 +1,245 @@
+"""The embedded store under owners, kills, threads, rebuilds and a full disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
+from semantik_pipeline.documents import IndexSpec, SearchRequest
+from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, UsageError
+from semantik_pipeline.testing.stores import SPEC, make_point
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where that can be had: opening and closing indexes syncs many files."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as made:
+        yield Path(made) / "index"
+
+
+@contextmanager
+def opened(folder: Path, **options: object) -> Iterator[QdrantEdgeStore]:
+    store = QdrantEdgeStore({"path": str(folder), **options})
+    asyncio.run(store.initialize())
+    try:
+        yield store
+    finally:
+        asyncio.run(store.cleanup())
+
+
+@contextmanager
+def process(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Another process running ``code``; it is killed at the end."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+_OWNER = """
+import asyncio, sys, time
+from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
+store = QdrantEdgeStore({"path": sys.argv[1]})
+asyncio.run(store.initialize())
+print("owned", flush=True)
+time.sleep(60)
+"""
+
+_WRITER = """
+import asyncio, sys
+from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
+from semantik_pipeline.testing.stores import SPEC, make_point
+store = QdrantEdgeStore({"path": sys.argv[1]})
+asyncio.run(store.initialize())
+store.create_index("one", SPEC)
+for start in range(0, 100_000, 10):
+    store.insert("one", [make_point(n) for n in range(start, start + 10)])
+    store.delete("one", ids=[make_point(start).id])
+    print(start + 10, flush=True)
+"""
+
+
+def test_a_second_process_is_told_who_owns_the_folder(folder: Path) -> None:
+    with process(_OWNER, folder, "--marker") as owner:
+        assert owner.stdout.readline() == "owned\n"
+        with pytest.raises(DataFolderInUse, match=rf"process {owner.pid} .*--marker"), opened(folder):
+            pass
+    with opened(folder) as store:  # a killed owner leaves no lock behind
+        assert store.list_indexes() == []
+
+
+def test_a_second_owner_in_one_process_is_refused_too(folder: Path) -> None:
+    with opened(folder), pytest.raises(DataFolderInUse, match=str(os.getpid())), opened(folder):
+        pass
+
+
+@pytest.mark.parametrize("written", [30, 400])
+def test_what_was_acknowledged_survives_kill_9(folder: Path, written: int) -> None:
+    with process(_WRITER, folder) as writer:
+        acknowledged = 0
+        while acknowledged < written:
+            acknowledged = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().split()
+    acknowledged = int(rest[-1]) if rest else acknowledged
+    with opened(folder) as store:
+        found = {item.id for item in store.scroll("one", limit=200_000)[0]}
+        kept = {make_point(n).id for n in range(acknowledged) if n % 10}
+        assert kept <= found
+        assert not {make_point(n).id for n in range(0, acknowledged, 10)} & found
+        (hits,) = store.search("one", [SearchRequest(text=f"number{acknowledged - 1}")])
+        assert hits[0].id == make_point(acknowledged - 1).id
+
+
+def test_points_are_there_after_reopening(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(50)])
+    with opened(folder) as store:
+        assert store.list_indexes() == ["one"]
+        assert store.count("one") == 50
+        ((hit,),) = store.search("one", [SearchRequest(text="number17", limit=1)])
+        assert hit.id == make_point(17).id
+
+
+@pytest.mark.parametrize("graph_above", [100_000, 10])
+def test_a_rebuild_keeps_everything_and_lets_searches_go_on(folder: Path, graph_above: int) -> None:
+    points = [make_point(n, epoch=n % 5) for n in range(3000)]
+    legs = [SearchRequest(vector=points[7].vector, limit=5), SearchRequest(text="number17 wing", limit=5)]
+    with opened(folder, optimize_above=1000, graph_above=graph_above) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", points)
+        before = store.search("one", legs)
+        answers, done = [], threading.Event()
+
+        def search() -> None:
+            while not done.is_set():
+                answers.append([[hit.id for hit in leg] for leg in store.search("one", legs)])
+
+        searching = threading.Thread(target=search)
+        searching.start()
+        store.optimize("one")
+        done.set()
+        searching.join()
+        assert (folder / "one" / "rebuilt.json").is_file()
+        assert len(answers) > 3
+        assert all(answer[0][0] == points[7].id for answer in answers)
+        assert [hit.id for hit in store.search("one", legs)[1]][:1] == [before[1][0].id]
+        store.insert(
+            "one", [make_point(n, epoch=3) for n in range(10)], {"must": [{"key": "epoch", "range": {"lte": 3}}]}
+        )
+        assert store.count("one", {"must": [{"key": "epoch", "match": {"value": 4}}]}) == 600
+        store.delete("one", ids=[points[7].id])
+    with opened(folder) as store:
+        assert store.count("one") == 2999
+
+
+def test_a_small_index_is_not_rebuilt(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(100)])
+        store.optimize("one")
+        assert not (folder / "one" / "rebuilt.json").exists()
+
+
+def test_an_index_may_be_dropped_and_the_store_closed_under_searches(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(500)])
+        seen: list[BaseException] = []
+
+        def search() -> None:
+            try:
+                while True:
+                    store.search("one", [SearchRequest(vector=make_point(1).vector, limit=50)])
+            except BaseException as error:
+                seen.append(error)
+
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        store.drop_index("one")
+        for thread in threads:
+            thread.join()
+        assert [type(error) for error in seen] == [UsageError] * 3
+    with pytest.raises(PipelineError, match="not open"):
+        store.count("one")
+
+
+def test_a_disk_below_the_reserve_stops_writing_and_loses_nothing(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(1)])
+    with opened(folder, reserve_mb=10**9) as store:
+        with pytest.raises(StorageFull, match="one"):
+            store.insert("one", [make_point(2)])
+        assert store.count("one") == 1
+        store.delete("one", ids=[make_point(1).id])  # making room is always allowed
+        assert store.count("one") == 0
+
+
+def test_remnants_of_a_killed_owner_are_cleared(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(1)])
+    (folder / "one").rename(folder / ".one.replaced")  # killed between the renames of a rebuild
+    (folder / ".one-0123").mkdir()  # killed while copying
+    (folder / "half").mkdir()  # killed while creating
+    with opened(folder) as store:
+        assert store.list_indexes() == ["one"]
+        assert store.count("one") == 1
+        store.create_index("half", SPEC)
+        assert store.count("half") == 0
+    assert not [entry for entry in folder.iterdir() if entry.name.startswith(".one")]
+
+
+def test_new_payload_indexes_are_added_and_other_options_refused(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(1, colour="red")])
+        store.create_index("one", replace(SPEC, payload_indexes={**SPEC.payload_indexes, "colour": "keyword"}))
+        assert store.facet("one", "colour") == [("red", 1)]
+        with pytest.raises(UsageError, match="bm25"):
+            store.create_index("one", replace(SPEC, bm25={"k1": 0.9}))
+    with opened(folder) as store:
+        assert store.facet("one", "colour") == [("red", 1)]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", ".x", "x" * 300])
+def test_odd_names_are_refused(folder: Path, name: str) -> None:
+    with opened(folder) as store, pytest.raises(UsageError):
+        store.create_index(name, SPEC)
+
+
+def test_wrong_options_are_named(folder: Path) -> None:
+    with opened(folder) as store:
+        with pytest.raises(UsageError, match="klingon"):
+            store.create_index("one", IndexSpec(dimension=4, bm25={"language": "klingon"}))
+        with pytest.raises(UsageError, match="'k3'"):
+            store.create_index("one", IndexSpec(dimension=4, bm25={"k3": 1}))
+        with pytest.raises(UsageError, match="'colour'"):
+            store.create_index("one", IndexSpec(dimension=4, payload_indexes={"x": "colour"}))
+        assert store.list_indexes() == []
+
+
+def test_importing_the_stores_imports_no_engine() -> None:
+    code = (
+        "import sys, semantik_pipeline.builtin.stores.qdrant_edge, semantik_pipeline.builtin.stores.qdrant;"
+        "print(sorted({'qdrant_edge', 'qdrant_client', 'numpy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

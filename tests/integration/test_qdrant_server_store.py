@@ -1,0 +1,161 @@
+"""The server store over HTTP: an unsteady server, a wrong key, a shared server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from semantik_pipeline.builtin.stores.qdrant import QdrantStore
+from semantik_pipeline.contracts.plugin import HealthState
+from semantik_pipeline.documents import SearchRequest
+from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable, UsageError
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from semantik_pipeline.testing.stores import SPEC, make_point
+
+
+@pytest.fixture
+def double() -> Iterator[QdrantDouble]:
+    double = QdrantDouble().start()
+    yield double
+    double.stop()
+
+
+@contextmanager
+def opened(url: str, **options: object) -> Iterator[QdrantStore]:
+    store = QdrantStore({"url": url, **options})
+    asyncio.run(store.initialize())
+    try:
+        yield store
+    finally:
+        asyncio.run(store.cleanup())
+
+
+@pytest.mark.parametrize("failure", [0, 429, 503])
+def test_a_short_absence_is_bridged(double: QdrantDouble, failure: int) -> None:
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        double.fail_next = [failure, failure]
+        store.insert("one", [make_point(1)])
+        assert store.count("one") == 1
+
+
+def test_a_lost_answer_does_no_harm(double: QdrantDouble) -> None:
+    """The operation was done, its acknowledgement lost: it is done again, which changes nothing."""
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        double.fail_after = [0]
+        store.insert("one", [make_point(1, epoch=4)], {"must": [{"key": "epoch", "range": {"lte": 4}}]})
+        double.fail_after = [503]
+        store.set_payload("one", [make_point(1).id], {"mark": "x"})
+        assert store.scroll("one", fields=["mark"])[0][0].payload == {"mark": "x"}
+
+
+def test_a_long_absence_is_no_documents_fault(double: QdrantDouble) -> None:
+    with opened(double.url, tries=2) as store:
+        store.create_index("one", SPEC)
+        double.fail_next = [503] * 4
+        with pytest.raises(ServiceUnavailable, match="127"):
+            store.insert("one", [make_point(1)])
+
+
+def test_no_server_at_all() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with opened(url, tries=2) as store, pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1"):
+            store.count("one")
+        status = asyncio.run(QdrantStore.health_check({"url": url}))
+    assert status.status == HealthState.UNHEALTHY
+    assert url in status.reason
+
+
+def test_a_refusal_is_permanent_and_not_repeated(double: QdrantDouble) -> None:
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        store.count("one")
+        double.fail_next = [422, 503]
+        with pytest.raises(PermanentError, match="made to answer 422"):
+            store.count("one")
+        assert double.fail_next == [503]
+
+
+def test_a_wrong_key_is_named_but_never_shown() -> None:
+    double = QdrantDouble(api_key="right").start()
+    try:
+        with opened(double.url, api_key="wrong-secret") as store:
+            with pytest.raises(PluginConfigError, match="api_key_env") as caught:
+                store.list_indexes()
+            assert "wrong-secret" not in str(caught.value)
+        with opened(double.url, api_key="right") as store:
+            assert store.list_indexes() == []
+        status = asyncio.run(QdrantStore.health_check({"url": double.url, "api_key": "wrong-secret"}))
+        assert status.status == HealthState.UNHEALTHY
+        assert "wrong-secret" not in status.reason
+        assert (
+            asyncio.run(QdrantStore.health_check({"url": double.url, "api_key": "right"})).status == HealthState.HEALTHY
+        )
+    finally:
+        double.stop()
+
+
+def test_strangers_collections_are_left_alone(double: QdrantDouble) -> None:
+    from qdrant_client import models
+
+    double.client.create_collection("theirs", models.VectorParams(size=3, distance=models.Distance.DOT))
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        assert store.list_indexes() == ["one"]
+        for call in (store.count, lambda name: store.create_index(name, SPEC)):
+            with pytest.raises(UsageError, match="theirs"):
+                call("theirs")
+
+
+def test_another_process_finds_spec_and_bm25_options(double: QdrantDouble) -> None:
+    spec = replace(SPEC, bm25={"language": "german", "k1": 0.9})
+    with opened(double.url) as store:
+        store.create_index("one", spec)
+        store.insert("one", [make_point(1, text="die Häuser")])
+    with opened(double.url) as other:
+        ((hit,),) = other.search("one", [SearchRequest(text="Haus")])  # the German stemmer
+        assert hit.id == make_point(1).id
+        with pytest.raises(UsageError, match="bm25"):
+            other.create_index("one", SPEC)
+        other.create_index("one", replace(spec, payload_indexes={**spec.payload_indexes, "text": "keyword"}))
+    with opened(double.url) as third:
+        assert third.facet("one", "text") == [("die Häuser", 1)]
+
+
+def test_payload_indexes_are_made_before_the_first_upload(double: QdrantDouble) -> None:
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(1)])
+    indexes = [n for n, request in enumerate(double.requests) if request.endswith("/index")]
+    upload = double.requests.index("PUT /collections/one/points")
+    assert len(indexes) == len(SPEC.payload_indexes)
+    assert max(indexes) < upload
+
+
+def test_an_alias_is_switched_in_one_request(double: QdrantDouble) -> None:
+    with opened(double.url) as store:
+        for name, points in (("one", 1), ("two", 2)):
+            store.create_index(name, SPEC)
+            store.insert(name, [make_point(n) for n in range(points)])
+        store.point_alias("live", "one")
+        double.requests.clear()
+        store.point_alias("live", "two")
+        assert double.requests.count("POST /collections/aliases") == 1
+        assert double.client.count("live").count == 2
+        assert store.list_indexes() == ["one", "two"]
+
+
+def test_a_large_insert_goes_in_batches(double: QdrantDouble) -> None:
+    with opened(double.url, batch_points=64) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(200)])
+        assert store.count("one") == 200
+    assert double.requests.count("PUT /collections/one/points") == 4
