@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 #: Seconds that the worker has to finish the unit in hand at the end.
 STOP = 30.0
 
+#: Seconds that the consumer has to take the message that wakes it.
+WAKE = 0.5
+
 #: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
 SWITCH_INTERVAL = 0.0005
 
@@ -38,7 +41,10 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     units in hand are finished or given back; nothing is lost.
     """
     from celery import Celery
+    from celery.platforms import SecurityWarning
 
+    # about running as root: these threads have this process's rights anyway
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app = Celery("semantik", set_as_current=False)
     configure(app, runtime.settings)
     bell = Bell(app)
@@ -48,7 +54,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     maintenance.tick(runtime, alone=True)
     worker = _worker(app, runtime)
     threads = [
-        threading.Thread(target=_start, args=(worker,), name="embedded-worker", daemon=True),
+        threading.Thread(target=worker.start, name="embedded-worker", daemon=True),
         threading.Thread(target=_tick, args=(runtime,), name="embedded-schedule", daemon=True),
     ]
     for thread in threads:
@@ -57,7 +63,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
         yield
     finally:
         runtime.stopping.set()
-        worker.stop()
+        _stop(worker, threads[0], bell)
         for thread in threads:
             thread.join(STOP)
 
@@ -75,10 +81,13 @@ def _worker(app: Celery, runtime: Runtime) -> Worker:
     )
 
 
-def _start(worker: Worker) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of running as root: these threads have this process's rights anyway
-        worker.start()
+def _stop(worker: Worker, thread: threading.Thread, bell: Bell) -> None:
+    """Stop at once: the consumer sleeps for up to two seconds unless a last message wakes it."""
+    worker.signal_consumer_close()
+    bell.heard("maintenance")
+    bell.ring("maintenance")
+    thread.join(WAKE)
+    worker.stop()
 
 
 def _tick(runtime: Runtime) -> None:
