@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 #: Seconds that the worker has to finish the unit in hand at the end.
 STOP = 30.0
 
-#: Seconds that the consumer has to take the message that wakes it.
-WAKE = 0.5
-
 #: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
 SWITCH_INTERVAL = 0.0005
 
@@ -82,11 +79,16 @@ def _worker(app: Celery, runtime: Runtime) -> Worker:
 
 
 def _stop(worker: Worker, thread: threading.Thread, bell: Bell) -> None:
-    """Stop at once: the consumer sleeps for up to two seconds unless a last message wakes it."""
-    worker.signal_consumer_close()
-    bell.heard("maintenance")
-    bell.ring("maintenance")
-    thread.join(WAKE)
+    """Stop at once: the consumer sleeps for up to two seconds unless a last message wakes it to look at the state."""
+    from celery.worker import state
+
+    state.should_stop = 0
+    try:
+        bell.heard("maintenance")
+        bell.ring("maintenance")
+        thread.join(STOP)
+    finally:
+        state.should_stop = None
     worker.stop()
 
 
