@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psutil
@@ -130,7 +131,7 @@ class ChildProcess:
             self._process.wait(5)
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
-                pipe.close()
+                pipe.close()  # type: ignore[union-attr]
 
     # -- watching -----------------------------------------------------------------------------------------------------
 
@@ -170,12 +171,13 @@ class ChildProcess:
 
     def _listen(self) -> None:
         """Keep the child's standard error (a plugin's prints too) out of the terminal, but at hand."""
-        assert self._process.stderr
-        for line in iter(lambda: self._process.stderr.readline(4096), b""):
+        errors = self._process.stderr
+        assert errors is not None
+        for line in iter(partial(errors.readline, 4096), b""):
             text = line.decode("utf-8", "replace").rstrip()
             self._said.append(text)
             LOGGER.debug("%d: %s", self.pid, text)
-        self._process.stderr.close()
+        errors.close()
 
     def _last_words(self) -> str:
         self._listener.join(0.5)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from semantik_pipeline.contracts import SemanticPlugin
+from semantik_pipeline.contracts import EmbeddingPlugin, SemanticPlugin
 from semantik_pipeline.errors import PluginError, UsageError
 from semantik_pipeline.plugins import audit
 from semantik_pipeline.plugins import configuration as configured
@@ -96,12 +96,15 @@ class PluginHost:
 
     def supports_model(self, name: str) -> str:
         """The id of the one embedding plugin that supports the model. None or several raise UsageError."""
-        found = [plugin.id for plugin in self.registry.of_kind("embedding") if plugin.cls.supports_model(name)]
+        embedders = [
+            (plugin.id, cast("type[EmbeddingPlugin]", plugin.cls)) for plugin in self.registry.of_kind("embedding")
+        ]
+        found = [plugin_id for plugin_id, cls in embedders if cls.supports_model(name)]
         if len(found) == 1:
             return found[0]
         if found:
             raise UsageError(f"Several plugins support the model {name!r}: {', '.join(found)}.", "Name the plugin too.")
-        known = ", ".join(plugin.id for plugin in self.registry.of_kind("embedding")) or "none"
+        known = ", ".join(plugin_id for plugin_id, _ in embedders) or "none"
         raise UsageError(
             f"No plugin says that it supports the model {name!r}.", f"Name the plugin too. Embedding plugins: {known}."
         )
@@ -163,7 +166,7 @@ class PluginHost:
     def _initialize(self, loaded: LoadedPlugin, slot: _Slot) -> None:
         plugin = slot.plugin
         assert plugin is not None
-        wishes = {"config": dict(plugin.config)}
+        wishes: Options = {"config": dict(plugin.config)}
         model = plugin.config.get("model_name") or plugin.config.get("model")
         if model is not None or _requires(plugin.initialize, "model_name"):
             wishes["model_name"] = model
@@ -186,7 +189,7 @@ class PluginHost:
         result = method(*args, **accepted(method, optional))
         return self._loop.run(result, _owner(method)) if inspect.isawaitable(result) else result
 
-    def iterate(self, source: AsyncIterator[Any] | Iterable[Any] | Any, plugin: str | None = None) -> Iterator[Any]:
+    def iterate(self, source: Any, plugin: str | None = None) -> Iterator[Any]:
         """The items of an async iterator (or of a coroutine that gives one, or of a plain one), one by one.
 
         Closing this iterator closes the source.

@@ -11,12 +11,11 @@ import logging
 import traceback
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from semantik_pipeline.contracts import PLUGIN_API_VERSION, PluginManifest
-from semantik_pipeline.errors import PipelineError, PluginCompatibilityError, PluginLoadError
+from semantik_pipeline.errors import PipelineError, PluginLoadError
+from semantik_pipeline.plugins.compatibility import check_manifest
 from semantik_pipeline.plugins.finding import Candidate, find_candidates
 from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
 from semantik_pipeline.plugins.shape import check_shape, conform, kind_of
@@ -171,58 +170,6 @@ def load_candidate(candidate: Candidate) -> LoadedPlugin:
         builtin=candidate.builtin,
         entry_point=candidate.name,
     )
-
-
-def check_manifest(manifest: PluginManifest, plugin_id: str, kind: str) -> None:
-    """Raise PluginLoadError if the manifest is another plugin's, PluginCompatibilityError if it asks too much."""
-    for name, said, meant in (("id", manifest.id, plugin_id), ("type", manifest.type, kind)):
-        if said != meant:
-            raise PluginLoadError(
-                f"The manifest of {plugin_id!r} has the {name} {said!r}; expected {meant!r}.", "Make them equal."
-            )
-    if manifest.semantik_version:
-        _check_api(plugin_id, manifest.semantik_version)
-    for requirement in manifest.requires:
-        _check_requirement(plugin_id, requirement)
-
-
-def _check_api(plugin_id: str, wanted: str) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        fits = SpecifierSet(wanted).contains(PLUGIN_API_VERSION, prereleases=True)
-    except InvalidSpecifier:
-        raise PluginCompatibilityError(
-            f"{plugin_id!r} has the semantik_version {wanted!r}, which is no version specifier.",
-            "Write it like '>=2.0,<3'.",
-        ) from None
-    if not fits:
-        raise PluginCompatibilityError(
-            f"{plugin_id!r} needs the plugin API {wanted}, and this is {PLUGIN_API_VERSION}.",
-            "Install a version of the plugin made for this API.",
-        )
-
-
-def _check_requirement(plugin_id: str, text: str) -> None:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        raise PluginCompatibilityError(
-            f"{plugin_id!r} requires {text!r}, which is no requirement.", "Write it like 'torch>=2.0'."
-        ) from None
-    if requirement.marker is not None and not requirement.marker.evaluate():
-        return
-    try:
-        installed = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        installed = None
-    if installed is None or not requirement.specifier.contains(installed, prereleases=True):
-        found = f"{requirement.name} {installed} is installed" if installed else f"{requirement.name} is not installed"
-        raise PluginCompatibilityError(
-            f"{plugin_id!r} requires {text}, and {found}.", f"Install it: pip install '{text}'"
-        )
 
 
 def reason_of(error: BaseException, candidate: Candidate) -> str:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from semantik_pipeline.errors import PluginError
@@ -70,7 +71,7 @@ class LoopThread:
         try:
             while True:
                 item: concurrent.futures.Future = concurrent.futures.Future()
-                pump.add_done_callback(lambda _, item=item: item.cancel())  # the loop went away: don't wait for ever
+                pump.add_done_callback(partial(_cancel, item))  # the loop went away: don't wait for ever
                 try:
                     loop.call_soon_threadsafe(wanted.put_nowait, item)
                 except RuntimeError:
@@ -189,6 +190,10 @@ class LoopThread:
             verb,
             now - step.started,
         )
+
+
+def _cancel(item: concurrent.futures.Future, _: object) -> None:
+    item.cancel()
 
 
 async def _awaiting(work: Awaitable[Any], plugin: str) -> Any:

@@ -41,6 +41,12 @@ def defaults_of(schema: dict[str, Any] | None) -> dict[str, Any]:
     return {name: deepcopy(field["default"]) for name, field in properties.items() if "default" in field}
 
 
+def field_of(schema: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    """What a normalised schema says of an option; empty if nothing."""
+    field = (schema or {}).get("properties", {}).get(name, {})
+    return field if isinstance(field, dict) else {}
+
+
 def _is_json_schema(schema: dict[str, Any]) -> bool:
     """A flat map has only dicts as values, and its keys are the plugin's own."""
     if isinstance(schema.get("type"), (str, list)) or not all(isinstance(field, dict) for field in schema.values()):

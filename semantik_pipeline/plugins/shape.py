@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
@@ -59,7 +60,7 @@ def conform(cls: type, kind: str) -> type[SemanticPlugin]:
         "__doc__": cls.__doc__,
         "PLUGIN_TYPE": kind,
     }
-    return type(cls)(cls.__name__, (cls, base), about)
+    return types.new_class(cls.__name__, (cls, base), {}, lambda members: members.update(about))
 
 
 def defines(cls: type, name: str) -> bool:
