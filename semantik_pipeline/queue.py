@@ -24,15 +24,16 @@ EXPIRES = 60
 
 def configure(app: Celery, settings: Settings) -> None:
     """Settings that every process, ringing or working, shares."""
-    from kombu import Queue
+    from kombu import Exchange, Queue
 
+    exchange = Exchange("semantik", type="direct")
     memory = settings.broker.url.startswith("memory://")
     app.conf.update(
         broker_url=settings.broker.url,
         broker_connection_retry_on_startup=True,
         # memory:// polls once a second unless told otherwise: four tasks a second
         broker_transport_options={"polling_interval": 0.005} if memory else {},
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name, exchange, routing_key=name) for name in QUEUES],
         task_default_queue="maintenance",
         task_create_missing_queues=False,
         task_ignore_result=True,

@@ -79,13 +79,15 @@ def _worker(app: Celery, runtime: Runtime) -> Worker:
 
 
 def _stop(worker: Worker, thread: threading.Thread, bell: Bell) -> None:
-    """Stop at once: the consumer sleeps for up to two seconds unless a last message wakes it to look at the state."""
+    """Stop at once: the consumer sleeps for up to two seconds for a message. One wakes it to look at the state, another
+    ends the last round that it then makes."""
     from celery.worker import state
 
     state.should_stop = 0
     try:
-        bell.heard("maintenance")
-        bell.ring("maintenance")
+        for stage in ("maintenance", "sync"):
+            bell.heard(stage)
+            bell.ring(stage)
         thread.join(STOP)
     finally:
         state.should_stop = None
