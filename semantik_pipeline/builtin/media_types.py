@@ -39,17 +39,21 @@ def media_type(content: bytes, name: str) -> str:
     sure = _by_signature(content, name)
     if sure:
         return sure
-    if looks_like_text(content[:HEAD]):
+    if looks_like_text(content):
         return _kind_of_text(content, named)
     guessed = _by_magic(content, name)
     return guessed if guessed and not is_text_type(guessed) else named or UNKNOWN
 
 
-def looks_like_text(head: bytes) -> bool:
-    """Whether the beginning of a file is text in some encoding (a byte-order mark, or almost no control bytes)."""
+def looks_like_text(content: bytes) -> bool:
+    """Whether this is text in some encoding: a byte-order mark, or almost no control bytes at the start and half-way.
+
+    Half-way too, because model files and the like begin with a page of JSON.
+    """
+    head, middle = content[:HEAD], content[len(content) // 2 :][:HEAD]
     if head.startswith(_BOMS) or looks_like_utf16(head) is not None:
         return True
-    return _is_plain(head)
+    return _is_plain(head) and _is_plain(middle)
 
 
 def looks_like_utf16(head: bytes) -> str | None:

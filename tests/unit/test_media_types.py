@@ -48,6 +48,7 @@ def archive(*names: str) -> bytes:
         (archive("[Content_Types].xml", "word/document.xml"), "a", DOCX),
         (archive("a.txt")[:20], "a.docx", DOCX),
         (b"\x00\x01\x02\x03" * 50, "a.unknown", "application/octet-stream"),
+        (b'{"header": 1}' + b" " * 9000 + bytes(range(256)) * 90, "a.safetensors", "application/octet-stream"),
         (b"", "a.md", "text/markdown"),
     ],
 )

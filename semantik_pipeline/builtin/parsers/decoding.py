@@ -45,6 +45,8 @@ def _decode(content: bytes, name: str, declared: str | None) -> tuple[str, str]:
     silent = looks_like_utf16(content[:SAMPLE])
     if silent:
         return content.decode(silent, "replace"), silent
+    if content.count(0) > max(len(content) // 1000, 8):
+        raise UnsupportedContent(f"{name} is no text: it is full of zero bytes.", "Exclude it.")
     try:
         return content.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
@@ -77,7 +79,7 @@ def _guessed(content: bytes, name: str) -> tuple[str, str]:
     # Any even number of bytes is valid UTF-16, so it is no guess; see looks_like_utf16.
     matches = from_bytes(content[:SAMPLE], cp_exclusion=["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_7"])
     best = matches.best()
-    if best is None or content.count(0) > len(content) // 1000:
+    if best is None:
         raise UnsupportedContent(f"{name} is no text in any known encoding.", "Exclude it, or convert it to UTF-8.")
     western = _has_single_high_bytes(content[:SAMPLE]) if best.multi_byte_usage else False
     western = western or any(_is_western(match, best) for match in matches)

@@ -8,32 +8,9 @@ from html.parser import HTMLParser
 from semantik_pipeline.builtin.parsers.assembly import Piece
 
 _UNSEEN = {"script", "style", "template", "title"}
-_BLOCKS = set(
-    [
-        "p",
-        "div",
-        "br",
-        "hr",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "ul",
-        "ol",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "table",
-        "tr",
-        "pre",
-        "blockquote",
-        "section",
-        "article",
-        "form",
-    ]
+_BLOCKS = frozenset(
+    {"p", "div", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "dl", "dt", "dd", "table", "tr"}
+    | {"pre", "blockquote", "section", "article", "form"}
 )
 
 

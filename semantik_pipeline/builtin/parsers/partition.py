@@ -12,6 +12,7 @@ from typing import Any
 from semantik_pipeline.builtin.parsers.assembly import Piece, pieces
 from semantik_pipeline.builtin.parsers.decoding import decode
 from semantik_pipeline.builtin.parsers.deep_html import deep_html_pieces, is_too_deep
+from semantik_pipeline.builtin.parsers.offline import prepare_unstructured
 from semantik_pipeline.builtin.parsers.pandoc import html_of
 from semantik_pipeline.builtin.parsers.sheets import workbook_pieces
 from semantik_pipeline.builtin.parsers.xml import xml_pieces
@@ -64,6 +65,7 @@ def _by_libreoffice(content: bytes, source_format: str, name: str) -> Iterable[P
 
 
 def _function(module: str) -> Callable[..., list[Any]]:
+    prepare_unstructured()
     return getattr(importlib.import_module(f"unstructured.partition.{module}"), f"partition_{module}")
 
 

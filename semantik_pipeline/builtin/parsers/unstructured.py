@@ -12,7 +12,6 @@ from semantik_pipeline.builtin.parsers.archives import encrypted, refuse_bad_arc
 from semantik_pipeline.builtin.parsers.assembly import Piece, assemble
 from semantik_pipeline.builtin.parsers.decoding import decode
 from semantik_pipeline.builtin.parsers.mail import MailHead, head_of_eml, head_of_msg
-from semantik_pipeline.builtin.parsers.offline import prepare_unstructured
 from semantik_pipeline.builtin.parsers.partition import ARCHIVES, html_text, partition
 from semantik_pipeline.contracts import HealthState, HealthStatus, ParserPlugin
 from semantik_pipeline.documents import ParsedDocument
@@ -105,7 +104,6 @@ def _format(content: bytes, file_path: str | None, media_type: str | None) -> st
 
 
 def _parsed(content: bytes, source_format: str, name: str) -> ParsedDocument:
-    prepare_unstructured()
     parts = partition(content, source_format, name)
     head = _mail_head(content, source_format)
     text, elements, first_heading = assemble([*_head_pieces(head), *parts])
