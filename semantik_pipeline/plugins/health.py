@@ -15,7 +15,8 @@ from semantik_pipeline.errors import PluginError
 from semantik_pipeline.plugins import audit
 from semantik_pipeline.plugins import configuration as configured
 from semantik_pipeline.plugins.registry import LoadedPlugin
-from semantik_pipeline.plugins.secrets import scrub
+from semantik_pipeline.plugins.schema import field_of
+from semantik_pipeline.plugins.secrets import is_declared_secret, is_secret_name, scrub
 from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.state import PluginState
 
@@ -68,9 +69,11 @@ def _answer(answer: Future[HealthStatus], until: float, timeout: float) -> Healt
 def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, timeout: float) -> HealthStatus:
     schema = configured.schema_of(plugin)
     missing = configured.missing_options(plugin, state, config)
-    if missing and not any(configured.is_operational(name, schema) for name in missing):
+    if missing and not any(is_declared_secret(field_of(schema, name)) or is_secret_name(name) for name in missing):
         wanted = ", ".join(map(repr, missing))
-        return HealthStatus(HealthState.UNKNOWN, f"it needs {wanted}, which a source or a collection gives")
+        return HealthStatus(
+            HealthState.UNKNOWN, f"it needs {wanted}, which a source, a collection or this installation gives"
+        )
     try:
         options = configured.effective_config(plugin, state, config)
         resolved = configured.resolve_env(options, schema, plugin_id=plugin.id)
