@@ -1,0 +1,45 @@
+"""What tests of several kinds share: servers that a laptop may lack, and continuous integration must not."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, exc, make_url, text
+
+#: Where tests look for PostgreSQL unless SEMANTIK_TEST_DATABASE_URL says otherwise.
+LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
+
+
+def missing_server(reason: str, way_out: str) -> None:
+    """Skip with the reason; fail where CI is set, so that a server that went away is noticed."""
+    message = f"{reason} {way_out}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A database of the test's own on a PostgreSQL server, dropped afterwards."""
+    server = make_url(os.environ.get("SEMANTIK_TEST_DATABASE_URL", LOCAL_POSTGRES)).set(drivername="postgresql+psycopg")
+    name = f"semantik_test_{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f"create database {name}"))
+    except exc.OperationalError as error:
+        missing_server(
+            f"No PostgreSQL at {server.render_as_string()}: {str(error.orig).strip().splitlines()[0]}",
+            "Start one (`docker run -p 5432:5432 -e POSTGRES_HOST_AUTH_METHOD=trust postgres`), or give its URL in"
+            " SEMANTIK_TEST_DATABASE_URL.",
+        )
+    try:
+        own = server.set(database=name, drivername="postgresql")
+        yield own.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(text(f"drop database {name} with (force)"))
+        engine.dispose()
