@@ -148,6 +148,22 @@ def test_a_rebuild_keeps_everything_and_lets_searches_go_on(folder: Path, graph_
         assert store.count("one") == 2999
 
 
+def test_updates_go_on_while_a_graph_is_built_and_are_kept(folder: Path) -> None:
+    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(3000)])
+        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding.start()
+        written = 3000
+        while rebuilding.is_alive():
+            store.insert("one", [make_point(written)])
+            written += 1
+        rebuilding.join()
+        assert store.count("one") == written
+        assert not (folder / "one" / "rebuilt.json").exists()
+        assert list(folder.glob(".one*")) == []
+
+
 def test_a_small_index_is_not_rebuilt(folder: Path) -> None:
     with opened(folder) as store:
         store.create_index("one", SPEC)

@@ -34,6 +34,7 @@ class OpenShard:
         self._alone = False
         self._updates = threading.RLock()
         self._unflushed = 0
+        self.updates = 0  # how many there have been
         self._ended = False
 
     @contextmanager
@@ -57,6 +58,7 @@ class OpenShard:
         They hold the interpreter's lock all the while in any case, and a still moment can be had (:meth:`still`).
         """
         with self._updates, self.reading() as shard:
+            self.updates += 1
             yield shard
             self._unflushed += points
             if self._unflushed >= self.FLUSH_EVERY:
