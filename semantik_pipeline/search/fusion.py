@@ -21,12 +21,12 @@ RRF_K = 60
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A point that may become a hit. ``scores`` are the raw ones of the legs (a leg that missed it is absent);
-    ``fused`` is in 0..1."""
+    ``fused`` is in 0..1; ``payload`` is empty until it is asked for."""
 
     id: str
-    payload: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     fused: float
+    payload: dict[str, Any] = field(default_factory=dict)
 
 
 def fuse(
@@ -38,12 +38,10 @@ def fuse(
     """
     present = {name: leg for name, leg in legs.items() if leg}
     fused = _reciprocal_ranks(present) if method == "rrf" else _blend(present, dense_weight)
-    points = {point.id: point for leg in present.values() for point in leg}
     raw = {name: {point.id: point.score for point in leg} for name, leg in present.items()}
     candidates = [
         Candidate(
             id=id,
-            payload=points[id].payload,
             scores={name: scores[id] for name, scores in raw.items() if id in scores},
             fused=score,
         )

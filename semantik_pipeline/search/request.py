@@ -75,7 +75,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     """
     _check(query)
     text, warnings = _readable(query.text)
-    to_rerank = query.candidates or candidates_for(query.limit)
+    to_rerank = (query.candidates or candidates_for(query.limit)) if query.rerank else 0
     reranker, reranker_options = _reranker(query.reranker, collection.get("default_reranker"), settings.reranker)
     return SearchPlan(
         text=text,

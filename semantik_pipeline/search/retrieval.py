@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import SearchRequest
@@ -20,27 +22,53 @@ MAX_LEG_DEPTH = 10_000
 
 
 def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> list[Candidate]:
-    """The best ``plan.candidates`` visible candidates, or fewer where there are no more.
+    """The best ``plan.candidates`` that may be shown, with their payloads, or fewer where there are no more.
 
-    ``vector`` is the query's embedding, (d,) float32; None without a dense leg. Goes deeper while hits that may not
-    be shown left fewer than ``plan.limit``.
+    ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs come without payloads (most of
+    them would be thrown away, at half the cost of the search); goes deeper while too few may be shown.
     """
     # A collection that nothing was indexed into yet has an index all the same, and finds nothing in it.
     index = runtime.index(runtime.generation(view.generation_id))
     depth = max(LEG_DEPTH, plan.candidates)
     while True:
-        names = [name for name in ("dense", "sparse") if plan.mode in (name, "hybrid")]
-        requests = [_request(name, plan, vector, depth) for name in names]
-        legs = runtime.host.call(runtime.store.search, index, requests)
-        fused = fuse(dict(zip(names, legs, strict=True)), dense_weight=plan.dense_weight, method=plan.fusion)
-        visible = shown(fused, runtime.ledger.visible(view.generation_id, document_ids(fused)))
+        requests = _requests(plan, vector, depth)
+        legs = runtime.host.call(runtime.store.search, index, list(requests.values()))
+        by_name = dict(zip(requests, legs, strict=True))
+        fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion)
+        found = _first_shown(runtime, view.generation_id, index, fused, plan.candidates)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in legs)
-        if len(visible) >= plan.limit or len(visible) == len(fused) or exhausted:
-            return visible[: plan.candidates]
+        if len(found) >= plan.limit or exhausted:
+            return found
         depth = min(depth * 4, MAX_LEG_DEPTH)
 
 
-def _request(name: str, plan: SearchPlan, vector: np.ndarray | None, depth: int) -> SearchRequest:
-    if name == "dense":
-        return SearchRequest(vector=vector, filter=plan.filter, limit=depth)
-    return SearchRequest(text=plan.text, filter=plan.filter, limit=depth)
+def _requests(plan: SearchPlan, vector: np.ndarray | None, depth: int) -> dict[str, SearchRequest]:
+    legs = {
+        "dense": SearchRequest(vector=vector, filter=plan.filter, limit=depth, with_payload=False),
+        "sparse": SearchRequest(text=plan.text, filter=plan.filter, limit=depth, with_payload=False),
+    }
+    return {name: request for name, request in legs.items() if plan.mode in (name, "hybrid")}
+
+
+def _first_shown(
+    runtime: Any, generation_id: int, index: str, fused: Sequence[Candidate], wanted: int
+) -> list[Candidate]:
+    """The first ``wanted`` of these that may be shown, with their payloads."""
+    found: list[Candidate] = []
+    for batch in _batches(fused, wanted):
+        ids = [candidate.id for candidate in batch]
+        page, _ = runtime.host.call(runtime.store.scroll, index, filter={"must": [{"has_id": ids}]}, limit=len(ids))
+        payloads = {point.id: point.payload for point in page}
+        known = [replace(candidate, payload=payloads[candidate.id]) for candidate in batch if candidate.id in payloads]
+        found += shown(known, runtime.ledger.visible(generation_id, document_ids(known)))
+        if len(found) >= wanted:
+            break
+    return found[:wanted]
+
+
+def _batches(candidates: Sequence[Candidate], size: int) -> Iterator[Sequence[Candidate]]:
+    """In order, each batch twice as long as the one before: hidden hits are rare, but come in masses."""
+    start = 0
+    while start < len(candidates):
+        yield candidates[start : start + size]
+        start, size = start + size, size * 2

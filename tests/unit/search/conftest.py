@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import uuid
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from semantik_pipeline.contracts import EmbeddingMode, EmbeddingPlugin, RerankerCapabilities, RerankerPlugin
-from semantik_pipeline.documents import RerankResult, ScoredPoint
+from semantik_pipeline.documents import IndexSpec, Point, RerankResult
 from semantik_pipeline.errors import PluginNotFoundError, UsageError
 from semantik_pipeline.settings import Search
+from semantik_pipeline.testing import MemoryStore
 
 
 class LetterEmbedder(EmbeddingPlugin):
@@ -53,34 +55,17 @@ class Host:
         return asyncio.run(answer) if inspect.isawaitable(answer) else answer
 
 
-class WordStore:
-    """Cosine for the dense leg, shared words for the sparse one, ``must``/``match`` as filters."""
+class RecordingStore(MemoryStore):
+    """A real store that keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.points: list[tuple[str, np.ndarray, dict]] = []
+        super().__init__()
         self.calls: list[tuple[str, list]] = []
+        self.create_index("default-7", IndexSpec(dimension=26))
 
     def search(self, name, requests):
         self.calls.append((name, list(requests)))
-        return [self._leg(request) for request in requests]
-
-    def _leg(self, request):
-        scored = []
-        for id, vector, payload in self.points:
-            if not self._meets(payload, request.filter):
-                continue
-            if request.vector is not None:
-                score = float(vector @ request.vector)
-            else:
-                score = float(len(set(payload["text"].lower().split()) & set(request.text.lower().split())))
-                if not score:
-                    continue
-            scored.append(ScoredPoint(id=id, score=score, payload=payload))
-        return sorted(scored, key=lambda point: (-point.score, point.id))[: request.limit]
-
-    @staticmethod
-    def _meets(payload, filter):
-        return all(payload.get(c["key"]) == c["match"]["value"] for c in (filter or {}).get("must", []))
+        return super().search(name, requests)
 
 
 @dataclass
@@ -106,7 +91,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.settings = SimpleNamespace(search=Search(reranker="words"))
-        self.host, self.store, self.ledger = Host(), WordStore(), Ledger()
+        self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self._embedder = LetterEmbedder()
 
     def embedder(self, generation_id):
@@ -123,7 +108,8 @@ class Runtime:
         return generation.index
 
     def add(self, text, *, document_id=None, epoch=1, indexed=True, **payload):
-        document_id = len(self.store.points) + 1 if document_id is None else document_id
+        number = self.store.count("default-7")
+        document_id = number + 1 if document_id is None else document_id
         vector = asyncio.run(LetterEmbedder().embed_texts([text]))[0]
         known = {
             "document_id": document_id,
@@ -136,7 +122,9 @@ class Runtime:
             "ordinal": 0,
             "token_count": len(text.split()),
         }
-        self.store.points.append((f"id-{len(self.store.points):05}", vector, {**known, **payload}))
+        point_id = str(uuid.UUID(int=number))
+        payload = {**known, **payload}
+        self.store.insert("default-7", [Point(id=point_id, vector=vector, sparse_text=text, payload=payload)])
         if indexed:
             self.ledger.epochs.setdefault(document_id, epoch)
 
