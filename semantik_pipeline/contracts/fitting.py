@@ -73,7 +73,7 @@ def split_to_fit(
         too_long: list[tuple[int, int, int]] = []
         for (owner, start, end), tokens in zip(waiting, counts, strict=True):
             size = end - start
-            if size == 1 or (tokens <= max_tokens and size <= longest_text(max_tokens)):
+            if size == 1 or tokens <= max_tokens:
                 found[owner].append((start, end, tokens))
                 continue
             parts = max(2, math.ceil(tokens / (aim or max_tokens)), math.ceil(size / longest_text(max_tokens)))
@@ -87,7 +87,8 @@ def split_to_fit(
 def _counts_of(
     texts: Sequence[str], pieces: list[tuple[int, int, int]], max_tokens: int, count_tokens: TokenCount
 ) -> list[int]:
-    """Counts of the pieces; one with too many characters anyway is not read but taken for four characters a token."""
+    """Counts of the pieces. One with too many characters is not read but taken for four characters a token, which is
+    always above the budget."""
     limit = longest_text(max_tokens)
     read = [texts[owner][start:end] for owner, start, end in pieces if end - start <= limit]
     counts = iter(count_in_batches(read, count_tokens))

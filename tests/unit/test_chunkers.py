@@ -43,6 +43,11 @@ def test_recursive_ends_at_a_paragraph_rather_than_at_the_last_sentence_that_fit
     assert [c.text for c in RecursiveChunker().chunk(text, config())] == text.split("\n\n")
 
 
+def test_recursive_leaves_no_chunk_half_empty_for_a_better_border():
+    text = f"{words(4)}.\n\n{words(10, 'A')}. {words(10, 'B')}."
+    assert RecursiveChunker().chunk(text, config())[0].token_count == 14
+
+
 def test_recursive_does_not_cross_a_page_or_a_top_heading():
     text = f"Title\n\n{words(5)}\n\nOne\n{words(5)}\n\nTwo\n{words(5)}"
     one, two, page = text.index("One"), text.index("Two"), text.index("w3", text.index("Two"))

@@ -22,16 +22,14 @@ def divide(
 ) -> Iterator[Boundary]:
     """The boundaries (in order) and those of the elements, one for each place, in order.
 
-    Pages and top-level headings start topics (``every_heading``: all headings do). A heading stays with what follows
-    it, and a table or a code block is one piece if it can be.
+    Pages and top-level headings start topics (``every_heading``: all headings do). A table or a code block is
+    one piece if it can be.
     """
     starts = sorted(_starts(elements, _topic_depth(elements, every_heading)))
     found = _one_for_each_place(content, merge(boundaries, starts))
     if not elements:
         return found
-    after_heading = {_after_space(content, element.end) for element in elements if element.kind == "heading"}
-    held = ((place, min(level, Level.WRAP) if place in after_heading else level) for place, level in found)
-    return _kept_whole(held, [element for element in elements if element.kind in _WHOLE])
+    return _kept_whole(found, [element for element in elements if element.kind in _WHOLE])
 
 
 def _after_space(content: str, place: int) -> int:
