@@ -48,9 +48,10 @@ class ModelTokenizer:
         """Special tokens around one text."""
         return self._tokenizer.num_special_tokens_to_add(False)
 
-    @property
-    def vocabulary_size(self) -> int:
-        return self._tokenizer.get_vocab_size()
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+        return self._tokenizer.get_vocab()
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special ones not counted."""

@@ -1,0 +1,165 @@
+"""The ``openai-compatible`` embedder: any HTTP endpoint with ``/v1/embeddings``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from semantik_pipeline.builtin.embedders.embeddings_endpoint import Endpoint, InputRefused
+from semantik_pipeline.builtin.embedders.openai_schema import SCHEMA, option
+from semantik_pipeline.contracts.chunking import estimate_tokens
+from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.errors import DimensionMismatch, PermanentError, PluginConfigError
+
+
+class OpenAICompatibleEmbedder(EmbeddingPlugin):
+    """Batches texts, asks several batches at once, waits as the server says, and names the one text it refuses."""
+
+    PLUGIN_ID: ClassVar[str] = "openai-compatible"
+    PLUGIN_VERSION: ClassVar[str] = "2.0.0"
+    PROVIDER_TYPE: ClassVar[str] = "remote"
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "OpenAI-compatible endpoint",
+        "description": "Embeds with any HTTP server that answers POST /v1/embeddings.",
+    }
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._endpoint: Endpoint | None = None
+        self._dimension: int | None = self.config.get("dimensions")
+        self._slots = asyncio.Semaphore(option(self.config, "concurrency"))
+
+    async def initialize(self) -> None:
+        """Open the HTTP client; asks the server nothing."""
+        import httpx
+
+        if not self.config.get("model"):
+            raise PluginConfigError("openai-compatible needs a model.", "Set model to its name at the endpoint.")
+        self._endpoint = Endpoint(
+            client=httpx.AsyncClient(timeout=option(self.config, "timeout")),
+            url=option(self.config, "base_url").rstrip("/") + "/embeddings",
+            model=self.config["model"],
+            key=self.config.get("api_key"),
+            key_name=self.config.get("api_key_env") or "the variable that api_key_env names",
+            dimensions=self.config.get("dimensions"),
+            max_retries=option(self.config, "max_retries"),
+        )
+
+    async def cleanup(self) -> None:
+        if self._endpoint is not None:
+            await self._endpoint.client.aclose()
+        self._endpoint = None
+
+    async def embed_texts(
+        self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
+    ) -> np.ndarray:
+        """(n, d) float32. Batches follow the configured sizes, so ``batch_size`` is not looked at.
+
+        Raises PermanentError naming the text (its index and beginning) that the endpoint refuses.
+        """
+        if self._endpoint is None:
+            await self.initialize()
+        if not texts:
+            return np.zeros((0, self._dimension or 0), dtype=np.float32)
+        prompt = option(self.config, f"{EmbeddingMode(mode)}_prompt")
+        prompted = [prompt + text for text in texts]
+        bounds = request_bounds(
+            estimate_tokens(prompted), option(self.config, "batch_size"), option(self.config, "max_batch_tokens")
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = [group.create_task(self._embed(prompted[start:end], start)) for start, end in bounds]
+        except ExceptionGroup as errors:  # the first failure has cancelled the other requests
+            raise errors.exceptions[0] from None
+        return self._checked(np.array([vector for part in parts for vector in part.result()], dtype=np.float32))
+
+    async def _embed(self, texts: list[str], first: int) -> list[list[float]]:
+        """Vectors of one request; where the endpoint refuses it, of its halves, down to the text to blame."""
+        try:
+            async with self._slots:
+                return await self._endpoint.embed(texts)
+        except InputRefused as error:
+            if len(texts) == 1:
+                await self._probe()
+                raise PermanentError(
+                    f"The embeddings endpoint refuses text {first}, {texts[0][:60]!r}: {error.message}"
+                ) from None
+        half = len(texts) // 2
+        return [*await self._embed(texts[:half], first), *await self._embed(texts[half:], first + half)]
+
+    async def _probe(self) -> None:
+        """Clear the text of suspicion: an endpoint that refuses a harmless one too is configured wrongly."""
+        try:
+            await self._endpoint.embed(["probe"])
+        except InputRefused as error:
+            raise PluginConfigError(error.message, "Check the model's name and dimensions.") from None
+
+    def _checked(self, vectors: np.ndarray) -> np.ndarray:
+        if self._dimension is None:
+            self._dimension = vectors.shape[1]
+        if vectors.shape[1] != self._dimension:
+            raise DimensionMismatch(
+                f"{self._endpoint.url} answered with vectors of {vectors.shape[1]} numbers, before of {self._dimension}.",
+                "The server's model has changed: reindex the collection.",
+            )
+        return vectors
+
+    async def get_dimension(self) -> int:
+        return self._dimension or await super().get_dimension()
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Estimated: the endpoint's tokenizer is not at hand."""
+        return estimate_tokens(texts)
+
+    def max_input_tokens(self) -> int | None:
+        prompt = option(self.config, "document_prompt")
+        return max(1, option(self.config, "max_input_tokens") - estimate_tokens([prompt])[0])
+
+    def get_model_info(self) -> dict[str, Any]:
+        return {
+            "model": self.config.get("model"),
+            "origin": option(self.config, "base_url"),
+            "dimension": self._dimension,
+            "window": option(self.config, "max_input_tokens"),
+        }
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return SCHEMA
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        """Whether the endpoint lists its models with this key (``GET /models``); embeds nothing, costs nothing."""
+        import httpx
+
+        config = config or {}
+        if not config.get("model"):
+            return HealthStatus(HealthState.UNHEALTHY, "no model is configured")
+        url = option(config, "base_url").rstrip("/") + "/models"
+        headers = {"Authorization": f"Bearer {config['api_key']}"} if config.get("api_key") else {}
+        try:
+            async with httpx.AsyncClient(timeout=min(5.0, option(config, "timeout"))) as client:
+                status = (await client.get(url, headers=headers)).status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return HealthStatus(HealthState.UNHEALTHY, f"{url} can't be reached ({type(error).__name__})")
+        if status in (401, 403):
+            return HealthStatus(HealthState.UNHEALTHY, f"{url} answered HTTP {status}: the key was refused")
+        if status == 200:
+            return HealthStatus(HealthState.HEALTHY, f"{url} answered")
+        return HealthStatus(HealthState.UNKNOWN, f"{url} answered HTTP {status}")
+
+
+def request_bounds(tokens: Sequence[int], max_texts: int, max_tokens: int) -> list[tuple[int, int]]:
+    """Neighbouring texts in as few requests as both limits allow; (start, end) covers every index once, in order."""
+    bounds: list[tuple[int, int]] = []
+    start = used = 0
+    for index, count in enumerate(tokens):
+        if index > start and (index - start >= max_texts or used + count > max_tokens):
+            bounds.append((start, index))
+            start, used = index, 0
+        used += count
+    return [*bounds, (start, len(tokens))] if tokens else bounds

@@ -1,0 +1,140 @@
+"""The ``late-interaction`` reranker: each query token looks for its nearest token in the text.
+
+MaxSim as in ColBERT (Khattab and Zaharia 2020), over the token vectors of the embedding model itself, so it needs no
+weights of its own; query tokens are weighted (token_weights.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from semantik_pipeline.builtin.embedders.dense_local import DEFAULT_MODEL, model_options
+from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
+from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, load_model
+from semantik_pipeline.builtin.embedders.model_card import model_revision
+from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
+from semantik_pipeline.builtin.embedders.model_tokenizer import Window
+from semantik_pipeline.builtin.rerankers.ranking import best_first
+from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
+from semantik_pipeline.documents import RerankResult
+from semantik_pipeline.errors import PluginError
+
+log = logging.getLogger(__name__)
+
+
+class LateInteractionReranker(RerankerPlugin):
+    """Shares the weights in memory with the ``dense-local`` embedder of the same model; loads nothing twice."""
+
+    PLUGIN_ID: ClassVar[str] = "late-interaction"
+    PLUGIN_VERSION: ClassVar[str] = "2.0.0"
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "Late interaction",
+        "description": "MaxSim over the embedding model's own token vectors; needs no download.",
+    }
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._model: LoadedModel | None = None
+        self._weights: TokenWeights | None = None
+
+    async def initialize(self) -> None:
+        """Load the weights, unless an embedder of this process holds them already."""
+        await asyncio.to_thread(self._loaded)
+
+    async def cleanup(self) -> None:
+        self._model = None
+
+    async def rerank(
+        self,
+        query: str,
+        documents: list[str],
+        top_k: int | None = None,
+        metadata: list[dict[str, Any]] | None = None,
+    ) -> list[RerankResult]:
+        """Scores within -1..1: the weighted mean, over the query's tokens, of the cosine to the nearest token.
+
+        Scores of several calls for one query can be compared. Long texts are read in windows, nothing is cut.
+        """
+        if not documents:
+            return []
+        scores = await asyncio.to_thread(self._scores, query, documents)
+        return best_first(scores, top_k)
+
+    def _scores(self, query: str, documents: list[str]) -> np.ndarray:
+        model = self._loaded()
+        limit = model.card.window
+        windows = model.tokenizer.windows([query, *documents], limit=limit)
+        vectors = [
+            _content(model, window, states)
+            for window, states in zip(windows, model.token_vectors(windows), strict=True)
+        ]
+        asked = [index for index, window in enumerate(windows) if window.owner == 0]
+        wanted = np.concatenate([vectors[index][1] for index in asked])
+        weights = self._weights.of([id for index in asked for id in vectors[index][0]])
+        if not len(weights):
+            return np.zeros(len(documents), dtype=np.float32)
+        nearest = np.full((len(documents), len(weights)), -1.0, dtype=np.float32)
+        for window, (_, found) in zip(windows, vectors, strict=True):
+            if window.owner and len(found):
+                row = window.owner - 1
+                nearest[row] = np.maximum(nearest[row], (wanted @ found.T).max(axis=1))
+        return nearest @ weights / weights.sum()
+
+    def _loaded(self) -> LoadedModel:
+        if self._model is None:
+            model = load_model(_locate(self.config), model_options(self.config))
+            self._weights = TokenWeights(model.tokenizer.vocabulary)
+            self._model = model
+        return self._model
+
+    def output_revision(self) -> str | None:
+        return model_revision(_locate(self.config).path)
+
+    @classmethod
+    def get_capabilities(cls) -> RerankerCapabilities:
+        """Sixteen texts a call, so that a host with a deadline can stop between calls."""
+        return RerankerCapabilities(max_documents=16, max_query_length=256, max_doc_length=4096)
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "model": {
+                    "type": "string",
+                    "default": DEFAULT_MODEL,
+                    "description": "A name or a folder; best the collection's own embedding model.",
+                },
+                "revision": {"type": ["string", "null"], "description": "Branch, tag or commit on the hub."},
+                **LOADING,
+            },
+        }
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        try:
+            located = await asyncio.to_thread(_locate, config or {})
+        except PluginError as error:
+            return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return HealthStatus(HealthState.HEALTHY, f"{located.name} from {located.origin}")
+
+
+def _locate(config: dict[str, Any]) -> LocatedModel:
+    name, allow = config.get("model") or DEFAULT_MODEL, bool(config.get("allow_download"))
+    return locate_model(name, revision=config.get("revision"), allow_download=allow, kind="model of late-interaction")
+
+
+def _content(model: LoadedModel, window: Window, states: np.ndarray) -> tuple[Sequence[int], np.ndarray]:
+    """Ids and unit vectors of a window's tokens, special ones left out."""
+    kept = [place for place, id in enumerate(window.ids) if id not in model.tokenizer.special_ids]
+    vectors = states[kept]
+    norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return [window.ids[place] for place in kept], vectors / norms
