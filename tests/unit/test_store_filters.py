@@ -104,7 +104,7 @@ def edge() -> Iterator[QdrantEdgeStore]:
         asyncio.run(store.cleanup())
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(payloads, min_size=6, max_size=6), filters)
 def test_qdrant_edge_means_what_the_reference_means(edge: QdrantEdgeStore, some: list[dict], filter: dict) -> None:
     points = [Point(id=i, vector=np.ones(2), sparse_text="", payload=p) for i, p in zip(IDS, some, strict=True)]
@@ -114,7 +114,7 @@ def test_qdrant_edge_means_what_the_reference_means(edge: QdrantEdgeStore, some:
     assert {point.id for point in edge.scroll(INDEX, filter=filter)[0]} == expected
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(payloads, min_size=6, max_size=6), filters)
 def test_the_client_means_what_the_reference_means(some: list[dict], filter: dict) -> None:
     """Through a round trip over JSON, as on the way to a server, and qdrant-client's own evaluation."""
