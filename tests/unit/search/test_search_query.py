@@ -126,6 +126,7 @@ def test_hidden_hits_are_made_up_for_by_looking_deeper(runtime):
     assert len(answer.hits) == 10
     assert all(text.startswith("lease number") for text in texts(answer))
     depths = [requests[0].limit for _, requests in runtime.store.calls]
+    assert len(depths) > 1
     assert depths == sorted(set(depths))
 
 
@@ -134,6 +135,35 @@ def test_looking_deeper_ends_when_the_store_has_no_more(runtime):
         runtime.add("lease expiry", indexed=False)
     assert ask(runtime, rerank=False).hits == []
     assert len(runtime.store.calls) <= 3
+
+
+def test_payloads_are_fetched_only_of_what_is_looked_at(runtime, monkeypatch):
+    for number in range(100):
+        runtime.add(f"lease expiry {number}")
+    fetched = []
+    scroll = runtime.store.scroll
+
+    def recorded(name, **asked):
+        page, after = scroll(name, **asked)
+        fetched.extend(page)
+        return page, after
+
+    monkeypatch.setattr(runtime.store, "scroll", recorded)
+    assert len(ask(runtime, limit=3, rerank=False).hits) == 3
+    assert len(fetched) == 3
+    assert all(not request.with_payload for _, requests in runtime.store.calls for request in requests)
+
+
+def test_a_point_that_is_deleted_while_the_search_runs_is_left_out(library, monkeypatch):
+    search_legs = library.store.search
+
+    def search_then_delete(name, requests):
+        legs = search_legs(name, requests)
+        library.store.delete(name, ids=[legs[0][0].id])
+        return legs
+
+    monkeypatch.setattr(library.store, "search", search_then_delete)
+    assert len(ask(library, rerank=False).hits) == 4
 
 
 def test_points_without_the_pipelines_fields_are_not_shown(library):

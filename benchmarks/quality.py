@@ -1,0 +1,90 @@
+"""How good the answers are: ``python benchmarks/quality.py DATASET [--data-dir DIR] [--no-rerank]``.
+
+DATASET is a folder in the BEIR layout. It is indexed through the whole pipeline (once: DIR keeps it), then every judged
+query is asked in each way. Prints one JSON object: nDCG@10, recall@100 and MRR@10 over all judged queries, over the
+odd-numbered ones (on which constants are chosen) and over the even-numbered ones (which are to be reported).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline.operations import SourceRequest, begin_sync, wait
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.search import SearchQuery
+from semantik_pipeline.search.evaluation import Dataset, EvaluationReport, evaluate, read_dataset
+from semantik_pipeline.settings import load_settings
+from workers.embedded import embedded_worker
+
+COLLECTION = "quality"
+PLAIN = SearchQuery(text="", collection=COLLECTION, rerank=False)
+WAYS: dict[str, SearchQuery] = {
+    "dense": replace(PLAIN, mode="dense"),
+    "sparse": replace(PLAIN, mode="sparse"),
+    "rrf": replace(PLAIN, fusion="rrf"),
+    **{f"minmax {weight}": replace(PLAIN, fusion="minmax", dense_weight=weight) for weight in (0.4, 0.5, 0.6, 0.7)},
+    "default": PLAIN,
+    "default, reranked": replace(PLAIN, rerank=True),
+}
+
+
+def main() -> None:
+    asked = _arguments()
+    dataset = read_dataset(asked.dataset)
+    with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=asked.data_dir or folder)) as runtime:
+        seconds = index(runtime, dataset)
+        ways = {name: way for name, way in WAYS.items() if asked.rerank or not way.rerank}
+        answers = {name: ask(runtime, dataset, name, way) for name, way in ways.items()}
+    print(json.dumps({"dataset": str(asked.dataset), "index_seconds": seconds, "ways": answers}, indent=2))
+
+
+def index(runtime: Runtime, dataset: Dataset) -> float:
+    """Bring the corpus into the collection; seconds."""
+    start = time.perf_counter()
+    source = SourceRequest(connector="jsonl", name=str(dataset.corpus), config={"path": str(dataset.corpus.absolute())})
+    with embedded_worker(runtime):
+        wait(runtime, begin_sync(runtime, [source], collection=COLLECTION))
+    return round(time.perf_counter() - start, 1)
+
+
+def ask(runtime: Runtime, dataset: Dataset, name: str, way: SearchQuery) -> dict[str, Any]:
+    start = time.perf_counter()
+    report = evaluate(runtime, dataset, way)
+    answer = {
+        "all": rounded(report),
+        "odd": rounded(report.only(part(dataset, 0))),
+        "even": rounded(report.only(part(dataset, 1))),
+        "seconds": round(time.perf_counter() - start, 1),
+        "warnings": report.warnings,
+    }
+    print(f"{name}: {answer}", file=sys.stderr, flush=True)
+    return answer
+
+
+def part(dataset: Dataset, start: int) -> list[str]:
+    """Every second judged query: by number from the first (odd) or the second (even)."""
+    numbered = all(query_id.isdigit() for query_id in dataset.judged)
+    return [id for place, id in enumerate(dataset.judged) if ((int(id) - 1 if numbered else place) % 2) == start]
+
+
+def rounded(report: EvaluationReport) -> dict[str, Any]:
+    return {name: round(value, 4) for name, value in report.to_dict().items()}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--data-dir", type=Path, help="keep the index here and use it again")
+    parser.add_argument("--no-rerank", dest="rerank", action="store_false", help="leave the reranker out")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
