@@ -70,7 +70,7 @@ class Runtime:
     @cached_property
     def children(self) -> ChildPool:
         memory = self.settings.child.memory_mb
-        return ChildPool(self.child_count, self.settings.state_file, kinds=CHILD_KINDS, memory_mb=memory)
+        return ChildPool(self.child_count, self.host.state, kinds=CHILD_KINDS, memory_mb=memory)
 
     @cached_property
     def gates(self) -> Gates:

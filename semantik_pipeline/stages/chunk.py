@@ -27,7 +27,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
     """Parse and chunk documents, each in a child process, each saved at once."""
     for held in claims:
         for unit in held.claim.units:
-            if claims.over:
+            if claims.stopping:
                 break  # what is left is given back
             _run_unit(runtime, held, unit)
 
@@ -134,7 +134,7 @@ def _save(
     with runtime.ledger.write() as tx:
         if unit.key not in work.held(tx, claim.token):
             raise LeaseLost(f"{unit.unique_id} was taken over while its chunks were saved.")
-        sync.set_title(tx, unit.document_id, unit.revision, parsed.title)
+        sync.set_title(tx, unit.document_id, unit.revision, _title(unit, parsed))
         work.move(
             tx,
             unit,
@@ -183,6 +183,11 @@ def chunk_rows(runtime: Runtime, unit: Unit, parsed: ParsedDocument, chunks: lis
             )
         )
     return rows
+
+
+def _title(unit: Unit, parsed: ParsedDocument) -> str | None:
+    """What the parser found, else what the connector knows, else the file's name."""
+    return parsed.title or unit.metadata.get("title") or unit.metadata.get("file_name")
 
 
 def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:

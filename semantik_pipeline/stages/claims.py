@@ -61,11 +61,17 @@ class Claims:
         self._deadline = deadline
         self.until = until  # on time.monotonic()
         self.dry = False
+        self._taken = 0
+
+    @property
+    def stopping(self) -> bool:
+        """The process is to stop: give back what is not begun."""
+        return self._runtime.stopping.is_set() or self._runtime.fatal is not None
 
     @property
     def over(self) -> bool:
-        """The slice is over, or the process is to stop."""
-        return time.monotonic() >= self.until or self._runtime.stopping.is_set() or self._runtime.fatal is not None
+        """The slice is over, or the process is to stop. Each slice takes one claim, however short it is."""
+        return self.stopping or (self._taken > 0 and time.monotonic() >= self.until)
 
     def take(self) -> Held | None:
         """The next claim; None when there is none, or no time."""
@@ -90,6 +96,7 @@ class Claims:
                 without=without,
             )
         self.dry = claim is None
+        self._taken += 1
         return None if claim is None else Held(runtime, claim, self._deadline)
 
     def __iter__(self) -> Iterator[Held]:

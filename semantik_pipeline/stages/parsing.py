@@ -6,10 +6,11 @@ import fnmatch
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.contracts import ChunkConfig
+from semantik_pipeline.contracts import ChunkConfig, EmbeddingPlugin
 from semantik_pipeline.documents import Chunk, ParsedDocument
 from semantik_pipeline.errors import SkipDocument, UnsupportedContent
 from semantik_pipeline.stages.budget import RememberedCounts, split_to_budget
@@ -101,13 +102,22 @@ def _parse(host: PluginHost, request: ChunkRequest) -> ParsedDocument:
 def _chunk(host: PluginHost, request: ChunkRequest, parsed: ParsedDocument) -> list[Chunk]:
     chunker = host.instance(request.chunker, request.chunker_options, frozen=True)
     embedder = host.light(request.embedder, request.embedder_options, frozen=True)
-    count_tokens = RememberedCounts(embedder.count_tokens)
+    count_tokens = _counter(embedder)
     window = embedder.max_input_tokens() or UNLIMITED
     config = chunk_config(
         chunker.config, window, count_tokens, parsed, lambda texts: host.service("embed", list(texts))
     )
-    chunks = host.call(chunker.chunk, parsed.text, config)
-    return split_to_budget(chunks, config.max_tokens, count_tokens)
+    try:
+        chunks = host.call(chunker.chunk, parsed.text, config)
+        return split_to_budget(chunks, config.max_tokens, count_tokens)
+    finally:
+        count_tokens.forget()
+
+
+@lru_cache(maxsize=8)
+def _counter(embedder: EmbeddingPlugin) -> RememberedCounts:
+    """One counter for each embedder of the process: chunkers know it again, and keep what they learnt of it."""
+    return RememberedCounts(embedder.count_tokens)
 
 
 def chunk_config(

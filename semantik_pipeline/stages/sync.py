@@ -26,6 +26,7 @@ from semantik_pipeline.errors import (
     TransientError,
 )
 from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger import work
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.failures import AWAY, describe
@@ -257,7 +258,7 @@ class Slice:
         """Free the source, to go on from the checkpoint, when time is over or enough is under way."""
         settings = self.runtime.settings.work
         with self.runtime.ledger.read() as tx:
-            crowded = ledger.unfinished(tx, self.claim.source_id) > settings.max_in_flight
+            crowded = work.unfinished(tx, self.claim.source_id) > settings.max_in_flight
         if not crowded and time.monotonic() < self.until and not self.runtime.stopping.is_set():
             return False
         with self.runtime.ledger.write() as tx:
@@ -295,7 +296,6 @@ class Slice:
 
 
 def _arrival(name: str, document: IngestedDocument, reference: DocumentReference | None) -> Arrival:
-    metadata = {**(reference.metadata if reference else {}), **document.metadata}
     return Arrival(
         unique_id=name,
         content_hash=document.content_hash,
@@ -304,7 +304,7 @@ def _arrival(name: str, document: IngestedDocument, reference: DocumentReference
         media_type=document.media_type or (reference.media_type if reference else None),
         file_path=storable(document.file_path) if document.file_path else None,
         size=len(document.body),
-        metadata=storable_values(metadata),
+        metadata=storable_values(document.metadata),
         principals=document.principals,
     )
 

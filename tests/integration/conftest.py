@@ -1,0 +1,137 @@
+"""A pipeline to test with: fakes as installed plugins, a runtime on a folder of its own, and a loop without Celery."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from semantik_pipeline import maintenance, operations, pipeline
+from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.ledger.tables import documents, sources, work
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.settings import load_settings
+
+FAKES = {
+    "fake-connector": "FakeConnector",
+    "fake-parser": "FakeParser",
+    "fake-embedder": "FakeEmbedder",
+    "fake-extractor": "FakeExtractor",
+    "fake-chunker": "FakeChunker",
+    "fake-reranker": "FakeReranker",
+}
+
+#: A collection that needs no model: fakes behind the built-in parsers.
+FAKE_COLLECTION: dict[str, Any] = {
+    "embedding": {"plugin": "fake-embedder", "options": {}},
+    "chunking": {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}},
+    "extraction": {"enabled": False},
+}
+
+
+@pytest.fixture(scope="session")
+def installed_fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that, on the path, is an installed package with the fakes as plugins."""
+    folder = tmp_path_factory.mktemp("fakes")
+    info = folder / "semantik_fakes-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
+    lines = [f"{name} = semantik_pipeline.testing:{cls}" for name, cls in FAKES.items()]
+    (info / "entry_points.txt").write_text("[semantik.plugins]\n" + "\n".join(lines) + "\n")
+    return folder
+
+
+class Pipeline:
+    """A runtime, and what tests do with it. ``run`` works on every due stage until nothing is due."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def index(
+        self, *sources: SourceRequest, config: dict[str, Any] | None = None, run: bool = True, **options: Any
+    ) -> dict[str, Any]:
+        """Sync sources; with ``run``, to the end. Returns the operation's result with its outcome and id."""
+        options.setdefault("collection", "default")
+        operation_id = operations.begin_sync(self.runtime, sources, config=config or FAKE_COLLECTION, **options)
+        if run:
+            self.run()
+        return self.result(operation_id)
+
+    def folder(self, path: Path, **options: Any) -> dict[str, Any]:
+        return self.index(operations.folder_source(path), **options)
+
+    def result(self, operation_id: int) -> dict[str, Any]:
+        with self.runtime.ledger.read() as tx:
+            progress = ledger_operations.progress(tx, operation_id)
+        return {**(progress.result or {}), "outcome": progress.outcome, "id": operation_id}
+
+    def run(self, *stages: str, rounds: int = 2000) -> None:
+        """Work until nothing (of these stages) is due; waits that the ledger asks for are cut short."""
+        for _ in range(rounds):
+            self.hurry()
+            due = [stage for stage in maintenance.ring_due(self.runtime) if not stages or stage in stages]
+            for stage in due:
+                pipeline.work_on(self.runtime, stage)
+            if not due:
+                return
+        raise AssertionError(f"still due after {rounds} rounds: {maintenance.ring_due(self.runtime)}")
+
+    def hurry(self) -> None:
+        """Make what waits for a later time due now."""
+        with self.runtime.ledger.write() as tx:
+            tx.execute(update(work).values(not_before=0))
+            tx.execute(update(sources).values(not_before=0))
+
+    def unit(self, name: str) -> dict[str, Any]:
+        """The ledger's row of a document, by the end of its name."""
+        query = select(work, documents.c.unique_id).join(documents, documents.c.id == work.c.document_id)
+        with self.runtime.ledger.read() as tx:
+            rows = tx.execute(query.where(documents.c.unique_id.endswith(name))).mappings().all()
+        assert len(rows) == 1, f"{len(rows)} documents end with {name}"
+        return dict(rows[0])
+
+    def stages(self) -> dict[str, str]:
+        """Document name -> the stage where it is."""
+        rows = operations.list_documents(self.runtime, collection=None, status=None)
+        return {row["document"].rpartition("/")[2]: row["status"] for row in rows}
+
+
+@pytest.fixture
+def make_pipeline(
+    tmp_path: Path, installed_fakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Pipeline]]:
+    """``make_pipeline(plugins={id: options}, disabled=[...], **settings)``; several share the data folder."""
+    monkeypatch.syspath_prepend(str(installed_fakes))
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(installed_fakes), before])))
+    monkeypatch.setenv("SEMANTIK_WORK_BACKOFF", "0")
+    made: list[Runtime] = []
+
+    def make(
+        *, plugins: dict[str, Any] | None = None, disabled: tuple[str, ...] = (), folder: str = "data", **settings: Any
+    ) -> Pipeline:
+        data = tmp_path / folder
+        data.mkdir(exist_ok=True)
+        state = {"version": 1, "disabled_ids": list(disabled), "configs": plugins or {}}
+        (data / "plugins.json").write_text(json.dumps(state))
+        runtime = Runtime(load_settings(data_dir=data, **settings))
+        made.append(runtime)
+        return Pipeline(runtime)
+
+    yield make
+    for runtime in made:
+        runtime.close()
+
+
+def texts(folder: Path, **contents: str) -> Path:
+    """Write ``name=text`` as ``name.txt`` files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        (folder / f"{name}.txt").write_text(text)
+    return folder
