@@ -1,0 +1,8 @@
+"""``python -m semantik_pipeline.cli`` is ``semantik``."""
+
+from __future__ import annotations
+
+from semantik_pipeline.cli import main
+
+if __name__ == "__main__":
+    main()

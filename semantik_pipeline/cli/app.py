@@ -1,0 +1,56 @@
+"""The tree of commands and the global options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semantik_pipeline.cli import documents, evaluate, index, migrate, plugins, search, status, verify
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import Invocation
+
+# Plain help: rich would take longer to import than all the rest.
+app = typer.Typer(name="semantik", rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from semantik_pipeline import __version__
+
+        typer.echo(f"semantik {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def semantik(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where ledger, blobs and index are. [env: SEMANTIK_DATA_DIR]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A settings file (TOML). [env: SEMANTIK_CONFIG]")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say more on standard error, tracebacks too.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Keep a search index in step with your documents, and ask it.
+
+    The options below may stand before or after the command. Exit codes: 0 done, 1 failed, 2 usage, 3 done, but a
+    document is in quarantine.
+    """
+    context.obj = Invocation(output=context.obj, data_dir=data_dir, config=config, verbose=verbose)
+
+
+app.command("index", short_help="Make folders or files searchable.", epilog=EPILOG)(index.index)
+app.command("search", epilog=EPILOG)(search.search)
+app.add_typer(documents.app, name="documents")
+app.command("status", short_help="Show what there is, runs and waits.", epilog=EPILOG)(status.status)
+app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILOG)(verify.verify)
+app.add_typer(plugins.app, name="plugins")
+app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILOG)(evaluate.evaluate)
+app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)

@@ -1,0 +1,46 @@
+"""Global options may stand before or after the command; here they are brought to the front, where Typer wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from semantik_pipeline.errors import UsageError
+
+#: Global options, and whether each takes a value.
+GLOBAL_OPTIONS = {"--data-dir": True, "--config": True, "--json": False, "--verbose": False}
+
+#: The last line of every command's help.
+EPILOG = "Also, before or after the command: --data-dir DIR, --config FILE, --json, --verbose."
+
+
+def globals_first(argv: Sequence[str]) -> list[str]:
+    """The same arguments, global options first. What follows ``--`` stays as it is.
+
+    Raises UsageError for a global option that lacks its value.
+    """
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            rest += [word, *words]
+        elif name not in GLOBAL_OPTIONS or (equals and not GLOBAL_OPTIONS[name]):
+            rest.append(word)
+        elif equals or not GLOBAL_OPTIONS[name]:
+            front.append(word)
+        else:
+            front += [word, _value(name, next(words, None))]
+    return front + rest
+
+
+def _value(name: str, value: str | None) -> str:
+    if value is None:
+        raise UsageError(f"The option {name} needs a value.", "`semantik --help` lists the options.")
+    return value
+
+
+def wants_json(argv: Sequence[str]) -> bool:
+    """Whether the caller asked for JSON; known before anything is parsed, so that usage errors are JSON too."""
+    before = argv[: argv.index("--")] if "--" in argv else argv
+    return "--json" in before

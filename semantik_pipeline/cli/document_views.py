@@ -1,0 +1,109 @@
+"""Documents for people: a list, one in full, and what became of those that were retried or dropped."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.output import text_width
+from semantik_pipeline.cli.tables import print_facts, print_table
+from semantik_pipeline.cli.wording import counted, duration, one_line, place, printable, short_path, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Chunks of a document that are shown.
+CHUNKS = 8
+
+
+def show_list(console: Console, found: list[dict[str, Any]], limit: int | None) -> None:
+    if not found:
+        console.print("No such document.")
+        return
+    rows = (
+        (
+            row["collection"],
+            row["status"],
+            str(row["chunks"] or 0),
+            place(row["document"]),
+            printable(row["reason"] or ""),
+        )
+        for row in found
+    )
+    print_table(console, ("COLLECTION", "STATUS", "CHUNKS", "DOCUMENT", "REASON"), rows)
+    if limit is not None and len(found) == limit:
+        console.print(f"These are the first {limit:,}; --limit N shows more.", style="dim")
+
+
+def show_changed(console: Console, done: str, documents: list[dict[str, Any]]) -> None:
+    console.print(f"{counted(len(documents), 'document')} {done}.")
+    if documents:
+        rows = ((row["status"], place(row["document"]), printable(row["reason"] or "")) for row in documents)
+        print_table(console, ("STATUS", "DOCUMENT", "REASON"), rows)
+
+
+def show_document(console: Console, shown: dict[str, Any]) -> None:
+    """Everything that answers "why don't I find it"."""
+    console.print(place(shown["document"]), style="bold", soft_wrap=True)
+    gone = f"deleted {_when(shown['deleted_at'])}" if shown["deleted_at"] else ""
+    print_facts(
+        console,
+        [
+            ("unique id", printable(shown["document"])),
+            ("collection", printable(shown["collection"])),
+            ("source", short_path(shown["source"])),
+            ("title", printable(shown["title"] or "")),
+            ("content", ", ".join(part for part in (shown["media_type"], _size(shown["size"]), gone) if part)),
+            ("revision", f"{shown['revision']}, {_when(shown['changed_at'])}"),
+        ],
+    )
+    for unit in shown["generations"]:
+        _show_unit(console, unit)
+
+
+def _show_unit(console: Console, unit: dict[str, Any]) -> None:
+    error = unit["error"] or {}
+    waits = f"next try in {duration(unit['waits_seconds'])}" if unit["waits_seconds"] else ""
+    console.print(f"\n  generation {unit['generation_id']}")
+    print_facts(
+        console,
+        [
+            ("status", f"{unit['status']}{'' if unit['searchable'] else ', not searchable'}"),
+            ("reason", printable(unit["reason"] or "")),
+            ("stages", ", ".join(f"{stage} {mark}" for stage, mark in unit["stages"].items())),
+            ("held by", printable(unit["held_by"] or "")),
+            ("waits", ", ".join(part for part in (waits, printable(unit["blocked"] or "")) if part)),
+            ("attempts", f"{unit['attempts']} failed" if unit["attempts"] else ""),
+            ("notes", printable(str(unit["notes"])) if unit["notes"] else ""),
+            (
+                "error",
+                printable(f"{error.get('type')} in {error.get('stage')}: {error.get('message')}") if error else "",
+            ),
+        ],
+        indent=4,
+    )
+    if error.get("traceback"):
+        for line in error["traceback"].rstrip().splitlines():
+            console.print(f"      {printable(line)}", style="dim", soft_wrap=True)
+    _show_chunks(console, unit["chunks"])
+
+
+def _show_chunks(console: Console, chunks: list[dict[str, Any]]) -> None:
+    if not chunks:
+        return
+    embedded = sum(1 for chunk in chunks if chunk["embedded"])
+    console.print(f"    {counted(len(chunks), 'chunk')}, {embedded:,} embedded")
+    for chunk in chunks[:CHUNKS]:
+        page = (chunk["metadata"] or {}).get("page")
+        about = f"{chunk['ordinal']:>4}  {chunk['token_count']:>4} tokens  {f'page {page}  ' if page else ''}"
+        console.print(f"    {about}{one_line(chunk['text'], max(20, text_width(console) - 30))}", soft_wrap=True)
+    if len(chunks) > CHUNKS:
+        console.print(f"          … and {len(chunks) - CHUNKS:,} more", style="dim")
+
+
+def _when(seconds: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def _size(number: int | None) -> str:
+    return size(number) if number is not None else ""

@@ -1,0 +1,152 @@
+"""``semantik documents``: where documents are, why they are not found, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from semantik_pipeline.ledger import Transaction
+
+app = typer.Typer(help="List, show, retry and drop documents.", rich_markup_mode=None, no_args_is_help=True)
+
+CollectionOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only this collection.")]
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[URI]", help="Unique ids, paths, or ends of paths.")
+]
+
+#: Documents that a list shows people unless told otherwise.
+LISTED = 100
+
+
+@app.command("list", short_help="List documents with their status.", epilog=EPILOG)
+def list_(
+    context: typer.Context,
+    collection: CollectionOption = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="S", help="indexed, quarantined, skipped, deleted, or the stage it waits for.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many at most.")] = None,
+) -> int:
+    """List documents with their status, and the reason where there is one."""
+    call = begin(context)
+    from semantik_pipeline.cli.document_views import show_list
+    from semantik_pipeline.ledger import collections, reports
+
+    limit = limit or (None if call.output.as_json else LISTED)
+    with call.runtime() as runtime, runtime.ledger.read() as tx:
+        if collection is not None:
+            collections.get_collection(tx, collection)
+        found = reports.list_documents(tx, collection=collection, status=status, limit=limit)
+    call.output.give({"documents": found}, lambda console: show_list(console, found, limit))
+    return 0
+
+
+@app.command(short_help="Show where one is, and its last error.", epilog=EPILOG)
+def show(
+    context: typer.Context,
+    uri: Annotated[str, typer.Argument(metavar="URI", help="A unique id, a path, or the end of a path.")],
+    collection: CollectionOption = None,
+) -> int:
+    """Show where a document is: every stage, its chunks, and its last error with the traceback."""
+    call = begin(context)
+    from semantik_pipeline.cli.document_views import show_document
+    from semantik_pipeline.ledger import reports
+
+    with call.runtime() as runtime, runtime.ledger.read() as tx:
+        rows = _named(tx, [uri], collection)
+        found = [{**row, **reports.show_document(tx, row["id"])} for row in rows]
+    answer = {**found[0], "others": found[1:]}  # the same document through other sources or in other collections
+    call.output.give(answer, lambda console: [show_document(console, one) for one in found] and None)
+    return 0
+
+
+@app.command(short_help="Let quarantined documents run again.", epilog=EPILOG)
+def retry(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
+    """Let quarantined documents run again: the named ones, or all of them."""
+    call = begin(context)
+    from semantik_pipeline import operations
+    from semantik_pipeline.ledger import collections, reports
+
+    def choose(tx: Transaction) -> list[dict[str, Any]]:
+        if uris:
+            return _named(tx, uris, collection)
+        if collection is not None:
+            collections.get_collection(tx, collection)
+        return reports.list_documents(tx, collection=collection, status="quarantined")
+
+    return _change(call, choose, operations.begin_retry, "retried")
+
+
+@app.command(epilog=EPILOG)
+def drop(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
+    """Remove documents from the index. One that its source still has comes back when it changes there."""
+    call = begin(context)
+    from semantik_pipeline import operations
+    from semantik_pipeline.errors import UsageError
+
+    if not uris:
+        raise UsageError("No document is named.", "`semantik documents drop URI...`; `documents list` shows the names.")
+    return _change(call, lambda tx: _named(tx, uris, collection), operations.begin_drop, "dropped")
+
+
+def _named(tx: Transaction, names: list[str], collection: str | None) -> list[dict[str, Any]]:
+    """The documents of these names. Raises UsageError for an unknown one, and for an end of several paths."""
+    from semantik_pipeline.cli.wording import place
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.ledger import collections, reports
+
+    if collection is not None:
+        collections.get_collection(tx, collection)
+    found = []
+    for name in names:
+        rows = reports.find_documents(tx, [name], collection=collection)
+        ids = sorted({row["document"] for row in rows})
+        if len(ids) > 1:
+            some = ", ".join(place(one) for one in ids[:5])
+            raise UsageError(f"{name!r} is the end of {len(ids)} documents: {some}.", "Name one of them whole.")
+        found += rows
+    return found
+
+
+def _change(
+    call: Invocation,
+    choose: Callable[[Transaction], list[dict[str, Any]]],
+    begin_change: Callable[..., int],
+    done: str,
+) -> int:
+    """Run an operation on the chosen documents, collection by collection, and show what became of each."""
+    from semantik_pipeline import operations
+    from semantik_pipeline.cli.document_views import show_changed
+    from semantik_pipeline.cli.progress import watching
+    from semantik_pipeline.cli.working import at_work
+    from semantik_pipeline.ledger import reports
+
+    names = []
+    with at_work(call) as runtime:
+        with runtime.ledger.read() as tx:
+            chosen = choose(tx)
+        for collection in sorted({row["collection"] for row in chosen}):
+            mine = [row for row in chosen if row["collection"] == collection]
+            operation = begin_change(runtime, mine)
+            with watching() as watch:
+                names.append(f"{operations.wait(runtime, operation, watch).kind}-{operation}")
+        with runtime.ledger.read() as tx:
+            after = [reports.find_documents(tx, [row["document"]], collection=row["collection"]) for row in chosen]
+    wanted = {row["id"] for row in chosen}
+    documents = list({row["id"]: row for rows in after for row in rows if row["id"] in wanted}.values())
+    failed = any(row["status"] == "quarantined" for row in documents)
+    answer = {
+        "operations": names,
+        "outcome": "degraded" if failed else "succeeded",
+        done: len(documents),
+        "documents": documents,
+    }
+    call.output.give(answer, lambda console: show_changed(console, done, documents))
+    return 3 if failed else 0

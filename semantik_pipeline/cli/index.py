@@ -1,0 +1,153 @@
+"""``semantik index``: make folders searchable, and keep them so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semantik_pipeline.operations import SourceRequest
+
+#: Exit codes of an operation's outcome.
+EXIT = {"succeeded": 0, "degraded": 3, "failed": 1}
+
+#: Quarantined documents, problems and errors that people see at once.
+SHOWN = 10
+
+
+def index(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders or files.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="What they become part of.")] = "default",
+    include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only files like this; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No files like this; repeatable.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Subfolders too.")] = True,
+    connector: Annotated[
+        str, typer.Option(metavar="ID", help="What reads the paths: directory, jsonl …")
+    ] = "directory",
+    allow_deletions: Annotated[
+        bool, typer.Option("--allow-deletions", help="Believe it if most of a source's documents are gone.")
+    ] = False,
+) -> int:
+    """Make folders or files searchable; a second run costs only what changed, and forgets what is gone."""
+    call = begin(context)
+    rules = {"include": include or (), "exclude": exclude or (), "recursive": recursive}
+    sources = [source_of(path, connector, rules) for path in paths]
+    answer, quarantined = run_sync(call, sources, collection, allow_deletions=allow_deletions)
+    call.output.give(answer, lambda console: show(call, console, answer, quarantined))
+    return EXIT[answer["outcome"]]
+
+
+def source_of(path: Path, connector: str, rules: dict[str, Any]) -> SourceRequest:
+    """What a path on the command line means to a connector. Raises UsageError if there is nothing at the path."""
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.operations import SourceRequest, folder_source
+
+    source = folder_source(path, **rules)
+    if connector == "directory":
+        return source
+    if rules["include"] or rules["exclude"] or not rules["recursive"]:
+        raise UsageError(
+            f"--include, --exclude and --no-recursive are for folders, not for {connector!r}.", "Leave them out."
+        )
+    return SourceRequest(connector=connector, name=source.name, config={"path": source.config["path"]})
+
+
+def run_sync(
+    call: Invocation,
+    sources: list[SourceRequest],
+    collection: str,
+    *,
+    config: dict[str, Any] | None = None,
+    allow_deletions: bool = False,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Sync the sources in this process. Returns the answer and the documents of these sources in quarantine."""
+    from semantik_pipeline import operations
+    from semantik_pipeline.cli.progress import watching
+    from semantik_pipeline.cli.working import at_work
+    from semantik_pipeline.ledger.operations import problems as problems_of
+
+    with at_work(call) as runtime:
+        operation = operations.begin_sync(
+            runtime, sources, collection=collection, config=config, allow_deletions=allow_deletions
+        )
+        with watching() as watch:
+            progress = operations.wait(runtime, operation, watch)
+        with runtime.ledger.read() as tx:
+            problems = problems_of(tx, operation)
+        quarantined = operations.list_documents(runtime, collection=collection, status="quarantined")
+    result = dict(progress.result or {})
+    answer = {
+        "operation": f"{progress.kind}-{operation}",
+        "collection": collection,
+        "outcome": progress.outcome,
+        "documents": result["documents"],
+        "chunks": result["chunks"],
+        "seconds": result["seconds"],
+        "problems": problems,
+        "errors": result.get("errors", []),
+    }
+    names = {source.name for source in sources}
+    return answer, [document for document in quarantined if document["source"] in names]
+
+
+def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]) -> None:
+    """What came of it, what went wrong with which document, and what to type next."""
+    from semantik_pipeline.cli.wording import counted, duration
+
+    documents, chunks = answer["documents"], answer["chunks"]
+    done = {"failed": "Failed", "degraded": "Indexed, but not everything,", "succeeded": "Indexed"}[answer["outcome"]]
+    console.print(f"{done} in {duration(answer['seconds'])}, collection {answer['collection']!r}.", soft_wrap=True)
+    parts = [f"{documents[kind]:,} {kind}" for kind in ("new", "changed", "unchanged", "skipped")]
+    gone = f"; {documents['deleted']:,} deleted" if documents["deleted"] else ""
+    console.print(f"  {counted(documents['seen'], 'document')}: {', '.join(parts)}{gone}", soft_wrap=True)
+    console.print(
+        f"  {counted(chunks['total'], 'chunk')}: {chunks['embedded']:,} embedded, {chunks['reused']:,} reused",
+        soft_wrap=True,
+    )
+    _show_lines(console, "What stopped it:", answer["errors"], "red")
+    _show_lines(console, "What could not be read:", answer["problems"], "yellow")
+    _show_quarantined(call, console, answer, quarantined)
+    _show_next(call, console, answer)
+
+
+def _show_lines(console: Console, title: str, lines: list[str], style: str) -> None:
+    from semantik_pipeline.cli.wording import printable
+
+    if lines:
+        console.print(f"\n{title}", style=style)
+    for line in lines[:SHOWN]:
+        console.print(f"  {printable(line)}", soft_wrap=True)
+    if len(lines) > SHOWN:
+        console.print(f"  … and {len(lines) - SHOWN:,} more")
+
+
+def _show_quarantined(
+    call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]
+) -> None:
+    from semantik_pipeline.cli.wording import counted, place, printable
+
+    if not quarantined:
+        return
+    there = "is" if len(quarantined) == 1 else "are"
+    console.print(f"\n{counted(len(quarantined), 'document')} {there} in quarantine:", style="yellow")
+    for document in quarantined[:SHOWN]:
+        reason = printable(document["reason"] or "no reason is known")
+        console.print(f"  {place(document['document'])}: {reason}", soft_wrap=True)
+    if len(quarantined) > SHOWN:
+        every = call.command(f"documents list --collection {answer['collection']} --status quarantined")
+        console.print(f"  … and {len(quarantined) - SHOWN:,} more: {every}", soft_wrap=True)
+    console.print(f"  Why: {call.command('documents show NAME')}", style="dim", soft_wrap=True)
+
+
+def _show_next(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+    of = "" if answer["collection"] == "default" else f" --collection {answer['collection']}"
+    if answer["chunks"]["total"]:
+        ask = call.command(f'search{of} "what you look for"')
+        console.print(f"\nNow ask: {ask}", soft_wrap=True)

@@ -1,0 +1,30 @@
+"""``semantik migrate``: bring the ledger's schema to this program's."""
+
+from __future__ import annotations
+
+import typer
+
+from semantik_pipeline.cli.invocation import begin
+
+
+def migrate(context: typer.Context) -> int:
+    """Bring the ledger's schema to this program's; does nothing where it is so already."""
+    call = begin(context)
+    from semantik_pipeline.ledger import Ledger, schema
+
+    with call.runtime() as runtime, runtime.own():
+        ledger = Ledger(runtime.settings.database_url, check=False)
+        try:
+            before = schema.current(ledger.engine)
+            if before is not None and before > schema.HEAD:
+                schema.check(ledger.engine)  # says that this program is too old
+            schema.migrate(ledger.engine)
+            schema.check(ledger.engine)
+        finally:
+            ledger.close()
+    answer = {"before": before, "schema": schema.HEAD, "migrated": before != schema.HEAD}
+    done = f"The ledger has schema {schema.HEAD}" + (
+        f", migrated from {before}." if answer["migrated"] else " already."
+    )
+    call.output.give(answer, lambda console: console.print(done))
+    return 0

@@ -1,0 +1,89 @@
+"""How far an operation is and how fast it goes, from what the ledger says every now and then. No clock, no terminal."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from semantik_pipeline.ledger.operations import Progress
+
+#: Stages of documents, in order, and what people call them.
+STAGES = {"chunk": "parsing", "extract": "extracting", "embed": "embedding", "upsert": "indexing"}
+
+#: Seconds of the past that a rate is taken over.
+WINDOW = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What was known at a time (in seconds). ``done`` counts the documents that are past each stage."""
+
+    at: float
+    seen: int
+    reading: bool
+    documents: int
+    done: dict[str, int]
+    chunks: int
+    embedded: int
+
+    def share(self, stage: str) -> float:
+        """The part of a stage's work that is done, 0..1."""
+        if not self.documents:
+            return 0.0
+        share = self.done[stage] / self.documents
+        if stage == "embed" and self.done["chunk"]:
+            expected = self.chunks * self.documents / self.done["chunk"]  # a document in work counts by its chunks
+            share = max(share, min(1.0, self.embedded / expected) if expected else 0.0)
+        return share
+
+
+def sample(at: float, progress: Progress) -> Sample:
+    """What a report of the ledger says about the documents that are new or changed."""
+    documents = sum(progress.stages.values())
+    waiting = 0
+    done = {}
+    for stage in STAGES:
+        waiting += progress.stages.get(stage, 0)
+        done[stage] = documents - waiting
+    return Sample(
+        at=at,
+        seen=progress.seen,
+        reading=progress.sources_running > 0,
+        documents=documents,
+        done=done,
+        chunks=progress.chunks,
+        embedded=progress.chunks_embedded,
+    )
+
+
+class Pace:
+    """Remembers the samples of the last seconds."""
+
+    def __init__(self, window: float = WINDOW) -> None:
+        self._window = window
+        self._samples: deque[Sample] = deque()
+
+    def add(self, latest: Sample) -> None:
+        self._samples.append(latest)
+        while len(self._samples) > 2 and latest.at - self._samples[1].at >= self._window:
+            self._samples.popleft()
+
+    @property
+    def chunks_per_second(self) -> float:
+        """Chunks that were embedded in the window, by its length."""
+        if not self._samples:
+            return 0.0
+        first, last = self._samples[0], self._samples[-1]
+        return (last.embedded - first.embedded) / (last.at - first.at) if last.at > first.at else 0.0
+
+    def seconds_left(self) -> float | None:
+        """What the slowest stage still needs at its present rate; None as long as nobody can tell."""
+        if len(self._samples) < 2 or self._samples[-1].reading:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        needs = []
+        for stage in STAGES:
+            left, gained = 1 - last.share(stage), last.share(stage) - first.share(stage)
+            if left > 0 and gained > 0:
+                needs.append(left * (last.at - first.at) / gained)
+        return max(needs, default=None)

@@ -1,0 +1,163 @@
+"""``semantik plugins``: what is installed, whether it works, what it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semantik_pipeline.plugins.administer import PluginInfo
+
+app = typer.Typer(
+    help="List, show, enable, disable, configure and check plugins.", rich_markup_mode=None, no_args_is_help=True
+)
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The plugin's id.")]
+
+#: What a changed state file means for processes that run already.
+LATER = "Workers that run already go on as before until they are restarted."
+
+
+@app.command("list", short_help="List plugins.", epilog=EPILOG)
+def list_(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Option("--type", metavar="T", help="Only this kind: parser, embedding …")] = None,
+    health: Annotated[bool, typer.Option("--health", help="Ask each whether it could work now.")] = False,
+) -> int:
+    """List plugins: kind, id, version, where from, enabled, and why not."""
+    call = begin(context)
+    from semantik_pipeline.cli.plugin_views import show_list
+    from semantik_pipeline.contracts import KINDS
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.plugins import administer
+
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"There is no kind of plugin {kind!r}.", f"Kinds are {', '.join(KINDS)}.")
+    settings = call.settings()
+    found = administer.list_plugins(settings.state_file, kind, health, settings.plugin.health_timeout)
+    call.output.give(
+        {"plugins": [plugin_dict(info) for info in found]}, lambda console: show_list(console, found, health)
+    )
+    return 0
+
+
+@app.command(short_help="Show all about one.", epilog=EPILOG)
+def show(context: typer.Context, plugin_id: IdArgument) -> int:
+    """Show a plugin: what it is, its options, its configuration, whether it is healthy."""
+    call = begin(context)
+    from semantik_pipeline.plugins import administer
+
+    settings = call.settings()
+    info = administer.show_plugin(settings.state_file, plugin_id, True, settings.plugin.health_timeout)
+    return _give(call, info, None)
+
+
+@app.command(epilog=EPILOG)
+def enable(context: typer.Context, plugin_id: IdArgument) -> int:
+    """Enable a plugin."""
+    call = begin(context)
+    from semantik_pipeline.plugins import administer
+
+    info = administer.enable(call.settings().state_file, plugin_id)
+    return _give(call, info, f"{info.id} is enabled. {LATER}")
+
+
+@app.command(short_help="Disable a plugin.", epilog=EPILOG)
+def disable(context: typer.Context, plugin_id: IdArgument) -> int:
+    """Disable a plugin: no process that starts from now on imports it."""
+    call = begin(context)
+    from semantik_pipeline.plugins import administer
+
+    info = administer.disable(call.settings().state_file, plugin_id)
+    return _give(call, info, f"{info.id} is disabled. {LATER}")
+
+
+@app.command(short_help="Set options of a plugin.", epilog=EPILOG)
+def configure(
+    context: typer.Context,
+    plugin_id: IdArgument,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]", help="Values are JSON where they can be, else text.")
+    ] = None,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Forget this option; repeatable.")] = None,
+) -> int:
+    """Set options of a plugin in the shared state file. Secrets are named by environment variable: api_key_env=NAME."""
+    call = begin(context)
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.plugins import administer
+
+    if not options and not unset:
+        raise UsageError(
+            "There is nothing to configure.", f"`semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
+        )
+    values = dict(parse_option(option) for option in options or ())
+    info = administer.configure(call.settings().state_file, plugin_id, values, unset or ())
+    return _give(call, info, f"{info.id} is configured. {LATER}")
+
+
+@app.command(short_help="Ask plugins whether they could work now.", epilog=EPILOG)
+def health(
+    context: typer.Context,
+    plugin_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this one.")] = None,
+) -> int:
+    """Ask plugins whether they could work now. For one that is named, exit code 1 if it could not."""
+    call = begin(context)
+    from semantik_pipeline.cli.plugin_views import show_health
+    from semantik_pipeline.plugins import administer
+
+    settings = call.settings()
+    timeout = settings.plugin.health_timeout
+    if plugin_id is None:
+        found = administer.list_plugins(settings.state_file, None, True, timeout)
+    else:
+        found = (administer.show_plugin(settings.state_file, plugin_id, True, timeout),)
+    answers = [{"id": one.id, "type": one.kind, "health": one.health, "reason": one.reason} for one in found]
+    call.output.give(
+        answers[0] if plugin_id is not None else {"plugins": answers}, lambda console: show_health(console, found)
+    )
+    return 1 if plugin_id is not None and found[0].health != "healthy" else 0
+
+
+def parse_option(option: str) -> tuple[str, Any]:
+    """``KEY=VALUE``: the value as JSON where it is JSON (``3``, ``true``, ``["a"]``), else as text.
+
+    Raises UsageError where there is no ``=``.
+    """
+    import json
+
+    from semantik_pipeline.errors import UsageError
+
+    key, equals, value = option.partition("=")
+    if not key or not equals:
+        raise UsageError(f"{option!r} is no KEY=VALUE.", "Write model=NAME, or batch_size=16.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def plugin_dict(info: PluginInfo) -> dict[str, Any]:
+    """The plugin as JSON: ``type`` is its kind; ``health`` is null where nobody asked."""
+    from dataclasses import asdict
+
+    fields = asdict(info)
+    return {"id": fields.pop("id"), "type": fields.pop("kind"), **fields}
+
+
+def _give(call: Invocation, info: PluginInfo, done: str | None) -> int:
+    from semantik_pipeline.cli.plugin_views import show_changed, show_plugin
+
+    def view(console: Console) -> None:
+        if done is None:
+            show_plugin(console, info)
+        else:
+            show_changed(console, info, done)
+
+    call.output.give(plugin_dict(info), view)
+    return 0

@@ -1,0 +1,115 @@
+"""The progress display of an index run, on standard error: bars on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from semantik_pipeline.cli.pace import STAGES, Pace, Sample, sample
+from semantik_pipeline.cli.wording import counted, duration
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.operations import Progress
+
+#: Seconds before anything is shown, so that a quick run shows nothing and imports no display.
+PATIENCE = 0.7
+
+#: Seconds between two lines where there is no terminal.
+LINE_EVERY = 10.0
+
+
+class Display(Protocol):
+    """Shows a sample; ``close`` leaves the terminal as it was."""
+
+    def show(self, now: Sample, pace: Pace) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Watch:
+    """Takes the ledger's reports while an operation runs and shows them once it takes a while."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._pace = Pace()
+        self._display: Display | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        now = sample(time.monotonic(), progress)
+        self._pace.add(now)
+        if self._display is None and now.at - self._began > PATIENCE:
+            self._display = Bars() if sys.stderr.isatty() else Lines()
+        if self._display is not None:
+            self._display.show(now, self._pace)
+
+    def close(self) -> None:
+        if self._display is not None:
+            self._display.close()
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A watch to give to ``operations.wait``; its display is gone when the block ends."""
+    watch = Watch()
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+class Bars:
+    """One bar for each stage, with counts, the rate of the embedding and the time that is left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Live
+
+        columns = (TextColumn("{task.description:<10}"), BarColumn(bar_width=32), TextColumn("{task.fields[text]}"))
+        self._live = Live(*columns, console=Console(stderr=True, highlight=False), transient=True)
+        self._reading = self._live.add_task("reading", total=None, text="")
+        self._stages = {stage: self._live.add_task(name, total=1.0, text="") for stage, name in STAGES.items()}
+        self._live.start()
+
+    def show(self, now: Sample, pace: Pace) -> None:
+        read: dict[str, Any] = {} if now.reading else {"total": 1.0, "completed": 1.0}
+        self._live.update(self._reading, text=f"{counted(now.seen, 'document')} seen", **read)
+        for stage, task in self._stages.items():
+            self._live.update(task, completed=now.share(stage), text=_text(stage, now, pace))
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def _text(stage: str, now: Sample, pace: Pace) -> str:
+    text = f"{now.done[stage]:,} of {now.documents:,}"
+    if stage == "embed" and now.embedded:
+        text += f"   {counted(now.embedded, 'chunk')}, {pace.chunks_per_second:,.0f}/s"
+    left = pace.seconds_left() if stage == "upsert" else None
+    return text + (f"   {_left(left)}" if left is not None else "")
+
+
+def _left(seconds: float) -> str:
+    return f"about {duration(seconds)} left" if seconds >= 1 else "nearly done"
+
+
+class Lines:
+    """A line every ten seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def show(self, now: Sample, pace: Pace) -> None:
+        if now.at - self._last < LINE_EVERY:
+            return
+        self._last = now.at
+        parts = [f"{now.seen:,} seen", *(f"{STAGES[stage]} {now.done[stage]:,}/{now.documents:,}" for stage in STAGES)]
+        parts.append(f"{counted(now.embedded, 'chunk')} embedded ({pace.chunks_per_second:,.0f}/s)")
+        left = pace.seconds_left()
+        print(", ".join([*parts, *([_left(left)] if left is not None else [])]), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Lines stay."""

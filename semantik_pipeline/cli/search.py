@@ -1,0 +1,101 @@
+"""``semantik search``: ask a collection."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.search import SearchQuery
+
+
+class Mode(StrEnum):
+    """Which legs a query runs."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    SPARSE = "sparse"
+
+
+#: Options that `search` and `eval` share.
+ModeOption = Annotated[Mode, typer.Option(help="By words and meaning, by meaning alone, by words alone.")]
+RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Read the best hits again, closely.")]
+RerankerOption = Annotated[str | None, typer.Option(metavar="ID", help="The plugin that reranks.")]
+FilterOption = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="JSON", help='Qdrant\'s filter, as {"must": [{"key": "page", "match": …}]}.'),
+]
+
+
+def search(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What you look for, in your own words.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Where to look.")] = "default",
+    limit: Annotated[int, typer.Option(metavar="N", help="How many hits at most.")] = 10,
+    mode: ModeOption = Mode.HYBRID,
+    rerank: RerankOption = True,
+    reranker: RerankerOption = None,
+    filter_json: FilterOption = None,
+) -> int:
+    """Find the passages that answer a question."""
+    call = begin(context)
+    from semantik_pipeline.search import SearchQuery, search
+
+    asked = SearchQuery(
+        text=query,
+        collection=collection,
+        limit=limit,
+        mode=mode.value,
+        rerank=rerank,
+        reranker=reranker,
+        filter=parse_filter(filter_json),
+    )
+    with call.runtime() as runtime:
+        answer = search(runtime, asked)
+        note = None if answer.hits else why_nothing(call, runtime, asked)
+        call.output.give(answer.to_dict(), lambda console: _show(console, asked, answer, note))
+        call.output.flush()  # closing what the model holds takes a moment; the answer need not wait for it
+    return 0
+
+
+def parse_filter(text: str | None) -> dict[str, Any] | None:
+    """The filter as a value. Raises UsageError naming the position where it is no JSON."""
+    if text is None:
+        return None
+    import json
+
+    from semantik_pipeline.errors import UsageError
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        at = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its start"
+        what = getattr(error, "msg", str(error))
+        raise UsageError(
+            f"The filter is no JSON: {what} at {at}.",
+            'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
+        ) from None
+
+
+def why_nothing(call: Invocation, runtime: Runtime, asked: SearchQuery) -> str:
+    """What to tell a person who got no hit."""
+    from semantik_pipeline.ledger import reports
+
+    with runtime.ledger.read() as tx:
+        indexed = reports.totals(tx)["collections"][asked.collection]["documents"].get("indexed", 0)
+    if not indexed:
+        return f"The collection {asked.collection!r} has no indexed document yet: {call.command('index PATH')}"
+    if asked.filter is not None:
+        return f"Nothing in the collection {asked.collection!r} passes the filter and fits the query."
+    return f"Nothing found in the collection {asked.collection!r}."
+
+
+def _show(console: Any, asked: Any, answer: Any, note: str | None) -> None:
+    from semantik_pipeline.cli.hits import show_hits
+
+    show_hits(console, asked.text, answer, note)

@@ -1,0 +1,110 @@
+"""``semantik status``: what there is, what runs, what waits. Reads the ledger only, so it works while another process
+owns the data folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semantik_pipeline.settings import Settings
+
+
+def status(context: typer.Context) -> int:
+    """Show collections, running operations, what waits, disk use, and who owns the data folder."""
+    call = begin(context)
+    from semantik_pipeline.ledger import reports
+
+    with call.runtime() as runtime:
+        with runtime.ledger.read() as tx:
+            found = reports.totals(tx)
+        answer = {"data_dir": str(runtime.settings.data_dir), "owner": owner(runtime.settings.data_dir), **found}
+        answer["disk"] = disk_use(runtime.settings)
+    call.output.give(answer, lambda console: _show(call, console, answer))
+    return 0
+
+
+def owner(folder: Path) -> dict[str, Any] | None:
+    """``{"pid", "command"}`` of the process that owns the data folder; None if none does."""
+    import psutil
+
+    try:
+        note = json.loads((folder / "owner.json").read_text("utf-8"))
+        return note if psutil.pid_exists(note["pid"]) else None  # a killed owner leaves its note behind
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def disk_use(settings: Settings) -> dict[str, int]:
+    """Bytes of what lies in the data folder, by kind."""
+    folder = settings.data_dir
+    ledger = sum(path.stat().st_size for path in folder.glob("ledger.sqlite3*"))
+    return {"ledger": ledger, "blobs": _size_of(folder / "blobs"), "index": _size_of(settings.index_dir)}
+
+
+def _size_of(folder: Path) -> int:
+    """Blocks on disk, not lengths: the index's files have holes."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_blocks * 512
+        except OSError:
+            continue  # it went while we looked
+    return total
+
+
+def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.tables import print_facts
+    from semantik_pipeline.cli.wording import printable, short_path, size
+
+    owned = answer["owner"]
+    who = f"process {owned['pid']}: {printable(owned['command'])}" if owned else "nobody; the next command may have it"
+    disk = answer["disk"]
+    used = ", ".join(f"{kind} {size(number)}" for kind, number in disk.items())
+    running = ", ".join(str(one) for one in answer["operations_running"])
+    facts = [
+        ("data folder", short_path(answer["data_dir"])),
+        ("owned by", who),
+        ("disk", f"{size(sum(disk.values()))} ({used})"),
+        ("unfinished", f"operation {running}" if running else ""),
+    ]
+    print_facts(console, facts, indent=0)
+    _show_collections(call, console, answer["collections"])
+    _show_backlog(console, answer["backlog"])
+    for source in answer["paused_sources"]:
+        line = f"paused: {short_path(source['source'])}: {printable(str(source['reason']))}"
+        console.print(line, style="yellow", soft_wrap=True)
+
+
+def _show_collections(call: Invocation, console: Console, found: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.tables import print_table
+
+    if not found:
+        console.print(f"\nThere is no collection yet: {call.command('index PATH')} makes one.", soft_wrap=True)
+        return
+    console.print()
+    rows = []
+    for name, entry in found.items():
+        states = ", ".join(f"{count:,} {state}" for state, count in sorted(entry["documents"].items()))
+        rows.append((name, f"{entry['sources']:,}", f"{entry['chunks']:,}", states or "none"))
+    print_table(console, ("COLLECTION", "SOURCES", "CHUNKS", "DOCUMENTS"), rows)
+
+
+def _show_backlog(console: Console, backlog: dict[str, dict[str, Any]]) -> None:
+    from semantik_pipeline.cli.tables import print_table
+    from semantik_pipeline.cli.wording import duration
+
+    if backlog:
+        console.print()
+        rows = [
+            (stage, f"{one['units']:,}", f"{one['held']:,}", f"{one['blocked']:,}", duration(one["oldest_seconds"]))
+            for stage, one in backlog.items()
+        ]
+        print_table(console, ("WAITS FOR", "DOCUMENTS", "HELD", "BLOCKED", "OLDEST"), rows)

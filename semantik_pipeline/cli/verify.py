@@ -1,0 +1,78 @@
+"""``semantik verify``: compare ledger and index point by point, and mend what differs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.documents import CollectionOption
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semantik_pipeline.verification import VerificationReport
+
+
+def verify(
+    context: typer.Context,
+    collection: CollectionOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs, then compare again.")] = False,
+) -> int:
+    """Compare what the ledger says with what the index has; exit code 1 if they differ."""
+    call = begin(context)
+    report, before = _repaired(call, collection) if repair else (_verified(call, collection), None)
+    answer = {**report.to_dict(), "clean": report.clean, "examples": report.examples}
+    if before is not None:
+        answer["repaired"] = {name: before.to_dict()[name] for name in ("missing", "orphaned", "stale")}
+    call.output.give(answer, lambda console: _show(call, console, answer))
+    return 0 if report.clean else 1
+
+
+def _verified(call: Invocation, collection: str | None) -> VerificationReport:
+    from semantik_pipeline import verification
+
+    with call.runtime() as runtime, runtime.own():
+        return verification.verify(runtime, collection)
+
+
+def _repaired(call: Invocation, collection: str | None) -> tuple[VerificationReport, VerificationReport]:
+    """Mend, and compare again: the report after and the report before."""
+    from semantik_pipeline import operations, verification
+    from semantik_pipeline.cli.progress import watching
+    from semantik_pipeline.cli.working import at_work
+
+    with at_work(call) as runtime:
+        before = verification.verify(runtime, collection)
+        operation = verification.repair(runtime, before)
+        if operation is not None:
+            with watching() as watch:
+                operations.wait(runtime, operation, watch)
+        return verification.verify(runtime, collection), before
+
+
+def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.wording import counted, place
+
+    console.print(
+        f"{counted(answer['documents'], 'document')}: {answer['points_expected']:,} points expected,"
+        f" {answer['points_found']:,} found.",
+        soft_wrap=True,
+    )
+    mended = answer.get("repaired")
+    if mended and any(mended.values()):
+        console.print(f"Repaired: {_sums(mended)}.")
+    if answer["pending"]:
+        console.print(f"{counted(answer['pending'], 'document')} on their way are not judged.")
+    if answer["clean"]:
+        console.print("Nothing is missing, orphaned or stale.", style="green")
+        return
+    console.print(f"Wrong: {_sums(answer)}.", style="red")
+    for name in answer["examples"]:
+        console.print(f"  {place(name)}", soft_wrap=True)
+    console.print(f"Mend it: {call.command('verify --repair')}", soft_wrap=True)
+
+
+def _sums(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in ("missing", "orphaned", "stale"))

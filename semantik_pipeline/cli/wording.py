@@ -1,0 +1,75 @@
+"""How numbers, times, paths and names read. Pure functions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+#: Invisible, but at home in the middle of words: soft hyphen, zero-width joiners and the like.
+_HARMLESS = frozenset("\u00ad\u200b\u200c\u200d\ufeff")
+
+
+def printable(text: str) -> str:
+    """The text on one line: line ends, other control characters, lone surrogates and the like become escapes."""
+    return "".join(c if c.isprintable() or c in _HARMLESS else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isspace() and not character.isascii():
+        return " "
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 document``, ``1,204 documents``."""
+    plural = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
+
+
+def duration(seconds: float) -> str:
+    """``0.8 s``, ``42 s``, ``2 min 5 s``, ``1 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(number: float) -> str:
+    """Bytes in decimal units, as disks are sold: ``812 B``, ``1.2 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
+
+
+def place(document: str) -> str:
+    """A document's name for people: a ``file://`` URI as a path, short where it is below this or the home folder."""
+    if not document.startswith("file:///"):
+        return printable(document)
+    return short_path(os.fsdecode(unquote_to_bytes(document.removeprefix("file://"))))
+
+
+def short_path(path: str) -> str:
+    """``notes/a.md`` below the current folder, ``~/notes/a.md`` below home, else the whole path."""
+    for folder, prefix in ((Path.cwd, ""), (Path.home, "~/")):
+        try:
+            above = f"{folder()}/"
+        except (OSError, RuntimeError):  # the current folder was removed, or there is no home
+            continue
+        if above != "//" and path.startswith(above):
+            return printable(prefix + path[len(above) :])
+    return printable(path)
+
+
+def one_line(text: str, width: int) -> str:
+    """The text with its white space collapsed, cut at ``width`` characters with an ellipsis."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= width else f"{line[: width - 1]}…"
