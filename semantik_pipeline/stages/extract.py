@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ExtractionResult
-from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PipelineError, PluginError
+from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
 from semantik_pipeline.ledger import content, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.leases import Hold
@@ -26,13 +26,38 @@ if TYPE_CHECKING:
 #: Texts that one request gives to a child: large enough to use spaCy's batching, small enough to save often.
 POOL = 128
 
+#: And at most about this many characters, since whole documents are given too.
+POOL_CHARACTERS = 1_000_000
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass
 class Pool:
-    """Texts for one extractor, by text hash, and the units that want them."""
+    """Texts for one extractor, by text hash, and the units that have them."""
 
-    texts: dict[str, str]
-    units: tuple[Unit, ...]
+    texts: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    units: dict[tuple[int, int], Unit] = field(default_factory=dict)
+
+    def add(self, unit: Unit, text_hash: str, text: str) -> None:
+        self.texts[text_hash] = text
+        self.owners.setdefault(text_hash, set()).add(unit.key)
+        self.units[unit.key] = unit
+
+    def by_unit(self) -> Iterator[Pool]:
+        """The same texts, in a pool for each unit."""
+        for key, unit in self.units.items():
+            own = Pool()
+            for text_hash, text in self.texts.items():
+                if key in self.owners[text_hash]:
+                    own.add(unit, text_hash, text)
+            yield own
+
+    @property
+    def full(self) -> bool:
+        return len(self.texts) >= POOL or sum(map(len, self.texts.values())) > POOL_CHARACTERS
+
+
+Notes = dict[tuple[int, int], dict[str, str]]
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -50,7 +75,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
 
 def _run_generation(runtime: Runtime, claim: Claim, hold: Hold, generation: Generation, units: list[Unit]) -> None:
     units = _with_parse(runtime, claim, units)
-    notes: dict[tuple[int, int], dict[str, str]] = {unit.key: {} for unit in units}
+    notes: Notes = {unit.key: {} for unit in units}
     until = time.monotonic() + runtime.settings.work.slice
     extraction = generation.config["extraction"]
     for level, pools in (("chunk", _chunk_pools), ("document", _document_pools)):
@@ -60,7 +85,7 @@ def _run_generation(runtime: Runtime, claim: Claim, hold: Hold, generation: Gene
                 hold.check()
                 _extract_pool(runtime, choice, fingerprint, pool, notes)
                 hold.touch()
-                if time.monotonic() > until and pool.units[-1].chunks > POOL:
+                if time.monotonic() > until and any(unit.chunks > POOL for unit in units):
                     _yield(runtime, claim, units)
                     return
     _finish(runtime, claim, generation, units, notes)
@@ -80,8 +105,7 @@ def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]
 
 def _chunk_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
     """Chunks that the extractor has not seen, pooled over documents."""
-    texts: dict[str, str] = {}
-    owners: list[Unit] = []
+    pool = Pool()
     for unit in units:
         after = -1
         while True:
@@ -90,42 +114,38 @@ def _chunk_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Itera
             if not rows:
                 break
             after = rows[-1][0]
-            texts.update({text_hash: text for _, text_hash, text in rows})
-            owners.append(unit)
-            if len(texts) >= POOL:
-                yield Pool(texts=texts, units=tuple(owners))
-                texts, owners = {}, []
-    if texts:
-        yield Pool(texts=texts, units=tuple(owners))
+            for _, text_hash, text in rows:
+                pool.add(unit, text_hash, text)
+            if pool.full:
+                yield pool
+                pool = Pool()
+    if pool.texts:
+        yield pool
 
 
 def _document_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
-    """Whole texts that the extractor has not seen; large ones alone."""
+    """Whole texts that the extractor has not seen."""
     with runtime.ledger.read() as tx:
         there = content.load_extractions(tx, [(unit.text_hash, fingerprint) for unit in units if unit.text_hash])
-    texts: dict[str, str] = {}
-    owners: list[Unit] = []
+    pool = Pool()
     for unit in units:
-        if not unit.text_hash or (unit.text_hash, fingerprint) in there or not unit.parse_key:
+        if not unit.text_hash or (unit.text_hash, fingerprint) in there:
             continue
-        parsed = runtime.blobs.get_parsed(unit.parse_key)
+        parsed = runtime.blobs.get_parsed(unit.parse_key or "")
         if parsed is None:
             continue
-        texts[unit.text_hash] = parsed.text
-        owners.append(unit)
-        if len(texts) >= POOL or sum(map(len, texts.values())) > 1_000_000:
-            yield Pool(texts=texts, units=tuple(owners))
-            texts, owners = {}, []
-    if texts:
-        yield Pool(texts=texts, units=tuple(owners))
+        pool.add(unit, unit.text_hash, parsed.text)
+        if pool.full:
+            yield pool
+            pool = Pool()
+    if pool.texts:
+        yield pool
 
 
-def _extract_pool(
-    runtime: Runtime, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: dict[tuple[int, int], dict[str, str]]
-) -> None:
+def _extract_pool(runtime: Runtime, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: Notes) -> None:
     """Run one extractor over a pool and keep its results; failures become notes on the documents they belong to."""
     try:
-        answer = runtime.children.run(
+        results, failures = runtime.children.run(
             extract_texts,
             choice["plugin"],
             choice["options"],
@@ -134,30 +154,17 @@ def _extract_pool(
             deadline=runtime.settings.child.extract_deadline,
         )
     except (ChildError, ChildOutOfMemory) as error:
-        if len({unit.key for unit in pool.units}) > 1:
-            for unit in {unit.key: unit for unit in pool.units}.values():
-                with runtime.ledger.read() as tx:
-                    rows = content.unextracted(tx, unit, fingerprint, after=-1, limit=POOL)
-                own = {text_hash: text for _, text_hash, text in rows if text_hash in pool.texts}
-                own = own or {h: text for h, text in pool.texts.items() if h == unit.text_hash}
-                if own:
-                    _extract_pool(runtime, choice, fingerprint, Pool(texts=own, units=(unit,)), notes)
+        if len(pool.units) > 1:
+            for own in pool.by_unit():
+                _extract_pool(runtime, choice, fingerprint, own, notes)
             return
-        notes[pool.units[0].key][choice["plugin"]] = str(error)
-        return
-    except PluginError:
-        raise
-    except PipelineError as error:
-        for unit in pool.units:
-            notes[unit.key][choice["plugin"]] = str(error)
-        return
-    results, failures = answer
+        results, failures = {}, dict.fromkeys(pool.texts, str(error))
     if results:
         with runtime.ledger.write() as tx:
             content.save_extractions(tx, {(text_hash, fingerprint): result for text_hash, result in results.items()})
-    if failures:
-        for unit in pool.units:
-            notes[unit.key][choice["plugin"]] = next(iter(failures.values()))
+    for text_hash, failure in failures.items():
+        for key in pool.owners[text_hash]:
+            notes[key][choice["plugin"]] = failure
 
 
 def _yield(runtime: Runtime, claim: Claim, units: list[Unit]) -> None:
@@ -173,7 +180,7 @@ def _finish(
     claim: Claim,
     generation: Generation,
     units: list[Unit],
-    notes: dict[tuple[int, int], dict[str, str]],
+    notes: Notes,
 ) -> None:
     fingerprints = [
         generation.fingerprints["extract"][one["plugin"]] for one in generation.config["extraction"]["document"]
