@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -43,19 +44,25 @@ class Blobs:
         body = self._get(f"parsed/{key}")
         return None if body is None else _parsed(json.loads(zlib.decompress(body)))
 
-    def remove_raw(self, content_hash: str) -> bool:
-        return self._remove(f"raw/{content_hash}")
+    def keys(self, kind: str, *, older_than: float) -> Iterator[list[str]]:
+        """Keys of the ``raw`` or ``parsed`` bodies that are older than this many seconds, a folder at a time."""
+        for number in range(256):
+            folder = f"{self._root}/{kind}/{number:02x}"
+            names = [path.rsplit("/", 1)[-1] for path in self._fs.find(folder)] if self._fs.exists(folder) else []
+            old = [name for name in names if self._age(f"{kind}/{name}") > max(older_than, GRACE)]
+            if old:
+                yield old
 
-    def remove_parsed(self, key: str) -> bool:
-        return self._remove(f"parsed/{key}")
-
-    def keys(self, kind: str) -> list[str]:
-        """Keys of ``raw`` or ``parsed`` bodies older than the grace time."""
-        folder = f"{self._root}/{kind}"
-        if not self._fs.exists(folder):
-            return []
-        names = [path.rsplit("/", 1)[-1] for path in self._fs.find(folder)]
-        return [name for name in names if "." not in name and self._age(f"{kind}/{name}") > GRACE]
+    def remove(self, kind: str, key: str) -> bool:
+        """Remove a body that nothing refers to, unless it is younger than the grace time."""
+        name = f"{kind}/{key}"
+        try:
+            if self._age(name) <= GRACE:
+                return False
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _path(self, name: str) -> str:
         kind, key = name.split("/")
@@ -85,16 +92,6 @@ class Blobs:
             return None
         except OSError as error:
             raise _translate(error, self.url) from error
-
-    def _remove(self, name: str) -> bool:
-        """Remove a body that nothing refers to, unless it is younger than the grace time."""
-        try:
-            if self._age(name) <= GRACE:
-                return False
-            self._fs.rm_file(self._path(name))
-        except FileNotFoundError:
-            return False
-        return True
 
     def _age(self, name: str) -> float:
         modified = self._fs.modified(self._path(name))

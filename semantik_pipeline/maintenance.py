@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import content, operations, sync, work
+from semantik_pipeline.ledger import chores, content, operations, sync, work
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 #: Seconds between sweeps of the caches.
 SWEEP = 3600.0
+
+DAY = 86400.0
 
 
 def tick(runtime: Runtime, *, alone: bool = False) -> None:
@@ -41,9 +42,14 @@ def ring_due(runtime: Runtime) -> list[str]:
 
 
 def _sweep(runtime: Runtime) -> None:
-    """Remove cached results that nothing refers to; at most once an hour in a process."""
-    if time.monotonic() - runtime.swept_at < SWEEP:
-        return
-    runtime.swept_at = time.monotonic()
+    """Remove cached results and stored bodies that nothing refers to; once an hour, by one worker."""
     with runtime.ledger.write() as tx:
-        content.sweep(tx, older_than=runtime.settings.retention.cache_days * 86400)
+        if not chores.take(tx, "sweep", every=SWEEP):
+            return
+        content.sweep(tx, older_than=runtime.settings.retention.cache_days * DAY)
+    for kind in ("raw", "parsed"):
+        for keys in runtime.blobs.keys(kind, older_than=runtime.settings.retention.cache_days * DAY):
+            with runtime.ledger.read() as tx:
+                unused = content.unused_bodies(tx, kind, keys)
+            for key in unused:
+                runtime.blobs.remove(kind, key)

@@ -50,7 +50,6 @@ class Runtime:
         self._indexes: set[str] = set()
         self._lock = threading.RLock()
         self.stopping = threading.Event()
-        self.swept_at = time.monotonic()  # the first sweep comes after an hour
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
 

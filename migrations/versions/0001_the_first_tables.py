@@ -15,6 +15,12 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "chores",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("done_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
+    )
+    op.create_table(
         "chunks",
         sa.Column("id", Id, nullable=False),
         sa.Column("generation_id", Id, nullable=False),
@@ -280,3 +286,4 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_chunks_embed_key"))
 
     op.drop_table("chunks")
+    op.drop_table("chores")

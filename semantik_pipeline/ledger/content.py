@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Insert, Table, and_, bindparam, delete, exists, insert, literal, or_, select
+from sqlalchemy import Insert, Table, and_, bindparam, delete, exists, insert, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
@@ -192,10 +192,11 @@ def sweep(tx: Transaction, *, older_than: float) -> int:
     return swept + tx.execute(delete(extractions).where(extractions.c.created_at < old, ~_extraction_used())).rowcount
 
 
-def blob_in_use(tx: Transaction, *, content_hash: str | None = None, parse_key: str | None = None) -> bool:
-    """Whether a live document has this raw content, or a unit this parsed body."""
-    if content_hash is not None:
-        which = and_(documents.c.content_hash == content_hash, documents.c.deleted_at.is_(None))
-        return tx.execute(select(literal(1)).select_from(documents).where(which).limit(1)).first() is not None
-    live = and_(work.c.parse_key == parse_key, work.c.stage != "deleted")
-    return tx.execute(select(literal(1)).select_from(work).where(live).limit(1)).first() is not None
+def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:
+    """Those of the ``raw`` or ``parsed`` bodies that no live document refers to."""
+    column = documents.c.content_hash if kind == "raw" else work.c.parse_key
+    live = documents.c.deleted_at.is_(None) if kind == "raw" else work.c.stage != "deleted"
+    used: set[str] = set()
+    for part in _parts(sorted(keys)):
+        used.update(tx.execute(select(column).where(column.in_(part), live)).scalars())
+    return sorted(set(keys) - used)

@@ -244,3 +244,10 @@ workers = Table(
     Column("started_at", Double, nullable=False),
     Column("heartbeat", Double, nullable=False),
 )
+
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", Text, primary_key=True),  # what maintenance does once in a while, whoever comes first
+    Column("done_at", Double, nullable=False),
+)

@@ -201,13 +201,12 @@ class _Saving:
 
 def forget_blobs(runtime: Runtime, unit: Unit) -> None:
     """Remove a deleted document's bodies, unless another document has them too."""
-    with runtime.ledger.read() as tx:
-        raw = unit.content_hash if not content.blob_in_use(tx, content_hash=unit.content_hash) else None
-        parsed = unit.parse_key if not content.blob_in_use(tx, parse_key=unit.parse_key) else None
-    if raw:
-        runtime.blobs.remove_raw(raw)
-    if parsed:
-        runtime.blobs.remove_parsed(parsed)
+    for kind, key in (("raw", unit.content_hash), ("parsed", unit.parse_key)):
+        if key:
+            with runtime.ledger.read() as tx:
+                unused = content.unused_bodies(tx, kind, [key])
+            if unused:
+                runtime.blobs.remove(kind, key)
 
 
 def _pools(units: list[Unit], size: int) -> Iterator[list[Unit]]:
