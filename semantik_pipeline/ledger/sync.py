@@ -448,6 +448,20 @@ def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: 
     )
 
 
+def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:
+    """Send indexed documents on which an extractor failed, at least so many seconds ago, through ``extract`` again."""
+    noted = and_(
+        work.c.source_id == claim.source_id,
+        work.c.stage == "indexed",
+        work.c.notes.is_not(None),
+        work.c.updated_at < now() - older_than,
+    )
+    changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0, "updated_at": now()}
+    rows = tx.execute(update(work).where(noted).values(**changes).returning(work.c.document_id, work.c.revision)).all()
+    note_items(tx, claim.operation_id, [(row.document_id, "retried", row.revision) for row in rows])
+    return len(rows)
+
+
 def set_title(tx: Transaction, document_id: int, revision: int, title: str | None) -> None:
     """The title that a parser found in this revision."""
     same = and_(documents.c.id == document_id, documents.c.revision == revision)

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 #: Tries of one document within a slice before it is quarantined; the next sync tries it again.
 FETCHES = 3
 
+#: Seconds after which a sync gives documents on which an extractor failed another try.
+NOTES = 3600.0
+
 
 def run(runtime: Runtime, until: float) -> bool:
     """Work on due sources until none is due or the slice is over; returns whether something may be left."""
@@ -268,12 +271,16 @@ class Slice:
         return True
 
     def _complete(self, event: Complete) -> None:
+        noted = 0
         problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
         error = self._remove_absent() if event.full else None
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
+                noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
                 paused = {"paused": error} if error else {}
                 ledger.finish_source(tx, self.claim, error=error, problems=problems, **paused)
+        if noted:
+            self.runtime.ring("extract")
         self.runtime.ring("upsert")
 
     def _remove_absent(self) -> str | None:

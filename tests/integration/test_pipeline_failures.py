@@ -7,15 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import sync as ledger_sync
-from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger import content, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.search import SearchQuery, search
-from semantik_pipeline.stages.claims import Claims, Held
+from semantik_pipeline.stages.claims import Claims
+from semantik_pipeline.stages.points import PointBuilder
 from semantik_pipeline.stages.upsert import Upsert, reconcile
 from semantik_pipeline.verification import verify
 
@@ -119,6 +120,22 @@ def test_an_extractor_that_fails_is_noted_and_the_rest_goes_on(make_pipeline, op
     assert clean == [None] * 4
 
 
+def test_a_later_sync_retries_an_extractor_that_failed(make_pipeline, monkeypatch):
+    documents = {"bad": "POISON, and 3 May 2024"}
+    broken = make_pipeline(plugins={"fake-extractor": {"fail_on": "POISON", "fail_as": "bug"}})
+    broken.index(source(**documents), config=EXTRACTING)
+    assert broken.unit("bad")["notes"]
+    broken.index(source(**documents))
+    assert broken.unit("bad")["notes"]  # too early for another try
+    broken.runtime.close()
+    monkeypatch.setattr("semantik_pipeline.stages.sync.NOTES", 0.0)
+    mended = make_pipeline()
+    result = mended.index(source(**documents))
+    assert mended.unit("bad")["notes"] is None
+    assert result["chunks"]["embedded"] == 0
+    assert verify(mended.runtime).clean
+
+
 # -- dead workers ----------------------------------------------------------------------------------------------------
 
 
@@ -156,8 +173,6 @@ def test_a_document_that_kills_its_worker_is_quarantined_after_its_attempts(make
     victim = None
     for _ in range(3):
         with pipeline.runtime.ledger.write() as tx:
-            from sqlalchemy import text
-
             tx.execute(text("update work set not_before = 0"))
             if victim is not None:  # only the victim is claimed again
                 tx.execute(text("update work set not_before = 1e12 where document_id != :d"), {"d": victim})
@@ -202,8 +217,8 @@ def test_a_lease_is_renewed_while_work_goes_on_and_not_past_its_deadline(make_pi
 # -- fencing ---------------------------------------------------------------------------------------------------------
 
 
-def set_text(pipeline, text: str) -> None:
-    pipeline.index(source(doc=text), run=False)
+def set_text(pipeline, content: str) -> None:
+    pipeline.index(source(doc=content), run=False)
     work_on(pipeline.runtime, "sync")
 
 
@@ -247,9 +262,6 @@ def test_a_paused_holder_of_an_older_text_harms_nothing(make_pipeline, paused_be
 
 def paused_steps(upsert: Upsert, units: list) -> dict:
     """The steps of an upsert, each to be called by itself, as a holder that can be paused between any two."""
-    from semantik_pipeline.ledger import content
-    from semantik_pipeline.stages.points import PointBuilder
-
     runtime = upsert.runtime
 
     def insert() -> None:
@@ -286,7 +298,7 @@ def test_a_deletion_wins_over_a_paused_writer(make_pipeline):
     pipeline.run()
     assert "doc" not in pipeline.stages()
     assert verify(runtime).clean
-    assert [text for text in shown(pipeline, "bananas apples") if "text" in text] == []
+    assert [hit for hit in shown(pipeline, "bananas apples") if "text" in hit] == []
 
 
 # -- claims ----------------------------------------------------------------------------------------------------------
@@ -353,8 +365,6 @@ def test_disabling_a_plugin_blocks_its_units_and_they_go_on_when_it_is_back(make
 def test_a_model_of_another_dimension_blocks_and_says_both(make_pipeline):
     pipeline = make_pipeline()
     pipeline.index(source(doc="first text"))
-    from sqlalchemy import text
-
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(text("update generations set dimension = 32"))
     pipeline.runtime._generations.clear()
@@ -367,4 +377,3 @@ def test_a_model_of_another_dimension_blocks_and_says_both(make_pipeline):
 
 def test_every_stage_is_in_the_ledgers_list():
     assert tuple(STAGES) == work.STAGES
-    assert Held and ledger_sync
