@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.errors import PluginLoadError
+
 if TYPE_CHECKING:
     import torch
 
@@ -20,9 +22,7 @@ class Bert:
     """
 
     def __init__(self, folder: Path, config: dict[str, Any], *, device: str, dtype: torch.dtype) -> None:
-        from safetensors.torch import load_file
-
-        tensors = load_file(folder / "model.safetensors", device=device)
+        tensors = _read(folder / "model.safetensors", device)
         tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
         self.parameters = sum(t.numel() for t in tensors.values() if t.is_floating_point())
         self.dtype = dtype
@@ -63,6 +63,16 @@ class Bert:
         states = layer_norm(states + mixed, (width,), *layer["mix_norm"], self.epsilon)
         wide = gelu(linear(states.to(self.dtype), *layer["widen"]))
         return layer_norm(states + linear(wide, *layer["narrow"]), (width,), *layer["narrow_norm"], self.epsilon)
+
+
+def _read(file: Path, device: str) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file, device=device)
+    except SafetensorError as error:
+        raise PluginLoadError(f"The weights {file} can't be read: {error}.", "Fetch the model anew.") from None
 
 
 class _Weights:

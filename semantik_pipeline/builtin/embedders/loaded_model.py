@@ -34,8 +34,6 @@ class Backend(Protocol):
     precision: str
     parameters: int
 
-    def prepare_bulk(self) -> None: ...
-
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray: ...
 
     def token_vectors(self, windows: Sequence[Window]) -> list[np.ndarray]: ...
@@ -65,8 +63,6 @@ class LoadedModel:
         self, windows: Sequence[Window], prompt: str = "", *, urgent: bool = False, stop: threading.Event | None = None
     ) -> np.ndarray:
         """(n, d) float32, in the order of the windows; CancelledError soon after ``stop`` is set."""
-        if not urgent:
-            self.backend.prepare_bulk()
         return np.stack(self._through(windows, lambda batch: list(self.backend.embed(batch, prompt)), urgent, stop))
 
     def token_vectors(self, windows: Sequence[Window], *, urgent: bool = True) -> list[np.ndarray]:

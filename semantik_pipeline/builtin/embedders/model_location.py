@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from semantik_pipeline.builtin.embedders.model_card import WEIGHTS
 from semantik_pipeline.builtin.embedders.packaged_model import DISTRIBUTION, NAMES, packaged_model
 from semantik_pipeline.errors import PluginLoadError
 
@@ -34,17 +35,24 @@ def locate_model(
     """
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file() or (folder / "modules.json").is_file():
+        if not has_weights(folder):
+            raise PluginLoadError(f"The {kind} {name!r} has no weights in its folder.", "Fetch the model anew.")
         return LocatedModel(name=name, path=folder.resolve(), origin="a folder")
     packaged = packaged_model(name) if revision is None else None
     if packaged is not None:
         return LocatedModel(name=name, path=packaged, origin=f"the installed package {DISTRIBUTION}")
     for repository in hub_names(name):
         cached = cached_folder(repository, revision)
-        if cached is not None:
+        if cached is not None and has_weights(cached):
             return LocatedModel(name=name, path=cached, origin="the local Hugging Face cache")
     if allow_download and hub_names(name):
         return LocatedModel(name=name, path=_download(name, revision), origin="the Hugging Face hub")
     raise _missing(name, revision, kind)
+
+
+def has_weights(folder: Path) -> bool:
+    """A cache may hold a model's configuration alone."""
+    return any(next(folder.glob(where + pattern), None) for pattern in WEIGHTS for where in ("", "*/"))
 
 
 def hub_names(name: str) -> list[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from semantik_pipeline.builtin.embedders.file_digest import file_digest
+from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
 from semantik_pipeline.errors import PluginLoadError
 
 
@@ -55,7 +56,9 @@ class ModelTokenizer:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special ones not counted."""
-        encodings = self._tokenizer.encode_batch_fast([clean(text) for text in texts], add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast(
+            [without_surrogates(text) for text in texts], add_special_tokens=False
+        )
         return [len(encoding) for encoding in encodings]
 
     def windows(self, texts: Sequence[str], prompt: str = "", limit: int | None = None) -> list[Window]:
@@ -63,7 +66,7 @@ class ModelTokenizer:
 
         Nothing is cut off: windows of a text follow one another from its first token to its last.
         """
-        texts = [clean(text) for text in texts]
+        texts = [without_surrogates(text) for text in texts]
         overhead = self.special_count + (self.count([prompt])[0] if prompt else 0)
         encodings = self._tokenizer.encode_batch_fast([prompt + text for text in texts])
         windows: list[Window] = []
@@ -102,15 +105,6 @@ class ModelTokenizer:
             if (self._path / name).is_file():
                 return file_digest(self._path / name)[:16]
         raise PluginLoadError(f"The model in {self._path} has no tokenizer file.", "Fetch the model anew.")
-
-
-def clean(text: str) -> str:
-    """The text with lone surrogates (from file names of no encoding) replaced, for the tokenizer refuses them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
 
 
 def _from_file(file: Path):

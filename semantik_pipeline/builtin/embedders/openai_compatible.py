@@ -10,6 +10,7 @@ import numpy as np
 
 from semantik_pipeline.builtin.embedders.embeddings_endpoint import Endpoint, InputRefused
 from semantik_pipeline.builtin.embedders.openai_schema import SCHEMA, option
+from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
@@ -66,7 +67,7 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
         if not texts:
             return np.zeros((0, self._dimension or 0), dtype=np.float32)
         prompt = option(self.config, f"{EmbeddingMode(mode)}_prompt")
-        prompted = [prompt + text for text in texts]
+        prompted = [without_surrogates(prompt + text) for text in texts]
         bounds = request_bounds(
             estimate_tokens(prompted), option(self.config, "batch_size"), option(self.config, "max_batch_tokens")
         )

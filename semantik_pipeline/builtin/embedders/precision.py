@@ -8,14 +8,21 @@ norms and sums all in bfloat16 would drift to 0.997 and are never used.)
 
 from __future__ import annotations
 
+from semantik_pipeline.errors import PluginConfigError
+
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def choose_device(wanted: str) -> str:
-    """``auto`` is CUDA, then Apple's MPS, then the CPU."""
+    """``auto`` is CUDA, then Apple's MPS, then the CPU. Raises PluginConfigError for a device that isn't there."""
     import torch
 
     if wanted != "auto":
+        try:
+            torch.empty(0, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            said = str(error).splitlines()[0]
+            raise PluginConfigError(f"The device {wanted!r} can't be used: {said}", "Set device: auto.") from None
         return wanted
     if torch.cuda.is_available():
         return "cuda"

@@ -19,7 +19,9 @@ class SentenceBackend:
 
     def __init__(self, card: ModelCard, *, device: str, precision: str, trust_remote_code: bool = False) -> None:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # standard error belongs to the pipeline's own progress
         self.device = device
         self.precision = precision
         try:
@@ -35,9 +37,6 @@ class SentenceBackend:
         if card.window:
             self._model.max_seq_length = card.window
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
-
-    def prepare_bulk(self) -> None:
-        """Nothing to prepare."""
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray:
         """(n, d) float32."""

@@ -9,14 +9,14 @@ import numpy as np
 
 from semantik_pipeline.builtin.embedders.dense_local import model_options
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
-from semantik_pipeline.builtin.embedders.model_card import WEIGHTS, model_revision
+from semantik_pipeline.builtin.embedders.model_card import model_revision
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
 from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
 from semantik_pipeline.builtin.rerankers.ranking import best_first
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.documents import RerankResult
-from semantik_pipeline.errors import PluginError, PluginLoadError
+from semantik_pipeline.errors import PluginError
 
 DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 
@@ -96,7 +96,4 @@ class CrossEncoderReranker(RerankerPlugin):
 
 def _locate(config: dict[str, Any]) -> LocatedModel:
     name, allow = config.get("model") or DEFAULT_MODEL, bool(config.get("allow_download"))
-    located = locate_model(name, revision=config.get("revision"), allow_download=allow, kind="cross-encoder")
-    if not any(next(located.path.glob(pattern), None) for pattern in WEIGHTS):
-        raise PluginLoadError(f"The cross-encoder {name!r} has no weights in {located.path}.", "Fetch the model anew.")
-    return located
+    return locate_model(name, revision=config.get("revision"), allow_download=allow, kind="cross-encoder")

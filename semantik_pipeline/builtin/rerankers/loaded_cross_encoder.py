@@ -13,6 +13,7 @@ from semantik_pipeline.builtin.embedders.model_location import LocatedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.builtin.embedders.out_of_memory import is_out_of_memory, release_memory
 from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
+from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
 from semantik_pipeline.builtin.embedders.token_batches import batch_end, longest_first
 from semantik_pipeline.errors import PluginLoadError, TransientError
 
@@ -37,7 +38,8 @@ class LoadedCrossEncoder:
 
     def scores(self, query: str, texts: list[str]) -> np.ndarray:
         """(n,) float32: each text's score with the query, its best part's where it is read in parts."""
-        query, room = self._fitting_query(query)
+        texts = [without_surrogates(text) for text in texts]
+        query, room = self._fitting_query(without_surrogates(query))
         parts = [(owner, part) for owner, text in enumerate(texts) for part in self._tokenizer.split(text, room)]
         lengths = self._tokenizer.count([part for _, part in parts])
         found = self._predict(query, [part for _, part in parts], lengths)
@@ -91,7 +93,9 @@ class LoadedCrossEncoder:
 
 def _load(located: LocatedModel, device: str, trust_remote_code: bool, window: int):
     from sentence_transformers import CrossEncoder
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # standard error belongs to the pipeline's own progress
     try:
         model = CrossEncoder(
             str(located.path), device=device, local_files_only=True, trust_remote_code=trust_remote_code
@@ -106,5 +110,5 @@ def _load(located: LocatedModel, device: str, trust_remote_code: bool, window: i
             f"The cross-encoder {located.name!r} has {labels} outputs; a reranker needs one score.",
             "Use a model made for ranking.",
         )
-    model.max_length = window
+    setattr(model, "max_seq_length" if hasattr(type(model), "max_seq_length") else "max_length", window)  # 6, 5
     return model

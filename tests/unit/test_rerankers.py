@@ -1,0 +1,155 @@
+"""The built-in rerankers beyond their contract."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
+from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
+from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderReranker
+from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
+from semantik_pipeline.builtin.rerankers.ranking import best_first
+from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
+from semantik_pipeline.errors import PluginLoadError
+from semantik_pipeline.testing.tiny_models import write_tiny_cross_encoder, write_tiny_embedder
+
+VOCABULARY = {token: id for id, token in enumerate(["[PAD]", "?", "a", "7", "the", "of", "##ing", "lease", "epoch"])}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_tiny_embedder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def cross(tmp_path_factory):
+    return write_tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross")
+
+
+def scores(plugin, query, texts):
+    return {result.index: result.score for result in asyncio.run(plugin.rerank(query, texts))}
+
+
+def test_rare_words_weigh_more_and_punctuation_nothing():
+    weights = TokenWeights(VOCABULARY).of(range(1, 9))
+    mark, letter, digit, the, of, _, lease, epoch = weights
+    assert (mark, the) == (0, 0)
+    assert letter == digit > 0
+    assert 0 < of < lease < epoch
+
+
+def test_a_query_of_nothing_telling_weighs_all_alike():
+    assert TokenWeights(VOCABULARY).of([1, 4]).tolist() == [1, 1]
+    assert TokenWeights(VOCABULARY).of([]).tolist() == []
+
+
+@given(st.lists(st.floats(-5, 5), max_size=20), st.none() | st.integers(1, 25))
+def test_best_first_is_a_stable_permutation(given_scores, top_k):
+    results = best_first(given_scores, top_k)
+    everything = sorted(range(len(given_scores)), key=lambda index: -given_scores[index])
+    assert [result.index for result in results] == everything[:top_k]
+    assert all(result.score == given_scores[result.index] for result in results)
+
+
+def test_late_interaction_is_the_weighted_mean_of_the_nearest_cosines(tiny):
+    """The formula, from the embedder's own token vectors."""
+    plugin, query, text = LateInteractionReranker({"model": str(tiny)}), "how do leases expire", "the queue of leases"
+    found = scores(plugin, query, [text])[0]
+    model, tokenizer = plugin._model, plugin._model.tokenizer
+    asked, read = tokenizer.windows([query, text])
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in model.token_vectors([asked, read])]
+    nearest = (unit[0][1:-1] @ unit[1][1:-1].T).max(1)  # without [CLS] and [SEP]
+    weights = TokenWeights(tokenizer.vocabulary).of(asked.ids[1:-1])
+    assert found == pytest.approx(float((nearest * weights).sum() / weights.sum()), abs=1e-4)
+
+
+def test_late_interaction_gives_a_text_that_holds_the_query_a_one(tiny):
+    found = scores(LateInteractionReranker({"model": str(tiny)}), "leases expire", ["leases expire", "the index"])
+    assert found[0] == pytest.approx(1, abs=1e-3)
+    assert found[1] < found[0]
+
+
+def test_late_interaction_reads_the_end_of_a_long_text(tiny):
+    plugin, filler = LateInteractionReranker({"model": str(tiny)}), "the index " * 60
+    with_end = scores(plugin, "leases expire", [filler, filler + "leases expire"])
+    assert with_end[1] > with_end[0]
+
+
+def test_late_interaction_shares_the_embedders_weights(tiny):
+    embedder, reranker = DenseLocalEmbedder({"model": str(tiny)}), LateInteractionReranker({"model": str(tiny)})
+
+    async def both():
+        await embedder.initialize()
+        await reranker.initialize()
+
+    asyncio.run(both())
+    assert embedder._model is reranker._model
+
+
+@pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
+def test_late_interaction_finds_the_answer_among_distractors():
+    texts = [
+        "The cat sat on the mat and looked out of the window.",
+        "A lease ends fifteen seconds after its last renewal; then another worker may claim the unit.",
+        "Our pipeline is written in Python.",
+    ]
+    results = asyncio.run(LateInteractionReranker().rerank("when does a lease expire?", texts))
+    assert results[0].index == 1
+
+
+def test_a_cross_encoders_scores_are_those_of_sentence_transformers(cross):
+    from sentence_transformers import CrossEncoder
+
+    texts = ["the pipeline", "leases expire", "how do leases expire in a queue"]
+    ours = scores(CrossEncoderReranker({"model": str(cross), "precision": "float32"}), "leases", texts)
+    reference = CrossEncoder(str(cross), device="cpu").predict([("leases", text) for text in texts])
+    assert [ours[index] for index in range(3)] == pytest.approx(reference.tolist(), abs=1e-4)
+
+
+def test_a_cross_encoder_scores_a_long_text_by_its_best_part(cross):
+    plugin = CrossEncoderReranker({"model": str(cross), "precision": "float32"})
+    room = plugin._loaded()._fitting_query("leases")[1]
+    parts = ["search " * room, "vector " * room, "queue " * 5]
+    found = scores(plugin, "leases", ["".join(parts), *(part.strip() for part in parts)])
+    assert found[0] == pytest.approx(max(found[1], found[2], found[3]), abs=1e-4)
+
+
+def test_a_cross_encoder_says_that_it_reads_a_part_of_a_long_query(cross, caplog):
+    with caplog.at_level(logging.WARNING):
+        scores(CrossEncoderReranker({"model": str(cross)}), "leases expire " * 50, ["the queue"])
+    assert "the query is too long" in caplog.text
+
+
+def test_a_cross_encoder_without_weights_is_unhealthy_and_says_why():
+    health = asyncio.run(CrossEncoderReranker.health_check({"model": "nobody/nothing"}))
+    assert health.status == "unhealthy"
+    assert "nobody/nothing" in health.reason and "allow_download" in health.reason
+
+
+def test_a_classifier_is_no_reranker(tmp_path):
+    plugin = CrossEncoderReranker({"model": str(write_tiny_cross_encoder(tmp_path / "three", labels=3))})
+    with pytest.raises(PluginLoadError, match="3 outputs"):
+        asyncio.run(plugin.initialize())
+
+
+def test_a_cross_encoder_that_runs_out_of_memory_halves_its_batch(cross, monkeypatch):
+    from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
+
+    plugin, texts = CrossEncoderReranker({"model": str(cross), "precision": "float32"}), ["leases", "the queue"] * 8
+    expected, forward, sizes = scores(plugin, "search", texts), LoadedCrossEncoder._forward, []
+
+    def small_device(self, pairs):
+        sizes.append(len(pairs))
+        if len(pairs) > 4:
+            raise RuntimeError("CUDA out of memory.")
+        return forward(self, pairs)
+
+    monkeypatch.setattr(LoadedCrossEncoder, "_forward", small_device)
+    assert scores(plugin, "search", texts) == pytest.approx(expected, abs=1e-4)
+    assert max(sizes) > 4
