@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.output import text_width
-from semantik_pipeline.cli.tables import print_facts, print_table
-from semantik_pipeline.cli.wording import counted, duration, one_line, place, printable, short_path, size
+from semantik_pipeline.cli.tables import print_facts
+from semantik_pipeline.cli.wording import counted, duration, one_line, place, printable, reason_of, short_path, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,17 +20,15 @@ def show_list(console: Console, found: list[dict[str, Any]], limit: int | None) 
     if not found:
         console.print("No such document.")
         return
-    rows = (
-        (
-            row["collection"],
-            row["status"],
-            str(row["chunks"] or 0),
-            place(row["document"]),
-            printable(row["reason"] or ""),
-        )
-        for row in found
-    )
-    print_table(console, ("COLLECTION", "STATUS", "CHUNKS", "DOCUMENT", "REASON"), rows)
+    several = len({row["collection"] for row in found}) > 1
+    width = max(len(row["status"]) for row in found)
+    for row in found:
+        chunks = counted(row["chunks"], "chunk") if row["chunks"] else ""
+        where = f"{printable(row['collection'])}: " if several else ""
+        console.print(f"{row['status']:<{width}}  {chunks:>12}  {where}{place(row['document'])}", soft_wrap=True)
+        if row["reason"]:
+            reason = reason_of(row["document"], row["reason"])
+            console.print(f"{'':<{width + 16}}{reason}", style="dim", soft_wrap=True)
     if limit is not None and len(found) == limit:
         console.print(f"These are the first {limit:,}; --limit N shows more.", style="dim")
 
@@ -38,8 +36,7 @@ def show_list(console: Console, found: list[dict[str, Any]], limit: int | None) 
 def show_changed(console: Console, done: str, documents: list[dict[str, Any]]) -> None:
     console.print(f"{counted(len(documents), 'document')} {done}.")
     if documents:
-        rows = ((row["status"], place(row["document"]), printable(row["reason"] or "")) for row in documents)
-        print_table(console, ("STATUS", "DOCUMENT", "REASON"), rows)
+        show_list(console, documents, None)
 
 
 def show_document(console: Console, shown: dict[str, Any]) -> None:

@@ -131,14 +131,14 @@ def _show_lines(console: Console, title: str, lines: list[str], style: str) -> N
 def _show_quarantined(
     call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]
 ) -> None:
-    from semantik_pipeline.cli.wording import counted, place, printable
+    from semantik_pipeline.cli.wording import counted, place, reason_of
 
     if not quarantined:
         return
     there = "is" if len(quarantined) == 1 else "are"
     console.print(f"\n{counted(len(quarantined), 'document')} {there} in quarantine:", style="yellow")
     for document in quarantined[:SHOWN]:
-        reason = printable(document["reason"] or "no reason is known")
+        reason = reason_of(document["document"], document["reason"] or "no reason is known")
         console.print(f"  {place(document['document'])}: {reason}", soft_wrap=True)
     if len(quarantined) > SHOWN:
         every = call.command(f"documents list --collection {answer['collection']} --status quarantined")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import warnings
 
 from semantik_pipeline.cli.wording import printable
+
+#: The roots of this project's loggers. Their level is set here, because Celery sets the root logger's as it likes.
+OURS = ("semantik_pipeline", "semantik", "workers")
+
+#: What these warn of, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
+SAID_ANYWAY = ("semantik_pipeline.stages.failures", "semantik_pipeline.builtin.connectors", "semantik.audit")
 
 
 def configure_logs(*, verbose: bool) -> None:
@@ -18,8 +23,13 @@ def configure_logs(*, verbose: bool) -> None:
         logging.captureWarnings(True)
     else:
         handler.setFormatter(_OneLine())
+        handler.addFilter(_for_people)
         warnings.simplefilter("ignore")  # of libraries, to their developers
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+    for name in SAID_ANYWAY:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 class _Stderr(logging.StreamHandler):
@@ -32,13 +42,9 @@ class _Stderr(logging.StreamHandler):
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {printable(self._text(record))}"
+        return f"{record.levelname.lower()}: {printable(record.getMessage())}"
 
-    def _text(self, record: logging.LogRecord) -> str:
-        if record.name != "semantik.plugins":
-            return record.getMessage()
-        try:
-            line = json.loads(record.getMessage())  # an audit line, which is for machines
-            return f"plugin {line['plugin']}: {line['event']} {line['outcome']}: {line['reason']}"
-        except (ValueError, KeyError, TypeError):
-            return record.getMessage()
+
+def _for_people(record: logging.LogRecord) -> bool:
+    """Not what only a plugin's author can act on: which plugin held up the event loop for how long."""
+    return (record.name, record.module) != ("semantik.plugins", "loop")

@@ -55,7 +55,7 @@ def show_plugin(console: Console, info: PluginInfo) -> None:
             ("entry point", printable(info.entry_point)),
             ("status", "enabled" if info.status == "loaded" else info.status),
             ("health", info.health or ""),
-            ("why", printable(info.reason or "")),
+            ("note", printable(info.reason or "")),
             ("capabilities", _json(info.capabilities) if info.capabilities else ""),
             ("configured", _json(info.config) if info.config else "nothing, so the defaults hold"),
         ],

@@ -22,6 +22,9 @@ class Mode(StrEnum):
     SPARSE = "sparse"
 
 
+#: Seconds that a reranker gets, unless the settings say otherwise: whoever waits for a model to load waits for it too.
+RERANK_SECONDS = 5.0
+
 #: Options that `search` and `eval` share.
 ModeOption = Annotated[Mode, typer.Option(help="By words and meaning, by meaning alone, by words alone.")]
 RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Read the best hits again, closely.")]
@@ -46,6 +49,7 @@ def search(
     call = begin(context)
     from semantik_pipeline.search import SearchQuery, search
 
+    settings = call.settings().search
     asked = SearchQuery(
         text=query,
         collection=collection,
@@ -54,6 +58,7 @@ def search(
         rerank=rerank,
         reranker=reranker,
         filter=parse_filter(filter_json),
+        rerank_deadline=None if "rerank_deadline" in settings.model_fields_set else RERANK_SECONDS,
     )
     with call.runtime() as runtime:
         answer = search(runtime, asked)

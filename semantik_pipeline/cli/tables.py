@@ -1,4 +1,4 @@
-"""Rows in columns. On a terminal long cells fold; elsewhere nothing is cut, so that ``grep`` finds it."""
+"""Rows in columns. Nothing is cut: the last column runs on, and where there is no terminal ``grep`` finds whole lines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ if TYPE_CHECKING:
 
 
 def print_table(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table without lines. Cells are printed as they are; the caller makes names printable."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold", no_wrap=not console.is_terminal)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+    """A header and rows, two spaces between columns. Cells are printed as they are; the caller makes them printable."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for number, line in enumerate(lines):
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        console.print(padded, style="bold" if number == 0 else None, soft_wrap=True)
 
 
 def print_facts(console: Console, facts: Iterable[tuple[str, str]], *, indent: int = 2) -> None:

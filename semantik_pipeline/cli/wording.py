@@ -52,9 +52,21 @@ def size(number: float) -> str:
 
 def place(document: str) -> str:
     """A document's name for people: a ``file://`` URI as a path, short where it is below this or the home folder."""
+    path = _path_of(document)
+    return short_path(path) if path is not None else printable(document)
+
+
+def reason_of(document: str, reason: str) -> str:
+    """A reason on one line, where the document's name stands beside it and need not stand in it too."""
+    for name in (_path_of(document), document):
+        reason = reason.replace(f": {name} ", ": ") if name else reason
+    return printable(reason)
+
+
+def _path_of(document: str) -> str | None:
     if not document.startswith("file:///"):
-        return printable(document)
-    return short_path(os.fsdecode(unquote_to_bytes(document.removeprefix("file://"))))
+        return None
+    return os.fsdecode(unquote_to_bytes(document.removeprefix("file://")))
 
 
 def short_path(path: str) -> str:
