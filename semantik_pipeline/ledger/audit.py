@@ -1,0 +1,94 @@
+"""Comparing the ledger with a store, point by point, and sending documents through ``upsert`` again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import and_, func, select, update
+
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.sync import note_items
+from semantik_pipeline.ledger.tables import chunks, documents, work
+from semantik_pipeline.ledger.work import FREED, STAGES
+
+#: Document rows that one page of the comparison reads.
+PAGE = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """A point that the store must hold: of which document, with which signature, and no older epoch than this."""
+
+    document_id: int
+    signature: str
+    epoch: int
+
+
+def _shown(generation_id: int):
+    """Chunk rows that stand behind the points of a generation."""
+    return and_(
+        work.c.generation_id == generation_id,
+        chunks.c.generation_id == generation_id,
+        chunks.c.document_id == work.c.document_id,
+        chunks.c.epoch == work.c.indexed_chunks_epoch,
+    )
+
+
+def expected(tx: Transaction, generation_id: int, point_ids: Sequence[str]) -> dict[str, Expected]:
+    """What the ledger says of these points; a point that it doesn't know is left out."""
+    query = select(chunks.c.point_id, chunks.c.document_id, chunks.c.signature, work.c.indexed_epoch).join_from(
+        chunks, work, _shown(generation_id)
+    )
+    return {
+        point: Expected(document_id=document_id, signature=signature, epoch=epoch)
+        for point, document_id, signature, epoch in tx.execute(query.where(chunks.c.point_id.in_(point_ids)))
+    }
+
+
+def in_flight(tx: Transaction, generation_id: int, document_ids: Sequence[int]) -> set[int]:
+    """Those of the documents that some stage is still to work on; their points are in motion."""
+    mine = and_(work.c.generation_id == generation_id, work.c.document_id.in_(document_ids), work.c.stage.in_(STAGES))
+    return set(tx.execute(select(work.c.document_id).where(mine)).scalars())
+
+
+def point_counts(tx: Transaction, generation_id: int) -> Iterator[tuple[int, str, int]]:
+    """``(document id, unique id, points the store must hold)`` of documents that are in the index, page by page."""
+    after = 0
+    while True:
+        counts = (
+            select(work.c.document_id, documents.c.unique_id, func.count(chunks.c.id))
+            .select_from(work)
+            .join(documents, documents.c.id == work.c.document_id)
+            .outerjoin(chunks, _shown(generation_id))
+            .where(
+                work.c.generation_id == generation_id,
+                work.c.indexed_epoch.is_not(None),
+                work.c.document_id > after,
+            )
+            .group_by(work.c.document_id, documents.c.unique_id)
+            .order_by(work.c.document_id)
+            .limit(PAGE)
+        )
+        rows = tx.execute(counts).all()
+        if not rows:
+            return
+        yield from (tuple(row) for row in rows)
+        after = rows[-1][0]
+
+
+def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int], *, operation_id: int) -> int:
+    """Send indexed documents through ``upsert`` with a higher epoch: every point is written, older ones go."""
+    mine = and_(
+        work.c.generation_id == generation_id, work.c.document_id.in_(sorted(document_ids)), work.c.stage == "indexed"
+    )
+    rewritten = {"progress": {"rewrite": True}, "embedded": 0}
+    changes = {"stage": "upsert", "epoch": work.c.epoch + 1, "touched": True, **rewritten}
+    rows = tx.execute(
+        update(work)
+        .where(mine)
+        .values(**FREED, **changes, attempts=0, updated_at=now())
+        .returning(work.c.document_id, work.c.revision)
+    ).all()
+    note_items(tx, operation_id, [(row.document_id, "repaired", row.revision) for row in rows])
+    return len(rows)
