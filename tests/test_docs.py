@@ -1,0 +1,305 @@
+"""The documents say everything that there is, their examples run, their links resolve, and no file tells of a machine."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semantik_pipeline import contracts, documents, errors
+from semantik_pipeline import plugins as face
+from semantik_pipeline.contracts import KINDS, SemanticPlugin
+from semantik_pipeline.documents import content_hash
+from semantik_pipeline.plugins import testing
+from semantik_pipeline.settings import load_settings
+
+REPO = Path(__file__).parents[1]
+PAGES = sorted([*REPO.glob("*.md"), *REPO.glob("docs/*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def page(name: str) -> str:
+    return (REPO / name).read_text("utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """A page's part under ``## title``."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title!r}"
+    return found.group(1)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(text) if kind == language]
+
+
+# -- everything is in there -------------------------------------------------------------------------------------------
+
+
+def own_names(cls: type) -> list[str]:
+    """The public methods and properties that a class defines itself, and the class attributes of its contract."""
+    wanted = [name for name, value in vars(cls).items() if callable(value) or isinstance(value, property | classmethod)]
+    return [name for name in wanted if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_contract_method_is_documented(kind: str) -> None:
+    text = section(page("docs/plugins.md"), kind)
+    missing = [name for name in own_names(KINDS[kind][0]) if not re.search(rf"`{name}[(`]", text)]
+    assert not missing
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_must_is_called_a_must(kind: str) -> None:
+    text = section(page("docs/plugins.md"), kind)
+    assert "**must**" in text.lower()
+    for names in KINDS[kind][1]:
+        for name in names:
+            line = next(line for line in text.splitlines() if re.search(rf"`{name}[(`]", line))
+            assert "**must**" in line.lower() or f"`{name}`" in text.split("**Must**")[1].split("|")[0]
+
+
+def test_what_every_plugin_has_is_documented() -> None:
+    text = section(page("docs/plugins.md"), "What every plugin has")
+    attributes = [name for name in vars(SemanticPlugin) if name.isupper()]
+    missing = [name for name in [*own_names(SemanticPlugin), *attributes] if not re.search(rf"`{name}[(`]", text)]
+    assert not missing
+
+
+def test_every_name_of_the_face_is_documented() -> None:
+    text = page("docs/plugins.md") + page("docs/operations.md")
+    bases = {base.__name__ for base, _ in KINDS.values()}  # a base is its kind's section
+    assert [name for name in face.__all__ if name not in bases | {"KINDS"} and f"`{name}" not in text] == []
+
+
+def test_values_that_authors_build_show_their_fields_in_order() -> None:
+    text = page("docs/plugins.md")
+    shown = dict(re.findall(r"`([A-Z]\w+)\(([^`]*)\)`", text))
+    checked = 0
+    for name, fields in shown.items():
+        cls = getattr(documents, name, None) or getattr(contracts, name, None)
+        if cls is None or not hasattr(cls, "__dataclass_fields__"):
+            continue
+        wrote = [part.partition("=")[0].strip() for part in re.split(r",\s*(?![^(\[{]*[)\]}])", fields)]
+        assert wrote == list(cls.__dataclass_fields__), name
+        checked += 1
+    assert checked >= 12
+
+
+def test_every_error_is_documented() -> None:
+    text = section(page("docs/operations.md"), "Errors")
+    tree = [name for name, cls in vars(errors).items() if inspect.isclass(cls) and cls.__module__ == errors.__name__]
+    assert len(tree) > 20
+    assert [name for name in tree if f"| `{name}` |" not in text] == []
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(tree)
+
+
+def test_every_contract_test_is_documented_and_every_one_named_is_there() -> None:
+    text = section(page("docs/plugins.md"), "Testing")
+    named = set(re.findall(r"`(\w*Contract|Fake\w+|MemoryStore)`", text))
+    public = {name for name in dir(testing) if name.endswith("Contract") or name.startswith("Fake")}
+    assert public <= named
+    for name in named:
+        assert inspect.isclass(getattr(testing, name)), name
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    import typer.main
+
+    from semantik_pipeline.cli.app import app
+
+    def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        yield name, command
+        for sub, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, f"{name} {sub}")
+
+    return walk(typer.main.get_command(app), "semantik")
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = section(page("docs/operations.md"), "Commands")
+    rows = {
+        match.group(1): line for line in text.splitlines() if (match := re.match(r"\| `(semantik [a-z ]*[a-z])", line))
+    }
+    missing = []
+    for name, command in commands():
+        if getattr(command, "commands", None):
+            where = text
+        elif name not in rows:
+            missing.append(name)
+            continue
+        else:
+            where = rows[name] + (rows["semantik search"] if name == "semantik eval" else "")
+        for parameter in command.params:
+            for option in [*parameter.opts, *parameter.secondary_opts]:
+                if option.startswith("--") and f"`{option}" not in where:
+                    missing.append(f"{name} {option}")
+    assert not missing
+    assert set(rows) == {name for name, command in commands() if not getattr(command, "commands", None)}
+
+
+def test_every_builtin_is_listed() -> None:
+    text = section(page("docs/plugins.md"), "The built-ins")
+    listed = re.findall(r"^\| (\w+) \| `([\w-]+)` \|", text, re.MULTILINE)
+    points = tomllib.loads(page("pyproject.toml"))["project"]["entry-points"]["semantik.plugins"]
+    assert {f"{kind}-{name}" for kind, name in listed} == set(points)
+
+
+def test_extras_and_files_that_the_readme_names_are_there() -> None:
+    extras = set(tomllib.loads(page("pyproject.toml"))["project"]["optional-dependencies"])
+    text = page("README.md")
+    assert [extra for extra in extras if f"`{extra}`" not in text] == []
+
+
+# -- examples run ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_data_examples_are_well_formed(path: Path) -> None:
+    for body in blocks(path.read_text("utf-8"), "json"):
+        json.loads(body)
+    for body in blocks(path.read_text("utf-8"), "toml"):
+        tomllib.loads(body)
+    for body in blocks(path.read_text("utf-8"), "python"):
+        compile(body, path.name, "exec")
+
+
+def test_the_collection_that_the_page_shows_is_the_default(tmp_path: Path) -> None:
+    from semantik_pipeline.generations import DEFAULT
+
+    shown = blocks(section(page("docs/operations.md"), "What a collection is made of"), "toml")[0]
+    settings = tmp_path / "semantik.toml"
+    settings.write_text(shown, "utf-8")
+    given = load_settings(settings).collection
+    for name, value in given.items():
+        wanted = json.loads(json.dumps(DEFAULT[name]))
+        for choice in [*wanted.get("chunk", []), *wanted.get("document", [])] if name == "extraction" else []:
+            choice.pop("types")
+        assert value == wanted, name
+
+
+def test_the_flat_schema_of_the_page_is_a_schema() -> None:
+    from semantik_pipeline.plugins.schema import normalise_schema
+
+    source = blocks(section(page("docs/plugins.md"), "Configuration and secrets"), "python")[0]
+    body: dict[str, Any] = {}
+    exec("class Plugin:\n" + "\n".join(f"    {line}" for line in source.splitlines()), body)
+    schema = normalise_schema(body["Plugin"].get_config_schema())
+    assert schema is not None
+    assert schema["required"] == ["endpoint"]
+    assert schema["properties"]["style"]["default"] == "short"
+
+
+@pytest.fixture(scope="module")
+def readme_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The README's plugin, written down as it says, and installed by pip into a folder of its own."""
+    folder, target = tmp_path_factory.mktemp("tickets"), tmp_path_factory.mktemp("target")
+    text = section(page("README.md"), "A plugin in 30 lines")
+    for body in [*blocks(text, "toml"), *blocks(text, "python")]:
+        name = body.splitlines()[0].removeprefix("# ")
+        (folder / name).write_text(body, "utf-8")
+    assert {path.name for path in folder.iterdir()} == {"pyproject.toml", "tickets.py", "tickets.toml"}
+    install = [sys.executable, "-m", "pip", "install", "-qq", "--no-deps", "--no-build-isolation", "--target", target]
+    run = subprocess.run([*install, folder], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    (target / "tickets.toml").write_bytes((folder / "tickets.toml").read_bytes())
+    return target
+
+
+def semantik(plugin: Path, *arguments: str | Path) -> dict[str, Any]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("SEMANTIK_")}
+    run = subprocess.run(
+        [Path(sys.executable).with_name("semantik"), "--json", *arguments],
+        env={**variables, "PYTHONPATH": str(plugin)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return json.loads(run.stdout)
+
+
+def test_the_readmes_plugin_is_thirty_lines_and_does_what_the_readme_says(readme_plugin: Path, tmp_path: Path) -> None:
+    text = section(page("README.md"), "A plugin in 30 lines")
+    code = [*blocks(text, "python"), blocks(text, "toml")[0]]
+    assert sum(len([line for line in body.splitlines() if line.strip()]) for body in code) <= 30
+    notes, data = tmp_path / "notes", tmp_path / "data"
+    notes.mkdir()
+    (notes / "monday.txt").write_text("OPS-17: the mail server broke, and nobody could log in.\n", "utf-8")
+    (notes / "friday.txt").write_text("DEV-4: the coffee machine broke, and nobody could work.\n", "utf-8")
+    common = ("--data-dir", data)
+    shown = semantik(readme_plugin, *common, "plugins", "show", "tickets")
+    assert (shown["type"], shown["version"], shown["status"]) == ("extractor", "1.0.0", "loaded")
+    configured = (*common, "--config", readme_plugin / "tickets.toml")
+    assert semantik(readme_plugin, *configured, "index", notes, "--collection", "notes")["outcome"] == "succeeded"
+    wanted = re.search(r"--filter '(.*)'", text)
+    assert wanted
+    asked = (*common, "search", "--collection", "notes", "what broke")
+    assert len(semantik(readme_plugin, *asked)["hits"]) == 2
+    hits = semantik(readme_plugin, *asked, "--filter", wanted.group(1))["hits"]
+    assert [Path(hit["document"]).name for hit in hits] == ["monday.txt"]
+
+
+def test_the_contract_test_of_the_page_passes(readme_plugin: Path, tmp_path: Path) -> None:
+    body = blocks(section(page("docs/plugins.md"), "Testing"), "python")[0]
+    (tmp_path / "test_tickets.py").write_text(body, "utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(readme_plugin)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+# -- links and what no file may tell ----------------------------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", re.sub(FENCE, "", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_relative_links_resolve(path: Path) -> None:
+    for link in LINK.findall(re.sub(FENCE, "", path.read_text("utf-8"))):
+        if link.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{path.name} links to {link}"
+        if anchor:
+            assert anchor in anchors(target.read_text("utf-8")), f"{path.name} links to {link}"
+
+
+def test_no_tracked_file_names_a_registry_or_a_place_of_a_machine() -> None:
+    """Registries differ from place to place, and paths of a machine help nobody. (Written in parts: this is a file.)"""
+    told = ["pypi" + ".org", "python" + "hosted", "npmjs" + ".com", "/work" + "/main"]
+    told += ["/work" + "/shared", "/opt" + "/wheels", "/opt" + "/pypi", "extra-" + "index-url"]
+    told.append(str(REPO.parent / REPO.name))
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("this is no git checkout")
+    found = []
+    for name in filter(None, tracked.stdout.split("\0")):
+        path = REPO / name
+        if path.is_file():
+            text = path.read_text("utf-8", "replace")
+            found += [f"{name}: {word}" for word in told if word in text]
+    assert not found, "\n".join(found)
+
+
+def test_content_hash_is_what_the_page_calls_it() -> None:
+    assert content_hash("abc") == content_hash(b"abc")
