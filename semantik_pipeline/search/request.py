@@ -98,7 +98,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
 def _reranker(named: str | None, collection: Any, default: str) -> tuple[str, dict[str, Any]]:
     """Id and options of the reranker. A collection says ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; its options
     count only for the plugin that it names."""
-    own = {"plugin": collection} if isinstance(collection, str) else dict(collection or {})
+    own: dict[str, Any] = {"plugin": collection} if isinstance(collection, str) else dict(collection or {})
     own_id = own.get("plugin") or default
     chosen = named or own_id
     return chosen, dict(own.get("options") or {}) if chosen == own_id else {}

@@ -71,7 +71,7 @@ def _about(candidate: Candidate) -> dict[str, Any]:
     return {name: candidate.payload[name] for name in known if candidate.payload.get(name) is not None}
 
 
-def _warnings(plugin_id: str, outcome: RerankOutcome, due: int) -> list[str]:
+def _warnings(plugin_id: str | None, outcome: RerankOutcome, due: int) -> list[str]:
     """``reranked 48 of 100: deadline``, and a sentence for each kind of bad result."""
     warnings = [f"reranker {plugin_id}: {violation}" for violation in dict.fromkeys(outcome.warnings)]
     if len(outcome.scores) < due:

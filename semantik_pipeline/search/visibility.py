@@ -21,5 +21,5 @@ def shown(candidates: Iterable[Candidate], epochs: Mapping[int, int]) -> list[Ca
 
 
 def _is_current(candidate: Candidate, epochs: Mapping[int, int]) -> bool:
-    epoch = epochs.get(candidate.payload.get("document_id"))
+    epoch = epochs.get(candidate.payload.get("document_id", -1))
     return epoch is not None and candidate.payload.get("epoch", -1) >= epoch

@@ -90,7 +90,7 @@ class Runtime:
     """``add`` puts a chunk into store and ledger."""
 
     def __init__(self) -> None:
-        self.settings = SimpleNamespace(search=Search(reranker="words"))
+        self.settings = SimpleNamespace(search=Search(reranker="words", rerank_deadline=60))
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self._embedder = LetterEmbedder()
 

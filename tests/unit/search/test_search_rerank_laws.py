@@ -17,7 +17,7 @@ from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.search.blending import blend
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.rerank_check import accepted
-from semantik_pipeline.search.rerank_slices import MAX_RUNS, score_within, slices
+from semantik_pipeline.search.rerank_slices import MAX_RUNS, next_slice, score_within
 from semantik_pipeline.search.reranking import cut
 
 fused_scores = st.lists(st.floats(0, 1), max_size=30).map(lambda xs: sorted(xs, reverse=True))
@@ -91,11 +91,25 @@ def test_an_answer_that_is_no_list_is_a_violation(answer):
     assert "instead of a list" in violations[0]
 
 
-@given(st.integers(0, 300), st.integers(-1, 50), st.booleans())
-def test_slices_cover_each_position_once_and_fit(count, largest, batching):
-    parts = list(slices(count, RerankerCapabilities(max_documents=largest, supports_batching=batching)))
-    assert [position for part in parts for position in part] == list(range(count))
-    assert all(len(part) <= max(1, largest if batching else 1) for part in parts)
+@given(st.integers(0, 64), st.floats(0, 100), st.floats(-1, 1e9), st.integers(-1, 50), st.booleans())
+def test_a_slice_fits_the_reranker_and_the_time_left(before, seconds, left, largest, batching):
+    capabilities = RerankerCapabilities(max_documents=largest, supports_batching=batching)
+    count = next_slice(before, seconds, left, capabilities)
+    assert 0 <= count <= max(1, largest if batching else 1)
+    if before == 0:
+        assert count >= 1
+    else:
+        assert count <= 2 * before
+        assert count * seconds / before <= max(0.0, left) * (1 + 1e-9)
+
+
+def test_slices_grow_while_time_allows_and_end_when_it_does_not():
+    capabilities = RerankerCapabilities(max_documents=100)
+    assert next_slice(0, 0.0, math.inf, capabilities) == 4
+    assert next_slice(4, 0.1, math.inf, capabilities) == 8
+    assert next_slice(16, 0.1, math.inf, capabilities) == 16
+    assert next_slice(4, 0.4, 0.35, capabilities) == 3
+    assert next_slice(4, 0.4, 0.05, capabilities) == 0
 
 
 def run(scorer, count, deadline=30.0, **capabilities):
@@ -129,11 +143,11 @@ def test_a_slice_still_running_at_the_deadline_is_abandoned_and_the_earlier_ones
         return length_scores(texts, metadata)
 
     start = time.monotonic()
-    outcome = run(scorer, 50, deadline=0.5, max_documents=10)
+    outcome = run(scorer, 50, deadline=1.0, max_documents=10)
     waited = time.monotonic() - start
     hang.set()
     assert waited < 30  # far from the minute that the slice would take
-    assert outcome.scores == {i: float(i) for i in range(10)}
+    assert outcome.scores == {i: float(i) for i in range(4)}
     assert outcome.reason == "deadline"
 
 
@@ -161,7 +175,7 @@ def test_a_scorer_that_raises_keeps_what_came_before():
         return length_scores(texts, metadata)
 
     outcome = run(scorer, 30, max_documents=10)
-    assert len(outcome.scores) == 10
+    assert len(outcome.scores) == 4
     assert outcome.reason == "RuntimeError: out of luck"
 
 
