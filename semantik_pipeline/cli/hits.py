@@ -105,7 +105,7 @@ def _section(hit: SearchHit) -> list[str]:
     """The title, then the headings above the passage; what repeats the title or the file's name is left out."""
     section = hit.metadata.get("section") or ()
     headings = [section] if isinstance(section, str) else [str(part) for part in section]
-    parts = list(dict.fromkeys(one_line(part, 60) for part in (hit.title or "", *headings) if part.strip()))
+    parts = list(dict.fromkeys(one_line(part, 80) for part in (hit.title or "", *headings) if part.strip()))
     return [" > ".join(part for part in parts if not place(hit.document).endswith(part))] if parts else []
 
 

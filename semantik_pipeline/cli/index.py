@@ -148,6 +148,6 @@ def _show_quarantined(
 
 def _show_next(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
     of = "" if answer["collection"] == "default" else f" --collection {answer['collection']}"
-    if answer["chunks"]["total"]:
+    if answer["chunks"]["total"] and answer["outcome"] != "failed":
         ask = call.command(f'search{of} "what you look for"')
         console.print(f"\nNow ask: {ask}", soft_wrap=True)

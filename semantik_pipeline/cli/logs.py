@@ -14,6 +14,9 @@ OURS = ("semantik_pipeline", "semantik", "workers")
 #: What these warn of, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
 SAID_ANYWAY = ("semantik_pipeline.stages.failures", "semantik_pipeline.builtin.connectors", "semantik.audit")
 
+#: They warn of how they are used, which is no news to whoever uses the program.
+LIBRARIES = ("kombu", "celery")
+
 
 def configure_logs(*, verbose: bool) -> None:
     """Warnings and worse as one line each; with ``verbose`` everything, with times, and what Python itself warns of."""
@@ -28,7 +31,7 @@ def configure_logs(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
-    for name in SAID_ANYWAY:
+    for name in (*SAID_ANYWAY, *LIBRARIES):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
 
 

@@ -11,7 +11,10 @@ from semantik_pipeline.ledger.operations import Progress
 STAGES = {"chunk": "parsing", "extract": "extracting", "embed": "embedding", "upsert": "indexing"}
 
 #: Seconds of the past that a rate is taken over.
-WINDOW = 15.0
+WINDOW = 30.0
+
+#: Seconds that samples must span before anything is foretold from them.
+ENOUGH = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +80,17 @@ class Pace:
         return (last.embedded - first.embedded) / (last.at - first.at) if last.at > first.at else 0.0
 
     def seconds_left(self) -> float | None:
-        """What the slowest stage still needs at its present rate; None as long as nobody can tell."""
-        if len(self._samples) < 2 or self._samples[-1].reading:
+        """What the slowest stage still needs at its present rate. None as long as nobody can tell: documents are still
+        being found, the samples span too little, or a stage has not moved in the window."""
+        if not self._samples or self._samples[-1].reading:
             return None
         first, last = self._samples[0], self._samples[-1]
-        needs = []
-        for stage in STAGES:
-            left, gained = 1 - last.share(stage), last.share(stage) - first.share(stage)
-            if left > 0 and gained > 0:
-                needs.append(left * (last.at - first.at) / gained)
-        return max(needs, default=None)
+        if last.at - first.at < ENOUGH:
+            return None
+        unfinished = [stage for stage in STAGES if last.share(stage) < 1]
+        gains = {stage: last.share(stage) - first.share(stage) for stage in unfinished}
+        if any(gain <= 0 for gain in gains.values()):
+            return None
+        return max(
+            ((1 - last.share(stage)) * (last.at - first.at) / gains[stage] for stage in unfinished), default=None
+        )

@@ -93,7 +93,7 @@ def _text(stage: str, now: Sample, pace: Pace) -> str:
 
 
 def _left(seconds: float) -> str:
-    return f"about {duration(seconds)} left" if seconds >= 1 else "nearly done"
+    return f"about {duration(max(10.0, seconds))} left" if seconds >= 5 else "nearly done"
 
 
 class Lines:

@@ -79,8 +79,8 @@ def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
     _show_collections(call, console, answer["collections"])
     _show_backlog(console, answer["backlog"])
     for source in answer["paused_sources"]:
-        line = f"paused: {short_path(source['source'])}: {printable(str(source['reason']))}"
-        console.print(line, style="yellow", soft_wrap=True)
+        reason = printable(str(source["reason"]).removeprefix(f"{source['source']}: "))
+        console.print(f"paused: {short_path(source['source'])}: {reason}", style="yellow", soft_wrap=True)
 
 
 def _show_collections(call: Invocation, console: Console, found: dict[str, Any]) -> None:
