@@ -212,6 +212,14 @@ def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None
         )
 
 
+def adopt(tx: Transaction, claim: SourceClaim) -> int:
+    """What earlier operations left on its way in this source becomes this operation's to wait for."""
+    on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES))
+    rows = tx.execute(select(work.c.document_id, work.c.revision).where(on_their_way)).all()
+    note_items(tx, claim.operation_id, [(row.document_id, "resumed", row.revision) for row in rows])
+    return len(rows)
+
+
 def live_generations(tx: Transaction, collection_id: int) -> list[int]:
     """Generations that are written to."""
     query = select(generations.c.id).where(

@@ -276,6 +276,7 @@ class Slice:
         error = self._remove_absent() if event.full else None
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
+                ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
                 paused = {"paused": error} if error else {}
                 ledger.finish_source(tx, self.claim, error=error, problems=problems, **paused)

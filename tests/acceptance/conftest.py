@@ -1,0 +1,95 @@
+"""Real processes: the command line in subprocesses, with fakes that are installed as plugins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FAKES = "[semantik.plugins]\nfake-embedder = semantik_pipeline.testing:FakeEmbedder\n"
+
+#: Extraction is on, so that every stage has work; the embedder is slow enough to be killed in its middle.
+SETTINGS = """
+[collection.embedding]
+plugin = "fake-embedder"
+[collection.chunking.options]
+max_tokens = 40
+min_tokens = 1
+overlap_tokens = 0
+[embed]
+pool_chunks = 32
+"""
+
+
+class Semantik:
+    """``semantik`` in processes of its own, on one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.log = folder / "embedded.log"
+        self.settings = folder / "semantik.toml"
+        self.settings.write_text(SETTINGS)
+        info = folder / "plugins" / "semantik_fakes-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(FAKES)
+        self.environment = {**os.environ, "PYTHONPATH": str(folder / "plugins")}
+        self.data.mkdir()
+        self.configure(log_path=str(self.log), sleep_ms_per_text=2)
+
+    def configure(self, **options: object) -> None:
+        """The fake embedder's options, in the shared state file."""
+        state = {"version": 1, "disabled_ids": [], "configs": {"fake-embedder": options}}
+        (self.data / "plugins.json").write_text(json.dumps(state))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json"]
+        options = ["--data-dir", str(self.data), "--config", str(self.settings)]
+        return subprocess.Popen(
+            [*command, *options],
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> dict:
+        """The command's JSON; ``code`` is the exit status it must end with (None: any)."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=timeout)
+        assert code is None or process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        return json.loads(out)
+
+    def embedded(self) -> list[str]:
+        """Hashes of the texts that were embedded, in order, over all processes."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def semantik(tmp_path: Path) -> Semantik:
+    return Semantik(tmp_path)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Callable[[int], Path]:
+    """``corpus(n)``: a folder of n text files of four paragraphs each, no two alike."""
+
+    def make(count: int) -> Path:
+        folder = tmp_path / "corpus"
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            parts = [
+                f"File {number} part {part} of the corpus speaks of topic{number * 7 % 101} on 3 May 2024 and of "
+                + " ".join(f"word{(number * 31 + part * 17 + place) % 997}" for place in range(22))
+                for part in range(4)
+            ]
+            (folder / f"file{number:04}.txt").write_text("\n\n".join(parts))
+        return folder
+
+    return make
