@@ -25,7 +25,7 @@ DEFAULT: dict[str, Any] = {
         "document": [{"plugin": "language", "types": None, "options": {}}],
     },
     "embedding": {"plugin": "dense-local", "options": {}},
-    "sparse": {"k1": 1.2, "b": 0.75, "avg_len": 128},
+    "sparse": {"k1": 1.2, "b": 0.75, "avg_len": 80},
     "default_reranker": None,
 }
 

@@ -90,7 +90,7 @@ class Search(Section):
     dense_weight: float = Field(0.6, ge=0, le=1)
     fusion: Literal["minmax", "rrf"] = "minmax"
     rerank_weight: float = Field(0.3, ge=0, le=1)
-    rerank_deadline: float = Field(0.5, gt=0)  # seconds
+    rerank_deadline: float = Field(1.5, gt=0)  # seconds
     reranker: str = "late-interaction"
 
 

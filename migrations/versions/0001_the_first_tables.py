@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("document_id", Id, nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("lead", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("text_hash", sa.Text(), nullable=False),
         sa.Column("start", sa.Integer(), nullable=False),

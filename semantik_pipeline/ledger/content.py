@@ -21,9 +21,10 @@ KEYS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkRow:
-    """A chunk as the ledger keeps it. ``embed_key`` names the embedding of its exact model input."""
+    """A chunk as the ledger keeps it. ``embed_key`` names the embedding of its exact model input, ``lead + text``."""
 
     ordinal: int
+    lead: str
     text: str
     text_hash: str
     start: int
@@ -71,7 +72,7 @@ def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit
 
 
 def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> list[tuple[int, str, str]]:
-    """``(ordinal, embed_key, text)`` of chunks whose embedding is missing, in order."""
+    """``(ordinal, embed_key, model input)`` of chunks whose embedding is missing, in order."""
     there = exists().where(embeddings.c.key == chunks.c.embed_key)
     mine = and_(
         chunks.c.generation_id == unit.generation_id,
@@ -80,7 +81,7 @@ def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> l
         chunks.c.ordinal > after,
         ~there,
     )
-    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.text)
+    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text))
     return [tuple(row) for row in tx.execute(query.where(mine).order_by(chunks.c.ordinal).limit(limit))]
 
 

@@ -167,6 +167,7 @@ chunks = Table(
     Column("document_id", Id, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("ordinal", Integer, nullable=False),
+    Column("lead", Text, nullable=False),  # what stands before the text in the model's input
     Column("text", Text, nullable=False),
     Column("text_hash", Text, nullable=False, index=True),
     Column("start", Integer, nullable=False),

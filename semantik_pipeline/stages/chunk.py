@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.documents import Chunk, ParsedDocument
+from semantik_pipeline.documents import ParsedDocument
 from semantik_pipeline.errors import LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.generations import short_hash
 from semantik_pipeline.ledger import content, sync, work
@@ -14,7 +14,7 @@ from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages.claims import Claims, Held
 from semantik_pipeline.stages.failures import fail
-from semantik_pipeline.stages.parsing import ChunkRequest, choose_parser, parse_and_chunk
+from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -51,15 +51,15 @@ def chunk_document(runtime: Runtime, claim: Claim, unit: Unit) -> None:
         if request is None:
             _ask_source_again(runtime, claim, unit)
             return
-        parsed, chunks = runtime.children.run(
+        chunked = runtime.children.run(
             parse_and_chunk, request, deadline=_deadline(runtime, unit), services={"embed": _embed(runtime, unit)}
         )
     except SkipDocument as skip:
         _skip(runtime, claim, unit, str(skip))
         return
-    if parsed is not None:
-        runtime.blobs.put_parsed(parse_key, parsed)
-    _save(runtime, claim, unit, parse_key, parsed or request.parsed, chunks)
+    if chunked.parsed is not None:
+        runtime.blobs.put_parsed(parse_key, chunked.parsed)
+    _save(runtime, claim, unit, parse_key, chunked.parsed or request.parsed, chunked)
 
 
 def _request(runtime: Runtime, unit: Unit) -> tuple[str, ChunkRequest | None]:
@@ -117,10 +117,8 @@ def _extracts(runtime: Runtime, unit: Unit) -> bool:
     return bool(extraction["chunk"] or extraction["document"])
 
 
-def _save(
-    runtime: Runtime, claim: Claim, unit: Unit, parse_key: str, parsed: ParsedDocument, chunks: list[Chunk]
-) -> None:
-    rows = chunk_rows(runtime, unit, parsed, chunks)
+def _save(runtime: Runtime, claim: Claim, unit: Unit, parse_key: str, parsed: ParsedDocument, chunked: Chunked) -> None:
+    rows = chunk_rows(runtime, unit, parsed, chunked)
     with runtime.ledger.write() as tx:
         if unit.key not in work.held(tx, claim.token):
             raise LeaseLost(f"{unit.unique_id} was taken over while it was chunked.")
@@ -146,7 +144,7 @@ def _save(
         )
 
 
-def chunk_rows(runtime: Runtime, unit: Unit, parsed: ParsedDocument, chunks: list[Chunk]) -> list[ChunkRow]:
+def chunk_rows(runtime: Runtime, unit: Unit, parsed: ParsedDocument, chunked: Chunked) -> list[ChunkRow]:
     """Rows with the identities that make every later stage repeatable.
 
     A point's id is that of (collection, source, document, text, occurrence), so an unchanged chunk keeps its point;
@@ -162,15 +160,16 @@ def chunk_rows(runtime: Runtime, unit: Unit, parsed: ParsedDocument, chunks: lis
     )
     seen: dict[str, int] = {}
     rows = []
-    for chunk in chunks:
+    for chunk, lead in zip(chunked.chunks, chunked.leads, strict=True):
         text_hash = short_hash(chunk.text)
         occurrence = seen[text_hash] = seen.get(text_hash, -1) + 1
         owner = (str(unit.collection_id), str(unit.source_id), unit.unique_id)
-        embed_key = short_hash(fingerprint, chunk.text)
+        embed_key = short_hash(fingerprint, lead + chunk.text)
         place = json.dumps([chunk.start, chunk.end, chunk.ordinal, chunk.metadata], sort_keys=True)
         rows.append(
             ChunkRow(
                 ordinal=chunk.ordinal,
+                lead=lead,
                 text=chunk.text,
                 text_hash=text_hash,
                 start=chunk.start,
