@@ -17,8 +17,9 @@ from semantik_pipeline.builtin.embedders.dense_local_schema import SCHEMA
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, ModelOptions, load_model
 from semantik_pipeline.builtin.embedders.model_card import ModelCard, model_revision, read_model_card
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel, cached_folder, hub_names, locate_model
-from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer, Window
+from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.builtin.embedders.packaged_model import NAMES
+from semantik_pipeline.builtin.embedders.window_average import averaged, unit_length
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.errors import PluginError
@@ -123,7 +124,7 @@ class DenseLocalEmbedder(EmbeddingPlugin):
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:
-            self._model = load_model(self.located, model_options(self.config))
+            self._model = load_model(self.located, ModelOptions.of(self.config))
             backend = self._model.backend
             told = (self.located.name, self.located.origin, backend.device, backend.precision)
             log.info("the model %s comes from %s; device %s, %s", *told)
@@ -175,29 +176,3 @@ def _locate(config: dict[str, Any]) -> LocatedModel:
         revision=config.get("revision"),
         allow_download=bool(config.get("allow_download")),
     )
-
-
-def model_options(config: dict[str, Any]) -> ModelOptions:
-    """The part of a configuration that says how, not what."""
-    return ModelOptions(
-        device=config.get("device") or "auto",
-        precision=config.get("precision") or "auto",
-        max_batch_tokens=config.get("max_batch_tokens"),
-        trust_remote_code=bool(config.get("trust_remote_code")),
-    )
-
-
-def averaged(vectors: np.ndarray, windows: Sequence[Window], count: int) -> np.ndarray:
-    """One vector for each text: the mean of its windows' vectors, weighted by their tokens."""
-    if len(windows) == count:
-        return vectors
-    owners = np.array([window.owner for window in windows])
-    weights = np.array([window.tokens for window in windows], dtype=np.float32)
-    sums = np.zeros((count, vectors.shape[1]), dtype=np.float32)
-    np.add.at(sums, owners, vectors * weights[:, None])
-    return sums / np.bincount(owners, weights, count).astype(np.float32)[:, None]
-
-
-def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length one; zero vectors stay."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

@@ -48,6 +48,16 @@ class ModelOptions:
     max_batch_tokens: int | None = None
     trust_remote_code: bool = False
 
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> ModelOptions:
+        """The part of a plugin's configuration that says how, not what."""
+        return cls(
+            device=config.get("device") or "auto",
+            precision=config.get("precision") or "auto",
+            max_batch_tokens=config.get("max_batch_tokens"),
+            trust_remote_code=bool(config.get("trust_remote_code")),
+        )
+
 
 class LoadedModel:
     """A backend with its tokenizer, its token budget and its turns. Methods block; any thread may call them."""

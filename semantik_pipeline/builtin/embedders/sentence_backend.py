@@ -11,6 +11,10 @@ from semantik_pipeline.builtin.embedders.model_card import ModelCard
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
 from semantik_pipeline.errors import PluginLoadError
 
+# Weights stored in half precision are computed with in float32 (all but the matrix products), or vectors drift by
+# 0.0005 in cosine between devices. Larger models keep their type: twice their memory would be too much.
+_LARGE = 1_000_000_000
+
 
 class SentenceBackend:
     """Embeds windows with ``SentenceTransformer.encode``. Importing it takes 4 to 7 s."""
@@ -34,9 +38,11 @@ class SentenceBackend:
                 "If the model brings code of its own, read it and set trust_remote_code: true.",
             ) from error
         self._model.eval()
+        self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        if self.parameters <= _LARGE:
+            self._model.float()
         if card.window:
             self._model.max_seq_length = card.window
-        self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray:
         """(n, d) float32."""

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from semantik_pipeline.builtin.embedders.dense_local import model_options
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
+from semantik_pipeline.builtin.embedders.loaded_model import ModelOptions
 from semantik_pipeline.builtin.embedders.model_card import model_revision
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
 from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
@@ -60,7 +60,7 @@ class CrossEncoderReranker(RerankerPlugin):
 
     def _loaded(self) -> LoadedCrossEncoder:
         if self._model is None:
-            self._model = LoadedCrossEncoder(_locate(self.config), model_options(self.config))
+            self._model = LoadedCrossEncoder(_locate(self.config), ModelOptions.of(self.config))
         return self._model
 
     def output_revision(self) -> str | None:

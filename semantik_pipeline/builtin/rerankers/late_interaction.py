@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from semantik_pipeline.builtin.embedders.dense_local import DEFAULT_MODEL, model_options
+from semantik_pipeline.builtin.embedders.dense_local import DEFAULT_MODEL
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
-from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, load_model
+from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, ModelOptions, load_model
 from semantik_pipeline.builtin.embedders.model_card import model_revision
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
@@ -43,13 +42,14 @@ class LateInteractionReranker(RerankerPlugin):
         super().__init__(config)
         self._model: LoadedModel | None = None
         self._weights: TokenWeights | None = None
+        self._last: tuple[str, np.ndarray, np.ndarray] | None = None
 
     async def initialize(self) -> None:
         """Load the weights, unless an embedder of this process holds them already."""
         await asyncio.to_thread(self._loaded)
 
     async def cleanup(self) -> None:
-        self._model = None
+        self._model = self._last = None
 
     async def rerank(
         self,
@@ -69,27 +69,37 @@ class LateInteractionReranker(RerankerPlugin):
 
     def _scores(self, query: str, documents: list[str]) -> np.ndarray:
         model = self._loaded()
-        limit = model.card.window
-        windows = model.tokenizer.windows([query, *documents], limit=limit)
-        vectors = [
-            _content(model, window, states)
-            for window, states in zip(windows, model.token_vectors(windows), strict=True)
-        ]
-        asked = [index for index, window in enumerate(windows) if window.owner == 0]
-        wanted = np.concatenate([vectors[index][1] for index in asked])
-        weights = self._weights.of([id for index in asked for id in vectors[index][0]])
+        wanted, weights = self._asked(query)
         if not len(weights):
             return np.zeros(len(documents), dtype=np.float32)
         nearest = np.full((len(documents), len(weights)), -1.0, dtype=np.float32)
-        for window, (_, found) in zip(windows, vectors, strict=True):
-            if window.owner and len(found):
-                row = window.owner - 1
-                nearest[row] = np.maximum(nearest[row], (wanted @ found.T).max(axis=1))
+        windows = model.tokenizer.windows(documents, limit=model.card.window)
+        for window, states in zip(windows, model.token_vectors(windows), strict=True):
+            kept = self._content(window)
+            if kept:
+                nearest[window.owner] = np.maximum(nearest[window.owner], _nearest(states, kept, wanted))
         return nearest @ weights / weights.sum()
+
+    def _asked(self, query: str) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors (tokens, d) and weights (tokens,) of a query; the last one is kept, for the slices to come."""
+        last = self._last
+        if last is None or last[0] != query:
+            windows = self._model.tokenizer.windows([query], limit=self._model.card.window)
+            found = self._model.token_vectors(windows)
+            kept = [self._content(window) for window in windows]
+            units = [(states / _lengths(states))[places] for states, places in zip(found, kept, strict=True)]
+            ids = [window.ids[place] for window, places in zip(windows, kept, strict=True) for place in places]
+            last = self._last = (query, np.concatenate(units), self._weights.of(ids))
+        return last[1], last[2]
+
+    def _content(self, window: Window) -> list[int]:
+        """Places of a window's own tokens; special ones match everywhere and tell nothing."""
+        special = self._model.tokenizer.special_ids
+        return [place for place, id in enumerate(window.ids) if id not in special]
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:
-            model = load_model(_locate(self.config), model_options(self.config))
+            model = load_model(_locate(self.config), ModelOptions.of(self.config))
             self._weights = TokenWeights(model.tokenizer.vocabulary)
             self._model = model
         return self._model
@@ -132,9 +142,18 @@ def _locate(config: dict[str, Any]) -> LocatedModel:
     return locate_model(name, revision=config.get("revision"), allow_download=allow, kind="model of late-interaction")
 
 
-def _content(model: LoadedModel, window: Window, states: np.ndarray) -> tuple[Sequence[int], np.ndarray]:
-    """Ids and unit vectors of a window's tokens, special ones left out."""
-    kept = [place for place, id in enumerate(window.ids) if id not in model.tokenizer.special_ids]
-    vectors = states[kept]
-    norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return [window.ids[place] for place in kept], vectors / norms
+def _nearest(states: np.ndarray, kept: list[int], wanted: np.ndarray) -> np.ndarray:
+    """For each of the wanted unit vectors, the highest cosine to a kept state.
+
+    In torch: numpy's BLAS brings threads of its own, which spin for a while where the next forward wants the cores.
+    """
+    import torch
+
+    found = torch.from_numpy(states)
+    cosines = (found @ torch.from_numpy(wanted).T) / found.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return cosines[kept].amax(dim=0).numpy()
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    """(n, 1) Euclidean lengths, never 0."""
+    return np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
