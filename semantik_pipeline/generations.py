@@ -32,8 +32,6 @@ DEFAULT: dict[str, Any] = {
 #: Payload fields that filters use most, and their types; the store indexes them.
 PAYLOAD_INDEXES = {
     "document_id": "integer",
-    "epoch": "integer",
-    "document": "keyword",
     "source": "keyword",
     "source_type": "keyword",
     "media_type": "keyword",

@@ -1,0 +1,45 @@
+"""Corpora and fakes for the benchmarks: plain text that every machine can make, no two files alike."""
+
+from __future__ import annotations
+
+import json
+import pydoc_data.topics
+import random
+import re
+from pathlib import Path
+
+FAKES = "[semantik.plugins]\nfake-embedder = semantik_pipeline.testing:FakeEmbedder\n"
+
+
+def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> Path:
+    """Files of sentences that are drawn from Python's reference topics, so that they have the words of real prose."""
+    chance = random.Random(seed)
+    sentences = [
+        " ".join(sentence.split())
+        for text in pydoc_data.topics.topics.values()
+        for sentence in re.split(r"(?<=[.!?])\s+", text)
+        if 6 <= len(sentence.split()) <= 40
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(files):
+        parts, count = [f"Note {number}."], 0
+        while count < words:
+            sentence = chance.choice(sentences)
+            parts.append(sentence + ("\n\n" if chance.random() < 0.15 else ""))
+            count += len(sentence.split())
+        (folder / f"note{number:05}.txt").write_text(" ".join(parts))
+    return folder
+
+
+def fake_settings(folder: Path, *, extraction: bool = False) -> tuple[Path, dict[str, str]]:
+    """A settings file that uses the fake embedder (384 dimensions), and the environment in which it is installed."""
+    info = folder / "plugins" / "semantik_fakes-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(FAKES)
+    settings = folder / "semantik.toml"
+    settings.write_text(
+        '[collection.embedding]\nplugin = "fake-embedder"\n[collection.embedding.options]\ndimension = 384\n'
+        f"[collection.extraction]\nenabled = {json.dumps(extraction)}\n"
+    )
+    return settings, {"PYTHONPATH": str(folder / "plugins")}
