@@ -121,7 +121,7 @@ def health(
     call.output.give(
         answers[0] if plugin_id is not None else {"plugins": answers}, lambda console: show_health(console, found)
     )
-    return 1 if plugin_id is not None and found[0].health != "healthy" else 0
+    return 1 if plugin_id is not None and found[0].health not in ("healthy", "unknown") else 0
 
 
 def parse_option(option: str) -> tuple[str, Any]:

@@ -1,0 +1,156 @@
+"""The real command line in a process of its own, with the fakes as an installed package."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semantik_pipeline.cli import main
+
+FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker")
+
+#: No extraction and no model: a command is as quick as it can be.
+SETTINGS = """
+[collection.embedding]
+plugin = "fake-embedder"
+[collection.extraction]
+enabled = false
+[search]
+reranker = "fake-reranker"
+"""
+
+
+@pytest.fixture(scope="session")
+def fake_plugins_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with a package of entry points: the fakes, found as any stranger's plugins are."""
+    folder = tmp_path_factory.mktemp("fakes")
+    about = folder / "semantik_fakes-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
+    lines = [f"fake-{name.lower()} = semantik_pipeline.testing:Fake{name}" for name in FAKES]
+    (about / "entry_points.txt").write_text("\n".join(["[semantik.plugins]", *lines, ""]))
+    return folder
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> dict[str, Any]:
+        """Standard output as the one JSON object that it must be."""
+        return json.loads(self.out)
+
+
+#: Forks processes that have imported already what nearly every command imports; spares each a second.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "semantik_pipeline.cli.app",
+        "semantik_pipeline.operations",
+        "semantik_pipeline.plugins.administer",
+        "semantik_pipeline.runtime",
+        "semantik_pipeline.search",
+        "workers.embedded",
+        "alembic.command",
+        "celery.apps.worker",
+        "kombu.transport.memory",
+        "rich.console",
+    ]
+)
+
+
+def _forked(arguments: list[str], environment: dict[str, str], out: str, err: str) -> None:
+    """The command in a process that :data:`FORKS` made: everything a process has is set before anything runs."""
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["semantik", *arguments]
+    sys.path.insert(0, environment["PYTHONPATH"])
+    main()
+
+
+class CommandLine:
+    """``semantik`` over one data folder, with settings that name the fakes. Calling it runs a command to its end."""
+
+    def __init__(self, folder: Path, plugins: Path) -> None:
+        self.folder, self.data = folder, folder / "data"
+        self._runs = 0
+        config = folder / "semantik.toml"
+        config.write_text(SETTINGS)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SEMANTIK_")}
+        own = {"SEMANTIK_DATA_DIR": str(self.data), "SEMANTIK_CONFIG": str(config)}
+        self.environment = {**kept, **own, "PYTHONPATH": str(plugins), "HOME": str(folder)}
+
+    def __call__(self, *arguments: object, **env: str) -> Result:
+        self._runs += 1
+        out, err = (self.folder / f".{name}-{self._runs}" for name in ("out", "err"))
+        given = (list(map(str, arguments)), {**self.environment, **env}, str(out), str(err))
+        process = FORKS.Process(target=_forked, args=given)
+        process.start()
+        process.join(120)
+        assert process.exitcode is not None, f"{arguments} did not end"
+        return Result(process.exitcode, out.read_text("utf-8", "replace"), err.read_text("utf-8", "replace"))
+
+    def start(self, *arguments: object, **env: str) -> subprocess.Popen[bytes]:
+        """The command as a person starts it, still running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "semantik_pipeline.cli", *map(str, arguments)],
+            env={**self.environment, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def afresh(self, *arguments: object, **env: str) -> Result:
+        """The command as a person starts it, to its end."""
+        process = self.start(*arguments, **env)
+        out, err = process.communicate(timeout=120)
+        return Result(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+@pytest.fixture
+def cli(tmp_path: Path, fake_plugins_path: Path) -> CommandLine:
+    return CommandLine(tmp_path, fake_plugins_path)
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Path:
+    """A folder with two texts, a broken PDF and an empty file."""
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "leases.md").write_text("# Leases\n\nA lease expires when its holder stops renewing it.\n")
+    (folder / "queues.txt").write_text("A queue hands work to workers in the order of their lanes.\n")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows\n")
+    (folder / "empty.txt").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory, fake_plugins_path: Path) -> CommandLine:
+    """A command line over a data folder that has three documents; for tests that only look."""
+    folder = tmp_path_factory.mktemp("indexed")
+    command = CommandLine(folder, fake_plugins_path)
+    for name, text in {"leases.md": LEASES, "queues.txt": "A queue hands work to workers.\n"}.items():
+        path = folder / "papers" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (folder / "papers" / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows\n")
+    done = command("index", folder / "papers", "--json")
+    assert done.code == 3, done.err
+    return command
+
+
+LEASES = "# Leases\n\nA lease expires when its holder stops renewing it.\n"

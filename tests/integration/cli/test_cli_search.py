@@ -1,0 +1,133 @@
+"""``semantik search``, ``eval``, ``status`` and ``plugins``."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_search_answers_as_promised(indexed):
+    done = indexed.afresh("search", "when does a lease expire", "--json")
+    assert done.code == 0, done.err
+    answer = done.json()
+    assert set(answer) == {"hits", "reranked", "timings_ms", "warnings"}
+    assert answer["reranked"] is True
+    hit = answer["hits"][0]
+    assert set(hit) == {"rank", "score", "document", "title", "text", "start", "end", "metadata", "scores"}
+    assert set(hit["scores"]) == {"dense", "sparse", "fused", "rerank"}
+    assert (hit["rank"], hit["document"].rsplit("/", 1)[1]) == (1, "leases.md")
+
+
+def test_options_of_a_search(indexed):
+    plain = indexed("search", "lease", "--no-rerank", "--mode", "sparse", "--limit", "1", "--json").json()
+    assert plain["reranked"] is False
+    assert len(plain["hits"]) == 1
+    assert plain["hits"][0]["scores"]["dense"] is None
+    only = '{"must": [{"key": "media_type", "match": {"value": "text/plain"}}]}'
+    filtered = indexed("search", "lease", "--filter", only, "--json").json()["hits"]
+    assert [hit["document"].rsplit("/", 1)[1] for hit in filtered] == ["queues.txt"]
+
+
+def test_people_see_ranked_passages(indexed):
+    done = indexed("search", "when does a lease expire")
+    assert done.code == 0
+    assert " 1. ~/papers/leases.md" in done.out
+    assert "A lease expires when its holder stops renewing it." in done.out
+    assert "hits, reranked, in" in done.out
+
+
+def test_nothing_found_says_why(indexed, cli, tmp_path):
+    none = '{"must": [{"key": "media_type", "match": {"value": "no/such"}}]}'
+    assert "passes the filter" in indexed("search", "lease", "--filter", none).out
+    (tmp_path / "void").mkdir()
+    cli("index", tmp_path / "void")
+    assert "no indexed document yet" in cli("search", "lease").out
+
+
+def test_global_options_stand_anywhere(indexed):
+    elsewhere = ("--data-dir", indexed.data)
+    wrong = {"SEMANTIK_DATA_DIR": "/nowhere"}
+    before = indexed("--json", *elsewhere, "status", **wrong).json()
+    after = indexed("status", f"--data-dir={indexed.data}", "--json", **wrong).json()
+    assert before["collections"] == after["collections"]
+    assert before["data_dir"] == str(indexed.data)
+    literal = indexed("search", "--json", "--", "--json")
+    assert literal.code == 0
+    assert literal.json()["hits"]
+
+
+def test_status_counts_and_measures(indexed):
+    answer = indexed("status", "--json").json()
+    assert answer["collections"]["default"]["documents"] == {"indexed": 2, "quarantined": 1}
+    assert answer["owner"] is None
+    assert all(answer["disk"][kind] > 0 for kind in ("ledger", "blobs", "index"))
+    people = indexed("status")
+    assert "2 indexed, 1 quarantined" in people.out
+
+
+def test_whatever_a_library_prints_json_stays_json(indexed, tmp_path):
+    # sitecustomize runs in every Python process that finds it: it prints at the start of a plugin's work and at exit.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, threading\n"
+        "atexit.register(lambda: print('bye'))\n"
+        "threading.Timer(0.5, lambda: os.write(1, b'noise from C')).start()\n"
+    )
+    path = f"{tmp_path}:{indexed.environment['PYTHONPATH']}"
+    done = indexed.afresh("search", "lease", "--json", PYTHONPATH=path)
+    assert done.code == 0
+    assert done.json()["hits"]
+    assert "bye" in done.err
+
+
+def test_a_reader_that_leaves_hears_no_complaint(indexed):
+    process = indexed.start("documents", "list")
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+
+
+def test_eval_measures_and_reuses_its_index(cli, tmp_path):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    texts = {"d1": "leases expire", "d2": "queues drain", "d3": "vectors are long"}
+    lines = [json.dumps({"_id": key, "text": text}) for key, text in texts.items()]
+    (dataset / "corpus.jsonl").write_text("\n".join(lines))
+    (dataset / "queries.jsonl").write_text('{"_id": "q1", "text": "leases expire"}\n{"_id": "q2", "text": "drain"}\n')
+    (dataset / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n")
+    first = cli("eval", dataset, "--json")
+    assert first.code == 0, first.err
+    answer = first.json()
+    assert {"ndcg@10": 1.0, "recall@100": 1.0, "mrr@10": 1.0, "queries": 2, "documents": 3, "chunks": 3}.items() <= (
+        answer.items()
+    )
+    assert answer["seconds"] > 0
+    cli("eval", dataset, "--mode", "sparse", "--no-rerank")
+    assert list(cli("status", "--json").json()["collections"]) == [answer["collection"]]
+
+
+def test_plugins_can_be_listed_configured_and_disabled(cli):
+    listed = {one["id"]: one for one in cli("plugins", "list", "--type", "embedding", "--json").json()["plugins"]}
+    assert {one["type"] for one in listed.values()} == {"embedding"}
+    assert listed["dense-local"]["builtin"] is True
+    assert listed["fake-embedder"]["origin"] == "semantik-fakes 1.0"
+    done = cli("plugins", "configure", "fake-embedder", "dimension=32", "model=tiny", "--json")
+    assert done.json()["config"] == {"dimension": 32, "model": "tiny"}
+    assert cli("plugins", "configure", "fake-embedder", "--unset", "model", "--json").json()["config"] == {
+        "dimension": 32
+    }
+    assert cli("plugins", "disable", "fake-embedder", "--json").json()["enabled"] is False
+    assert cli("plugins", "show", "fake-embedder", "--json").json()["status"] == "disabled"
+    assert cli("plugins", "enable", "fake-embedder", "--json").json()["status"] == "loaded"
+    assert cli("plugins", "health", "fake-embedder").code == 0
+    cli("plugins", "configure", "openai-compatible", "api_key_env=NO_SUCH_VARIABLE", "model=m", "base_url=http://h/v1")
+    missing = cli("plugins", "health", "openai-compatible", "--json")
+    assert (missing.code, missing.json()["health"]) == (1, "unhealthy")
+    assert "NO_SUCH_VARIABLE" in missing.json()["reason"]
+
+
+def test_help_and_version_need_nothing(cli):
+    assert cli.afresh("--version").out.startswith("semantik 2.")
+    shown = cli("--help").out
+    for command in ("index", "search", "documents", "verify", "status", "eval", "migrate", "plugins"):
+        assert f"  {command} " in shown
+    assert "--data-dir DIR" in cli("documents", "retry", "--help").out
+    assert not cli.data.exists()
