@@ -18,8 +18,8 @@ TOPICS = Path(".demo/python-topics")
 
 QUESTIONS = (
     "what happens to a document that crashes its parser",
-    "how does a with statement clean up after an exception",
-    "which methods make an object behave like a number",
+    "when is the default value of a parameter evaluated",
+    "how are operators ordered by precedence",
 )
 
 NEXT = f"""
