@@ -39,8 +39,15 @@ def show_changed(console: Console, done: str, documents: list[dict[str, Any]]) -
         show_list(console, documents, None)
 
 
-def show_document(console: Console, shown: dict[str, Any]) -> None:
-    """Everything that answers "why don't I find it"."""
+def show_documents(console: Console, found: list[dict[str, Any]]) -> None:
+    """Everything that answers "why don't I find it", for each."""
+    for number, shown in enumerate(found):
+        if number:
+            console.print()
+        _show_document(console, shown)
+
+
+def _show_document(console: Console, shown: dict[str, Any]) -> None:
     console.print(place(shown["document"]), style="bold", soft_wrap=True)
     gone = f"deleted {_when(shown['deleted_at'])}" if shown["deleted_at"] else ""
     print_facts(

@@ -56,14 +56,14 @@ def show(
 ) -> int:
     """Show where a document is: every stage, its chunks, and its last error with the traceback."""
     call = begin(context)
-    from semantik_pipeline.cli.document_views import show_document
+    from semantik_pipeline.cli.document_views import show_documents
     from semantik_pipeline.ledger import reports
 
     with call.runtime() as runtime, runtime.ledger.read() as tx:
         rows = _named(tx, [uri], collection)
         found = [{**row, **reports.show_document(tx, row["id"])} for row in rows]
     answer = {**found[0], "others": found[1:]}  # the same document through other sources or in other collections
-    call.output.give(answer, lambda console: [show_document(console, one) for one in found] and None)
+    call.output.give(answer, lambda console: show_documents(console, found))
     return 0
 
 

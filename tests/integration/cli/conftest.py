@@ -15,8 +15,6 @@ import pytest
 
 from semantik_pipeline.cli import main
 
-FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker")
-
 #: No extraction and no model: a command is as quick as it can be.
 SETTINGS = """
 [collection.embedding]
@@ -26,18 +24,6 @@ enabled = false
 [search]
 reranker = "fake-reranker"
 """
-
-
-@pytest.fixture(scope="session")
-def fake_plugins_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH with a package of entry points: the fakes, found as any stranger's plugins are."""
-    folder = tmp_path_factory.mktemp("fakes")
-    about = folder / "semantik_fakes-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
-    lines = [f"fake-{name.lower()} = semantik_pipeline.testing:Fake{name}" for name in FAKES]
-    (about / "entry_points.txt").write_text("\n".join(["[semantik.plugins]", *lines, ""]))
-    return folder
 
 
 @dataclass(frozen=True)
@@ -122,8 +108,8 @@ class CommandLine:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, fake_plugins_path: Path) -> CommandLine:
-    return CommandLine(tmp_path, fake_plugins_path)
+def cli(tmp_path: Path, installed_fakes: Path) -> CommandLine:
+    return CommandLine(tmp_path, installed_fakes)
 
 
 @pytest.fixture
@@ -139,10 +125,10 @@ def papers(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def indexed(tmp_path_factory: pytest.TempPathFactory, fake_plugins_path: Path) -> CommandLine:
+def indexed(tmp_path_factory: pytest.TempPathFactory, installed_fakes: Path) -> CommandLine:
     """A command line over a data folder that has three documents; for tests that only look."""
     folder = tmp_path_factory.mktemp("indexed")
-    command = CommandLine(folder, fake_plugins_path)
+    command = CommandLine(folder, installed_fakes)
     for name, text in {"leases.md": LEASES, "queues.txt": "A queue hands work to workers.\n"}.items():
         path = folder / "papers" / name
         path.parent.mkdir(exist_ok=True)

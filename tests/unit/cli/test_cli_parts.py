@@ -1,0 +1,112 @@
+"""The pure parts of the command line: arguments, wording, pace, snippets."""
+
+from __future__ import annotations
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants_json
+from semantik_pipeline.cli.hits import query_words, snippet
+from semantik_pipeline.cli.pace import Pace, sample
+from semantik_pipeline.cli.plugins import parse_option
+from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger.operations import Progress
+
+WORDS = st.text(string.ascii_lowercase, min_size=1, max_size=6)
+GLOBALS = st.sampled_from([["--json"], ["--verbose"], ["--data-dir", "d"], ["--config=c"]])
+
+
+@given(st.lists(st.one_of(WORDS.map(lambda word: [word]), GLOBALS), max_size=8), st.lists(WORDS, max_size=3))
+def test_globals_come_first_and_nothing_else_moves(parts, literal):
+    argv = [word for part in parts for word in part]
+    moved = globals_first([*argv, "--", *literal, "--json"])
+    front = [word for part in parts if part[0].startswith("--") for word in part]
+    rest = [word for part in parts if not part[0].startswith("--") for word in part]
+    assert moved == [*front, *rest, "--", *literal, "--json"]
+    assert globals_first(moved) == moved
+    assert wants_json([*argv, "--", "--json"]) == ("--json" in argv)
+
+
+@pytest.mark.parametrize("option", [name for name, takes_value in GLOBAL_OPTIONS.items() if takes_value])
+def test_a_global_option_without_its_value_is_named(option):
+    with pytest.raises(UsageError, match=option):
+        globals_first(["search", "x", option])
+
+
+@given(st.text(st.characters(), max_size=40))
+def test_printable_is_one_line_of_what_a_terminal_can_show(text):
+    shown = printable(text)
+    assert len(shown.splitlines()) <= 1
+    assert not any(
+        c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" or "\u202a" <= c <= "\u202e" for c in shown
+    )
+    shown.encode("utf-8")
+
+
+def test_names_and_reasons_read_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert place(f"file://{tmp_path}/a%20b/%FF.txt") == "a b/\\xff.txt"
+    assert place("mail:<1@host>") == "mail:<1@host>"
+    assert reason_of("file:///x/a.pdf", "chunk: /x/a.pdf needs a password.") == "chunk: needs a password."
+    assert (counted(1, "query"), counted(1204, "query"), counted(2, "document")) == (
+        "1 query",
+        "1,204 queries",
+        "2 documents",
+    )
+    assert [duration(s) for s in (0.84, 42, 125, 4200)] == ["0.8 s", "42 s", "2 min 5 s", "1 h 10 min"]
+    assert [size(b) for b in (12, 14_179, 123_456_789, 5e12)] == ["12 B", "14.2 kB", "123 MB", "5000 GB"]
+
+
+@given(st.lists(WORDS, min_size=1, max_size=200), st.lists(WORDS, max_size=3), st.integers(20, 120))
+def test_a_snippet_fits_and_is_of_the_text(words, query, width):
+    text = " ".join(words)
+    shown = snippet(text, query_words(" ".join(query)), width)
+    assert len(shown) <= width
+    assert shown.strip("…").strip() in text
+
+
+def test_a_snippet_shows_where_the_words_are():
+    text = "nothing " * 100 + "a lease expires at last " + "nothing " * 100
+    assert "lease expires" in snippet(text, query_words("when do leases expire, lease"), 80)
+
+
+def progress(at: int, *, reading: int = 0) -> Progress:
+    """A hundred documents of two chunks each; one is indexed every second, the next twenty are being embedded."""
+    return Progress(
+        operation_id=1, kind="sync", state="running", outcome=None, result=None, sources_running=reading,
+        seen=100, stages={"indexed": at, "embed": 100 - at}, chunks=200, chunks_embedded=2 * at, errors=[],
+    )  # fmt: skip
+
+
+def test_the_pace_foretells_only_what_it_can_know():
+    pace = Pace()
+    for at in range(9):
+        pace.add(sample(float(at), progress(at)))
+    assert pace.seconds_left() is None  # too short a time
+    for at in range(9, 21):
+        pace.add(sample(float(at), progress(at)))
+    assert pace.chunks_per_second == pytest.approx(2.0)
+    assert pace.seconds_left() == pytest.approx(80.0)
+    pace.add(sample(21.0, progress(21, reading=1)))
+    assert pace.seconds_left() is None  # documents are still being found
+    stalled = Pace()
+    for at in (0.0, 20.0):
+        stalled.add(sample(at, progress(5)))
+    assert stalled.seconds_left() is None
+    assert Pace().chunks_per_second == 0.0
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
+def test_option_values_are_json_where_they_can_be(value):
+    assert parse_option(f"key={json.dumps(value)}") == ("key", value)
+
+
+def test_other_option_values_are_text():
+    assert parse_option("model=a/b=c") == ("model", "a/b=c")
+    with pytest.raises(UsageError, match="no KEY=VALUE"):
+        parse_option("=3")
