@@ -1,16 +1,33 @@
-"""What tests of several kinds share: servers that a laptop may lack, and continuous integration must not."""
+"""What tests of several kinds share: the fakes as an installed package, and servers that a laptop may lack."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, exc, make_url, text
 
 #: Where tests look for PostgreSQL unless SEMANTIK_TEST_DATABASE_URL says otherwise.
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
+
+
+#: Classes of ``semantik_pipeline.testing``; the plugin of FakeParser is ``fake-parser``.
+FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker")
+
+
+@pytest.fixture(scope="session")
+def installed_fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that, on the path, is an installed package with the fakes, found as any stranger's plugins are."""
+    folder = tmp_path_factory.mktemp("fakes")
+    info = folder / "semantik_fakes-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
+    lines = [f"fake-{name.lower()} = semantik_pipeline.testing:Fake{name}" for name in FAKES]
+    (info / "entry_points.txt").write_text("\n".join(["[semantik.plugins]", *lines, ""]))
+    return folder
 
 
 def missing_server(reason: str, way_out: str) -> None:

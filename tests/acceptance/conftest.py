@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-FAKES = "[semantik.plugins]\nfake-embedder = semantik_pipeline.testing:FakeEmbedder\n"
-
 #: Extraction is on, so that every stage has work; the embedder is slow enough to be killed in its middle.
 SETTINGS = """
 [collection.embedding]
@@ -29,16 +27,12 @@ pool_chunks = 32
 class Semantik:
     """``semantik`` in processes of its own, on one data folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fakes: Path) -> None:
         self.data = folder / "data"
         self.log = folder / "embedded.log"
         self.settings = folder / "semantik.toml"
         self.settings.write_text(SETTINGS)
-        info = folder / "plugins" / "semantik_fakes-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(FAKES)
-        self.environment = {**os.environ, "PYTHONPATH": str(folder / "plugins")}
+        self.environment = {**os.environ, "PYTHONPATH": str(fakes)}
         self.data.mkdir()
         self.configure(log_path=str(self.log), sleep_ms_per_text=2)
 
@@ -72,8 +66,8 @@ class Semantik:
 
 
 @pytest.fixture
-def semantik(tmp_path: Path) -> Semantik:
-    return Semantik(tmp_path)
+def semantik(tmp_path: Path, installed_fakes: Path) -> Semantik:
+    return Semantik(tmp_path, installed_fakes)
 
 
 @pytest.fixture

@@ -12,20 +12,12 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance, operations, pipeline
+from semantik_pipeline.ledger import Ledger, schema
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
-
-FAKES = {
-    "fake-connector": "FakeConnector",
-    "fake-parser": "FakeParser",
-    "fake-embedder": "FakeEmbedder",
-    "fake-extractor": "FakeExtractor",
-    "fake-chunker": "FakeChunker",
-    "fake-reranker": "FakeReranker",
-}
 
 #: A collection that needs no model: fakes behind the built-in parsers.
 FAKE_COLLECTION: dict[str, Any] = {
@@ -33,18 +25,6 @@ FAKE_COLLECTION: dict[str, Any] = {
     "chunking": {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}},
     "extraction": {"enabled": False},
 }
-
-
-@pytest.fixture(scope="session")
-def installed_fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that, on the path, is an installed package with the fakes as plugins."""
-    folder = tmp_path_factory.mktemp("fakes")
-    info = folder / "semantik_fakes-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
-    lines = [f"{name} = semantik_pipeline.testing:{cls}" for name, cls in FAKES.items()]
-    (info / "entry_points.txt").write_text("[semantik.plugins]\n" + "\n".join(lines) + "\n")
-    return folder
 
 
 class Pipeline:
@@ -102,11 +82,30 @@ class Pipeline:
         return {row["document"].rpartition("/")[2]: row["status"] for row in rows}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module with ``LEDGERS = ("sqlite", "postgres")`` runs its pipelines on each."""
+    ledgers = getattr(metafunc.module, "LEDGERS", None)
+    if ledgers and "ledger" in metafunc.fixturenames:
+        metafunc.parametrize("ledger", ledgers, indirect=True)
+
+
+@pytest.fixture
+def ledger(request: pytest.FixtureRequest) -> str | None:
+    """The URL of the pipelines' ledger, its tables made; None is the data folder's SQLite file."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    url = request.getfixturevalue("postgres_url")
+    opened = Ledger(url, check=False)
+    schema.migrate(opened.engine)
+    opened.close()
+    return url
+
+
 @pytest.fixture
 def make_pipeline(
-    tmp_path: Path, installed_fakes: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, installed_fakes: Path, ledger: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Pipeline]]:
-    """``make_pipeline(plugins={id: options}, disabled=[...], **settings)``; several share the data folder."""
+    """``make_pipeline(plugins={id: options}, disabled=[...], **settings)``; several share folder and ledger."""
     monkeypatch.syspath_prepend(str(installed_fakes))
     before = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(installed_fakes), before])))
@@ -120,7 +119,7 @@ def make_pipeline(
         data.mkdir(exist_ok=True)
         state = {"version": 1, "disabled_ids": list(disabled), "configs": plugins or {}}
         (data / "plugins.json").write_text(json.dumps(state))
-        runtime = Runtime(load_settings(data_dir=data, **settings))
+        runtime = Runtime(load_settings(data_dir=data, database={"url": ledger}, **settings))
         made.append(runtime)
         return Pipeline(runtime)
 

@@ -20,6 +20,8 @@ from semantik_pipeline.stages.points import PointBuilder
 from semantik_pipeline.stages.upsert import Upsert, reconcile
 from semantik_pipeline.verification import verify
 
+LEDGERS = ("sqlite", "postgres")
+
 EXTRACTING = {
     "embedding": {"plugin": "fake-embedder", "options": {}},
     "chunking": {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}},
