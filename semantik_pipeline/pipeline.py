@@ -36,7 +36,7 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "chunk": Stage(
         run=chunk.run,
-        documents=8,
+        documents=32,
         chunks=lambda settings: None,
         deadline=lambda settings: (
             settings.child.parse_deadline + settings.child.deadline_per_mb * settings.child.max_bytes / 1e6
@@ -105,7 +105,8 @@ def settle(runtime: Runtime) -> list[int]:
     """Finish operations that have nothing left to do. After the commit, never within: two finishers that each count
     inside their own transaction would both see the other unfinished."""
     with runtime.ledger.read() as tx:
-        if not operations.any_running(tx):
-            return []
+        ready = operations.ready(tx)
+    if not ready:
+        return []
     with runtime.ledger.write() as tx:
         return operations.settle(tx)

@@ -212,8 +212,10 @@ def state(tx: Transaction, operation_id: int) -> str:
     return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one()
 
 
-def any_running(tx: Transaction) -> bool:
-    return tx.execute(select(operations.c.id).where(operations.c.state == "running").limit(1)).first() is not None
+def ready(tx: Transaction) -> list[int]:
+    """Running operations that have nothing left to do; takes no lock."""
+    running = tx.execute(select(operations.c.id).where(operations.c.state == "running")).scalars().all()
+    return [operation_id for operation_id in running if not _unfinished(tx, operation_id)]
 
 
 def abandoned(tx: Transaction, collection_id: int | None = None) -> list[int]:

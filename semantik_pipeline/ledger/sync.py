@@ -319,12 +319,12 @@ def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
     A revision without text begins at ``upsert``, which removes what the store has; one that was skipped before it
     ever was in the store is at its end at once.
     """
-    touched = _touched(tx, revisions)
+    before = _before(tx, revisions)
     groups: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
     for one in sorted(revisions, key=lambda one: (one.document_id, one.generation_id)):
         key = (one.document_id, one.generation_id)
-        values = _revised(one, touched.get(key, False))
-        groups.setdefault((key in touched, one.goal == "indexed"), []).append(values)
+        values = _revised(one, before.get(key, _Before()))
+        groups.setdefault((key in before, one.goal == "indexed"), []).append(values)
     by_key = and_(work.c.document_id == bindparam("document_id_"), work.c.generation_id == bindparam("generation_id_"))
     for (exists, _), rows in groups.items():
         if exists:
@@ -336,16 +336,33 @@ def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
             tx.execute(insert(work).values(epoch=1, updated_at=now()), rows)
 
 
-def _touched(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], bool]:
-    """Units that exist, locked, and whether the store may hold points of them."""
-    identities = sorted({one.document_id for one in revisions})
-    query = select(work.c.document_id, work.c.generation_id, work.c.touched).where(work.c.document_id.in_(identities))
-    return {(row[0], row[1]): row[2] for row in tx.execute(query.with_for_update())}
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """A unit before its revision: whether the store may hold points of it, and whether nobody knows which."""
+
+    touched: bool = False
+    unsure: bool = False
 
 
-def _revised(one: Revision, touched: bool) -> dict[str, Any]:
+def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], _Before]:
+    """Units that exist, locked."""
+    columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress)
+    query = select(*columns).where(work.c.document_id.in_(sorted({one.document_id for one in revisions})))
+    in_order = query.order_by(work.c.document_id, work.c.generation_id)
+    return {
+        (row[0], row[1]): _Before(touched=row[2], unsure=_unsure(row[3] or {}))
+        for row in tx.execute(in_order.with_for_update())
+    }
+
+
+def _unsure(progress: dict[str, Any]) -> bool:
+    """Its points were being written, or were to be written anew."""
+    return bool(progress.get("begun") or progress.get("rewrite"))
+
+
+def _revised(one: Revision, before: _Before) -> dict[str, Any]:
     empty = one.goal != "indexed"
-    clears = one.goal == "deleted" or touched
+    clears = one.goal == "deleted" or before.touched
     stage = ("upsert" if clears else one.goal) if empty else "chunk"
     values = {
         "document_id": one.document_id,
@@ -360,11 +377,12 @@ def _revised(one: Revision, touched: bool) -> dict[str, Any]:
         "error": {"stage": "sync", **one.error} if one.error else None,
         **FREED,
         **_FRESH,
+        "progress": {"rewrite": True} if before.unsure else None,
     }
     return values | {"chunks": 0, "chunks_epoch": None} if empty else values
 
 
-_FRESH = {"suspect": False, "attempts": 0, "notes": None, "progress": None, "embedded": 0}
+_FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 
 
 def _turns(tx: Transaction, claim: SourceClaim, count: int) -> list[float]:

@@ -142,7 +142,7 @@ work = Table(
     Column("blocked", Text),  # why nobody here may take it
     Column("error", Json),  # stage, type, message, traceback, plugins, at
     Column("notes", Json),  # extractor -> what went wrong
-    Column("progress", Json),  # how far upsert is: {"ordinal", "epoch", "rewrite"}
+    Column("progress", Json),  # how far upsert is: {"ordinal", "epoch", "begun", "rewrite"}
     Column("touched", Boolean, nullable=False, server_default=false()),  # the store may hold points of it
     Column("reconcile", Boolean, nullable=False, server_default=false()),  # a worker without lease touched the store
     Column("parse_key", Text),  # the parsed body's blob

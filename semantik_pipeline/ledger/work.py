@@ -180,8 +180,9 @@ def _pick(
 
 def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
     """Keys of the units that this token still holds; locked until the transaction ends."""
-    query = select(work.c.document_id, work.c.generation_id).where(work.c.lease_token == token).with_for_update()
-    return {tuple(row) for row in tx.execute(query)}
+    query = select(work.c.document_id, work.c.generation_id).where(work.c.lease_token == token)
+    in_order = query.order_by(work.c.document_id, work.c.generation_id)
+    return {tuple(row) for row in tx.execute(in_order.with_for_update())}
 
 
 def renew(tx: Transaction, token: str, lease: float) -> int:
@@ -206,6 +207,11 @@ FREED: Mapping[str, Any] = {
 def save_progress(tx: Transaction, unit: Unit, **values: Any) -> None:
     """Part of the stage is done and kept: attempts start anew, the lease stays. Call under :func:`held`."""
     _change(tx, unit, attempts=0, suspect=False, **values)
+
+
+def touch(tx: Transaction, unit: Unit) -> None:
+    """The store may hold points of the unit from now on. No progress, so attempts stay. Call under :func:`held`."""
+    _change(tx, unit, touched=True, progress=unit.progress)
 
 
 def release(
@@ -236,22 +242,21 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
     dead = work.c.lease_token.is_not(None)
     if not everything:
         dead = and_(dead, work.c.lease_until < now())
-    freed = tx.execute(
-        update(work).where(dead, work.c.company).values(**FREED, suspect=True, updated_at=now())
-    ).rowcount
-    lonely = tx.execute(
-        _UNIT.add_columns(work.c.worker).where(dead).order_by(work.c.document_id).with_for_update(of=work)
-    )
-    for *values, worker in lonely.all():
+    held_by_dead = _UNIT.add_columns(work.c.company, work.c.worker).where(dead)
+    in_order = held_by_dead.order_by(work.c.document_id, work.c.generation_id)
+    rows = tx.execute(in_order.with_for_update(of=work, skip_locked=True)).all()
+    for *values, company, worker in rows:
         unit = _unit(values)
+        if company:
+            _change(tx, unit, **FREED, suspect=True)
+            continue
         error = {
             "type": "WorkerDied",
             "message": f"The worker {worker} died or stopped while it worked on this document alone.",
             "traceback": None,
         }
         charge(tx, unit, error, max_attempts=max_attempts, backoff=backoff)
-        freed += 1
-    return freed
+    return len(rows)
 
 
 def charge(
@@ -264,7 +269,8 @@ def charge(
     retry_after: float | None = None,
 ) -> bool:
     """Count a failure alone; quarantine after the last attempt. Returns whether it is in quarantine now."""
-    attempts = unit.attempts + 1
+    mine = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
+    attempts = tx.execute(select(work.c.attempts).where(mine)).scalar_one() + 1  # not the claim's: progress resets them
     if attempts >= max_attempts:
         quarantine(tx, unit, error, attempts=attempts)
         return True

@@ -46,6 +46,7 @@ class PluginHost:
         self.registry = registry
         self.report = report
         self.state = state
+        self._answered: dict[tuple[str, str | None, bool, str], tuple[LoadedPlugin, Options, _Slot]] = {}
         self._slots: dict[tuple[str, str], _Slot] = {}
         self._lock = threading.Lock()
         self._loop = LoopThread()
@@ -148,12 +149,17 @@ class PluginHost:
     def _slot(
         self, plugin_id: str, config: Options | None, frozen: bool, kind: str | None
     ) -> tuple[LoadedPlugin, Options, _Slot]:
-        loaded = self.registry.get(plugin_id, kind)
-        options = self.effective_config(plugin_id, config, frozen=frozen)
-        with self._lock:
-            if self._closed:
-                raise PluginError("The plugin host is closed.", "Start a new one.")
-            return loaded, options, self._slots.setdefault((loaded.id, configured.canonical_json(options)), _Slot())
+        asked = (plugin_id, kind, frozen, configured.canonical_json(config or {}))
+        found = self._answered.get(asked)
+        if found is None:  # checking options against a schema costs a millisecond, and callers ask for every batch
+            loaded = self.registry.get(plugin_id, kind)
+            options = self.effective_config(plugin_id, config, frozen=frozen)
+            with self._lock:
+                slot = self._slots.setdefault((loaded.id, configured.canonical_json(options)), _Slot())
+            found = self._answered[asked] = (loaded, options, slot)
+        if self._closed:
+            raise PluginError("The plugin host is closed.", "Start a new one.")
+        return found
 
     def _make(self, loaded: LoadedPlugin, options: Options, *, strict: bool) -> SemanticPlugin:
         schema = configured.schema_of(loaded)

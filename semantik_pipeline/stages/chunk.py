@@ -1,17 +1,19 @@
-"""chunk: parse a document and cut it into chunks. Leaves the parsed body and chunk rows behind."""
+"""chunk: parse documents and cut them into chunks. Leaves parsed bodies and chunk rows behind."""
 
 from __future__ import annotations
 
-import json
-import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ParsedDocument
-from semantik_pipeline.errors import LeaseLost, PermanentError, SkipDocument
+from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.generations import short_hash
-from semantik_pipeline.ledger import content, sync, work
+from semantik_pipeline.ledger import Transaction, content, sync, work
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.plugins.child_errors import rebuild
+from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import Claims, Held
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
@@ -22,48 +24,59 @@ if TYPE_CHECKING:
 #: Chunk rows that one transaction writes: short enough that nobody waits long for the ledger.
 ROWS = 2000
 
+#: Bytes of documents that one request gives to a child together; a larger document goes alone.
+TOGETHER = 256_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A unit with what its child needs."""
+
+    unit: Unit
+    parse_key: str
+    request: ChunkRequest
+
 
 def run(runtime: Runtime, claims: Claims) -> None:
-    """Parse and chunk documents, each in a child process, each saved at once."""
+    """Parse and chunk documents in a child process: small ones together, each saved with its group."""
     for held in claims:
-        for unit in held.claim.units:
+        for group in groups(_jobs(runtime, held)):
             if claims.stopping:
                 break  # what is left is given back
-            _run_unit(runtime, held, unit)
+            try:
+                held.hold.check()
+                _run_group(runtime, held, group)
+            except LeaseLost:
+                break
+            held.hold.touch()
+            for stage in {_next_stage(runtime, job.unit) for job in group}:
+                runtime.ring(stage)
 
 
-def _run_unit(runtime: Runtime, held: Held, unit: Unit) -> None:
-    try:
-        held.hold.check()
-        chunk_document(runtime, held.claim, unit)
-    except LeaseLost:
-        return
-    except Exception as error:  # the failure is this document's own: its child worked on nothing else
-        fail(runtime, held.claim, [unit], error, alone=True)
-    held.hold.touch()
-    runtime.ring("extract" if _extracts(runtime, unit) else "embed")
+def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
+    """Jobs in order; each group has one document, or several that are small together."""
+    group: list[Job] = []
+    size = 0
+    for job in jobs:
+        if group and size + (job.unit.size or 0) > TOGETHER:
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += job.unit.size or 0
+    if group:
+        yield group
 
 
-def chunk_document(runtime: Runtime, claim: Claim, unit: Unit) -> None:
-    """Parse (unless the parse is stored), chunk, save."""
-    try:
-        parse_key, request = _request(runtime, unit)
-        if request is None:
-            _ask_source_again(runtime, claim, unit)
-            return
-        chunked = runtime.children.run(
-            parse_and_chunk, request, deadline=_deadline(runtime, unit), services={"embed": _embed(runtime, unit)}
-        )
-    except SkipDocument as skip:
-        _skip(runtime, claim, unit, str(skip))
-        return
-    if chunked.parsed is not None:
-        runtime.blobs.put_parsed(parse_key, chunked.parsed)
-    _save(runtime, claim, unit, parse_key, chunked.parsed or request.parsed, chunked)
+def _jobs(runtime: Runtime, held: Held) -> Iterator[Job]:
+    """The claim's units with their requests; one that can't have any fails by itself."""
+    for unit in held.claim.units:
+        try:
+            yield _job(runtime, unit)
+        except Exception as error:
+            fail(runtime, held.claim, [unit], error, alone=True)
 
 
-def _request(runtime: Runtime, unit: Unit) -> tuple[str, ChunkRequest | None]:
-    """The parse's key, and what the child needs; None: the raw body is missing."""
+def _job(runtime: Runtime, unit: Unit) -> Job:
     generation = runtime.generation(unit.generation_id)
     config = generation.config
     limit = runtime.settings.child.max_bytes
@@ -79,10 +92,8 @@ def _request(runtime: Runtime, unit: Unit) -> tuple[str, ChunkRequest | None]:
     suffix = (unit.file_path or "").rpartition(".")[2]
     parse_key = short_hash(unit.content_hash or "", fingerprint, unit.media_type or "", suffix)
     parsed = runtime.blobs.get_parsed(parse_key)
-    body = None if parsed else runtime.blobs.get_raw(unit.content_hash or "")
-    if parsed is None and body is None:
-        return parse_key, None
-    return parse_key, ChunkRequest(
+    body = None if parsed else _raw_body(runtime, unit)
+    request = ChunkRequest(
         content=body,
         parsed=parsed,
         parser=parser,
@@ -95,14 +106,45 @@ def _request(runtime: Runtime, unit: Unit) -> tuple[str, ChunkRequest | None]:
         media_type=unit.media_type,
         metadata=unit.metadata,
     )
+    return Job(unit=unit, parse_key=parse_key, request=request)
 
 
-def _deadline(runtime: Runtime, unit: Unit) -> float:
+def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
+    body = runtime.blobs.get_raw(unit.content_hash or "")
+    if body is None:
+        with runtime.ledger.write() as tx:
+            sync.forget_hint(tx, unit.document_id)  # so that the next sync fetches it anew
+        raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it anew.")
+    return body
+
+
+def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
+    """One request to a child. If the child dies or is too slow, each document is tried alone, to name the one."""
+    try:
+        packed = runtime.children.run(
+            parse_and_chunk,
+            [job.request for job in group],
+            deadline=_deadline(runtime, group),
+            services={"embed": _embed(runtime, group[0].unit)},
+        )
+        answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
+    except (ChildError, ChildOutOfMemory) as error:
+        if len(group) > 1:
+            for job in group:
+                held.hold.check()
+                _run_group(runtime, held, [job])
+                held.hold.touch()
+            return
+        answers = [error]
+    _settle(runtime, held.claim, group, answers)
+
+
+def _deadline(runtime: Runtime, group: list[Job]) -> float:
     child = runtime.settings.child
-    return child.parse_deadline + child.deadline_per_mb * (unit.size or 0) / 1e6
+    return child.parse_deadline + child.deadline_per_mb * sum(job.unit.size or 0 for job in group) / 1e6
 
 
-def _embed(runtime: Runtime, unit: Unit):
+def _embed(runtime: Runtime, unit: Unit) -> Callable[[list[str]], Any]:
     """What semantic chunkers ask back for: texts -> vectors, by the generation's own model."""
 
     def embed(texts: list[str]) -> Any:
@@ -112,81 +154,71 @@ def _embed(runtime: Runtime, unit: Unit):
     return embed
 
 
-def _extracts(runtime: Runtime, unit: Unit) -> bool:
+def _next_stage(runtime: Runtime, unit: Unit) -> str:
     extraction = runtime.generation(unit.generation_id).config["extraction"]
-    return bool(extraction["chunk"] or extraction["document"])
+    return "extract" if extraction["chunk"] or extraction["document"] else "embed"
 
 
-def _save(runtime: Runtime, claim: Claim, unit: Unit, parse_key: str, parsed: ParsedDocument, chunked: Chunked) -> None:
-    rows = chunk_rows(runtime, unit, parsed, chunked)
+def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chunked | BaseException]) -> None:
+    """Save what was chunked, the whole group in one transaction where it is small; record what failed."""
+    done: list[tuple[Job, ParsedDocument, list[ChunkRow]]] = []
+    for job, answer in zip(group, answers, strict=True):
+        if isinstance(answer, SkipDocument):
+            _skip(runtime, claim, job.unit, str(answer))
+        elif isinstance(answer, BaseException):
+            fail(runtime, claim, [job.unit], answer, alone=True)
+        else:
+            parsed = answer.parsed or job.request.parsed
+            assert parsed is not None  # it was made there, or given
+            if answer.parsed is not None:
+                runtime.blobs.put_parsed(job.parse_key, parsed)
+            generation = runtime.generation(job.unit.generation_id)
+            done.append((job, parsed, chunk_rows(generation, job.unit, parsed, answer)))
+    if sum(len(rows) for _, _, rows in done) > ROWS:
+        for job, _, rows in done:
+            _write_ahead(runtime, claim, job.unit, rows)
+    elif not done:
+        return
     with runtime.ledger.write() as tx:
-        if unit.key not in work.held(tx, claim.token):
-            raise LeaseLost(f"{unit.unique_id} was taken over while it was chunked.")
-        content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {None, unit.epoch})
-        content.write_chunks(tx, unit, rows[:ROWS])
-    for start in range(ROWS, len(rows), ROWS):
+        mine = work.held(tx, claim.token)
+        for job, parsed, rows in done:
+            if job.unit.key in mine:
+                _finish(runtime, tx, job, parsed, rows)
+
+
+def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow]) -> None:
+    """Write a large document's rows in transactions of their own; the last one, with the rest, is :func:`_finish`'s."""
+    for start in range(0, len(rows) - ROWS, ROWS):
         with runtime.ledger.write() as tx:
             if unit.key not in work.held(tx, claim.token):
-                raise LeaseLost(f"{unit.unique_id} was taken over while its chunks were saved.")
+                return
+            if start == 0:
+                _drop_rows(tx, unit)
             content.write_chunks(tx, unit, rows[start : start + ROWS])
-    with runtime.ledger.write() as tx:
-        if unit.key not in work.held(tx, claim.token):
-            raise LeaseLost(f"{unit.unique_id} was taken over while its chunks were saved.")
-        sync.set_title(tx, unit.document_id, unit.revision, _title(unit, parsed))
-        work.move(
-            tx,
-            unit,
-            "extract" if _extracts(runtime, unit) else "embed",
-            chunks=len(rows),
-            chunks_epoch=unit.epoch,
-            parse_key=parse_key,
-            text_hash=short_hash(parsed.text),
-        )
 
 
-def chunk_rows(runtime: Runtime, unit: Unit, parsed: ParsedDocument, chunked: Chunked) -> list[ChunkRow]:
-    """Rows with the identities that make every later stage repeatable.
-
-    A point's id is that of (collection, source, document, text, occurrence), so an unchanged chunk keeps its point;
-    the signature tells whether anything else of its payload changed.
-    """
-    generation = runtime.generation(unit.generation_id)
-    fingerprint = generation.fingerprints["embed"]
-    shared = short_hash(
-        json.dumps(
-            [unit.metadata, parsed.title, unit.file_path, unit.media_type, generation.fingerprints["extract"]],
-            sort_keys=True,
-        )
+def _finish(runtime: Runtime, tx: Transaction, job: Job, parsed: ParsedDocument, rows: list[ChunkRow]) -> None:
+    """The last rows, the title, and on to the next stage. Call under :func:`work.held`."""
+    unit = job.unit
+    ahead = len(range(0, len(rows) - ROWS, ROWS)) * ROWS
+    if not ahead:
+        _drop_rows(tx, unit)
+    content.write_chunks(tx, unit, rows[ahead:])
+    sync.set_title(tx, unit.document_id, unit.revision, title_of(unit, parsed))
+    work.move(
+        tx,
+        unit,
+        _next_stage(runtime, unit),
+        chunks=len(rows),
+        chunks_epoch=unit.epoch,
+        parse_key=job.parse_key,
+        text_hash=short_hash(parsed.text),
     )
-    seen: dict[str, int] = {}
-    rows = []
-    for chunk, lead in zip(chunked.chunks, chunked.leads, strict=True):
-        text_hash = short_hash(chunk.text)
-        occurrence = seen[text_hash] = seen.get(text_hash, -1) + 1
-        owner = (str(unit.collection_id), str(unit.source_id), unit.unique_id)
-        embed_key = short_hash(fingerprint, lead + chunk.text)
-        place = json.dumps([chunk.start, chunk.end, chunk.ordinal, chunk.metadata], sort_keys=True)
-        rows.append(
-            ChunkRow(
-                ordinal=chunk.ordinal,
-                lead=lead,
-                text=chunk.text,
-                text_hash=text_hash,
-                start=chunk.start,
-                end=chunk.end,
-                token_count=chunk.token_count,
-                metadata=chunk.metadata,
-                point_id=str(uuid.UUID(short_hash(*owner, text_hash, str(occurrence)))),
-                embed_key=embed_key,
-                signature=short_hash(shared, place, embed_key),
-            )
-        )
-    return rows
 
 
-def _title(unit: Unit, parsed: ParsedDocument) -> str | None:
-    """What the parser found, else what the connector knows, else the file's name."""
-    return parsed.title or unit.metadata.get("title") or unit.metadata.get("file_name")
+def _drop_rows(tx: Transaction, unit: Unit) -> None:
+    """Rows that an earlier try left; those behind the points that are shown stay until new ones are in the store."""
+    content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {None, unit.epoch})
 
 
 def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
@@ -197,10 +229,3 @@ def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
             content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {None})
             work.move(tx, unit, stage, goal="skipped", reason=reason, chunks=0, chunks_epoch=None)
     runtime.ring("upsert")
-
-
-def _ask_source_again(runtime: Runtime, claim: Claim, unit: Unit) -> None:
-    """The raw body is gone: forget the change hint, so that the next sync fetches the document anew."""
-    with runtime.ledger.write() as tx:
-        sync.forget_hint(tx, unit.document_id)
-    raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it anew.")

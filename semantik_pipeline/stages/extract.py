@@ -170,8 +170,9 @@ def _extract_pool(runtime: Runtime, choice: dict[str, Any], fingerprint: str, po
 def _yield(runtime: Runtime, claim: Claim, units: list[Unit]) -> None:
     """The slice is over and a large document is in hand: let others have a turn, go on where it was."""
     with runtime.ledger.write() as tx:
+        mine = work.held(tx, claim.token)
         for unit in units:
-            if unit.key in work.held(tx, claim.token):
+            if unit.key in mine:
                 work.move(tx, unit, "extract")
 
 
@@ -196,5 +197,5 @@ def _finish(
             found = ExtractionResult.to_searchable_dict(extracted)
             # every chunk carries what the document says, so a change of it changes all points
             rewrite = unit.touched and found != (unit.extracted or {})
-            progress = {"rewrite": True} if rewrite or unit.progress.get("rewrite") else None
+            progress = {**unit.progress, "rewrite": True} if rewrite else unit.progress or None
             work.move(tx, unit, "embed", extracted=found, notes=notes[unit.key] or None, progress=progress)

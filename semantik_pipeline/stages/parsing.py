@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.contracts import ChunkConfig, EmbeddingPlugin
 from semantik_pipeline.documents import Chunk, ParsedDocument
 from semantik_pipeline.errors import SkipDocument, UnsupportedContent
+from semantik_pipeline.plugins.child_errors import report
 from semantik_pipeline.stages.budget import RememberedCounts, split_to_budget
 
 if TYPE_CHECKING:
@@ -76,11 +77,25 @@ class Chunked:
     leads: list[str]
 
 
-def parse_and_chunk(host: PluginHost, request: ChunkRequest) -> Chunked:
-    """In the child: parse and chunk, every chunk with its lead within the model's window.
+def parse_and_chunk(host: PluginHost, requests: list[ChunkRequest]) -> list[Chunked | bytes]:
+    """In the child: parse and chunk documents, every chunk with its lead within the model's window.
 
-    Raises SkipDocument where there is no text.
+    What a document raises is its answer, packed for the way to the parent (SkipDocument where there is no text), and
+    the others go on.
     """
+    return [_answer(host, request) for request in requests]
+
+
+def _answer(host: PluginHost, request: ChunkRequest) -> Chunked | bytes:
+    try:
+        return _parse_and_chunk(host, request)
+    except MemoryError:
+        raise  # the child says itself that its limit was too low
+    except Exception as error:
+        return report(error)
+
+
+def _parse_and_chunk(host: PluginHost, request: ChunkRequest) -> Chunked:
     parsed = request.parsed or _parse(host, request)
     if not parsed.text.strip():
         raise SkipDocument("There is no text in it.")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import content, work
+from semantik_pipeline.ledger import Transaction, content, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -58,23 +60,27 @@ class Upsert:
         without = [unit for unit in units if unit.goal != "indexed"]
         if with_text or any(unit.touched for unit in without):
             self.index = self.runtime.index(self.generation)
-        self._touch(with_text)
+        with_text = self._touch(with_text)
         small = [unit for unit in with_text if unit.chunks <= self.batch]
         for pool in _pools(small, self.batch):
             self._write_small(pool)
         for unit in with_text:
             if unit.chunks > self.batch:
                 self._write_large(unit)
-        if without:
-            self._delete_older(without)
-            self._finish(without)
+        for unit in without:  # each by itself: a deletion drops all rows of its document
+            self.hold.check()
+            self._delete_older([unit])
+            self._finish([unit])
 
-    def _touch(self, units: list[Unit]) -> None:
-        """Say that the store may hold points of these documents, before it does."""
+    def _touch(self, units: list[Unit]) -> list[Unit]:
+        """Say that the store may hold points of these documents before it does, and that they are being written: if
+        another revision comes before the end, nobody knows what the store has of them."""
+        begun = [replace(unit, progress={**unit.progress, "begun": True}) for unit in units]
         with self._saving(units) as (tx, mine):
-            for unit in units:
-                if unit.key in mine and not unit.touched:
-                    work.save_progress(tx, unit, touched=True)
+            for before, unit in zip(units, begun, strict=True):
+                if unit.key in mine and not (unit.touched and before.progress.get("begun")):
+                    work.touch(tx, unit)
+        return begun
 
     def _write_small(self, units: list[Unit]) -> None:
         """Documents that fit a batch together; one whose embedding is missing goes back to the stage that makes it."""
@@ -84,7 +90,9 @@ class Upsert:
         for unit in units:
             with self.runtime.ledger.read() as tx:
                 rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0)
-            if len(rows) == unit.chunks and builder.add(unit, rows):
+            if len(rows) != unit.chunks:
+                self._send_back(unit, "chunk")
+            elif builder.add(unit, rows):
                 ready.append(unit)
             else:
                 self._send_back(unit)
@@ -109,7 +117,9 @@ class Upsert:
             done = rows[-1].ordinal + 1
             over = time.monotonic() > self.until
             progress = {**unit.progress, "ordinal": done, "epoch": unit.epoch}
-            with self._saving([unit]) as (tx, _):
+            with self._saving([unit]) as (tx, mine):
+                if unit.key not in mine:
+                    return  # revised meanwhile, and marked for reconciling; the rest of the claim is still ours
                 if over:
                     work.move(tx, unit, "upsert", progress=progress)
                 else:
@@ -175,28 +185,17 @@ class Upsert:
                 work.move(tx, unit, stage)
         self.runtime.ring(stage)
 
-    def _saving(self, units: list[Unit]) -> _Saving:
-        return _Saving(self.runtime, self.claim, units)
-
-
-class _Saving:
-    """A writing transaction over units that are still ours; those that are not are marked for reconciling."""
-
-    def __init__(self, runtime: Runtime, claim: Claim, units: list[Unit]) -> None:
-        self._runtime, self._claim, self._units = runtime, claim, units
-
-    def __enter__(self):
-        self._transaction = self._runtime.ledger.write()
-        tx = self._transaction.__enter__()
-        mine = work.held(tx, self._claim.token)
-        work.mark_for_reconciling(tx, [unit.key for unit in self._units if unit.key not in mine])
-        if self._units and not mine:
-            self._transaction.__exit__(None, None, None)
-            raise LeaseLost("Other workers have these documents now.")
-        return tx, mine
-
-    def __exit__(self, *error) -> None:
-        self._transaction.__exit__(*error)
+    @contextmanager
+    def _saving(self, units: list[Unit]) -> Iterator[tuple[Transaction, set[tuple[int, int]]]]:
+        """A writing transaction and the units of this claim that are still ours; those of ``units`` that are not are
+        marked for reconciling. Raises LeaseLost if nothing is ours any more."""
+        with self.runtime.ledger.write() as tx:
+            mine = work.held(tx, self.claim.token)
+            work.mark_for_reconciling(tx, [unit.key for unit in units if unit.key not in mine])
+            if mine or not units:
+                yield tx, mine
+                return
+        raise LeaseLost("Other workers have these documents now.")
 
 
 def forget_blobs(runtime: Runtime, unit: Unit) -> None:
