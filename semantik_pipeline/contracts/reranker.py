@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,6 +25,9 @@ class RerankerPlugin(SemanticPlugin):
     """Scores (query, text) pairs. Higher is better; the host blends the score with the fused one."""
 
     PLUGIN_TYPE: ClassVar[str] = "reranker"
+    #: Embedding plugin's id -> names of options that a search takes over from the collection's embedder where nobody
+    #: gave them, the model's first: where somebody gave that one, nothing is taken over.
+    EMBEDDER_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     async def rerank(
         self,
@@ -31,8 +35,14 @@ class RerankerPlugin(SemanticPlugin):
         documents: list[str],
         top_k: int | None = None,
         metadata: list[dict[str, Any]] | None = None,
+        feedback: list[str] | None = None,
     ) -> list[RerankResult]:
-        """Results best first, each index at most once, finite scores; all documents, or the best ``top_k``."""
+        """Results best first, each index at most once, finite scores; all documents, or the best ``top_k``.
+
+        ``metadata`` tells of each document what a search knows (title, section, page …). ``feedback`` are the texts
+        of the search's best passages before reranking, best first, the same in each call for one query; they tell
+        what good answers look like. Both are optional: a plugin that does not take them is not given them.
+        """
         raise NotImplementedError
 
     async def rerank_batch(

@@ -32,7 +32,7 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     outcome = unranked(candidates)
     if plan.reranker is not None and candidates:
         with watch.step("rerank"):
-            outcome = rerank(runtime.host, plan, candidates)
+            outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
     return SearchAnswer(
         hits=to_hits(outcome.ranked[: plan.limit]),
         reranked=outcome.reranked,

@@ -88,7 +88,8 @@ class _Run:
         try:
             self.posted.put(_Posted(end=True, reason=self._score_all()))
         except BaseException as error:  # plugin code: whatever it raises, the fused order still answers
-            self.posted.put(_Posted(end=True, reason=f"{type(error).__name__}: {error}"))
+            late = isinstance(error, TimeoutError) and time.monotonic() >= self.until
+            self.posted.put(_Posted(end=True, reason=DEADLINE if late else f"{type(error).__name__}: {error}"))
         finally:
             _free_runs.release()
 

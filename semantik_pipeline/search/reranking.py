@@ -5,7 +5,8 @@ Nothing that a reranker does or lacks fails a search: the fused order answers, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semantik_pipeline.contracts import RerankerCapabilities
@@ -14,17 +15,26 @@ from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.search.blending import Reranking, blend, unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.rerank_deadline import until
+from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
 
+#: How many of the best fused passages the reranker gets as feedback.
+FEEDBACK = 2
 
-def rerank(host: Any, plan: SearchPlan, candidates: Sequence[Candidate]) -> Reranking:
+
+def rerank(
+    host: Any, plan: SearchPlan, candidates: Sequence[Candidate], embedding: Mapping[str, Any] | None = None
+) -> Reranking:
     """Let the plan's reranker score the best ``plan.to_rerank`` candidates within its deadline, and blend.
 
-    Loading the plugin is not part of the deadline. Raises PluginNotFoundError only for a reranker that the caller
-    named (``plan.reranker_named``) and that is not loaded.
+    ``embedding`` is the collection's embedder, whose model the reranker may share. Loading the plugin is not part of
+    the deadline. Raises PluginNotFoundError only for a reranker that the caller named (``plan.reranker_named``) and
+    that is not loaded.
     """
     try:
-        plugin = host.instance(plan.reranker, plan.reranker_options, kind="reranker")
+        options = reranker_options(host, plan.reranker, plan.reranker_options, embedding)
+        plugin = host.instance(plan.reranker, options, kind="reranker")
         capabilities = host.call(plugin.get_capabilities)
     except Exception as error:
         # Whatever a plugin raises while it loads, the fused order still answers.
@@ -41,10 +51,12 @@ def _score_and_blend(
 ) -> Reranking:
     chosen = candidates[: plan.to_rerank]
     query = cut(plan.text, estimate_tokens([plan.text])[0], capabilities.max_query_length)
+    texts = [_passage(candidate, capabilities.max_doc_length) for candidate in chosen]
+    method = until(time.monotonic() + plan.rerank_deadline, plugin.rerank)
     outcome = score_within(
         plan.rerank_deadline,
-        lambda texts, metadata: host.call(plugin.rerank, query, texts, metadata=metadata),
-        [_passage(candidate, capabilities.max_doc_length) for candidate in chosen],
+        lambda part, metadata: host.call(method, query, part, metadata=metadata, feedback=texts[:FEEDBACK]),
+        texts,
         [_about(candidate) for candidate in chosen],
         capabilities,
     )

@@ -1,32 +1,29 @@
-"""One forward at a time, and queries before bulk work."""
+"""One forward at a time, and the higher lane first."""
 
 from __future__ import annotations
 
 import threading
+import time
 
-from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns
+from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
 
 
-def test_a_query_goes_before_bulk_work_that_waited_longer():
-    turns, order, waiting = DeviceTurns(), [], threading.Semaphore(0)
+def test_a_query_goes_before_reranking_and_reranking_before_bulk_work_that_waited_longer():
+    turns, order, waiting = DeviceTurns(), [], [Lane.BULK, Lane.BULK, Lane.RERANK, Lane.QUERY]
 
-    def work(name: str, urgent: bool) -> None:
-        waiting.release()
-        with turns.turn(urgent):
-            order.append(name)
+    def work(lane: Lane) -> None:
+        with turns.turn(lane):
+            order.append(lane)
 
-    with turns.turn(False):
-        threads = [threading.Thread(target=work, args=(f"bulk {n}", False)) for n in range(3)]
-        threads.append(threading.Thread(target=work, args=("query", True)))
+    with turns.turn(Lane.BULK):
+        threads = [threading.Thread(target=work, args=(lane,)) for lane in waiting]
         for thread in threads:
             thread.start()
-            waiting.acquire()
-        while not turns._urgent_waiting:
-            pass
+        while sum(turns._waiting.values()) < len(waiting):
+            time.sleep(0.001)
     for thread in threads:
         thread.join(10)
-    assert order[0] == "query"
-    assert sorted(order) == ["bulk 0", "bulk 1", "bulk 2", "query"]
+    assert order == [Lane.QUERY, Lane.RERANK, Lane.BULK, Lane.BULK]
 
 
 def test_only_one_holds_the_device_and_an_error_gives_it_back():
@@ -35,7 +32,7 @@ def test_only_one_holds_the_device_and_an_error_gives_it_back():
     def work(number: int) -> None:
         for _ in range(50):
             try:
-                with turns.turn(number % 2 == 0):
+                with turns.turn(Lane(number % 3)):
                     inside.append(number)
                     most.append(len(inside))
                     inside.remove(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
+from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderReranker
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
+from semantik_pipeline.builtin.rerankers.late_scoring import FEEDBACK_SHARE
 from semantik_pipeline.builtin.rerankers.ranking import best_first
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 from semantik_pipeline.errors import PluginLoadError
@@ -32,8 +35,8 @@ def cross(tmp_path_factory):
     return write_tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross")
 
 
-def scores(plugin, query, texts):
-    return {result.index: result.score for result in asyncio.run(plugin.rerank(query, texts))}
+def scores(plugin, query, texts, **optional):
+    return {result.index: result.score for result in asyncio.run(plugin.rerank(query, texts, **optional))}
 
 
 def test_rare_words_weigh_more_and_punctuation_nothing():
@@ -61,7 +64,8 @@ def test_late_interaction_is_the_weighted_mean_of_the_nearest_cosines(tiny):
     """The formula, from the embedder's own token vectors."""
     plugin, query, text = LateInteractionReranker({"model": str(tiny)}), "how do leases expire", "the queue of leases"
     found = scores(plugin, query, [text])[0]
-    model, tokenizer = plugin._model, plugin._model.tokenizer
+    model = plugin._scoring.model
+    tokenizer = model.tokenizer
     asked, read = tokenizer.windows([query, text])
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in model.token_vectors([asked, read])]
     nearest = (unit[0][1:-1] @ unit[1][1:-1].T).max(1)  # without [CLS] and [SEP]
@@ -81,6 +85,60 @@ def test_late_interaction_reads_the_end_of_a_long_text(tiny):
     assert with_end[1] > with_end[0]
 
 
+def test_feedback_adds_the_cosine_to_the_mean_of_its_embeddings(tiny):
+    """The formula, with the embedder's own vectors; one of the texts is longer than the window."""
+    plugin, embedder = LateInteractionReranker({"model": str(tiny)}), DenseLocalEmbedder({"model": str(tiny)})
+    texts, feedback = ["the queue of leases", "search the index", "a lease expires " * 60], ["a lease expires", "queue"]
+    plain, found = scores(plugin, "how", texts), scores(plugin, "how", texts, feedback=feedback)
+    vectors = asyncio.run(embedder.embed_texts([*texts, *feedback]))
+    mean = vectors[3:].mean(0) / np.linalg.norm(vectors[3:].mean(0))
+    expected = [(plain[i] + FEEDBACK_SHARE * vectors[i] @ mean) / (1 + FEEDBACK_SHARE) for i in range(3)]
+    assert [found[i] for i in range(3)] == pytest.approx(expected, abs=1e-3)
+
+
+def test_feedback_counts_alike_in_every_slice_and_is_read_once(tiny, monkeypatch):
+    plugin, read = LateInteractionReranker({"model": str(tiny)}), []
+    texts = ["a lease expires", "the queue", "search the index", "the queue of leases"]
+    whole = scores(plugin, "leases", texts, feedback=texts[:2])
+    forward = LoadedModel.token_vectors
+    monkeypatch.setattr(
+        LoadedModel,
+        "token_vectors",
+        lambda self, windows, **optional: read.extend(w.text for w in windows) or forward(self, windows, **optional),
+    )
+    anew = LateInteractionReranker({"model": str(tiny)})
+    slices = [scores(anew, "leases", part, feedback=texts[:2]) for part in (texts[2:], texts[:2])]
+    parted = [slices[1][0], slices[1][1], slices[0][0], slices[0][1]]
+    assert parted == pytest.approx([whole[i] for i in range(4)], abs=1e-3)
+    assert sorted(read) == sorted(["leases", *texts[2:], *texts[:2], *texts[:2]])  # as feedback, then as candidates
+
+
+def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
+    plugin, forwards, begun = LateInteractionReranker({"model": str(tiny)}), [], threading.Event()
+    scoring = plugin._loaded()
+    scores(plugin, "leases", ["the queue"])
+    scoring.model.batch_tokens = 8  # a micro-batch for each text
+    forward, go_on = scoring.model.backend.token_vectors, threading.Event()
+
+    def slow(windows):
+        forwards.append(len(windows))
+        begun.set()
+        go_on.wait(20)
+        return forward(windows)
+
+    monkeypatch.setattr(scoring.model.backend, "token_vectors", slow)
+
+    async def give_up():
+        work = asyncio.ensure_future(plugin.rerank("leases", ["the queue", "the index", "a worker", "search"]))
+        await asyncio.to_thread(begun.wait, 20)
+        work.cancel()
+        await asyncio.wait([work])
+        go_on.set()
+
+    asyncio.run(give_up())  # its end waits for the thread that was at work
+    assert len(forwards) == 1
+
+
 def test_late_interaction_shares_the_embedders_weights(tiny):
     embedder, reranker = DenseLocalEmbedder({"model": str(tiny)}), LateInteractionReranker({"model": str(tiny)})
 
@@ -89,7 +147,7 @@ def test_late_interaction_shares_the_embedders_weights(tiny):
         await reranker.initialize()
 
     asyncio.run(both())
-    assert embedder._model is reranker._model
+    assert embedder._model is reranker._scoring.model
 
 
 @pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")

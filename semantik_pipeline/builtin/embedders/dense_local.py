@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from semantik_pipeline.builtin.embedders.dense_local_schema import SCHEMA
+from semantik_pipeline.builtin.embedders.device_turns import Lane
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, ModelOptions, load_model
 from semantik_pipeline.builtin.embedders.model_card import ModelCard, model_revision, read_model_card
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel, cached_folder, hub_names, locate_model
@@ -138,7 +139,8 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         if len(windows) > len(texts):
             many = len({window.owner for window in windows if len(window.text) < len(texts[window.owner])})
             log.warning("%d of %d texts exceed the window of %d tokens: averaged", many, len(texts), self.card.window)
-        vectors = model.vectors(windows, prompt, urgent=mode is EmbeddingMode.QUERY, stop=stop)
+        lane = Lane.QUERY if mode is EmbeddingMode.QUERY else Lane.BULK
+        vectors = model.vectors(windows, prompt, lane=lane, stop=stop)
         vectors = averaged(vectors, windows, len(texts))
         return unit_length(vectors) if self.config.get("normalize", True) else vectors
 

@@ -1,24 +1,34 @@
-"""Who may use the device next: one forward at a time, and queries before bulk work."""
+"""Who may use the device next: one forward at a time, and whoever a person waits for goes first."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
+
+
+class Lane(IntEnum):
+    """What a turn is for; a higher lane goes first. Reranking stands back for the vector that a search begins with:
+    a reranking may be one that nobody waits for any more."""
+
+    BULK = 0
+    RERANK = 1
+    QUERY = 2
 
 
 class DeviceTurns:
-    """A lock with two lanes. Bulk work takes a turn for each micro-batch, so a query waits for one of them at most."""
+    """A lock with lanes. Work takes a turn for each micro-batch, so a query waits for one of them at most."""
 
     def __init__(self) -> None:
         self._free = threading.Condition()
         self._busy = False
-        self._urgent_waiting = 0
+        self._waiting = dict.fromkeys(Lane, 0)
 
     @contextmanager
-    def turn(self, urgent: bool) -> Iterator[None]:
-        """Hold the device; bulk turns stand back while an urgent one waits."""
-        self._take(urgent)
+    def turn(self, lane: Lane) -> Iterator[None]:
+        """Hold the device; a turn stands back while one of a higher lane waits."""
+        self._take(lane)
         try:
             yield
         finally:
@@ -26,11 +36,14 @@ class DeviceTurns:
                 self._busy = False
                 self._free.notify_all()
 
-    def _take(self, urgent: bool) -> None:
+    def _take(self, lane: Lane) -> None:
         with self._free:
-            self._urgent_waiting += urgent
+            self._waiting[lane] += 1
             try:
-                self._free.wait_for(lambda: not self._busy and (urgent or not self._urgent_waiting))
+                self._free.wait_for(lambda: not self._busy and lane == self._highest_waiting())
                 self._busy = True
             finally:
-                self._urgent_waiting -= urgent
+                self._waiting[lane] -= 1
+
+    def _highest_waiting(self) -> Lane:
+        return max(lane for lane, count in self._waiting.items() if count)

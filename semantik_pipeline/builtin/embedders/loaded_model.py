@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns
+from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
 from semantik_pipeline.builtin.embedders.model_card import ModelCard, read_model_card
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer, Window
@@ -24,6 +24,8 @@ from semantik_pipeline.errors import TransientError
 # query waits for one micro-batch. A GPU needs wide batches to be busy.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 65_536
+# Reranking on a CPU: a deadline is kept, and a query waits, to within one micro-batch (0.2 s without bf16).
+CPU_RERANK_TOKENS = 1024
 
 
 class Backend(Protocol):
@@ -70,20 +72,25 @@ class LoadedModel:
         self.batch_tokens = CPU_BATCH_TOKENS if backend.device == "cpu" else GPU_BATCH_TOKENS
 
     def vectors(
-        self, windows: Sequence[Window], prompt: str = "", *, urgent: bool = False, stop: threading.Event | None = None
+        self,
+        windows: Sequence[Window],
+        prompt: str = "",
+        *,
+        lane: Lane = Lane.BULK,
+        stop: threading.Event | None = None,
     ) -> np.ndarray:
         """(n, d) float32, in the order of the windows; CancelledError soon after ``stop`` is set."""
-        return np.stack(self._through(windows, lambda batch: list(self.backend.embed(batch, prompt)), urgent, stop))
+        return np.stack(self._through(windows, lambda batch: list(self.backend.embed(batch, prompt)), lane, stop))
 
-    def token_vectors(self, windows: Sequence[Window], *, urgent: bool = True) -> list[np.ndarray]:
-        """For each window (tokens, d) float32, special tokens included."""
-        return self._through(windows, self.backend.token_vectors, urgent, None)
+    def token_vectors(self, windows: Sequence[Window], *, stop: threading.Event | None = None) -> list[np.ndarray]:
+        """For each window (tokens, d) float32, special tokens included; for reranking."""
+        return self._through(windows, self.backend.token_vectors, Lane.RERANK, stop)
 
     def _through(
         self,
         windows: Sequence[Window],
         forward: Callable[[list[Window]], list[np.ndarray]],
-        urgent: bool,
+        lane: Lane,
         stop: threading.Event | None,
     ) -> list[np.ndarray]:
         order = longest_first([len(window.ids) for window in windows])
@@ -93,10 +100,10 @@ class LoadedModel:
         while start < len(order):
             if stop and stop.is_set():
                 raise CancelledError
-            end = batch_end(lengths, start, self.batch_tokens)
+            end = batch_end(lengths, start, self._budget(lane))
             batch = order[start:end]
             try:
-                with self.turns.turn(urgent):
+                with self.turns.turn(lane):
                     found = forward([windows[index] for index in batch])
             except Exception as error:  # out of memory has no type of its own on a CPU
                 if not is_out_of_memory(error):
@@ -107,6 +114,11 @@ class LoadedModel:
                 results[index] = vector
             start = end
         return results
+
+    def _budget(self, lane: Lane) -> int:
+        """Tokens of a micro-batch, padding included."""
+        small = lane is Lane.RERANK and self.backend.device == "cpu"
+        return min(self.batch_tokens, CPU_RERANK_TOKENS) if small else self.batch_tokens
 
     def _shrink(self, count: int, longest: int, error: Exception) -> None:
         """Halve the token budget for good; one text that doesn't fit alone is the end of it."""

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns
+from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
 from semantik_pipeline.builtin.embedders.loaded_model import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelOptions
 from semantik_pipeline.builtin.embedders.model_card import read_model_card
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel
@@ -63,7 +63,7 @@ class LoadedCrossEncoder:
         while start < len(order):
             batch = order[start : batch_end(padded, start, self.batch_tokens)]
             try:
-                with self._turns.turn(urgent=True):
+                with self._turns.turn(Lane.RERANK):
                     scores[batch] = self._forward([(query, texts[index]) for index in batch])
             except Exception as error:  # out of memory has no type of its own on a CPU
                 if not is_out_of_memory(error):

@@ -14,6 +14,8 @@ import pytest
 from semantik_pipeline.contracts import EmbeddingMode, EmbeddingPlugin, RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.documents import IndexSpec, Point, RerankResult
 from semantik_pipeline.errors import PluginNotFoundError, UsageError
+from semantik_pipeline.plugins.shape import accepted
+from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.settings import Search
 from semantik_pipeline.testing import MemoryStore
 
@@ -40,6 +42,15 @@ class Host:
     def __init__(self) -> None:
         self.plugins: dict[str, object] = {}
         self.asked: list[tuple[str, dict]] = []
+        self.state = PluginState()
+        self.registry = self
+
+    def get(self, plugin_id, kind=None):
+        """As the registry: the class of a plugin that ``instance`` would give."""
+        return SimpleNamespace(id=plugin_id, cls=type(self.plugins.get(plugin_id)))
+
+    def effective_config(self, plugin_id, config=None, *, frozen=False, kind=None):
+        return dict(config or {})
 
     def instance(self, plugin_id, config=None, *, frozen=None, kind=None):
         self.asked.append((plugin_id, dict(config or {})))
@@ -51,7 +62,7 @@ class Host:
         return plugin
 
     def call(self, method, *args, **optional):
-        answer = method(*args, **optional)
+        answer = method(*args, **accepted(method, optional))
         return asyncio.run(answer) if inspect.isawaitable(answer) else answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import threading
@@ -12,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from semantik_pipeline.contracts import EmbeddingMode
+from semantik_pipeline.contracts import EmbeddingMode, RerankerCapabilities
 from semantik_pipeline.documents import Point, RerankResult
 from semantik_pipeline.errors import DimensionMismatch, PluginLoadError, PluginNotFoundError, UsageError
 from semantik_pipeline.search import SearchQuery, search
@@ -377,3 +378,34 @@ def test_values_are_frozen(library):
         answer.reranked = True
     with pytest.raises(FrozenInstanceError):
         SearchQuery(text="a").limit = 3
+
+
+def test_every_slice_is_given_the_two_best_fused_texts(library, script_reranker):
+    given = []
+
+    class Taking(type(script_reranker(lambda query, documents: []))):
+        capabilities = RerankerCapabilities(max_documents=2)
+
+        async def rerank(self, query, documents, top_k=None, metadata=None, feedback=None):
+            given.append(feedback)
+            return [RerankResult(index, 1.0) for index in range(len(documents))]
+
+    library.host.plugins["words"] = Taking(None)
+    library.host.plugins["words"].capabilities = RerankerCapabilities(max_documents=2)
+    assert ask(library).reranked
+    assert given == [texts(ask(library, rerank=False))[:2]] * 3
+
+
+def test_a_slice_is_cancelled_at_the_deadline(library, script_reranker):
+    ended = threading.Event()
+
+    class Hanging(type(script_reranker(lambda query, documents: []))):
+        async def rerank(self, query, documents, top_k=None, metadata=None):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+
+    library.host.plugins["words"] = Hanging(None)
+    assert ask(library, rerank_deadline=0.1).warnings == ["reranked 0 of 5: deadline"]
+    assert ended.wait(20)
