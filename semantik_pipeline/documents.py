@@ -59,6 +59,16 @@ def content_hash(content: str | bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def short_hash(*parts: str) -> str:
+    """32 hex digits of BLAKE2b over the parts, each with its length, so that no two lists of parts collide."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        body = part.encode("utf-8", "surrogatepass")
+        digest.update(len(body).to_bytes(8, "big"))
+        digest.update(body)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class DocumentReference:
     """A connector names a document without fetching it. A known ``change_hint`` means: unchanged, don't fetch."""

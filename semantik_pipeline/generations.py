@@ -7,7 +7,6 @@ different configurations never mix.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -148,13 +147,3 @@ def _difference(built: Any, here: Any) -> str:
 def index_spec(generation: Generation) -> IndexSpec:
     """What the generation's index must be able to do."""
     return IndexSpec(dimension=generation.dimension, bm25=generation.config["sparse"], payload_indexes=PAYLOAD_INDEXES)
-
-
-def short_hash(*parts: str) -> str:
-    """32 hex digits of BLAKE2b over the parts, each with its length, so that no two lists of parts collide."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        body = part.encode("utf-8", "surrogatepass")
-        digest.update(len(body).to_bytes(8, "big"))
-        digest.update(body)
-    return digest.hexdigest()

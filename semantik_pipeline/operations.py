@@ -88,13 +88,12 @@ def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str,
     return operation_id
 
 
-def wait(
-    runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], None] | None = None, *, poll: float = 0.05
-) -> Progress:
+def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], None] | None = None) -> Progress:
     """Wait until the operation is finished. Raises what stops the whole process (a full disk), and PipelineError
     where nobody can do what is left; the operation stays, and goes on with the next worker that can."""
     stuck_since: float | None = None
     while True:
+        asked = time.monotonic()
         with runtime.ledger.read() as tx:
             progress = operations.progress(tx, operation_id)
             reason = None if progress.state == "finished" else ledger_work.all_blocked(tx, operation_id)
@@ -104,15 +103,24 @@ def wait(
             return progress
         if runtime.fatal is not None:
             raise runtime.fatal
-        if reason is None:
-            stuck_since = None
-        else:
-            stuck_since = stuck_since or time.monotonic()
-            if time.monotonic() - stuck_since > PATIENCE:
-                raise PipelineError(f"Nobody here can go on: {reason}", "It goes on with the next run that can.")
-        time.sleep(poll)
-        poll = min(0.25, poll * 1.1)
+        stuck_since = None if reason is None else stuck_since or time.monotonic()
+        if stuck_since is not None and time.monotonic() - stuck_since > PATIENCE:
+            raise PipelineError(f"Nobody here can go on: {reason}", "It goes on with the next run that can.")
+        _pause_until_ended(runtime, operation_id, max(POLL, 20 * (time.monotonic() - asked)))
 
+
+def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float) -> None:
+    """Sleep between two looks at the progress, which cost more the larger the operation is; its end is noticed soon."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and runtime.fatal is None:
+        time.sleep(0.03)
+        with runtime.ledger.read() as tx:
+            if operations.state(tx, operation_id) == "finished":
+                return
+
+
+#: The least time between two looks at an operation's progress, in seconds.
+POLL = 0.2
 
 #: Seconds that all units of an operation may be blocked before waiting for it is given up.
 PATIENCE = 30.0

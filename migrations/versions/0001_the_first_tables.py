@@ -245,6 +245,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("work", schema=None) as batch_op:
         batch_op.create_index("ix_work_lease_token", ["lease_token"], unique=False)
+        batch_op.create_index(
+            "ix_work_reconcile",
+            ["reconcile"],
+            unique=False,
+            sqlite_where=sa.text("reconcile"),
+            postgresql_where=sa.text("reconcile"),
+        )
         batch_op.create_index("ix_work_source_id_stage", ["source_id", "stage"], unique=False)
         batch_op.create_index("ix_work_stage_suspect_lane_turn", ["stage", "suspect", "lane", "turn"], unique=False)
 
@@ -253,6 +260,9 @@ def downgrade() -> None:
     with op.batch_alter_table("work", schema=None) as batch_op:
         batch_op.drop_index("ix_work_stage_suspect_lane_turn")
         batch_op.drop_index("ix_work_source_id_stage")
+        batch_op.drop_index(
+            "ix_work_reconcile", sqlite_where=sa.text("reconcile"), postgresql_where=sa.text("reconcile")
+        )
         batch_op.drop_index("ix_work_lease_token")
 
     op.drop_table("work")

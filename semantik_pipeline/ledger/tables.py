@@ -157,6 +157,7 @@ work = Table(
     Index("ix_work_stage_suspect_lane_turn", "stage", "suspect", "lane", "turn"),
     Index("ix_work_lease_token", "lease_token"),
     Index("ix_work_source_id_stage", "source_id", "stage"),
+    Index("ix_work_reconcile", "reconcile", sqlite_where=text("reconcile"), postgresql_where=text("reconcile")),
 )
 
 chunks = Table(

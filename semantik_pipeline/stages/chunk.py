@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ParsedDocument
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
-from semantik_pipeline.generations import short_hash
+from semantik_pipeline.documents import short_hash
 from semantik_pipeline.ledger import Transaction, content, sync, work
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
