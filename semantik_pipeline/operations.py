@@ -126,6 +126,12 @@ POLL = 0.2
 PATIENCE = 30.0
 
 
+def optimize(runtime: Runtime, collection: str) -> None:
+    """Let the store build what makes searches faster, if its index has grown enough; may take long."""
+    view = runtime.ledger.search_view(collection)
+    runtime.host.call(runtime.store.optimize, view.index)
+
+
 def list_documents(runtime: Runtime, *, collection: str | None, status: str | None) -> list[dict[str, Any]]:
     with runtime.ledger.read() as tx:
         if collection is not None:

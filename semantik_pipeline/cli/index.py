@@ -79,6 +79,8 @@ def run_sync(
         )
         with watching() as watch:
             progress = operations.wait(runtime, operation, watch)
+        if (progress.result or {}).get("chunks", {}).get("embedded"):
+            operations.optimize(runtime, collection)
         with runtime.ledger.read() as tx:
             problems = problems_of(tx, operation)
         quarantined = operations.list_documents(runtime, collection=collection, status="quarantined")

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 
 from semantik_pipeline.ledger import collections, content, operations, reports, schema, sync, work
-from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction
+from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
 
 __all__ = ["Ledger", "Transaction", "collections", "content", "operations", "reports", "sync", "work"]
 
@@ -24,10 +24,11 @@ class Ledger:
 
     def __init__(self, url: str, *, check: bool = True) -> None:
         self.engine = open_engine(url)
-        if url.startswith("sqlite") and schema.current(self.engine) is None:
-            schema.migrate(self.engine)
-        if check:
-            schema.check(self.engine)
+        with translating(self.engine):
+            if url.startswith("sqlite") and schema.current(self.engine) is None:
+                schema.migrate(self.engine)
+            if check:
+                schema.check(self.engine)
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A short transaction that only reads."""

@@ -72,11 +72,19 @@ def _sqlite_engine(url: str) -> Engine:
 @contextmanager
 def transaction(engine: Engine, *, writes: bool) -> Iterator[Transaction]:
     """Commit at the end, roll back on an error; database faults become errors of this project."""
+    with translating(engine), engine.connect().execution_options(writes=writes) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def translating(engine: Engine) -> Iterator[None]:
+    """Database faults inside become errors of this project."""
     try:
-        with engine.connect().execution_options(writes=writes) as connection, connection.begin():
-            yield connection
+        yield
     except exc.DBAPIError as error:
         raise translate(error, engine) from error
+    except exc.TimeoutError as error:
+        raise ServiceUnavailable(f"All connections to the ledger are in use: {error}") from error
 
 
 def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:

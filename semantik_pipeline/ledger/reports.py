@@ -129,7 +129,7 @@ def _show_unit(tx: Transaction, unit: dict[str, Any]) -> dict[str, Any]:
 def _stages(at: str, goal: str, *, failed: bool) -> dict[str, str]:
     """Each stage: done, waiting, failed or not needed."""
     if at in ("indexed", "skipped", "deleted"):
-        return dict.fromkeys(STAGES, "done" if goal == "indexed" else "not needed")
+        return {"sync": "done", **dict.fromkeys(STAGES, "done" if goal == "indexed" else "not needed")}
     reached = STAGES.index(at) if at in STAGES else -1  # -1: it failed in sync
     marks = {}
     for place, stage in enumerate(STAGES):
