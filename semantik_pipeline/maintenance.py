@@ -23,7 +23,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
     settings = runtime.settings.work
     with runtime.ledger.write() as tx:
         work.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
-        sync.expire_sources(tx, everything=alone)
+        sync.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
         operations.settle(tx)
     ring_due(runtime)

@@ -6,7 +6,9 @@ until the next maintenance tick.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.pipeline import QUEUES
@@ -14,6 +16,8 @@ from semantik_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+
+log = logging.getLogger(__name__)
 
 #: The one task's name: its argument is the stage.
 TASK = "semantik.work"
@@ -54,18 +58,24 @@ class Bell:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._unheard: dict[str, int] = {}
+        self._unheard: dict[str, float] = {}  # stage -> when its bell was rung, on the clock by which messages expire
         self._lock = threading.Lock()
 
     def ring(self, stage: str) -> None:
         """Tell the workers that a stage has work. Nothing is lost if nobody hears it."""
         with self._lock:
-            if self._unheard.get(stage, 0) > 0:
+            if time.time() < self._unheard.get(stage, 0) + EXPIRES:
                 return  # the task that hears it claims after this commit
-            self._unheard[stage] = 1
-        self._app.send_task(TASK, args=[stage], queue=stage, expires=EXPIRES)
+            self._unheard[stage] = time.time()
+        try:
+            self._app.send_task(TASK, args=[stage], queue=stage, expires=EXPIRES)
+        except (
+            Exception
+        ) as error:  # what the broker's client raises: the work is in the ledger, maintenance rings again
+            log.warning("The bell of %s can't be rung: %s", stage, error)
+            self.heard(stage)
 
     def heard(self, stage: str) -> None:
         """A task began: work committed from here on needs a new bell."""
         with self._lock:
-            self._unheard[stage] = 0
+            self._unheard.pop(stage, None)

@@ -101,3 +101,5 @@ def _tick(runtime: Runtime) -> None:
             maintenance.tick(runtime)
         except PipelineError as error:
             log.warning("A maintenance tick failed: %s", error)
+        except Exception:  # without this thread no bell is rung again
+            log.exception("A maintenance tick failed.")

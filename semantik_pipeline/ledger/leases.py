@@ -78,3 +78,5 @@ class Keeper:
                 hold.lost = True
         except PipelineError as error:  # the ledger is away: the lease runs out by itself if it stays away
             log.warning("A lease could not be renewed: %s", error)
+        except Exception:  # whatever it was, the other leases of this process hang on this thread
+            log.exception("A lease could not be renewed.")

@@ -133,9 +133,13 @@ def pause_slice(tx: Transaction, claim: SourceClaim, *, delay: float = 0, **valu
 
 def finish_source(tx: Transaction, claim: SourceClaim, *, error: str | None = None, **values: Any) -> None:
     """The source's part of its operation is over."""
+    _finish_source(tx, claim.source_id, claim.operation_id, error, **values)
+
+
+def _finish_source(tx: Transaction, source_id: int, operation_id: int, error: str | None, **values: Any) -> None:
     change_source(
         tx,
-        claim.source_id,
+        source_id,
         **SOURCE_FREED,
         operation_id=None,
         cursor=None,
@@ -144,18 +148,25 @@ def finish_source(tx: Transaction, claim: SourceClaim, *, error: str | None = No
         synced_at=now(),
         **values,
     )
-    mine = and_(
-        operation_sources.c.operation_id == claim.operation_id, operation_sources.c.source_id == claim.source_id
-    )
+    mine = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
     tx.execute(update(operation_sources).where(mine).values(state="failed" if error else "finished", error=error))
 
 
-def expire_sources(tx: Transaction, *, everything: bool = False) -> int:
-    """Free sources whose worker died; the slice starts over at its last checkpoint."""
+def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
+    """Free sources whose worker died; the slice starts over at its last checkpoint. One on which worker after worker
+    dies without a checkpoint has failed."""
     dead = sources.c.lease_token.is_not(None)
     if not everything:
         dead = and_(dead, sources.c.lease_until < now())
-    return tx.execute(update(sources).where(dead).values(**SOURCE_FREED, attempts=sources.c.attempts + 1)).rowcount
+    columns = (sources.c.id, sources.c.name, sources.c.operation_id, sources.c.attempts)
+    rows = tx.execute(select(*columns).where(dead).order_by(sources.c.id).with_for_update(skip_locked=True)).all()
+    for source_id, name, operation_id, attempts in rows:
+        if attempts + 1 < max_attempts:
+            change_source(tx, source_id, **SOURCE_FREED, attempts=attempts + 1)
+        else:
+            error = f"{name}: {attempts + 1} workers died or stopped while they read it."
+            _finish_source(tx, source_id, operation_id, error)
+    return len(rows)
 
 
 def sources_due(tx: Transaction) -> bool:
@@ -261,8 +272,17 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
 def _write_documents(
     tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], before: dict[str, Known]
 ) -> dict[str, tuple[int, int]]:
-    """unique id -> (document id, revision)."""
-    identities = {name: (known_as.document_id, known_as.revision + 1) for name, known_as in before.items()}
+    """unique id -> (document id, revision). The revision counts on from the ledger's, not from what was ``before``: a
+    deletion may have come between."""
+    locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(
+        documents.c.id.in_(
+            [before[arrival.unique_id].document_id for arrival in arrivals if arrival.unique_id in before]
+        )
+    )
+    identities = {
+        name: (document_id, revision + 1)
+        for document_id, name, revision in tx.execute(locked.order_by(documents.c.id).with_for_update())
+    }
     fresh, changed = [], []
     for arrival in arrivals:
         values = {name: getattr(arrival, name) for name in _CONTENT}
@@ -441,6 +461,10 @@ def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | N
     return len(rows)
 
 
+#: What a deleted document said. Its content hash goes last, with its bodies.
+_FORGOTTEN: dict[str, Any] = {"change_hint": None, "title": None, "file_path": None, "metadata": {}, "principals": None}
+
+
 def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: int, lane: int) -> None:
     """Delete the documents that are the keys of ``turns`` (their places in the queue).
 
@@ -448,10 +472,12 @@ def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: 
     """
     if not turns:
         return
+    in_order = select(documents.c.id).where(documents.c.id.in_(sorted(turns))).order_by(documents.c.id)
+    tx.execute(in_order.with_for_update()).all()
     rows = tx.execute(
         update(documents)
         .where(documents.c.id.in_(sorted(turns)))
-        .values(deleted_at=now(), revision=documents.c.revision + 1, change_hint=None, changed_at=now())
+        .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **_FORGOTTEN)
         .returning(documents.c.id, documents.c.source_id, documents.c.revision)
     ).all()
     note_items(tx, operation_id, [(row.id, "deleted", row.revision) for row in rows])
@@ -506,6 +532,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
         select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
         .where(documents.c.id.in_(sorted(document_ids)), documents.c.deleted_at.is_(None))
         .order_by(documents.c.id)
+        .with_for_update()
     ).all()
     note_items(tx, operation_id, [(row.id, "retried", row.revision) for row in rows if row.content_hash])
     for row in rows:

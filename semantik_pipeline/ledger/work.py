@@ -187,6 +187,7 @@ def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
 
 def renew(tx: Transaction, token: str, lease: float) -> int:
     """Prolong a claim; returns how many units it still holds."""
+    held(tx, token)  # in order, as everybody locks
     return tx.execute(update(work).where(work.c.lease_token == token).values(lease_until=now() + lease)).rowcount
 
 
@@ -221,6 +222,7 @@ def release(
     statement = update(work).where(work.c.lease_token == token)
     changes = {**FREED, "not_before": now() + delay if delay else 0, "updated_at": now(), **values}
     if keys is None:
+        held(tx, token)
         tx.execute(statement.values(**changes))
         return
     rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]

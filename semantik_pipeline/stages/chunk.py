@@ -48,6 +48,8 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 _run_group(runtime, held, group)
             except LeaseLost:
                 break
+            except Exception as error:  # a full disk, a ledger that is away
+                fail(runtime, held.claim, [job.unit for job in group], error)
             held.hold.touch()
             for stage in {_next_stage(runtime, job.unit) for job in group}:
                 runtime.ring(stage)
@@ -58,7 +60,8 @@ def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
     group: list[Job] = []
     size = 0
     for job in jobs:
-        if group and size + (job.unit.size or 0) > TOGETHER:
+        other = group and job.unit.generation_id != group[0].unit.generation_id  # another embedder serves its child
+        if other or (group and size + (job.unit.size or 0) > TOGETHER):
             yield group
             group, size = [], 0
         group.append(job)
@@ -179,7 +182,10 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
             _write_ahead(runtime, claim, job.unit, rows)
     elif not done:
         return
+    done.sort(key=lambda one: one[0].unit.key)
     with runtime.ledger.write() as tx:
+        for job, parsed, _ in done:  # documents are locked before their units, as a sync does
+            sync.set_title(tx, job.unit.document_id, job.unit.revision, title_of(job.unit, parsed))
         mine = work.held(tx, claim.token)
         for job, parsed, rows in done:
             if job.unit.key in mine:
@@ -198,13 +204,12 @@ def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow
 
 
 def _finish(runtime: Runtime, tx: Transaction, job: Job, parsed: ParsedDocument, rows: list[ChunkRow]) -> None:
-    """The last rows, the title, and on to the next stage. Call under :func:`work.held`."""
+    """The last rows, and on to the next stage. Call under :func:`work.held`."""
     unit = job.unit
     ahead = len(range(0, len(rows) - ROWS, ROWS)) * ROWS
     if not ahead:
         _drop_rows(tx, unit)
     content.write_chunks(tx, unit, rows[ahead:])
-    sync.set_title(tx, unit.document_id, unit.revision, title_of(unit, parsed))
     work.move(
         tx,
         unit,

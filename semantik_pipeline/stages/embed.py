@@ -105,7 +105,11 @@ class Reader:
     def pools(self) -> Iterator[Pool]:
         """Pools of at most about ``embed.pool_chunks`` texts; the last one of each claim says so."""
         while self.error is None and (held := self._claims.take()) is not None:
-            yield from self._pools_of(held)
+            try:
+                yield from self._pools_of(held)
+            except Exception:
+                held.close()  # its last pool, which would close it, never comes
+                raise
 
     def _pools_of(self, held: Held) -> Iterator[Pool]:
         units = sorted(held.claim.units, key=lambda unit: unit.generation_id)

@@ -19,6 +19,7 @@ from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages.claims import Claims, by_generation
 from semantik_pipeline.stages.extracting import extract_texts, merged
 from semantik_pipeline.stages.failures import fail
+from semantik_pipeline.stages.parsing import storable
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -164,7 +165,7 @@ def _extract_pool(runtime: Runtime, choice: dict[str, Any], fingerprint: str, po
             content.save_extractions(tx, {(text_hash, fingerprint): result for text_hash, result in results.items()})
     for text_hash, failure in failures.items():
         for key in pool.owners[text_hash]:
-            notes[key][choice["plugin"]] = failure
+            notes[key][choice["plugin"]] = storable(failure)
 
 
 def _yield(runtime: Runtime, claim: Claim, units: list[Unit]) -> None:
@@ -183,17 +184,21 @@ def _finish(
     units: list[Unit],
     notes: Notes,
 ) -> None:
-    fingerprints = [
-        generation.fingerprints["extract"][one["plugin"]] for one in generation.config["extraction"]["document"]
-    ]
-    wanted = [(unit.text_hash, fingerprint) for unit in units if unit.text_hash for fingerprint in fingerprints]
+    """Send the units on with what their documents say; one of which nobody could read the parse is parsed anew."""
+    plugins = [one["plugin"] for one in generation.config["extraction"]["document"]]
+    fingerprints = {plugin: generation.fingerprints["extract"][plugin] for plugin in plugins}
+    wanted = [(unit.text_hash, one) for unit in units if unit.text_hash for one in fingerprints.values()]
     with runtime.ledger.write() as tx:
         results = content.load_extractions(tx, wanted)
         mine = work.held(tx, claim.token)
         for unit in units:
             if unit.key not in mine:
                 continue
-            extracted = merged([results.get((unit.text_hash, fingerprint)) for fingerprint in fingerprints])
+            answers = {plugin: results.get((unit.text_hash, one)) for plugin, one in fingerprints.items()}
+            if any(answer is None and plugin not in notes[unit.key] for plugin, answer in answers.items()):
+                work.move(tx, unit, "chunk")
+                continue
+            extracted = merged(answers.values())
             found = ExtractionResult.to_searchable_dict(extracted)
             # every chunk carries what the document says, so a change of it changes all points
             rewrite = unit.touched and found != (unit.extracted or {})

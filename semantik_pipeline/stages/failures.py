@@ -18,6 +18,7 @@ from semantik_pipeline.errors import (
 )
 from semantik_pipeline.ledger import Transaction, work
 from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.stages.parsing import storable, storable_values
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -31,12 +32,13 @@ AWAY = 2.0
 def describe(error: BaseException, plugins: str | None = None) -> dict[str, Any]:
     """An error as the ledger keeps it. ``plugins`` are those of the stage, so that a mended one gets another try."""
     remote = getattr(error, "child_traceback", None)
-    return {
+    described = {
         "type": type(error).__name__,
         "message": str(error) or type(error).__name__,
         "traceback": remote or "".join(traceback.format_exception(error)),
         "plugins": plugins,
     }
+    return storable_values(described)  # a message may quote what the document holds
 
 
 def stage_plugins(runtime: Runtime, unit: Unit) -> str:
@@ -68,11 +70,11 @@ def _record(runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], 
     if isinstance(error, StorageFull | ServiceUnavailable):
         delay = getattr(error, "retry_after", None) or AWAY
         log.warning("%s waits %.1f s: %s", claim.stage, delay, error)
-        work.release(tx, claim.token, keys, delay=delay, blocked=str(error))
+        work.release(tx, claim.token, keys, delay=delay, blocked=storable(str(error)))
         return
     if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
         log.error("%s is blocked: %s", claim.stage, error)
-        work.release(tx, claim.token, keys, delay=AWAY, blocked=str(error))
+        work.release(tx, claim.token, keys, delay=AWAY, blocked=storable(str(error)))
         return
     if not alone and not isinstance(error, PermanentError):
         log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), error)

@@ -21,6 +21,7 @@ from semantik_pipeline.errors import (
     LeaseLost,
     PipelineError,
     PluginError,
+    ServiceUnavailable,
     SkipDocument,
     StorageFull,
     TransientError,
@@ -86,7 +87,7 @@ def _fail(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         if isinstance(error, StorageFull):
             ledger.pause_slice(tx, claim)
         elif hopeless or attempts >= settings.max_attempts:
-            ledger.finish_source(tx, claim, error=f"{claim.name}: {error}")
+            ledger.finish_source(tx, claim, error=storable(f"{claim.name}: {error}"))
         else:
             delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
             ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
@@ -99,6 +100,14 @@ class Batch:
     references: dict[str, DocumentReference] = field(default_factory=dict)
     documents: dict[str, IngestedDocument] = field(default_factory=dict)  # from load_documents: already fetched
     removals: list[str] = field(default_factory=list)
+
+    def named(self, unique_id: str) -> Batch:
+        """The last word about a document counts: forget what was said of it before."""
+        self.references.pop(unique_id, None)
+        self.documents.pop(unique_id, None)
+        if unique_id in self.removals:
+            self.removals.remove(unique_id)
+        return self
 
     def __len__(self) -> int:
         return len(self.references) + len(self.documents) + len(self.removals)
@@ -155,13 +164,13 @@ class Slice:
 
     def _add(self, event: Any) -> None:
         if isinstance(event, DocumentReference):
-            self.batch.references[storable(event.unique_id)] = event
+            self.batch.named(storable(event.unique_id)).references[storable(event.unique_id)] = event
         elif isinstance(event, IngestedDocument):
             document = event.check()
             self.runtime.blobs.put_raw(document.content_hash, document.body)
-            self.batch.documents[storable(event.unique_id)] = document
+            self.batch.named(storable(event.unique_id)).documents[storable(event.unique_id)] = document
         elif isinstance(event, Removal):
-            self.batch.removals.append(storable(event.unique_id))
+            self.batch.named(storable(event.unique_id)).removals.append(storable(event.unique_id))
         else:
             raise PluginError(
                 f"The connector {self.claim.connector!r} yielded a {type(event).__name__}.",
@@ -242,17 +251,18 @@ class Slice:
             try:
                 document = self.call(self.connector.fetch, reference).check()
                 self.runtime.blobs.put_raw(document.content_hash, document.body)
+                self.hold.touch()
                 return _arrival(name, document, reference)
             except DocumentGone:
                 return None
             except SkipDocument as skip:
                 return _without_content(name, reference, self.claim, skipped=str(skip))
+            except (ServiceUnavailable, StorageFull):
+                raise  # no document is to blame: the slice waits
             except TransientError as error:
                 if attempt + 1 == FETCHES:
                     return _without_content(name, reference, self.claim, error=describe(error), again=True)
                 time.sleep(min(error.retry_after or 0.1 * 2**attempt, 2.0))
-            except StorageFull:
-                raise
             except Exception as error:
                 return _without_content(name, reference, self.claim, error=describe(error))
         return None
@@ -267,7 +277,8 @@ class Slice:
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
                 problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
-                ledger.pause_slice(tx, self.claim, delay=settings.poll if crowded else 0, problems=problems)
+                delay = settings.poll if crowded else 0
+                ledger.pause_slice(tx, self.claim, delay=delay, problems=storable_values(problems))
         return True
 
     def _complete(self, event: Complete) -> None:
@@ -279,7 +290,7 @@ class Slice:
                 ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
                 paused = {"paused": error} if error else {}
-                ledger.finish_source(tx, self.claim, error=error, problems=problems, **paused)
+                ledger.finish_source(tx, self.claim, error=error, problems=storable_values(problems), **paused)
         if noted:
             self.runtime.ring("extract")
         self.runtime.ring("upsert")

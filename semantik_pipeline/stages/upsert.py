@@ -173,6 +173,7 @@ class Upsert:
                     if unit.goal == "deleted":
                         content.forget_document(tx, unit)
                         deleted.append(unit)
+                        shown |= {"extracted": None, "notes": None, "text_hash": None, "parse_key": None}
                     else:
                         content.drop_chunks(tx, unit)
                 work.move(tx, unit, unit.goal, progress=None, **shown)

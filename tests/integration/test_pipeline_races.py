@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select, text
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.errors import PermanentError, ServiceUnavailable
+from semantik_pipeline.errors import PermanentError, ServiceUnavailable, StorageFull
 from semantik_pipeline.ledger import content, sync, work
 from semantik_pipeline.ledger.tables import documents, sources
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
-from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.pipeline import QUEUES, work_on
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.stages import chunk as chunk_stage
 from semantik_pipeline.stages import embed as embed_stage
@@ -183,6 +183,37 @@ def test_a_document_dropped_while_its_sync_compares_gets_a_revision_of_its_own(m
     assert verify(pipeline.runtime).clean
 
 
+def test_edits_while_every_stage_is_at_work(make_pipeline, caplog):
+    """Syncs, stages and maintenance side by side, on the same documents: no deadlock, and the last texts win."""
+    pipeline = make_pipeline(work={"slice": 0.2})
+    runtime, done = pipeline.runtime, threading.Event()
+    arrive(pipeline, **{f"d{number:02}": f"round 0 of {number}" for number in range(40)})
+
+    def work_until_done(stage: str) -> None:
+        while not done.is_set():
+            work_on(runtime, stage)
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=work_until_done, args=(stage,)) for stage in QUEUES]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(1, 6):
+            texts = {f"d{number:02}": f"round {turn} of {number}" for number in range(40) if number % 7 != turn}
+            pipeline.index(source(**texts), run=False, allow_deletions=True)
+            time.sleep(0.5)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    pipeline.run()
+    assert "deadlock" not in caplog.text and "Traceback" not in caplog.text
+    assert set(pipeline.stages().values()) == {"indexed"}
+    assert len(pipeline.stages()) == len(texts)
+    assert verify(runtime).clean
+    assert all("round 5" in hit for hit in shown(pipeline, "round of"))
+
+
 # -- leases ----------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +305,24 @@ def test_an_error_that_says_what_no_database_keeps_is_kept(make_pipeline, monkey
     result = pipeline.index(source(doc="a text"))
     assert result["outcome"] == "degraded"
     assert pipeline.unit("doc")["error"]["message"].startswith("It begins with \ufffd")
+
+
+def test_a_full_disk_stops_the_process_and_blames_no_document(make_pipeline, monkeypatch):
+    def full(*_):
+        raise StorageFull("The disk is full.")
+
+    pipeline = make_pipeline()
+    arrive(pipeline, one="first text", two="second text")
+    monkeypatch.setattr(type(pipeline.runtime.blobs), "put_parsed", full)
+    work_on(pipeline.runtime, "chunk")
+    monkeypatch.undo()
+    assert isinstance(pipeline.runtime.fatal, StorageFull)
+    assert [(pipeline.unit(name)["stage"], pipeline.unit(name)["attempts"]) for name in ("one", "two")] == [
+        ("chunk", 0)
+    ] * 2
+    pipeline.runtime.fatal = None
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"}
 
 
 # -- forgetting ------------------------------------------------------------------------------------------------------
