@@ -1,4 +1,4 @@
-"""How good the answers are: ``python benchmarks/quality.py DATASET [--data-dir DIR] [--no-rerank]``.
+"""How good the answers are: ``python benchmarks/quality.py DATASET [--data-dir DIR] [--ways NAME,NAME]``.
 
 DATASET is a folder in the BEIR layout. It is indexed through the whole pipeline (once: DIR keeps it), then every judged
 query is asked in each way. Prints one JSON object: nDCG@10, recall@100 and MRR@10 over all judged queries, over the
@@ -31,7 +31,7 @@ WAYS: dict[str, SearchQuery] = {
     "rrf": replace(PLAIN, fusion="rrf"),
     **{f"minmax {weight}": replace(PLAIN, fusion="minmax", dense_weight=weight) for weight in (0.4, 0.5, 0.6, 0.7)},
     "default": PLAIN,
-    "default, reranked": replace(PLAIN, rerank=True),
+    "reranked": replace(PLAIN, rerank=True),
 }
 
 
@@ -40,8 +40,7 @@ def main() -> None:
     dataset = read_dataset(asked.dataset)
     with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=asked.data_dir or folder)) as runtime:
         seconds = index(runtime, dataset)
-        ways = {name: way for name, way in WAYS.items() if asked.rerank or not way.rerank}
-        answers = {name: ask(runtime, dataset, name, way) for name, way in ways.items()}
+        answers = {name: ask(runtime, dataset, name, WAYS[name]) for name in asked.ways or WAYS}
     print(json.dumps({"dataset": str(asked.dataset), "index_seconds": seconds, "ways": answers}, indent=2))
 
 
@@ -82,8 +81,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--data-dir", type=Path, help="keep the index here and use it again")
-    parser.add_argument("--no-rerank", dest="rerank", action="store_false", help="leave the reranker out")
+    parser.add_argument("--ways", type=_ways, help=f"with commas between them, of: {', '.join(WAYS)}")
     return parser.parse_args()
+
+
+def _ways(names: str) -> list[str]:
+    found = names.split(",")
+    unknown = [name for name in found if name not in WAYS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no way {unknown[0]!r}")
+    return found
 
 
 if __name__ == "__main__":

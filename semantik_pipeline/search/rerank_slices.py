@@ -23,6 +23,8 @@ from semantik_pipeline.search.rerank_check import accepted
 FIRST_SLICE = 4
 #: Documents in the largest slice: enough to fill a device, and the most that is lost at the deadline.
 SLICE = 16
+#: Share of the time left that a slice may hope to take: one that is still at work at the deadline counts for nothing.
+HOPE = 0.7
 #: Runs at once in a process, abandoned ones included, so that a reranker that hangs costs no thread for each search.
 MAX_RUNS = 16
 #: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
@@ -48,14 +50,14 @@ class RerankOutcome:
 def next_slice(before: int, seconds: float, left: float, capabilities: RerankerCapabilities) -> int:
     """How many documents the next slice takes, after one of ``before`` documents took ``seconds``.
 
-    At most twice as many as before, what the reranker takes, and what ``left`` seconds are enough for at that pace;
-    0 if they are not enough for a single one. ``before`` 0 asks for the first slice.
+    At most twice as many as before, what the reranker takes, and what HOPE of the ``left`` seconds is enough for at
+    that pace; 0 if it is not enough for a single one. ``before`` 0 asks for the first slice.
     """
     largest = max(1, min(SLICE, capabilities.max_documents)) if capabilities.supports_batching else 1
     if before == 0:
         return min(FIRST_SLICE, largest)
     pace = max(seconds / before, 1e-9)
-    return int(min(2 * before, largest, max(0.0, left) / pace))
+    return int(min(2 * before, largest, HOPE * max(0.0, left) / pace))
 
 
 def score_within(

@@ -19,7 +19,7 @@ from semantik_pipeline.search.rerank_deadline import until
 from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
 
-#: How many of the best fused passages the reranker gets as feedback.
+#: How many of the best fused passages the reranker gets as feedback; more of them stray (builtin late_scoring.py).
 FEEDBACK = 2
 
 

@@ -16,7 +16,7 @@ from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderReranker
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
-from semantik_pipeline.builtin.rerankers.late_scoring import FEEDBACK_SHARE
+from semantik_pipeline.builtin.rerankers.late_scoring import FADING, FEEDBACK_SHARE
 from semantik_pipeline.builtin.rerankers.ranking import best_first
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 from semantik_pipeline.errors import PluginLoadError
@@ -91,7 +91,8 @@ def test_feedback_adds_the_cosine_to_the_mean_of_its_embeddings(tiny):
     texts, feedback = ["the queue of leases", "search the index", "a lease expires " * 60], ["a lease expires", "queue"]
     plain, found = scores(plugin, "how", texts), scores(plugin, "how", texts, feedback=feedback)
     vectors = asyncio.run(embedder.embed_texts([*texts, *feedback]))
-    mean = vectors[3:].mean(0) / np.linalg.norm(vectors[3:].mean(0))
+    mean = vectors[3] + FADING * vectors[4]
+    mean /= np.linalg.norm(mean)
     expected = [(plain[i] + FEEDBACK_SHARE * vectors[i] @ mean) / (1 + FEEDBACK_SHARE) for i in range(3)]
     assert [found[i] for i in range(3)] == pytest.approx(expected, abs=1e-3)
 

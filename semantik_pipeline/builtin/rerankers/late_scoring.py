@@ -2,8 +2,22 @@
 
 MaxSim as in ColBERT (Khattab and Zaharia, SIGIR 2020) over the token vectors of an embedding model, with weighted query
 tokens (token_weights.py), asks whether each word of the query is met. Pseudo-relevance feedback (Rocchio 1971) asks what
-the query did not say: passages that answer it resemble one another, so the cosine of a text's sentence vector to the mean
-of those of the best fused passages is added. The sentence vector is the mean of token vectors that are there anyway.
+the query did not say: passages that answer it resemble one another, so the cosine of a text's sentence vector to the
+mean of those of the best fused passages is added. The sentence vector is the mean of token vectors that are there anyway.
+
+Measured with 0.3 of the final score over 50 passages: nDCG@10 on Cranfield's odd queries (on which the constants were
+chosen) and even ones, then MRR@10 on two known-item sets (removed sentences and titles of Python's reference topics;
+first lines of standard library docstrings, with the rest as the text), which must not lose:
+
+| | odd | even | topics | docstrings |
+|---|---|---|---|---|
+| no reranking | 0.436 | 0.441 | 0.722 | 0.678 |
+| MaxSim alone | 0.441 | 0.431 | 0.723 | 0.674 |
+| feedback of the best one, share 2 | 0.447 | 0.443 | 0.728 | 0.677 |
+| of the two best alike, share 2 | 0.450 | 0.450 | 0.722 | 0.674 |
+| of the two best, the second counting half, share 2 | 0.449 | 0.450 | 0.725 | 0.679 |
+
+With 0.5 of the final score Cranfield has 0.459 and 0.452, and the known items begin to lose.
 """
 
 from __future__ import annotations
@@ -19,7 +33,9 @@ from semantik_pipeline.builtin.embedders.model_tokenizer import Window
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 
 #: What the cosine to the feedback counts where MaxSim counts one.
-FEEDBACK_SHARE = 1.0
+FEEDBACK_SHARE = 2.0
+#: What a feedback text counts in the mean against the one before it: the best passage mostly is an answer.
+FADING = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +49,7 @@ class _Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class _Towards:
-    """The mean sentence vector (d,), of length one, of these feedback texts."""
+    """The weighted mean sentence vector (d,), of length one, of these feedback texts."""
 
     feedback: tuple[str, ...]
     mean: np.ndarray
@@ -66,7 +82,7 @@ class LateScoring:
         if not feedback:
             return met
         if not known:
-            best = sentences[[texts.index(text) for text in feedback]].mean(0)
+            best = _faded(sentences[[texts.index(text) for text in feedback]])
             towards = self._towards = _Towards(feedback=tuple(feedback), mean=best / _lengths(best))
         resembling = (sentences * towards.mean).sum(1)
         return ((met + FEEDBACK_SHARE * resembling) / (1 + FEEDBACK_SHARE))[: len(documents)]
@@ -103,6 +119,11 @@ class LateScoring:
         """Places of a window's own tokens; special ones match everywhere and tell nothing."""
         special = self.model.tokenizer.special_ids
         return [place for place, id in enumerate(window.ids) if id not in special]
+
+
+def _faded(vectors: np.ndarray) -> np.ndarray:
+    """(d,): the sum of these (n, d), each counting FADING of the one before."""
+    return (vectors * FADING ** np.arange(len(vectors), dtype=np.float32)[:, None]).sum(0)
 
 
 def _nearest(states: np.ndarray, kept: list[int], wanted: np.ndarray) -> np.ndarray:

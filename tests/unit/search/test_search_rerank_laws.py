@@ -17,7 +17,7 @@ from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.search.blending import blend
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.rerank_check import accepted
-from semantik_pipeline.search.rerank_slices import MAX_RUNS, next_slice, score_within
+from semantik_pipeline.search.rerank_slices import HOPE, MAX_RUNS, next_slice, score_within
 from semantik_pipeline.search.reranking import cut
 
 fused_scores = st.lists(st.floats(0, 1), max_size=30).map(lambda xs: sorted(xs, reverse=True))
@@ -100,7 +100,7 @@ def test_a_slice_fits_the_reranker_and_the_time_left(before, seconds, left, larg
         assert count >= 1
     else:
         assert count <= 2 * before
-        assert count * seconds / before <= max(0.0, left) * (1 + 1e-9)
+        assert count * seconds / before <= HOPE * max(0.0, left) * (1 + 1e-9)
 
 
 def test_slices_grow_while_time_allows_and_end_when_it_does_not():
@@ -108,7 +108,8 @@ def test_slices_grow_while_time_allows_and_end_when_it_does_not():
     assert next_slice(0, 0.0, math.inf, capabilities) == 4
     assert next_slice(4, 0.1, math.inf, capabilities) == 8
     assert next_slice(16, 0.1, math.inf, capabilities) == 16
-    assert next_slice(4, 0.4, 0.35, capabilities) == 3
+    assert next_slice(4, 0.4, 0.35, capabilities) == 2
+    assert next_slice(8, 0.4, 0.35, capabilities) == 4
     assert next_slice(4, 0.4, 0.05, capabilities) == 0
 
 
