@@ -205,6 +205,22 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
     }
 
 
+def descriptions(tx: Transaction, document_ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """document id -> what :func:`description` says of it."""
+    columns = (documents.c.id, documents.c.metadata, documents.c.principals, documents.c.media_type)
+    rows = tx.execute(select(*columns).where(documents.c.id.in_(document_ids))) if document_ids else ()
+    return {row[0]: _described(*row[1:]) for row in rows}
+
+
+def description(arrival: Arrival) -> tuple[Any, ...]:
+    """What is said of a document beside its content. A new time of modification alone is no change."""
+    return _described(arrival.metadata, arrival.principals, arrival.media_type)
+
+
+def _described(metadata: dict[str, Any], principals: list[str] | None, media_type: str | None) -> tuple[Any, ...]:
+    return {name: value for name, value in metadata.items() if name != "modified"}, principals, media_type
+
+
 def mark_seen(tx: Transaction, run: int, document_ids: Sequence[int]) -> None:
     """Unchanged documents of this run."""
     if document_ids:
@@ -520,9 +536,10 @@ def set_title(tx: Transaction, document_id: int, revision: int, title: str | Non
     tx.execute(update(documents).where(same).values(title=title))
 
 
-def forget_hint(tx: Transaction, document_id: int) -> None:
-    """Let the next sync fetch the document, whatever its source's hint says."""
-    tx.execute(update(documents).where(documents.c.id == document_id).values(change_hint=None, content_hash=None))
+def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:
+    """Let the next sync fetch the document, whatever its source's hint says, unless it has a newer revision."""
+    same = and_(documents.c.id == document_id, documents.c.revision == revision)
+    tx.execute(update(documents).where(same).values(change_hint=None, content_hash=None))
 
 
 def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
@@ -537,7 +554,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     note_items(tx, operation_id, [(row.id, "retried", row.revision) for row in rows if row.content_hash])
     for row in rows:
         if row.content_hash is None:
-            forget_hint(tx, row.id)
+            forget_hint(tx, row.id, row.revision)
     owners = {row.id: row for row in rows if row.content_hash is not None}
     units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(work.c.document_id.in_(sorted(owners)))
     revise(

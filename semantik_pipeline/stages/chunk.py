@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.documents import ParsedDocument
+from semantik_pipeline.documents import ParsedDocument, short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
-from semantik_pipeline.documents import short_hash
 from semantik_pipeline.ledger import Transaction, content, sync, work
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -116,7 +115,7 @@ def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
     body = runtime.blobs.get_raw(unit.content_hash or "")
     if body is None:
         with runtime.ledger.write() as tx:
-            sync.forget_hint(tx, unit.document_id)  # so that the next sync fetches it anew
+            sync.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it anew
         raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it anew.")
     return body
 

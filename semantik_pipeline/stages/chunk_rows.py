@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from semantik_pipeline.documents import ParsedDocument
-from semantik_pipeline.documents import short_hash
+from semantik_pipeline.documents import ParsedDocument, short_hash
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Unit

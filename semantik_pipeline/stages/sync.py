@@ -206,7 +206,7 @@ class Slice:
     ) -> tuple[list[int], list[tuple[int, str | None]], list[Arrival]]:
         """``(ids of unchanged documents, those with a new hint only, new revisions)``."""
         seen: list[int] = []
-        rehinted: list[tuple[int, str | None]] = []
+        same: list[tuple[Known, Arrival]] = []
         arrivals: list[Arrival] = []
         for name, reference in batch.references.items():
             known = before.get(name)
@@ -217,17 +217,26 @@ class Slice:
             if arrival is None:
                 continue
             if known and self._same_content(known, arrival):
-                rehinted.append((known.document_id, arrival.change_hint))
+                same.append((known, arrival))
             else:
                 arrivals.append(arrival)
         for name, document in batch.documents.items():
             arrival = _arrival(name, document, None)
             known = before.get(name)
             if known and self._same_content(known, arrival):
-                seen.append(known.document_id)
+                same.append((known, arrival))
             else:
                 arrivals.append(arrival)
-        return seen, rehinted, arrivals
+        redescribed, rehinted = self._redescribed(same)
+        return seen, rehinted, arrivals + redescribed
+
+    def _redescribed(self, same: list[tuple[Known, Arrival]]) -> tuple[list[Arrival], list[tuple[int, str | None]]]:
+        """Of documents with the content they had: those whose metadata changed, and ``(id, hint)`` of the others."""
+        with self.runtime.ledger.read() as tx:
+            before = ledger.descriptions(tx, [known.document_id for known, _ in same])
+        changed = [arrival for known, arrival in same if before[known.document_id] != ledger.description(arrival)]
+        names = {arrival.unique_id for arrival in changed}
+        return changed, [(known.document_id, one.change_hint) for known, one in same if one.unique_id not in names]
 
     def _same_hint(self, known: Known, reference: DocumentReference) -> bool:
         same = reference.change_hint is not None and known.change_hint == reference.change_hint

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import threading
 import time
 
@@ -212,6 +214,39 @@ def test_edits_while_every_stage_is_at_work(make_pipeline, caplog):
     assert len(pipeline.stages()) == len(texts)
     assert verify(runtime).clean
     assert all("round 5" in hit for hit in shown(pipeline, "round of"))
+
+
+def test_an_empty_body_of_an_older_revision_forgets_nothing_of_the_newer(make_pipeline):
+    pipeline = make_pipeline()
+    pipeline.index(source(doc="first text"))
+    arrive(pipeline, doc="second text")
+    with pipeline.runtime.ledger.write() as tx:
+        sync.forget_hint(tx, pipeline.unit("doc")["document_id"], 1)
+    with pipeline.runtime.ledger.read() as tx:
+        assert tx.execute(select(documents.c.content_hash)).scalar_one() is not None
+
+
+def test_metadata_that_changed_alone_reaches_the_index_and_embeds_nothing(make_pipeline, tmp_path):
+    pipeline, corpus = make_pipeline(), tmp_path / "corpus.jsonl"
+    lines = SourceRequest(connector="jsonl", name="corpus", config={"path": str(corpus)})
+    for year, outcome in ((2020, "new"), (2021, "changed"), (2021, "unchanged")):
+        corpus.write_text(json.dumps({"_id": "1", "title": "Leases", "text": "They expire.", "year": year}) + "\n")
+        os.utime(corpus, (0, time.monotonic()))
+        result = pipeline.index(lines)
+        assert result["documents"][outcome] == 1
+        answer = search(pipeline.runtime, SearchQuery(text="leases", rerank=False))
+        assert [hit.metadata["year"] for hit in answer.hits] == [year]
+    assert result["chunks"]["embedded"] == 0
+    assert verify(pipeline.runtime).clean
+
+
+def test_a_touched_file_is_unchanged(make_pipeline, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("a text")
+    pipeline = make_pipeline()
+    pipeline.folder(tmp_path / "docs")
+    os.utime(tmp_path / "docs" / "a.txt", (0, 86400))
+    assert pipeline.folder(tmp_path / "docs")["documents"]["unchanged"] == 1
 
 
 # -- leases ----------------------------------------------------------------------------------------------------------
