@@ -17,7 +17,8 @@ first lines of standard library docstrings, with the rest as the text), which mu
 | of the two best alike, share 2 | 0.450 | 0.450 | 0.722 | 0.674 |
 | of the two best, the second counting half, share 2 | 0.449 | 0.450 | 0.725 | 0.679 |
 
-With 0.5 of the final score Cranfield has 0.459 and 0.452, and the known items begin to lose.
+With 0.5 of the final score Cranfield has 0.459 and 0.452, and the known items begin to lose. Where a deadline leaves
+time for the 12 best passages only, it has 0.442 and 0.443; for 20, 0.450 and 0.449.
 """
 
 from __future__ import annotations
