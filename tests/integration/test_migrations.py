@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +75,18 @@ def test_another_schema_is_refused_with_the_way_out(database_url: str, revision:
 def test_an_empty_postgres_is_not_filled_unasked(postgres_url: str) -> None:
     with pytest.raises(SchemaMismatch, match="semantik migrate"):
         Ledger(postgres_url)
+
+
+def test_migrate_makes_the_tables_that_an_empty_postgres_lacks(postgres_url: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "SEMANTIK_DATABASE_URL": postgres_url, "SEMANTIK_DATA_DIR": str(tmp_path)}
+
+    def semantik(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    refused = semantik("status")
+    assert refused.returncode == 1
+    assert "semantik migrate" in json.loads(refused.stdout)["error"]["hint"]
+    assert json.loads(semantik("migrate").stdout) == {"before": None, "schema": schema.HEAD, "migrated": True}
+    assert json.loads(semantik("migrate").stdout)["migrated"] is False
+    assert semantik("status").returncode == 0

@@ -14,6 +14,9 @@ from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import repair, verify
 
+#: Where the ledger's own part is large; the rest of this file is about stages and stores.
+both_ledgers = pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
+
 WORDS = [
     "alpha",
     "beta",
@@ -75,6 +78,7 @@ def test_a_second_sync_opens_and_embeds_nothing(make_pipeline, docs, tmp_path):
     assert verify(pipeline.runtime).clean
 
 
+@both_ledgers
 def test_an_edited_paragraph_embeds_its_chunk_alone(make_pipeline, docs):
     pipeline = make_pipeline()
     pipeline.folder(docs)
@@ -89,6 +93,7 @@ def test_an_edited_paragraph_embeds_its_chunk_alone(make_pipeline, docs):
     assert report.to_dict()["points_found"] == result["chunks"]["total"]
 
 
+@both_ledgers
 def test_what_vanished_is_gone_with_its_text_and_vectors(make_pipeline, docs):
     pipeline = make_pipeline()
     pipeline.folder(docs)
@@ -115,6 +120,7 @@ def test_a_deleted_document_comes_back(make_pipeline, docs):
     assert verify(pipeline.runtime).clean
 
 
+@both_ledgers
 def test_skipped_and_quarantined_files_are_named_and_add_up(make_pipeline, docs):
     (docs / "empty.txt").write_text("")
     (docs / "blank.txt").write_text(" \n\t ")
@@ -158,6 +164,7 @@ def test_indexing_another_folder_leaves_the_first_alone(make_pipeline, docs, tmp
     assert len(pipeline.stages()) == 7
 
 
+@both_ledgers
 def test_a_mass_deletion_pauses_the_source_and_asks(make_pipeline, docs):
     pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5})
     pipeline.folder(docs)
@@ -187,6 +194,7 @@ def fake_source(**config) -> SourceRequest:
     return SourceRequest(connector="fake-connector", name="fake", config=config)
 
 
+@both_ledgers
 def test_a_sync_resumes_at_its_checkpoint(make_pipeline, tmp_path):
     log = tmp_path / "fetched"
     pipeline = make_pipeline(plugins={"fake-connector": {"log_path": str(log)}}, work={"slice": 0.001})
@@ -245,6 +253,7 @@ def test_a_document_of_thousands_of_chunks_yields_and_resumes(make_pipeline, tmp
     assert verify(second.runtime).clean
 
 
+@both_ledgers
 def test_verify_names_damage_and_repair_mends_it(make_pipeline, docs):
     pipeline = make_pipeline()
     pipeline.folder(docs)
@@ -273,6 +282,7 @@ def vector(dimension: int):
     return np.ones(dimension, dtype="f4")
 
 
+@both_ledgers
 def test_dropped_documents_go_and_retried_ones_run_again(make_pipeline, docs):
     (docs / "bad.txt").write_text("POISON text")
     pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON"}})
