@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
-from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
+from semantik_pipeline.builtin.embedders.loaded_model import CPU_RERANK_TOKENS, LoadedModel
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderReranker
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
@@ -112,6 +112,21 @@ def test_feedback_counts_alike_in_every_slice_and_is_read_once(tiny, monkeypatch
     parted = [slices[1][0], slices[1][1], slices[0][0], slices[0][1]]
     assert parted == pytest.approx([whole[i] for i in range(4)], abs=1e-3)
     assert sorted(read) == sorted(["leases", *texts[2:], *texts[:2], *texts[:2]])  # as feedback, then as candidates
+
+
+def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
+    """So that a query that comes meanwhile waits for little."""
+    plugin, padded = LateInteractionReranker({"model": str(tiny), "device": "cpu"}), []
+    backend = plugin._loaded().model.backend
+    forward = backend.token_vectors
+
+    def counted(windows):
+        padded.append(len(windows) * max(len(window.ids) for window in windows))
+        return forward(windows)
+
+    monkeypatch.setattr(backend, "token_vectors", counted)
+    scores(plugin, "leases", ["a lease expires in the queue"] * 300)
+    assert CPU_RERANK_TOKENS / 2 < max(padded) <= CPU_RERANK_TOKENS
 
 
 def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
