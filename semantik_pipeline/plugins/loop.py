@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
+from semantik_pipeline.documents import IngestedDocument
 from semantik_pipeline.errors import PluginError
 
 LOGGER = logging.getLogger("semantik.plugins")
@@ -60,7 +60,7 @@ class LoopThread:
         return self._wait(asyncio.run_coroutine_threadsafe(_awaiting(work, plugin), self._running()), patience)
 
     def iterate(self, source: AsyncIterator[Any], plugin: str) -> Iterator[Any]:
-        """The items, one at a time as they are asked for; the source is closed at the end or when the caller stops.
+        """The items, some read ahead; the source is closed at the end or when the caller stops.
 
         One task runs the source from its first item to its closing, so that a timeout or task group in it works.
         """
@@ -68,18 +68,24 @@ class LoopThread:
         loop = self._running()
         wanted: asyncio.Queue[concurrent.futures.Future | None] = asyncio.Queue()
         pump = asyncio.run_coroutine_threadsafe(_pump(source, wanted, plugin), loop)
+        awaited: list[concurrent.futures.Future] = []
+        pump.add_done_callback(lambda _: [item.cancel() for item in awaited])  # the loop went away: don't wait for ever
         try:
             while True:
                 item: concurrent.futures.Future = concurrent.futures.Future()
-                pump.add_done_callback(partial(_cancel, item))  # the loop went away: don't wait for ever
+                awaited[:] = [item]
+                if pump.done():  # it may have ended between two wishes
+                    item.cancel()
                 try:
                     loop.call_soon_threadsafe(wanted.put_nowait, item)
                 except RuntimeError:
                     raise PluginError("The plugin host is closed.", "Start a new one.") from None
-                value = self._wait(item)
-                if value is _DONE:
+                items, end = self._wait(item)
+                yield from items
+                if end is _DONE:
                     return
-                yield value
+                if end is not None:
+                    raise end
         finally:
             with suppress(RuntimeError):  # the loop is closed already
                 loop.call_soon_threadsafe(wanted.put_nowait, None)
@@ -192,10 +198,6 @@ class LoopThread:
         )
 
 
-def _cancel(item: concurrent.futures.Future, _: object) -> None:
-    item.cancel()
-
-
 async def _awaiting(work: Awaitable[Any], plugin: str) -> Any:
     _speaker.set(plugin)
     if isinstance(work, Coroutine):
@@ -205,22 +207,39 @@ async def _awaiting(work: Awaitable[Any], plugin: str) -> Any:
 
 
 async def _pump(source: AsyncIterator[Any], wanted: asyncio.Queue, plugin: str) -> None:
-    """Answer each wish with the next item, ``_DONE`` or the source's error; None ends it."""
+    """Answer each wish with ``(items, end)``: the next items, and ``_DONE`` or an error after the last; None ends it."""
     _speaker.set(plugin)
     try:
         while (item := await wanted.get()) is not None:
             try:
-                item.set_result(await anext(source))
-            except StopAsyncIteration:
-                item.set_result(_DONE)
-                return
+                answer = await _read_ahead(source)
             except asyncio.CancelledError:
                 item.cancel()
                 raise
-            except Exception as error:
-                item.set_exception(error)
+            item.set_result(answer)
+            if answer[1] is not None:
                 return
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+
+
+#: A hop between threads costs more than most items do, so small ones are handed over together: at most so many, and
+#: none of them older than so many seconds when the next one comes.
+AHEAD, AHEAD_SECONDS = 64, 0.02
+
+
+async def _read_ahead(source: AsyncIterator[Any]) -> tuple[list[Any], Any]:
+    """The next items; a document with its content goes by itself, so that memory stays bounded."""
+    items: list[Any] = []
+    until = time.monotonic() + AHEAD_SECONDS
+    try:
+        while True:
+            items.append(await anext(source))
+            if len(items) >= AHEAD or time.monotonic() > until or isinstance(items[-1], IngestedDocument):
+                return items, None
+    except StopAsyncIteration:
+        return items, _DONE
+    except Exception as error:
+        return items, error

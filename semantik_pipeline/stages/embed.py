@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
 from semantik_pipeline.ledger import Transaction, content, work
@@ -23,6 +21,8 @@ from semantik_pipeline.stages.claims import Claims, Held
 from semantik_pipeline.stages.failures import fail
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from semantik_pipeline.runtime import Runtime
 
 
@@ -166,6 +166,8 @@ def _embed(runtime: Runtime, pool: Pool) -> None:
 
 def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
     """The vectors as a (count, dimension) float32 array; raises for another shape or values that aren't finite."""
+    import numpy as np
+
     array = np.asarray(vectors, dtype="<f4")
     if array.ndim != 2 or len(array) != count:
         raise PermanentError(f"The embedder gave an array of shape {array.shape} for {count} texts.")
@@ -186,7 +188,7 @@ def _save(runtime: Runtime, pool: Pool) -> None:
         if pool.error is not None:
             fail(runtime, claim, pool.units.values(), pool.error)
             return
-        rows = {} if pool.vectors is None else dict(zip(pool.texts, map(np.ndarray.tobytes, pool.vectors), strict=True))
+        rows = {} if pool.vectors is None else dict(zip(pool.texts, (row.tobytes() for row in pool.vectors), strict=True))
         with runtime.ledger.write() as tx:
             mine = work.held(tx, claim.token)
             content.save_embeddings(tx, rows)

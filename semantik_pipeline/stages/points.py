@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from semantik_pipeline.documents import Point
 from semantik_pipeline.ledger import content
 from semantik_pipeline.ledger.collections import Generation
@@ -47,6 +45,8 @@ class PointBuilder:
             extractions = self._extractions(tx, changed)
         if any(row.embed_key not in vectors for row in changed):
             return False
+        import numpy as np
+
         batch = self._batches.setdefault(unit.epoch, Batch())
         batch.unchanged += [row.point_id for row in rows if stored.get(row.point_id) == row.signature]
         for row in changed:
