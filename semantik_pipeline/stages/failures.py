@@ -53,34 +53,40 @@ def stage_plugins(runtime: Runtime, unit: Unit) -> str:
     return ", ".join(f"{name} {loaded.get(name, 'absent')}" for name in chosen)
 
 
-def fail(runtime: Runtime, claim: Claim, units: Iterable[Unit], error: Exception, *, alone: bool = False) -> None:
-    """Record that ``units`` of the claim failed together; ``alone`` says that this one document is surely to blame."""
+def fail(runtime: Runtime, claim: Claim, units: Iterable[Unit], error: Exception, *, alone: bool = False) -> list[Unit]:
+    """Record that ``units`` of the claim failed together; ``alone`` says that this one document is surely to blame.
+
+    Returns those that are in quarantine now.
+    """
     units = list(units)
     if isinstance(error, LeaseLost) or not units:
-        return
+        return []
     if isinstance(error, StorageFull):
         runtime.fatal = error
     with runtime.ledger.write() as tx:
         mine = work.held(tx, claim.token)
-        _record(runtime, tx, claim, [unit for unit in units if unit.key in mine], error, alone or len(units) == 1)
+        still = [unit for unit in units if unit.key in mine]
+        return _record(runtime, tx, claim, still, error, alone or len(units) == 1)
 
 
-def _record(runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: Exception, alone: bool) -> None:
+def _record(
+    runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: Exception, alone: bool
+) -> list[Unit]:
     keys = [unit.key for unit in units]
     if isinstance(error, StorageFull | ServiceUnavailable):
         delay = getattr(error, "retry_after", None) or AWAY
         log.warning("%s waits %.1f s: %s", claim.stage, delay, error)
         work.release(tx, claim.token, keys, delay=delay, blocked=storable(str(error)))
-        return
+        return []
     if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
         log.error("%s is blocked: %s", claim.stage, error)
         work.release(tx, claim.token, keys, delay=AWAY, blocked=storable(str(error)))
-        return
+        return []
     if not alone and not isinstance(error, PermanentError):
         log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), error)
         work.suspect(tx, claim.token, keys)
-        return
-    settings = runtime.settings.work
+        return []
+    settings, lost = runtime.settings.work, []
     for unit in units:
         described = describe(error, stage_plugins(runtime, unit))
         if isinstance(error, PermanentError) and alone:
@@ -94,4 +100,7 @@ def _record(runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], 
             gone = work.charge(
                 tx, unit, described, max_attempts=settings.max_attempts, backoff=settings.backoff, retry_after=after
             )
+        if gone:
+            lost.append(unit)
         log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", error)
+    return lost

@@ -35,7 +35,27 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 reconcile(runtime, units)
                 break
             except Exception as error:
-                fail(runtime, held.claim, units, error)
+                withdraw(runtime, fail(runtime, held.claim, units, error))
+
+
+def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
+    """Remove what was written of revisions that went into quarantine; what was indexed before stays."""
+    size = runtime.settings.upsert.batch_points
+    for unit in units:
+        done = 0
+        while True:
+            with runtime.ledger.read() as tx:
+                rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0, start=done, limit=size)
+                ids = [row.point_id for row in rows]
+                before = content.signatures(tx, unit, unit.indexed_chunks_epoch or 0, ids)
+            if not rows:
+                break
+            done = rows[-1].ordinal + 1
+            own = [{"key": "document_id", "match": {"value": unit.document_id}}, {"has_id": sorted({*ids} - {*before})}]
+            written = {"must": [*own, {"key": "epoch", "match": {"value": unit.epoch}}]}
+            runtime.host.call(
+                runtime.store.delete, runtime.index(runtime.generation(unit.generation_id)), filter=written
+            )
 
 
 def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:

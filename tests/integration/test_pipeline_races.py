@@ -360,6 +360,29 @@ def test_a_full_disk_stops_the_process_and_blames_no_document(make_pipeline, mon
     assert set(pipeline.stages().values()) == {"indexed"}
 
 
+def test_half_a_revision_that_the_store_refuses_is_taken_back(make_pipeline, monkeypatch):
+    pipeline = make_pipeline(upsert={"batch_points": 2})
+    old = paragraphs("old", 6)
+    pipeline.index(source(doc=old))
+    store = type(pipeline.runtime.store)
+    insert = store.insert
+
+    def refuse_the_fifth(self, name, points, **options) -> None:
+        if any("new4x" in point.payload["text"] for point in points):
+            raise PermanentError("The point is too large.")
+        insert(self, name, points, **options)
+
+    monkeypatch.setattr(store, "insert", refuse_the_fifth)
+    result = pipeline.index(source(doc=paragraphs("new", 6)))
+    assert result["outcome"] == "degraded"
+    hits = shown(pipeline, "old0x1 new0x1")
+    assert hits and all(hit.startswith("old") for hit in hits)
+    assert verify(pipeline.runtime).clean
+    monkeypatch.undo()
+    pipeline.index(source(doc=old))
+    assert verify(pipeline.runtime).clean
+
+
 # -- forgetting ------------------------------------------------------------------------------------------------------
 
 
