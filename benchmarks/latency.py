@@ -1,0 +1,80 @@
+"""How long a warm search takes: ``python benchmarks/latency.py [CHUNKS] [DATA_FOLDER]``.
+
+Indexes plain text of about CHUNKS (50,000) chunks through the whole pipeline (with fake vectors of 384 dimensions, for
+what a vector says doesn't change how long it takes), then asks 101 hybrid queries without reranking, embedded by the
+real packaged model. Prints one JSON object: p50 and p95 of the whole call and of its parts, in milliseconds. A data
+folder that is given is kept, and reused by the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from corpora import fake_settings, plain_text
+
+from semantik_pipeline import operations
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.settings import load_settings
+from workers.embedded import embedded_worker
+
+QUERIES = 101
+
+
+class RealQueries(Runtime):
+    """Embeds queries with the packaged model, whatever the index was built with."""
+
+    def embedder(self, generation):
+        return self.host.instance("dense-local", {}, kind="embedding")
+
+
+def build(folder: Path, chunks: int) -> int:
+    """Index the corpus; how many chunks there are."""
+    words = 9000
+    corpus = plain_text(folder / "corpus", round(chunks / 62), words=words)
+    settings, environment = fake_settings(folder)
+    sys.path.insert(0, environment["PYTHONPATH"])
+    with (
+        Runtime(load_settings(config=settings, data_dir=folder / "data")) as runtime,
+        embedded_worker(runtime),
+    ):
+        operation = operations.begin_sync(runtime, [operations.folder_source(corpus)], collection="default")
+        result = operations.wait(runtime, operation).result or {}
+        operations.optimize(runtime, "default")
+    return result["chunks"]["total"]
+
+
+def ask(folder: Path) -> dict[str, dict[str, float]]:
+    topics = [path.read_text()[:4000].split() for path in sorted((folder / "corpus").iterdir())[:QUERIES]]
+    chance = random.Random(3)
+    took: dict[str, list[float]] = {}
+    with RealQueries(load_settings(config=folder / "semantik.toml", data_dir=folder / "data")) as runtime:
+        for number in range(QUERIES + 20):
+            start = chance.randrange(200)
+            words = topics[number % len(topics)][start : start + 6]
+            answer = search(runtime, SearchQuery(text=" ".join(words), rerank=False))
+            assert answer.hits
+            if number >= 20:  # warm from here on
+                for part, milliseconds in answer.timings_ms.items():
+                    took.setdefault(part, []).append(milliseconds)
+    return {
+        part: {"p50": round(statistics.median(times), 2), "p95": round(statistics.quantiles(times, n=20)[-1], 2)}
+        for part, times in took.items()
+    }
+
+
+def main() -> None:
+    chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(name)
+        total = build(folder, chunks)
+        print(json.dumps({"chunks": total, "milliseconds": ask(folder)}))
+
+
+if __name__ == "__main__":
+    main()
