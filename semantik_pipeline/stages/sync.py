@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger import work
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.stages.arrivals import Batch, arrival_of, without_content
 from semantik_pipeline.stages.failures import AWAY, describe
 from semantik_pipeline.stages.parsing import storable, storable_values
 
@@ -91,26 +91,6 @@ def _fail(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         else:
             delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
             ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
-
-
-@dataclass
-class Batch:
-    """References that are compared with the ledger, and written, together."""
-
-    references: dict[str, DocumentReference] = field(default_factory=dict)
-    documents: dict[str, IngestedDocument] = field(default_factory=dict)  # from load_documents: already fetched
-    removals: list[str] = field(default_factory=list)
-
-    def named(self, unique_id: str) -> Batch:
-        """The last word about a document counts: forget what was said of it before."""
-        self.references.pop(unique_id, None)
-        self.documents.pop(unique_id, None)
-        if unique_id in self.removals:
-            self.removals.remove(unique_id)
-        return self
-
-    def __len__(self) -> int:
-        return len(self.references) + len(self.documents) + len(self.removals)
 
 
 class Slice:
@@ -221,7 +201,7 @@ class Slice:
             else:
                 arrivals.append(arrival)
         for name, document in batch.documents.items():
-            arrival = _arrival(name, document, None)
+            arrival = arrival_of(name, document, None)
             known = before.get(name)
             if known and self._same_content(known, arrival):
                 same.append((known, arrival))
@@ -261,19 +241,19 @@ class Slice:
                 document = self.call(self.connector.fetch, reference).check()
                 self.runtime.blobs.put_raw(document.content_hash, document.body)
                 self.hold.touch()
-                return _arrival(name, document, reference)
+                return arrival_of(name, document, reference)
             except DocumentGone:
                 return None
             except SkipDocument as skip:
-                return _without_content(name, reference, self.claim, skipped=str(skip))
+                return without_content(name, reference, self.claim, skipped=str(skip))
             except (ServiceUnavailable, StorageFull):
                 raise  # no document is to blame: the slice waits
             except TransientError as error:
                 if attempt + 1 == FETCHES:
-                    return _without_content(name, reference, self.claim, error=describe(error), again=True)
+                    return without_content(name, reference, self.claim, error=describe(error), again=True)
                 time.sleep(min(error.retry_after or 0.1 * 2**attempt, 2.0))
             except Exception as error:
-                return _without_content(name, reference, self.claim, error=describe(error))
+                return without_content(name, reference, self.claim, error=describe(error))
         return None
 
     def _slice_is_over(self) -> bool:
@@ -321,40 +301,3 @@ class Slice:
                 gone = ledger.remove(tx, claim)
             self.hold.touch()
         return None
-
-
-def _arrival(name: str, document: IngestedDocument, reference: DocumentReference | None) -> Arrival:
-    return Arrival(
-        unique_id=name,
-        content_hash=document.content_hash,
-        change_hint=reference.change_hint if reference else None,
-        source_type=document.source_type,
-        media_type=document.media_type or (reference.media_type if reference else None),
-        file_path=storable(document.file_path) if document.file_path else None,
-        size=len(document.body),
-        metadata=storable_values(document.metadata),
-        principals=document.principals,
-    )
-
-
-def _without_content(
-    name: str,
-    reference: DocumentReference,
-    claim: SourceClaim,
-    *,
-    skipped: str | None = None,
-    error: dict[str, Any] | None = None,
-    again: bool = False,
-) -> Arrival:
-    """A document that has no body, with the reason; ``again`` forgets the hint, so that the next sync tries anew."""
-    return Arrival(
-        unique_id=name,
-        content_hash=None,
-        change_hint=None if again else reference.change_hint,
-        source_type=claim.connector,
-        media_type=reference.media_type,
-        size=reference.size,
-        metadata=storable_values(reference.metadata),
-        skipped=skipped,
-        error=error,
-    )

@@ -51,11 +51,12 @@ def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
             if not rows:
                 break
             done = rows[-1].ordinal + 1
-            own = [{"key": "document_id", "match": {"value": unit.document_id}}, {"has_id": sorted({*ids} - {*before})}]
+            fresh = sorted({*ids} - {*before})
+            own = [{"key": "document_id", "match": {"value": unit.document_id}}, {"has_id": fresh}]
             written = {"must": [*own, {"key": "epoch", "match": {"value": unit.epoch}}]}
-            runtime.host.call(
-                runtime.store.delete, runtime.index(runtime.generation(unit.generation_id)), filter=written
-            )
+            if fresh:
+                index = runtime.index(runtime.generation(unit.generation_id))
+                runtime.host.call(runtime.store.delete, index, filter=written)
 
 
 def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:

@@ -1,0 +1,68 @@
+"""What a sync hears from a connector, on its way into the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from semantik_pipeline.documents import DocumentReference, IngestedDocument
+from semantik_pipeline.ledger.sync import Arrival, SourceClaim
+from semantik_pipeline.stages.parsing import storable, storable_values
+
+
+@dataclass
+class Batch:
+    """References that are compared with the ledger, and written, together."""
+
+    references: dict[str, DocumentReference] = field(default_factory=dict)
+    documents: dict[str, IngestedDocument] = field(default_factory=dict)  # from load_documents: already fetched
+    removals: list[str] = field(default_factory=list)
+
+    def named(self, unique_id: str) -> Batch:
+        """The last word about a document counts: forget what was said of it before."""
+        self.references.pop(unique_id, None)
+        self.documents.pop(unique_id, None)
+        if unique_id in self.removals:
+            self.removals.remove(unique_id)
+        return self
+
+    def __len__(self) -> int:
+        return len(self.references) + len(self.documents) + len(self.removals)
+
+
+def arrival_of(name: str, document: IngestedDocument, reference: DocumentReference | None) -> Arrival:
+    """A fetched document; what its reference said fills in."""
+    return Arrival(
+        unique_id=name,
+        content_hash=document.content_hash,
+        change_hint=reference.change_hint if reference else None,
+        source_type=document.source_type,
+        media_type=document.media_type or (reference.media_type if reference else None),
+        file_path=storable(document.file_path) if document.file_path else None,
+        size=len(document.body),
+        metadata=storable_values(document.metadata),
+        principals=document.principals,
+    )
+
+
+def without_content(
+    name: str,
+    reference: DocumentReference,
+    claim: SourceClaim,
+    *,
+    skipped: str | None = None,
+    error: dict[str, Any] | None = None,
+    again: bool = False,
+) -> Arrival:
+    """A document that has no body, with the reason; ``again`` forgets the hint, so that the next sync tries anew."""
+    return Arrival(
+        unique_id=name,
+        content_hash=None,
+        change_hint=None if again else reference.change_hint,
+        source_type=claim.connector,
+        media_type=reference.media_type,
+        size=reference.size,
+        metadata=storable_values(reference.metadata),
+        skipped=skipped,
+        error=error,
+    )
