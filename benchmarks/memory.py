@@ -43,7 +43,12 @@ def peak(folder: Path, corpus: Path) -> dict[str, float]:
     out = process.stdout.read() if process.stdout else b"{}"
     usage = _usage_of_last_child()
     answer = json.loads(out)
-    return {"rss_mb": round(usage / 1024, 1), "anonymous_mb": round(anonymous / 1e6, 1), **answer["chunks"], "seconds": answer["seconds"]}
+    return {
+        "rss_mb": round(usage / 1024, 1),
+        "anonymous_mb": round(anonymous / 1e6, 1),
+        **answer["chunks"],
+        "seconds": answer["seconds"],
+    }
 
 
 def _usage_of_last_child() -> int:

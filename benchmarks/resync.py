@@ -44,7 +44,9 @@ def main() -> None:
         for number in range(files):
             place = corpus / f"{number % 50:02}"
             place.mkdir(parents=True, exist_ok=True)
-            (place / f"note{number:05}.txt").write_text(f"Note {number} is about subject {number % 97} and nothing else.")
+            (place / f"note{number:05}.txt").write_text(
+                f"Note {number} is about subject {number % 97} and nothing else."
+            )
         settings, environment = fake_settings(folder)
         options = ["index", str(corpus), "--json", "--data-dir", str(folder / "data"), "--config", str(settings)]
         first, out, _ = timed([sys.executable, "-m", "semantik_pipeline.cli", *options], environment)

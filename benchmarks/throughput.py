@@ -109,7 +109,10 @@ def main() -> None:
         }
         if "--no-baseline" not in sys.argv:
             baseline = sentence_transformers_rate(sample)
-            answer |= {"sentence_transformers_per_s": baseline, "off_to_sentence_transformers": off["pipeline_per_s"] / baseline}
+            answer |= {
+                "sentence_transformers_per_s": baseline,
+                "off_to_sentence_transformers": off["pipeline_per_s"] / baseline,
+            }
     print(json.dumps(answer, default=float))
 
 

@@ -57,11 +57,11 @@ class UnsupportedContent(PermanentError):
     """No parser takes this media type, or the parser refuses this content (encrypted, corrupt, not text)."""
 
 
-class SkipDocument(PipelineError):  # noqa: N818 - it is an answer, not a fault
+class SkipDocument(PipelineError):
     """There is nothing here to index (empty, a FIFO, unreadable): the document is listed as skipped, with this reason."""
 
 
-class DocumentGone(PipelineError):  # noqa: N818
+class DocumentGone(PipelineError):
     """The document vanished between being named and being fetched; it is treated as not seen."""
 
 
@@ -142,11 +142,11 @@ class StorageFull(PipelineError):
     """The disk is full. What was committed is safe; free space and run the same command again."""
 
 
-class LeaseLost(PipelineError):  # noqa: N818
+class LeaseLost(PipelineError):
     """The unit's lease is no longer ours: another worker has it, or a newer revision came. Drop the work."""
 
 
-class FingerprintMismatch(PipelineError):  # noqa: N818
+class FingerprintMismatch(PipelineError):
     """This worker's plugins cannot give the generation's fingerprint; the unit is left to others, ``blocked``."""
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
-from semantik_pipeline.ledger import collections, operations, reports, sync
-from semantik_pipeline.ledger import work as ledger_work
+from semantik_pipeline.ledger import collections, operations, reports, revisions
 from semantik_pipeline.ledger.operations import Progress
 
 if TYPE_CHECKING:
@@ -68,12 +67,12 @@ def begin_sync(
 
 def begin_retry(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
     """Let quarantined documents run again from their first stage; those that never were fetched wait for a sync."""
-    return _begin_for(runtime, documents, "retry", sync.retry_documents)
+    return _begin_for(runtime, documents, "retry", revisions.retry_documents)
 
 
 def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
     """Remove documents from the index. A document that its source still has comes back with its next change."""
-    return _begin_for(runtime, documents, "delete", sync.drop_documents)
+    return _begin_for(runtime, documents, "delete", revisions.drop_documents)
 
 
 def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str, change: Callable[..., None]) -> int:
@@ -96,7 +95,7 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
         asked = time.monotonic()
         with runtime.ledger.read() as tx:
             progress = operations.progress(tx, operation_id)
-            reason = None if progress.state == "finished" else ledger_work.all_blocked(tx, operation_id)
+            reason = None if progress.state == "finished" else operations.all_blocked(tx, operation_id)
         if on_progress is not None:
             on_progress(progress)
         if progress.state == "finished":

@@ -28,7 +28,19 @@ KINDS: dict[str, tuple[type[SemanticPlugin], tuple[tuple[str, ...], ...]]] = {
     "reranker": (RerankerPlugin, (("rerank",),)),
     "vectordb": (
         VectorDBPlugin,
-        (("create_index", "drop_index", "list_indexes", "insert", "search", "delete", "count", "scroll", "set_payload"),),
+        (
+            (
+                "create_index",
+                "drop_index",
+                "list_indexes",
+                "insert",
+                "search",
+                "delete",
+                "count",
+                "scroll",
+                "set_payload",
+            ),
+        ),
     ),
 }
 

@@ -1,7 +1,7 @@
 """The ledger: what exists, at which stage it is, and who holds it. Values in, values out.
 
 ``Ledger`` opens transactions; the modules hold the queries, by what they are about: ``collections``, ``sync``
-(sources, documents and their revisions), ``work`` (claims and leases), ``content`` (chunks and caches), ``operations``
+(what a source has), ``revisions`` (what becomes of a document), ``work`` (claims and leases), ``content`` (chunks and caches), ``operations``
 and ``reports``.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 
-from semantik_pipeline.ledger import collections, content, operations, reports, schema, sync, work
+from semantik_pipeline.ledger import collections, content, operations, reports, revisions, schema, sync, work
 from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
 
-__all__ = ["Ledger", "Transaction", "collections", "content", "operations", "reports", "sync", "work"]
+__all__ = ["Ledger", "Transaction", "collections", "content", "operations", "reports", "revisions", "sync", "work"]
 
 
 class Ledger:

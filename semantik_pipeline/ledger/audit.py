@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, func, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.sync import note_items
+from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import chunks, documents, work
 from semantik_pipeline.ledger.work import FREED, STAGES
 

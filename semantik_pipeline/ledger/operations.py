@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, case, func, insert, select, update
 
-from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import (
     documents,
     generations,
@@ -69,6 +70,20 @@ def request_sync(tx: Transaction, operation_id: int, source_id: int, *, lane: in
         )
     )
     tx.execute(insert(operation_sources).values(operation_id=operation_id, source_id=source_id, state="running"))
+
+
+def note_items(tx: Transaction, operation_id: int, items: Sequence[tuple[int, str, int]]) -> None:
+    """The operation owns these revisions: ``(document id, kind, revision)``. A document that changes twice within it
+    keeps its first kind."""
+    rows = [
+        {"operation_id": operation_id, "document_id": document_id, "kind": kind, "revision": revision}
+        for document_id, kind, revision in sorted(items)
+    ]
+    if rows:
+        statement = insert_for(tx, operation_items)
+        changes = {"revision": statement.excluded.revision}
+        keys = ["operation_id", "document_id"]
+        tx.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), rows)
 
 
 def settle(tx: Transaction) -> list[int]:
@@ -235,3 +250,15 @@ def problems(tx: Transaction, operation_id: int) -> list[str]:
         .where(operation_sources.c.operation_id == operation_id)
     )
     return [line for lines in tx.execute(query).scalars() for line in lines or []]
+
+
+def all_blocked(tx: Transaction, operation_id: int) -> str | None:
+    """A reason, if every unfinished unit of the operation is blocked."""
+    mine = and_(
+        operation_items.c.operation_id == operation_id,
+        operation_items.c.document_id == work.c.document_id,
+        work.c.stage.in_(STAGES),
+    )
+    query = select(func.count(), func.count(work.c.blocked), func.max(work.c.blocked))
+    units, blocked, reason = tx.execute(query.select_from(work).join(operation_items, mine)).one()
+    return reason if units and units == blocked else None

@@ -1,4 +1,4 @@
-"""What a sync writes: sources and their slices, documents and their revisions, what vanished."""
+"""What a sync holds and knows: a slice of a source, and the documents that the source has, or had."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+from sqlalchemy import and_, bindparam, func, select, update
 
-from semantik_pipeline.ledger.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import (
     documents,
-    generations,
-    operation_items,
     operation_sources,
     sources,
     work,
 )
-from semantik_pipeline.ledger.work import FREED, STAGES
+from semantik_pipeline.ledger.work import STAGES
 
 SOURCE_FREED = {"lease_token": None, "lease_until": None}
 
@@ -247,275 +246,6 @@ def adopt(tx: Transaction, claim: SourceClaim) -> int:
     return len(rows)
 
 
-def live_generations(tx: Transaction, collection_id: int) -> list[int]:
-    """Generations that are written to."""
-    query = select(generations.c.id).where(
-        generations.c.collection_id == collection_id, generations.c.state.in_(("active", "building"))
-    )
-    return list(tx.execute(query.order_by(generations.c.id)).scalars())
-
-
-def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], before: dict[str, Known]) -> None:
-    """Write new revisions and queue them at ``chunk`` (or at their end, where there is nothing to index)."""
-    arrivals = sorted(arrivals, key=lambda one: one.unique_id)
-    identities = _write_documents(tx, claim, arrivals, before)
-    turns = _turns(tx, claim, len(arrivals))
-    generation_ids = live_generations(tx, claim.collection_id)
-    items, revisions = [], []
-    for arrival, turn in zip(arrivals, turns, strict=True):
-        known_as = before.get(arrival.unique_id)
-        document_id, revision = identities[arrival.unique_id]
-        kind = "new" if known_as is None or known_as.deleted else "changed"
-        items.append((document_id, kind, revision))
-        revisions += [
-            Revision(
-                document_id=document_id,
-                generation_id=generation_id,
-                source_id=claim.source_id,
-                revision=revision,
-                lane=claim.lane,
-                turn=turn,
-                goal="skipped" if arrival.skipped is not None else "indexed",
-                reason=arrival.skipped,
-                error=arrival.error,
-            )
-            for generation_id in generation_ids
-        ]
-    note_items(tx, claim.operation_id, items)
-    revise(tx, revisions)
-
-
-def _write_documents(
-    tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], before: dict[str, Known]
-) -> dict[str, tuple[int, int]]:
-    """unique id -> (document id, revision). The revision counts on from the ledger's, not from what was ``before``: a
-    deletion may have come between."""
-    locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(
-        documents.c.id.in_(
-            [before[arrival.unique_id].document_id for arrival in arrivals if arrival.unique_id in before]
-        )
-    )
-    identities = {
-        name: (document_id, revision + 1)
-        for document_id, name, revision in tx.execute(locked.order_by(documents.c.id).with_for_update())
-    }
-    fresh, changed = [], []
-    for arrival in arrivals:
-        values = {name: getattr(arrival, name) for name in _CONTENT}
-        if arrival.unique_id in before:
-            document_id, revision = identities[arrival.unique_id]
-            changed.append({"d": document_id, "revision": revision, **values})
-        else:
-            fresh.append({"unique_id": arrival.unique_id, "revision": 1, **values})
-    always = {"title": None, "seen_run": claim.run, "deleted_at": None, "changed_at": now()}
-    if changed:
-        named = {name: bindparam(name) for name in ("revision", *_CONTENT)}
-        tx.execute(update(documents).where(documents.c.id == bindparam("d")).values(**named, **always), changed)
-    if fresh:
-        owner = {"source_id": claim.source_id, "collection_id": claim.collection_id, "created_at": now()}
-        statement = insert(documents).values(**owner, **always).returning(documents.c.unique_id, documents.c.id)
-        identities |= {name: (document_id, 1) for name, document_id in tx.execute(statement, fresh)}
-    return identities
-
-
-_CONTENT = (
-    "content_hash",
-    "change_hint",
-    "source_type",
-    "media_type",
-    "file_path",
-    "size",
-    "metadata",
-    "principals",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revision:
-    """What a unit becomes when its document has a new revision.
-
-    ``goal`` is what its end means: ``indexed``, or ``skipped`` and ``deleted``, which have no text. With ``error`` it
-    is in quarantine from the start, and what was indexed stays.
-    """
-
-    document_id: int
-    generation_id: int
-    source_id: int
-    revision: int
-    lane: int
-    turn: float
-    goal: str = "indexed"
-    reason: str | None = None
-    error: dict[str, Any] | None = None
-
-
-def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
-    """Give units their new revisions: a higher epoch, no lease, no attempts, and the stage where they begin.
-
-    A revision without text begins at ``upsert``, which removes what the store has; one that was skipped before it
-    ever was in the store is at its end at once.
-    """
-    before = _before(tx, revisions)
-    groups: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
-    for one in sorted(revisions, key=lambda one: (one.document_id, one.generation_id)):
-        key = (one.document_id, one.generation_id)
-        values = _revised(one, before.get(key, _Before()))
-        groups.setdefault((key in before, one.goal == "indexed"), []).append(values)
-    by_key = and_(work.c.document_id == bindparam("document_id_"), work.c.generation_id == bindparam("generation_id_"))
-    for (exists, _), rows in groups.items():
-        if exists:
-            names = [name for name in rows[0] if name not in ("document_id", "generation_id")]
-            keyed = [{f"{name}_": row[name] for name in row} for row in rows]
-            changes = {name: bindparam(f"{name}_") for name in names}
-            tx.execute(update(work).where(by_key).values(epoch=work.c.epoch + 1, updated_at=now(), **changes), keyed)
-        else:
-            tx.execute(insert(work).values(epoch=1, updated_at=now()), rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Before:
-    """A unit before its revision: whether the store may hold points of it, and whether nobody knows which."""
-
-    touched: bool = False
-    unsure: bool = False
-
-
-def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], _Before]:
-    """Units that exist, locked."""
-    columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress)
-    query = select(*columns).where(work.c.document_id.in_(sorted({one.document_id for one in revisions})))
-    in_order = query.order_by(work.c.document_id, work.c.generation_id)
-    return {
-        (row[0], row[1]): _Before(touched=row[2], unsure=_unsure(row[3] or {}))
-        for row in tx.execute(in_order.with_for_update())
-    }
-
-
-def _unsure(progress: dict[str, Any]) -> bool:
-    """Its points were being written, or were to be written anew."""
-    return bool(progress.get("begun") or progress.get("rewrite"))
-
-
-def _revised(one: Revision, before: _Before) -> dict[str, Any]:
-    empty = one.goal != "indexed"
-    clears = one.goal == "deleted" or before.touched
-    stage = ("upsert" if clears else one.goal) if empty else "chunk"
-    values = {
-        "document_id": one.document_id,
-        "generation_id": one.generation_id,
-        "source_id": one.source_id,
-        "revision": one.revision,
-        "stage": "quarantined" if one.error else stage,
-        "goal": one.goal,
-        "reason": one.reason,
-        "lane": one.lane,
-        "turn": one.turn,
-        "error": {"stage": "sync", **one.error} if one.error else None,
-        **FREED,
-        **_FRESH,
-        "progress": {"rewrite": True} if before.unsure else None,
-    }
-    return values | {"chunks": 0, "chunks_epoch": None} if empty else values
-
-
-_FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
-
-
-def _turns(tx: Transaction, claim: SourceClaim, count: int) -> list[float]:
-    """Places in the queue: start-time fair queueing, a unit costs its source 1/weight of virtual time.
-
-    A source that was idle starts at the virtual time of the units that wait, so it can't save up turns.
-    """
-    weight, next_turn = tx.execute(
-        select(sources.c.weight, sources.c.next_turn).where(sources.c.id == claim.source_id)
-    ).one()
-    waiting = select(func.min(work.c.turn)).where(work.c.stage.in_(STAGES))
-    start = max(next_turn, tx.execute(waiting).scalar_one_or_none() or 0.0)
-    turns = [start + (place + 1) / weight for place in range(count)]
-    if turns:
-        change_source(tx, claim.source_id, next_turn=turns[-1])
-    return turns
-
-
-def note_items(tx: Transaction, operation_id: int, items: Sequence[tuple[int, str, int]]) -> None:
-    """The operation owns these revisions: ``(document id, kind, revision)``. A document that changes twice within it
-    keeps its first kind."""
-    rows = [
-        {"operation_id": operation_id, "document_id": document_id, "kind": kind, "revision": revision}
-        for document_id, kind, revision in sorted(items)
-    ]
-    if rows:
-        statement = insert_for(tx, operation_items)
-        changes = {"revision": statement.excluded.revision}
-        keys = ["operation_id", "document_id"]
-        tx.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), rows)
-
-
-def absent(source_id: int, run: int) -> Any:
-    """Condition: live documents of a source that a run did not see."""
-    return and_(documents.c.source_id == source_id, documents.c.seen_run < run, documents.c.deleted_at.is_(None))
-
-
-def count_absent(tx: Transaction, source_id: int, run: int) -> tuple[int, int]:
-    """(documents that the run did not see, all live documents) of a source."""
-    live = and_(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))
-    total = tx.execute(select(func.count()).select_from(documents).where(live)).scalar_one()
-    gone = tx.execute(select(func.count()).select_from(documents).where(absent(source_id, run))).scalar_one()
-    return gone, total
-
-
-def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | None = None, limit: int = 500) -> int:
-    """Delete documents: those named, or (None) up to ``limit`` of those that the run did not see."""
-    if unique_ids is None:
-        which = absent(claim.source_id, claim.run)
-    else:
-        live = and_(documents.c.source_id == claim.source_id, documents.c.deleted_at.is_(None))
-        which = and_(live, documents.c.unique_id.in_(unique_ids))
-    rows = tx.execute(select(documents.c.id).where(which).order_by(documents.c.id).limit(limit)).scalars().all()
-    turns = _turns(tx, claim, len(rows))
-    delete_documents(tx, dict(zip(rows, turns, strict=True)), operation_id=claim.operation_id, lane=claim.lane)
-    return len(rows)
-
-
-#: What a deleted document said. Its content hash goes last, with its bodies.
-_FORGOTTEN: dict[str, Any] = {"change_hint": None, "title": None, "file_path": None, "metadata": {}, "principals": None}
-
-
-def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: int, lane: int) -> None:
-    """Delete the documents that are the keys of ``turns`` (their places in the queue).
-
-    A deletion is a revision without chunks, in every generation that has the document.
-    """
-    if not turns:
-        return
-    in_order = select(documents.c.id).where(documents.c.id.in_(sorted(turns))).order_by(documents.c.id)
-    tx.execute(in_order.with_for_update()).all()
-    rows = tx.execute(
-        update(documents)
-        .where(documents.c.id.in_(sorted(turns)))
-        .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **_FORGOTTEN)
-        .returning(documents.c.id, documents.c.source_id, documents.c.revision)
-    ).all()
-    note_items(tx, operation_id, [(row.id, "deleted", row.revision) for row in rows])
-    by_id = {row.id: row for row in rows}
-    units = select(work.c.document_id, work.c.generation_id).where(work.c.document_id.in_(sorted(turns)))
-    revise(
-        tx,
-        [
-            Revision(
-                document_id=document_id,
-                generation_id=generation_id,
-                source_id=by_id[document_id].source_id,
-                revision=by_id[document_id].revision,
-                lane=lane,
-                turn=turns[document_id],
-                goal="deleted",
-            )
-            for document_id, generation_id in tx.execute(units).all()
-        ],
-    )
-
-
 def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:
     """Send indexed documents on which an extractor failed, at least so many seconds ago, through ``extract`` again."""
     noted = and_(
@@ -530,49 +260,7 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
     return len(rows)
 
 
-def set_title(tx: Transaction, document_id: int, revision: int, title: str | None) -> None:
-    """The title that a parser found in this revision."""
-    same = and_(documents.c.id == document_id, documents.c.revision == revision)
-    tx.execute(update(documents).where(same).values(title=title))
-
-
-def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:
-    """Let the next sync fetch the document, whatever its source's hint says, unless it has a newer revision."""
-    same = and_(documents.c.id == document_id, documents.c.revision == revision)
-    tx.execute(update(documents).where(same).values(change_hint=None, content_hash=None))
-
-
-def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
-    """Begin these documents' units anew with a higher epoch. One without a stored body is left to the next sync of
-    its source, which fetches it."""
-    rows = tx.execute(
-        select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
-        .where(documents.c.id.in_(sorted(document_ids)), documents.c.deleted_at.is_(None))
-        .order_by(documents.c.id)
-        .with_for_update()
-    ).all()
-    note_items(tx, operation_id, [(row.id, "retried", row.revision) for row in rows if row.content_hash])
-    for row in rows:
-        if row.content_hash is None:
-            forget_hint(tx, row.id, row.revision)
-    owners = {row.id: row for row in rows if row.content_hash is not None}
-    units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(work.c.document_id.in_(sorted(owners)))
-    revise(
-        tx,
-        [
-            Revision(
-                document_id=document_id,
-                generation_id=generation_id,
-                source_id=owners[document_id].source_id,
-                revision=owners[document_id].revision,
-                lane=lane,
-                turn=turn,
-            )
-            for document_id, generation_id, turn in tx.execute(units).all()
-        ],
-    )
-
-
-def drop_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
-    """Delete these documents, whatever their sources say."""
-    delete_documents(tx, dict.fromkeys(document_ids, 0.0), operation_id=operation_id, lane=lane)
+def unfinished(tx: Transaction, source_id: int) -> int:
+    """Units of a source between sync and the end of upsert."""
+    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES))
+    return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ParsedDocument, short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
-from semantik_pipeline.ledger import Transaction, content, sync, work
+from semantik_pipeline.ledger import Transaction, content, revisions, work
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
@@ -115,7 +115,7 @@ def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
     body = runtime.blobs.get_raw(unit.content_hash or "")
     if body is None:
         with runtime.ledger.write() as tx:
-            sync.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it anew
+            revisions.forget_hint(tx, unit.document_id, unit.revision)  # so that the next sync fetches it anew
         raise PermanentError("Its stored body is missing.", "Sync its source again: `semantik index` fetches it anew.")
     return body
 
@@ -184,7 +184,7 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
     done.sort(key=lambda one: one[0].unit.key)
     with runtime.ledger.write() as tx:
         for job, parsed, _ in done:  # documents are locked before their units, as a sync does
-            sync.set_title(tx, job.unit.document_id, job.unit.revision, title_of(job.unit, parsed))
+            revisions.set_title(tx, job.unit.document_id, job.unit.revision, title_of(job.unit, parsed))
         mine = work.held(tx, claim.token)
         for job, parsed, rows in done:
             if job.unit.key in mine:

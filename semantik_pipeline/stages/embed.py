@@ -188,7 +188,9 @@ def _save(runtime: Runtime, pool: Pool) -> None:
         if pool.error is not None:
             fail(runtime, claim, pool.units.values(), pool.error)
             return
-        rows = {} if pool.vectors is None else dict(zip(pool.texts, (row.tobytes() for row in pool.vectors), strict=True))
+        rows = (
+            {} if pool.vectors is None else dict(zip(pool.texts, (row.tobytes() for row in pool.vectors), strict=True))
+        )
         with runtime.ledger.write() as tx:
             mine = work.held(tx, claim.token)
             content.save_embeddings(tx, rows)

@@ -25,8 +25,8 @@ from semantik_pipeline.errors import (
     StorageFull,
     TransientError,
 )
+from semantik_pipeline.ledger import revisions
 from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger import work
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.arrivals import Batch, arrival_of, without_content
@@ -170,9 +170,9 @@ class Slice:
                 raise LeaseLost("Somebody else syncs this source now.")
             ledger.mark_seen(tx, self.claim.run, seen)
             ledger.mark_touched(tx, self.claim.run, rehinted)
-            ledger.arrive(tx, self.claim, arrivals, before)
+            revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
-                ledger.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
+                revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
             if cursor is not None:
                 ledger.change_source(tx, self.claim.source_id, cursor=cursor, attempts=0)
         self.hold.touch()
@@ -260,7 +260,7 @@ class Slice:
         """Free the source, to go on from the checkpoint, when time is over or enough is under way."""
         settings = self.runtime.settings.work
         with self.runtime.ledger.read() as tx:
-            crowded = work.unfinished(tx, self.claim.source_id) > settings.max_in_flight
+            crowded = ledger.unfinished(tx, self.claim.source_id) > settings.max_in_flight
         if not crowded and time.monotonic() < self.until and not self.runtime.stopping.is_set():
             return False
         with self.runtime.ledger.write() as tx:
@@ -288,7 +288,7 @@ class Slice:
         """Remove what the full enumeration did not name; a mass deletion is refused with the reason."""
         settings, claim = self.runtime.settings.sync, self.claim
         with self.runtime.ledger.read() as tx:
-            gone, total = ledger.count_absent(tx, claim.source_id, claim.run)
+            gone, total = revisions.count_absent(tx, claim.source_id, claim.run)
         if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
             return (
                 f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
@@ -298,6 +298,6 @@ class Slice:
             with self.runtime.ledger.write() as tx:
                 if not ledger.source_held(tx, claim):
                     raise LeaseLost("Somebody else syncs this source now.")
-                gone = ledger.remove(tx, claim)
+                gone = revisions.remove(tx, claim)
             self.hold.touch()
         return None

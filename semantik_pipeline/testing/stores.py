@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import threading
 import uuid
 from collections.abc import Iterator
@@ -21,25 +20,8 @@ import pytest
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 from semantik_pipeline.documents import IndexSpec, Point, SearchRequest
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
-
-DIMENSION = 8
-SPEC = IndexSpec(
-    dimension=DIMENSION,
-    payload_indexes={"document_id": "integer", "epoch": "integer", "language": "keyword", "tags": "keyword"},
-)
-_WORDS = ("wing", "flow", "heat", "shock", "plate", "panel", "lift", "drag", "tunnel", "rocket")
-
-
-def point_id(number: int) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
-
-
-def make_point(number: int, *, document_id: int = 1, epoch: int = 1, text: str | None = None, **payload: Any) -> Point:
-    """A deterministic point; ``text`` is its BM25 text."""
-    vector = np.random.default_rng(number).normal(size=DIMENSION).astype(np.float32)
-    text = text or f"{_WORDS[number % 10]} {_WORDS[number // 10 % 10]} number{number}"
-    fields = {"document_id": document_id, "epoch": epoch, "text": text, **payload}
-    return Point(id=point_id(number), vector=vector, sparse_text=text, payload=fields)
+from semantik_pipeline.testing.store_points import DIMENSION, SPEC, make_point, marks, numbers, point_id
+from semantik_pipeline.testing.store_searches import SearchingContract
 
 
 class Blocking:
@@ -60,7 +42,7 @@ class Blocking:
         return call
 
 
-class VectorDBContract:
+class VectorDBContract(SearchingContract):
     """What every store must do. ``make_store`` returns a store of an empty place, not yet initialised."""
 
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
@@ -143,7 +125,7 @@ class VectorDBContract:
         store.insert(index, [make_point(1, epoch=7, mark="newer"), make_point(2, epoch=3, mark="older")])
         condition = {"must": [{"key": "epoch", "range": {"lte": 5}}]}
         store.insert(index, [make_point(n, epoch=5, mark="mine") for n in (1, 2, 3)], condition)
-        assert _marks(store, index) == {1: "newer", 2: "mine", 3: "mine"}
+        assert marks(store, index) == {1: "newer", 2: "mine", 3: "mine"}
 
     def test_a_spared_point_keeps_its_vector_too(self, store: Any, index: str) -> None:
         known = make_point(1, epoch=7)
@@ -172,7 +154,7 @@ class VectorDBContract:
     def test_deleting_by_ids(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(n) for n in range(6)])
         store.delete(index, ids=[point_id(1), point_id(4), point_id(99)])
-        assert set(_numbers(store, index, 6)) == {0, 2, 3, 5}
+        assert set(numbers(store, index, 6)) == {0, 2, 3, 5}
         store.delete(index, ids=[])
         assert store.count(index) == 4
 
@@ -181,14 +163,14 @@ class VectorDBContract:
         store.insert(index, [make_point(n, document_id=2, epoch=1) for n in range(6, 9)])
         older = [{"key": "document_id", "match": {"value": 1}}, {"key": "epoch", "range": {"lt": 4}}]
         store.delete(index, filter={"must": older})
-        assert set(_numbers(store, index, 9)) == {4, 5, 6, 7, 8}
+        assert set(numbers(store, index, 9)) == {4, 5, 6, 7, 8}
 
     def test_deleting_ids_that_meet_a_filter(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(n, epoch=n) for n in range(6)])
         store.delete(
             index, ids=[point_id(n) for n in (1, 2, 3)], filter={"must": [{"key": "epoch", "range": {"lt": 3}}]}
         )
-        assert set(_numbers(store, index, 6)) == {0, 3, 4, 5}
+        assert set(numbers(store, index, 6)) == {0, 3, 4, 5}
 
     def test_deleting_without_saying_what_is_refused(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(1)])
@@ -218,7 +200,7 @@ class VectorDBContract:
         store.insert(index, [make_point(1, epoch=2, mark="old"), make_point(2, epoch=8, mark="old")])
         only = {"must": [{"key": "epoch", "range": {"lte": 5}}]}
         store.set_payload(index, [point_id(1), point_id(2)], {"mark": "new"}, only)
-        assert _marks(store, index) == {1: "new", 2: "old"}
+        assert marks(store, index) == {1: "new", 2: "old"}
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -256,80 +238,6 @@ class VectorDBContract:
                 store.count(index, wrong)
 
     # -- searching ---------------------------------------------------------------------------------------------------
-
-    def test_the_nearest_vectors_come_first(self, store: Any, index: str) -> None:
-        points = [make_point(n) for n in range(40)]
-        store.insert(index, points)
-        query = np.random.default_rng(99).normal(size=DIMENSION).astype(np.float32)
-        cosines = {p.id: float(p.vector @ query / np.linalg.norm(p.vector) / np.linalg.norm(query)) for p in points}
-        (hits,) = store.search(index, [SearchRequest(vector=query, limit=7)])
-        best = sorted(cosines, key=cosines.__getitem__, reverse=True)[:7]
-        assert [hit.id for hit in hits] == best
-        assert [hit.score for hit in hits] == pytest.approx([cosines[i] for i in best], abs=1e-4)
-
-    def test_two_legs_in_one_call(self, store: Any, index: str) -> None:
-        if "sparse" not in store.capabilities:
-            pytest.skip("the store has no BM25 leg")
-        store.insert(index, [make_point(n) for n in range(40)])
-        dense, sparse = store.search(
-            index, [SearchRequest(vector=make_point(3).vector, limit=5), SearchRequest(text="number17", limit=5)]
-        )
-        assert dense[0].id == point_id(3)
-        assert [hit.id for hit in sparse] == [point_id(17)]
-        assert sparse[0].payload["text"].endswith("number17")
-
-    def test_rare_words_weigh_more(self, store: Any, index: str) -> None:
-        if "sparse" not in store.capabilities:
-            pytest.skip("the store has no BM25 leg")
-        store.insert(index, [make_point(n, text="boundary layer flow") for n in range(20)])
-        store.insert(index, [make_point(20, text="boundary zeppelin flow")])
-        (hits,) = store.search(index, [SearchRequest(text="boundary layer zeppelin", limit=3)])
-        assert hits[0].id == point_id(20)
-        assert all(one.score >= other.score for one, other in itertools.pairwise(hits))
-
-    def test_a_query_without_words_finds_nothing(self, store: Any, index: str) -> None:
-        if "sparse" not in store.capabilities:
-            pytest.skip("the store has no BM25 leg")
-        store.insert(index, [make_point(1), make_point(2, text="   ")])
-        for text in ("", " \n", "?!", "\ud800"):
-            assert store.search(index, [SearchRequest(text=text)]) == [[]]
-
-    def test_filters_apply_inside_both_legs(self, store: Any, index: str) -> None:
-        store.insert(index, [make_point(n, document_id=n % 10, text="same words") for n in range(50)])
-        only = {"must": [{"key": "document_id", "match": {"any": [3, 4]}}]}
-        legs = [SearchRequest(vector=make_point(0).vector, filter=only, limit=30)]
-        if "sparse" in store.capabilities:
-            legs.append(SearchRequest(text="words", filter=only, limit=30))
-        for hits in store.search(index, legs):
-            assert len(hits) == 10
-            assert {hit.payload["document_id"] for hit in hits} == {3, 4}
-
-    def test_payload_can_be_left_out(self, store: Any, index: str) -> None:
-        store.insert(index, [make_point(1)])
-        ((hit,),) = store.search(index, [SearchRequest(vector=make_point(1).vector, with_payload=False)])
-        assert hit.payload == {}
-
-    def test_a_leg_is_a_vector_or_a_text(self, store: Any, index: str) -> None:
-        with pytest.raises(UsageError):
-            store.search(index, [SearchRequest()])
-        with pytest.raises(UsageError):
-            store.search(index, [SearchRequest(vector=make_point(1).vector, text="both")])
-
-    def test_an_empty_index_answers(self, store: Any, index: str) -> None:
-        assert store.search(index, [SearchRequest(vector=make_point(1).vector)]) == [[]]
-        assert store.scroll(index) == ([], None)
-
-    # -- what some stores have ---------------------------------------------------------------------------------------
-
-    def test_facets_count_points(self, store: Any, index: str) -> None:
-        if "facet" not in store.capabilities:
-            pytest.skip("the store has no facets")
-        store.insert(
-            index, [make_point(n, language="en" if n % 3 else "de", tags=["x", "y"][: n % 3]) for n in range(9)]
-        )
-        assert store.facet(index, "language") == [("en", 6), ("de", 3)]
-        assert store.facet(index, "tags", limit=1) == [("x", 6)]
-        assert store.facet(index, "language", {"must": [{"key": "tags", "match": {"value": "y"}}]}) == [("en", 3)]
 
     def test_an_alias_finds_the_index(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(1)])
@@ -370,13 +278,3 @@ class VectorDBContract:
         vector = np.full(DIMENSION, np.nan, dtype=np.float32)
         with pytest.raises(PermanentError):
             store.insert(index, [Point(id=point_id(1), vector=vector, sparse_text="", payload={})])
-
-
-def _numbers(store: Any, index: str, below: int) -> list[int]:
-    known = {point_id(n): n for n in range(below)}
-    return [known[item.id] for item in store.scroll(index)[0]]
-
-
-def _marks(store: Any, index: str) -> dict[int, str]:
-    known = {point_id(n): n for n in range(10)}
-    return {known[item.id]: item.payload["mark"] for item in store.scroll(index)[0]}

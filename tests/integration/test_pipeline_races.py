@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import PermanentError, ServiceUnavailable, StorageFull
-from semantik_pipeline.ledger import content, sync, work
+from semantik_pipeline.ledger import content, revisions, sync, work
 from semantik_pipeline.ledger.tables import documents, sources
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.pipeline import QUEUES, work_on
@@ -146,14 +146,14 @@ def test_a_document_that_is_removed_and_named_again_in_one_batch_stays(make_pipe
 def test_a_sync_and_a_chunker_of_one_document_do_not_wait_for_each_other_for_ever(make_pipeline, monkeypatch, caplog):
     pipeline = make_pipeline()
     arrive(pipeline, doc="first text")
-    set_title, reached = sync.set_title, threading.Event()
+    set_title, reached = revisions.set_title, threading.Event()
 
     def slowly(tx, *arguments) -> None:
         reached.set()
         time.sleep(1.0)  # the sync gets as far as it can
         set_title(tx, *arguments)
 
-    monkeypatch.setattr(chunk_stage.sync, "set_title", slowly)
+    monkeypatch.setattr(chunk_stage.revisions, "set_title", slowly)
     chunking = threading.Thread(target=work_on, args=(pipeline.runtime, "chunk"))
     chunking.start()
     assert reached.wait(60)
@@ -221,7 +221,7 @@ def test_an_empty_body_of_an_older_revision_forgets_nothing_of_the_newer(make_pi
     pipeline.index(source(doc="first text"))
     arrive(pipeline, doc="second text")
     with pipeline.runtime.ledger.write() as tx:
-        sync.forget_hint(tx, pipeline.unit("doc")["document_id"], 1)
+        revisions.forget_hint(tx, pipeline.unit("doc")["document_id"], 1)
     with pipeline.runtime.ledger.read() as tx:
         assert tx.execute(select(documents.c.content_hash)).scalar_one() is not None
 

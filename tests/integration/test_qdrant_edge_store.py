@@ -19,7 +19,7 @@ import pytest
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.documents import IndexSpec, SearchRequest
 from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, UsageError
-from semantik_pipeline.testing.stores import SPEC, make_point
+from semantik_pipeline.testing.store_points import SPEC, make_point
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ time.sleep(60)
 _WRITER = """
 import asyncio, sys
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
-from semantik_pipeline.testing.stores import SPEC, make_point
+from semantik_pipeline.testing.store_points import SPEC, make_point
 store = QdrantEdgeStore({"path": sys.argv[1]})
 asyncio.run(store.initialize())
 store.create_index("one", SPEC)

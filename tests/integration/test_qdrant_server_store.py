@@ -15,7 +15,7 @@ from semantik_pipeline.contracts.plugin import HealthState
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable, UsageError
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
-from semantik_pipeline.testing.stores import SPEC, make_point
+from semantik_pipeline.testing.store_points import SPEC, make_point
 
 
 @pytest.fixture

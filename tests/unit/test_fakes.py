@@ -160,7 +160,7 @@ def test_the_reranker_is_wrong_as_it_is_told(mode: str, indexes: list[int]) -> N
 
 
 def test_memory_stores_may_share_their_indexes() -> None:
-    from semantik_pipeline.testing.stores import SPEC
+    from semantik_pipeline.testing.store_points import SPEC
 
     fakes.MemoryStore({"shared": "here"}).create_index("one", SPEC)
     assert fakes.MemoryStore({"shared": "here"}).list_indexes() == ["one"]

@@ -20,7 +20,7 @@ from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.documents import IndexSpec, Point
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.testing.filters import matches, values_at
-from semantik_pipeline.testing.stores import point_id
+from semantik_pipeline.testing.store_points import point_id
 
 INDEX = "filters"
 IDS = [point_id(number) for number in range(6)]
