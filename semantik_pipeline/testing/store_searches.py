@@ -10,7 +10,7 @@ import pytest
 
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.testing.store_points import DIMENSION, make_point
+from semantik_pipeline.testing.store_points import DIMENSION, make_point, point_id
 
 
 class SearchingContract:
