@@ -72,8 +72,7 @@ class Blobs:
         path = self._path(name)
         try:
             if self._fs.exists(path):
-                if self._local:
-                    self._fs.touch(path, truncate=False)  # young again: see GRACE
+                self._make_young(name, body)
                 return
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             if not self._local:
@@ -84,6 +83,13 @@ class Blobs:
             self._fs.mv(half, path)
         except OSError as error:
             raise _translate(error, self.url) from error
+
+    def _make_young(self, name: str, body: bytes) -> None:
+        """A body that is put again is about to be referred to again: see GRACE. Most stores can only write it anew."""
+        if self._local:
+            self._fs.touch(self._path(name), truncate=False)
+        elif self._age(name) > GRACE / 2:
+            self._fs.pipe_file(self._path(name), body)
 
     def _get(self, name: str) -> bytes | None:
         try:
