@@ -32,6 +32,9 @@ from semantik_pipeline.stages.claims import Gates
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
 
+#: Says in the data folder which process owns it: ``{"pid", "command"}``.
+OWNER_NOTE = "owner.json"
+
 #: How long an answer about a fingerprint is believed, in seconds.
 REFUSAL_SECONDS = 30.0
 
@@ -118,7 +121,7 @@ class Runtime:
         """
         folder = self.settings.data_dir
         lock = FileLock(folder / "owner.lock")
-        note = folder / "owner.json"
+        note = folder / OWNER_NOTE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
@@ -129,11 +132,18 @@ class Runtime:
                 f"The data folder {folder} can't be used: {error.strerror}.", "Choose another with --data-dir."
             ) from None
         try:
-            note.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)}))
+            note.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv)}), "utf-8")
             yield
         finally:
             note.unlink(missing_ok=True)
             lock.release()
+
+    def owner(self) -> dict[str, Any] | None:
+        """``{"pid", "command"}`` of the process that owns the data folder; None if none does."""
+        import psutil
+
+        note = _read_note(self.settings.data_dir / OWNER_NOTE)
+        return note if note and psutil.pid_exists(note["pid"]) else None  # a killed owner leaves its note behind
 
     def live_generations(self) -> list[int]:
         """Generations that are written to."""
@@ -196,12 +206,18 @@ class Runtime:
 
 def in_use(folder: Path, note: Path) -> DataFolderInUse:
     """The error of a second process, naming the first."""
-    try:
-        owner = json.loads(note.read_text())
-        who = f"process {owner['pid']} ({owner['command']})"
-    except (OSError, ValueError, KeyError):
-        who = "another process"
+    owner = _read_note(note)
+    who = f"process {owner['pid']} ({owner['command']})" if owner else "another process"
     return DataFolderInUse(
         f"The data folder {folder} is in use by {who}.",
         "Wait until it ends, or use another --data-dir; `semantik status` and `semantik documents` work meanwhile.",
     )
+
+
+def _read_note(note: Path) -> dict[str, Any] | None:
+    """An owner's note; None for one that is absent, or half written."""
+    try:
+        found = json.loads(note.read_text("utf-8"))
+        return {"pid": int(found["pid"]), "command": str(found["command"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -3,7 +3,6 @@ owns the data folder."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,21 +24,10 @@ def status(context: typer.Context) -> int:
     with call.runtime() as runtime:
         with runtime.ledger.read() as tx:
             found = reports.totals(tx)
-        answer = {"data_dir": str(runtime.settings.data_dir), "owner": owner(runtime.settings.data_dir), **found}
+        answer = {"data_dir": str(runtime.settings.data_dir), "owner": runtime.owner(), **found}
         answer["disk"] = disk_use(runtime.settings)
     call.output.give(answer, lambda console: _show(call, console, answer))
     return 0
-
-
-def owner(folder: Path) -> dict[str, Any] | None:
-    """``{"pid", "command"}`` of the process that owns the data folder; None if none does."""
-    import psutil
-
-    try:
-        note = json.loads((folder / "owner.json").read_text("utf-8"))
-        return note if psutil.pid_exists(note["pid"]) else None  # a killed owner leaves its note behind
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def disk_use(settings: Settings) -> dict[str, int]:
