@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, func, insert, select, update
 
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
 
@@ -87,10 +87,12 @@ def create_collection(
     fingerprints: dict[str, Any],
     dimension: int,
 ) -> Collection:
-    """A collection with its first generation, active from the start."""
-    collection_id = tx.execute(
-        insert(collections).values(name=name, config=config, created_at=now()).returning(collections.c.id)
-    ).scalar_one()
+    """A collection with its first generation, active from the start; as it is, if another made it meanwhile."""
+    row = insert_for(tx, collections).values(name=name, config=config, created_at=now())
+    made = row.on_conflict_do_nothing(index_elements=["name"]).returning(collections.c.id)
+    collection_id = tx.execute(made).scalar_one_or_none()
+    if collection_id is None:
+        return get_collection(tx, name)
     generation_id = tx.execute(
         insert(generations)
         .values(
@@ -172,12 +174,16 @@ def put_source(tx: Transaction, collection_id: int, connector: str, name: str, c
         "next_turn": 0.0,
         "created_at": now(),
     }
-    return tx.execute(insert(sources).values(**values).returning(sources.c.id)).scalar_one()
+    row = insert_for(tx, sources).values(**values)  # another may make it meanwhile; the last configuration counts
+    keys = ["collection_id", "connector", "name"]
+    made = row.on_conflict_do_update(index_elements=keys, set_={"config": row.excluded.config})
+    return tx.execute(made.returning(sources.c.id)).scalar_one()
 
 
 def search_view(tx: Transaction, name: str) -> SearchView:
     """Raises UsageError for a collection that doesn't exist."""
     collection = get_collection(tx, name)
+    assert collection.active_generation is not None  # it is made with one, in one transaction
     generation = get_generation(tx, collection.active_generation)
     return SearchView(
         collection=collection.name,
