@@ -71,7 +71,7 @@ def begin_retry(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
 
 
 def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
-    """Remove documents from the index. A document that its source still has comes back with its next change."""
+    """Remove documents from the index. One that its source still has comes back with the source's next sync."""
     return _begin_for(runtime, documents, "delete", revisions.drop_documents)
 
 

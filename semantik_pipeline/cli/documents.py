@@ -86,7 +86,7 @@ def retry(context: typer.Context, uris: NamesArgument = None, collection: Collec
 
 @app.command(epilog=EPILOG)
 def drop(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
-    """Remove documents from the index. One that its source still has comes back when it changes there."""
+    """Remove documents from the index. One that its source still has comes back with the next `index`."""
     call = begin(context)
     from semantik_pipeline import operations
     from semantik_pipeline.errors import UsageError

@@ -302,6 +302,8 @@ def test_dropped_documents_go_and_retried_ones_run_again(make_pipeline, docs):
     pipeline.run()
     assert "d0.txt" not in pipeline.stages()
     assert verify(pipeline.runtime).clean
+    assert pipeline.folder(docs)["documents"]["new"] == 1  # its source still has it
+    assert pipeline.stages()["d0.txt"] == "indexed"
 
 
 def count(pipeline, table: str) -> int:
