@@ -25,6 +25,7 @@ from semantik_pipeline.contracts import (
     SemanticPlugin,
     VectorDBPlugin,
 )
+from semantik_pipeline.contracts.fitting import split_to_fit
 from semantik_pipeline.documents import (
     Checkpoint,
     Chunk,
@@ -117,4 +118,5 @@ __all__ = [
     "UsageError",
     "VectorDBPlugin",
     "content_hash",
+    "split_to_fit",
 ]

@@ -17,7 +17,9 @@ from typing import Any
 
 _HOMES = {
     "ConnectorContract": "connectors",
+    "IncrementalConnectorContract": "connectors",
     "ParserContract": "parsers",
+    "Sample": "parsers",
     "ChunkingContract": "chunkers",
     "ExtractorContract": "extractors",
     "EmbeddingContract": "embedders",
