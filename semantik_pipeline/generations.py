@@ -49,7 +49,7 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(given) - set(DEFAULT))
     if unknown:
         raise UsageError(f"A collection has no setting {unknown[0]!r}.", f"There are {', '.join(sorted(DEFAULT))}.")
-    config = {
+    config: dict[str, Any] = {
         name: {**value, **given.get(name, {})} if isinstance(value, dict) else given.get(name)
         for name, value in DEFAULT.items()
     }

@@ -47,15 +47,16 @@ def write_chunks(tx: Transaction, unit: Unit, rows: Sequence[ChunkRow]) -> None:
 
 
 def _insert_chunks() -> Insert:
-    owner = {"generation_id": bindparam("g"), "document_id": bindparam("d"), "epoch": bindparam("e")}
+    owner: dict[str, Any] = {"generation_id": bindparam("g"), "document_id": bindparam("d"), "epoch": bindparam("e")}
     return insert(chunks).values(**owner, **{name: bindparam(name) for name in ChunkRow.__dataclass_fields__})
 
 
-def drop_chunks(tx: Transaction, unit: Unit, *, keep: Collection[int] = ()) -> None:
-    """Remove the unit's chunk rows of all epochs but ``keep``."""
+def drop_chunks(tx: Transaction, unit: Unit, *, keep: Collection[int | None] = ()) -> None:
+    """Remove the unit's chunk rows of all epochs but ``keep``; None there means no epoch."""
     which = and_(chunks.c.generation_id == unit.generation_id, chunks.c.document_id == unit.document_id)
-    if keep:
-        which = and_(which, chunks.c.epoch.not_in(sorted(keep)))
+    kept = sorted(epoch for epoch in keep if epoch is not None)
+    if kept:
+        which = and_(which, chunks.c.epoch.not_in(kept))
     tx.execute(delete(chunks).where(which))
 
 

@@ -46,8 +46,8 @@ def begin(tx: Transaction, collection_id: int, kind: str) -> int:
 
 def request_sync(tx: Transaction, operation_id: int, source_id: int, *, lane: int, allow_deletions: bool) -> None:
     """Make a source due as part of the operation. A sync that was in hand is taken over; its cursor starts anew."""
-    mine = select(sources.c.operation_id).where(sources.c.id == source_id)
-    earlier = tx.execute(mine.with_for_update()).scalar_one()  # sources are locked before what belongs to them
+    in_hand = select(sources.c.operation_id).where(sources.c.id == source_id)
+    earlier = tx.execute(in_hand.with_for_update()).scalar_one()  # sources are locked before what belongs to them
     if earlier is not None:
         mine = and_(operation_sources.c.operation_id == earlier, operation_sources.c.source_id == source_id)
         taken = f"taken over by operation {operation_id}"

@@ -82,7 +82,7 @@ def _write_documents(
             fresh.append({"unique_id": arrival.unique_id, "revision": 1, **values})
     always = {"title": None, "seen_run": claim.run, "deleted_at": None, "changed_at": now()}
     if changed:
-        named = {name: bindparam(name) for name in ("revision", *_CONTENT)}
+        named: dict[str, Any] = {name: bindparam(name) for name in ("revision", *_CONTENT)}
         tx.execute(update(documents).where(documents.c.id == bindparam("d")).values(**named, **always), changed)
     if fresh:
         owner = {"source_id": claim.source_id, "collection_id": claim.collection_id, "created_at": now()}
@@ -139,7 +139,7 @@ def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
         if exists:
             names = [name for name in rows[0] if name not in ("document_id", "generation_id")]
             keyed = [{f"{name}_": row[name] for name in row} for row in rows]
-            changes = {name: bindparam(f"{name}_") for name in names}
+            changes: dict[str, Any] = {name: bindparam(f"{name}_") for name in names}
             tx.execute(update(work).where(by_key).values(epoch=work.c.epoch + 1, updated_at=now(), **changes), keyed)
         else:
             tx.execute(insert(work).values(epoch=1, updated_at=now()), rows)

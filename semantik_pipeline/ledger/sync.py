@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -154,7 +154,7 @@ def _finish_source(tx: Transaction, source_id: int, operation_id: int, error: st
 def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
     """Free sources whose worker died; the slice starts over at its last checkpoint. One on which worker after worker
     dies without a checkpoint has failed."""
-    dead = sources.c.lease_token.is_not(None)
+    dead: ColumnElement[bool] = sources.c.lease_token.is_not(None)
     if not everything:
         dead = and_(dead, sources.c.lease_until < now())
     columns = (sources.c.id, sources.c.name, sources.c.operation_id, sources.c.attempts)

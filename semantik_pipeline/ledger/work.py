@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import documents, sources, work
@@ -166,7 +166,7 @@ _SUSPECTS = (work.c.attempts, func.random())
 
 def _pick(
     tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Collection[int]
-) -> list:
+) -> list[tuple[int, int]]:
     query: Select = (
         select(work.c.document_id, work.c.generation_id, work.c.chunks)
         .where(_due(stage, without), work.c.suspect == suspect)
@@ -174,7 +174,8 @@ def _pick(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    picked, total = [], 0
+    picked: list[tuple[int, int]] = []
+    total = 0
     for document, generation, chunks in tx.execute(query):
         if picked and max_chunks is not None and total + chunks > max_chunks:
             break
@@ -246,7 +247,7 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
 
     ``everything`` ignores the clock: the caller knows that no other worker lives. Returns how many were freed.
     """
-    dead = work.c.lease_token.is_not(None)
+    dead: ColumnElement[bool] = work.c.lease_token.is_not(None)
     if not everything:
         dead = and_(dead, work.c.lease_until < now())
     held_by_dead = _UNIT.add_columns(work.c.company, work.c.worker).where(dead)

@@ -32,6 +32,7 @@ def rerank(
     the deadline. Raises PluginNotFoundError only for a reranker that the caller named (``plan.reranker_named``) and
     that is not loaded.
     """
+    assert plan.reranker is not None  # a plan without one is not reranked
     try:
         options = reranker_options(host, plan.reranker, plan.reranker_options, embedding)
         plugin = host.instance(plan.reranker, options, kind="reranker")

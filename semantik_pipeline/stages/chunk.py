@@ -222,7 +222,7 @@ def _finish(runtime: Runtime, tx: Transaction, job: Job, parsed: ParsedDocument,
 
 def _drop_rows(tx: Transaction, unit: Unit) -> None:
     """Rows that an earlier try left; those behind the points that are shown stay until new ones are in the store."""
-    content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {None, unit.epoch})
+    content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {unit.epoch})
 
 
 def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
@@ -230,6 +230,6 @@ def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
     with runtime.ledger.write() as tx:
         if unit.key in work.held(tx, claim.token):
             stage = "upsert" if unit.touched else "skipped"
-            content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {None})
+            content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch})
             work.move(tx, unit, stage, goal="skipped", reason=reason, chunks=0, chunks_epoch=None)
     runtime.ring("upsert")

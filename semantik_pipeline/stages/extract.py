@@ -194,7 +194,7 @@ def _finish(
         for unit in units:
             if unit.key not in mine:
                 continue
-            answers = {plugin: results.get((unit.text_hash, one)) for plugin, one in fingerprints.items()}
+            answers = {plugin: results.get((unit.text_hash or "", one)) for plugin, one in fingerprints.items()}
             if any(answer is None and plugin not in notes[unit.key] for plugin, answer in answers.items()):
                 work.move(tx, unit, "chunk")
                 continue

@@ -53,7 +53,9 @@ def stage_plugins(runtime: Runtime, unit: Unit) -> str:
     return ", ".join(f"{name} {loaded.get(name, 'absent')}" for name in chosen)
 
 
-def fail(runtime: Runtime, claim: Claim, units: Iterable[Unit], error: Exception, *, alone: bool = False) -> list[Unit]:
+def fail(
+    runtime: Runtime, claim: Claim, units: Iterable[Unit], error: BaseException, *, alone: bool = False
+) -> list[Unit]:
     """Record that ``units`` of the claim failed together; ``alone`` says that this one document is surely to blame.
 
     Returns those that are in quarantine now.
@@ -70,7 +72,7 @@ def fail(runtime: Runtime, claim: Claim, units: Iterable[Unit], error: Exception
 
 
 def _record(
-    runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: Exception, alone: bool
+    runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: BaseException, alone: bool
 ) -> list[Unit]:
     keys = [unit.key for unit in units]
     if isinstance(error, StorageFull | ServiceUnavailable):

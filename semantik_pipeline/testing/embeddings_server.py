@@ -75,13 +75,21 @@ class Script:
             return self._decide(request)
 
 
+class ScriptedServer(ThreadingHTTPServer):
+    """On a free port of this machine only."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(("127.0.0.1", 0), EmbeddingsHandler)
+        self.script = script
+
+
 @contextmanager
 def embeddings_server(
     decide: Callable[[dict[str, Any]], Answer] = lambda request: None,
 ) -> Iterator[tuple[str, Script]]:
     """A running server: its base URL, and its script to look at."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), EmbeddingsHandler) as server:
-        script = server.script = Script(decide)
+    script = Script(decide)
+    with ScriptedServer(script) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/v1", script

@@ -154,6 +154,7 @@ class MemoryStore(VectorDBPlugin):
         else:
             if index.spec.bm25 is None:
                 raise UsageError(f"The index {name} has no BM25 leg.")
+            assert request.text is not None  # as checked above
             scores = _bm25(request.text, found, list(index.points.values()))
             found, scores = _positive(found, scores)
         best = sorted(zip(found, scores, strict=True), key=lambda pair: (-pair[1], pair[0].id))[: request.limit]

@@ -73,4 +73,4 @@ class Misbehaviour:
 
     def _named(self, option: str, text: str) -> bool:
         sign = self.config.get(option)
-        return bool(sign) and sign in text
+        return bool(sign and sign in text)

@@ -37,7 +37,7 @@ class Blocking:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             answer = attribute(*args, **kwargs)
-            return asyncio.run(answer) if inspect.isawaitable(answer) else answer
+            return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
 
         return call
 
@@ -111,7 +111,11 @@ class VectorDBContract(SearchingContract):
         assert store.count(index) == 0
 
     def test_what_is_inserted_comes_back(self, store: Any, index: str) -> None:
-        payload = {"title": "Über naïve – 漢字 🚀\n", "nested": {"a": [1, 2.5, None, True, {"b": []}]}, "start": 0}
+        payload: dict[str, Any] = {
+            "title": "Über naïve – 漢字 🚀\n",
+            "nested": {"a": [1, 2.5, None, True, {"b": []}]},
+            "start": 0,
+        }
         store.insert(index, [make_point(1, **payload)])
         page, _ = store.scroll(index)
         assert page[0].id == point_id(1)

@@ -94,6 +94,7 @@ def _topics(content: str, config: ChunkConfig, window: int, report: Callable[[fl
         return []
     edges = [0, *places, len(content)]
     texts = [content[a:b].strip()[: longest_text(config.max_tokens)] for a, b in pairwise(edges)]
+    assert config.embed is not None  # chunk() refuses a configuration without
     alike = _similarities(texts, config.embed, window, report)
     turns = _lowest_around(alike, window - 1) & (alike < config.semantic_threshold)
     return [

@@ -33,7 +33,8 @@ class WordCounts:
         self._known, self._chars = {}, 0
 
     def estimate(self, texts: Sequence[str]) -> list[int]:
-        """About how many tokens each text has. Give some thousand texts at a time."""
+        """About how many tokens each text has. Give some thousand texts at a time. Call after :meth:`use`."""
+        assert self._count_tokens is not None
         if len(self._known) > _MOST_WORDS or self._chars > _MOST_CHARS:
             self._forget()
         words = [text.split() for text in texts]

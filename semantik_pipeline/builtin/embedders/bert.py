@@ -60,9 +60,9 @@ class Bert:
         )
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=hole)
         mixed = linear(mixed.transpose(1, 2).reshape(batch, length, width), *layer["mix"])
-        states = layer_norm(states + mixed, (width,), *layer["mix_norm"], self.epsilon)
+        states = layer_norm(states + mixed, (width,), *layer["mix_norm"], eps=self.epsilon)
         wide = gelu(linear(states.to(self.dtype), *layer["widen"]))
-        return layer_norm(states + linear(wide, *layer["narrow"]), (width,), *layer["narrow_norm"], self.epsilon)
+        return layer_norm(states + linear(wide, *layer["narrow"]), (width,), *layer["narrow_norm"], eps=self.epsilon)
 
 
 def _read(file: Path, device: str) -> dict[str, torch.Tensor]:

@@ -106,6 +106,7 @@ class KeywordsExtractor(ExtractorPlugin):
 def _stop_words() -> dict[str, frozenset[str]]:
     """YAKE's own lists by language, read as data."""
     found = importlib.util.find_spec("yake")
+    assert found is not None and found.origin is not None  # initialize() would not get here without yake
     folder = Path(found.origin).parent / "core" / "StopwordsList"
     lists = {path.stem.removeprefix("stopwords_"): path for path in sorted(folder.glob("stopwords_??.txt"))}
     return {name: frozenset(path.read_text("utf-8", "replace").lower().split()) for name, path in lists.items()}

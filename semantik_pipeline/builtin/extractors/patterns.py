@@ -113,7 +113,7 @@ def _pipeline(types: tuple[str, ...], more: list[dict[str, Any]]) -> Language:
     nlp.max_length = 10**9  # the default guards statistical models; rules take any length
     flags = {form: NAMES[nlp.vocab.add_flag(has_form)] for form, has_form in FORMS.items()}
     nlp.tokenizer = word_tokenizer(nlp)
-    ruler = nlp.add_pipe("entity_ruler")
+    ruler: Any = nlp.add_pipe("entity_ruler")
     ruler.add_patterns(entity_rules(flags, types))
     for pattern in more:
         try:

@@ -42,7 +42,7 @@ class CrossEncoderReranker(RerankerPlugin):
     async def cleanup(self) -> None:
         self._model = None
 
-    async def rerank(
+    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave `feedback` out
         self,
         query: str,
         documents: list[str],

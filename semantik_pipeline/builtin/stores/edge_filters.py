@@ -87,7 +87,8 @@ def _match(condition: Match) -> Any:
     match condition.how:
         case "value":
             # Edge 0.9 takes Python's True for the integer 1; only NumPy's stays a boolean.
-            return edge.MatchValue(np.bool_(operand) if isinstance(operand, bool) else operand)
+            value: Any = np.bool_(operand) if isinstance(operand, bool) else operand
+            return edge.MatchValue(value)
         case "any":
             return edge.MatchAny(list(operand))
         case "except":

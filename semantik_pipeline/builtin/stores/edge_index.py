@@ -120,6 +120,7 @@ class EdgeIndex:
         if dense is not None:
             query = edge.Query.Nearest(dense, using="dense")
         else:
+            assert request.text is not None  # a leg without a vector has a text: query_vector refuses others
             query = edge.Query.Nearest(self._bm25.query(request.text), using="sparse")
         return edge.QueryRequest(
             limit=request.limit, query=query, with_payload=request.with_payload, filter=edge_filter(request.filter)

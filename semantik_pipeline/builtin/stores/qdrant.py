@@ -277,6 +277,7 @@ def _query(name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors
     query: Any = query_vector(name, request, spec)
     using = "dense"
     if query is None:
+        assert request.text is not None  # a leg without a vector has a text: query_vector refuses others
         terms = bm25.query(request.text)
         if not terms.indices:
             return None
