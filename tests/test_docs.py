@@ -188,6 +188,26 @@ def test_the_collection_that_the_page_shows_is_the_default(tmp_path: Path) -> No
         assert value == wanted, name
 
 
+def test_the_filters_of_the_page_are_filters() -> None:
+    from semantik_pipeline.contracts.filters import parse_filter
+
+    shown = blocks(section(page("docs/search.md"), "Filters"), "json")
+    assert len(shown) >= 5
+    for body in shown:
+        assert parse_filter(json.loads(body)) is not None
+
+
+def test_every_field_of_a_point_is_documented() -> None:
+    from semantik_pipeline.generations import PAYLOAD_INDEXES
+    from semantik_pipeline.stages import points
+
+    built = set(re.findall(r'^        "(\w+)": ', inspect.getsource(points.build_payload), re.MULTILINE))
+    found = set(documents.ExtractionResult.__dataclass_fields__) - {"language_confidence"} | {"entity_types"}
+    assert {"document_id", "metadata"} <= built
+    named = set(re.findall(r"`(\w+)`", section(page("docs/search.md"), "Filters")))
+    assert built | found | set(PAYLOAD_INDEXES) <= named
+
+
 def test_the_flat_schema_of_the_page_is_a_schema() -> None:
     from semantik_pipeline.plugins.schema import normalise_schema
 
