@@ -77,15 +77,16 @@ def _record(
     keys = [unit.key for unit in units]
     if isinstance(error, StorageFull | ServiceUnavailable):
         delay = getattr(error, "retry_after", None) or AWAY
-        log.warning("%s waits %.1f s: %s", claim.stage, delay, error)
+        log.warning("%s waits %.1f s: %s", claim.stage, delay, storable(str(error)))
         work.release(tx, claim.token, keys, delay=delay, blocked=storable(str(error)))
         return []
     if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
-        log.error("%s is blocked: %s", claim.stage, error)
+        log.error("%s is blocked: %s", claim.stage, storable(str(error)))
         work.release(tx, claim.token, keys, delay=AWAY, blocked=storable(str(error)))
         return []
     if not alone and not isinstance(error, PermanentError):
-        log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), error)
+        told = storable(str(error))
+        log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), told)
         work.suspect(tx, claim.token, keys)
         return []
     settings, lost = runtime.settings.work, []
@@ -104,5 +105,6 @@ def _record(
             )
         if gone:
             lost.append(unit)
-        log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", error)
+        told = storable(str(error))  # no log takes a lone surrogate
+        log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", told)
     return lost

@@ -80,7 +80,9 @@ def _fail(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     if isinstance(error, StorageFull):
         runtime.fatal = error
     hopeless = isinstance(error, PipelineError) and not isinstance(error, TransientError)
-    log.log(logging.ERROR if hopeless else logging.WARNING, "The sync of %s failed: %s", claim.name, error)
+    log.log(
+        logging.ERROR if hopeless else logging.WARNING, "The sync of %s failed: %s", claim.name, storable(str(error))
+    )
     with runtime.ledger.write() as tx:
         if not ledger.source_held(tx, claim):
             return
