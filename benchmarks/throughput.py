@@ -26,7 +26,7 @@ from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from workers.embedded import embedded_worker
 
-CHUNKS_PER_FILE = 6.0  # of 900 words
+CHUNKS_PER_FILE = 11.0  # of 900 words
 POOL = 256
 
 
@@ -82,9 +82,9 @@ def sentence_transformers_rate(texts: Sequence[str]) -> float:
     """texts/s of the plain library on the packaged model, float32, batch 32."""
     from sentence_transformers import SentenceTransformer
 
-    from semantik_pipeline.builtin.embedders.packaged_model import packaged_model
+    from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 
-    model = SentenceTransformer(str(packaged_model()), device="cpu")
+    model = SentenceTransformer(str(packaged_folder()), device="cpu")
     model.encode(list(texts[:32]), batch_size=32)
     start = time.perf_counter()
     model.encode(list(texts), batch_size=32, show_progress_bar=False)
@@ -98,6 +98,7 @@ def main() -> None:
         corpus = plain_text(folder / "corpus", round(chunks / CHUNKS_PER_FILE))
         warm = plain_text(folder / "warm", 30, seed=2)
         off = run(folder / "off", corpus, warm, extraction=False)
+        print(json.dumps({"off": {**off, "sample": len(off["sample"])}}, default=float), file=sys.stderr)
         default = run(folder / "default", corpus, warm, extraction=True)
         sample = off.pop("sample")
         default.pop("sample")
