@@ -75,15 +75,23 @@ sources = Table(
     Column("config", Json, nullable=False),
     Column("weight", Double, nullable=False, server_default=text("1")),
     Column("next_turn", Double, nullable=False, server_default=text("0")),
+    Column(
+        "schedule", Json
+    ),  # {"every": seconds} or {"cron", "timezone"}, and {"jitter": seconds}; NULL: on request only
+    Column("due_at", Double, index=True),  # when its next scheduled sync begins
+    Column("faults", Integer, nullable=False, server_default=text("0")),  # syncs in a row that failed
     Column("paused", Text),  # why, or NULL
+    Column("removed_at", Double),  # its documents are being removed; the row goes after the last of them
     Column("run", Integer, nullable=False, server_default=text("0")),  # enumerations begun
     Column("cursor", Json),
     # the unit of the sync stage: one slice of this source
     Column("operation_id", Id),  # the sync in hand, or NULL: nothing to do
     Column("allow_deletions", Boolean, nullable=False, server_default=false()),
     Column("lane", Integer, nullable=False, server_default=text("2")),
+    Column("held_by", Id),  # the paused operation that keeps it from going on
     Column("lease_token", Text),
     Column("lease_until", Double),
+    Column("worker", Text),
     Column("not_before", Double, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Json),
@@ -139,6 +147,7 @@ work = Table(
     Column("not_before", Double, nullable=False, server_default=text("0")),
     Column("suspect", Boolean, nullable=False, server_default=false()),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("held_by", Id),  # the paused operation that keeps it from being claimed
     Column("blocked", Text),  # why nobody here may take it
     Column("error", Json),  # stage, type, message, traceback, plugins, at
     Column("notes", Json),  # extractor -> what went wrong
@@ -208,8 +217,8 @@ operations = Table(
     Column("id", Id, primary_key=True),
     _reference("collections.id"),
     Column("kind", Text, nullable=False),  # sync | retry | delete | repair
-    Column("state", Text, nullable=False, index=True),  # running | finished
-    Column("outcome", Text),  # succeeded | degraded | failed
+    Column("state", Text, nullable=False, index=True),  # running | paused | finished
+    Column("outcome", Text),  # succeeded | degraded | failed | cancelled
     Column("result", Json),  # the counts at the end
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
@@ -242,7 +251,10 @@ workers = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("profile", Text, nullable=False),
-    Column("report", Json, nullable=False),  # plugin state (revision, hash), loaded, failed, fingerprints, device
+    Column("state", Text, nullable=False),  # starting | ready | draining | stopped
+    Column("report", Json, nullable=False),  # what it loaded: plugin state, plugins, failures, models, device, queues
+    Column("activity", Json),  # as of the heartbeat: units in hand, what each stage has done, memory
+    Column("command", Text),  # what an operator asks of it: drain | resume | restart
     Column("started_at", Double, nullable=False),
     Column("heartbeat", Double, nullable=False),
 )
@@ -252,4 +264,24 @@ chores = Table(
     metadata,
     Column("name", Text, primary_key=True),  # what maintenance does once in a while, whoever comes first
     Column("done_at", Double, nullable=False),
+)
+
+plugin_configs = Table(
+    "plugin_configs",
+    metadata,
+    Column("hash", Text, primary_key=True),  # of the shared state file's content, which is what counts
+    Column("revision", Integer, nullable=False),
+    Column("state", Json, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("actor", Text, nullable=False),  # a person's or process's name: user@host
+    Column("event", Text, nullable=False),  # source.pause, plugin.disable ...
+    Column("subject", Text, nullable=False),
+    Column("detail", Json, nullable=False),
 )
