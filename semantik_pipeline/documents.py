@@ -96,9 +96,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Complete:
-    """The end of an enumeration. Only ``full=True`` proves the absence of what was not named."""
+    """The end of an enumeration. Only ``full=True`` proves the absence of what was not named.
+
+    ``cursor``, any JSON value, is where the next run begins; None: it names everything again.
+    """
 
     full: bool
+    cursor: Any = None
 
 
 # -- parsing and chunking --------------------------------------------------------------------------------------------

@@ -51,8 +51,12 @@ def begin_sync(
     collection: str,
     config: dict[str, Any] | None = None,
     allow_deletions: bool = False,
+    full: bool = False,
 ) -> int:
-    """Register the sources, make them due, and return the operation's id. Nothing is read yet."""
+    """Register the sources, make them due, and return the operation's id. Nothing is read yet.
+
+    ``full`` lets connectors name everything that could tell what changed since the last run.
+    """
     for source in sources:
         runtime.host.effective_config(source.connector, source.config)  # refuse bad configurations at once
     found = runtime.collection(collection, config)
@@ -60,7 +64,9 @@ def begin_sync(
         operation_id = operations.begin(tx, found.id, "sync")
         for source in sources:
             source_id = collections.put_source(tx, found.id, source.connector, source.name, source.config)
-            operations.request_sync(tx, operation_id, source_id, lane=API_LANE, allow_deletions=allow_deletions)
+            operations.request_sync(
+                tx, operation_id, source_id, lane=API_LANE, allow_deletions=allow_deletions, full=full
+            )
     runtime.ring("sync")
     return operation_id
 

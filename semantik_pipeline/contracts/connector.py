@@ -30,15 +30,33 @@ class ConnectorPlugin(SemanticPlugin):
         raise NotImplementedError(f"{type(self).__name__} has neither load_documents nor enumerate and fetch.")
 
     def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
-        """Name the documents from ``cursor`` on (None: from the start), in an order that a cursor can resume.
+        """Name the documents from ``cursor`` on, in an order that a cursor can resume; last, ``Complete``.
 
-        Ends with ``Complete(full)``: full only if nothing of the source went unread since ``cursor`` None.
-        A resumed enumeration counts as full if each of its parts was.
+        A run is one enumeration from its beginning to its Complete, in one call or, where slices end and workers die,
+        in several. ``cursor`` is one of three:
+
+        - None: the run begins, and everything is to be named. So it is at first, when the source's connector or
+          options changed, and when somebody asks for it.
+        - ``Complete.cursor`` of the last run that ended: the run begins, and only what changed since then is to be
+          named (a commit, a UID, a change token). Name everything instead if that cursor is of no use any more.
+        - ``Checkpoint.cursor`` of this very run: it goes on there. Put into it what the rest of the run needs to know,
+          such as where the run began; a checkpoint is never given to another run.
+
+        So a connector that walks its whole source each time ends with ``Complete(full)``, whatever its checkpoints
+        are, and one that can tell what changed ends with ``Complete(full, cursor=...)``. A run that fails leaves the
+        next one to begin where it began.
+
+        ``full``: this run named all that the source has; what it did not name is removed. Never after a run that named
+        only changes (say Removal there), and never if a part could not be read in any of the run's slices.
         """
         raise NotImplementedError
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
-        """The document itself. Raise SkipDocument (nothing to index), DocumentGone, or a Transient/PermanentError."""
+        """The document itself. Raise SkipDocument (nothing to index), DocumentGone, or a Transient/PermanentError.
+
+        A reference may have nothing but its ``unique_id``: after a run that named only changes the host asks so for
+        documents that it could not have, or has lost.
+        """
         raise NotImplementedError
 
     @classmethod

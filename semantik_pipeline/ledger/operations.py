@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, insert, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.tables import (
     documents,
     generations,
@@ -44,10 +45,15 @@ def begin(tx: Transaction, collection_id: int, kind: str) -> int:
     return tx.execute(insert(operations).values(**values).returning(operations.c.id)).scalar_one()
 
 
-def request_sync(tx: Transaction, operation_id: int, source_id: int, *, lane: int, allow_deletions: bool) -> None:
-    """Make a source due as part of the operation. A sync that was in hand is taken over; its cursor starts anew."""
-    in_hand = select(sources.c.operation_id).where(sources.c.id == source_id)
-    earlier = tx.execute(in_hand.with_for_update()).scalar_one()  # sources are locked before what belongs to them
+def request_sync(
+    tx: Transaction, operation_id: int, source_id: int, *, lane: int, allow_deletions: bool, full: bool = False
+) -> None:
+    """Make a source due as part of the operation. A sync that was in hand is taken over; its run begins anew.
+
+    ``full``: the connector names everything, also where it could tell what changed since the last run.
+    """
+    in_hand = select(sources.c.operation_id, sources.c.cursor).where(sources.c.id == source_id)
+    earlier, cursor = tx.execute(in_hand.with_for_update()).one()  # sources are locked before what belongs to them
     if earlier is not None:
         mine = and_(operation_sources.c.operation_id == earlier, operation_sources.c.source_id == source_id)
         taken = f"taken over by operation {operation_id}"
@@ -57,7 +63,7 @@ def request_sync(tx: Transaction, operation_id: int, source_id: int, *, lane: in
         .where(sources.c.id == source_id)
         .values(
             operation_id=operation_id,
-            cursor=None,
+            cursor=None if full else Cursor.of(cursor).before_run().stored(),
             lane=lane,
             allow_deletions=allow_deletions,
             paused=None,

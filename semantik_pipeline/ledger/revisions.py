@@ -319,5 +319,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
 
 
 def drop_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
-    """Delete these documents, whatever their sources say."""
+    """Delete these documents, whatever their sources say. The next sync names all that there is, not only changes."""
+    owners = select(documents.c.source_id).where(documents.c.id.in_(sorted(document_ids)))
+    tx.execute(update(sources).where(sources.c.id.in_(owners)).values(cursor=None))
     delete_documents(tx, dict.fromkeys(document_ids, 0.0), operation_id=operation_id, lane=lane)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import (
     documents,
@@ -34,7 +35,7 @@ class SourceClaim:
     name: str
     config: dict[str, Any]
     run: int
-    cursor: Any
+    cursor: Cursor
     lane: int
     attempts: int
     allow_deletions: bool
@@ -94,6 +95,7 @@ def claim_source(tx: Transaction, *, lease: float) -> SourceClaim | None:
         token=token,
         source_id=row["id"],
         run=run,
+        cursor=Cursor.of(row["cursor"]),
         problems=row["problems"] or [],
         **{name: row[name] for name in _CLAIMED},
     )
@@ -105,11 +107,21 @@ _CLAIMED = (
     "connector",
     "name",
     "config",
-    "cursor",
     "lane",
     "attempts",
     "allow_deletions",
 )
+
+
+def begin_anew(tx: Transaction, claim: SourceClaim, cursor: Cursor) -> SourceClaim:
+    """Give up the run in hand, and what it saw, for a new one that begins at ``cursor``."""
+    run = claim.run + 1
+    mine = and_(
+        operation_sources.c.operation_id == claim.operation_id, operation_sources.c.source_id == claim.source_id
+    )
+    tx.execute(update(operation_sources).where(mine).values(run=run))
+    change_source(tx, claim.source_id, run=run, cursor=cursor.stored())
+    return replace(claim, run=run, cursor=cursor)
 
 
 def source_held(tx: Transaction, claim: SourceClaim) -> bool:
@@ -130,18 +142,24 @@ def pause_slice(tx: Transaction, claim: SourceClaim, *, delay: float = 0, **valu
     change_source(tx, claim.source_id, **SOURCE_FREED, not_before=now() + delay, **values)
 
 
-def finish_source(tx: Transaction, claim: SourceClaim, *, error: str | None = None, **values: Any) -> None:
-    """The source's part of its operation is over."""
+def finish_source(
+    tx: Transaction, claim: SourceClaim, *, error: str | None = None, next_run: Any = None, **values: Any
+) -> None:
+    """The source's part of its operation is over. Without an error ``next_run`` is where the next run begins; with
+    one, the next begins where this one did."""
+    if error is None:
+        change_source(tx, claim.source_id, cursor=Cursor(shape=claim.cursor.shape, since=next_run).stored())
     _finish_source(tx, claim.source_id, claim.operation_id, error, **values)
 
 
 def _finish_source(tx: Transaction, source_id: int, operation_id: int, error: str | None, **values: Any) -> None:
+    stored = tx.execute(select(sources.c.cursor).where(sources.c.id == source_id)).scalar_one()
     change_source(
         tx,
         source_id,
         **SOURCE_FREED,
         operation_id=None,
-        cursor=None,
+        cursor=Cursor.of(stored).before_run().stored(),
         attempts=0,
         not_before=0,
         synced_at=now(),
@@ -202,6 +220,17 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
         )
         for row in tx.execute(query)
     }
+
+
+def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list[tuple[int, str]]:
+    """``(document id, unique id)``, by id, of live documents that the run did not see and that a fetch may mend: those
+    without a body or a hint (the last fetch failed, or the body was lost) and those in quarantine."""
+    columns = documents.c
+    quarantined = select(work.c.document_id).where(work.c.document_id == columns.id, work.c.stage == "quarantined")
+    missing = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
+    unseen = and_(columns.source_id == claim.source_id, columns.seen_run < claim.run, columns.deleted_at.is_(None))
+    query = select(columns.id, columns.unique_id).where(unseen, columns.id > after, or_(missing, quarantined.exists()))
+    return [(row[0], row[1]) for row in tx.execute(query.order_by(columns.id).limit(limit))]
 
 
 def descriptions(tx: Transaction, document_ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:

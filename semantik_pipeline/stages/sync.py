@@ -10,36 +10,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import (
-    DocumentGone,
-    LeaseLost,
-    PipelineError,
-    PluginError,
-    ServiceUnavailable,
-    SkipDocument,
-    StorageFull,
-    TransientError,
-)
+from semantik_pipeline.errors import LeaseLost, PipelineError, PluginError, StorageFull, TransientError
 from semantik_pipeline.ledger import revisions
 from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
-from semantik_pipeline.stages.arrivals import Batch, arrival_of, without_content
+from semantik_pipeline.stages.arrivals import Batch, arrival_of
 from semantik_pipeline.stages.failures import AWAY, describe
+from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable, storable_values
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 log = logging.getLogger(__name__)
-
-#: Tries of one document within a slice before it is quarantined; the next sync tries it again.
-FETCHES = 3
 
 #: Seconds after which a sync gives documents on which an extractor failed another try.
 NOTES = 3600.0
@@ -110,10 +101,12 @@ class Slice:
     def run(self) -> None:
         connector = self._connector()
         self.connector = connector
+        self._begin()
         for event in self._events(connector):
             if isinstance(event, Complete):
                 self._flush()
-                self._complete(event)
+                if event.full or self._fetch_owed():
+                    self._complete(event)
                 return
             if isinstance(event, Checkpoint):
                 self._flush(cursor=event.cursor)
@@ -136,10 +129,25 @@ class Slice:
             raise PluginError(f"{self.claim.name} does not let us in.", "Check the source's credentials.")
         return connector
 
+    def _begin(self) -> None:
+        """A cursor means nothing to another connector, or to other options than it was given for."""
+        shape = self.runtime.host.fingerprint(self.claim.connector, self.claim.config)
+        before = self.claim.cursor
+        if before.shape == shape:
+            return
+        cursor = Cursor(shape=shape)
+        if before.at is None:
+            self.claim = replace(self.claim, cursor=cursor)
+            return
+        with self.runtime.ledger.write() as tx:
+            if not ledger.source_held(tx, self.claim):
+                raise LeaseLost("Somebody else syncs this source now.")
+            self.claim = ledger.begin_anew(tx, self.claim, cursor)
+
     def _events(self, connector: ConnectorPlugin) -> Iterator[Any]:
         """The connector's events; one that only loads documents names each as it comes and ends fully."""
         if type(connector).enumerate is not ConnectorPlugin.enumerate:
-            yield from self.runtime.host.iterate(connector.enumerate(self.claim.cursor))
+            yield from self.runtime.host.iterate(connector.enumerate(self.claim.cursor.start))
             return
         yield from self.runtime.host.iterate(connector.load_documents(self.claim.source_id))
         yield Complete(full=True)
@@ -176,7 +184,8 @@ class Slice:
             if batch.removals:
                 revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
             if cursor is not None:
-                ledger.change_source(tx, self.claim.source_id, cursor=cursor, attempts=0)
+                place = self.claim.cursor.at_checkpoint(cursor)
+                ledger.change_source(tx, self.claim.source_id, cursor=place.stored(), attempts=0)
         self.hold.touch()
         if arrivals:
             self.runtime.ring("chunk")
@@ -195,7 +204,7 @@ class Slice:
             if known and self._same_hint(known, reference):
                 seen.append(known.document_id)
                 continue
-            arrival = self._fetch(name, reference)
+            arrival = fetch(self.runtime, self.connector, self.claim, self.hold, name, reference)
             if arrival is None:
                 continue
             if known and self._same_content(known, arrival):
@@ -235,28 +244,24 @@ class Slice:
         loaded = {f"{plugin.id} {plugin.manifest.version}" for plugin in self.runtime.host.registry}
         return not set(known.failed_with.split(", ")) <= loaded
 
-    def _fetch(self, name: str, reference: DocumentReference) -> Arrival | None:
-        """The document with its body stored; None if it is gone. What can't be had is an arrival that says why."""
-        for attempt in range(FETCHES):
-            self.hold.check()
-            try:
-                document = self.call(self.connector.fetch, reference).check()
-                self.runtime.blobs.put_raw(document.content_hash, document.body)
-                self.hold.touch()
-                return arrival_of(name, document, reference)
-            except DocumentGone:
-                return None
-            except SkipDocument as skip:
-                return without_content(name, reference, self.claim, skipped=str(skip))
-            except (ServiceUnavailable, StorageFull):
-                raise  # no document is to blame: the slice waits
-            except TransientError as error:
-                if attempt + 1 == FETCHES:
-                    return without_content(name, reference, self.claim, error=describe(error), again=True)
-                time.sleep(min(error.retry_after or 0.1 * 2**attempt, 2.0))
-            except Exception as error:
-                return without_content(name, reference, self.claim, error=describe(error))
-        return None
+    def _fetch_owed(self) -> bool:
+        """After a run that named only changes: fetch what it did not name and earlier runs could not have, or what was
+        lost or can be mended since. Returns False if the slice ended first."""
+        last = 0
+        while self.claim.cursor.since is not None:
+            with self.runtime.ledger.read() as tx:
+                rows = ledger.owed(tx, self.claim, after=last, limit=self.size)
+                before = ledger.known(tx, self.claim.source_id, [name for _, name in rows]) if rows else {}
+            if not rows:
+                break
+            last = rows[-1][0]
+            for name, known in before.items():
+                if known.content_hash is None or self._mended(known):
+                    self.batch.references[name] = DocumentReference(name)
+            self._flush()
+            if self._slice_is_over():
+                return False
+        return True
 
     def _slice_is_over(self) -> bool:
         """Free the source, to go on from the checkpoint, when time is over or enough is under way."""
@@ -281,7 +286,14 @@ class Slice:
                 ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
                 paused = {"paused": error} if error else {}
-                ledger.finish_source(tx, self.claim, error=error, problems=storable_values(problems), **paused)
+                ledger.finish_source(
+                    tx,
+                    self.claim,
+                    error=error,
+                    next_run=event.cursor,
+                    problems=storable_values(problems),
+                    **paused,
+                )
         if noted:
             self.runtime.ring("extract")
         self.runtime.ring("upsert")

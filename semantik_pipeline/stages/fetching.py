@@ -1,0 +1,51 @@
+"""Fetching a document from its source: what it becomes when it can't be had."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.contracts import ConnectorPlugin
+from semantik_pipeline.documents import DocumentReference
+from semantik_pipeline.errors import DocumentGone, ServiceUnavailable, SkipDocument, StorageFull, TransientError
+from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.sync import Arrival, SourceClaim
+from semantik_pipeline.stages.arrivals import arrival_of, without_content
+from semantik_pipeline.stages.failures import describe
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: Tries of one document within a slice before it is quarantined; the next sync tries it again.
+FETCHES = 3
+
+
+def fetch(
+    runtime: Runtime,
+    connector: ConnectorPlugin,
+    claim: SourceClaim,
+    hold: Hold,
+    name: str,
+    reference: DocumentReference,
+) -> Arrival | None:
+    """The document with its body stored; None if it is gone. What can't be had is an arrival that says why."""
+    for attempt in range(FETCHES):
+        hold.check()
+        try:
+            document = runtime.host.call(connector.fetch, reference).check()
+            runtime.blobs.put_raw(document.content_hash, document.body)
+            hold.touch()
+            return arrival_of(name, document, reference)
+        except DocumentGone:
+            return None
+        except SkipDocument as skip:
+            return without_content(name, reference, claim, skipped=str(skip))
+        except (ServiceUnavailable, StorageFull):
+            raise  # no document is to blame: the slice waits
+        except TransientError as error:
+            if attempt + 1 == FETCHES:
+                return without_content(name, reference, claim, error=describe(error), again=True)
+            time.sleep(min(error.retry_after or 0.1 * 2**attempt, 2.0))
+        except Exception as error:
+            return without_content(name, reference, claim, error=describe(error))
+    return None
