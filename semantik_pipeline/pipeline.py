@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from semantik_pipeline import maintenance
 from semantik_pipeline.ledger import operations
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
-from semantik_pipeline.stages.claims import Claims
+from semantik_pipeline.stages.claims import Claims, Prepare
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stage of documents: what runs it, how many documents and chunks one claim takes, and how long a piece of it
-    may take without anything being saved, in seconds."""
+    may take without anything being saved, in seconds. ``prepare`` loads what it works with."""
 
     run: Callable[[Runtime, Claims], None]
+    prepare: Prepare
     documents: int
     chunks: Callable[[Settings], int | None]
     deadline: Callable[[Settings], float]
@@ -36,6 +37,7 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "chunk": Stage(
         run=chunk.run,
+        prepare=chunk.prepare,
         documents=32,
         chunks=lambda settings: None,
         deadline=lambda settings: (
@@ -44,18 +46,21 @@ STAGES: dict[str, Stage] = {
     ),
     "extract": Stage(
         run=extract.run,
+        prepare=extract.prepare,
         documents=64,
         chunks=lambda settings: 256,
         deadline=lambda settings: 4 * settings.child.extract_deadline,
     ),
     "embed": Stage(
         run=embed.run,
+        prepare=embed.prepare,
         documents=256,
         chunks=lambda settings: settings.embed.pool_chunks,
         deadline=lambda settings: settings.embed.deadline,
     ),
     "upsert": Stage(
         run=upsert.run,
+        prepare=upsert.prepare,
         documents=128,
         chunks=lambda settings: 4 * settings.upsert.batch_points,
         deadline=lambda settings: settings.upsert.deadline,
@@ -77,7 +82,7 @@ def work_on(runtime: Runtime, stage: str) -> None:
             left = _run(runtime, stage, time.monotonic() + runtime.settings.work.slice)
     if gate.entered:
         settle(runtime)
-    if left and not runtime.stopping.is_set() and runtime.fatal is None:
+    if left and not runtime.idle:
         runtime.ring(stage)
 
 
@@ -96,6 +101,7 @@ def _run(runtime: Runtime, name: str, until: float) -> bool:
         max_chunks=stage.chunks(settings),
         deadline=stage.deadline(settings),
         until=until,
+        prepare=stage.prepare,
     )
     stage.run(runtime, claims)
     return not claims.dry

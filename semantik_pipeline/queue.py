@@ -1,7 +1,16 @@
-"""The Celery app's configuration, and :func:`ring`. Defines no task; tasks are in ``workers/tasks.py``.
+"""The Celery app's configuration, and the bells. Defines no task; tasks are in ``workers/tasks.py``.
 
-A message names a stage, never a document. Bells are coalesced, they expire, and losing one costs nothing but the time
-until the next maintenance tick.
+A message names a stage, never a document. Losing one costs nothing but the time until the next maintenance tick.
+
+How many bells are under way is bounded by the queue, not by its ringers, of which a fleet has many that never hear
+(a command line, a worker of another profile). One bell that waits in a stage's queue is enough: whoever takes it
+claims after the commit it was rung for, and that it still waits says that nobody is free to take another. So a bell
+is rung only into an empty queue, and a queue that nobody answers holds one bell for each process that rang at the same
+moment, however many documents wait. The price is one question to the broker for a ring. Expiry alone would bound
+nothing: Redis drops an expired message only when somebody takes it.
+
+Inside one process (``memory://``) the worker takes bells long before its threads come to them, so the queue is always
+empty; there the one process knows what it rang and has not heard.
 """
 
 from __future__ import annotations
@@ -9,13 +18,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
-from semantik_pipeline.pipeline import QUEUES
+from semantik_pipeline.errors import SettingsError
+from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+    from kombu import Connection, Queue
 
 log = logging.getLogger(__name__)
 
@@ -25,19 +37,40 @@ TASK = "semantik.work"
 #: Seconds after which an unheard bell is dropped; maintenance rings again for what is still due.
 EXPIRES = 60
 
+#: Seconds that a ring waits for the broker, at most twice: whoever rings has work to do.
+PATIENCE = 1.0
+
+#: Seconds without ringing after a broker didn't answer: the first wait, which doubles, and the longest.
+QUIET, LONGEST_QUIET = 0.5, 8.0
+
+SCHEMES = ("memory", "redis", "rediss", "amqp", "amqps")
+
 
 def configure(app: Celery, settings: Settings) -> None:
-    """Settings that every process, ringing or working, shares."""
+    """Settings that every process, ringing or working, shares.
+
+    Queues are declared by their names under ``broker.prefix`` and known to Celery by their stages. Raises SettingsError
+    for a broker that can't be, or a visibility timeout that a task may outlast.
+    """
     from kombu import Exchange, Queue
 
-    exchange = Exchange("semantik", type="direct")
-    memory = settings.broker.url.startswith("memory://")
+    broker = settings.broker
+    scheme = _scheme(broker.url)
+    exchange = Exchange(broker.prefix, type="direct")
+    queues = [
+        Queue(f"{broker.prefix}.{name}", exchange, routing_key=name, alias=name) for name in (*QUEUES, "search")
+    ]
     app.conf.update(
-        broker_url=settings.broker.url,
+        broker_url=broker.url,
+        broker_use_ssl=_tls(settings),
+        broker_transport_options=_transport_options(settings),
+        # a worker comes back by itself, however long the broker was away
+        broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
-        # memory:// polls once a second unless told otherwise: four tasks a second
-        broker_transport_options={"polling_interval": 0.005} if memory else {},
-        task_queues=[Queue(name, exchange, routing_key=name) for name in QUEUES],
+        broker_connection_max_retries=None,
+        broker_connection_timeout=5,
+        broker_heartbeat=30,
+        task_queues=queues,
         task_default_queue="maintenance",
         task_create_missing_queues=False,
         task_ignore_result=True,
@@ -45,37 +78,206 @@ def configure(app: Celery, settings: Settings) -> None:
         task_serializer="json",
         accept_content=["json"],
         result_backend=None,
+        control_exchange=f"{broker.prefix}.control",
+        event_exchange=f"{broker.prefix}.events",
+        event_queue_prefix=f"{broker.prefix}.events",
         worker_prefetch_multiplier=1,
         worker_redirect_stdouts=False,
         worker_hijack_root_logger=False,
-        worker_enable_remote_control=not memory,
+        worker_enable_remote_control=scheme != "memory",
         worker_send_task_events=False,
     )
 
 
+def longest_task(settings: Settings) -> float:
+    """Seconds that a task may take: its slice, and what it began in it."""
+    return settings.work.slice + max(
+        settings.sync.deadline, *(stage.deadline(settings) for stage in STAGES.values())
+    )
+
+
+def _scheme(url: str) -> str:
+    scheme = url.partition("://")[0]
+    if scheme not in SCHEMES:
+        raise SettingsError(
+            f"The broker.url has no known scheme: {scheme[:20]!r}.", f"It begins with {', '.join(SCHEMES)}, and ://."
+        )
+    return scheme
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    scheme, visible = _scheme(settings.broker.url), settings.broker.visibility_timeout
+    if scheme == "memory":
+        return {"polling_interval": 0.005}  # once a second unless told otherwise: four tasks a second
+    if not scheme.startswith("redis"):
+        return {}
+    if visible <= longest_task(settings):
+        raise SettingsError(
+            f"A task may take {longest_task(settings):.0f} s, but Redis hands it to another worker after"
+            f" broker.visibility_timeout = {visible:.0f} s.",
+            "Raise broker.visibility_timeout, or lower the stages' deadlines.",
+        )
+    # a connection whose other end vanished without a word is noticed, by workers that only wait too
+    return {
+        "visibility_timeout": visible,
+        "socket_timeout": 30.0,
+        "socket_connect_timeout": 5.0,
+        "socket_keepalive": True,
+    }
+
+
+def _tls(settings: Settings) -> dict[str, Any] | None:
+    """What the broker's client wants to know of TLS; certificates are checked unless ``broker.verify`` is off.
+
+    None: no TLS, or its options are in the URL's query (``rediss://...?ssl_cert_reqs=...``).
+    """
+    import ssl
+
+    broker = settings.broker
+    url = urlsplit(broker.url)
+    if url.scheme not in ("rediss", "amqps") or any(name.startswith("ssl_") for name in parse_qs(url.query)):
+        return None
+    files = {"ca_certs": broker.ca_file, "certfile": broker.cert_file, "keyfile": broker.key_file}
+    options: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
+    options["cert_reqs"] = ssl.CERT_REQUIRED if broker.verify else ssl.CERT_NONE
+    if url.scheme == "rediss":
+        return {f"ssl_{name}": value for name, value in options.items()} | {"ssl_check_hostname": broker.verify}
+    return options | ({"server_hostname": url.hostname} if broker.verify else {})
+
+
 class Bell:
-    """Rings stages through the broker; no more bells of a stage are under way than could be answered."""
+    """Rings stages through the broker. Never raises; never waits longer than :data:`PATIENCE`, twice."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._inside = str(app.conf.broker_url).startswith("memory://")
         self._unheard: dict[str, float] = {}  # stage -> when its bell was rung, on the clock by which messages expire
+        self._line: Line | None = None
         self._lock = threading.Lock()
+        self._wanted: set[str] = set()
+        self._ringing = False  # one thread rings for all: it has the line
+        self._failures = 0
+        self._quiet_until = 0.0
 
     def ring(self, stage: str) -> None:
-        """Tell the workers that a stage has work. Nothing is lost if nobody hears it."""
+        """Tell the workers that a stage has work. Nothing is lost if nobody hears it: maintenance rings again."""
         with self._lock:
-            if time.time() < self._unheard.get(stage, 0) + EXPIRES:
-                return  # the task that hears it claims after this commit
-            self._unheard[stage] = time.time()
+            if time.monotonic() < self._quiet_until or (self._inside and self._is_unheard(stage)):
+                return
+            self._wanted.add(stage)
+            if self._ringing:
+                return  # whoever rings now rings this one after
+            self._ringing = True
         try:
-            self._app.send_task(TASK, args=[stage], queue=stage, expires=EXPIRES)
-        except (
-            Exception
-        ) as error:  # what the broker's client raises: the work is in the ledger, maintenance rings again
-            log.warning("The bell of %s can't be rung: %s", stage, error)
-            self.heard(stage)
+            while (wanted := self._next()) is not None:
+                self._ring(wanted)
+        except BaseException:  # an interrupt: the next one rings for itself
+            with self._lock:
+                self._ringing = False
+            raise
 
     def heard(self, stage: str) -> None:
         """A task began: work committed from here on needs a new bell."""
         with self._lock:
             self._unheard.pop(stage, None)
+
+    def close(self) -> None:
+        """Hang up. A ring after it dials again."""
+        with self._lock:
+            line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def _is_unheard(self, stage: str) -> bool:
+        return time.time() < self._unheard.get(stage, 0) + EXPIRES
+
+    def _next(self) -> str | None:
+        with self._lock:
+            if not self._wanted:
+                self._ringing = False  # under the lock: whoever comes now rings for itself
+                return None
+            stage = self._wanted.pop()
+            self._unheard[stage] = time.time()
+            return stage
+
+    def _ring(self, stage: str) -> None:
+        fresh = self._line is None
+        try:
+            try:
+                self._send(stage)
+            except Exception:
+                self.close()
+                if fresh:
+                    raise
+                self._send(stage)  # a line that was open may have been cut long ago: dial once more
+            self._failures = 0
+        except Exception as error:  # what the broker's client raises: the work is in the ledger
+            self._be_quiet(stage, error)
+
+    def _send(self, stage: str) -> None:
+        if self._line is None:
+            self._line = Line(self._app)
+        if self._inside or self._line.waiting(stage) == 0:
+            self._line.send(stage)
+
+    def _be_quiet(self, stage: str, error: Exception) -> None:
+        self.close()
+        self.heard(stage)
+        with self._lock:
+            wait = min(QUIET * 2**self._failures, LONGEST_QUIET)
+            self._failures += 1
+            self._quiet_until = time.monotonic() + wait
+            self._wanted.clear()
+        if self._failures == 1:
+            log.warning("The bell of %s can't be rung: %s: %s", stage, type(error).__name__, error)
+
+
+class Line:
+    """A connection for bells alone, of one thread at a time, with short waits. Any of its calls may raise what the
+    broker's client raises; then it is of no use any more."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._connection: Connection = app.connection_for_write(
+            connect_timeout=PATIENCE, transport_options=_hasty(app.conf.broker_url)
+        )
+        self._connection.ensure_connection(max_retries=0)
+        self._channel = self._connection.channel()
+        self._producer = app.amqp.Producer(self._channel, auto_declare=False)
+        self._queues: dict[str, Queue] = {}
+
+    def waiting(self, stage: str) -> int:
+        """Bells in the stage's queue that no worker has taken. Declares the queue where it is missing."""
+        if stage not in self._queues:
+            self._queues[stage] = self._app.amqp.queues[stage].bind(self._channel)
+            self._queues[stage].declare()
+        return self._queues[stage].queue_declare().message_count
+
+    def send(self, stage: str) -> None:
+        # `expires` is the worker's word, `expiration` RabbitMQ's own
+        self._app.send_task(
+            TASK,
+            args=[stage],
+            queue=stage,
+            expires=EXPIRES,
+            expiration=EXPIRES,
+            producer=self._producer,
+            retry=False,
+        )
+
+    def close(self) -> None:
+        try:
+            # AMQP says goodbye and waits for the answer, which a line that is cut never brings
+            goodbye = self._connection.transport.driver_type != "amqp"
+            self._connection.release() if goodbye else self._connection.collect()
+        except Exception as error:  # it is cut already
+            log.debug("Hanging up: %s", error)
+
+
+def _hasty(url: str) -> dict[str, Any]:
+    """Transport options with which no call waits longer than :data:`PATIENCE`."""
+    if url.startswith("redis"):
+        return {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "retry_on_timeout": False}
+    if url.startswith("amqp"):
+        return {"read_timeout": PATIENCE, "write_timeout": PATIENCE}
+    return {}

@@ -22,12 +22,14 @@ from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
 from semantik_pipeline.errors import DataFolderInUse, SettingsError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger import collections as ledger_collections
+from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.ledger.leases import Keeper
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.settings import Settings
 from semantik_pipeline.stages.claims import Gates
+from semantik_pipeline.stages.room import Room
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
@@ -52,7 +54,8 @@ class Runtime:
         self._generations: dict[int, Generation] = {}
         self._indexes: set[str] = set()
         self._lock = threading.RLock()
-        self.stopping = threading.Event()
+        self.stopping = threading.Event()  # the process is to end
+        self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
 
@@ -78,6 +81,11 @@ class Runtime:
     def gates(self) -> Gates:
         """One embedding loop and one writer of the store; as many parsing loops as there are children for them."""
         return Gates({"chunk": self.child_count, "extract": self.child_count})
+
+    @cached_property
+    def room(self) -> Room:
+        """Who works beside whom in this process: a suspect works alone."""
+        return Room()
 
     @property
     def child_count(self) -> int:
@@ -144,6 +152,28 @@ class Runtime:
 
         note = _read_note(self.settings.data_dir / OWNER_NOTE)
         return note if note and psutil.pid_exists(note["pid"]) else None  # a killed owner leaves its note behind
+
+    @property
+    def idle(self) -> bool:
+        """Whether this process takes no more work: it is to end, or drained, or nothing that it does can succeed."""
+        return self.stopping.is_set() or self.resting.is_set() or self.fatal is not None
+
+    def in_hand(self, names: int) -> dict[str, Any]:
+        """``{"stages": {stage: units}, "documents": [at most so many names]}`` that this process holds."""
+        with self.ledger.read() as tx:
+            return ledger_workers.in_hand(tx, self.keeper.tokens(), limit=names)
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models that this process has loaded."""
+        return self.host.models() if "host" in self.__dict__ else []
+
+    def refusals(self) -> dict[str, str]:
+        """``"generation:stage"`` -> why this process leaves those units to others."""
+        return {
+            f"{generation}:{stage}": reason
+            for (generation, stage), (_, reason) in list(self._refusals.items())
+            if reason is not None
+        }
 
     def live_generations(self) -> list[int]:
         """Generations that are written to."""

@@ -28,6 +28,12 @@ class Database(Section):
 
 class Broker(Section):
     url: str = "memory://"
+    prefix: str = Field("semantik", pattern=r"^[A-Za-z0-9_.-]+$")  # of queues' names: several fleets share a broker
+    ca_file: Path | None = None  # None: the system's authorities
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    verify: bool = True  # the server's certificate and name
+    visibility_timeout: float = Field(3600.0, gt=0)  # seconds; Redis
 
 
 class Qdrant(Section):
@@ -57,6 +63,14 @@ class Work(Section):
     backoff: float = Field(0.5, ge=0)  # seconds before the second attempt; doubles, capped at 5 minutes
     max_in_flight: int = Field(2000, ge=1)  # units of one source between sync and upsert
     poll: float = Field(1.0, gt=0)  # seconds between maintenance ticks of an embedded run
+
+
+class Worker(Section):
+    profile: str = "all"  # all, gpu, cpu or search: workers/profiles.py
+    processes: int = Field(0, ge=0)  # of one `semantik worker`; 0: as the profile says
+    heartbeat: float = Field(5.0, gt=0)  # seconds between two reports to the ledger
+    soft_shutdown: float = Field(20.0, gt=0)  # seconds to finish the units in hand; then they are given back
+    memory_mb: int = Field(0, ge=0)  # a process that grew above this is replaced; 0: never
 
 
 class Child(Section):
@@ -113,6 +127,7 @@ class Settings(BaseSettings):
     blob: Blob = Blob()
     plugin: Plugin = Plugin()
     work: Work = Work()
+    worker: Worker = Worker()
     child: Child = Child()
     embed: Embed = Embed()
     upsert: Upsert = Upsert()

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import maintenance
@@ -16,6 +17,8 @@ from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
 from semantik_pipeline.runtime import Runtime
 from workers import tasks
+from workers.presence import Presence
+from workers.startup import SWITCH_INTERVAL
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -26,15 +29,20 @@ log = logging.getLogger(__name__)
 #: Seconds that the worker has to finish the unit in hand at the end.
 STOP = 30.0
 
-#: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
-SWITCH_INTERVAL = 0.0005
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """This process, as its task sees it."""
+
+    runtime: Runtime
+    bell: Bell
 
 
 @contextmanager
 def embedded_worker(runtime: Runtime) -> Iterator[None]:
     """Run a worker in threads of this process, and a maintenance tick beside it, until the block ends.
 
-    The caller owns the data folder, so every lease in its ledger is a dead worker's and is freed at once. At the end
+    The caller owns the data folder, so every lease in the folder's own ledger is a dead worker's and is freed at once. At the end
     units in hand are finished or given back; nothing is lost.
     """
     from celery import Celery
@@ -44,11 +52,13 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = Celery("semantik", set_as_current=False)
     configure(app, runtime.settings)
-    bell = Bell(app)
-    runtime.ring = bell.ring
-    tasks.register(app, runtime, bell)
+    process = Process(runtime=runtime, bell=Bell(app))
+    runtime.ring = process.bell.ring
+    tasks.register(app, process)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    maintenance.tick(runtime, alone=True)
+    maintenance.tick(runtime, alone=runtime.settings.database.url is None)
+    presence = Presence(runtime, profile="embedded", queues=QUEUES)
+    presence.begin()
     worker = _worker(app, runtime)
     threads = [
         threading.Thread(target=worker.start, name="embedded-worker", daemon=True),
@@ -60,9 +70,10 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
         yield
     finally:
         runtime.stopping.set()
-        _stop(worker, threads[0], bell)
+        _stop(worker, threads[0], process.bell)
         for thread in threads:
             thread.join(STOP)
+        presence.close()
 
 
 def _worker(app: Celery, runtime: Runtime) -> Worker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from semantik_pipeline import pipeline
 from semantik_pipeline.queue import TASK
@@ -14,10 +14,20 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 
-def register(app: Celery, runtime: Runtime, bell: Bell) -> None:
-    """Give the app its task, bound to this process's runtime."""
+class Working(Protocol):
+    """Who works: a process's runtime, and the bell by which it rings others."""
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    @property
+    def bell(self) -> Bell: ...
+
+
+def register(app: Celery, process: Working) -> None:
+    """Give the app its task, which works with this process's runtime."""
 
     @app.task(name=TASK)
     def work(stage: str) -> None:
-        bell.heard(stage)
-        pipeline.work_on(runtime, stage)
+        process.bell.heard(stage)
+        pipeline.work_on(process.runtime, stage)

@@ -27,9 +27,14 @@ class Hold:
         """Something was saved: the deadline starts anew."""
         self.expires = time.monotonic() + self.deadline
 
+    @property
+    def over(self) -> bool:
+        """Nobody renews it any more: the last renewal found nothing to renew, or the deadline is over."""
+        return self.lost or time.monotonic() > self.expires
+
     def check(self) -> None:
-        """Raise LeaseLost if the last renewal found nothing to renew, or the deadline is over."""
-        if self.lost or time.monotonic() > self.expires:
+        """Raise LeaseLost if it is :attr:`over`."""
+        if self.over:
             raise LeaseLost(f"The lease {self.token[:8]} is gone: the work took too long, or a newer revision came.")
 
 
@@ -58,6 +63,11 @@ class Keeper:
             with self._lock:
                 self._holds.pop(token, None)
 
+    def tokens(self) -> list[str]:
+        """The tokens of all leases in hand."""
+        with self._lock:
+            return list(self._holds)
+
     def close(self) -> None:
         self._stop.set()
         if self._thread is not None:
@@ -71,7 +81,7 @@ class Keeper:
                 self._renew(hold)
 
     def _renew(self, hold: Hold) -> None:
-        if hold.lost or time.monotonic() > hold.expires:
+        if hold.over:
             return
         try:
             if hold.renew() == 0 and hold.token in self._holds:

@@ -129,6 +129,16 @@ class PluginHost:
                 self._initialize(loaded, slot)
             return slot.plugin
 
+    def models(self) -> list[dict[str, Any]]:
+        """What the plugins that are initialised say of their models: ``{"plugin", "model", "device", ...}``."""
+        with self._lock:
+            slots = [(plugin_id, slot.plugin) for (plugin_id, _), slot in self._slots.items() if slot.initialized]
+        return [
+            {"plugin": plugin_id, **plugin.get_model_info()}
+            for plugin_id, plugin in slots
+            if plugin is not None and hasattr(plugin, "get_model_info")
+        ]
+
     def light(
         self, plugin_id: str, config: Options | None = None, *, frozen: bool = False, kind: str | None = None
     ) -> Any:

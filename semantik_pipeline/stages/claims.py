@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
+import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,27 +14,37 @@ from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
 
 if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import Generation
     from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.stages.room import Place
 
-#: One claim in so many looks at suspects first, so that a steady inflow of good units doesn't starve them.
-SUSPECTS_FIRST = 4
+log = logging.getLogger(__name__)
+
+#: Makes a stage load, with nothing of any document, what it works with.
+Prepare = Callable[["Runtime", "Generation"], None]
 
 
 class Held:
     """A claim whose lease is being renewed. Closing gives back, without blame, what was not finished."""
 
-    def __init__(self, runtime: Runtime, claim: Claim, deadline: float) -> None:
+    def __init__(self, runtime: Runtime, claim: Claim, deadline: float, place: Place) -> None:
         self._runtime = runtime
+        self._place = place
         self.claim = claim
         self._renewing = ExitStack()
         self.hold: Hold = self._renewing.enter_context(
             runtime.keeper.holding(claim.token, lambda: _renew(runtime, claim), deadline)
         )
+        place.hold = self.hold
 
     def close(self) -> None:
-        self._renewing.close()
-        with self._runtime.ledger.write() as tx:
-            work.release(tx, self.claim.token)
+        try:
+            self._renewing.close()
+            with self._runtime.ledger.write() as tx:
+                work.release(tx, self.claim.token)
+        finally:
+            self._place.leave()
+        self._runtime.room.proven.add(self.claim.stage)
 
     def __enter__(self) -> Held:
         return self
@@ -52,10 +62,19 @@ class Claims:
     """Claims of a stage, one after the other, until the stage is dry or the time slice is over."""
 
     def __init__(
-        self, runtime: Runtime, stage: str, *, limit: int, deadline: float, until: float, max_chunks: int | None = None
+        self,
+        runtime: Runtime,
+        stage: str,
+        *,
+        limit: int,
+        deadline: float,
+        until: float,
+        max_chunks: int | None = None,
+        prepare: Prepare = lambda runtime, generation: None,
     ) -> None:
         self._runtime = runtime
         self.stage = stage
+        self._prepare = prepare
         self._limit = limit
         self._max_chunks = max_chunks
         self._deadline = deadline
@@ -65,8 +84,8 @@ class Claims:
 
     @property
     def stopping(self) -> bool:
-        """The process is to stop: give back what is not begun."""
-        return self._runtime.stopping.is_set() or self._runtime.fatal is not None
+        """The process takes no more work: give back what is not begun."""
+        return self._runtime.idle
 
     @property
     def over(self) -> bool:
@@ -77,27 +96,57 @@ class Claims:
         """The next claim; None when there is none, or no time."""
         if self.over:
             return None
-        runtime = self._runtime
-        with runtime.ledger.read() as tx:  # most looks find nothing, and a look takes no lock
-            there = work.any_due(tx, self.stage)
-        if not there:
-            self.dry = True
-            return None
-        without = self._refused()
-        with runtime.ledger.write() as tx:
-            claim = work.claim(
-                tx,
-                self.stage,
-                worker=runtime.worker_id,
-                lease=runtime.settings.work.lease,
-                limit=self._limit,
-                max_chunks=self._max_chunks,
-                suspects_first=random.randrange(SUSPECTS_FIRST) == 0,
-                without=without,
-            )
-        self.dry = claim is None
+        good, suspects = self._due(without=())  # most looks find nothing
+        without = self._refused() if good or suspects else []
+        if without:
+            good, suspects = self._due(without=without)
+        held = None
+        if suspects and (not good or self.stage in self._runtime.room.proven):
+            held = self._take_alone(without, patient=not good)
+        if held is None and good:
+            held = self._claim(self._runtime.room.beside(lambda: self.stopping), without)
+        self.dry = held is None
         self._taken += 1
-        return None if claim is None else Held(runtime, claim, self._deadline)
+        return held
+
+    def _due(self, without: list[int]) -> tuple[bool, bool]:
+        with self._runtime.ledger.read() as tx:
+            return work.due(tx, self.stage, without=without)
+
+    def _take_alone(self, without: list[int], *, patient: bool) -> Held | None:
+        """A suspect. What the stage loads at first is loaded before: a kill from outside may hit the process while it
+        loads, and that is not to be held against the document."""
+        runtime = self._runtime
+        if self.stage not in runtime.room.proven:
+            for generation_id in set(runtime.live_generations()) - set(without):
+                try:
+                    self._prepare(runtime, runtime.generation(generation_id))
+                except Exception as error:  # it fails again with the suspect, and is recorded there
+                    log.info("%s can't be prepared: %s", self.stage, error)
+            runtime.room.proven.add(self.stage)
+        return self._claim(runtime.room.alone(lambda: self.stopping, patient=patient), without, alone=True)
+
+    def _claim(self, place: Place | None, without: list[int], *, alone: bool = False) -> Held | None:
+        """Claim units for a place, which is left if there are none."""
+        if place is None:
+            return None
+        runtime, claim = self._runtime, None
+        try:
+            with runtime.ledger.write() as tx:
+                claim = work.claim(
+                    tx,
+                    self.stage,
+                    worker=runtime.worker_id,
+                    lease=runtime.settings.work.lease,
+                    limit=self._limit,
+                    max_chunks=self._max_chunks,
+                    alone=alone,
+                    without=without,
+                )
+            return None if claim is None else Held(runtime, claim, self._deadline, place)
+        finally:
+            if claim is None:
+                place.leave()
 
     def __iter__(self) -> Iterator[Held]:
         while (held := self.take()) is not None:

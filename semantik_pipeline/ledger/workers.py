@@ -1,0 +1,128 @@
+"""Worker processes as they report themselves, and what operators ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.tables import documents, work, workers
+
+#: What an operator may ask of a worker.
+COMMANDS = ("drain", "resume", "restart")
+
+#: A worker that has missed so many heartbeats is taken to be gone.
+MISSED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRow:
+    """A worker process: what it said at its start (``report``) and with its last heartbeat (``activity``).
+
+    ``age`` is the seconds since that heartbeat, ``up`` those since its start, both on the database's clock.
+    """
+
+    id: str
+    host: str
+    pid: int
+    profile: str
+    state: str
+    report: dict[str, Any]
+    activity: dict[str, Any]
+    command: str | None
+    age: float
+    up: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether it lives as far as anyone can tell."""
+        return self.state != "stopped" and self.age < MISSED * self.report.get("heartbeat", 5.0)
+
+
+def register(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
+    """A process has loaded what it needs and takes work from now on."""
+    row = {"id": worker_id, "host": host, "pid": pid, "profile": profile, "report": report, "state": "ready"}
+    tx.execute(delete(workers).where(workers.c.id == worker_id))
+    tx.execute(workers.insert().values(**row, started_at=now(), heartbeat=now()))
+
+
+def beat(tx: Transaction, worker_id: str, *, state: str, activity: dict[str, Any]) -> str | None:
+    """Note a heartbeat; returns what an operator asks of the process. A row that was swept is not made again."""
+    mine = workers.c.id == worker_id
+    tx.execute(update(workers).where(mine).values(state=state, activity=activity, heartbeat=now()))
+    return tx.execute(select(workers.c.command).where(mine)).scalar_one_or_none()
+
+
+def obeyed(tx: Transaction, worker_id: str, command: str) -> None:
+    """The process did what it was asked, unless it has been asked something else meanwhile."""
+    asked = (workers.c.id == worker_id) & (workers.c.command == command)
+    tx.execute(update(workers).where(asked).values(command=None))
+
+
+def end(tx: Transaction, worker_id: str) -> None:
+    """The process ends in an orderly way."""
+    tx.execute(
+        update(workers)
+        .where(workers.c.id == worker_id)
+        .values(state="stopped", activity=None, command=None, heartbeat=now())
+    )
+
+
+def list_workers(tx: Transaction) -> list[WorkerRow]:
+    """Every row that is not swept yet, in the order of their starts."""
+    columns = [column for column in workers.c if column.name not in ("started_at", "heartbeat")]
+    ages = ((now() - workers.c.heartbeat).label("age"), (now() - workers.c.started_at).label("up"))
+    rows = tx.execute(select(*columns, *ages).order_by(workers.c.started_at, workers.c.id)).mappings()
+    return [WorkerRow(**{**row, "activity": row["activity"] or {}}) for row in rows]
+
+
+def living(tx: Transaction) -> list[WorkerRow]:
+    """Workers that are alive as far as anyone can tell."""
+    return [worker for worker in list_workers(tx) if worker.alive]
+
+
+def ask(tx: Transaction, worker_ids: Iterable[str], command: str) -> int:
+    """Ask processes to ``drain``, ``resume`` or ``restart``; they hear it with their next heartbeat."""
+    asked = workers.c.id.in_(sorted(worker_ids)) & (workers.c.state != "stopped")
+    return tx.execute(update(workers).where(asked).values(command=command)).rowcount
+
+
+def take_turn(tx: Transaction, worker_id: str) -> bool:
+    """Whether a process that was asked to restart may do so now: one at a time in the whole fleet.
+
+    The turn ends when the process has ended, or is found dead.
+    """
+    asked = select(workers.c.id).where(workers.c.command == "restart").order_by(workers.c.id)
+    tx.execute(asked.with_for_update()).all()  # whoever asks for the turn waits here for the others who do
+    if any(worker.state == "restarting" and worker.id != worker_id for worker in living(tx)):
+        return False
+    tx.execute(update(workers).where(workers.c.id == worker_id).values(state="restarting"))
+    return True
+
+
+def in_hand(tx: Transaction, tokens: Sequence[str], *, limit: int) -> dict[str, Any]:
+    """What is held under these tokens: units by stage, and the names of some of the documents."""
+    held = work.c.lease_token.in_(tokens)
+    counts = tx.execute(select(work.c.stage, func.count()).where(held).group_by(work.c.stage)).all() if tokens else []
+    names = select(documents.c.unique_id).join(work, work.c.document_id == documents.c.id).where(held).limit(limit)
+    return {
+        "stages": dict(map(tuple, counts)),
+        "documents": list(tx.execute(names).scalars()) if counts else [],
+    }
+
+
+def sweep(tx: Transaction, *, older_than: float) -> int:
+    """Forget workers that were last heard of so many seconds ago."""
+    return tx.execute(delete(workers).where(workers.c.heartbeat < now() - older_than)).rowcount
+
+
+def served(row: WorkerRow, stage: str, generation_id: int) -> str | None:
+    """Why a worker does not do a stage of a generation; None if it does."""
+    if stage not in row.report.get("queues", ()):
+        return f"no worker of a profile that takes {stage} is up"
+    if row.state in ("draining", "restarting"):
+        return f"{row.id} is {row.state}"
+    return row.activity.get("refusals", {}).get(f"{generation_id}:{stage}")

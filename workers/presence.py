@@ -1,0 +1,142 @@
+"""A worker process in the ledger: what it loaded, that it lives, what it does, and what operators ask of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import __version__
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.ledger import workers as ledger_workers
+from workers.profiles import devices
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Documents in hand that a heartbeat names.
+NAMED = 5
+
+
+class Presence:
+    """Reports this process to the ledger every few seconds, from a thread of its own.
+
+    ``obey(command)`` does what an operator asked (``drain``, ``resume`` or ``restart``); ``ended()`` is called when the
+    process should end by itself: its parent is gone, or nothing it does can succeed.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        profile: str,
+        queues: tuple[str, ...],
+        obey: Callable[[str], None] = lambda command: None,
+        ended: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._runtime = runtime
+        self._profile = profile
+        self._queues = queues
+        self._obey = obey
+        self._ended = ended
+        self._parent = os.getppid()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._restarting = False
+        self.beaten: float | None = None  # time.monotonic() of the last heartbeat that the ledger took
+
+    def begin(self) -> None:
+        """Register: plugins are loaded, the schema is right; from here on this process takes work."""
+        runtime = self._runtime
+        with runtime.ledger.write() as tx:
+            ledger_workers.register(
+                tx,
+                runtime.worker_id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                profile=self._profile,
+                report=self.report(),
+            )
+        self._thread.start()
+
+    def close(self) -> None:
+        """The last report: it ended in an orderly way."""
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout=5)
+        try:
+            with self._runtime.ledger.write() as tx:
+                ledger_workers.end(tx, self._runtime.worker_id)
+        except PipelineError as error:  # the ledger is away: the row goes stale by itself
+            log.warning("The end of this worker can't be reported: %s", error)
+
+    def report(self) -> dict[str, Any]:
+        """What doesn't change while the process lives."""
+        host = self._runtime.host
+        return {
+            "version": __version__,
+            "python": platform.python_version(),
+            "queues": list(self._queues),
+            "heartbeat": self._runtime.settings.worker.heartbeat,
+            "cpus": os.cpu_count(),
+            "gpus": devices(),
+            "children": self._runtime.child_count,
+            "plugin_state": {"revision": host.state.revision, "hash": host.state.digest},
+            "plugins": host.report.to_dict(),
+        }
+
+    def activity(self) -> dict[str, Any]:
+        """What it does at this moment."""
+        import psutil
+
+        runtime = self._runtime
+        return {
+            "rss": psutil.Process().memory_info().rss,
+            "in_hand": runtime.in_hand(NAMED),
+            "refusals": runtime.refusals(),
+            "models": runtime.models(),
+            "fatal": str(runtime.fatal) if runtime.fatal else None,
+        }
+
+    @property
+    def state(self) -> str:
+        if self._restarting:
+            return "restarting"
+        return "draining" if self._runtime.resting.is_set() else "ready"
+
+    def beat(self) -> None:
+        """One heartbeat; hears and does what an operator asks."""
+        runtime = self._runtime
+        with runtime.ledger.write() as tx:
+            command = ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=self.activity())
+            if command == "restart" and not ledger_workers.take_turn(tx, runtime.worker_id):
+                command = None  # another one restarts now
+        if command is None or self._restarting:
+            return
+        log.info("Asked to %s.", command)
+        self._restarting = command == "restart"  # the turn lasts until this process has ended
+        self._obey(command)
+        if not self._restarting:
+            with runtime.ledger.write() as tx:
+                ledger_workers.obeyed(tx, runtime.worker_id, command)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._runtime.settings.worker.heartbeat):
+            try:
+                self.beat()
+                self.beaten = time.monotonic()
+            except PipelineError as error:  # the ledger is away; it will come back
+                log.warning("A heartbeat failed: %s", error)
+            except Exception:  # without this thread the worker looks dead while it works
+                log.exception("A heartbeat failed.")
+            if os.getppid() != self._parent:
+                self._ended("the process that started it is gone")
+            if self._runtime.fatal is not None:
+                self._ended(str(self._runtime.fatal))

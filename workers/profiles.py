@@ -1,0 +1,71 @@
+"""What kinds of workers there are: which queues each answers, in which pool, with how many threads, in how many
+processes. ``semantik worker --profile gpu`` and ``celery -A workers.app worker`` (with ``SEMANTIK_WORKER_PROFILE=gpu``)
+both read this table.
+
+Every profile works in threads of one process. A loop of a stage runs as often as that process has room for it
+(``Runtime.gates``): one embedding loop, one writer of the store, as many parsing and extracting loops as there are child
+processes for plugin code. So one process keeps a device busy and is a complete fleet; more processes scale it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from semantik_pipeline.errors import SettingsError
+from semantik_pipeline.pipeline import QUEUES
+from semantik_pipeline.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A kind of worker. ``queues`` in the order of what it is for; ``processes`` unless the settings say how many;
+    ``child_processes`` says whether it runs plugin code for parsing and extracting."""
+
+    queues: tuple[str, ...]
+    pool: str = "threads"
+    prefetch: int = 1
+    processes: Callable[[], int] = lambda: 1
+    on_devices: bool = False
+    """Its processes are spread over the GPUs of the host: each sees one."""
+
+
+def devices() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; without loading torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    from pathlib import Path
+
+    return [str(index) for index, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
+
+
+PROFILES: dict[str, Profile] = {
+    "all": Profile(queues=(*QUEUES, "search")),
+    "gpu": Profile(
+        queues=("embed", *(name for name in QUEUES if name != "embed"), "search"),
+        processes=lambda: max(1, len(devices())),
+        on_devices=True,
+    ),
+    "cpu": Profile(queues=tuple(name for name in QUEUES if name != "embed")),
+    "search": Profile(queues=("search",), on_devices=True),
+}
+
+
+def profile(name: str) -> Profile:
+    """The profile of that name. Raises SettingsError listing those there are."""
+    if name not in PROFILES:
+        raise SettingsError(f"There is no worker profile {name!r}.", f"There are {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def concurrency(chosen: Profile, children: int) -> int:
+    """Threads of a process: one for each queue, and one more for each loop that child processes make room for."""
+    loops = sum(stage in chosen.queues for stage in ("chunk", "extract"))
+    return len(chosen.queues) + loops * children
+
+
+def processes(chosen: Profile, settings: Settings) -> int:
+    """Processes that ``semantik worker`` runs side by side."""
+    return settings.worker.processes or chosen.processes()

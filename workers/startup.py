@@ -1,0 +1,163 @@
+"""From Celery's signals to a process that works: load, register, work, give back, end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.ledger import work
+from semantik_pipeline.queue import Bell
+from semantik_pipeline.runtime import Runtime
+from workers.presence import Presence
+from workers.profiles import Profile, concurrency
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from semantik_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: The environment variable that holds the number of the pipe to a supervisor (:mod:`workers.supervisor`).
+SUPERVISOR = "SEMANTIK_SUPERVISOR_PIPE"
+
+#: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
+SWITCH_INTERVAL = 0.0005
+
+
+class WorkerProcess:
+    """One Celery worker of a profile. The methods are called in this order, by Celery's signals."""
+
+    def __init__(self, app: Celery, settings: Settings, name: str, profile: Profile) -> None:
+        self.settings = settings
+        self.profile = profile
+        self.bell = Bell(app)
+        self.runtime = Runtime(settings, ring=self.bell.ring)
+        self.presence = Presence(
+            self.runtime, profile=name, queues=profile.queues, obey=self._obey, ended=self._end_by_itself
+        )
+        self._open = ExitStack()
+        self._celery: Any = None
+
+    def configure(self, app: Celery) -> None:
+        """What the profile says of pool, threads, prefetch and queues."""
+        app.conf.update(
+            worker_pool=self.profile.pool,
+            worker_concurrency=concurrency(self.profile, self.runtime.child_count),
+            worker_prefetch_multiplier=self.profile.prefetch,
+        )
+        app.amqp.queues.select(self.profile.queues)
+
+    def load(self, worker: Any) -> None:
+        """Check the schema, load the plugins, take what is this process's alone. Ends the process where that fails:
+        Celery would log the exception and work on without."""
+        self._celery = worker
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        runtime = self._open.enter_context(self.runtime)
+        try:
+            runtime.ledger  # noqa: B018 - raises for a schema that isn't ours
+            runtime.host  # noqa: B018 - raises for a broken state file
+            if self.settings.embedded:
+                self._open.enter_context(runtime.own())
+        except PipelineError as error:
+            self._open.close()
+            print(f"semantik worker: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from None
+        for entry in runtime.host.report.failed:
+            log.error("The plugin %s can't be used: %s", entry.id, entry.reason)
+
+    def begin(self) -> None:
+        """The worker hears bells from now on."""
+        self.presence.begin()
+        _tell_supervisor("ready")
+        log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
+
+    def stop(self) -> None:
+        """Finish the units in hand, or give them back when the time is over; take no more."""
+        self.runtime.stopping.set()
+        late = threading.Timer(self.settings.worker.soft_shutdown, self._give_back)
+        late.daemon = True
+        late.start()
+
+    def end(self) -> None:
+        """All threads have ended: nothing is in hand any more."""
+        self.presence.close()
+        self._open.close()
+
+    def _give_back(self) -> NoReturn:
+        """Units that take too long go to another worker at once; what this process still writes of them is fenced."""
+        tokens = self.runtime.keeper.tokens()
+        log.warning("%d claims are not finished in time; they are given back.", len(tokens))
+        try:
+            with self.runtime.ledger.write() as tx:
+                for token in tokens:
+                    work.release(tx, token)
+            self.presence.close()
+        except Exception:  # the leases run out by themselves
+            log.exception("Giving back failed.")
+        finally:
+            logging.shutdown()
+            os._exit(0)
+
+    # -- what operators ask ---------------------------------------------------------------------------------------------
+
+    def _obey(self, command: str) -> None:
+        if command == "restart":
+            self._restart()
+        else:
+            consumer = self._celery.consumer
+            draining = command == "drain"
+            (self.runtime.resting.set if draining else self.runtime.resting.clear)()
+            change = consumer.cancel_task_queue if draining else consumer.add_task_queue
+            for name in self.profile.queues:
+                consumer.call_soon(change, name)
+
+    def _restart(self) -> None:
+        """A supervisor starts the next process first; without one, Celery runs this program anew when it has ended."""
+        if not _tell_supervisor("replace"):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def _end_by_itself(self, reason: str) -> None:
+        if not self.runtime.stopping.is_set():
+            log.error("This worker ends: %s", reason)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def connect(process: WorkerProcess) -> None:
+    """Let Celery's signals of this program drive the process."""
+    from celery import signals
+
+    @signals.worker_init.connect(weak=False)
+    def load(sender: Any, **_: Any) -> None:
+        process.load(sender)
+
+    @signals.worker_ready.connect(weak=False)
+    def begin(**_: Any) -> None:
+        process.begin()
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def stop(**_: Any) -> None:
+        process.stop()
+
+    @signals.worker_shutdown.connect(weak=False)
+    def end(**_: Any) -> None:
+        process.runtime.stopping.set()  # a restart by SIGHUP says nothing before
+        process.end()
+
+
+def _tell_supervisor(word: str) -> bool:
+    """Write a line to the pipe of the supervisor that started this process; False if there is none."""
+    pipe = os.environ.get(SUPERVISOR)
+    if pipe is None:
+        return False
+    try:
+        os.write(int(pipe), f"{word}\n".encode())
+    except OSError:  # it is gone: the presence notices that, too
+        return False
+    return True

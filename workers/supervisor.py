@@ -1,0 +1,180 @@
+"""``semantik worker``: the processes of a host side by side, each replaced when it dies, grows too large, or asks for it.
+
+The supervisor loads no plugin and no model. A process that is to be replaced works on until the next one is ready, so
+that nothing idles meanwhile. It talks to each process through a pipe: ``ready`` and ``replace``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from semantik_pipeline.settings import Settings
+from workers.profiles import Profile, devices, processes
+from workers.startup import SUPERVISOR
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at the processes.
+LOOK = 0.2
+
+#: The longest wait before a process that keeps dying is started again, in seconds.
+PATIENCE = 30.0
+
+#: Seconds beyond the soft shutdown that a process may take to end before it is killed.
+GRACE = 10.0
+
+#: A process that lived so long after it was ready has not failed at its start.
+SETTLED = 60.0
+
+
+@dataclass
+class Member:
+    """One process, as its supervisor sees it."""
+
+    place: int
+    process: subprocess.Popen[bytes]
+    said: set[str] = field(default_factory=set)
+    started: float = field(default_factory=time.monotonic)
+    stop_by: float | None = None  # when it was told to end, it is killed at this time
+
+    @property
+    def ready(self) -> bool:
+        return "ready" in self.said
+
+    @property
+    def wants_replacing(self) -> bool:
+        return "replace" in self.said
+
+
+class Supervisor:
+    """Keeps ``count`` processes of a profile running until :meth:`stop`."""
+
+    def __init__(self, command: Sequence[str], settings: Settings, profile: Profile, name: str) -> None:
+        self._command = list(command)
+        self._settings = settings
+        self._name = name
+        self._count = processes(profile, settings)
+        self._devices = devices() if profile.on_devices else []
+        self._members: list[Member] = []
+        self._failures = [0] * self._count
+        self._start_at = [0.0] * self._count
+        self._stopping = threading.Event()
+        self._ever_ready = False
+        self._number = 0
+
+    def stop(self, *_: object) -> None:
+        """End all processes in an orderly way; safe in a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> int:
+        """Work until stopped; the exit code. 1 if the processes can't even start."""
+        failed = False
+        while not self._stopping.is_set() and not failed:
+            for place in range(self._count):
+                self._keep(place)
+            failed = self._reap()
+            self._stopping.wait(LOOK)
+        for member in self._members:
+            self._tell_to_end(member)
+        while self._members:
+            self._reap()
+            time.sleep(LOOK / 4)
+        return 1 if failed else 0
+
+    def _keep(self, place: int) -> None:
+        """See to it that a place is taken, and that its process is replaced when that is due."""
+        here = [member for member in self._members if member.place == place and member.stop_by is None]
+        if not here:
+            if time.monotonic() >= self._start_at[place]:
+                self._members.append(self._start(place))
+            return
+        oldest, newest = here[0], here[-1]
+        if oldest is not newest:
+            if newest.ready:
+                self._tell_to_end(oldest)
+        elif oldest.wants_replacing or self._too_large(oldest):
+            log.info("Process %d is replaced.", oldest.process.pid)
+            if self._settings.embedded:  # the embedded index belongs to one process at a time
+                self._tell_to_end(oldest)
+            else:
+                self._members.append(self._start(place))
+
+    def _start(self, place: int) -> Member:
+        reader, writer = os.pipe()
+        self._number += 1
+        command = [*self._command, "-n", f"{self._name}-{os.getpid()}-{self._number}@%h"]
+        process = subprocess.Popen(command, env=self._environment(place, writer), pass_fds=[writer])
+        os.close(writer)
+        member = Member(place=place, process=process)
+        threading.Thread(target=_listen, args=(reader, member), name=f"pipe-{process.pid}", daemon=True).start()
+        return member
+
+    def _environment(self, place: int, pipe: int) -> Mapping[str, str]:
+        environment = {**os.environ, SUPERVISOR: str(pipe)}
+        if self._devices:
+            environment["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
+        return environment
+
+    def _too_large(self, member: Member) -> bool:
+        limit = self._settings.worker.memory_mb
+        if not limit or not member.ready:
+            return False
+        import psutil
+
+        try:
+            size = psutil.Process(member.process.pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            return False
+        return size > limit * 1024 * 1024
+
+    def _tell_to_end(self, member: Member) -> None:
+        if member.stop_by is None:
+            member.stop_by = time.monotonic() + self._settings.worker.soft_shutdown + GRACE
+            member.process.send_signal(signal.SIGTERM)
+
+    def _reap(self) -> bool:
+        """Take note of ended processes; True if the very first ones could not start: that is no accident."""
+        failed = False
+        for member in list(self._members):
+            if member.stop_by is not None and time.monotonic() > member.stop_by:
+                member.process.kill()
+            code = member.process.poll()
+            if code is None:
+                self._ever_ready |= member.ready
+                continue
+            self._members.remove(member)
+            if member.stop_by is None:
+                failed |= not self._ever_ready and code != 0
+                self._note_death(member, code)
+        return failed
+
+    def _note_death(self, member: Member, code: int) -> None:
+        settled = member.ready and time.monotonic() - member.started > SETTLED
+        self._failures[member.place] = 0 if settled else self._failures[member.place] + 1
+        wait = min(PATIENCE, 2.0 ** (self._failures[member.place] - 1) - 1) if self._failures[member.place] else 0.0
+        self._start_at[member.place] = time.monotonic() + wait
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        log.warning("Process %d ended with %s; another one starts in %.0f s.", member.process.pid, how, wait)
+
+
+def _listen(reader: int, member: Member) -> None:
+    with os.fdopen(reader, "r") as lines:
+        for line in lines:
+            member.said.add(line.strip())
+
+
+#: The ledger knows who lives; workers need not ask one another.
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+def worker_command() -> list[str]:
+    """How a process of this fleet is started."""
+    return [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--loglevel", "INFO", *QUIET]
