@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import StoredPoint
-from semantik_pipeline.ledger import audit, collections, operations
+from semantik_pipeline.ledger import collections, comparison, operations
 from semantik_pipeline.ledger.collections import Generation
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
         if after is None:
             break
     with runtime.ledger.read() as tx:
-        for document_id, unique_id, expected in audit.point_counts(tx, generation.id):
+        for document_id, unique_id, expected in comparison.point_counts(tx, generation.id):
             report.documents += 1
             report.expected += expected
             short = expected - matched[document_id]
-            if short > 0 and audit.in_flight(tx, generation.id, [document_id]):
+            if short > 0 and comparison.in_flight(tx, generation.id, [document_id]):
                 report.pending += 1
             elif short > 0:
                 report.missing += short
@@ -110,10 +110,10 @@ def _compare(runtime: Runtime, report: GenerationReport, points: list[StoredPoin
     generation_id = report.generation.id
     report.found += len(points)
     with runtime.ledger.read() as tx:
-        known = audit.expected(tx, generation_id, [point.id for point in points])
+        known = comparison.expected(tx, generation_id, [point.id for point in points])
         others = [point for point in points if point.id not in known]
         owners = {int(point.payload.get("document_id", 0)) for point in others}
-        moving = audit.in_flight(tx, generation_id, sorted(owners)) if owners else set()
+        moving = comparison.in_flight(tx, generation_id, sorted(owners)) if owners else set()
     for point in points:
         wanted = known.get(point.id)
         if wanted is None:
@@ -139,7 +139,7 @@ def repair(runtime: Runtime, report: VerificationReport) -> int | None:
         with runtime.ledger.write() as tx:
             if operation_id is None:
                 operation_id = operations.begin(tx, one.generation.collection_id, "repair")
-            audit.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
+            comparison.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
     if operation_id is not None:
         runtime.ring("upsert")
     return operation_id

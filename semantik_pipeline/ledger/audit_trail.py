@@ -1,0 +1,40 @@
+"""The audit trail: who changed what, and when. Kept for ``retention.audit_days``."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.tables import audit
+
+
+def person() -> str:
+    """Who asks from this process: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = "nobody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def record(
+    tx: Transaction, *, event: str, subject: str, actor: str | None = None, detail: dict[str, Any] | None = None
+) -> None:
+    """Note a change, in the transaction that makes it. ``actor`` is :func:`person` unless given.
+
+    ``event`` is ``source.pause``, ``plugin.disable`` and the like; ``detail`` holds no secret.
+    """
+    values = {"at": now(), "actor": actor or person(), "event": event, "subject": subject, "detail": detail or {}}
+    tx.execute(insert(audit).values(**values))
+
+
+def entries(tx: Transaction, *, limit: int, since: float | None = None) -> list[dict[str, Any]]:
+    """The latest entries, newest first; with ``since`` those of the last so many seconds."""
+    query = select(audit).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
+    if since is not None:
+        query = query.where(audit.c.at >= now() - since)
+    return [dict(row) for row in tx.execute(query).mappings()]
