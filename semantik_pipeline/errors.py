@@ -57,6 +57,10 @@ class UnsupportedContent(PermanentError):
     """No parser takes this media type, or the parser refuses this content (encrypted, corrupt, not text)."""
 
 
+class CredentialsRejected(PermanentError):
+    """The source's credentials were refused, or it wants some and has none: trying again only locks the account."""
+
+
 class SkipDocument(PipelineError):
     """There is nothing here to index (empty, a FIFO, unreadable): the document is listed as skipped, with this reason."""
 

@@ -48,6 +48,7 @@ from semantik_pipeline.documents import (
     content_hash,
 )
 from semantik_pipeline.errors import (
+    CredentialsRejected,
     DimensionMismatch,
     DocumentGone,
     PermanentError,
@@ -74,6 +75,7 @@ __all__ = [
     "ChunkingPlugin",
     "Complete",
     "ConnectorPlugin",
+    "CredentialsRejected",
     "DimensionMismatch",
     "DocumentGone",
     "DocumentReference",
