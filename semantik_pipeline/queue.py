@@ -5,8 +5,8 @@ A message names a stage, never a document. Losing one costs nothing but the time
 How many bells are under way is bounded by the queue, not by its ringers, of which a fleet has many that never hear
 (a command line, a worker of another profile). One bell that waits in a stage's queue is enough: whoever takes it
 claims after the commit it was rung for, and that it still waits says that nobody is free to take another. So a bell
-is rung only into an empty queue, and a queue that nobody answers holds one bell for each process that rang at the same
-moment, however many documents wait. The price is one question to the broker for a ring. Expiry alone would bound
+is rung only into an empty queue, and a queue that nobody answers holds no more bells than processes that rang at the
+same moment, however many documents wait. The price is one question to the broker for a ring. Expiry alone would bound
 nothing: Redis drops an expired message only when somebody takes it.
 
 Inside one process (``memory://``) the worker takes bells long before its threads come to them, so the queue is always
@@ -57,9 +57,7 @@ def configure(app: Celery, settings: Settings) -> None:
     broker = settings.broker
     scheme = _scheme(broker.url)
     exchange = Exchange(broker.prefix, type="direct")
-    queues = [
-        Queue(f"{broker.prefix}.{name}", exchange, routing_key=name, alias=name) for name in (*QUEUES, "search")
-    ]
+    queues = [Queue(f"{broker.prefix}.{name}", exchange, routing_key=name, alias=name) for name in (*QUEUES, "search")]
     app.conf.update(
         broker_url=broker.url,
         broker_use_ssl=_tls(settings),
@@ -91,9 +89,7 @@ def configure(app: Celery, settings: Settings) -> None:
 
 def longest_task(settings: Settings) -> float:
     """Seconds that a task may take: its slice, and what it began in it."""
-    return settings.work.slice + max(
-        settings.sync.deadline, *(stage.deadline(settings) for stage in STAGES.values())
-    )
+    return settings.work.slice + max(settings.sync.deadline, *(stage.deadline(settings) for stage in STAGES.values()))
 
 
 def _scheme(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,12 @@ def missing_server(reason: str, way_out: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture
+def no_server() -> Callable[[str, str], None]:
+    """``no_server(reason, way_out)`` is :func:`missing_server`, for fixtures of other modules."""
+    return missing_server
 
 
 @pytest.fixture

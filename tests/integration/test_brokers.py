@@ -1,0 +1,331 @@
+"""Bells over real brokers: the same tests for Redis and RabbitMQ, through a gate that can be shut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from semantik_pipeline import queue
+from semantik_pipeline.settings import Settings, load_settings
+
+BROKERS = {
+    "redis": os.environ.get("SEMANTIK_TEST_REDIS_URL", "redis://127.0.0.1:6379/9"),
+    "rabbitmq": os.environ.get("SEMANTIK_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//"),
+}
+
+WORKER = """
+import sys
+from celery import Celery
+from semantik_pipeline import queue
+from semantik_pipeline.settings import load_settings
+app = Celery("semantik", set_as_current=False)
+queue.configure(app, load_settings())
+@app.task(name=queue.TASK)
+def work(stage):
+    print("heard", stage, flush=True)
+app.Worker(pool="threads", concurrency=1, queues=["chunk"], loglevel="CRITICAL", quiet=True,
+           without_gossip=True, without_mingle=True).start()
+"""
+
+
+class Gate:
+    """A forwarder on the loopback in front of a server; shut, it refuses connections and cuts those there are.
+
+    With ``tls`` (a server's context) it speaks TLS to the outside.
+    """
+
+    def __init__(self, target: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
+        self._target, self._tls = target, tls
+        self._listener: socket.socket | None = None
+        self._open: list[socket.socket] = []
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        while self._open:
+            one = self._open.pop()
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+            server = socket.create_connection(self._target, 5)
+            server.settimeout(None)
+            self._open += [client, server]
+            threading.Thread(target=_pump, args=(server, client), daemon=True).start()
+            _pump(client, server)
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    with contextlib.suppress(OSError):
+        other.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest, no_server: Callable[[str, str], None]) -> str:
+    url = BROKERS[request.param]
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), 3).close()
+    except OSError as error:
+        no_server(
+            f"No {request.param} at {parts.hostname}:{parts.port}: {error}.",
+            f"Start one, or give its URL in SEMANTIK_TEST_{request.param.upper()}_URL.",
+        )
+    return url
+
+
+Make = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path, broker: str) -> Iterator[Make]:
+    """``settings_for(url)``: settings of a fleet with queues of its own, which are removed afterwards."""
+    prefix = f"semantik-test-{uuid.uuid4().hex[:12]}"
+
+    def make(url: str = broker, **options: Any) -> Settings:
+        return load_settings(data_dir=tmp_path, broker={"url": url, "prefix": prefix, **options})
+
+    yield make
+    app = make_app(make())
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        for name in (*queue.QUEUES, "search"):
+            channel.queue_delete(f"{prefix}.{name}")
+            if broker.startswith("redis"):
+                channel.client.delete(f"{prefix}.{name}")
+        for exchange in (prefix, f"{prefix}.control.pidbox", f"reply.{prefix}.control.pidbox", f"{prefix}.events"):
+            channel.exchange_delete(exchange)
+            if broker.startswith("redis"):
+                channel.client.delete(f"_kombu.binding.{exchange}", f"_kombu.binding_permanent.{exchange}")
+
+
+def make_app(settings: Settings) -> Any:
+    from celery import Celery
+
+    app = Celery("semantik", set_as_current=False)
+    queue.configure(app, settings)
+    return app
+
+
+def through(gate: Gate, url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{gate.port}")
+
+
+def target_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 0
+
+
+def waiting(settings: Settings, stage: str) -> int:
+    line = queue.Line(make_app(settings))
+    try:
+        return line.waiting(stage)
+    finally:
+        line.close()
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_queue_that_nobody_answers_does_not_grow(settings_for: Make) -> None:
+    """Many processes ring, none hears; each would ring once a minute forever if only itself held it back."""
+    settings = settings_for()
+    bells = [queue.Bell(make_app(settings)) for _ in range(6)]
+
+    def ring(bell: queue.Bell) -> None:
+        for _ in range(50):
+            bell.ring("embed")
+            bell.heard("embed")
+
+    threads = [threading.Thread(target=ring, args=(bell,)) for bell in bells]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        for bell in bells:
+            bell.ring("chunk")
+            assert eventually(lambda: waiting(settings, "chunk") == 1, 3)
+        assert 1 <= waiting(settings, "embed") <= 2 * len(bells)
+    finally:
+        for bell in bells:
+            bell.close()
+
+
+def test_a_bell_is_json_and_expires(settings_for: Make) -> None:
+    settings = settings_for()
+    bell = queue.Bell(make_app(settings))
+    bell.ring("upsert")
+    bell.close()
+    app = make_app(settings)
+    with app.connection_for_read() as connection:
+        taken = app.amqp.queues["upsert"].bind(connection.default_channel).get(no_ack=True)
+    assert taken is not None
+    assert taken.content_type == "application/json"
+    body = taken.body.decode() if isinstance(taken.body, bytes) else taken.body
+    assert json.loads(body)[0] == ["upsert"]
+    assert taken.headers["task"] == queue.TASK
+    assert taken.headers["expires"]
+
+
+def test_fleets_with_other_prefixes_hear_nothing(settings_for: Make) -> None:
+    mine, theirs = settings_for(), settings_for(prefix=f"semantik-test-{uuid.uuid4().hex[:12]}")
+    bell = queue.Bell(make_app(mine))
+    bell.ring("sync")
+    bell.close()
+    line = queue.Line(make_app(theirs))
+    try:
+        assert line.waiting("sync") == 0
+    finally:
+        line._channel.queue_delete(f"{theirs.broker.prefix}.sync")
+        line._channel.exchange_delete(theirs.broker.prefix)
+        line.close()
+    assert eventually(lambda: waiting(mine, "sync") == 1, 3)
+
+
+def test_the_broker_goes_away_and_comes_back(settings_for: Make, broker: str, tmp_path: Path) -> None:
+    """The worker connects again by itself; who rings meanwhile is neither stopped nor held up."""
+    gate = Gate(target_of(broker))
+    settings = settings_for(through(gate, broker))
+    bell = queue.Bell(make_app(settings))
+    heard = tmp_path / "heard"
+    environment = {
+        **os.environ,
+        "SEMANTIK_BROKER_URL": settings.broker.url,
+        "SEMANTIK_BROKER_PREFIX": settings.broker.prefix,
+    }
+    with heard.open("w") as output:
+        worker = subprocess.Popen([sys.executable, "-c", WORKER], stdout=output, env=environment)
+    try:
+
+        def hears(seconds: float) -> bool:
+            before = heard.read_text().count("heard chunk")
+            bell.ring("chunk")
+            return eventually(lambda: heard.read_text().count("heard chunk") > before, seconds)
+
+        assert hears(30)
+        gate.shut()
+        start = time.monotonic()
+        for _ in range(1000):
+            bell.ring("chunk")
+        assert time.monotonic() - start < 3
+        time.sleep(1)
+        gate.open()
+        assert eventually(lambda: hears(1), 30)
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+        bell.close()
+        gate.shut()
+
+
+def test_a_broker_that_takes_calls_but_never_answers(settings_for: Make, broker: str, caplog: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        parts = urlsplit(broker)
+        settings = settings_for(broker.replace(f":{parts.port}", f":{port}"))
+        bell = queue.Bell(make_app(settings))
+        for longest in (3 * queue.PATIENCE, 0.1, 0.1):
+            start = time.monotonic()
+            bell.ring("chunk")
+            assert time.monotonic() - start < longest
+    assert "can't be rung" in caplog.text
+
+
+def test_a_wrong_password_is_not_shown(settings_for: Make, broker: str, caplog: Any) -> None:
+    parts = urlsplit(broker)
+    wrong = broker.replace(parts.netloc, f"nobody:{quote('p@ss/w:rd')}@{parts.hostname}:{parts.port}")
+    bell = queue.Bell(make_app(settings_for(wrong)))
+    bell.ring("chunk")
+    assert "can't be rung" in caplog.text
+    assert "p@ss" not in caplog.text
+    assert quote("p@ss/w:rd") not in caplog.text
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)  # RabbitMQ's users need its own tool
+def test_a_right_password_with_odd_characters(settings_for: Make, broker: str) -> None:
+    import redis
+
+    server = redis.Redis.from_url(broker)
+    name = f"semantik-test-{uuid.uuid4().hex[:8]}"
+    server.acl_setuser(name, enabled=True, passwords=["+p@ss/w:rd"], keys=["*"], categories=["+@all"])
+    try:
+        parts = urlsplit(broker)
+        url = broker.replace(parts.netloc, f"{name}:{quote('p@ss/w:rd', safe='')}@{parts.hostname}:{parts.port}")
+        assert waiting(settings_for(url), "chunk") == 0
+    finally:
+        server.acl_deluser(name)
+        server.close()
+
+
+def test_tls_is_checked(settings_for: Make, broker: str, tmp_path: Path, caplog: Any) -> None:
+    import trustme
+
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    gate = Gate(target_of(broker), context)
+    try:
+        parts = urlsplit(broker)
+        url = broker.replace(f"{parts.hostname}:{parts.port}", f"localhost:{gate.port}")
+        url = url.replace(parts.scheme, f"{parts.scheme}s", 1)
+        assert waiting(settings_for(url, ca_file=tmp_path / "ca.pem"), "chunk") == 0
+        assert waiting(settings_for(url, verify=False), "chunk") == 0
+        for refused in (
+            settings_for(url),
+            settings_for(url.replace("localhost", "127.0.0.1"), ca_file=tmp_path / "ca.pem"),
+        ):
+            caplog.clear()
+            bell = queue.Bell(make_app(refused))
+            bell.ring("chunk")
+            assert "certificate" in caplog.text.lower()
+    finally:
+        gate.shut()
