@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, case, func, insert, select, update
 
+from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.tables import (
@@ -52,8 +53,14 @@ def request_sync(
 
     ``full``: the connector names everything, also where it could tell what changed since the last run.
     """
-    in_hand = select(sources.c.operation_id, sources.c.cursor).where(sources.c.id == source_id)
-    earlier, cursor = tx.execute(in_hand.with_for_update()).one()  # sources are locked before what belongs to them
+    columns = (sources.c.operation_id, sources.c.cursor, sources.c.name, sources.c.removed_at)
+    in_hand = select(*columns).where(sources.c.id == source_id)
+    # sources are locked before what belongs to them
+    earlier, cursor, name, removed_at = tx.execute(in_hand.with_for_update()).one()
+    if removed_at is not None:
+        raise UsageError(
+            f"The source {name} is being removed.", "Add it again when it is gone: `semantik sources list`."
+        )
     if earlier is not None:
         mine = and_(operation_sources.c.operation_id == earlier, operation_sources.c.source_id == source_id)
         taken = f"taken over by operation {operation_id}"

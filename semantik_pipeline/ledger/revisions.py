@@ -197,13 +197,18 @@ _FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 def _turns(tx: Transaction, claim: SourceClaim, count: int) -> list[float]:
     """Places in the queue: start-time fair queueing, a unit costs its source 1/weight of virtual time.
 
-    A source that was idle starts at the virtual time of the units that wait, so it can't save up turns.
+    A source that was idle starts at the virtual time, so it can't save up turns: that of the first unit which could be
+    worked on (one that is blocked or waits for its next try stands still, and time with it), or, where there is none,
+    of the last turn that was given.
     """
     weight, next_turn = tx.execute(
         select(sources.c.weight, sources.c.next_turn).where(sources.c.id == claim.source_id)
     ).one()
-    waiting = select(func.min(work.c.turn)).where(work.c.stage.in_(STAGES))
-    start = max(next_turn, tx.execute(waiting).scalar_one_or_none() or 0.0)
+    moving = and_(work.c.stage.in_(STAGES), work.c.blocked.is_(None), ~work.c.suspect, work.c.not_before <= now())
+    virtual = tx.execute(select(func.min(work.c.turn)).where(moving)).scalar_one_or_none()
+    if virtual is None:
+        virtual = tx.execute(select(func.max(sources.c.next_turn))).scalar_one()
+    start = max(next_turn, virtual)
     turns = [start + (place + 1) / weight for place in range(count)]
     if turns:
         change_source(tx, claim.source_id, next_turn=turns[-1])

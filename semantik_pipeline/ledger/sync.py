@@ -18,6 +18,7 @@ from semantik_pipeline.ledger.tables import (
     sources,
     work,
 )
+from semantik_pipeline.ledger.timetable import after_sync
 from semantik_pipeline.ledger.work import STAGES
 
 SOURCE_FREED = {"lease_token": None, "lease_until": None}
@@ -76,10 +77,13 @@ def claim_source(tx: Transaction, *, lease: float) -> SourceClaim | None:
     due = and_(
         sources.c.operation_id.is_not(None),
         sources.c.paused.is_(None),
+        sources.c.removed_at.is_(None),
         sources.c.not_before <= now(),
         sources.c.lease_token.is_(None),
     )
-    query = select(sources).where(due).order_by(sources.c.lane, sources.c.next_turn).limit(1)
+    # after its slice a source stands behind those that wait: one that is read for hours keeps nobody from beginning
+    in_turn = (sources.c.lane, sources.c.not_before, sources.c.next_turn)
+    query = select(sources).where(due).order_by(*in_turn).limit(1)
     row = tx.execute(query.with_for_update(skip_locked=True)).mappings().first()
     if row is None:
         return None
@@ -143,16 +147,25 @@ def pause_slice(tx: Transaction, claim: SourceClaim, *, delay: float = 0, **valu
 
 
 def finish_source(
-    tx: Transaction, claim: SourceClaim, *, error: str | None = None, next_run: Any = None, **values: Any
+    tx: Transaction,
+    claim: SourceClaim,
+    *,
+    error: str | None = None,
+    error_type: str = "SyncFailed",
+    next_run: Any = None,
+    **values: Any,
 ) -> None:
     """The source's part of its operation is over. Without an error ``next_run`` is where the next run begins; with
     one, the next begins where this one did."""
     if error is None:
         change_source(tx, claim.source_id, cursor=Cursor(shape=claim.cursor.shape, since=next_run).stored())
-    _finish_source(tx, claim.source_id, claim.operation_id, error, **values)
+    fault = {"type": error_type, "message": error} if error is not None else None
+    _finish_source(tx, claim.source_id, claim.operation_id, fault, **values)
 
 
-def _finish_source(tx: Transaction, source_id: int, operation_id: int, error: str | None, **values: Any) -> None:
+def _finish_source(
+    tx: Transaction, source_id: int, operation_id: int, fault: dict[str, str] | None, **values: Any
+) -> None:
     stored = tx.execute(select(sources.c.cursor).where(sources.c.id == source_id)).scalar_one()
     change_source(
         tx,
@@ -163,10 +176,12 @@ def _finish_source(tx: Transaction, source_id: int, operation_id: int, error: st
         attempts=0,
         not_before=0,
         synced_at=now(),
+        **after_sync(tx, source_id, fault),
         **values,
     )
     mine = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
-    tx.execute(update(operation_sources).where(mine).values(state="failed" if error else "finished", error=error))
+    ended = {"state": "failed", "error": fault["message"]} if fault else {"state": "finished", "error": None}
+    tx.execute(update(operation_sources).where(mine).values(**ended))
 
 
 def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
@@ -181,14 +196,15 @@ def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = Fal
         if attempts + 1 < max_attempts:
             change_source(tx, source_id, **SOURCE_FREED, attempts=attempts + 1)
         else:
-            error = f"{name}: {attempts + 1} workers died or stopped while they read it."
-            _finish_source(tx, source_id, operation_id, error)
+            message = f"{name}: {attempts + 1} workers died or stopped while they read it."
+            _finish_source(tx, source_id, operation_id, {"type": "WorkerDied", "message": message})
     return len(rows)
 
 
 def sources_due(tx: Transaction) -> bool:
-    ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.not_before <= now())
-    return tx.execute(select(sources.c.id).where(ready, sources.c.lease_token.is_(None)).limit(1)).first() is not None
+    ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.removed_at.is_(None))
+    free = and_(sources.c.lease_token.is_(None), sources.c.not_before <= now())
+    return tx.execute(select(sources.c.id).where(ready, free).limit(1)).first() is not None
 
 
 def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[str, Known]:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import LeaseLost, PipelineError, PluginError, StorageFull, TransientError
+from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
 from semantik_pipeline.ledger import revisions
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.arrivals import Batch, arrival_of
-from semantik_pipeline.stages.failures import AWAY, describe
+from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable, storable_values
 
@@ -61,29 +61,7 @@ def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -
     except LeaseLost:
         log.warning("The sync of %s was taken over.", claim.name)
     except Exception as error:
-        _fail(runtime, claim, error)
-
-
-def _fail(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
-    """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed."""
-    settings = runtime.settings.work
-    attempts = claim.attempts + 1
-    if isinstance(error, StorageFull):
-        runtime.fatal = error
-    hopeless = isinstance(error, PipelineError) and not isinstance(error, TransientError)
-    log.log(
-        logging.ERROR if hopeless else logging.WARNING, "The sync of %s failed: %s", claim.name, storable(str(error))
-    )
-    with runtime.ledger.write() as tx:
-        if not ledger.source_held(tx, claim):
-            return
-        if isinstance(error, StorageFull):
-            ledger.pause_slice(tx, claim)
-        elif hopeless or attempts >= settings.max_attempts:
-            ledger.finish_source(tx, claim, error=storable(f"{claim.name}: {error}"))
-        else:
-            delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
-            ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
+        fail_slice(runtime, claim, error)
 
 
 class Slice:
@@ -126,7 +104,7 @@ class Slice:
         connector = host.instance(self.claim.connector, self.claim.config, kind="connector")
         self.call(connector.validate_config)
         if not self.call(connector.authenticate):
-            raise PluginError(f"{self.claim.name} does not let us in.", "Check the source's credentials.")
+            raise CredentialsRejected(f"{self.claim.name} does not let us in.", "Check the source's credentials.")
         return connector
 
     def _begin(self) -> None:
@@ -290,6 +268,7 @@ class Slice:
                     tx,
                     self.claim,
                     error=error,
+                    error_type="MassDeletion",
                     next_run=event.cursor,
                     problems=storable_values(problems),
                     **paused,
@@ -306,7 +285,8 @@ class Slice:
         if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
             return (
                 f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
-                " If that is right, index it again with --allow-deletions."
+                " If that is right, index it again with --allow-deletions, or say"
+                f" `semantik sources resume {claim.source_id} --allow-deletions`."
             )
         while gone:
             with self.runtime.ledger.write() as tx:

@@ -1,0 +1,78 @@
+"""Removing a source: its documents leave every live generation, then its rows go. All of it in short transactions that
+anybody may go on with."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, delete, not_, select, update
+
+from semantik_pipeline.ledger import operations
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.revisions import delete_documents
+from semantik_pipeline.ledger.tables import (
+    chunks,
+    documents,
+    operation_items,
+    operation_sources,
+    sources,
+    work,
+)
+from semantik_pipeline.ledger.tables import operations as operations_table
+
+#: Documents that one transaction deletes.
+BATCH = 500
+
+#: The lane of deletions: somebody asked for them.
+LANE = 1
+
+
+def begin(tx: Transaction, source_id: int, operation_id: int) -> None:
+    """From here on the source is never synced; a sync in hand ends where it is."""
+    operations.request_sync(tx, operation_id, source_id, lane=LANE, allow_deletions=False, full=True)
+    tx.execute(update(sources).where(sources.c.id == source_id).values(removed_at=now(), due_at=None, schedule=None))
+
+
+def pending(tx: Transaction) -> list[int]:
+    """Sources that are being removed."""
+    return list(tx.execute(select(sources.c.id).where(sources.c.removed_at.is_not(None))).scalars())
+
+
+def step(tx: Transaction, source_id: int) -> bool:
+    """Delete up to BATCH documents, or drop the rows of as many that are deleted everywhere; at last the source's.
+
+    Returns whether another step could be made now. A source that another process is at is left to it.
+    """
+    mine = select(sources.c.operation_id).where(sources.c.id == source_id, sources.c.removed_at.is_not(None))
+    operation_id = tx.execute(mine.with_for_update(skip_locked=True)).scalar_one_or_none()
+    if operation_id is None:
+        return False
+    live = select(documents.c.id).where(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))
+    found = tx.execute(live.order_by(documents.c.id).limit(BATCH)).scalars().all()
+    if found:
+        delete_documents(tx, dict.fromkeys(found, 0.0), operation_id=operation_id, lane=LANE)
+        return True
+    ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
+    tx.execute(update(operation_sources).where(ended).values(state="finished"))
+    state = select(operations_table.c.state).where(operations_table.c.id == operation_id)
+    if tx.execute(state).scalar_one_or_none() not in (None, "finished") or _on_its_way(tx, source_id):
+        return False
+    return _drop_rows(tx, source_id)
+
+
+def _on_its_way(tx: Transaction, source_id: int) -> bool:
+    """Whether a document of the source is not at its end in every generation, or may have points in the store."""
+    gone = and_(work.c.stage == "deleted", not_(work.c.reconcile))
+    left = select(work.c.document_id).where(work.c.source_id == source_id, not_(gone))
+    return tx.execute(left.limit(1)).first() is not None
+
+
+def _drop_rows(tx: Transaction, source_id: int) -> bool:
+    found = select(documents.c.id).where(documents.c.source_id == source_id).order_by(documents.c.id).limit(BATCH)
+    ids = tx.execute(found).scalars().all()
+    if ids:
+        for table in (operation_items, chunks, work):
+            tx.execute(delete(table).where(table.c.document_id.in_(ids)))
+        tx.execute(delete(documents).where(documents.c.id.in_(ids)))
+        return True
+    tx.execute(delete(operation_sources).where(operation_sources.c.source_id == source_id))
+    tx.execute(delete(sources).where(sources.c.id == source_id))
+    return False

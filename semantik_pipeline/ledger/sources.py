@@ -1,0 +1,139 @@
+"""Sources as operators see and change them: found by id or name, shown with what became of their syncs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select, update
+
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.tables import collections, documents, sources, work
+from semantik_pipeline.ledger.timetable import next_time
+
+_SOURCE = select(
+    sources.c.id,
+    sources.c.name,
+    sources.c.connector,
+    collections.c.name.label("collection"),
+    sources.c.config,
+    sources.c.schedule,
+    sources.c.weight,
+    sources.c.due_at,
+    sources.c.faults,
+    sources.c.paused,
+    sources.c.removed_at,
+    sources.c.operation_id.label("operation"),
+    sources.c.lease_token,
+    sources.c.attempts,
+    sources.c.not_before,
+    sources.c.error,
+    sources.c.problems,
+    sources.c.synced_at,
+    sources.c.created_at,
+    now().label("now"),
+).join_from(sources, collections, sources.c.collection_id == collections.c.id)
+
+
+def list_sources(tx: Transaction, *, collection: str | None = None) -> list[dict[str, Any]]:
+    """All sources, by collection and name, each with its ``state`` and how many documents it has."""
+    query = _SOURCE.order_by(collections.c.name, sources.c.name, sources.c.id)
+    if collection is not None:
+        query = query.where(collections.c.name == collection)
+    return _described(tx, query)
+
+
+def find_source(tx: Transaction, name: str, *, collection: str | None = None) -> dict[str, Any]:
+    """The source of this id, name, or end of a name. Raises UsageError for none, and for several."""
+    exact = sources.c.name == name
+    if name.isdecimal() and int(name) < 2**63:
+        exact = or_(exact, sources.c.id == int(name))
+    for which in (exact, sources.c.name.endswith(f"/{name}", autoescape=True)):
+        query = _SOURCE.where(which)
+        if collection is not None:
+            query = query.where(collections.c.name == collection)
+        rows = _described(tx, query.order_by(sources.c.id))
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
+            raise UsageError(f"{name!r} names {len(rows)} sources: {some}.", "Name one by its id.")
+    raise UsageError(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
+
+
+def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
+    rows = [dict(row) for row in tx.execute(query).mappings()]
+    counts = _documents(tx, [row["id"] for row in rows])
+    for row in rows:
+        row["documents"], row["quarantined"] = counts.get(row["id"], (0, 0))
+        row["state"] = _state(row)
+        row["retry_at"] = row["not_before"] if row["state"] == "retrying" else None
+        if row["error"]:
+            row["error"] = {name: row["error"].get(name) for name in ("type", "message", "at")}
+        for name in ("lease_token", "not_before"):
+            del row[name]
+    return rows
+
+
+def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, int]]:
+    """source id -> (live documents, those of them in quarantine)."""
+    quarantined = work.c.stage == "quarantined"
+    active = and_(work.c.document_id == documents.c.id, work.c.generation_id == collections.c.active_generation)
+    query = (
+        select(documents.c.source_id, func.count(), func.sum(case((quarantined, 1), else_=0)))
+        .join(collections, collections.c.id == documents.c.collection_id)
+        .outerjoin(work, active)
+        .where(documents.c.source_id.in_(source_ids), documents.c.deleted_at.is_(None))
+        .group_by(documents.c.source_id)
+    )
+    return {row[0]: (row[1], int(row[2] or 0)) for row in tx.execute(query)} if source_ids else {}
+
+
+def _state(row: dict[str, Any]) -> str:
+    """removing | paused | running | retrying (a slice failed, it is tried again) | waiting (asked for, not begun) |
+    due | failing | idle."""
+    if row["removed_at"] is not None:
+        return "removing"
+    if row["paused"] is not None:
+        return "paused"
+    if row["operation"] is not None:
+        if row["lease_token"] is not None:
+            return "running"
+        return "retrying" if row["attempts"] else "waiting"
+    if row["due_at"] is not None and row["due_at"] <= row["now"]:
+        return "due"
+    return "failing" if row["faults"] else "idle"
+
+
+def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
+    """Change what an operator may change: ``name``, ``config``, ``weight``, ``schedule``. A new schedule counts from
+    now on."""
+    row = tx.execute(select(sources.c.created_at, now()).where(sources.c.id == source_id).with_for_update()).one()
+    if "schedule" in values:
+        values["due_at"] = next_time(values["schedule"], row[1], source_id, row[0])
+    if values:
+        tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
+
+
+def make_due(tx: Transaction, source_id: int) -> None:
+    """Let its next scheduled sync begin at once."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(due_at=now()))
+
+
+def pause(tx: Transaction, source_id: int, reason: str) -> None:
+    """Begin no sync of it, and no further slice of the one in hand."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(paused=reason))
+
+
+def resume(tx: Transaction, source_id: int) -> None:
+    """Let its syncs go on; what failed before is forgotten, and its schedule goes on from now."""
+    columns = (sources.c.schedule, sources.c.created_at, now())
+    row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).one()
+    due_at = next_time(row[0], row[2], source_id, row[1])
+    values = {"paused": None, "faults": 0, "error": None, "not_before": 0, "attempts": 0, "due_at": due_at}
+    tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
+
+
+def allow_deletions(tx: Transaction, source_id: int) -> None:
+    """The sync in hand believes that most of the source is gone."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(allow_deletions=True))

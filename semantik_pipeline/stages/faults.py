@@ -1,0 +1,41 @@
+"""What becomes of a source whose slice failed: it is tried again, its sync has failed, or it is paused and says why."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.errors import CredentialsRejected, PipelineError, StorageFull, TransientError
+from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.sync import SourceClaim
+from semantik_pipeline.stages.failures import AWAY, describe
+from semantik_pipeline.stages.parsing import storable
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
+    """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed. One
+    whose credentials are refused is paused: trying again would lock the account."""
+    settings = runtime.settings.work
+    attempts = claim.attempts + 1
+    if isinstance(error, StorageFull):
+        runtime.fatal = error
+    hopeless = isinstance(error, PipelineError) and not isinstance(error, TransientError)
+    level = logging.ERROR if hopeless else logging.WARNING
+    log.log(level, "The sync of %s failed: %s", claim.name, storable(str(error)))
+    with runtime.ledger.write() as tx:
+        if not ledger.source_held(tx, claim):
+            return
+        if isinstance(error, StorageFull):
+            ledger.pause_slice(tx, claim)
+        elif hopeless or attempts >= settings.max_attempts:
+            paused = {"paused": storable(str(error))} if isinstance(error, CredentialsRejected) else {}
+            told = storable(f"{claim.name}: {error}")
+            ledger.finish_source(tx, claim, error=told, error_type=type(error).__name__, **paused)
+        else:
+            delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
+            ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
