@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semantik_pipeline.cli import documents, evaluate, index, migrate, plugins, search, status, verify, worker
+from semantik_pipeline.cli import documents, evaluate, fleet, index, migrate, plugins, search, status, verify, worker
 from semantik_pipeline.cli.arguments import EPILOG
 from semantik_pipeline.cli.invocation import Invocation
 
@@ -54,4 +54,5 @@ app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILO
 app.add_typer(plugins.app, name="plugins")
 app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILOG)(evaluate.evaluate)
 app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)
+app.add_typer(fleet.app, name="fleet")
 app.command("worker", short_help="Work for a fleet until stopped.", epilog=EPILOG)(worker.worker)

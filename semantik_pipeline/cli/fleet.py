@@ -1,0 +1,96 @@
+"""``semantik fleet``: the workers, and what operators ask of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+app = typer.Typer(help="See and steer the workers.", no_args_is_help=True, rich_markup_mode=None)
+
+#: Seconds between two looks of ``--watch`` and ``--wait``.
+LOOK = 2.0
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="WORKER", help="Ids, hosts or profiles; every living worker unless given.")
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when it is done.")]
+
+
+@app.command("status", epilog=EPILOG)
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until stopped.")] = False,
+) -> int:
+    """Show workers, their plugin state against the current one, what waits for each stage, and what is stuck and why.
+
+    Exit code 1 if work waits that no living worker takes.
+    """
+    call = begin(context)
+    from time import sleep
+
+    from semantik_pipeline import fleet
+    from semantik_pipeline.cli.fleet_views import show_fleet
+
+    with call.runtime() as runtime:
+        while True:
+            found = fleet.view(runtime)
+            if watch and not call.output.as_json:
+                call.output.console().clear()
+            call.output.give(found, lambda console, found=found: show_fleet(console, found))
+            call.output.flush()
+            if not watch:
+                return 1 if found["blocked"] else 0
+            sleep(LOOK)
+
+
+@app.command("drain", epilog=EPILOG)
+def drain(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
+    """Let workers finish what they have in hand and take nothing more; `resume` lets them go on."""
+    return _ask(begin(context), workers, "drain", wait=wait)
+
+
+@app.command("resume", epilog=EPILOG)
+def resume(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
+    """Let drained workers take work again."""
+    return _ask(begin(context), workers, "resume", wait=wait)
+
+
+@app.command("restart", epilog=EPILOG)
+def restart(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
+    """Replace worker processes one by one, so that a changed plugin state or a new release applies while work goes on."""
+    return _ask(begin(context), workers, "restart", wait=wait)
+
+
+def _ask(call: Invocation, names: list[str] | None, command: str, *, wait: bool) -> int:
+    from semantik_pipeline import fleet
+
+    with call.runtime() as runtime:
+        asked = fleet.ask(runtime, names or [], command)
+        left = _await(call, runtime, asked, command) if wait else asked
+    answer: dict[str, Any] = {"command": command, "workers": asked, "done": not left if wait else None}
+    done = {"drain": "drained", "resume": "at work again", "restart": "restarted"}[command]
+    many = f"{len(asked)} worker{'' if len(asked) == 1 else 's'}"
+    told = f"{many} {done}." if wait else f"{many} asked to {command}; `semantik fleet status` shows how far they are."
+    call.output.give(answer, lambda console: console.print(told if asked else "No worker is up."))
+    return 0 if asked else 1
+
+
+def _await(call: Invocation, runtime: Runtime, asked: list[str], command: str) -> list[str]:
+    from time import sleep
+
+    from semantik_pipeline import fleet
+
+    said: list[str] | None = None
+    while left := fleet.waiting_for(runtime, asked, command):
+        if left != said:
+            call.say(f"{len(asked) - len(left)} of {len(asked)} done; waiting for {', '.join(left[:3])}")
+            said = left
+        sleep(LOOK / 4)
+    return left

@@ -1,0 +1,90 @@
+"""The fleet for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.tables import print_table
+from semantik_pipeline.cli.wording import duration, place, printable, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show_fleet(console: Console, found: dict[str, Any]) -> None:
+    """Workers, stages, and what needs an operator."""
+    _show_workers(console, found["workers"])
+    _show_stages(console, found)
+    _show_troubles(console, found)
+
+
+def _show_workers(console: Console, workers: list[dict[str, Any]]) -> None:
+    up = [worker for worker in workers if worker["state"] != "stopped"]
+    if not up:
+        console.print("No worker is up: `semantik worker` starts one.", style="yellow")
+        return
+    rows = []
+    for worker in up:
+        stages = (worker["in_hand"] or {}).get("stages", {})
+        hand = ", ".join(f"{count} {stage}" for stage, count in sorted(stages.items())) or "nothing"
+        plugins = "current" if worker["plugin_state_current"] else "older: restart"
+        failures = f", {len(worker['plugin_failures'])} failed" if worker["plugin_failures"] else ""
+        heard = duration(worker["heartbeat_age"])
+        models = ", ".join(str(model.get("model", model["plugin"])) for model in worker["models"] or ())
+        asked = f" (asked: {worker['command']})" if worker["command"] else ""
+        rows.append(
+            (
+                worker["id"],
+                worker["profile"],
+                worker["state"] + asked,
+                duration(worker["up"]),
+                heard,
+                size(worker["rss"] or 0),
+                plugins + failures,
+                models or "-",
+                hand,
+            )
+        )
+    header = ("WORKER", "PROFILE", "STATE", "UP", "HEARD", "MEMORY", "PLUGIN STATE", "MODELS", "IN HAND")
+    print_table(console, header, rows)
+
+
+def _show_stages(console: Console, found: dict[str, Any]) -> None:
+    console.print()
+    rows = [
+        (
+            stage,
+            f"{one['workers']}",
+            f"{one['due']:,.0f}",
+            f"{one['later']:,.0f}",
+            f"{one['in_hand']:,.0f}",
+            f"{one['suspects']:,.0f}",
+            duration(one["oldest"]) if one["due"] else "-",
+            f"{one['per_second']:,.1f}",
+        )
+        for stage, one in found["stages"].items()
+    ]
+    print_table(console, ("STAGE", "WORKERS", "DUE", "LATER", "IN HAND", "SUSPECTS", "OLDEST", "DOCUMENTS/S"), rows)
+    syncs = ", ".join(f"{count} {state}" for state, count in found["syncs"].items() if count)
+    console.print(f"\nsources: {syncs or 'none'}")
+
+
+def _show_troubles(console: Console, found: dict[str, Any]) -> None:
+    if found["plugin_state"]["error"]:
+        console.print(f"\nplugin state: {printable(found['plugin_state']['error'])}", style="red", soft_wrap=True)
+    for worker in found["workers"]:
+        if worker["state"] == "stopped":
+            continue
+        for plugin, reason in worker["plugin_failures"].items():
+            console.print(f"{worker['id']}: plugin {plugin}: {printable(reason)}", style="yellow", soft_wrap=True)
+        if worker["fatal"]:
+            console.print(f"{worker['id']}: {printable(worker['fatal'])}", style="red", soft_wrap=True)
+    for one in found["blocked"]:
+        told = f"blocked: {one['units']:,} documents of {one['collection']!r} wait for {one['stage']}: {one['reason']}"
+        console.print(printable(told), style="red", soft_wrap=True)
+    if found["stuck"]:
+        console.print("\nstuck:", style="yellow")
+    for one in found["stuck"]:
+        tries = f" after {one['attempts']} attempts" if one["attempts"] else ""
+        told = f"  {place(one['document'])}: {one['stage']}{tries}, {duration(one['seconds'])}: {one['reason']}"
+        console.print(printable(told), soft_wrap=True)

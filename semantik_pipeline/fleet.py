@@ -1,0 +1,115 @@
+"""The fleet as operators see and steer it: who works, with what, at which rate; what waits, what is stuck and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import PipelineError, UsageError
+from semantik_pipeline.ledger import backlog
+from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.workers import WorkerRow
+from semantik_pipeline.plugins.state import read_state
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: A unit in trouble that has not moved for so many seconds is shown as stuck.
+STUCK = 30.0
+
+#: Stuck units that are named.
+NAMED = 20
+
+
+def view(runtime: Runtime) -> dict[str, Any]:
+    """``{"workers", "plugin_state", "stages", "syncs", "blocked", "stuck"}``; reads the ledger and the state file."""
+    with runtime.ledger.read() as tx:
+        rows = ledger_workers.list_workers(tx)
+        living = [row for row in rows if row.alive]
+        stages: dict[str, dict[str, Any]] = backlog.by_stage(tx)
+        syncs = backlog.syncs(tx)
+        blocked = backlog.blocked(tx, living)
+        stuck = backlog.stuck(tx, longer_than=STUCK, limit=NAMED)
+    current = _current_state(runtime)
+    for stage, waiting in stages.items():
+        waiting["workers"] = sum(stage in row.report.get("queues", ()) for row in living)
+        waiting["per_second"] = round(sum(_rate(row, stage, "units_per_second") for row in living), 2)
+        waiting["chunks_per_second"] = round(sum(_rate(row, stage, "chunks_per_second") for row in living), 2)
+    return {
+        "workers": [_worker(row, current) for row in rows],
+        "plugin_state": current,
+        "stages": stages,
+        "syncs": syncs,
+        "blocked": blocked,
+        "stuck": stuck,
+    }
+
+
+def _rate(row: WorkerRow, stage: str, name: str) -> float:
+    return row.activity.get("stages", {}).get(stage, {}).get(name, 0.0)
+
+
+def _current_state(runtime: Runtime) -> dict[str, Any]:
+    """The shared state file as it is now, for comparison with what each worker loaded."""
+    try:
+        state = read_state(runtime.settings.state_file)
+    except PipelineError as error:  # workers go on with what they loaded; a new one could not start
+        return {"revision": None, "hash": None, "error": str(error)}
+    return {"revision": state.revision, "hash": state.digest, "error": None}
+
+
+def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
+    loaded, report = row.report.get("plugin_state", {}), row.report.get("plugins", {})
+    return {
+        "id": row.id,
+        "host": row.host,
+        "pid": row.pid,
+        "profile": row.profile,
+        "state": row.state if row.alive or row.state == "stopped" else "lost",
+        "command": row.command,
+        "up": round(row.up, 1),
+        "heartbeat_age": round(row.age, 1),
+        "queues": row.report.get("queues", []),
+        "gpus": row.report.get("gpus", []),
+        "version": row.report.get("version"),
+        "plugin_state": loaded,
+        "plugin_state_current": loaded.get("hash") == current["hash"],
+        "plugins": {name: [entry["id"] for entry in entries] for name, entries in report.items()},
+        "plugin_failures": {entry["id"]: entry["reason"] for entry in report.get("failed", ())},
+        **{name: row.activity.get(name) for name in ("in_hand", "stages", "models", "refusals", "fatal", "rss")},
+    }
+
+
+def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
+    """Ask workers (all living ones, if none is named) to ``drain``, ``resume`` or ``restart``; returns their ids.
+
+    A name is a worker's id, its host, or its profile. Raises UsageError for a name that no living worker answers to.
+    """
+    with runtime.ledger.write() as tx:
+        living = ledger_workers.living(tx)
+        chosen: dict[str, WorkerRow] = {}
+        for name in names:
+            found = [row for row in living if name in (row.id, row.host, row.profile)]
+            if not found:
+                there = ", ".join(row.id for row in living) or "none"
+                raise UsageError(f"No living worker is called {name!r}.", f"Living workers: {there}.")
+            chosen |= {row.id: row for row in found}
+        ids = sorted(chosen) if names else sorted(row.id for row in living)
+        ledger_workers.ask(tx, ids, command)
+    return ids
+
+
+def waiting_for(runtime: Runtime, ids: Sequence[str], command: str) -> list[str]:
+    """Those of the workers that have not done yet what they were asked."""
+    wanted = {"drain": "draining", "resume": "ready"}.get(command)
+    with runtime.ledger.read() as tx:
+        living = {row.id: row for row in ledger_workers.living(tx)}
+    if wanted is None:  # a restarted process is another one
+        return [name for name in ids if name in living]
+    busy = "draining" if command == "drain" else None
+    return [
+        name
+        for name in ids
+        if name in living
+        and (living[name].state != wanted or (busy and living[name].activity.get("in_hand", {}).get("stages")))
+    ]
