@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, insert, select, update
 
+from semantik_pipeline.ledger import holds
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim, change_source
@@ -34,6 +35,7 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
     identities = _write_documents(tx, claim, arrivals, before)
     turns = _turns(tx, claim, len(arrivals))
     generation_ids = live_generations(tx, claim.collection_id)
+    held_by = holds.holder(tx, claim.operation_id)
     items, revisions = [], []
     for arrival, turn in zip(arrivals, turns, strict=True):
         known_as = before.get(arrival.unique_id)
@@ -51,6 +53,7 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
                 goal="skipped" if arrival.skipped is not None else "indexed",
                 reason=arrival.skipped,
                 error=arrival.error,
+                held_by=held_by,
             )
             for generation_id in generation_ids
         ]
@@ -108,7 +111,7 @@ class Revision:
     """What a unit becomes when its document has a new revision.
 
     ``goal`` is what its end means: ``indexed``, or ``skipped`` and ``deleted``, which have no text. With ``error`` it
-    is in quarantine from the start, and what was indexed stays.
+    is in quarantine from the start, and what was indexed stays. ``held_by`` is a paused operation that it belongs to.
     """
 
     document_id: int
@@ -120,6 +123,7 @@ class Revision:
     goal: str = "indexed"
     reason: str | None = None
     error: dict[str, Any] | None = None
+    held_by: int | None = None
 
 
 def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
@@ -184,6 +188,7 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
         "lane": one.lane,
         "turn": one.turn,
         "error": {"stage": "sync", **one.error} if one.error else None,
+        "held_by": one.held_by,
         **FREED,
         **_FRESH,
         "progress": {"rewrite": True} if before.unsure else None,
@@ -301,7 +306,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
         .order_by(documents.c.id)
         .with_for_update()
     ).all()
-    note_items(tx, operation_id, [(row.id, "retried", row.revision) for row in rows if row.content_hash])
+    note_items(tx, operation_id, [(row.id, "retried", row.revision) for row in rows])
     for row in rows:
         if row.content_hash is None:
             forget_hint(tx, row.id, row.revision)

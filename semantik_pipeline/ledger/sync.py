@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 
+from semantik_pipeline.ledger import holds
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.operations import note_items
@@ -77,6 +78,7 @@ def claim_source(tx: Transaction, *, lease: float) -> SourceClaim | None:
     due = and_(
         sources.c.operation_id.is_not(None),
         sources.c.paused.is_(None),
+        sources.c.held_by.is_(None),
         sources.c.removed_at.is_(None),
         sources.c.not_before <= now(),
         sources.c.lease_token.is_(None),
@@ -131,6 +133,12 @@ def begin_anew(tx: Transaction, claim: SourceClaim, cursor: Cursor) -> SourceCla
 def source_held(tx: Transaction, claim: SourceClaim) -> bool:
     mine = and_(sources.c.id == claim.source_id, sources.c.lease_token == claim.token)
     return tx.execute(select(sources.c.id).where(mine).with_for_update()).first() is not None
+
+
+def on_hold(tx: Transaction, claim: SourceClaim) -> bool:
+    """Whether the source's operation was paused meanwhile. Call under :func:`source_held`."""
+    held = select(sources.c.held_by).where(sources.c.id == claim.source_id)
+    return tx.execute(held).scalar_one() is not None
 
 
 def renew_source(tx: Transaction, token: str, lease: float) -> int:
@@ -203,7 +211,7 @@ def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = Fal
 
 def sources_due(tx: Transaction) -> bool:
     ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.removed_at.is_(None))
-    free = and_(sources.c.lease_token.is_(None), sources.c.not_before <= now())
+    free = and_(sources.c.lease_token.is_(None), sources.c.held_by.is_(None), sources.c.not_before <= now())
     return tx.execute(select(sources.c.id).where(ready, free).limit(1)).first() is not None
 
 
@@ -285,6 +293,7 @@ def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None
 
 def adopt(tx: Transaction, claim: SourceClaim) -> int:
     """What earlier operations left on its way in this source becomes this operation's to wait for."""
+    holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED)
     on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES))
     rows = tx.execute(select(work.c.document_id, work.c.revision).where(on_their_way)).all()
     note_items(tx, claim.operation_id, [(row.document_id, "resumed", row.revision) for row in rows])
@@ -306,6 +315,6 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
 
 
 def unfinished(tx: Transaction, source_id: int) -> int:
-    """Units of a source between sync and the end of upsert."""
-    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES))
+    """Units of a source between sync and the end of upsert; what an operation holds is not under way."""
+    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), work.c.held_by.is_(None))
     return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()

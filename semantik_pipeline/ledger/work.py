@@ -115,7 +115,8 @@ def _unit(row: Sequence[Any]) -> Unit:
 
 
 def _due(stage: str, without: Collection[int]) -> Any:
-    due = and_(work.c.stage == stage, work.c.lease_token.is_(None), work.c.not_before <= now())
+    free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
+    due = and_(work.c.stage == stage, free, work.c.not_before <= now())
     return and_(due, work.c.generation_id.not_in(list(without))) if without else due
 
 

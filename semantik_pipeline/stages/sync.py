@@ -59,9 +59,15 @@ def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -
     try:
         Slice(runtime, claim, hold, until).run()
     except LeaseLost:
-        log.warning("The sync of %s was taken over.", claim.name)
+        log.warning("The sync of %s was taken over or cancelled.", claim.name)
+    except OnHold:
+        log.info("The sync of %s is paused.", claim.name)
     except Exception as error:
         fail_slice(runtime, claim, error)
+
+
+class OnHold(Exception):
+    """Its operation was paused: the slice has ended, and the next one begins at the last checkpoint."""
 
 
 class Slice:
@@ -164,6 +170,10 @@ class Slice:
             if cursor is not None:
                 place = self.claim.cursor.at_checkpoint(cursor)
                 ledger.change_source(tx, self.claim.source_id, cursor=place.stored(), attempts=0)
+            if held := ledger.on_hold(tx, self.claim):
+                ledger.pause_slice(tx, self.claim, problems=self._problems())
+        if held:
+            raise OnHold
         self.hold.touch()
         if arrivals:
             self.runtime.ring("chunk")
@@ -250,10 +260,11 @@ class Slice:
             return False
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
-                problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
-                delay = settings.poll if crowded else 0
-                ledger.pause_slice(tx, self.claim, delay=delay, problems=storable_values(problems))
+                ledger.pause_slice(tx, self.claim, delay=settings.poll if crowded else 0, problems=self._problems())
         return True
+
+    def _problems(self) -> list[str]:
+        return storable_values([*self.claim.problems, *getattr(self.connector, "problems", [])])
 
     def _complete(self, event: Complete) -> None:
         noted = 0
