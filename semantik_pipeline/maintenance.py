@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import chores, content, operations, sync, work
+from semantik_pipeline.ledger import chores, content, deaths, operations, sync, work
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -22,7 +22,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
     """
     settings = runtime.settings.work
     with runtime.ledger.write() as tx:
-        work.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
+        deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
         sync.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
         operations.settle(tx)

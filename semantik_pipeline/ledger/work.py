@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, update
+from sqlalchemy import Select, and_, bindparam, func, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import documents, sources, work
@@ -70,7 +70,7 @@ class Claim:
     units: tuple[Unit, ...]
 
 
-_UNIT = select(
+UNIT = select(
     work.c.document_id,
     work.c.generation_id,
     work.c.source_id,
@@ -105,10 +105,10 @@ _UNIT = select(
 )
 
 
-_FIELDS = [column.name.rstrip("_") for column in _UNIT.selected_columns]
+_FIELDS = [column.name.rstrip("_") for column in UNIT.selected_columns]
 
 
-def _unit(row: Sequence[Any]) -> Unit:
+def unit_of(row: Sequence[Any]) -> Unit:
     values = dict(zip(_FIELDS, row, strict=True))
     values["progress"] = values["progress"] or {}
     return Unit(**values)
@@ -128,19 +128,18 @@ def claim(
     lease: float,
     limit: int,
     max_chunks: int | None = None,
-    suspects_first: bool = False,
+    alone: bool = False,
     without: Collection[int] = (),
 ) -> Claim | None:
-    """Take due units: several good ones, or a single suspect.
+    """Take due units: good ones, or, ``alone``, a single suspect.
 
-    ``max_chunks`` bounds the sum of the units' chunks (the first unit is taken whatever its size). ``without`` are
-    generations that this worker cannot serve. None: nothing is due.
+    ``alone`` is a promise: the worker's process holds nothing else, and takes nothing else until this is finished. So
+    if it dies, this unit is to blame as far as anyone can tell. ``max_chunks`` bounds the sum of the units' chunks (the
+    first unit is taken whatever its size). ``without`` are generations that this worker cannot serve. None: nothing
+    is due.
     """
-    for suspect in (True, False) if suspects_first else (False, True):
-        keys = _pick(tx, stage, suspect, 1 if suspect else limit, max_chunks, without)
-        if keys:
-            break
-    else:
+    keys = _pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
+    if not keys:
         return None
     token = uuid.uuid4().hex
     tx.execute(
@@ -149,15 +148,15 @@ def claim(
         .values(
             lease_token=token,
             lease_until=now() + lease,
-            company=len(keys) > 1,
+            company=not alone,
             worker=worker,
             blocked=None,
             updated_at=now(),
         ),
         [{"d": document, "g": generation} for document, generation in keys],
     )
-    rows = tx.execute(_UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
-    return Claim(token=token, stage=stage, units=tuple(_unit(row) for row in rows))
+    rows = tx.execute(UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
+    return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows))
 
 
 #: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
@@ -200,7 +199,7 @@ def renew(tx: Transaction, token: str, lease: float) -> int:
 
 def move(tx: Transaction, unit: Unit, stage: str, **values: Any) -> None:
     """The unit goes on at ``stage``, free of its lease, its attempts and suspicion forgotten. Call under :func:`held`."""
-    _change(tx, unit, stage=stage, **FREED, attempts=0, suspect=False, error=None, **values)
+    change(tx, unit, stage=stage, **FREED, attempts=0, suspect=False, error=None, **values)
 
 
 FREED: Mapping[str, Any] = {
@@ -214,12 +213,12 @@ FREED: Mapping[str, Any] = {
 
 def save_progress(tx: Transaction, unit: Unit, **values: Any) -> None:
     """Part of the stage is done and kept: attempts start anew, the lease stays. Call under :func:`held`."""
-    _change(tx, unit, attempts=0, suspect=False, **values)
+    change(tx, unit, attempts=0, suspect=False, **values)
 
 
 def touch(tx: Transaction, unit: Unit) -> None:
     """The store may hold points of the unit from now on. No progress, so attempts stay. Call under :func:`held`."""
-    _change(tx, unit, touched=True, progress=unit.progress)
+    change(tx, unit, touched=True, progress=unit.progress)
 
 
 def release(
@@ -243,31 +242,6 @@ def suspect(tx: Transaction, token: str, keys: Iterable[tuple[int, int]]) -> Non
     release(tx, token, keys, suspect=True)
 
 
-def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bool = False) -> int:
-    """Free units whose holder died: those in company become suspects, one alone is charged an attempt.
-
-    ``everything`` ignores the clock: the caller knows that no other worker lives. Returns how many were freed.
-    """
-    dead: ColumnElement[bool] = work.c.lease_token.is_not(None)
-    if not everything:
-        dead = and_(dead, work.c.lease_until < now())
-    held_by_dead = _UNIT.add_columns(work.c.company, work.c.worker).where(dead)
-    in_order = held_by_dead.order_by(work.c.document_id, work.c.generation_id)
-    rows = tx.execute(in_order.with_for_update(of=work, skip_locked=True)).all()
-    for *values, company, worker in rows:
-        unit = _unit(values)
-        if company:
-            _change(tx, unit, **FREED, suspect=True)
-            continue
-        error = {
-            "type": "WorkerDied",
-            "message": f"The worker {worker} died or stopped while it worked on this document alone.",
-            "traceback": None,
-        }
-        charge(tx, unit, error, max_attempts=max_attempts, backoff=backoff)
-    return len(rows)
-
-
 def charge(
     tx: Transaction,
     unit: Unit,
@@ -284,7 +258,7 @@ def charge(
         quarantine(tx, unit, error, attempts=attempts)
         return True
     delay = max(min(backoff * 2 ** (attempts - 1), MAX_BACKOFF), retry_after or 0)
-    _change(
+    change(
         tx,
         unit,
         **{**FREED, "not_before": now() + delay},
@@ -298,7 +272,7 @@ def charge(
 def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: int | None = None) -> None:
     """Set the unit aside until its content or the pipeline that failed on it changes."""
     values = {} if attempts is None else {"attempts": attempts}
-    _change(tx, unit, **FREED, stage="quarantined", suspect=False, error=_described(unit, error), **values)
+    change(tx, unit, **FREED, stage="quarantined", suspect=False, error=_described(unit, error), **values)
 
 
 def block(tx: Transaction, stage: str, generation_id: int, reason: str) -> int:
@@ -311,7 +285,8 @@ def _described(unit: Unit, error: dict[str, Any]) -> dict[str, Any]:
     return {"stage": unit.stage, **error}
 
 
-def _change(tx: Transaction, unit: Unit, **values: Any) -> None:
+def change(tx: Transaction, unit: Unit, **values: Any) -> None:
+    """Set columns of a unit's row."""
     by_key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
     tx.execute(update(work).where(by_key).values(**values, updated_at=now()))
 
@@ -340,11 +315,13 @@ def later(turns: float) -> Any:
     return work.c.turn + turns
 
 
-def any_due(tx: Transaction, stage: str) -> bool:
-    """Whether a stage has a unit that could be claimed now; takes no lock."""
-    return tx.execute(select(work.c.document_id).where(_due(stage, ())).limit(1)).first() is not None
+def due(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[bool, bool]:
+    """Whether a stage has good units, and suspects, that could be claimed now; takes no lock."""
+    ready = select(work.c.document_id).where(_due(stage, without))
+    good, suspects = (ready.where(work.c.suspect == suspect).exists() for suspect in (False, True))
+    return tuple(tx.execute(select(good, suspects)).one())
 
 
 def due_stages(tx: Transaction) -> list[str]:
     """Stages that have a unit which could be claimed now."""
-    return [stage for stage in STAGES if any_due(tx, stage)]
+    return [stage for stage in STAGES if any(due(tx, stage))]

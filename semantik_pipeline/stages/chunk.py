@@ -13,11 +13,12 @@ from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
-from semantik_pipeline.stages.claims import Claims, Held
+from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
 
 if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import Generation
     from semantik_pipeline.runtime import Runtime
 
 #: Chunk rows that one transaction writes: short enough that nobody waits long for the ledger.
@@ -98,17 +99,46 @@ def _job(runtime: Runtime, unit: Unit) -> Job:
     request = ChunkRequest(
         content=body,
         parsed=parsed,
-        parser=parser,
-        parser_options=config["parsers"]["options"].get(parser, {}),
-        chunker=config["chunking"]["plugin"],
-        chunker_options=config["chunking"]["options"],
-        embedder=config["embedding"]["plugin"],
-        embedder_options=config["embedding"]["options"],
         file_path=unit.file_path,
         media_type=unit.media_type,
         metadata=unit.metadata,
+        **_plugins(config, parser),
     )
     return Job(unit=unit, parse_key=parse_key, request=request)
+
+
+def _plugins(config: dict[str, Any], parser: str) -> dict[str, Any]:
+    """What works on a document in the child, as a request names it."""
+    return {
+        "parser": parser,
+        "parser_options": config["parsers"]["options"].get(parser, {}),
+        "chunker": config["chunking"]["plugin"],
+        "chunker_options": config["chunking"]["options"],
+        "embedder": config["embedding"]["plugin"],
+        "embedder_options": config["embedding"]["options"],
+    }
+
+
+def prepare(runtime: Runtime, generation: Generation) -> None:
+    """Have a child at hand that has its plugins and the tokenizer: it parses and chunks a word of ours."""
+    config, media_type = generation.config, "text/plain"
+    parser = choose_parser(
+        runtime.host.registry.of_kind("parser"),
+        media_type=media_type,
+        file_path=None,
+        by_media_type=config["parsers"]["by_media_type"],
+    )
+    request = ChunkRequest(
+        content=READY.encode(),
+        parsed=None,
+        file_path=None,
+        media_type=media_type,
+        metadata={},
+        **_plugins(config, parser),
+    )
+    services = {"embed": _embed(runtime, generation.id)}
+    deadline = runtime.settings.child.parse_deadline
+    runtime.children.run(parse_and_chunk, [request], deadline=deadline, services=services)
 
 
 def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
@@ -127,7 +157,7 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
             parse_and_chunk,
             [job.request for job in group],
             deadline=_deadline(runtime, group),
-            services={"embed": _embed(runtime, group[0].unit)},
+            services={"embed": _embed(runtime, group[0].unit.generation_id)},
         )
         answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
     except (ChildError, ChildOutOfMemory) as error:
@@ -146,11 +176,11 @@ def _deadline(runtime: Runtime, group: list[Job]) -> float:
     return child.parse_deadline + child.deadline_per_mb * sum(job.unit.size or 0 for job in group) / 1e6
 
 
-def _embed(runtime: Runtime, unit: Unit) -> Callable[[list[str]], Any]:
+def _embed(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:
     """What semantic chunkers ask back for: texts -> vectors, by the generation's own model."""
 
     def embed(texts: list[str]) -> Any:
-        embedder = runtime.embedder(unit.generation_id)
+        embedder = runtime.embedder(generation_id)
         return runtime.host.call(embedder.embed_texts, texts, batch_size=runtime.settings.embed.batch_size)
 
     return embed

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Makes a stage load, with nothing of any document, what it works with.
+#: Makes a stage load what it works with, on the word :data:`READY` instead of any document.
 Prepare = Callable[["Runtime", "Generation"], None]
+
+READY = "Ready."
 
 
 class Held:
@@ -130,7 +132,7 @@ class Claims:
         """Claim units for a place, which is left if there are none."""
         if place is None:
             return None
-        runtime, claim = self._runtime, None
+        runtime, held = self._runtime, None
         try:
             with runtime.ledger.write() as tx:
                 claim = work.claim(
@@ -143,9 +145,10 @@ class Claims:
                     alone=alone,
                     without=without,
                 )
-            return None if claim is None else Held(runtime, claim, self._deadline, place)
+            held = Held(runtime, claim, self._deadline, place) if claim else None
+            return held
         finally:
-            if claim is None:
+            if held is None:
                 place.leave()
 
     def __iter__(self) -> Iterator[Held]:

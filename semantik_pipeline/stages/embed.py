@@ -17,12 +17,13 @@ from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
 from semantik_pipeline.ledger import Transaction, content, work
 from semantik_pipeline.ledger.work import Unit
-from semantik_pipeline.stages.claims import Claims, Held
+from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.failures import fail
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from semantik_pipeline.ledger.collections import Generation
     from semantik_pipeline.runtime import Runtime
 
 
@@ -66,6 +67,12 @@ def run(runtime: Runtime, claims: Claims) -> None:
             thread.join()
     if reader.error:
         raise reader.error
+
+
+def prepare(runtime: Runtime, generation: Generation) -> None:
+    """Have the model loaded, and warm."""
+    embedder = runtime.embedder(generation)
+    runtime.host.call(embedder.embed_texts, [READY], mode=EmbeddingMode.QUERY)
 
 
 def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:

@@ -16,7 +16,7 @@ from semantik_pipeline.ledger import content, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
-from semantik_pipeline.stages.claims import Claims, by_generation
+from semantik_pipeline.stages.claims import READY, Claims, by_generation
 from semantik_pipeline.stages.extracting import extract_texts, merged
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.parsing import storable
@@ -72,6 +72,14 @@ def run(runtime: Runtime, claims: Claims) -> None:
             except Exception as error:
                 fail(runtime, held.claim, units, error)
         runtime.ring("embed")
+
+
+def prepare(runtime: Runtime, generation: Generation) -> None:
+    """Have a child at hand that has the extractors' models."""
+    extraction, deadline = generation.config["extraction"], runtime.settings.child.extract_deadline
+    for choice in (*extraction["chunk"], *extraction["document"]):
+        wanted = (choice["plugin"], choice["options"], choice.get("types"))
+        runtime.children.run(extract_texts, *wanted, {READY: READY}, deadline=deadline)
 
 
 def _run_generation(runtime: Runtime, claim: Claim, hold: Hold, generation: Generation, units: list[Unit]) -> None:

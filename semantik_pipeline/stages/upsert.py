@@ -38,6 +38,11 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 withdraw(runtime, fail(runtime, held.claim, units, error))
 
 
+def prepare(runtime: Runtime, generation: Generation) -> None:
+    """Have the store open, and the index there."""
+    runtime.index(generation)
+
+
 def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
     """Remove what was written of revisions that went into quarantine; what was indexed before stays."""
     size = runtime.settings.upsert.batch_points

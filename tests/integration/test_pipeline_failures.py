@@ -178,7 +178,7 @@ def test_a_document_that_kills_its_worker_is_quarantined_after_its_attempts(make
             tx.execute(text("update work set not_before = 0"))
             if victim is not None:  # only the victim is claimed again
                 tx.execute(text("update work set not_before = 1e12 where document_id != :d"), {"d": victim})
-            claim = work.claim(tx, "chunk", worker="dead", lease=0.01, limit=5)
+            claim = work.claim(tx, "chunk", worker="dead", lease=0.01, limit=5, alone=True)
         victim = claim.units[0].document_id
         time.sleep(0.05)
         maintenance.tick(pipeline.runtime)

@@ -1,0 +1,123 @@
+"""Who works beside whom in this process: good claims side by side, or one suspect alone.
+
+A process dies as a whole, with all that its stages and threads hold. So its death tells something of a unit only if
+that unit was all it held, from the claim on. A suspect is claimed when everything else in this process is finished, and
+nothing else is claimed until it is finished too; another process does what it likes meanwhile.
+
+Suspects come in *turns*: while good work is kept waiting, a turn is followed by a rest at least as long as the turn
+was, so that suspects cost a process no more than half of its time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from semantik_pipeline.ledger.leases import Hold
+
+#: Seconds that a turn lasts, from the moment when its first suspect may begin.
+TURN = 2.0
+
+#: Seconds that a turn waits for the next suspect: the loop that finished one asks for another within this time.
+LINGER = 0.05
+
+
+class Place:
+    """What one claim takes of the room, until it is left or its lease is over: a hung claim keeps nobody waiting."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.hold: Hold | None = None  # once the claim is made
+
+    @property
+    def taken(self) -> bool:
+        return self.hold is None or not self.hold.over
+
+    def leave(self) -> None:
+        self._room._leave(self)
+
+
+class Room:
+    """The places of one process. ``give_up()`` is asked again and again while somebody waits for one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._good: set[Place] = set()
+        self._lone: Place | None = None
+        self._asking = 0  # suspects that wait for their place
+        self._began: float | None = None  # this turn of the suspects, which is first of all a wait for the good ones
+        self._ends: float | None = None  # set when its first suspect has its place
+        self._left = 0.0  # when a suspect left
+        self._kept_waiting = False  # whether good work waits for the end of this turn
+        self._rests_until = float("-inf")
+        self.proven: set[str] = set()  # stages that have worked here: what they load at first is loaded
+
+    def beside(self, give_up: Callable[[], bool]) -> Place | None:
+        """A place beside others, for good units; None if the caller gives up waiting for the end of a turn."""
+        with self._changed:
+            while self._suspects_turn():
+                if give_up():
+                    return None
+                self._kept_waiting = True
+                self._changed.wait(LINGER)
+            place = Place(self)
+            self._good.add(place)
+            return place
+
+    def alone(self, give_up: Callable[[], bool], *, patient: bool) -> Place | None:
+        """The whole room, for one suspect; None if the caller gives up, or it is no suspects' turn and the caller is
+        not ``patient``, having something else to do."""
+        with self._changed:
+            self._asking += 1
+            try:
+                while not self._is_free():
+                    if give_up() or (self._began is None and not patient):
+                        return None
+                    self._changed.wait(LINGER)
+                self._lone = Place(self)
+                return self._lone
+            finally:
+                self._asking -= 1
+                self._changed.notify_all()
+
+    def _is_free(self) -> bool:
+        """Whether a suspect may begin now; begins a turn if it may."""
+        now = self._clock()
+        if not self._suspects_turn():
+            if now < self._rests_until:
+                return False
+            self._began, self._ends, self._kept_waiting = now, None, False
+        if self._taken(self._lone) or any(self._taken(place) for place in self._good):
+            return False
+        self._ends = now + TURN if self._ends is None else self._ends
+        return True
+
+    def _suspects_turn(self) -> bool:
+        """Whether good work has to wait; ends a turn that is over."""
+        if self._began is None:
+            return False
+        now = self._clock()
+        if self._taken(self._lone):
+            return True
+        if self._ends is None:
+            over = not self._asking
+        else:
+            over = now >= self._ends or (not self._asking and now >= self._left + LINGER)
+        if over:
+            self._rests_until = now + (now - self._began if self._kept_waiting else 0)
+            self._began = None
+            self._changed.notify_all()
+        return not over
+
+    @staticmethod
+    def _taken(place: Place | None) -> bool:
+        return place is not None and place.taken
+
+    def _leave(self, place: Place) -> None:
+        with self._changed:
+            self._good.discard(place)
+            if self._lone is place:
+                self._lone, self._left = None, self._clock()
+            self._changed.notify_all()
