@@ -44,6 +44,7 @@ class WorkerProcess:
         )
         self._open = ExitStack()
         self._celery: Any = None
+        self._queues: list[str] = []  # their names at the broker
 
     def configure(self, app: Celery) -> None:
         """What the profile says of pool, threads, prefetch and queues."""
@@ -52,7 +53,8 @@ class WorkerProcess:
             worker_concurrency=concurrency(self.profile, self.runtime.child_count),
             worker_prefetch_multiplier=self.profile.prefetch,
         )
-        app.amqp.queues.select(self.profile.queues)
+        self._queues = [app.amqp.queues[name].name for name in self.profile.queues]
+        app.amqp.queues.select(self._queues)
 
     def load(self, worker: Any) -> None:
         """Check the schema, load the plugins, take what is this process's alone. Ends the process where that fails:
@@ -115,7 +117,7 @@ class WorkerProcess:
             draining = command == "drain"
             (self.runtime.resting.set if draining else self.runtime.resting.clear)()
             change = consumer.cancel_task_queue if draining else consumer.add_task_queue
-            for name in self.profile.queues:
+            for name in self._queues:
                 consumer.call_soon(change, name)
 
     def _restart(self) -> None:
