@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from semantik_pipeline.builtin.connectors.file_uri import path_of, quoted, readable, unquoted, uri_of
+from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, rules_given
 from semantik_pipeline.builtin.connectors.reading import FileContent, read_file
 from semantik_pipeline.builtin.connectors.walk import Found, Walk, WalkRules, describe
 from semantik_pipeline.builtin.media_types import media_type
@@ -45,17 +46,14 @@ class DirectoryConnector(ConnectorPlugin):
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
-        globs = {"type": "array", "items": {"type": "string"}, "default": []}
         return {
             "type": "object",
             "additionalProperties": False,
             "required": ["path"],
             "properties": {
                 "path": {"type": "string", "description": "A folder, or a single file."},
-                "include": {**globs, "description": "Only files that match one of these patterns (as in .gitignore)."},
-                "exclude": {**globs, "description": "Files and folders to leave out (as in .gitignore)."},
+                **GLOB_OPTIONS,
                 "recursive": {"type": "boolean", "default": True},
-                "hidden": {"type": "boolean", "default": False, "description": "Also names that begin with a dot."},
                 "follow_symlinks": {
                     "type": "boolean",
                     "default": True,
@@ -145,13 +143,10 @@ class DirectoryConnector(ConnectorPlugin):
         return describe(self.root, (os.path.basename(self.root),))
 
     def _rules(self) -> WalkRules:
-        include, exclude = self.config.get("include") or [], self.config.get("exclude") or []
         return WalkRules(
+            **rules_given(self.config),
             recursive=self.config.get("recursive", True),
-            hidden=self.config.get("hidden", False),
             follow_symlinks=self.config.get("follow_symlinks", True),
-            wanted=_matcher(include) if include else lambda relative: True,
-            excluded=_matcher(exclude) if exclude else lambda relative: False,
         )
 
     def _tell(self, told: int) -> int:
@@ -163,9 +158,3 @@ class DirectoryConnector(ConnectorPlugin):
 def _reference(found: Found) -> DocumentReference:
     hint = None if found.size is None else f"{found.size}-{found.mtime_ns}"
     return DocumentReference(unique_id=uri_of(found.path), change_hint=hint, size=found.size)
-
-
-def _matcher(patterns: list[str]) -> Callable[[str], bool]:
-    import pathspec  # 0.1 s, and most sources have no patterns
-
-    return pathspec.PathSpec.from_lines("gitignore", patterns).match_file

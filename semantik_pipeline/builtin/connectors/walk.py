@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from semantik_pipeline.builtin.connectors.file_uri import readable
-
-#: A place in the tree: the names from the root down.
-Parts = tuple[str, ...]
+from semantik_pipeline.builtin.connectors.globs import Parts, PathRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +25,11 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WalkRules:
-    """What the walk names. ``wanted`` and ``excluded`` take a path relative to the root (a folder's ends with ``/``)."""
+class WalkRules(PathRules):
+    """What the walk names."""
 
     recursive: bool = True
-    hidden: bool = False
     follow_symlinks: bool = True
-    wanted: Callable[[str], bool] = lambda relative: True
-    excluded: Callable[[str], bool] = lambda relative: False
-
-    def keeps_out(self, parts: Parts, *, folder: bool) -> bool:
-        """Whether this path, or a folder above it, is hidden or excluded."""
-        if not self.hidden and any(part.startswith(".") for part in parts):
-            return True
-        ends = range(1, len(parts) + 1)
-        return any(self.excluded("/".join(parts[:end]) + ("/" if folder or end < len(parts) else "")) for end in ends)
 
 
 @dataclass
