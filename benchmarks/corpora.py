@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import pydoc_data.topics
 import random
 import re
 from pathlib import Path
 
-FAKES = "[semantik.plugins]\nfake-embedder = semantik_pipeline.testing:FakeEmbedder\n"
+FAKES = """[semantik.plugins]
+fake-embedder = semantik_pipeline.testing:FakeEmbedder
+null-store = null_store:NullStore
+"""
 
 
 def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> Path:
@@ -31,7 +35,7 @@ def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> 
     return folder
 
 
-def fake_settings(folder: Path, *, extraction: bool = False) -> tuple[Path, dict[str, str]]:
+def fake_settings(folder: Path, *, extraction: bool = False, store: str | None = None) -> tuple[Path, dict[str, str]]:
     """A settings file that uses the fake embedder (384 dimensions), and the environment in which it is installed."""
     info = folder / "plugins" / "semantik_fakes-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
@@ -41,5 +45,7 @@ def fake_settings(folder: Path, *, extraction: bool = False) -> tuple[Path, dict
     settings.write_text(
         '[collection.embedding]\nplugin = "fake-embedder"\n[collection.embedding.options]\ndimension = 384\n'
         f"[collection.extraction]\nenabled = {json.dumps(extraction)}\n"
+        + (f'[store]\nplugin = "{store}"\n' if store else "")
     )
-    return settings, {"PYTHONPATH": str(folder / "plugins")}
+    places = (folder / "plugins", Path(__file__).parent)
+    return settings, {"PYTHONPATH": os.pathsep.join(map(str, places))}

@@ -9,6 +9,7 @@ folder that is given is kept, and reused by the next run.
 from __future__ import annotations
 
 import json
+import os
 import random
 import statistics
 import sys
@@ -38,7 +39,7 @@ def build(folder: Path, chunks: int) -> int:
     words = 9000
     corpus = plain_text(folder / "corpus", round(chunks / 62), words=words)
     settings, environment = fake_settings(folder)
-    sys.path.insert(0, environment["PYTHONPATH"])
+    sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     with (
         Runtime(load_settings(config=settings, data_dir=folder / "data")) as runtime,
         embedded_worker(runtime),

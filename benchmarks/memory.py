@@ -1,8 +1,10 @@
 """Peak memory against corpus size: ``python benchmarks/memory.py [FILES]``.
 
 Indexes FILES (300) files and then ten times as many, each in a fresh process and data folder, with a fast fake
-embedder. Prints one JSON object; ``ratio``: peak resident memory of the larger run ÷ that of the smaller one, for the
-largest single process (the kernel's figure) and without file pages (``anonymous``, sampled every 20 ms).
+embedder: once into a store that keeps nothing (``pipeline``: the pipeline's own part), once into the embedded store
+(``embedded``). Prints one JSON object. ``anonymous_mb`` is the peak of resident memory that no file backs, sampled every
+20 ms, ``rss_mb`` the kernel's peak of all resident memory: it includes the store's mapped files, which the kernel takes
+back when memory gets short. ``ratio``: the larger run ÷ the smaller one.
 """
 
 from __future__ import annotations
@@ -14,57 +16,58 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-import psutil
 from corpora import fake_settings, plain_text
 
+STORES = {"pipeline": "null-store", "embedded": None}
 
-def peak(folder: Path, corpus: Path) -> dict[str, float]:
+
+def peak(folder: Path, corpus: Path, store: str | None) -> dict[str, Any]:
     """Run the command; peaks in MB and what it indexed."""
-    settings, environment = fake_settings(folder)
+    settings, environment = fake_settings(folder, store=store)
     command = [sys.executable, "-m", "semantik_pipeline.cli", "index", str(corpus), "--json"]
     process = subprocess.Popen(
         [*command, "--data-dir", str(folder / "data"), "--config", str(settings)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
-    anonymous = 0
-    watched = psutil.Process(process.pid)
+    seen = {"RssAnon": 0, "VmHWM": 0}
     while process.poll() is None:
-        try:
-            memory = watched.memory_info()
-            anonymous = max(anonymous, memory.rss - memory.shared)
-        except psutil.Error:
-            break
+        for name, kilobytes in _status(process.pid).items():
+            seen[name] = max(seen[name], kilobytes)
         time.sleep(0.02)
-        if process.stdout is not None and process.poll() is not None:
-            break
-    out = process.stdout.read() if process.stdout else b"{}"
-    usage = _usage_of_last_child()
-    answer = json.loads(out)
+    answer = json.loads(process.communicate()[0])
     return {
-        "rss_mb": round(usage / 1024, 1),
-        "anonymous_mb": round(anonymous / 1e6, 1),
-        **answer["chunks"],
+        "anonymous_mb": round(seen["RssAnon"] * 1024 / 1e6, 1),
+        "rss_mb": round(seen["VmHWM"] * 1024 / 1e6, 1),
+        "chunks": answer["chunks"]["total"],
         "seconds": answer["seconds"],
     }
 
 
-def _usage_of_last_child() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def _status(pid: int) -> dict[str, int]:
+    """Kilobytes of anonymous memory now, and the highest resident size so far (Linux); empty for one that ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "VmHWM"))}
 
 
 def main() -> None:
     files = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        small = peak(folder / "a", plain_text(folder / "small", files))
-        large = peak(folder / "b", plain_text(folder / "large", 10 * files))
-    ratio = {kind: round(large[f"{kind}_mb"] / small[f"{kind}_mb"], 3) for kind in ("rss", "anonymous")}
-    print(json.dumps({"small": small, "large": large, "ratio": ratio}))
+        corpora = {"small": plain_text(folder / "small", files), "large": plain_text(folder / "large", 10 * files)}
+        for part, store in STORES.items():
+            runs = {size: peak(folder / f"{part}-{size}", corpus, store) for size, corpus in corpora.items()}
+            ratio = {kind: round(runs["large"][kind] / runs["small"][kind], 3) for kind in ("anonymous_mb", "rss_mb")}
+            report[part] = {**runs, "ratio": {kind.removesuffix("_mb"): value for kind, value in ratio.items()}}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import DimensionMismatch
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def embed_query(runtime: Any, view: Any, text: str) -> np.ndarray:
@@ -15,6 +16,8 @@ def embed_query(runtime: Any, view: Any, text: str) -> np.ndarray:
 
     Raises DimensionMismatch naming both lengths, and PluginNotFoundError when the embedding plugin is disabled.
     """
+    import numpy as np
+
     embedder = runtime.embedder(view.generation_id)
     vector = np.asarray(runtime.host.call(embedder.embed_single, text, mode=EmbeddingMode.QUERY), dtype=np.float32)
     vector = vector.reshape(-1)

@@ -25,13 +25,13 @@ _HOMES = {
     "EmbeddingContract": "embedders",
     "RerankerContract": "rerankers",
     "VectorDBContract": "stores",
-    "FakeConnector": "fakes",
-    "FakeParser": "fakes",
-    "FakeChunker": "fakes",
-    "FakeExtractor": "fakes",
-    "FakeEmbedder": "fakes",
-    "FakeReranker": "fakes",
-    "MemoryStore": "fakes",
+    "FakeConnector": "fake_documents",
+    "FakeParser": "fake_documents",
+    "FakeChunker": "fake_texts",
+    "FakeExtractor": "fake_texts",
+    "FakeEmbedder": "fake_models",
+    "FakeReranker": "fake_models",
+    "MemoryStore": "memory_store",
 }
 __all__ = list(_HOMES)
 

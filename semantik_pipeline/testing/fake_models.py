@@ -7,14 +7,15 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.documents import RerankResult, content_hash
 from semantik_pipeline.testing.misbehaviour import OPTIONS, Misbehaviour
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _WORD = re.compile(r"\w+")
 _COMPONENTS = 8  # of a word's vector; words that share few of them are nearly at right angles
@@ -47,6 +48,8 @@ class FakeEmbedder(EmbeddingPlugin):
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> np.ndarray:
+        import numpy as np
+
         odd = Misbehaviour(self.config)
         dimension = self.config.get("dimension", 64)
         vectors = np.zeros((len(texts), dimension), dtype=np.float32)
@@ -87,6 +90,8 @@ class FakeEmbedder(EmbeddingPlugin):
 
 def hashed_words(text: str, dimension: int) -> np.ndarray:
     """The unit vector of a text: (dimension,) float32. A text without words gets the first axis."""
+    import numpy as np
+
     vector = np.zeros(dimension, dtype=np.float32)
     for word in _WORD.findall(text.lower()):
         for index, sign in _components(word, dimension):

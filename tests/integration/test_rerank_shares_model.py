@@ -26,7 +26,7 @@ def test_late_interaction_reads_with_the_collections_own_model(host, tiny):
     embedder = host.instance("dense-local", embedding["options"], frozen=True, kind="embedding")
     options = reranker_options(host, "late-interaction", {}, embedding)
     reranker = host.instance("late-interaction", options, kind="reranker")
-    assert reranker._scoring.model is embedder._model
+    assert reranker.loaded().model is embedder._model
 
 
 def test_an_embedder_of_another_kind_leaves_it_its_own_model(host):

@@ -64,7 +64,7 @@ def test_late_interaction_is_the_weighted_mean_of_the_nearest_cosines(tiny):
     """The formula, from the embedder's own token vectors."""
     plugin, query, text = LateInteractionReranker({"model": str(tiny)}), "how do leases expire", "the queue of leases"
     found = scores(plugin, query, [text])[0]
-    model = plugin._scoring.model
+    model = plugin.loaded().model
     tokenizer = model.tokenizer
     asked, read = tokenizer.windows([query, text])
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in model.token_vectors([asked, read])]
@@ -117,7 +117,7 @@ def test_feedback_counts_alike_in_every_slice_and_is_read_once(tiny, monkeypatch
 def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
     """So that a query that comes meanwhile waits for little."""
     plugin, padded = LateInteractionReranker({"model": str(tiny), "device": "cpu"}), []
-    backend = plugin._loaded().model.backend
+    backend = plugin.loaded().model.backend
     forward = backend.token_vectors
 
     def counted(windows):
@@ -131,7 +131,7 @@ def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
 
 def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
     plugin, forwards, begun = LateInteractionReranker({"model": str(tiny)}), [], threading.Event()
-    scoring = plugin._loaded()
+    scoring = plugin.loaded()
     scores(plugin, "leases", ["the queue"])
     scoring.model.batch_tokens = 8  # a micro-batch for each text
     forward, go_on = scoring.model.backend.token_vectors, threading.Event()
@@ -163,7 +163,7 @@ def test_late_interaction_shares_the_embedders_weights(tiny):
         await reranker.initialize()
 
     asyncio.run(both())
-    assert embedder._model is reranker._scoring.model
+    assert embedder._model is reranker.loaded().model
 
 
 @pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
@@ -188,7 +188,7 @@ def test_a_cross_encoders_scores_are_those_of_sentence_transformers(cross):
 
 def test_a_cross_encoder_scores_a_long_text_by_its_best_part(cross):
     plugin = CrossEncoderReranker({"model": str(cross), "precision": "float32"})
-    room = plugin._loaded()._fitting_query("leases")[1]
+    room = plugin.loaded()._fitting_query("leases")[1]
     parts = ["search " * room, "vector " * room, "queue " * 5]
     found = scores(plugin, "leases", ["".join(parts), *(part.strip() for part in parts)])
     assert found[0] == pytest.approx(max(found[1], found[2], found[3]), abs=1e-4)

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.dense_local_schema import SCHEMA
 from semantik_pipeline.builtin.embedders.device_turns import Lane
@@ -20,10 +18,12 @@ from semantik_pipeline.builtin.embedders.model_card import ModelCard, model_revi
 from semantik_pipeline.builtin.embedders.model_location import LocatedModel, cached_folder, hub_names, locate_model
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.builtin.embedders.packaged_model import NAMES
-from semantik_pipeline.builtin.embedders.window_average import averaged, unit_length
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,10 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         return self._model
 
     def _embed(self, texts: list[str], mode: EmbeddingMode, stop: threading.Event) -> np.ndarray:
+        import numpy as np
+
+        from semantik_pipeline.builtin.embedders.window_average import averaged, unit_length
+
         model, prompt = self._loaded(), self.prompt(mode)
         if not texts:
             return np.zeros((0, self.card.dimension or 0), dtype=np.float32)

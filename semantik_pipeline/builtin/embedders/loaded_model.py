@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
-
-import numpy as np
 
 from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
 from semantik_pipeline.builtin.embedders.model_card import ModelCard, read_model_card
@@ -19,6 +17,9 @@ from semantik_pipeline.builtin.embedders.out_of_memory import is_out_of_memory, 
 from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
 from semantik_pipeline.builtin.embedders.token_batches import batch_end, longest_first
 from semantik_pipeline.errors import TransientError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Tokens of a micro-batch, padding included. CPU: throughput is flat from 1,024 to 16,384 tokens (measured), and a
 # query waits for one micro-batch. A GPU needs wide batches to be busy.
@@ -80,6 +81,8 @@ class LoadedModel:
         stop: threading.Event | None = None,
     ) -> np.ndarray:
         """(n, d) float32, in the order of the windows; CancelledError soon after ``stop`` is set."""
+        import numpy as np
+
         return np.stack(self._through(windows, lambda batch: list(self.backend.embed(batch, prompt)), lane, stop))
 
     def token_vectors(self, windows: Sequence[Window], *, stop: threading.Event | None = None) -> list[np.ndarray]:

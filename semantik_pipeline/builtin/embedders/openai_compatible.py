@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.embeddings_endpoint import Endpoint, InputRefused
 from semantik_pipeline.builtin.embedders.openai_schema import SCHEMA, option
@@ -15,6 +13,9 @@ from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, PluginConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class OpenAICompatibleEmbedder(EmbeddingPlugin):
@@ -62,6 +63,8 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
 
         Raises PermanentError naming the text (its index and beginning) that the endpoint refuses.
         """
+        import numpy as np
+
         if self._endpoint is None:
             await self.initialize()
         if not texts:

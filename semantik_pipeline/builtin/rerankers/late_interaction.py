@@ -9,24 +9,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from semantik_pipeline.builtin.embedders.dense_local import DEFAULT_MODEL
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
 from semantik_pipeline.builtin.embedders.loaded_model import ModelOptions, load_model
-from semantik_pipeline.builtin.embedders.model_card import model_revision
-from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
-from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
+from semantik_pipeline.builtin.embedders.packaged_model import NAMES
+from semantik_pipeline.builtin.rerankers.local_model import LocalModelReranker
 from semantik_pipeline.builtin.rerankers.ranking import best_first
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.documents import RerankResult
-from semantik_pipeline.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semantik_pipeline.builtin.embedders.model_location import LocatedModel
+    from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
 
 
-class LateInteractionReranker(RerankerPlugin):
+class LateInteractionReranker(LocalModelReranker):
     """Shares the weights in memory with the ``dense-local`` embedder of the same model; loads nothing twice."""
 
     PLUGIN_ID: ClassVar[str] = "late-interaction"
@@ -35,18 +34,10 @@ class LateInteractionReranker(RerankerPlugin):
         "name": "Late interaction",
         "description": "MaxSim over the embedding model's own token vectors, with feedback from the best; no download.",
     }
+    DEFAULT_MODEL: ClassVar[str] = NAMES[0]
+    MODEL_OPTION: ClassVar[str] = "A name or a folder; best the collection's own embedding model."
+    MODEL_KIND: ClassVar[str] = "model of late-interaction"
     EMBEDDER_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {"dense-local": ("model", "revision", *LOADING)}
-
-    def __init__(self, config: dict[str, Any] | None = None) -> None:
-        super().__init__(config)
-        self._scoring: LateScoring | None = None
-
-    async def initialize(self) -> None:
-        """Load the weights, unless an embedder of this process holds them already."""
-        await asyncio.to_thread(self._loaded)
-
-    async def cleanup(self) -> None:
-        self._scoring = None
 
     async def rerank(
         self,
@@ -70,46 +61,10 @@ class LateInteractionReranker(RerankerPlugin):
             stop.set()  # a cancelled call leaves the device after its micro-batch
 
     def _scores(self, query: str, documents: list[str], feedback: list[str], stop: threading.Event) -> np.ndarray:
-        return self._loaded().scores(query, documents, feedback, stop)
+        return self.loaded().scores(query, documents, feedback, stop)
 
-    def _loaded(self) -> LateScoring:
-        if self._scoring is None:
-            self._scoring = LateScoring(load_model(_locate(self.config), ModelOptions.of(self.config)))
-        return self._scoring
+    def load(self, located: LocatedModel) -> LateScoring:
+        """Scoring over the weights that an embedder of this process holds already, if one does."""
+        from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
 
-    def output_revision(self) -> str | None:
-        return model_revision(_locate(self.config).path)
-
-    @classmethod
-    def get_capabilities(cls) -> RerankerCapabilities:
-        """Sixteen texts a call, so that a host with a deadline can stop between calls."""
-        return RerankerCapabilities(max_documents=16, max_query_length=256, max_doc_length=4096)
-
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "model": {
-                    "type": "string",
-                    "default": DEFAULT_MODEL,
-                    "description": "A name or a folder; best the collection's own embedding model.",
-                },
-                "revision": {"type": ["string", "null"], "description": "Branch, tag or commit on the hub."},
-                **LOADING,
-            },
-        }
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        try:
-            located = await asyncio.to_thread(_locate, config or {})
-        except PluginError as error:
-            return HealthStatus(HealthState.UNHEALTHY, str(error))
-        return HealthStatus(HealthState.HEALTHY, f"{located.name} from {located.origin}")
-
-
-def _locate(config: dict[str, Any]) -> LocatedModel:
-    name, allow = config.get("model") or DEFAULT_MODEL, bool(config.get("allow_download"))
-    return locate_model(name, revision=config.get("revision"), allow_download=allow, kind="model of late-interaction")
+        return LateScoring(load_model(located, ModelOptions.of(self.config)))

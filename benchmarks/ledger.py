@@ -1,0 +1,202 @@
+"""What the ledger costs for each chunk: ``python benchmarks/ledger.py [CHUNKS] [--sqlite]``.
+
+Indexes plain-text files of about ten chunks each, CHUNKS (5,000) in all, on PostgreSQL (SEMANTIK_TEST_DATABASE_URL, or
+the local one; a database of its own that is dropped afterwards) or SQLite, with a fake embedder of 384 dimensions and a
+store that keeps nothing, in one process, extraction off. Three times; what is printed is the fastest run. One JSON
+object; every ``_us`` is microseconds of wall time ÷ chunks:
+
+- ``serial``: one stage after the other, each to its end. ``stages`` is the wall time of each, ``wall_us`` their sum.
+  ``plugins_us`` is the part of it in which the stage waited for the child that parses and chunks, and for the store;
+  ``model_us`` is what the fake embedder took, beside the reader and the writer. ``transactions_us`` is the time inside
+  the ledger's transactions, of all threads; ``bodies_us`` the time in which raw and parsed bodies were read and written.
+- ``data_path_us``: ``serial.wall_us`` less ``plugins_us`` and ``model_us``: data path, claims and leases.
+- ``together_us``: the wall time of a whole run as `semantik index` does it, all stages side by side.
+- ``transactions``: how many there were for each chunk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from corpora import fake_settings, plain_text
+from sqlalchemy import create_engine, make_url, text
+
+from semantik_pipeline import maintenance, operations, pipeline
+from semantik_pipeline.ledger import Ledger, schema
+from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.settings import load_settings
+from workers.embedded import embedded_worker
+
+SERVER = os.environ.get("SEMANTIK_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+RUNS = 3
+
+
+class Watch:
+    """Seconds by what they were spent on, and how often."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
+                self.counts[name] = self.counts.get(name, 0) + 1
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            with self.timing(name):
+                return call(*args, **options)
+
+        return wrapped
+
+    def opened(self, open_transaction: Callable[[], Any]) -> Callable[[], Any]:
+        @contextmanager
+        def wrapped() -> Iterator[Any]:
+            with self.timing("transactions"), open_transaction() as tx:
+                yield tx
+
+        return wrapped
+
+
+def watch(runtime: Runtime) -> Watch:
+    """Time the runtime's ways out: to the child, to plugins, to the ledger, to the blobs."""
+    clock = Watch()
+    host, ledger, blobs = runtime.host, runtime.ledger, runtime.blobs
+    call = host.call
+
+    def to_plugin(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        with clock.timing("model" if method.__name__ == "embed_texts" else "plugins"):
+            return call(method, *args, **options)
+
+    host.call = to_plugin  # type: ignore[method-assign]
+    runtime.children.run = clock.timed("plugins", runtime.children.run)  # type: ignore[method-assign]
+    ledger.read, ledger.write = clock.opened(ledger.read), clock.opened(ledger.write)  # type: ignore[method-assign]
+    for name in ("put_raw", "get_raw", "put_parsed", "get_parsed"):
+        setattr(blobs, name, clock.timed("bodies", getattr(blobs, name)))
+    return clock
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[str | None]:
+    """The URL of a ledger of the run's own; None for SQLite in its data folder."""
+    if "--sqlite" in sys.argv:
+        yield None
+        return
+    server = make_url(SERVER).set(drivername="postgresql+psycopg")
+    name = f"semantik_bench_{uuid.uuid4().hex}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    try:
+        url = server.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+        ledger = Ledger(url, check=False)
+        schema.migrate(ledger.engine)
+        ledger.close()
+        yield url
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"drop database {name} with (force)"))
+        admin.dispose()
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Runtime]:
+    with ExitStack() as stack:
+        settings, _ = fake_settings(folder, store="null-store")
+        url = stack.enter_context(database(folder))
+        yield stack.enter_context(Runtime(load_settings(settings, data_dir=folder / "data", database={"url": url})))
+
+
+def begin(runtime: Runtime, corpus: Path) -> int:
+    return operations.begin_sync(runtime, [operations.folder_source(corpus)], collection="default")
+
+
+def chunks_of(runtime: Runtime, operation: int) -> int:
+    with runtime.ledger.read() as tx:
+        progress = ledger_operations.progress(tx, operation)
+    assert progress.outcome == "succeeded", progress
+    return progress.result["chunks"]["total"]
+
+
+def serial(runtime: Runtime, corpus: Path, warm: Path) -> dict[str, Any]:
+    """One stage after the other."""
+    drain(runtime, begin(runtime, warm))
+    clock = watch(runtime)
+    operation = begin(runtime, corpus)
+    stages = drain(runtime, operation)
+    per_chunk = 1e6 / chunks_of(runtime, operation)
+    parts = {f"{name}_us": round(seconds * per_chunk, 1) for name, seconds in clock.seconds.items()}
+    return {
+        "wall_us": round(sum(stages.values()) * per_chunk, 1),
+        "stages": {name: round(seconds * per_chunk, 1) for name, seconds in stages.items()},
+        **parts,
+        "transactions": round(clock.counts["transactions"] * per_chunk / 1e6, 3),
+    }
+
+
+def drain(runtime: Runtime, operation: int) -> dict[str, float]:
+    """Work until nothing is due; seconds by stage."""
+    spent: dict[str, float] = {}
+    while due := maintenance.ring_due(runtime):
+        for stage in due:
+            start = time.perf_counter()
+            pipeline.work_on(runtime, stage)
+            spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - start
+    return spent
+
+
+def together(runtime: Runtime, corpus: Path, warm: Path) -> float:
+    """Microseconds per chunk of a run with all stages side by side."""
+    with embedded_worker(runtime):
+        operations.wait(runtime, begin(runtime, warm))
+        start = time.perf_counter()
+        operation = begin(runtime, corpus)
+        operations.wait(runtime, operation)
+        seconds = time.perf_counter() - start
+    return round(seconds * 1e6 / chunks_of(runtime, operation), 1)
+
+
+def main() -> None:
+    chunks = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5000)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        corpus = plain_text(folder / "corpus", round(chunks / 10), words=830)
+        warm = plain_text(folder / "warm", 20, seed=2)
+        _, environment = fake_settings(folder / "fakes")
+        sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+        os.environ["PYTHONPATH"] = environment["PYTHONPATH"]
+        best: dict[str, Any] = {}
+        for run in range(RUNS):
+            with opened(folder / f"serial{run}") as runtime:
+                found = serial(runtime, corpus, warm)
+            with opened(folder / f"together{run}") as runtime:
+                side_by_side = together(runtime, corpus, warm)
+            if not best or found["wall_us"] < best["serial"]["wall_us"]:
+                best["serial"] = found
+            best["together_us"] = min(side_by_side, best.get("together_us", side_by_side))
+    plugins = best["serial"]["plugins_us"] + best["serial"]["model_us"]
+    best["data_path_us"] = round(best["serial"]["wall_us"] - plugins, 1)
+    print(json.dumps({"chunks": chunks, "ledger": "sqlite" if "--sqlite" in sys.argv else "postgresql", **best}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What rerankers share that read with a model on this machine: how it is named, found, checked and loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
+from semantik_pipeline.builtin.embedders.model_card import model_revision
+from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
+from semantik_pipeline.errors import PluginError
+
+
+class LocalModelReranker(RerankerPlugin):
+    """Subclasses name the ``DEFAULT_MODEL``, say what the option ``model`` means and what they call such a model, and
+    ``load`` it, which blocks."""
+
+    DEFAULT_MODEL: ClassVar[str]
+    MODEL_OPTION: ClassVar[str]
+    MODEL_KIND: ClassVar[str]
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._loaded: Any = None
+
+    def load(self, located: LocatedModel) -> Any:
+        raise NotImplementedError
+
+    def loaded(self) -> Any:
+        """What ``load`` gave; loads it if need be."""
+        if self._loaded is None:
+            self._loaded = self.load(self.locate(self.config))
+        return self._loaded
+
+    async def initialize(self) -> None:
+        """Load the weights."""
+        await asyncio.to_thread(self.loaded)
+
+    async def cleanup(self) -> None:
+        self._loaded = None
+
+    def output_revision(self) -> str | None:
+        return model_revision(self.locate(self.config).path)
+
+    @classmethod
+    def get_capabilities(cls) -> RerankerCapabilities:
+        """Sixteen texts a call, so that a host with a deadline can stop between calls."""
+        return RerankerCapabilities(
+            max_documents=16, max_query_length=256, max_doc_length=4096, models=(cls.DEFAULT_MODEL,)
+        )
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "model": {"type": "string", "default": cls.DEFAULT_MODEL, "description": cls.MODEL_OPTION},
+                "revision": {"type": ["string", "null"], "description": "Branch, tag or commit on the hub."},
+                **LOADING,
+            },
+        }
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        try:
+            located = await asyncio.to_thread(cls.locate, config or {})
+        except PluginError as error:
+            return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return HealthStatus(HealthState.HEALTHY, f"{located.name} from {located.origin}")
+
+    @classmethod
+    def locate(cls, config: dict[str, Any]) -> LocatedModel:
+        """The configured model's folder. Raises PluginError saying where it was looked for."""
+        return locate_model(
+            config.get("model") or cls.DEFAULT_MODEL,
+            revision=config.get("revision"),
+            allow_download=bool(config.get("allow_download")),
+            kind=cls.MODEL_KIND,
+        )
