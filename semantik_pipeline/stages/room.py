@@ -58,9 +58,9 @@ class Room:
         """A place beside others, for good units; None if the caller gives up waiting for the end of a turn."""
         with self._changed:
             while self._suspects_turn():
+                self._kept_waiting = True
                 if give_up():
                     return None
-                self._kept_waiting = True
                 self._changed.wait(LINGER)
             place = Place(self)
             self._good.add(place)
