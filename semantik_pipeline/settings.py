@@ -160,9 +160,35 @@ class Settings(BaseSettings):
         return self.plugin.state_file or self.data_dir / "plugins.json"
 
     @property
-    def embedded(self) -> bool:
-        """Whether this data folder's index belongs to one process."""
-        return self.qdrant.url is None
+    def fleet(self) -> bool:
+        """Whether workers in processes of their own do the work. If not, each command works in its own process."""
+        return not self.broker.url.startswith("memory://")
+
+    @property
+    def shared_ledger(self) -> bool:
+        """Whether processes on several hosts can share the ledger."""
+        return self.database.url is not None and not self.database.url.startswith("sqlite")
+
+    @property
+    def shared_store(self) -> bool:
+        """Whether several processes can share the store; Qdrant Edge belongs to one."""
+        if self.store.plugin is not None:
+            return self.store.plugin != "qdrant-edge"
+        return self.qdrant.url is not None
+
+    def require_shared(self) -> None:
+        """Raise SettingsError for a broker between processes that share no ledger, or no store, naming what to set."""
+        missing = []
+        if not self.shared_ledger:
+            missing.append("database.url (SEMANTIK_DATABASE_URL) to a PostgreSQL server")
+        if not self.shared_store:
+            missing.append("qdrant.url (SEMANTIK_QDRANT_URL) to a Qdrant server")
+        if self.fleet and missing:
+            raise SettingsError(
+                "broker.url names a broker for several processes, but what they would share lies in this data folder,"
+                " which belongs to one.",
+                f"Set {' and '.join(missing)}; or leave broker.url at memory://, and each command works by itself.",
+            )
 
 
 def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings:
