@@ -66,3 +66,49 @@ def postgres_url() -> Iterator[str]:
         with engine.connect() as connection:
             connection.execute(text(f"drop database {name} with (force)"))
         engine.dispose()
+
+
+class Repository:
+    """A bare Git repository that a test commits to."""
+
+    def __init__(self, path: Path) -> None:
+        from dulwich.repo import Repo
+
+        self.path = path
+        self.repo = Repo.init_bare(str(path), mkdir=True, default_branch=b"main")
+        self.entries: dict[bytes, tuple[int, bytes]] = {}
+
+    def commit(self, changes: dict[str, str | bytes | None], *, mode: int = 0o100644, branch: str = "main") -> str:
+        """Write these files (None: delete it), as entries of this mode; a submodule's content is its commit's id."""
+        from dulwich.index import commit_tree
+        from dulwich.objects import Blob, Commit
+
+        for name, content in changes.items():
+            if content is None:
+                del self.entries[os.fsencode(name)]
+                continue
+            body = content.encode() if isinstance(content, str) else content
+            blob = Blob.from_string(body)
+            self.repo.object_store.add_object(blob)
+            self.entries[os.fsencode(name)] = (mode, body if mode == 0o160000 else blob.id)
+        ref = b"refs/heads/" + branch.encode()
+        made = Commit()
+        made.tree = commit_tree(
+            self.repo.object_store, [(path, sha, mode) for path, (mode, sha) in self.entries.items()]
+        )
+        made.parents = [self.repo.refs[ref]] if ref in self.repo.refs else []
+        made.author = made.committer = b"Ada <ada@example.org>"
+        made.author_time = made.commit_time = 1_700_000_000 + len(made.parents)
+        made.author_timezone = made.commit_timezone = 0
+        made.message = b"a change"
+        self.repo.object_store.add_object(made)
+        self.repo.refs[ref] = made.id
+        return made.id.decode()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    """A Git repository with nothing in it yet."""
+    made = Repository(tmp_path / "repository.git")
+    yield made
+    made.repo.close()

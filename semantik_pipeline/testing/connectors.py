@@ -36,6 +36,11 @@ def references(events: list[Event]) -> list[DocumentReference]:
     return [event for event in events if isinstance(event, DocumentReference)]
 
 
+def removals(events: list[Event]) -> list[Removal]:
+    """What an enumeration said to be gone."""
+    return [event for event in events if isinstance(event, Removal)]
+
+
 def fetched(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
     """The document itself; raises what ``fetch`` raises."""
     return asyncio.run(_fetch(plugin, reference))
@@ -90,7 +95,14 @@ class ConnectorContract:
 
 
 class IncrementalConnectorContract(ConnectorContract):
-    """The same, and what a connector with ``enumerate`` and ``fetch`` must hold beside."""
+    """The same, and what a connector with ``enumerate`` and ``fetch`` must hold beside.
+
+    If its runs end with a cursor for the next one, give it :meth:`change` too.
+    """
+
+    def change(self) -> tuple[set[str], set[str]] | None:
+        """Change the source, and return the unique ids that are new or changed, and those that are gone."""
+        return None
 
     def test_enumeration_ends_with_complete(self) -> None:
         events = enumerated(self.make_plugin())
@@ -102,13 +114,42 @@ class IncrementalConnectorContract(ConnectorContract):
         assert references(enumerated(plugin)) == references(enumerated(self.make_plugin()))
 
     def test_every_checkpoint_resumes_right_behind_itself(self) -> None:
-        events = enumerated(self.make_plugin())
+        self._check_resuming(enumerated(self.make_plugin()))
+
+    def test_the_next_run_names_only_what_changed(self) -> None:
+        before = enumerated(self.make_plugin())
+        cursor = json.loads(json.dumps(before[-1].cursor))
+        if cursor is None:
+            return  # each run names everything
+        still = enumerated(self.make_plugin(), cursor)
+        if still[-1].full:
+            assert references(still) == references(before), "a full run names everything"
+            return
+        assert not references(still) and not removals(still)
+        named, gone = self.change() or (set(), set())
+        assert named or gone, "change() has to change the source under test"
+        events = enumerated(self.make_plugin(), cursor)
+        assert {one.unique_id for one in references(events)} == named
+        assert {one.unique_id for one in removals(events)} == gone
+        assert not events[-1].full and events[-1].cursor != cursor
+        after = {one.unique_id for one in references(before)} - gone | named
+        assert {one.unique_id for one in references(enumerated(self.make_plugin()))} == after
+        self._check_resuming(events)
+
+    def _check_resuming(self, events: list[Event]) -> None:
+        """From every checkpoint on, a new process says what was said behind it."""
         for place, event in enumerate(events):
             if isinstance(event, Checkpoint):
-                cursor = json.loads(json.dumps(event.cursor))
-                rest = enumerated(self.make_plugin(), cursor)
+                rest = enumerated(self.make_plugin(), json.loads(json.dumps(event.cursor)))
                 assert references(rest) == references(events[place:])
+                assert removals(rest) == removals(events[place:])
                 assert rest[-1] == events[-1]
+
+    def test_what_is_named_by_its_id_alone_can_be_fetched(self) -> None:
+        plugin = self.make_plugin()
+        for reference in references(enumerated(plugin))[:5]:
+            bare = DocumentReference(reference.unique_id)
+            assert _outcome(self.make_plugin(), bare) == _outcome(plugin, reference)
 
     def test_events_cross_process_borders(self) -> None:
         events = enumerated(self.make_plugin())

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from semantik_pipeline.builtin.connectors import directory, json_lines
+from semantik_pipeline.builtin.connectors import directory, git, json_lines
 from semantik_pipeline.builtin.connectors.directory import DirectoryConnector
+from semantik_pipeline.builtin.connectors.file_uri import quoted
+from semantik_pipeline.builtin.connectors.git import GitConnector
 from semantik_pipeline.builtin.connectors.jsonl import JsonlConnector
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import IngestedDocument, content_hash
@@ -49,6 +51,33 @@ class TestJsonl(IncrementalConnectorContract):
 
     def make_plugin(self):
         return JsonlConnector({"path": self.path})
+
+
+class TestGit(IncrementalConnectorContract):
+    @pytest.fixture(autouse=True)
+    def tree(self, repository, monkeypatch):
+        monkeypatch.setattr(git, "BATCH", 3)
+        names = ["a.txt", "b/c/d.md", "b/c.txt", "b/z/y.py", "b.txt", "e e.txt", "ü\n#.txt", "z/x.txt", "\udcff.txt"]
+        repository.commit({name: f"content of {name!a}" for name in names} | {"z/empty.txt": ""})
+        repository.commit({"link": "a.txt"}, mode=0o120000)
+        repository.commit({"module": b"0" * 39 + b"1"}, mode=0o160000)
+        self.repository = repository
+
+    def make_plugin(self):
+        return GitConnector({"url": str(self.repository.path)})
+
+    def change(self):
+        gone = {"b/c.txt": None, "link": None, "e e.txt": None}
+        new = {
+            "b/z/y.py": "changed",
+            "renamed.txt": "content of 'e e.txt'",
+            "q/1.txt": "1",
+            "q/2.txt": "2",
+            "q/3.txt": "3",
+        }
+        self.repository.commit(gone | new)
+        name = self.repository.path.as_uri()
+        return ({f"{name}#{quoted(path)}" for path in paths} for paths in (new, gone))
 
 
 class TestLoadDocumentsAlone(ConnectorContract):

@@ -1,0 +1,270 @@
+"""The connector ``git``: every file of a branch is a document, and the commit says what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.builtin.connectors import git_tree
+from semantik_pipeline.builtin.connectors.file_uri import quoted, readable, unquoted
+from semantik_pipeline.builtin.connectors.git_remote import Remote, Tip
+from semantik_pipeline.builtin.connectors.git_tree import Entry
+from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, PathRules, rules_given
+from semantik_pipeline.builtin.media_types import media_type
+from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
+from semantik_pipeline.documents import (
+    Checkpoint,
+    Complete,
+    DocumentReference,
+    IngestedDocument,
+    Removal,
+    content_hash,
+)
+from semantik_pipeline.errors import DocumentGone, PermanentError, PipelineError, PluginConfigError, SkipDocument
+
+if TYPE_CHECKING:
+    from dulwich.repo import BaseRepo
+
+#: Entries between two checkpoints.
+BATCH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run names: the tree of a commit, or (``since``) what changed from that commit on; ``done`` entries are
+    behind us. ``anew``: the commit it began with was lost on the way, so that the next run has to name everything."""
+
+    tip: Tip
+    since: bytes | None = None
+    done: int = 0
+    anew: bool = False
+
+    @property
+    def place(self) -> dict[str, str]:
+        return {"commit": self.tip.commit.decode(), "branch": self.tip.branch}
+
+    def checkpoint(self, done: int) -> dict[str, Any]:
+        since = self.since.decode() if self.since else None
+        return {**self.place, "since": since, "done": done, "anew": self.anew}
+
+
+class GitConnector(ConnectorPlugin):
+    """Names files ``URL#PATH``. The change hint is the blob's id. The first run names the whole tree; later ones what
+    differs from the commit of the run before, as long as that commit is at hand, else the whole tree again.
+
+    A remote repository is kept as a bare mirror, one commit deep, in a cache folder that workers of a host share. A
+    local one is read where it is. Links, submodules and pointers of Git LFS are listed as skipped, with the reason.
+    """
+
+    PLUGIN_ID = "git"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA = {"name": "Git", "description": "The files of a branch of a Git repository, local or by any URL."}
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._lock = threading.Lock()  # around the repository: its files have positions
+        self._repo: BaseRepo | None = None
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        text = {"type": "string", "minLength": 1}
+        operational = {"x-operational": True}
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["url"],
+            "properties": {
+                "url": {**text, "description": "Of a repository (https, ssh, git), or the path of a local one."},
+                "branch": {**text, "description": "A branch or tag (default: the branch that the remote shows first)."},
+                **GLOB_OPTIONS,
+                "username": {**text, **operational, "description": "For https; many hosts take any with a token."},
+                "password": {**text, "secret": True, "description": "Or a token, by password_env: NAME."},
+                "cache_dir": {**text, **operational, "description": "Where mirrors are (default: the user's cache)."},
+                "timeout": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 60,
+                    **operational,
+                    "description": "Seconds to wait for an answer over HTTP.",
+                },
+                "max_bytes": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 256 * 2**20,
+                    **operational,
+                    "description": "The largest file that is indexed.",
+                },
+            },
+        }
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        try:
+            cls(config).validate_config()
+        except PipelineError as error:
+            return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return HealthStatus(HealthState.HEALTHY)
+
+    def validate_config(self) -> None:
+        try:
+            import dulwich  # noqa: F401 -- a light import: is it there?
+        except ImportError as error:
+            raise PluginConfigError(
+                "The connector git needs the package dulwich.", "Install semantik-pipeline[git]."
+            ) from error
+        if not self.config.get("url"):
+            raise PluginConfigError("The connector git needs a url.", "Set url to a repository's URL or path.")
+        self._remote.check()
+
+    async def cleanup(self) -> None:
+        if self._repo is not None:
+            self._repo.close()
+
+    @cached_property
+    def _name(self) -> str:
+        return self._remote.name
+
+    @cached_property
+    def _remote(self) -> Remote:
+        import platformdirs
+
+        own = self.config.get("cache_dir")
+        cache = (
+            Path(own).expanduser() if own else Path(platformdirs.user_cache_dir("semantik", appauthor=False)) / "git"
+        )
+        return Remote(
+            url=self.config["url"],
+            cache=cache,
+            username=self.config.get("username") or ("git" if self.config.get("password") else None),
+            password=self.config.get("password"),
+            timeout=self.config.get("timeout", 60),
+        )
+
+    # -- naming -------------------------------------------------------------------------------------------------------
+
+    async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
+        plan = await asyncio.to_thread(self._plan, cursor)
+        if plan is None:  # nothing was ever committed
+            yield Complete(full=True)
+            return
+        rules = PathRules(**rules_given(self.config))
+        entries, done = self._entries(plan), plan.done
+        while batch := await asyncio.to_thread(self._next, entries):
+            for entry in batch:
+                path = readable(_text(entry.path))
+                if not rules.names(path):
+                    continue
+                if entry.sha is None:
+                    yield Removal(self._id_of(entry.path))
+                else:
+                    yield self._reference(entry, plan)
+            done += len(batch)
+            yield Checkpoint(plan.checkpoint(done))
+        yield Complete(full=plan.since is None, cursor=None if plan.anew else plan.place)
+
+    def _plan(self, cursor: Any) -> Plan | None:
+        """What this cursor asks for. The remote is asked for its newest commit, unless a run goes on with its own."""
+        given = cursor if isinstance(cursor, dict) and isinstance(cursor.get("commit"), str) else {}
+        commit = given["commit"].encode() if given else b""
+        since = given["since"].encode() if given.get("since") else None
+        resumed = "done" in given
+        with self._lock:
+            repo = self._opened()
+            here = given and git_tree.has_commit(repo, commit) and (not since or git_tree.has_commit(repo, since))
+            if resumed and here:
+                tip = Tip(branch=given["branch"], commit=commit)
+                return Plan(tip=tip, since=since, done=given["done"], anew=given["anew"])
+            newest = self._newest(repo)
+            return newest and Plan(tip=newest, since=commit if here and not resumed else None, anew=resumed)
+
+    def _newest(self, repo: BaseRepo) -> Tip | None:
+        tip = self._remote.tip(repo, self.config.get("branch"))
+        return tip and replace(tip, commit=git_tree.commit_of(repo, tip.commit).id)  # a tag may name it
+
+    def _entries(self, plan: Plan) -> Iterator[Entry]:
+        repo = self._opened()
+        found = (
+            git_tree.listing(repo, plan.tip.commit)
+            if plan.since is None
+            else git_tree.changes(repo, plan.since, plan.tip.commit)
+        )
+        return islice(found, plan.done, None)
+
+    def _next(self, entries: Iterator[Entry]) -> list[Entry]:
+        with self._lock:
+            return list(islice(entries, BATCH))
+
+    def _opened(self) -> BaseRepo:
+        if self._repo is None:
+            self._repo = self._remote.open()
+        return self._repo
+
+    def _id_of(self, path: bytes) -> str:
+        return f"{self._name}#{quoted(_text(path))}"
+
+    def _reference(self, entry: Entry, plan: Plan) -> DocumentReference:
+        return DocumentReference(unique_id=self._id_of(entry.path), change_hint=entry.hint, metadata=plan.place)
+
+    # -- fetching -----------------------------------------------------------------------------------------------------
+
+    async def fetch(self, reference: DocumentReference) -> IngestedDocument:
+        return await asyncio.to_thread(self._fetch, reference)
+
+    def _fetch(self, reference: DocumentReference) -> IngestedDocument:
+        name, _, path = reference.unique_id.rpartition("#")
+        with self._lock:
+            repo = self._opened()
+            tip = self._tip_of(repo, reference)
+            entry = git_tree.entry_at(repo, tip.commit, unquoted(path).encode("utf-8", "surrogateescape"))
+            if name != self._name or entry is None:
+                raise DocumentGone(f"{reference.unique_id} is gone.")
+            content = self._content(repo, entry)
+            facts = git_tree.about(git_tree.commit_of(repo, tip.commit))
+        shown = readable(_text(entry.path))
+        file_name = shown.rpartition("/")[2]
+        place = {"file_name": file_name, "path": shown, "extension": Path(file_name).suffix.lower()}
+        return IngestedDocument(
+            content=content,
+            unique_id=reference.unique_id,
+            source_type=self.PLUGIN_ID,
+            metadata={**place, "url": self._name, "branch": tip.branch, **facts, "size": len(content)},
+            content_hash=content_hash(content),
+            file_path=shown,
+            media_type=media_type(content, file_name),
+        )
+
+    def _tip_of(self, repo: BaseRepo, reference: DocumentReference) -> Tip:
+        """Where the reference was named; one with an id alone, or of a commit that is gone, is looked up in the newest."""
+        commit = reference.metadata.get("commit", "").encode()
+        if commit and git_tree.has_commit(repo, commit):
+            return Tip(branch=reference.metadata["branch"], commit=commit)
+        newest = self._newest(repo)
+        if newest is None:
+            raise DocumentGone(f"{self._name} is empty.")
+        return newest
+
+    def _content(self, repo: BaseRepo, entry: Entry) -> bytes:
+        shown = readable(_text(entry.path))
+        if why := git_tree.why_no_file(entry):
+            raise SkipDocument(f"{shown} {why}.")
+        content = repo[entry.sha].data
+        if why := git_tree.why_no_content(content):
+            raise SkipDocument(f"{shown} {why}.")
+        limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]
+        if len(content) > limit:
+            raise PermanentError(
+                f"{shown} has {len(content):,} bytes; the limit is {limit:,}.",
+                "Raise max_bytes in the source's configuration, or exclude the file.",
+            )
+        return content
+
+
+def _text(path: bytes) -> str:
+    """A path of a tree as the system would give it: exact to the byte."""
+    return path.decode("utf-8", "surrogateescape")

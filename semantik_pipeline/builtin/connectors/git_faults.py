@@ -1,0 +1,66 @@
+"""What a fault of a Git remote means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    PermanentError,
+    PipelineError,
+    PluginConfigError,
+    ServiceUnavailable,
+    TransientError,
+)
+
+#: How ssh, and servers behind it, say that they don't let somebody in.
+_REFUSALS = ("permission denied", "authentication failed", "access denied", "could not read username")
+
+_WAY_OUT = "Check username and password_env (or, with ssh, the keys of the user that runs the workers)."
+
+
+class Answers:
+    """A pool of HTTP connections that says what a refusal means while its headers are still at hand."""
+
+    def __init__(self, pool: Any, name: str) -> None:
+        self._pool = pool
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        from urllib3 import Retry
+
+        retries = Retry(3, respect_retry_after_header=False)  # the ledger waits, not a thread
+        answer = self._pool.request(method, url, retries=retries, **options)
+        wait = answer.headers.get("Retry-After")
+        if answer.status == 401 or (answer.status == 403 and wait is None):
+            raise CredentialsRejected(f"{self._name} does not let us in (HTTP {answer.status}).", _WAY_OUT)
+        if answer.status in (403, 429) or answer.status >= 500:
+            seconds = float(wait) if wait and wait.isdigit() else None
+            raise ServiceUnavailable(f"{self._name} answers HTTP {answer.status}.", retry_after=seconds)
+        return answer
+
+
+def meaning(error: Exception, name: str) -> PipelineError:
+    """The error of this project for what a Git client raised about the repository of this name."""
+    from dulwich.client import HTTPProxyUnauthorized
+    from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+
+    if isinstance(error, PipelineError):
+        return error
+    if isinstance(error, NotGitRepository):
+        return PluginConfigError(
+            f"There is no Git repository at {name}.", "Check the url; a private one may need username and password_env."
+        )
+    if isinstance(error, HTTPProxyUnauthorized):
+        return PermanentError(f"The proxy on the way to {name} wants credentials.", "Set them in https_proxy.")
+    told = " ".join(str(error).split()) or type(error).__name__
+    if any(refusal in told.lower() for refusal in _REFUSALS):
+        return CredentialsRejected(f"{name} does not let us in: {told}", _WAY_OUT)
+    if isinstance(error, OSError | HangupException) or isinstance(error.__cause__, Exception):
+        return ServiceUnavailable(f"{name} can't be reached: {told}")
+    if isinstance(error, GitProtocolError):
+        return TransientError(f"{name} could not be fetched: {told}")
+    return PermanentError(f"{name} could not be fetched: {type(error).__name__}: {told}")

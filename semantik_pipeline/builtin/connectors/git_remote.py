@@ -1,0 +1,158 @@
+"""Where a repository is and how it is reached: a local one as it stands, any other by a bare mirror in a cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from semantik_pipeline.builtin.connectors.file_uri import path_of, uri_of
+from semantik_pipeline.builtin.connectors.git_faults import Answers, meaning
+from semantik_pipeline.errors import PluginConfigError
+
+if TYPE_CHECKING:
+    from dulwich.client import GitClient
+    from dulwich.repo import BaseRepo
+
+#: ``user@host:path``, as ssh's own tools write it.
+_SCP = re.compile(r"^(?:[^/@:]+@)?[^/:]+:(?!//)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tip:
+    """Where a branch stands: its name and commit."""
+
+    branch: str
+    commit: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """A repository by URL or path, and what it takes to read it. ``timeout`` in seconds."""
+
+    url: str
+    cache: Path
+    username: str | None = None
+    password: str | None = None
+    timeout: float = 60.0
+
+    @property
+    def name(self) -> str:
+        """The URL as people know it, without who asks: a local path is a ``file://`` URI."""
+        if (local := self.folder) is not None:
+            return uri_of(str(local))
+        return re.sub(r"^(https?://)[^/@]*@", r"\1", self.url).rstrip("/")
+
+    @property
+    def folder(self) -> Path | None:
+        """The path of a local repository."""
+        if self.url.startswith("file://"):
+            return Path(path_of(self.url))
+        if "://" in self.url or (_SCP.match(self.url) and not Path(self.url).exists()):
+            return None
+        return Path(os.path.abspath(os.path.expanduser(self.url)))  # noqa: PTH100, PTH111 -- links stay as written
+
+    def check(self) -> None:
+        """Raise PluginConfigError where the URL can't work."""
+        if urlsplit(self.url).password if "://" in self.url else False:
+            raise PluginConfigError(
+                "The URL of the repository has a password in it.", "Take it out, and name its variable in password_env."
+            )
+        if self.folder is not None:
+            self._open_local(self.folder).close()
+
+    def open(self) -> BaseRepo:
+        """The repository that holds the objects."""
+        from dulwich.repo import Repo
+
+        if self.folder is not None:
+            return self._open_local(self.folder)
+        mirror = self.mirror
+        with self._locked():
+            if not (mirror / "objects").is_dir():
+                return Repo.init_bare(str(mirror), mkdir=not mirror.is_dir())
+        return Repo(str(mirror))
+
+    @property
+    def mirror(self) -> Path:
+        digest = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        last = re.sub(r"[^\w.-]+", "-", self.name.rstrip("/").rpartition("/")[2])[:40]
+        return self.cache / f"{last}-{digest}.git"
+
+    def tip(self, repo: BaseRepo, branch: str | None) -> Tip | None:
+        """Where the branch (None: the one that the remote shows first) stands now, its objects in ``repo``.
+
+        None if the repository is empty. Raises PluginConfigError (no such repository or branch), CredentialsRejected,
+        ServiceUnavailable.
+        """
+        if self.folder is not None:
+            return self._tip_among(repo.get_refs(), repo.refs.get_symrefs(), branch)
+        with self._locked():  # several workers may share the mirror
+            return self._fetch(repo, branch)
+
+    def _fetch(self, repo: BaseRepo, branch: str | None) -> Tip | None:
+        """One commit deep: what changed is the difference of two trees, which needs no history."""
+        found: list[Tip | None] = [None]
+
+        def wants(refs: dict[Any, Any], depth: int | None = None) -> list[bytes]:
+            shown = {name: sha for name, sha in refs.items() if sha is not None}
+            found[0] = tip = self._tip_among(shown, {}, branch)
+            return [] if tip is None or tip.commit in repo.object_store else [tip.commit]
+
+        try:
+            client, path = self._client()
+            answer = client.fetch(path, repo, determine_wants=wants, depth=1)
+        except Exception as error:
+            raise meaning(error, self.name) from error
+        tip = self._tip_among({k: v for k, v in answer.refs.items() if v is not None}, answer.symrefs, branch)
+        if tip is not None:
+            # The remote is told of this next time, and sends no more than what is new.
+            repo.refs[b"refs/heads/" + tip.branch.encode()] = tip.commit
+        return tip
+
+    def _tip_among(self, refs: Any, symrefs: Any, branch: str | None) -> Tip | None:
+        if branch is None:
+            if b"HEAD" not in refs:
+                return None
+            name = symrefs.get(b"HEAD", b"HEAD").removeprefix(b"refs/heads/").decode("utf-8", "replace")
+            return Tip(branch=name, commit=refs[b"HEAD"])
+        for kind in (b"refs/heads/", b"refs/tags/"):
+            if (name := kind + branch.encode()) in refs:
+                return Tip(branch=branch, commit=refs[name])
+        known = [name.removeprefix(b"refs/heads/").decode("utf-8", "replace") for name in sorted(refs)]
+        branches = ", ".join(name for name in known if not name.startswith(("refs/", "HEAD"))) or "none"
+        raise PluginConfigError(
+            f"There is no branch or tag {branch!r} in {self.name}.", f"It has the branches: {branches}."
+        )
+
+    def _client(self) -> tuple[GitClient, str]:
+        from dulwich.client import default_urllib3_manager, get_transport_and_path
+
+        return get_transport_and_path(
+            self.url,
+            operation="pull",
+            quiet=True,
+            username=self.username,
+            password=self.password,
+            ssh_command="ssh -o BatchMode=yes -o ConnectTimeout=20",  # nobody is there to be asked
+            pool_manager=Answers(default_urllib3_manager(None, base_url=self.url, timeout=self.timeout), self.name),
+        )
+
+    def _locked(self) -> Any:
+        from filelock import FileLock
+
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return FileLock(f"{self.mirror}.lock")
+
+    def _open_local(self, folder: Path) -> BaseRepo:
+        from dulwich.errors import NotGitRepository
+        from dulwich.repo import Repo
+
+        try:
+            return Repo(str(folder))
+        except (NotGitRepository, OSError) as error:
+            raise PluginConfigError(f"There is no Git repository at {folder}.", "Check the url.") from error
