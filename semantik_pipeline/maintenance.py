@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import chores, content, deaths, operations, sync, work
+from semantik_pipeline import sources
+from semantik_pipeline.ledger import chores, content, deaths, operations, retention, sync, work
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
 #: Seconds between sweeps of the caches.
 SWEEP = 3600.0
 
-DAY = 86400.0
+HOUR, DAY = 3600.0, 86400.0
 
 
 def tick(runtime: Runtime, *, alone: bool = False) -> None:
-    """Free expired leases, mend what lost its lease, finish operations, ring for all that is due.
+    """Free expired leases, mend what lost its lease, finish operations, begin scheduled syncs, ring for all that is due.
 
     ``alone``: no other worker lives, so every lease is a dead one's.
     """
@@ -26,6 +27,9 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
         sync.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
         operations.settle(tx)
+    sources.advance_removals(runtime)
+    if runtime.scheduling and not runtime.stopping.is_set():
+        sources.begin_due(runtime)
     ring_due(runtime)
     _sweep(runtime)
 
@@ -42,14 +46,30 @@ def ring_due(runtime: Runtime) -> list[str]:
 
 
 def _sweep(runtime: Runtime) -> None:
-    """Remove cached results and stored bodies that nothing refers to; once an hour, by one worker."""
+    """Remove what is too old, and cached results and stored bodies that nothing refers to; once an hour, by one
+    worker."""
     with runtime.ledger.write() as tx:
         if not chores.take(tx, "sweep", every=SWEEP):
             return
         content.sweep(tx, older_than=runtime.settings.retention.cache_days * DAY)
+    _forget(runtime)
     for kind in ("raw", "parsed"):
         for keys in runtime.blobs.keys(kind, older_than=runtime.settings.retention.cache_days * DAY):
             with runtime.ledger.read() as tx:
                 unused = content.unused_bodies(tx, kind, keys)
             for key in unused:
                 runtime.blobs.remove(kind, key)
+
+
+def _forget(runtime: Runtime) -> None:
+    """Remove old operations, audit entries and workers, a batch in a transaction."""
+    kept = runtime.settings.retention
+    for sweep, seconds in (
+        (retention.sweep_operations, kept.operations_days * DAY),
+        (retention.sweep_audit, kept.audit_days * DAY),
+        (retention.sweep_workers, kept.workers_hours * HOUR),
+    ):
+        more = True
+        while more and not runtime.stopping.is_set():
+            with runtime.ledger.write() as tx:
+                more = sweep(tx, older_than=seconds)

@@ -30,6 +30,7 @@ from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.settings import Settings
 from semantik_pipeline.stages.claims import Gates
 from semantik_pipeline.stages.room import Room
+from semantik_pipeline.tally import Tally
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
@@ -51,10 +52,12 @@ class Runtime:
         self.settings = settings
         self.ring = ring or (lambda stage: None)
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}"
+        self.tally = Tally()
         self._generations: dict[int, Generation] = {}
         self._indexes: set[str] = set()
         self._lock = threading.RLock()
         self.stopping = threading.Event()  # the process is to end
+        self.scheduling = True  # maintenance begins scheduled syncs; not in a process that ends with its one command
         self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk

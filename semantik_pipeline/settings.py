@@ -108,8 +108,16 @@ class Search(Section):
     reranker: str = "late-interaction"
 
 
+class Schedule(Section):
+    tick: float = Field(5.0, gt=0)  # seconds between the ticks of `semantik scheduler`
+    timezone: str = "UTC"  # of cron expressions that name none
+
+
 class Retention(Section):
     cache_days: float = Field(1.0, ge=0)  # unreferenced parses, extractions and embeddings younger than this are kept
+    operations_days: float = Field(30.0, ge=0)  # finished operations and what they list
+    audit_days: float = Field(90.0, ge=0)  # entries of the audit trail
+    workers_hours: float = Field(24.0, ge=0)  # workers that have stopped or died
 
 
 class Settings(BaseSettings):
@@ -133,6 +141,7 @@ class Settings(BaseSettings):
     upsert: Upsert = Upsert()
     sync: Sync = Sync()
     search: Search = Search()
+    schedule: Schedule = Schedule()
     retention: Retention = Retention()
     collection: dict[str, Any] = Field(default_factory=dict)  # defaults of new collections, see collections.py
 

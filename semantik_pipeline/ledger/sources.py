@@ -105,6 +105,15 @@ def _state(row: dict[str, Any]) -> str:
     return "failing" if row["faults"] else "idle"
 
 
+def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
+    """``id``, ``collection_id`` and ``operation`` (the one in hand, or None) of a source, locked."""
+    columns = (sources.c.id, sources.c.collection_id, sources.c.operation_id.label("operation"))
+    row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
+    if row is None:
+        raise UsageError(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
+    return dict(row)
+
+
 def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
     """Change what an operator may change: ``name``, ``config``, ``weight``, ``schedule``. A new schedule counts from
     now on."""

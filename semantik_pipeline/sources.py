@@ -1,0 +1,172 @@
+"""What operators do with sources: add, change, sync, pause, resume, remove; and what maintenance does for them. Every
+change is noted in the audit trail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger import audit_trail, collections, operations, removal, timetable
+from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.schedules import Schedule
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger import Transaction
+    from semantik_pipeline.runtime import Runtime
+
+#: The lane of what a person or an application asked for.
+LANE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSource:
+    """A source to add: which connector, what a person calls it, its options (secrets only as ``*_env``)."""
+
+    connector: str
+    name: str
+    config: dict[str, Any] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    weight: float = 1.0
+
+
+def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
+    """Add a source; the collection is made if there is none. One on an interval is due at once, one on a cron
+    expression at its next time. Raises UsageError if there is one of that name, PluginConfigError for bad options."""
+    runtime.host.effective_config(new.connector, new.config)
+    _check_weight(new.weight)
+    found = runtime.collection(collection)
+    with runtime.ledger.write() as tx:
+        if collections.find_source(tx, found.id, new.connector, new.name) is not None:
+            raise UsageError(
+                f"The collection {collection!r} has a source {new.name!r} already.",
+                "`semantik sources set` changes it; --name gives another name.",
+            )
+        source_id = collections.put_source(tx, found.id, new.connector, new.name, new.config)
+        ledger.change_source(tx, source_id, weight=new.weight)
+        if new.schedule is not None:
+            ledger.change_source(tx, source_id, schedule=new.schedule.stored())
+            if new.schedule.every is not None:
+                ledger.make_due(tx, source_id)
+        added = ledger.find_source(tx, str(source_id))
+        _note(tx, "source.add", added, {name: added[name] for name in ("connector", "config", "schedule", "weight")})
+    return added
+
+
+def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """Change ``name``, ``config``, ``weight`` or ``schedule`` (a Schedule, or None). What is synced already stays."""
+    if "config" in values:
+        runtime.host.effective_config(source["connector"], values["config"])
+    if "weight" in values:
+        _check_weight(values["weight"])
+    if "schedule" in values:
+        values["schedule"] = values["schedule"].stored() if values["schedule"] else None
+    with runtime.ledger.write() as tx:
+        _refuse_removed(source)
+        ledger.change_source(tx, source["id"], **values)
+        _note(tx, "source.set", source, values)
+        return ledger.find_source(tx, str(source["id"]))
+
+
+def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = False, full: bool = False) -> int:
+    """Begin a sync now; returns the operation, which is the one in hand where there is one (a source never overlaps
+    itself). Raises UsageError for a source that is paused or being removed."""
+    _refuse_removed(source)
+    if source["paused"] is not None:
+        raise UsageError(
+            f"The source {source['name']} is paused: {source['paused']}", f"`semantik sources resume {source['id']}`."
+        )
+    with runtime.ledger.write() as tx:
+        now_there = ledger.lock_source(tx, source["id"])
+        if now_there["operation"] is not None and not full:
+            operation_id = now_there["operation"]
+            if allow_deletions:
+                ledger.allow_deletions(tx, source["id"])
+        else:
+            operation_id = _begin(tx, now_there, allow_deletions=allow_deletions, full=full)
+        _note(tx, "source.sync", source, {"operation": operation_id, "allow_deletions": allow_deletions, "full": full})
+    runtime.ring("sync")
+    return operation_id
+
+
+def _begin(tx: Transaction, source: dict[str, Any], **how: bool) -> int:
+    operation_id = operations.begin(tx, source["collection_id"], "sync")
+    operations.request_sync(tx, operation_id, source["id"], lane=LANE, **how)
+    return operation_id
+
+
+def pause(runtime: Runtime, source: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Begin no sync of it until it is resumed. One in hand ends its slice and keeps its place."""
+    _refuse_removed(source)
+    with runtime.ledger.write() as tx:
+        ledger.pause(tx, source["id"], reason)
+        _note(tx, "source.pause", source, {"reason": reason})
+        return ledger.find_source(tx, str(source["id"]))
+
+
+def resume(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = False) -> int | None:
+    """Let its syncs go on. With ``allow_deletions`` it is synced at once, and what has vanished from it is removed,
+    however much that is; returns that operation."""
+    _refuse_removed(source)
+    with runtime.ledger.write() as tx:
+        now_there = ledger.lock_source(tx, source["id"])
+        ledger.resume(tx, source["id"])
+        operation_id = now_there["operation"]
+        if allow_deletions and operation_id is not None:
+            ledger.allow_deletions(tx, source["id"])
+        elif allow_deletions:
+            operation_id = _begin(tx, now_there, allow_deletions=True)
+        _note(tx, "source.resume", source, {"allow_deletions": allow_deletions})
+    runtime.ring("sync")
+    return operation_id
+
+
+def remove(runtime: Runtime, source: dict[str, Any]) -> int:
+    """Begin to remove a source: its documents leave the index, then it is gone. Returns the operation. Nothing is
+    synced from it any more; the source itself is not touched."""
+    with runtime.ledger.write() as tx:
+        now_there = ledger.lock_source(tx, source["id"])
+        if source["removed_at"] is not None:
+            return now_there["operation"]
+        operation_id = operations.begin(tx, now_there["collection_id"], "delete")
+        removal.begin(tx, source["id"], operation_id)
+        _note(tx, "source.remove", source, {"operation": operation_id})
+    runtime.ring("maintenance")
+    return operation_id
+
+
+def begin_due(runtime: Runtime) -> list[int]:
+    """Begin the scheduled syncs whose time has come; returns their operations."""
+    begun: list[int] = []
+    while True:
+        with runtime.ledger.write() as tx:
+            some = timetable.begin_due(tx)
+        begun += some
+        if len(some) < timetable.BATCH:
+            return begun
+
+
+def advance_removals(runtime: Runtime) -> None:
+    """Go on with sources that are being removed, as far as it goes now."""
+    with runtime.ledger.read() as tx:
+        pending = removal.pending(tx)
+    for source_id in pending:
+        more = True
+        while more and not runtime.stopping.is_set():
+            with runtime.ledger.write() as tx:
+                more = removal.step(tx, source_id)
+
+
+def _note(tx: Transaction, event: str, source: dict[str, Any], detail: dict[str, Any]) -> None:
+    subject = f"{source['collection']}: {source['name']}"
+    audit_trail.record(tx, event=event, subject=subject, detail={"source": source["id"], **detail})
+
+
+def _check_weight(weight: float) -> None:
+    if not 0 < weight < float("inf"):
+        raise UsageError(f"The weight {weight:g} is no share.", "Give a number above 0; 1 is the usual one.")
+
+
+def _refuse_removed(source: dict[str, Any]) -> None:
+    if source["removed_at"] is not None:
+        raise UsageError(f"The source {source['name']} is being removed.", "Add it again when it is gone.")

@@ -1,0 +1,423 @@
+"""Scheduled syncs, faults, pauses and removals of sources, on both ledgers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from semantik_pipeline import maintenance, sources
+from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
+from semantik_pipeline.ledger import audit_trail, removal, timetable, work
+from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.ledger.tables import chunks, documents, operation_sources, operations
+from semantik_pipeline.ledger.tables import sources as table
+from semantik_pipeline.operations import SourceRequest, begin_sync
+from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.schedules import FIRST_WAIT, Schedule
+from semantik_pipeline.sources import NewSource
+from semantik_pipeline.testing import FakeConnector
+from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION
+
+LEDGERS = ("sqlite", "postgres")
+
+
+def added(pipeline, name: str = "fake", *, every: float | None = None, weight: float = 1.0, **config: Any) -> dict:
+    schedule = Schedule(every=every) if every else None
+    pipeline.runtime.collection("default", FAKE_COLLECTION)
+    if not config:
+        config = {"documents": {f"{name}/a": "alpha beta", f"{name}/b": "gamma delta"}}
+    new = NewSource(connector="fake-connector", name=name, config=config, schedule=schedule, weight=weight)
+    return sources.add(pipeline.runtime, new, collection="default")
+
+
+def shown(pipeline, name: str = "fake") -> dict[str, Any]:
+    with pipeline.runtime.ledger.read() as tx:
+        return ledger.find_source(tx, name)
+
+
+def change_row(pipeline, source: dict[str, Any], **values: Any) -> None:
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(table).where(table.c.id == source["id"]).values(**values))
+
+
+def count(pipeline, rows: Any) -> int:
+    with pipeline.runtime.ledger.read() as tx:
+        return tx.execute(select(func.count()).select_from(rows)).scalar_one()
+
+
+def begun(pipeline) -> list[int]:
+    return sources.begin_due(pipeline.runtime)
+
+
+# -- schedules --------------------------------------------------------------------------------------------------------
+
+
+def test_a_due_source_is_synced_and_due_again_at_its_next_time(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, every=900.0)
+    assert source["state"] == "due"
+    maintenance.tick(pipeline.runtime)
+    before = shown(pipeline)
+    assert before["state"] == "waiting"
+    assert 0 < before["due_at"] - before["now"] <= 900
+    pipeline.run("sync")
+    after = shown(pipeline)
+    assert (after["state"], after["documents"], after["faults"]) == ("idle", 2, 0)
+    assert after["due_at"] == before["due_at"]
+    assert after["synced_at"] is not None
+    assert begun(pipeline) == []
+
+
+def test_missed_times_run_once(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, every=60.0)
+    change_row(pipeline, source, due_at=source["now"] - 100_000)
+    assert len(begun(pipeline)) == 1
+    pipeline.run("sync")
+    assert begun(pipeline) == []
+    assert 0 < shown(pipeline)["due_at"] - shown(pipeline)["now"] <= 60
+
+
+def test_a_source_never_overlaps_itself(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, every=60.0)
+    assert len(begun(pipeline)) == 1
+    change_row(pipeline, source, due_at=source["now"] - 1)  # its next time comes while it runs
+    assert begun(pipeline) == []
+    pipeline.run("sync")
+    assert begun(pipeline) == []  # what came meanwhile is not made up for
+    assert shown(pipeline)["due_at"] > shown(pipeline)["now"]
+
+
+def test_what_is_paused_removed_or_unscheduled_is_not_begun(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    for name in ("one", "two", "three"):
+        added(pipeline, name, every=60.0 if name != "three" else None)
+    sources.pause(pipeline.runtime, shown(pipeline, "one"), "not now")
+    sources.remove(pipeline.runtime, shown(pipeline, "two"))
+    assert begun(pipeline) == []
+    assert [shown(pipeline, name)["state"] for name in ("one", "two", "three")] == ["paused", "removing", "idle"]
+
+
+def test_two_schedulers_begin_each_source_once(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    for number in range(60):
+        added(pipeline, f"source {number}", every=900.0)
+    found: list[list[int]] = []
+    start = threading.Barrier(2)
+
+    def schedule() -> None:
+        start.wait()
+        found.append(begun(pipeline))
+
+    threads = [threading.Thread(target=schedule) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    while more := begun(pipeline):  # what one skipped because the other had it locked
+        found.append(more)
+    ids = [one for some in found for one in some]
+    assert len(ids) == len(set(ids)) == 60
+    assert count(pipeline, operations) == 60
+    with pipeline.runtime.ledger.read() as tx:
+        by_source = select(operation_sources.c.source_id, func.count()).group_by(operation_sources.c.source_id)
+        assert {row[1] for row in tx.execute(by_source)} == {1}
+
+
+def test_a_process_that_ends_with_its_command_begins_nothing(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    added(pipeline, every=60.0)
+    pipeline.runtime.scheduling = False
+    maintenance.tick(pipeline.runtime)
+    assert shown(pipeline)["state"] == "due"
+
+
+def test_a_new_schedule_counts_from_now_and_none_means_on_request(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, every=60.0)
+    daily = sources.change(pipeline.runtime, source, schedule=Schedule(cron="0 3 * * *", timezone="Europe/Berlin"))
+    assert 0 < daily["due_at"] - daily["now"] <= 90_000
+    assert sources.change(pipeline.runtime, source, schedule=None)["due_at"] is None
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_fails_waits_longer_each_time_and_success_forgets_it(make_pipeline, tmp_path: Path) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 1, "backoff": 0})
+    file = tmp_path / "documents.json"
+    source = added(pipeline, every=10.0, documents_file=str(file))
+    waits = []
+    for faults in (1, 2, 3):
+        change_row(pipeline, source, due_at=0.0)
+        assert len(begun(pipeline)) == 1
+        pipeline.run("sync")
+        after = shown(pipeline)
+        assert (after["state"], after["faults"]) == ("failing", faults)
+        waits.append(after["due_at"] - after["now"])
+        assert begun(pipeline) == []
+    for number, wait in enumerate(waits):
+        assert FIRST_WAIT * 2**number - 15 < wait <= FIRST_WAIT * 2**number + 10
+    assert after["error"]["type"] == "FileNotFoundError"
+    assert str(file) in after["error"]["message"]
+    file.write_text(json.dumps({"a": "alpha"}))
+    sources.sync(pipeline.runtime, shown(pipeline))
+    pipeline.run("sync")
+    mended = shown(pipeline)
+    assert (mended["state"], mended["faults"], mended["error"]) == ("idle", 0, None)
+    assert mended["due_at"] - mended["now"] <= 10
+
+
+def test_refused_credentials_pause_the_source_until_it_is_resumed(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, every=60.0)
+
+    def refuse(self) -> bool:
+        raise CredentialsRejected("The password of anna was refused.", "Give another.")
+
+    with monkeypatch.context() as context:
+        context.setattr(FakeConnector, "authenticate", refuse)
+        (operation,) = begun(pipeline)
+        pipeline.run("sync")
+    paused = shown(pipeline)
+    assert pipeline.result(operation)["outcome"] == "failed"
+    assert paused["state"] == "paused"
+    assert "The password of anna was refused." in paused["paused"]
+    assert paused["error"]["type"] == "CredentialsRejected"
+    change_row(pipeline, source, due_at=0.0)
+    assert begun(pipeline) == []
+    with pytest.raises(UsageError, match="is paused: The password"):
+        sources.sync(pipeline.runtime, paused)
+    sources.change(pipeline.runtime, paused, config={"documents": {"fake/a": "other words"}})
+    assert sources.resume(pipeline.runtime, paused) is None
+    resumed = shown(pipeline)
+    assert (resumed["paused"], resumed["faults"], resumed["error"]) == (None, 0, None)
+    change_row(pipeline, source, due_at=0.0)
+    begun(pipeline)
+    pipeline.run("sync")
+    assert shown(pipeline)["documents"] == 1
+
+
+def test_resume_answers_the_mass_deletion_guard(make_pipeline) -> None:
+    pipeline = make_pipeline(sync={"guard_count": 3, "guard_share": 0.5})
+    source = added(pipeline, documents={f"d{number}": f"text {number}" for number in range(10)})
+    sources.sync(pipeline.runtime, source)
+    pipeline.run()
+    sources.change(pipeline.runtime, source, config={"documents": {"d0": "text 0"}})
+    sources.sync(pipeline.runtime, source)
+    pipeline.run()
+    guarded = shown(pipeline)
+    assert (guarded["state"], guarded["documents"], guarded["error"]["type"]) == ("paused", 10, "MassDeletion")
+    assert f"semantik sources resume {source['id']} --allow-deletions" in guarded["paused"]
+    operation = sources.resume(pipeline.runtime, guarded, allow_deletions=True)
+    pipeline.run()
+    assert pipeline.result(operation)["documents"]["deleted"] == 9
+    assert (shown(pipeline)["state"], shown(pipeline)["documents"]) == ("idle", 1)
+
+
+def test_a_pause_in_the_middle_keeps_the_place(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"slice": 0.0001})
+    texts = {f"d{number:03}": f"text {number}" for number in range(40)}
+    source = added(pipeline, documents=texts, checkpoint_every=10)
+    operation = sources.sync(pipeline.runtime, source)
+    work_on(pipeline.runtime, "sync")
+    sources.pause(pipeline.runtime, source, "a moment")
+    pipeline.run("sync")
+    assert 0 < shown(pipeline)["documents"] < 40
+    assert sources.resume(pipeline.runtime, source) == operation
+    pipeline.run("sync")
+    assert shown(pipeline)["documents"] == 40
+    assert count(pipeline, operations) == 1
+
+
+# -- changes and removals ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_wrongly_is_refused(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline)
+    with pytest.raises(UsageError, match="already"):
+        added(pipeline)
+    with pytest.raises(PluginConfigError, match="colour"):
+        added(pipeline, "other", colour="red")
+    with pytest.raises(UsageError, match="weight"):
+        sources.change(pipeline.runtime, source, weight=0)
+    with pytest.raises(UsageError, match="no source 'nobody'"):
+        shown(pipeline, "nobody")
+
+
+def test_syncing_twice_is_one_sync(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline)
+    assert sources.sync(pipeline.runtime, source) == sources.sync(pipeline.runtime, source)
+
+
+def test_a_removed_source_leaves_nothing(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    kept, gone = added(pipeline, "kept"), added(pipeline, "gone")
+    for source in (kept, gone):
+        sources.sync(pipeline.runtime, source)
+    pipeline.run()
+    operation = sources.remove(pipeline.runtime, gone)
+    assert sources.remove(pipeline.runtime, shown(pipeline, "gone")) == operation
+    assert begun(pipeline) == []
+    with pytest.raises(UsageError, match="being removed"):
+        begin_sync(pipeline.runtime, [SourceRequest(connector="fake-connector", name="gone")], collection="default")
+    for _ in range(3):
+        maintenance.tick(pipeline.runtime)
+        pipeline.run()
+    with pytest.raises(UsageError, match="no source 'gone'"):
+        shown(pipeline, "gone")
+    result = pipeline.result(operation)
+    assert (result["outcome"], result["documents"]["deleted"]) == ("succeeded", 2)
+    assert (count(pipeline, documents), count(pipeline, chunks)) == (2, 2)
+    (report,) = verify(pipeline.runtime).generations
+    assert (report.found, report.orphaned, report.missing) == (2, 0, 0)
+    again = added(pipeline, "gone")
+    sources.sync(pipeline.runtime, again)
+    pipeline.run()
+    assert shown(pipeline, "gone")["documents"] == 2
+
+
+def test_a_removal_ends_the_sync_in_hand(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"slice": 0.0001})
+    texts = {f"d{number:03}": f"text {number}" for number in range(40)}
+    source = added(pipeline, documents=texts, checkpoint_every=10)
+    first = sources.sync(pipeline.runtime, source)
+    work_on(pipeline.runtime, "sync")
+    sources.remove(pipeline.runtime, shown(pipeline))
+    for _ in range(3):
+        maintenance.tick(pipeline.runtime)
+        pipeline.run()
+    assert count(pipeline, documents) == 0
+    with pipeline.runtime.ledger.read() as tx:
+        assert ledger_operations.progress(tx, first).state == "finished"
+        assert removal.pending(tx) == []
+
+
+def test_changes_leave_a_trail_without_secrets(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, every=60.0)
+    sources.pause(pipeline.runtime, source, "at night")
+    sources.resume(pipeline.runtime, shown(pipeline))
+    sources.remove(pipeline.runtime, source)
+    with pipeline.runtime.ledger.read() as tx:
+        trail = audit_trail.entries(tx, limit=10)
+        assert audit_trail.entries(tx, limit=1) == trail[:1]
+        assert audit_trail.entries(tx, limit=10, since=3600) == trail
+    assert [entry["event"] for entry in trail] == ["source.remove", "source.resume", "source.pause", "source.add"]
+    assert {entry["subject"] for entry in trail} == {"default: fake"}
+    assert trail[2]["detail"] == {"source": source["id"], "reason": "at night"}
+    assert "@" in trail[0]["actor"]
+
+
+# -- fair shares ------------------------------------------------------------------------------------------------------
+
+
+def process(pipeline, *, until: str, batch: int = 20) -> int:
+    """Take units through their stages, a batch at a time from each in turn, until those of the source are done.
+
+    Returns how many units were claimed."""
+    claimed = 0
+    ends = {"chunk": "extract", "extract": "embed", "embed": "upsert", "upsert": "indexed"}
+    for _ in range(10_000):
+        for stage, then in ends.items():
+            with pipeline.runtime.ledger.write() as tx:
+                claim = work.claim(tx, stage, worker="w", lease=60, limit=batch)
+                for unit in claim.units if claim else ():
+                    claimed += 1
+                    work.move(tx, unit, then)
+        work_on(pipeline.runtime, "sync")
+        if shown(pipeline, until)["state"] == "idle" and not unfinished(pipeline, until):
+            return claimed
+    raise AssertionError("it never ends")
+
+
+def unfinished(pipeline, name: str) -> int:
+    mine = work.work.c.source_id == shown(pipeline, name)["id"]
+    waiting = select(work.work.c.document_id).where(mine, work.work.c.stage.in_(work.STAGES))
+    return count(pipeline, waiting.subquery())
+
+
+def texts_of(name: str, number: int) -> dict[str, str]:
+    return {f"{name}{place:05}": f"{name} {place}" for place in range(number)}
+
+
+@pytest.mark.parametrize("first", ["large", "small"])
+def test_a_small_source_beside_a_large_one_takes_twice_its_time_at_most(make_pipeline, first: str) -> None:
+    pipeline = make_pipeline(work={"max_in_flight": 400})
+    sizes = {"large": 2000, "small": 50}
+    made = {name: added(pipeline, name, documents=texts_of(name, size)) for name, size in sizes.items()}
+    alone = 4 * sizes["small"]
+    for name in sorted(sizes, key=lambda name: name != first):
+        sources.sync(pipeline.runtime, made[name])
+    assert process(pipeline, until="small") <= 2 * alone + 4 * 20  # and the batches that are under way
+    assert unfinished(pipeline, "large") <= 400 + 200  # bounded: what is named between two checkpoints comes on top
+
+
+def test_who_was_idle_has_saved_no_turns(make_pipeline) -> None:
+    """A new source begins while nothing waits; then one that has had 10,000 turns comes, and gets its half."""
+    pipeline = make_pipeline()
+    old = added(pipeline, "old", documents=texts_of("old", 50))
+    new = added(pipeline, "new", documents=texts_of("new", 400))
+    change_row(pipeline, old, next_turn=10_000.0)
+    for source in (new, old):
+        sources.sync(pipeline.runtime, source)
+        work_on(pipeline.runtime, "sync")
+    assert process(pipeline, until="old") <= 2 * 4 * 50 + 4 * 20
+
+
+def test_a_unit_that_is_stuck_does_not_stop_the_time(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    stuck = added(pipeline, "stuck", documents=texts_of("stuck", 1))
+    busy = added(pipeline, "busy", documents=texts_of("busy", 50))
+    fresh = added(pipeline, "fresh", documents=texts_of("fresh", 400))
+    change_row(pipeline, busy, next_turn=10_000.0)
+    sources.sync(pipeline.runtime, stuck)
+    work_on(pipeline.runtime, "sync")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work.work).values(turn=1.0, blocked="the plugin is disabled", not_before=1e12))
+    for source in (busy, fresh):
+        sources.sync(pipeline.runtime, source)
+        work_on(pipeline.runtime, "sync")
+    assert process(pipeline, until="busy") <= 2 * 4 * 50 + 4 * 20
+
+
+def test_a_weight_is_a_share(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    heavy = added(pipeline, "heavy", weight=4.0, documents=texts_of("heavy", 200))
+    light = added(pipeline, "light", documents=texts_of("light", 200))
+    for source in (light, heavy):
+        sources.sync(pipeline.runtime, source)
+        work_on(pipeline.runtime, "sync")
+    assert process(pipeline, until="heavy") <= 4 * 200 * 1.25 + 4 * 20
+
+
+def test_a_source_that_is_read_for_long_keeps_no_other_from_beginning(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"slice": 0.0001})
+    long = added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5)
+    sources.sync(pipeline.runtime, long)
+    pipeline.run("sync")
+    other = added(pipeline, "other")
+    change_row(pipeline, other, next_turn=1e6)  # it had many turns; the long one, unchanged, takes none
+    sources.sync(pipeline.runtime, shown(pipeline, "long"))
+    work_on(pipeline.runtime, "sync")
+    sources.sync(pipeline.runtime, other)
+    work_on(pipeline.runtime, "sync")
+    assert (shown(pipeline, "other")["documents"], shown(pipeline, "long")["state"]) == (2, "waiting")
+
+
+def test_a_batch_of_due_sources_is_bounded(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    for number in range(3):
+        added(pipeline, f"source {number}", every=60.0)
+    with pipeline.runtime.ledger.write() as tx:
+        assert len(timetable.begin_due(tx)) == 3 <= timetable.BATCH
