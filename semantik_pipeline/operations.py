@@ -5,13 +5,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
-from semantik_pipeline.ledger import collections, operations, reports, revisions
+from semantik_pipeline.ledger import (
+    Transaction,
+    audit_trail,
+    collections,
+    holds,
+    operation_reports,
+    operations,
+    reports,
+    revisions,
+    waits,
+    workers,
+)
 from semantik_pipeline.ledger.operations import Progress
+from semantik_pipeline.ledger.work import STAGES
+from semantik_pipeline.ledger.workers import WorkerRow
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -94,41 +107,114 @@ def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str,
 
 
 def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], None] | None = None) -> Progress:
-    """Wait until the operation is finished. Raises what stops the whole process (a full disk), and PipelineError
-    where nobody can do what is left; the operation stays, and goes on with the next worker that can."""
+    """Wait until the operation is finished, however long somebody pauses it. Raises what stops the whole process (a
+    full disk). Where this process works alone: PipelineError if nobody can do what is left; the operation stays, and
+    goes on with the next run that can. A fleet may get a worker that can, so there the wait goes on."""
     stuck_since: float | None = None
     while True:
         asked = time.monotonic()
-        with runtime.ledger.read() as tx:
-            progress = operations.progress(tx, operation_id)
-            reason = None if progress.state == "finished" else operations.all_blocked(tx, operation_id)
+        progress = look(runtime, operation_id)
         if on_progress is not None:
             on_progress(progress)
         if progress.state == "finished":
             return progress
         if runtime.fatal is not None:
             raise runtime.fatal
-        stuck_since = None if reason is None else stuck_since or time.monotonic()
-        if stuck_since is not None and time.monotonic() - stuck_since > PATIENCE:
-            raise PipelineError(f"Nobody here can go on: {reason}", "It goes on with the next run that can.")
+        stuck_since = None if progress.reason is None else stuck_since or time.monotonic()
+        if stuck_since is not None and not runtime.settings.fleet and time.monotonic() - stuck_since > PATIENCE:
+            raise PipelineError(f"Nobody here can go on: {progress.reason}", "It goes on with the next run that can.")
         _pause_until_ended(runtime, operation_id, max(POLL, 20 * (time.monotonic() - asked)))
+
+
+def look(runtime: Runtime, operation_id: int) -> Progress:
+    """How far the operation is now, and what blocks it."""
+    with runtime.ledger.read() as tx:
+        progress = operations.progress(tx, operation_id)
+        if progress.state != "running":
+            return progress
+        return replace(progress, reason=waits.reason(tx, operation_id, living(runtime, tx)))
+
+
+def living(runtime: Runtime, tx: Transaction) -> list[WorkerRow] | None:
+    """The fleet's living workers; None where one process does everything."""
+    return workers.living(tx) if runtime.settings.fleet else None
 
 
 def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float) -> None:
     """Sleep between two looks at the progress, which cost more the larger the operation is; its end is noticed soon."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and runtime.fatal is None:
-        time.sleep(0.03)
+        time.sleep(ASK)
         with runtime.ledger.read() as tx:
             if operations.state(tx, operation_id) == "finished":
                 return
 
 
-#: The least time between two looks at an operation's progress, in seconds.
-POLL = 0.2
+#: The least time between two looks at an operation's progress, and how often it is asked whether it has ended, seconds.
+POLL, ASK = 0.2, 0.03
 
 #: Seconds that all units of an operation may be blocked before waiting for it is given up.
 PATIENCE = 30.0
+
+
+def pause(runtime: Runtime, operation_id: int) -> int:
+    """Let nobody take what the operation has left; returns how many units wait."""
+    return _steer(runtime, operation_id, "pause", holds.pause)
+
+
+def resume(runtime: Runtime, operation_id: int) -> int:
+    """Let a paused operation go on, and call for whoever works on it; returns how many units were freed."""
+    freed = _steer(runtime, operation_id, "resume", holds.resume)
+    ring_all(runtime)
+    return freed
+
+
+def cancel(runtime: Runtime, operation_id: int) -> int:
+    """Stop reading and park what is not finished (see ``ledger/holds.py``); returns how many units are parked."""
+    parked = _steer(runtime, operation_id, "cancel", holds.cancel)
+    with runtime.ledger.write() as tx:
+        operations.settle(tx)
+    runtime.ring("upsert")  # its deletions
+    return parked
+
+
+def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Transaction, int], int]) -> int:
+    with runtime.ledger.write() as tx:
+        changed = change(tx, operation_id)
+        name = operation_reports.name(tx, operation_id)
+        audit_trail.record(tx, event=f"operation.{event}", subject=name, detail={"units": changed})
+        return changed
+
+
+def retry(runtime: Runtime, operation_id: int) -> int:
+    """Run again, as an operation of its own, what one that has ended left undone; returns the new one's id.
+
+    Documents in quarantine begin anew, those that were parked go on where they were, sources that failed or were
+    cancelled are read again. Raises UsageError if it has not ended, or left nothing.
+    """
+    with runtime.ledger.write() as tx:
+        name = operation_reports.name(tx, operation_id)
+        if operations.state(tx, operation_id) != "finished":
+            raise UsageError(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
+        left = operation_reports.undone(tx, operation_id)
+        if not left:
+            raise UsageError(f"{name} left nothing undone.", "`semantik sources sync` looks for what is new.")
+        again = operations.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
+        for source_id in left.sources:
+            operations.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
+        operations.note_items(tx, again, [(document_id, "resumed", revision) for document_id, revision in left.parked])
+        holds.free(tx, operation_id)
+        revisions.retry_documents(tx, left.quarantined, operation_id=again, lane=API_LANE)
+        found = {"documents": len(left.quarantined) + len(left.parked), "sources": len(left.sources)}
+        audit_trail.record(tx, event="operation.retry", subject=name, detail={"by": f"retry-{again}", **found})
+    ring_all(runtime)
+    return again
+
+
+def ring_all(runtime: Runtime) -> None:
+    """Call for workers of every stage; one that finds nothing due goes away again."""
+    for stage in (*reversed(STAGES), "sync"):
+        runtime.ring(stage)
 
 
 def optimize(runtime: Runtime, collection: str) -> None:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from semantik_pipeline.operations import SourceRequest
 
 #: Exit codes of an operation's outcome.
-EXIT = {"succeeded": 0, "degraded": 3, "failed": 1}
+EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
+
+#: How the outcomes are told.
+DONE = {
+    "succeeded": "Indexed",
+    "degraded": "Indexed, but not everything,",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
 
 #: Quarantined documents, problems and errors that people see at once.
 SHOWN = 10
@@ -67,11 +75,11 @@ def run_sync(
     config: dict[str, Any] | None = None,
     allow_deletions: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Sync the sources in this process. Returns the answer and the documents of these sources in quarantine."""
+    """Sync the sources, here or on the fleet. Returns the answer and the documents of these sources in quarantine."""
     from semantik_pipeline import operations
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work
-    from semantik_pipeline.ledger.operations import problems as problems_of
+    from semantik_pipeline.ledger.outcomes import problems as problems_of
 
     with at_work(call) as runtime:
         operation = operations.begin_sync(
@@ -79,7 +87,7 @@ def run_sync(
         )
         with watching() as watch:
             progress = operations.wait(runtime, operation, watch)
-        if (progress.result or {}).get("chunks", {}).get("embedded"):
+        if not runtime.settings.fleet and (progress.result or {}).get("chunks", {}).get("embedded"):
             operations.optimize(runtime, collection)
         with runtime.ledger.read() as tx:
             problems = problems_of(tx, operation)
@@ -93,7 +101,7 @@ def run_sync(
         "chunks": result["chunks"],
         "seconds": result["seconds"],
         "problems": problems,
-        "errors": result.get("errors", []),
+        "errors": [*result.get("errors", []), *result.get("taken_over", [])],
     }
     names = {source.name for source in sources}
     return answer, [document for document in quarantined if document["source"] in names]
@@ -104,7 +112,7 @@ def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined
     from semantik_pipeline.cli.wording import counted, duration
 
     documents, chunks = answer["documents"], answer["chunks"]
-    done = {"failed": "Failed", "degraded": "Indexed, but not everything,", "succeeded": "Indexed"}[answer["outcome"]]
+    done = DONE[answer["outcome"]]
     console.print(f"{done} in {duration(answer['seconds'])}, collection {answer['collection']!r}.", soft_wrap=True)
     parts = [f"{documents[kind]:,} {kind}" for kind in ("new", "changed", "unchanged", "skipped")]
     gone = f"; {documents['deleted']:,} deleted" if documents["deleted"] else ""
@@ -150,6 +158,6 @@ def _show_quarantined(
 
 def _show_next(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
     of = "" if answer["collection"] == "default" else f" --collection {answer['collection']}"
-    if answer["chunks"]["total"] and answer["outcome"] != "failed":
+    if answer["chunks"]["total"] and answer["outcome"] in ("succeeded", "degraded"):
         ask = call.command(f'search{of} "what you look for"')
         console.print(f"\nNow ask: {ask}", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from semantik_pipeline.ledger.operations import Progress
 
@@ -79,18 +80,65 @@ class Pace:
         first, last = self._samples[0], self._samples[-1]
         return (last.embedded - first.embedded) / (last.at - first.at) if last.at > first.at else 0.0
 
-    def seconds_left(self) -> float | None:
-        """What the slowest stage still needs at its present rate. None as long as nobody can tell: documents are still
-        being found, the samples span too little, or a stage has not moved in the window."""
+    def per_second(self) -> dict[str, float]:
+        """Documents that each stage finished in the window, by its length."""
+        if len(self._samples) < 2:
+            return dict.fromkeys(STAGES, 0.0)
+        first, last = self._samples[0], self._samples[-1]
+        span = last.at - first.at
+        return {stage: max(0, last.done[stage] - first.done[stage]) / span if span else 0.0 for stage in STAGES}
+
+    def bottleneck(self) -> tuple[str, float] | None:
+        """The stage that still needs the most time at its present rate, and the seconds it needs. None as long as nobody
+        can tell: documents are still being found, the samples span too little, or a stage has not moved in the
+        window."""
         if not self._samples or self._samples[-1].reading:
             return None
         first, last = self._samples[0], self._samples[-1]
         if last.at - first.at < ENOUGH:
             return None
-        unfinished = [stage for stage in STAGES if last.share(stage) < 1]
-        gains = {stage: last.share(stage) - first.share(stage) for stage in unfinished}
+        gains = {stage: last.share(stage) - first.share(stage) for stage in STAGES if last.share(stage) < 1}
         if any(gain <= 0 for gain in gains.values()):
             return None
-        return max(
-            ((1 - last.share(stage)) * (last.at - first.at) / gains[stage] for stage in unfinished), default=None
-        )
+        left = {stage: (1 - last.share(stage)) * (last.at - first.at) / gain for stage, gain in gains.items()}
+        return max(left.items(), key=lambda one: one[1], default=None)
+
+    def seconds_left(self) -> float | None:
+        """What the slowest stage still needs, see :meth:`bottleneck`."""
+        slowest = self.bottleneck()
+        return None if slowest is None else slowest[1]
+
+
+def since_start(progress: Progress) -> Pace:
+    """The pace over an operation's whole life, from a single look at it."""
+    now = sample(progress.age, progress)
+    pace = Pace(window=float("inf"))
+    nothing = dict.fromkeys(STAGES, 0)
+    pace.add(Sample(at=0.0, seen=0, reading=True, documents=now.documents, done=nothing, chunks=now.chunks, embedded=0))
+    pace.add(now)
+    return pace
+
+
+def measured(progress: Progress, pace: Pace) -> dict[str, Any]:
+    """What a progress comes to: ``documents`` past each stage, of how many, at which rate; where the time goes."""
+    now = sample(0.0, progress)
+    rates = pace.per_second()
+    moving = progress.state == "running" and progress.reason is None
+    slowest = pace.bottleneck() if moving else None
+    return {
+        "seen": progress.seen,
+        "reading": now.reading,
+        "documents": now.documents,
+        "stages": {
+            stage: {
+                "done": now.done[stage],
+                "waiting": progress.stages.get(stage, 0),
+                "per_second": round(rates[stage], 2),
+            }
+            for stage in STAGES
+        },
+        "quarantined": progress.stages.get("quarantined", 0),
+        "chunks": {"total": now.chunks, "embedded": now.embedded, "per_second": round(pace.chunks_per_second, 2)},
+        "bottleneck": slowest[0] if slowest else None,
+        "seconds_left": round(slowest[1], 1) if slowest else None,
+    }

@@ -1,4 +1,4 @@
-"""The progress display of an index run, on standard error: bars on a terminal, now and then a line elsewhere."""
+"""The progress display of an operation, on standard error: bars on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from semantik_pipeline.cli.pace import STAGES, Pace, Sample, sample
-from semantik_pipeline.cli.wording import counted, duration
+from semantik_pipeline.cli.wording import counted, duration, printable
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.operations import Progress
@@ -22,9 +22,9 @@ LINE_EVERY = 10.0
 
 
 class Display(Protocol):
-    """Shows a sample; ``close`` leaves the terminal as it was."""
+    """Shows a sample, and a ``note`` where it does not go on; ``close`` leaves the terminal as it was."""
 
-    def show(self, now: Sample, pace: Pace) -> None: ...
+    def show(self, now: Sample, pace: Pace, note: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -43,11 +43,20 @@ class Watch:
         if self._display is None and now.at - self._began > PATIENCE:
             self._display = Bars() if sys.stderr.isatty() else Lines()
         if self._display is not None:
-            self._display.show(now, self._pace)
+            self._display.show(now, self._pace, _note(progress))
 
     def close(self) -> None:
         if self._display is not None:
             self._display.close()
+
+
+def _note(progress: Progress) -> str:
+    """Why it does not go on, in a few words; nothing if it does."""
+    if progress.state == "paused":
+        return f"paused: `semantik operations resume {progress.operation_id}` lets it go on"
+    if progress.state == "cancelling":
+        return "being cancelled"
+    return f"blocked: {printable(progress.reason)}" if progress.reason else ""
 
 
 @contextmanager
@@ -74,9 +83,9 @@ class Bars:
         self._stages = {stage: self._live.add_task(name, total=1.0, text="") for stage, name in STAGES.items()}
         self._live.start()
 
-    def show(self, now: Sample, pace: Pace) -> None:
+    def show(self, now: Sample, pace: Pace, note: str) -> None:
         read: dict[str, Any] = {} if now.reading else {"total": 1.0, "completed": 1.0}
-        self._live.update(self._reading, text=f"{counted(now.seen, 'document')} seen", **read)
+        self._live.update(self._reading, text=note or f"{counted(now.seen, 'document')} seen", **read)
         for stage, task in self._stages.items():
             self._live.update(task, completed=now.share(stage), text=_text(stage, now, pace))
 
@@ -88,8 +97,8 @@ def _text(stage: str, now: Sample, pace: Pace) -> str:
     text = f"{now.done[stage]:,} of {now.documents:,}"
     if stage == "embed" and now.embedded:
         text += f"   {counted(now.embedded, 'chunk')}, {pace.chunks_per_second:,.0f}/s"
-    left = pace.seconds_left() if stage == "upsert" else None
-    return text + (f"   {_left(left)}" if left is not None else "")
+    slowest = pace.bottleneck()
+    return text + (f"   {_left(slowest[1])}" if slowest is not None and slowest[0] == stage else "")
 
 
 def _left(seconds: float) -> str:
@@ -97,19 +106,25 @@ def _left(seconds: float) -> str:
 
 
 class Lines:
-    """A line every ten seconds, for logs."""
+    """A line every ten seconds, and when it is stopped or goes on, for logs."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._note = ""
 
-    def show(self, now: Sample, pace: Pace) -> None:
-        if now.at - self._last < LINE_EVERY:
+    def show(self, now: Sample, pace: Pace, note: str) -> None:
+        if now.at - self._last < LINE_EVERY and note == self._note:
             return
-        self._last = now.at
+        self._last, self._note = now.at, note
+        if note:
+            print(note, file=sys.stderr, flush=True)
+            return
         parts = [f"{now.seen:,} seen", *(f"{STAGES[stage]} {now.done[stage]:,}/{now.documents:,}" for stage in STAGES)]
         parts.append(f"{counted(now.embedded, 'chunk')} embedded ({pace.chunks_per_second:,.0f}/s)")
-        left = pace.seconds_left()
-        print(", ".join([*parts, *([_left(left)] if left is not None else [])]), file=sys.stderr, flush=True)
+        slowest = pace.bottleneck()
+        if slowest is not None:
+            parts.append(f"{_left(slowest[1])} ({STAGES[slowest[0]]})")
+        print(", ".join(parts), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Lines stay."""

@@ -32,8 +32,9 @@ def verify(
 
 def _verified(call: Invocation, collection: str | None) -> VerificationReport:
     from semantik_pipeline import verification
+    from semantik_pipeline.cli.working import owning
 
-    with call.runtime() as runtime, runtime.own():
+    with owning(call) as runtime:
         return verification.verify(runtime, collection)
 
 

@@ -1,11 +1,12 @@
-"""Commands that change the index: they own the data folder, work in this process, and can be stopped at any time."""
+"""Commands that change the index. On a fleet (``settings.fleet``) they write the ledger, ring, and follow what the workers
+do. Else they own the data folder, work in this process, and can be stopped at any time."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.cli.failures import INTERRUPTED
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_work(call: Invocation) -> Iterator[Runtime]:
-    """A runtime that owns the data folder, with a worker in threads of this process until the block ends.
+    """A runtime whose work is done until the block ends: by a worker in threads of this process, which owns the data
+    folder, or by the fleet's workers.
 
-    Raises DataFolderInUse where another process has the folder.
+    Raises DataFolderInUse where another process has the folder, and SettingsError for a fleet that shares nothing.
     """
+    if call.settings().fleet:
+        with beside_a_fleet(call) as runtime:
+            yield runtime
+        return
     from workers.embedded import embedded_worker
 
     with (
@@ -31,6 +37,46 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
         embedded_worker(runtime),
     ):
         yield runtime
+
+
+@contextmanager
+def beside_a_fleet(call: Invocation) -> Iterator[Runtime]:
+    """A runtime that rings the fleet's workers and works on nothing itself; it does not own the data folder."""
+    from workers.ringing import ringing
+
+    call.settings().require_shared()
+    with call.runtime() as runtime, ringing(runtime):
+        try:
+            yield runtime
+        except KeyboardInterrupt:
+            call.say("No longer watching. The workers go on: `semantik operations list` shows how far they are.")
+            raise
+
+
+@contextmanager
+def at_work_or_beside(call: Invocation) -> Iterator[tuple[Runtime, bool]]:
+    """As :func:`at_work`, and where another process owns the data folder a runtime beside it: that process does the
+    work. The flag says whether this process does."""
+    from semantik_pipeline.errors import DataFolderInUse
+
+    with ExitStack() as stack:
+        try:
+            runtime = stack.enter_context(at_work(call))
+            here = not runtime.settings.fleet
+        except DataFolderInUse:
+            runtime, here = stack.enter_context(call.runtime()), False
+        yield runtime, here
+
+
+@contextmanager
+def owning(call: Invocation) -> Iterator[Runtime]:
+    """A runtime that may read the store: it owns the data folder, unless the store is a fleet's."""
+    with call.runtime() as runtime:
+        if runtime.settings.fleet and runtime.settings.shared_store:
+            yield runtime
+            return
+        with runtime.own():
+            yield runtime
 
 
 @contextmanager

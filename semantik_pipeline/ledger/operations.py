@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
 
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.tables import (
     documents,
-    generations,
     operation_items,
     operation_sources,
     operations,
@@ -25,7 +25,9 @@ from semantik_pipeline.ledger.work import STAGES
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an operation is. ``stages`` counts units by stage; ``chunks`` those of its documents that have any."""
+    """How far an operation is. ``state``: running, paused, cancelling or finished. ``stages`` counts units by stage;
+    ``chunks`` those of its documents that have any; ``age`` is the seconds since it began (or that it took);
+    ``reason`` is what blocks it."""
 
     operation_id: int
     kind: str
@@ -38,6 +40,8 @@ class Progress:
     chunks: int
     chunks_embedded: int
     errors: list[str]
+    age: float = 0.0
+    reason: str | None = None
 
 
 def begin(tx: Transaction, collection_id: int, kind: str) -> int:
@@ -63,13 +67,14 @@ def request_sync(
         )
     if earlier is not None:
         mine = and_(operation_sources.c.operation_id == earlier, operation_sources.c.source_id == source_id)
-        taken = f"taken over by operation {operation_id}"
-        tx.execute(update(operation_sources).where(mine).values(state="finished", error=taken))
+        taken = f"{name}: taken over by operation {operation_id}"
+        tx.execute(update(operation_sources).where(mine).values(state="cancelled", error=taken))
     tx.execute(
         update(sources)
         .where(sources.c.id == source_id)
         .values(
             operation_id=operation_id,
+            held_by=None,
             cursor=None if full else Cursor.of(cursor).before_run().stored(),
             lane=lane,
             allow_deletions=allow_deletions,
@@ -100,119 +105,58 @@ def note_items(tx: Transaction, operation_id: int, items: Sequence[tuple[int, st
 
 
 def settle(tx: Transaction) -> list[int]:
-    """Finish the running operations that have nothing left to do. Call after the commit that may have been the last."""
-    running = select(operations.c.id).where(operations.c.state == "running").with_for_update(skip_locked=True)
+    """Finish the operations that have nothing left to do. Call after the commit that may have been the last."""
+    left = select(operations.c.id).where(operations.c.state != "finished").with_for_update(skip_locked=True)
     finished = []
-    for operation_id in tx.execute(running).scalars().all():
+    for operation_id in tx.execute(left).scalars().all():
         if not _unfinished(tx, operation_id):
             _finish(tx, operation_id)
             finished.append(operation_id)
     return finished
 
 
+def ready(tx: Transaction) -> list[int]:
+    """Operations that have nothing left to do; takes no lock."""
+    left = tx.execute(select(operations.c.id).where(operations.c.state != "finished")).scalars().all()
+    return [operation_id for operation_id in left if not _unfinished(tx, operation_id)]
+
+
 def _unfinished(tx: Transaction, operation_id: int) -> bool:
     by_source = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     if tx.execute(select(operation_sources.c.source_id).where(by_source).limit(1)).first():
         return True
-    mine = and_(
+    outcome = tx.execute(select(operations.c.outcome).where(operations.c.id == operation_id)).scalar_one()
+    left = unfinished_items(operation_id)
+    if outcome == "cancelled":
+        left = and_(left, ~holds.settled(operation_id))
+    found = select(work.c.document_id).select_from(work.join(operation_items, left))
+    return tx.execute(found.limit(1)).first() is not None
+
+
+def unfinished_items(operation_id: int) -> ColumnElement[bool]:
+    """Condition that joins the operation's items to their units which some stage is still to work on."""
+    return and_(
         operation_items.c.operation_id == operation_id,
         operation_items.c.document_id == work.c.document_id,
         operation_items.c.revision == work.c.revision,
         work.c.stage.in_(STAGES),
     )
-    return (
-        tx.execute(select(work.c.document_id).select_from(work).join(operation_items, mine).limit(1)).first()
-        is not None
-    )
 
 
 def _finish(tx: Transaction, operation_id: int) -> None:
-    result = counts(tx, operation_id)
+    counted = outcomes.counts(tx, operation_id)
+    outcome = outcomes.outcome(tx, operation_id, counted)
+    if outcome != "cancelled":
+        holds.free(tx, operation_id)  # it was paused, and its last units in hand were all that was left
     row = tx.execute(select(operations.c.created_at, now()).where(operations.c.id == operation_id)).one()
-    result["seconds"] = round(row[1] - row[0], 3)
-    outcome = "degraded" if result["documents"]["quarantined"] else "succeeded"
-    outcome = "failed" if result["errors"] else outcome
+    result = {**counted, "seconds": round(row[1] - row[0], 3)}
     values = {"state": "finished", "outcome": outcome, "result": result, "finished_at": now()}
     tx.execute(update(operations).where(operations.c.id == operation_id).values(**values))
 
 
-def _seen(operation_id: int) -> Any:
-    """Documents that the operation's runs have seen (not those it deleted)."""
-    return and_(
-        operation_sources.c.operation_id == operation_id,
-        documents.c.source_id == operation_sources.c.source_id,
-        documents.c.seen_run == operation_sources.c.run,
-        documents.c.deleted_at.is_(None),
-    )
-
-
-def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
-    """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; quarantined are among them."""
-    item = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == documents.c.id)
-    active = _active_work()
-    category = case(
-        (work.c.stage == "skipped", "skipped"),
-        (work.c.goal == "skipped", "skipped"),
-        (operation_items.c.kind.in_(("new", "changed")), operation_items.c.kind),
-        else_="unchanged",
-    )
-    query = (
-        select(
-            category.label("category"),
-            func.count().label("documents"),
-            func.sum(case((work.c.stage == "quarantined", 1), else_=0)).label("quarantined"),
-            func.coalesce(func.sum(work.c.chunks), 0).label("chunks"),
-            func.coalesce(func.sum(case((operation_items.c.kind.is_not(None), work.c.embedded), else_=0)), 0).label(
-                "embedded"
-            ),
-        )
-        .select_from(operation_sources)
-        .join(documents, _seen(operation_id))
-        .join(work, active)
-        .outerjoin(operation_items, item)
-        .group_by(category)
-    )
-    found = {row.category: row for row in tx.execute(query)}
-
-    def count(name: str) -> int:
-        return found[name].documents if name in found else 0
-
-    deleted = and_(operation_items.c.operation_id == operation_id, operation_items.c.kind == "deleted")
-    total = sum(row.chunks for row in found.values())
-    embedded = sum(row.embedded for row in found.values())
-    return {
-        "documents": {
-            "seen": sum(row.documents for row in found.values()),
-            "new": count("new"),
-            "changed": count("changed"),
-            "unchanged": count("unchanged"),
-            "deleted": tx.execute(select(func.count()).select_from(operation_items).where(deleted)).scalar_one(),
-            "skipped": count("skipped"),
-            "quarantined": int(sum(row.quarantined for row in found.values())),
-        },
-        "chunks": {"total": int(total), "embedded": int(embedded), "reused": int(total - embedded)},
-        "errors": source_errors(tx, operation_id),
-    }
-
-
-def _active_work() -> Any:
-    """The document's unit in its collection's active generation."""
-    active = (
-        select(generations.c.id)
-        .where(generations.c.collection_id == documents.c.collection_id, generations.c.state == "active")
-        .scalar_subquery()
-    )
-    return and_(work.c.document_id == documents.c.id, work.c.generation_id == active)
-
-
-def source_errors(tx: Transaction, operation_id: int) -> list[str]:
-    failed = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "failed")
-    return list(tx.execute(select(operation_sources.c.error).where(failed)).scalars())
-
-
 def progress(tx: Transaction, operation_id: int) -> Progress:
     """How far the operation is; cheap enough to ask several times a second."""
-    row = tx.execute(select(operations).where(operations.c.id == operation_id)).mappings().one()
+    row = tx.execute(_PROGRESS.where(operations.c.id == operation_id)).one()
     mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
     stages = tx.execute(
         select(work.c.stage, func.count(), func.sum(work.c.chunks), func.sum(work.c.embedded))
@@ -221,57 +165,40 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
         .group_by(work.c.stage)
     ).all()
     running = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
-    seen = select(func.count()).select_from(operation_sources).join(documents, _seen(operation_id))
     return Progress(
         operation_id=operation_id,
-        kind=row["kind"],
-        state=row["state"],
-        outcome=row["outcome"],
-        result=row["result"],
+        kind=row.kind,
+        state="cancelling" if row.state != "finished" and row.outcome == "cancelled" else row.state,
+        outcome=row.outcome if row.state == "finished" else None,
+        result=row.result if row.state == "finished" else None,
+        age=row.age,
         sources_running=tx.execute(select(func.count()).select_from(operation_sources).where(running)).scalar_one(),
-        seen=tx.execute(seen).scalar_one(),
+        seen=_seen(tx, operation_id),
         stages={stage: count for stage, count, _, _ in stages},
         chunks=int(sum(chunks or 0 for _, _, chunks, _ in stages)),
         chunks_embedded=int(sum(embedded or 0 for _, _, _, embedded in stages)),
-        errors=source_errors(tx, operation_id),
+        errors=outcomes.source_errors(tx, operation_id),
     )
+
+
+_PROGRESS = select(
+    operations.c.kind,
+    operations.c.state,
+    operations.c.outcome,
+    operations.c.result,
+    (func.coalesce(operations.c.finished_at, now()) - operations.c.created_at).label("age"),
+)
+
+
+def _seen(tx: Transaction, operation_id: int) -> int:
+    """Documents that the operation's runs have named so far; counted in an index alone."""
+    named = and_(
+        operation_sources.c.operation_id == operation_id,
+        documents.c.source_id == operation_sources.c.source_id,
+        documents.c.seen_run >= operation_sources.c.run,
+    )
+    return tx.execute(select(func.count()).select_from(operation_sources.join(documents, named))).scalar_one()
 
 
 def state(tx: Transaction, operation_id: int) -> str:
     return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one()
-
-
-def ready(tx: Transaction) -> list[int]:
-    """Running operations that have nothing left to do; takes no lock."""
-    running = tx.execute(select(operations.c.id).where(operations.c.state == "running")).scalars().all()
-    return [operation_id for operation_id in running if not _unfinished(tx, operation_id)]
-
-
-def abandoned(tx: Transaction, collection_id: int | None = None) -> list[int]:
-    """Operations that are still running, oldest first: what a killed process left."""
-    which = operations.c.state == "running"
-    if collection_id is not None:
-        which = and_(which, operations.c.collection_id == collection_id)
-    return list(tx.execute(select(operations.c.id).where(which).order_by(operations.c.id)).scalars())
-
-
-def problems(tx: Transaction, operation_id: int) -> list[str]:
-    """What the operation's sources could not read."""
-    query = (
-        select(sources.c.problems)
-        .join(operation_sources, operation_sources.c.source_id == sources.c.id)
-        .where(operation_sources.c.operation_id == operation_id)
-    )
-    return [line for lines in tx.execute(query).scalars() for line in lines or []]
-
-
-def all_blocked(tx: Transaction, operation_id: int) -> str | None:
-    """A reason, if every unfinished unit of the operation is blocked."""
-    mine = and_(
-        operation_items.c.operation_id == operation_id,
-        operation_items.c.document_id == work.c.document_id,
-        work.c.stage.in_(STAGES),
-    )
-    query = select(func.count(), func.count(work.c.blocked), func.max(work.c.blocked))
-    units, blocked, reason = tx.execute(query.select_from(work).join(operation_items, mine)).one()
-    return reason if units and units == blocked else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 
-from semantik_pipeline.ledger import holds
+from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.operations import note_items
@@ -93,6 +93,7 @@ def claim_source(tx: Transaction, *, lease: float) -> SourceClaim | None:
     held = and_(operation_sources.c.operation_id == row["operation_id"], operation_sources.c.source_id == row["id"])
     run = tx.execute(select(operation_sources.c.run).where(held)).scalar_one_or_none()
     if run is None:
+        outcomes.keep_seen(tx, row["id"], row["run"])
         run = row["run"] + 1
         tx.execute(update(operation_sources).where(held).values(run=run))
     changes = {"lease_token": token, "lease_until": now() + lease, "run": run}

@@ -1,0 +1,111 @@
+"""Why an operation that has not ended makes no way: nobody can take what it has left, or may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.operations import unfinished_items
+from semantik_pipeline.ledger.tables import operation_items, operation_sources, sources, work
+from semantik_pipeline.ledger.workers import WorkerRow, served
+
+#: Seconds after the end of its wait in which a unit that a service keeps waiting still counts as blocked: so long it
+#: may take until somebody tries it again.
+RECENT = 5.0
+
+NOBODY = "no worker is up: `semantik worker` starts one"
+
+
+def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> str | None:
+    """What blocks the operation; None if something of it is in somebody's hand, or could be.
+
+    ``workers``: those of the fleet that live; None where one process does everything. It costs next to nothing while
+    the operation makes way, and a look at each unit that is left when it does not.
+    """
+    if _in_hand(tx, operation_id):
+        return None
+    reading, obstacle = _sources(tx, operation_id)
+    if reading and (workers is None or any(served(worker, "sync", 0) is None for worker in workers)):
+        return None
+    if workers is None and _free(tx, operation_id):
+        return None
+    reasons = {}
+    for group in _groups(tx, operation_id):
+        found = _obstacle(group, workers)
+        if found is None:
+            return None
+        reasons[found] = group.units
+    if reading and not reasons:
+        return _nobody_serves(workers or (), "sync", 0)
+    return max(reasons, key=lambda one: reasons[one]) if reasons else obstacle
+
+
+def _in_hand(tx: Transaction, operation_id: int) -> bool:
+    units = select(work.c.document_id).join(operation_items, unfinished_items(operation_id))
+    if tx.execute(units.where(work.c.lease_token.is_not(None)).limit(1)).first():
+        return True
+    read = and_(sources.c.operation_id == operation_id, sources.c.lease_token.is_not(None))
+    return tx.execute(select(sources.c.id).where(read).limit(1)).first() is not None
+
+
+def _free(tx: Transaction, operation_id: int) -> bool:
+    units = select(work.c.document_id).join(operation_items, unfinished_items(operation_id))
+    return tx.execute(units.where(work.c.blocked.is_(None), work.c.held_by.is_(None)).limit(1)).first() is not None
+
+
+def _sources(tx: Transaction, operation_id: int) -> tuple[bool, str | None]:
+    """Whether a source is to be read further, and, where none is, why one that should be is not."""
+    mine = and_(
+        operation_sources.c.operation_id == operation_id,
+        operation_sources.c.state == "running",
+        operation_sources.c.source_id == sources.c.id,
+    )
+    columns = (sources.c.name, sources.c.paused, sources.c.held_by)
+    rows = tx.execute(select(*columns).join(operation_sources, mine).order_by(sources.c.id)).all()
+    told = [f"the source {row.name} is paused: {row.paused}" for row in rows if row.paused is not None]
+    return any(row.paused is None and row.held_by is None for row in rows), next(iter(told), None)
+
+
+def _groups(tx: Transaction, operation_id: int) -> Sequence[Any]:
+    """The units that are left, by stage and generation."""
+    waits = or_(work.c.blocked.is_not(None), work.c.held_by.is_not(None))
+    query = (
+        select(
+            work.c.stage,
+            work.c.generation_id,
+            func.count().label("units"),
+            func.count().filter(waits).label("waiting"),
+            func.max(work.c.blocked).label("blocked"),
+            func.max(work.c.held_by).label("held_by"),
+            func.count(work.c.held_by).label("held"),
+            func.max(work.c.not_before - now()).label("wait"),
+        )
+        .join(operation_items, unfinished_items(operation_id))
+        .group_by(work.c.stage, work.c.generation_id)
+    )
+    return tx.execute(query).all()
+
+
+def _obstacle(group: Any, workers: Sequence[WorkerRow] | None) -> str | None:
+    """Why nobody takes the units of a stage and generation. ``blocked`` is what the last one who looked at them said:
+    in a fleet another worker may take them, unless it was a service that was away, for which they wait."""
+    if workers is not None:
+        refused = _nobody_serves(workers, group.stage, group.generation_id)
+        if refused is not None:
+            return refused
+    if group.waiting < group.units:
+        return None
+    if group.held:
+        documents = "a document is" if group.held == 1 else f"{group.held} documents are"
+        return f"{documents} held by operation {group.held_by}: `semantik operations resume {group.held_by}`"
+    return group.blocked if workers is None or group.wait > -RECENT else None
+
+
+def _nobody_serves(workers: Sequence[WorkerRow], stage: str, generation_id: int) -> str | None:
+    reasons = [served(worker, stage, generation_id) for worker in workers]
+    if None in reasons:
+        return None
+    return "; ".join(sorted({reason for reason in reasons if reason})) or NOBODY
