@@ -8,6 +8,7 @@ import platform
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,52 @@ from workers.profiles import devices
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
 
 #: Documents in hand that a heartbeat names.
 NAMED = 5
+
+#: Seconds over which rates are taken.
+RATE_WINDOW = 30.0
+
+
+class Paces:
+    """What each stage has done in this process, and at which rate of late."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._looks: deque[tuple[float, dict[str, dict[str, float]]]] = deque()
+
+    def look(self) -> dict[str, dict[str, float]]:
+        """stage -> ``units``, ``chunks``, ``units_per_second``, ``chunks_per_second``."""
+        now, totals = time.monotonic(), self._totals()
+        self._looks.append((now, totals))
+        while len(self._looks) > 2 and now - self._looks[1][0] >= RATE_WINDOW:
+            self._looks.popleft()
+        began, before = self._looks[0]
+        seconds = max(now - began, 1e-9)
+        return {
+            stage: {
+                **done,
+                **{
+                    f"{name}_per_second": (value - before.get(stage, {}).get(name, 0)) / seconds
+                    for name, value in done.items()
+                },
+            }
+            for stage, done in totals.items()
+        }
+
+    def _totals(self) -> dict[str, dict[str, float]]:
+        totals: dict[str, dict[str, float]] = {}
+        for name in ("units", "chunks"):
+            for labels, value in self._tally.counts(name).items():
+                known = dict(labels)
+                stage = totals.setdefault(known["stage"], {"units": 0, "chunks": 0})
+                if known.get("outcome", "done") == "done":
+                    stage[name] += value
+        return totals
 
 
 class Presence:
@@ -50,6 +92,7 @@ class Presence:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._restarting = False
+        self._paces = Paces(runtime.tally)
         self.beaten: float | None = None  # time.monotonic() of the last heartbeat that the ledger took
 
     def begin(self) -> None:
@@ -100,6 +143,7 @@ class Presence:
         return {
             "rss": psutil.Process().memory_info().rss,
             "in_hand": runtime.in_hand(NAMED),
+            "stages": self._paces.look(),
             "refusals": runtime.refusals(),
             "models": runtime.models(),
             "fatal": str(runtime.fatal) if runtime.fatal else None,
@@ -126,6 +170,7 @@ class Presence:
         if not self._restarting:
             with runtime.ledger.write() as tx:
                 ledger_workers.obeyed(tx, runtime.worker_id, command)
+                ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=self.activity())
 
     def _run(self) -> None:
         while not self._stop.wait(self._runtime.settings.worker.heartbeat):

@@ -99,7 +99,7 @@ class WorkerProcess:
         try:
             with self.runtime.ledger.write() as tx:
                 for token in tokens:
-                    work.release(tx, token)
+                    work.give_back(tx, token)
             self.presence.close()
         except Exception:  # the leases run out by themselves
             log.exception("Giving back failed.")

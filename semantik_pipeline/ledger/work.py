@@ -221,20 +221,20 @@ def touch(tx: Transaction, unit: Unit) -> None:
     change(tx, unit, touched=True, progress=unit.progress)
 
 
-def release(
-    tx: Transaction, token: str, keys: Iterable[tuple[int, int]] | None = None, *, delay: float = 0, **values: Any
-) -> None:
-    """Give units back (all of the token's, or those of ``keys``) with nothing held against them."""
-    statement = update(work).where(work.c.lease_token == token)
-    changes = {**FREED, "not_before": now() + delay if delay else 0, "updated_at": now(), **values}
-    if keys is None:
-        held(tx, token)
-        tx.execute(statement.values(**changes))
-        return
+def give_back(tx: Transaction, token: str) -> int:
+    """Give back what is still held under a token, with nothing held against it; returns how many units that were."""
+    held(tx, token)
+    mine = work.c.lease_token == token
+    return tx.execute(update(work).where(mine).values(**{**FREED, "not_before": 0}, updated_at=now())).rowcount
+
+
+def release(tx: Transaction, token: str, keys: Iterable[tuple[int, int]], *, delay: float = 0, **values: Any) -> None:
+    """Give some of a claim's units back, with nothing held against them; they are due after ``delay`` seconds."""
     rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
     if rows:
         by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
-        tx.execute(statement.where(by_key).values(**changes), rows)
+        changes = {**FREED, "not_before": now() + delay if delay else 0, "updated_at": now(), **values}
+        tx.execute(update(work).where(work.c.lease_token == token, by_key).values(**changes), rows)
 
 
 def suspect(tx: Transaction, token: str, keys: Iterable[tuple[int, int]]) -> None:

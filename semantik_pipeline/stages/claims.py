@@ -32,6 +32,7 @@ class Held:
     def __init__(self, runtime: Runtime, claim: Claim, deadline: float, place: Place) -> None:
         self._runtime = runtime
         self._place = place
+        self._began = time.monotonic()
         self.claim = claim
         self._renewing = ExitStack()
         self.hold: Hold = self._renewing.enter_context(
@@ -43,10 +44,19 @@ class Held:
         try:
             self._renewing.close()
             with self._runtime.ledger.write() as tx:
-                work.release(tx, self.claim.token)
+                given_back = work.give_back(tx, self.claim.token)
         finally:
             self._place.leave()
         self._runtime.room.proven.add(self.claim.stage)
+        self._tell(given_back)
+
+    def _tell(self, given_back: int) -> None:
+        tally, stage = self._runtime.tally, self.claim.stage
+        done = len(self.claim.units) - given_back
+        tally.observe("stage_seconds", time.monotonic() - self._began, stage=stage)
+        tally.count("units", done, stage=stage, outcome="done")
+        tally.count("units", given_back, stage=stage, outcome="released")
+        tally.count("chunks", sum(unit.chunks for unit in self.claim.units) if done else 0, stage=stage)
 
     def __enter__(self) -> Held:
         return self
