@@ -27,7 +27,7 @@ class Working(Protocol):
 def register(app: Celery, process: Working) -> None:
     """Give the app its task, which works with this process's runtime."""
 
-    @app.task(name=TASK)
+    @app.task(name=TASK, shared=False)  # of this app alone: a second one in this process has a runtime of its own
     def work(stage: str) -> None:
         process.bell.heard(stage)
         pipeline.work_on(process.runtime, stage)
