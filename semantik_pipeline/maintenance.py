@@ -24,7 +24,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
     settings = runtime.settings.work
     with runtime.ledger.write() as tx:
         deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
-        sync.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
+        deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
         operations.settle(tx)
     sources.advance_removals(runtime)
@@ -38,7 +38,7 @@ def ring_due(runtime: Runtime) -> list[str]:
     """Ring for every stage that has a unit which could be claimed now."""
     with runtime.ledger.read() as tx:
         due = work.due_stages(tx)
-        if sync.sources_due(tx):
+        if any(sync.sources_due(tx)):
             due.insert(0, "sync")
     for stage in due:
         runtime.ring(stage)

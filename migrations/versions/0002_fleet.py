@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("sources", sa.Column("removed_at", sa.Double()))
     op.add_column("sources", sa.Column("held_by", Id))
     op.add_column("sources", sa.Column("worker", sa.Text()))
+    op.add_column("sources", sa.Column("suspect", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_index(op.f("ix_sources_due_at"), "sources", ["due_at"])
     op.add_column("work", sa.Column("held_by", Id))
     op.drop_table("workers")  # nothing wrote it
@@ -75,5 +76,5 @@ def downgrade() -> None:
     )
     op.drop_column("work", "held_by")
     op.drop_index(op.f("ix_sources_due_at"), "sources")
-    for column in ("worker", "held_by", "removed_at", "faults", "due_at", "schedule"):
+    for column in ("suspect", "worker", "held_by", "removed_at", "faults", "due_at", "schedule"):
         op.drop_column("sources", column)

@@ -7,10 +7,11 @@ process that holds nothing else until it is done (``stages/room.py``); only a de
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_
+from sqlalchemy import Column, ColumnElement, and_, select
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.sync import SOURCE_FREED, change_source, end_source
+from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.ledger.work import FREED, UNIT, change, charge, unit_of
 
 
@@ -19,9 +20,7 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
 
     ``everything`` ignores the clock: the caller knows that no other worker lives. Returns how many were freed.
     """
-    dead: ColumnElement[bool] = work.c.lease_token.is_not(None)
-    if not everything:
-        dead = and_(dead, work.c.lease_until < now())
+    dead = _over(work.c.lease_token, work.c.lease_until, everything)
     held_by_dead = UNIT.add_columns(work.c.company, work.c.worker).where(dead)
     in_order = held_by_dead.order_by(work.c.document_id, work.c.generation_id)
     rows = tx.execute(in_order.with_for_update(of=work, skip_locked=True)).all()
@@ -37,3 +36,23 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
         }
         charge(tx, unit, error, max_attempts=max_attempts, backoff=backoff)
     return len(rows)
+
+
+def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
+    """Free sources whose lease is over; the slice starts over at its last checkpoint. One that was in company becomes a
+    suspect. One on which worker after worker dies while it reads this alone, without saving anything, has failed."""
+    dead = _over(sources.c.lease_token, sources.c.lease_until, everything)
+    rows = tx.execute(select(sources).where(dead).order_by(sources.c.id).with_for_update(skip_locked=True)).mappings()
+    freed = rows.all()
+    for row in freed:
+        attempts = row["attempts"] + (1 if row["suspect"] else 0)
+        if attempts < max_attempts:
+            change_source(tx, row["id"], **SOURCE_FREED, suspect=True, attempts=attempts)
+        else:
+            message = f"{row['name']}: {attempts} workers died or stopped while they read it and did nothing else."
+            end_source(tx, row["id"], row["operation_id"], {"type": "WorkerDied", "message": message})
+    return len(freed)
+
+
+def _over(token: Column, until: Column, everything: bool) -> ColumnElement[bool]:
+    return token.is_not(None) if everything else and_(token.is_not(None), until < now())

@@ -73,19 +73,25 @@ class Arrival:
     error: dict[str, Any] | None = None
 
 
-def claim_source(tx: Transaction, *, lease: float) -> SourceClaim | None:
-    """Take the next source that has a sync to do. Its first slice begins a new run."""
-    due = and_(
-        sources.c.operation_id.is_not(None),
-        sources.c.paused.is_(None),
-        sources.c.held_by.is_(None),
-        sources.c.removed_at.is_(None),
-        sources.c.not_before <= now(),
-        sources.c.lease_token.is_(None),
-    )
+def _due(*, suspect: bool) -> ColumnElement[bool]:
+    ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.removed_at.is_(None))
+    free = and_(sources.c.lease_token.is_(None), sources.c.held_by.is_(None), sources.c.not_before <= now())
+    return and_(ready, free, sources.c.suspect == suspect)
+
+
+def sources_due(tx: Transaction) -> tuple[bool, bool]:
+    """Whether good sources, and suspect ones, have a sync to do now."""
+    good, suspects = (select(sources.c.id).where(_due(suspect=suspect)).exists() for suspect in (False, True))
+    row = tx.execute(select(good, suspects)).one()
+    return row[0], row[1]
+
+
+def claim_source(tx: Transaction, *, worker: str, lease: float, alone: bool = False) -> SourceClaim | None:
+    """Take the next source that has a sync to do; ``alone``, a suspect one, whose worker's process holds nothing else
+    until the slice is over. The first slice begins a new run."""
     # after its slice a source stands behind those that wait: one that is read for hours keeps nobody from beginning
     in_turn = (sources.c.lane, sources.c.not_before, sources.c.next_turn)
-    query = select(sources).where(due).order_by(*in_turn).limit(1)
+    query = select(sources).where(_due(suspect=alone)).order_by(*in_turn).limit(1)
     row = tx.execute(query.with_for_update(skip_locked=True)).mappings().first()
     if row is None:
         return None
@@ -96,7 +102,7 @@ def claim_source(tx: Transaction, *, lease: float) -> SourceClaim | None:
         outcomes.keep_seen(tx, row["id"], row["run"])
         run = row["run"] + 1
         tx.execute(update(operation_sources).where(held).values(run=run))
-    changes = {"lease_token": token, "lease_until": now() + lease, "run": run}
+    changes = {"lease_token": token, "lease_until": now() + lease, "worker": worker, "run": run}
     tx.execute(update(sources).where(sources.c.id == row["id"]).values(**changes))
     return SourceClaim(
         token=token,
@@ -169,12 +175,11 @@ def finish_source(
     if error is None:
         change_source(tx, claim.source_id, cursor=Cursor(shape=claim.cursor.shape, since=next_run).stored())
     fault = {"type": error_type, "message": error} if error is not None else None
-    _finish_source(tx, claim.source_id, claim.operation_id, fault, **values)
+    end_source(tx, claim.source_id, claim.operation_id, fault, **values)
 
 
-def _finish_source(
-    tx: Transaction, source_id: int, operation_id: int, fault: dict[str, str] | None, **values: Any
-) -> None:
+def end_source(tx: Transaction, source_id: int, operation_id: int, fault: dict[str, str] | None, **values: Any) -> None:
+    """A source has nothing more to do for its operation, whoever holds it. ``fault``: type and message."""
     stored = tx.execute(select(sources.c.cursor).where(sources.c.id == source_id)).scalar_one()
     change_source(
         tx,
@@ -183,6 +188,7 @@ def _finish_source(
         operation_id=None,
         cursor=Cursor.of(stored).before_run().stored(),
         attempts=0,
+        suspect=False,
         not_before=0,
         synced_at=now(),
         **after_sync(tx, source_id, fault),
@@ -191,29 +197,6 @@ def _finish_source(
     mine = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
     ended = {"state": "failed", "error": fault["message"]} if fault else {"state": "finished", "error": None}
     tx.execute(update(operation_sources).where(mine).values(**ended))
-
-
-def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
-    """Free sources whose worker died; the slice starts over at its last checkpoint. One on which worker after worker
-    dies without a checkpoint has failed."""
-    dead: ColumnElement[bool] = sources.c.lease_token.is_not(None)
-    if not everything:
-        dead = and_(dead, sources.c.lease_until < now())
-    columns = (sources.c.id, sources.c.name, sources.c.operation_id, sources.c.attempts)
-    rows = tx.execute(select(*columns).where(dead).order_by(sources.c.id).with_for_update(skip_locked=True)).all()
-    for source_id, name, operation_id, attempts in rows:
-        if attempts + 1 < max_attempts:
-            change_source(tx, source_id, **SOURCE_FREED, attempts=attempts + 1)
-        else:
-            message = f"{name}: {attempts + 1} workers died or stopped while they read it."
-            _finish_source(tx, source_id, operation_id, {"type": "WorkerDied", "message": message})
-    return len(rows)
-
-
-def sources_due(tx: Transaction) -> bool:
-    ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.removed_at.is_(None))
-    free = and_(sources.c.lease_token.is_(None), sources.c.held_by.is_(None), sources.c.not_before <= now())
-    return tx.execute(select(sources.c.id).where(ready, free).limit(1)).first() is not None
 
 
 def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[str, Known]:

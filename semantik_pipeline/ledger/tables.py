@@ -93,6 +93,7 @@ sources = Table(
     Column("lease_until", Double),
     Column("worker", Text),
     Column("not_before", Double, nullable=False, server_default=text("0")),
+    Column("suspect", Boolean, nullable=False, server_default=false()),  # a worker died while it held this and others
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Json),
     Column("problems", Json),  # what the last enumeration could not read
@@ -142,7 +143,7 @@ work = Table(
     Column("turn", Double, nullable=False),
     Column("lease_token", Text),
     Column("lease_until", Double),
-    Column("company", Boolean, nullable=False, server_default=false()),  # claimed together with others
+    Column("company", Boolean, nullable=False, server_default=false()),  # its worker holds, or may take, others meanwhile
     Column("worker", Text),
     Column("not_before", Double, nullable=False, server_default=text("0")),
     Column("suspect", Boolean, nullable=False, server_default=false()),

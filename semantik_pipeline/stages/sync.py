@@ -29,6 +29,7 @@ from semantik_pipeline.stages.parsing import storable, storable_values
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.stages.room import Place
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +39,32 @@ NOTES = 3600.0
 
 def run(runtime: Runtime, until: float) -> bool:
     """Work on due sources until none is due or the slice is over; returns whether something may be left."""
-    while time.monotonic() < until and not runtime.stopping.is_set() and runtime.fatal is None:
+    while time.monotonic() < until and not runtime.idle:
+        with runtime.ledger.read() as tx:
+            good, suspects = ledger.sources_due(tx)
+        worked = suspects and _work_at(runtime, runtime.room.alone(lambda: runtime.idle, patient=not good), until, True)
+        if not worked and not (good and _work_at(runtime, runtime.room.beside(lambda: runtime.idle), until, False)):
+            return False
+    return True
+
+
+def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -> bool:
+    """Run a slice of the next source, at a place of the process's room; returns whether there was one."""
+    if place is None:
+        return False
+    try:
         with runtime.ledger.write() as tx:
-            claim = ledger.claim_source(tx, lease=runtime.settings.work.lease)
+            lease = runtime.settings.work.lease
+            claim = ledger.claim_source(tx, worker=runtime.worker_id, lease=lease, alone=alone)
         if claim is None:
             return False
-        with runtime.keeper.holding(
-            claim.token, partial(_renew, runtime, claim), runtime.settings.sync.deadline
-        ) as hold:
+        renew = partial(_renew, runtime, claim)
+        with runtime.keeper.holding(claim.token, renew, runtime.settings.sync.deadline) as hold:
+            place.hold = hold
             _run_slice(runtime, claim, hold, until)
-    return True
+        return True
+    finally:
+        place.leave()
 
 
 def _renew(runtime: Runtime, claim: SourceClaim) -> int:
@@ -167,9 +184,11 @@ class Slice:
             revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
                 revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
-            if cursor is not None:
-                place = self.claim.cursor.at_checkpoint(cursor)
-                ledger.change_source(tx, self.claim.source_id, cursor=place.stored(), attempts=0)
+            saved: dict[str, Any] = (
+                {} if cursor is None else {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()}
+            )
+            if saved or arrivals:  # progress: what killed or failed this source before, it is past it
+                ledger.change_source(tx, self.claim.source_id, **saved, attempts=0, suspect=False)
             if held := ledger.on_hold(tx, self.claim):
                 ledger.pause_slice(tx, self.claim, problems=self._problems())
         if held:
