@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,75 @@ def test_companions_of_a_dead_worker_run_alone_and_are_not_charged(make_pipeline
             for unit in held.claim.units:
                 work.move(tx, unit, "embed")
     assert sorted(sizes) == [1, 1, 1, 1]  # three suspects alone, and the one good document
+
+
+def test_units_that_were_alone_in_their_claims_but_not_in_their_process_are_not_charged(make_pipeline):
+    pipeline = make_pipeline()
+    pipeline.index(many(2), run=False)
+    work_on(pipeline.runtime, "sync")
+    for stage in ("chunk", "embed"):
+        die_with(pipeline, stage, limit=1)
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(text("update work set stage = 'embed' where lease_token is null"))
+    maintenance.tick(pipeline.runtime)
+    assert [(unit["suspect"], unit["attempts"]) for unit in (pipeline.unit("t00"), pipeline.unit("t01"))] == [
+        (1, 0)
+    ] * 2
+
+
+def make_suspect(pipeline, name: str, stage: str) -> None:
+    with pipeline.runtime.ledger.write() as tx:
+        named = "document_id = (select id from documents where unique_id = :n)"
+        tx.execute(text(f"update work set suspect = true, stage = :s where {named}"), {"n": name, "s": stage})
+
+
+def test_a_suspect_has_its_process_to_itself_whatever_the_stage(make_pipeline):
+    pipeline = make_pipeline()
+    pipeline.index(many(2, bad="text of a suspect"), run=False)
+    work_on(pipeline.runtime, "sync")
+    make_suspect(pipeline, "bad", "embed")
+    good = claims(pipeline, "chunk", limit=1).take()
+    with ThreadPoolExecutor() as threads:
+        suspect = threads.submit(claims(pipeline, "embed").take)
+        time.sleep(0.3)
+        assert not suspect.done()  # a chunk is in hand
+        good.close()
+        lone = suspect.result(10)
+        assert [unit.unique_id for unit in lone.claim.units] == ["bad"]
+        next_good = threads.submit(claims(pipeline, "chunk", limit=1).take)
+        time.sleep(0.3)
+        assert not next_good.done()  # the suspect is in hand
+        lone.close()
+        next_good.result(10).close()
+
+
+def test_what_a_stage_loads_is_loaded_before_its_first_suspect_is_claimed(make_pipeline):
+    pipeline = make_pipeline()
+    pipeline.index(source(bad="text of a suspect"), run=False)
+    work_on(pipeline.runtime, "sync")
+    make_suspect(pipeline, "bad", "embed")
+    held = []
+    taken = Claims(
+        pipeline.runtime,
+        "embed",
+        limit=1,
+        deadline=60,
+        until=time.monotonic() + 60,
+        prepare=lambda runtime, generation: held.append((generation.id, pipeline.unit("bad")["lease_token"])),
+    )
+    taken.take().close()
+    taken.take().close()
+    assert held == [(pipeline.unit("bad")["generation_id"], None)]
+
+
+def test_every_stage_can_be_made_ready_without_a_document(make_pipeline, tmp_path):
+    log = tmp_path / "embedded.log"
+    pipeline = make_pipeline(plugins={"fake-embedder": {"log_path": str(log)}})
+    pipeline.index(source(doc="a text"), config=EXTRACTING, run=False)
+    runtime = pipeline.runtime
+    for stage in STAGES.values():
+        stage.prepare(runtime, runtime.generation(runtime.live_generations()[0]))
+    assert not log.exists()  # nothing was embedded for any index
 
 
 def test_a_document_that_kills_its_worker_is_quarantined_after_its_attempts(make_pipeline):
