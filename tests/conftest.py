@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, exc, make_url, text
@@ -112,3 +114,93 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
     made = Repository(tmp_path / "repository.git")
     yield made
     made.repo.close()
+
+
+class Loopback:
+    """A WSGI application behind HTTP on this machine. ``gate`` may answer a request instead: (status, headers)."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            def log(self, *args: Any) -> None:
+                pass
+
+        self.requests: list[str] = []
+        self.gate: Callable[[dict[str, Any]], tuple[str, list] | None] = lambda environ: None
+        self._answer = app
+        self._server = make_server("127.0.0.1", 0, self._app, threaded=True, request_handler=Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def _app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        if (refused := self.gate(environ)) is not None:
+            start_response(*refused)
+            return [b""]
+        return self._answer(environ, start_response)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Loopback]]:
+    """``serve(wsgi_app)`` -> a :class:`Loopback` that ends with the test."""
+    made: list[Loopback] = []
+
+    def start(app: Callable[..., Any]) -> Loopback:
+        made.append(Loopback(app))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+class Bucket:
+    """A bucket on an S3 server of the test's own."""
+
+    def __init__(self, server: Loopback) -> None:
+        import botocore.session
+
+        self.server = server
+        self.name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self.keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        self.client = botocore.session.get_session().create_client(
+            "s3", endpoint_url=server.url, region_name="us-east-1", **self.keys
+        )
+        self.client.create_bucket(Bucket=self.name)
+
+    def put(self, **contents: str | bytes) -> None:
+        for key, body in contents.items():
+            self.client.put_object(Bucket=self.name, Key=key, Body=body if isinstance(body, bytes) else body.encode())
+
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            self.client.delete_object(Bucket=self.name, Key=key)
+
+    def fetched(self) -> int:
+        """How many objects were read since the last time."""
+        count = sum(one.startswith(f"GET /{self.name}/") for one in self.server.requests)
+        self.server.requests.clear()
+        return count
+
+
+@pytest.fixture
+def bucket(serve: Callable[..., Loopback], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, its credentials in the environment as AWS tools look for them."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    made = Bucket(serve(DomainDispatcherApplication(create_backend_app)))
+    yield made
+    made.client.close()

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import DocumentReference
-from semantik_pipeline.errors import DocumentGone, ServiceUnavailable, SkipDocument, StorageFull, TransientError
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    DocumentGone,
+    ServiceUnavailable,
+    SkipDocument,
+    StorageFull,
+    TransientError,
+)
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, SourceClaim
 from semantik_pipeline.stages.arrivals import arrival_of, without_content
@@ -40,8 +47,8 @@ def fetch(
             return None
         except SkipDocument as skip:
             return without_content(name, reference, claim, skipped=str(skip))
-        except (ServiceUnavailable, StorageFull):
-            raise  # no document is to blame: the slice waits
+        except (ServiceUnavailable, StorageFull, CredentialsRejected):
+            raise  # no document is to blame: the slice waits, or the sync ends
         except TransientError as error:
             if attempt + 1 == FETCHES:
                 return without_content(name, reference, claim, error=describe(error), again=True)

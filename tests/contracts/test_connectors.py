@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from semantik_pipeline.builtin.connectors import directory, git, json_lines
+from semantik_pipeline.builtin.connectors import directory, git, json_lines, s3
 from semantik_pipeline.builtin.connectors.directory import DirectoryConnector
 from semantik_pipeline.builtin.connectors.file_uri import quoted
 from semantik_pipeline.builtin.connectors.git import GitConnector
 from semantik_pipeline.builtin.connectors.jsonl import JsonlConnector
+from semantik_pipeline.builtin.connectors.s3 import S3Connector
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import IngestedDocument, content_hash
 from semantik_pipeline.testing.connectors import ConnectorContract, IncrementalConnectorContract
@@ -78,6 +79,18 @@ class TestGit(IncrementalConnectorContract):
         self.repository.commit(gone | new)
         name = self.repository.path.as_uri()
         return ({f"{name}#{quoted(path)}" for path in paths} for paths in (new, gone))
+
+
+class TestS3(IncrementalConnectorContract):
+    @pytest.fixture(autouse=True)
+    def objects(self, bucket, monkeypatch):
+        monkeypatch.setattr(s3, "PAGE", 3)
+        bucket.put(**{name: f"content of {name!a}" for name in ("a", "b/", "b/c", "b/ü", "b c", "d%", "e?", "z")})
+        bucket.put(**{"folder/": "", "empty.txt": ""})
+        self.config = {"bucket": bucket.name, "endpoint_url": bucket.server.url}
+
+    def make_plugin(self):
+        return S3Connector(self.config)
 
 
 class TestLoadDocumentsAlone(ConnectorContract):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import threading
-from collections.abc import Callable, Iterator
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from collections.abc import Callable
 
 import pytest
 
@@ -23,50 +21,26 @@ from semantik_pipeline.errors import (
 from semantik_pipeline.testing.connectors import enumerated, fetched, references, removals
 
 
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args) -> None:
-        pass
-
-
 class Host:
-    """A Git host over HTTP. ``gate`` may answer a request before the repository does: (status, headers)."""
+    """A Git host over HTTP."""
 
-    def __init__(self, repository) -> None:
+    def __init__(self, repository, serve) -> None:
         from dulwich.server import DictBackend
         from dulwich.web import make_wsgi_chain
 
-        self.requests: list[str] = []
-        self.gate: Callable[[dict], tuple[str, list] | None] = lambda environ: None
-        self._answer = make_wsgi_chain(DictBackend({"/team/docs": repository.repo}))
-        self._server: WSGIServer = make_server("127.0.0.1", 0, self._app, handler_class=Quiet)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/team/docs"
-
-    def _app(self, environ, start_response):
-        self.requests.append(environ["PATH_INFO"])
-        if (refused := self.gate(environ)) is not None:
-            start_response(*refused)
-            return [b""]
-        return self._answer(environ, start_response)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.server = serve(make_wsgi_chain(DictBackend({"/team/docs": repository.repo})))
+        self.url = f"{self.server.url}/team/docs"
 
     @property
     def packs(self) -> int:
         """How often objects were sent, and not just the names of branches."""
-        return sum(path.endswith("git-upload-pack") for path in self.requests)
+        return sum(path.endswith("git-upload-pack") for path in self.server.requests)
 
 
 @pytest.fixture
-def host(repository) -> Iterator[Host]:
+def host(repository, serve) -> Host:
     repository.commit({"a.md": "# A", "b/b.txt": "bee"})
-    host = Host(repository)
-    yield host
-    host.close()
+    return Host(repository, serve)
 
 
 @pytest.fixture
@@ -141,23 +115,23 @@ def test_credentials_are_sent_and_their_refusal_has_its_own_error(host, connecto
             return None
         return "401 Unauthorized", [("WWW-Authenticate", 'Basic realm="docs"')]
 
-    host.gate = gate
+    host.server.gate = gate
     assert len(references(enumerated(connector(password="s3cret")))) == 2
     for options in ({}, {"username": "ada", "password": "wrong"}):
         with pytest.raises(CredentialsRejected, match="does not let us in") as caught:
             enumerated(connector(**options))
         assert "wrong" not in str(caught.value)
-    host.gate = lambda environ: ("403 Forbidden", [])
+    host.server.gate = lambda environ: ("403 Forbidden", [])
     with pytest.raises(CredentialsRejected):
         enumerated(connector())
 
 
 def test_faults_of_the_host_are_transient_and_say_when_to_come_back(host, connector):
-    host.gate = lambda environ: ("503 Service Unavailable", [("Retry-After", "17")])
+    host.server.gate = lambda environ: ("503 Service Unavailable", [("Retry-After", "17")])
     with pytest.raises(ServiceUnavailable, match="503") as caught:
         enumerated(connector())
     assert caught.value.retry_after == 17
-    host.close()
+    host.server.close()
     with pytest.raises(ServiceUnavailable, match="can't be reached"):
         enumerated(connector())
 

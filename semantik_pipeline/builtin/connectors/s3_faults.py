@@ -1,0 +1,58 @@
+"""What a fault of an S3 server means."""
+
+from __future__ import annotations
+
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    PermanentError,
+    PipelineError,
+    PluginConfigError,
+    ServiceUnavailable,
+)
+
+_WAY_OUT = "Check access_key_env and secret_key_env, or what the standard AWS variables and files say."
+
+#: Codes of a server that has too much to do, or had an accident.
+_AWAY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
+
+
+def meaning(error: Exception, bucket: str) -> PipelineError:
+    """The error of this project for what the client raised about a bucket."""
+    from botocore import exceptions
+
+    if isinstance(error, PipelineError):
+        return error
+    if isinstance(error, exceptions.ClientError):
+        return _answered(error, bucket)
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        hint = f"{_WAY_OUT} A public bucket needs anonymous: true."
+        return CredentialsRejected(f"There are no credentials for the bucket {bucket}.", hint)
+    if isinstance(error, exceptions.TokenRetrievalError | exceptions.CredentialRetrievalError):
+        return CredentialsRejected(f"The credentials for the bucket {bucket} can't be had: {error}", _WAY_OUT)
+    if isinstance(
+        error, OSError | exceptions.HTTPClientError | exceptions.ConnectionError | exceptions.IncompleteReadError
+    ):
+        return ServiceUnavailable(f"The bucket {bucket} can't be reached: {error}")
+    return PermanentError(f"The bucket {bucket} can't be read: {type(error).__name__}: {error}")
+
+
+def code_of(error: Exception) -> str:
+    """The server's own word for a fault, such as ``NoSuchKey``; empty if it gave none."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _answered(error: Exception, bucket: str) -> PipelineError:
+    code = code_of(error)
+    about = getattr(error, "response", {}).get("ResponseMetadata", {})
+    status = about.get("HTTPStatusCode", 0)
+    if code == "NoSuchBucket":
+        return PluginConfigError(f"There is no bucket {bucket}.", "Check bucket, endpoint_url and region.")
+    if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
+        return PluginConfigError(f"The bucket {bucket} is in another region.", "Set region to the bucket's own.")
+    if code in _AWAY or status == 429 or status >= 500:
+        wait = about.get("HTTPHeaders", {}).get("retry-after", "")
+        retry_after = float(wait) if wait.isdigit() else None
+        return ServiceUnavailable(f"The bucket {bucket} answers {code or status}.", retry_after=retry_after)
+    if status in (401, 403) or code in ("InvalidAccessKeyId", "ExpiredToken", "InvalidToken"):
+        return CredentialsRejected(f"The bucket {bucket} does not let us in ({code or status}).", _WAY_OUT)
+    return PermanentError(f"The bucket {bucket} can't be read: {error}")
