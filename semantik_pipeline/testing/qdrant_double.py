@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,8 @@ class QdrantDouble:
         warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local Qdrant")
         self.client = QdrantClient(":memory:")
         self.api_key = api_key
+        self.away = False  # answers 503 to everything
+        self.delay = 0.0  # seconds that each request waits first
         self.fail_next: list[int] = []
         self.fail_after: list[int] = []  # the same, but the operation is done first: only its answer is lost
         self.requests: list[str] = []
@@ -45,6 +48,14 @@ class QdrantDouble:
         threading.Thread(target=self._server.serve_forever, name="qdrant-double", daemon=True).start()
         return self
 
+    def dimensions(self) -> set[int]:
+        """Of the dense vectors of every point that is there."""
+        found: set[int] = set()
+        for collection in self.client.get_collections().collections:
+            points, _ = self.client.scroll(collection.name, limit=1_000_000, with_vectors=["dense"])
+            found |= {len(point.vector["dense"]) for point in points}
+        return found
+
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
@@ -58,10 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
         double = self.served
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = urlsplit(self.path).path
+        time.sleep(double.delay)
         with double.turn:
             double.requests.append(f"{self.command} {path}")
             if double.api_key is not None and self.headers.get("api-key") != double.api_key:
                 self._answer(401, {"status": {"error": "Invalid API key"}})
+            elif double.away:
+                self._fail(503)
             elif double.fail_next:
                 self._fail(double.fail_next.pop(0))
             else:

@@ -19,7 +19,7 @@ from semantik_pipeline import operations
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.operations import Progress
-from semantik_pipeline.ledger.tables import documents, work
+from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
@@ -157,6 +157,40 @@ class Fleet:
             for path in sorted(self.folder.glob("*.log"))
             if path != self.log
         )
+
+    def replace_all(self) -> None:
+        """End every worker in an orderly way and start as many anew, as a supervisor would for a changed plugin state."""
+        old, self.workers = self.workers, []
+        for worker in old:
+            worker.terminate()
+        for worker in old:
+            worker.wait(timeout=60)
+        for _ in old:
+            self.start_worker()
+        self.ready(len(old))
+
+    def held_by(self, pid: int) -> list[int]:
+        """Documents that a process holds by a lease that the ledger still honours, whatever became of the process."""
+        mine = work.c.worker.like(f"%:{pid}%") & work.c.lease_token.is_not(None)
+        with self.runtime.ledger.read() as tx:
+            held = list(tx.execute(select(work.c.document_id).where(mine)).scalars())
+            reading = sources.c.worker.like(f"%:{pid}%") & sources.c.lease_token.is_not(None)
+            return held + [-row for row in tx.execute(select(sources.c.id).where(reading)).scalars()]
+
+    def worker_holding(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
+        """A worker that holds units of a stage at this moment; None if there is none for so long."""
+        held = select(work.c.worker).where(work.c.stage == stage, work.c.lease_token.is_not(None))
+        if stage == "sync":
+            held = select(sources.c.worker).where(sources.c.lease_token.is_not(None))
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with self.runtime.ledger.read() as tx:
+                names = " ".join(filter(None, tx.execute(held.limit(50)).scalars()))
+            for worker in self.workers:
+                if f":{worker.pid}" in names:
+                    return worker
+            time.sleep(0.01)
+        return None
 
     # -- work -----------------------------------------------------------------------------------------------------------
 
