@@ -33,7 +33,7 @@ class NewSource:
 def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     """Add a source; the collection is made if there is none. One on an interval is due at once, one on a cron
     expression at its next time. Raises UsageError if there is one of that name, PluginConfigError for bad options."""
-    runtime.host.effective_config(new.connector, new.config)
+    runtime.host.effective_config(new.connector, new.config, kind="connector")
     _check_weight(new.weight)
     found = runtime.collection(collection)
     with runtime.ledger.write() as tx:
@@ -56,7 +56,7 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
 def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str, Any]:
     """Change ``name``, ``config``, ``weight`` or ``schedule`` (a Schedule, or None). What is synced already stays."""
     if "config" in values:
-        runtime.host.effective_config(source["connector"], values["config"])
+        runtime.host.effective_config(source["connector"], values["config"], kind="connector")
     if "weight" in values:
         _check_weight(values["weight"])
     if "schedule" in values:
@@ -74,7 +74,8 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
     _refuse_removed(source)
     if source["paused"] is not None:
         raise UsageError(
-            f"The source {source['name']} is paused: {source['paused']}", f"`semantik sources resume {source['id']}`."
+            f"The source {source['name']} is paused: {source['paused'].rstrip('.')}.",
+            f"`semantik sources resume {source['id']}` lets it go on.",
         )
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])

@@ -12,6 +12,7 @@ from semantik_pipeline.queue import configure
 from semantik_pipeline.settings import load_settings
 from workers import tasks
 from workers.profiles import profile
+from workers.schedule import configure_beat
 from workers.startup import WorkerProcess, connect
 
 settings = load_settings()
@@ -19,5 +20,6 @@ app = Celery("semantik", set_as_current=False)
 configure(app, settings)
 process = WorkerProcess(app, settings, settings.worker.profile, profile(settings.worker.profile))
 process.configure(app)
+configure_beat(app, settings)
 tasks.register(app, process)
 connect(process)

@@ -39,15 +39,14 @@ class Process:
 
 
 @contextmanager
-def embedded_worker(runtime: Runtime, *, scheduling: bool = False) -> Iterator[None]:
+def embedded_worker(runtime: Runtime) -> Iterator[None]:
     """Run a worker in threads of this process, and a maintenance tick beside it, until the block ends.
 
     The caller owns the data folder, so every lease in the folder's own ledger is a dead worker's and is freed at once. At the end
     units in hand are finished or given back; nothing is lost.
-
-    ``scheduling``: it begins the syncs of sources whose time has come. A command that ends with its own work doesn't.
+    It begins no scheduled syncs, since most commands end with their own work; set ``runtime.scheduling`` for that.
     """
-    runtime.scheduling = scheduling
+    runtime.scheduling = False
     from celery import Celery
     from celery.platforms import SecurityWarning
 

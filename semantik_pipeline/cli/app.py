@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from semantik_pipeline.cli import documents, evaluate, fleet, index, migrate, plugins, search, status, verify, worker
+from semantik_pipeline.cli import (
+    audit,
+    documents,
+    evaluate,
+    fleet,
+    index,
+    migrate,
+    plugins,
+    scheduler,
+    search,
+    sources,
+    status,
+    verify,
+    worker,
+)
 from semantik_pipeline.cli.arguments import EPILOG
 from semantik_pipeline.cli.invocation import Invocation
 
@@ -49,6 +63,7 @@ def semantik(
 app.command("index", short_help="Make folders or files searchable.", epilog=EPILOG)(index.index)
 app.command("search", epilog=EPILOG)(search.search)
 app.add_typer(documents.app, name="documents")
+app.add_typer(sources.app, name="sources")
 app.command("status", short_help="Show what there is, runs and waits.", epilog=EPILOG)(status.status)
 app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILOG)(verify.verify)
 app.add_typer(plugins.app, name="plugins")
@@ -56,3 +71,7 @@ app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILO
 app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)
 app.add_typer(fleet.app, name="fleet")
 app.command("worker", short_help="Work for a fleet until stopped.", epilog=EPILOG)(worker.worker)
+app.command("scheduler", short_help="Sync sources when they are due, until stopped.", epilog=EPILOG)(
+    scheduler.scheduler
+)
+app.command("audit", short_help="Show who changed what.", epilog=EPILOG)(audit.audit)

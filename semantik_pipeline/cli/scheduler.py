@@ -1,0 +1,41 @@
+"""``semantik scheduler``: see to it that sources are synced when they are due, until stopped."""
+
+from __future__ import annotations
+
+import typer
+
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+
+def scheduler(context: typer.Context) -> int:
+    """Begin scheduled syncs, and all else that maintenance does, until stopped (SIGTERM or Ctrl-C).
+
+    On a fleet it only rings at every tick (it is Celery's beat), and several may run. Without one it owns the data
+    folder and does the work too.
+    """
+    call = begin(context)
+    settings = call.settings()
+    if not settings.fleet:
+        return _here(call)
+    from workers.schedule import run_beat
+
+    settings.require_shared()
+    call.say(f"Ringing every {settings.schedule.tick:g} s.")
+    run_beat(settings)
+    return 0
+
+
+def _here(call: Invocation) -> int:
+    from threading import Event
+
+    from semantik_pipeline.cli.working import at_work
+
+    with at_work(call) as runtime:
+        runtime.scheduling = True
+        call.say("Scheduled syncs are begun and done here until Ctrl-C.")
+        try:
+            while runtime.fatal is None:
+                Event().wait(1.0)  # a signal ends it
+        except KeyboardInterrupt:
+            return 0
+        raise runtime.fatal

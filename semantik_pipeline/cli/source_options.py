@@ -1,0 +1,114 @@
+"""What a person types about a source: options in the types of the connector's schema, and when it is due. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from semantik_pipeline.schedules import Schedule
+
+#: Options that may be what stands after the connector, where the schema requires none: the first that it has.
+_PLACES = ("path", "url", "urls", "bucket", "host")
+
+
+def place_option(connector: str, schema: dict[str, Any] | None) -> str:
+    """The option that the word after the connector is. Raises UsageError where there is none."""
+    schema = schema or {}
+    properties = schema.get("properties", {})
+    named = [*schema.get("required", ()), *(name for name in _PLACES if name in properties)]
+    if not named:
+        known = ", ".join(properties) or "none"
+        raise UsageError(f"The connector {connector!r} takes no place.", f"Give options with --set; it has: {known}.")
+    return named[0]
+
+
+def place_value(option: str, text: str, *, here: bool) -> str:
+    """A path on this machine as an absolute one; anything else as it is. ``here``: this machine reads it, so a path
+    that does not exist is refused."""
+    path = Path(text).expanduser()
+    if "://" in text or (option != "path" and not path.exists()):
+        return text
+    if option == "path" and here and not path.exists():
+        raise UsageError(f"There is nothing at {text}.", "Give the path of a folder or a file.")
+    return str(path.absolute())
+
+
+def parse_options(schema: dict[str, Any] | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` each. Values are of the type that the schema says, else JSON where they are, else text; a list's
+    key may be repeated. Raises UsageError for what is no pair; whether a value fits is for the schema to say."""
+    properties = (schema or {}).get("properties", {})
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{pair!r} is no KEY=VALUE.", "Write --set branch=main, or --set password_env=NAME.")
+        spec = properties.get(key, {})
+        value = _value(spec, key, text)
+        if "array" in _types(spec) and isinstance(options.get(key), list):
+            value = [*options[key], *value]
+        options[key] = value
+    return options
+
+
+def _types(spec: dict[str, Any]) -> list[str]:
+    types = spec.get("type", [])
+    return [types] if isinstance(types, str) else list(types)
+
+
+def _value(spec: dict[str, Any], key: str, text: str) -> Any:
+    types = _types(spec)
+    if key.endswith("_env") or types == ["string"]:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if "array" in types and not isinstance(value, list):
+        return [text]
+    return text if "string" in types and not isinstance(value, list | dict | None) else value
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """``--config-json``. Raises UsageError for what is no JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--config-json is no JSON: {error}.", 'Write --config-json \'{"path": "notes"}\'.') from None
+    if not isinstance(value, dict):
+        raise UsageError("--config-json is no JSON object.", 'Write --config-json \'{"path": "notes"}\'.')
+    return value
+
+
+def parse_schedule(
+    every: str | None,
+    cron: str | None,
+    timezone: str | None,
+    jitter: str | None,
+    *,
+    default_zone: str,
+    before: Schedule | None = None,
+) -> Schedule | None:
+    """The schedule that the options say; what they leave open is as ``before``. None: on request only."""
+    from semantik_pipeline.schedules import Schedule, parse_duration
+
+    stored: dict[str, Any] = before.stored() if before else {}
+    if every is not None or cron is not None:
+        stored = {name: value for name, value in stored.items() if name == "jitter"}
+    if every is not None:
+        stored["every"] = parse_duration(every)
+    if cron is not None:
+        stored |= {"cron": cron, "timezone": default_zone}
+    if timezone is not None:
+        stored["timezone"] = timezone
+    if jitter is not None:
+        stored["jitter"] = parse_duration(jitter) if jitter != "0" else 0.0
+    if not stored:
+        return None
+    if "every" not in stored and "cron" not in stored:
+        raise UsageError("--jitter and --timezone say more of a schedule.", "Give --every 15m or --cron '0 3 * * *'.")
+    return Schedule(**stored)

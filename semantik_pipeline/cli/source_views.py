@@ -1,0 +1,128 @@
+"""Sources for people: a table of them, one in full, and what a change did."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.tables import print_facts, print_table
+from semantik_pipeline.cli.wording import counted, duration, one_line, printable, short_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Characters of a reason in a table.
+REASON = 120
+
+
+def show_list(console: Console, found: list[dict[str, Any]], way_on: str) -> None:
+    if not found:
+        console.print(f"There is no source yet: {way_on} adds one.", soft_wrap=True)
+        return
+    header = ("ID", "CONNECTOR", "NAME", "COLLECTION", "SCHEDULE", "NEXT", "LAST SYNC", "DOCUMENTS", "STATE")
+    print_table(console, header, [_row(row) for row in found])
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        str(row["id"]),
+        printable(row["connector"]),
+        short_path(row["name"]),
+        printable(row["collection"]),
+        schedule(row) or "on request",
+        next_sync(row),
+        last_sync(row),
+        f"{row['documents']:,}" + (f" ({row['quarantined']:,} in quarantine)" if row["quarantined"] else ""),
+        one_line(state(row), REASON),
+    )
+
+
+def schedule(row: dict[str, Any]) -> str:
+    """``every 15m``, ``0 3 * * * Europe/Berlin``; empty for none."""
+    from semantik_pipeline.schedules import Schedule
+
+    return str(Schedule.of(row["schedule"])) if row["schedule"] else ""
+
+
+def next_sync(row: dict[str, Any]) -> str:
+    """When it is due, on this machine's clock and from now."""
+    if row["state"] == "retrying":
+        return when(row["retry_at"], row["now"])
+    if row["due_at"] is None or row["state"] in ("paused", "removing"):
+        return "-"
+    return when(row["due_at"], row["now"])
+
+
+def last_sync(row: dict[str, Any]) -> str:
+    if row["synced_at"] is None:
+        return "never"
+    return f"{'failed' if row['faults'] else 'succeeded'} {when(row['synced_at'], row['now'])}"
+
+
+def when(at: float, now: float) -> str:
+    """``2026-11-23 03:00 (in 4 h 21 min)``, on the clock of this machine's time zone."""
+    distance = at - now
+    if abs(distance) < 1:
+        relative = "now"
+    else:
+        relative = f"in {duration(distance)}" if distance > 0 else f"{duration(-distance)} ago"
+    return f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(at))} ({relative})"
+
+
+def state(row: dict[str, Any]) -> str:
+    """``running``, ``paused: why``, ``failing ×3: why``."""
+    message = row["error"]["message"].removeprefix(f"{row['name']}: ") if row["error"] else ""
+    if row["state"] == "paused":
+        return printable(f"paused: {row['paused'].removeprefix(row['name'] + ': ')}")
+    if row["state"] == "failing":
+        return printable(f"failing ×{row['faults']}: {message}")
+    if row["state"] == "retrying":
+        return printable(f"retrying after {counted(row['attempts'], 'attempt')}: {message}")
+    return row["state"]
+
+
+def show_source(console: Console, row: dict[str, Any], done: str | None = None) -> None:
+    """Everything about a source, after a line that says what was done to it."""
+    if done:
+        console.print(done, soft_wrap=True)
+    console.print(f"{row['id']}: {printable(row['name'])}", style="bold", soft_wrap=True)
+    error = row["error"] or {}
+    print_facts(
+        console,
+        [
+            ("state", state(row)),
+            ("connector", printable(row["connector"])),
+            ("collection", printable(row["collection"])),
+            ("schedule", schedule(row) or "on request"),
+            ("next sync", next_sync(row)),
+            ("last sync", last_sync(row)),
+            ("documents", f"{row['documents']:,}"),
+            ("in quarantine", f"{row['quarantined']:,}" if row["quarantined"] else ""),
+            ("operation", str(row["operation"] or "")),
+            ("weight", f"{row['weight']:g}"),
+            ("added", when(row["created_at"], row["now"])),
+            ("last error", printable(f"{error['type']}: {error['message']}") if error else ""),
+        ],
+    )
+    for name, value in row["config"].items():
+        console.print(f"  {printable(name)} = {printable(str(value))}", style="dim", soft_wrap=True)
+    for line in row["problems"] or ():
+        console.print(f"  not read: {printable(line)}", style="yellow", soft_wrap=True)
+
+
+def show_operations(console: Console, answers: list[dict[str, Any]], way_on: str) -> None:
+    """What became of the syncs or removals that were asked for, or which operations do them."""
+    for answer in answers:
+        name, operation = short_path(answer["source"]["name"]), answer["operation"]
+        if answer["outcome"] is None:
+            console.print(f"{name}: {operation}. {way_on}", soft_wrap=True)
+            continue
+        counts = answer["documents"]
+        if operation.startswith("delete-") and answer["outcome"] == "succeeded":
+            gone = counted(counts["deleted"], "document")
+            console.print(f"{name}: {operation} removed it and {gone} from the index.", soft_wrap=True)
+            continue
+        parts = [f"{counts[kind]:,} {kind}" for kind in ("new", "changed", "unchanged", "skipped", "deleted")]
+        console.print(f"{name}: {operation} {answer['outcome']}: {', '.join(parts)}", soft_wrap=True)
+        for line in answer["errors"]:
+            console.print(f"  {printable(line)}", style="red", soft_wrap=True)

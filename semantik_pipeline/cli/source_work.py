@@ -1,0 +1,69 @@
+"""What takes time with sources: syncs and removals, done here, or followed where others do them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.index import EXIT
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.sources import beside, named
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+def run_for(
+    call: Invocation, names: Sequence[str], begin_one: Callable[[Runtime, dict[str, Any]], int], *, wait: bool
+) -> int:
+    """Begin an operation for each source; with ``wait`` come back at their ends, else name them.
+
+    Where another process owns the data folder, or a fleet works, they do it.
+    """
+    from semantik_pipeline.cli.source_views import show_operations
+
+    with _place(call, wait) as (runtime, here):
+        found = [named(runtime, name) for name in dict.fromkeys(names)]  # all of them, before anything begins
+        begun = [(source, begin_one(runtime, source)) for source in found]
+        answers = [_follow(runtime, source, operation, wait=wait, here=here) for source, operation in begun]
+    call.output.give({"sources": answers}, lambda console: show_operations(console, answers, _way_on(call)))
+    codes = {EXIT.get(answer["outcome"], 0) for answer in answers}
+    return 1 if 1 in codes else max(codes)
+
+
+@contextmanager
+def _place(call: Invocation, wait: bool) -> Iterator[tuple[Runtime, bool]]:
+    """A runtime, and whether this process does the work."""
+    from semantik_pipeline.cli.working import at_work_or_beside
+
+    if wait:
+        with at_work_or_beside(call) as place:
+            yield place
+    else:
+        with beside(call) as runtime:
+            yield runtime, False
+
+
+def _follow(runtime: Runtime, source: dict[str, Any], operation_id: int, *, wait: bool, here: bool) -> dict[str, Any]:
+    """The source, its operation, and, at its end, what came of it (``outcome`` is null before)."""
+    from semantik_pipeline import operations, sources
+    from semantik_pipeline.cli.progress import watching
+
+    answer = {"source": source, "outcome": None, "documents": None, "chunks": None, "errors": []}
+    if not wait:
+        return {"operation": f"{operations.look(runtime, operation_id).kind}-{operation_id}", **answer}
+    with watching() as watch:
+        progress = operations.wait(runtime, operation_id, watch)
+    result = progress.result or {}
+    if here and source["removed_at"] is None and result.get("chunks", {}).get("embedded"):
+        operations.optimize(runtime, source["collection"])
+    sources.advance_removals(runtime)
+    answer |= {name: result.get(name, answer[name]) for name in ("documents", "chunks", "errors")}
+    return {"operation": f"{progress.kind}-{operation_id}", **answer, "outcome": progress.outcome}
+
+
+def _way_on(call: Invocation) -> str:
+    if call.settings().fleet:
+        return f"The workers do it: {call.command('sources list')} shows how far it is."
+    return f"It is done by {call.command('scheduler')}, or here with --wait."

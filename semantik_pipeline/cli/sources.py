@@ -1,0 +1,262 @@
+"""``semantik sources``: where documents come from, when they are synced, and whether that works."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from semantik_pipeline.runtime import Runtime
+
+app = typer.Typer(help="Add, schedule, sync, pause and remove sources.", rich_markup_mode=None, no_args_is_help=True)
+
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="An id, a name, or the end of a name.")]
+SourcesArgument = Annotated[list[str], typer.Argument(metavar="SOURCE", help="Ids, names, or ends of names.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable.")]
+EveryOption = Annotated[str | None, typer.Option(metavar="15m", help="Sync it at this interval.")]
+CronOption = Annotated[str | None, typer.Option(metavar='"0 3 * * *"', help="Sync it by this cron expression.")]
+ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="The cron's time zone: Europe/Berlin.")]
+JitterOption = Annotated[str | None, typer.Option(metavar="30s", help="Spread sources of one schedule over this.")]
+WeightOption = Annotated[float | None, typer.Option(metavar="W", help="Its share beside other sources; 1 is usual.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Come back when it is done.")]
+
+
+@app.command(short_help="Add a source.", epilog=EPILOG)
+def add(
+    context: typer.Context,
+    connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="directory, git, s3 …")],
+    place: Annotated[str | None, typer.Argument(metavar="[PATH-or-URL]", help="Where the documents are.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="What to call it; else the path or URL.")] = None,
+    options: SetOption = None,
+    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Options as one JSON object.")] = None,
+    collection: Annotated[str, typer.Option(metavar="C", help="What its documents become part of.")] = "default",
+    every: EveryOption = None,
+    cron: CronOption = None,
+    timezone: ZoneOption = None,
+    jitter: JitterOption = None,
+    weight: WeightOption = None,
+) -> int:
+    """Add a source. Without a schedule it is synced when somebody asks. Secrets are named: --set password_env=NAME."""
+    call = begin(context)
+    from semantik_pipeline import sources
+    from semantik_pipeline.cli import source_options as typed
+    from semantik_pipeline.errors import UsageError
+
+    with beside(call) as runtime:
+        settings, schema = runtime.settings, _schema(runtime, connector)
+        config = typed.parse_object(config_json) if config_json else {}
+        if place is not None:
+            option = typed.place_option(connector, schema)
+            place = typed.place_value(option, place, here=not settings.fleet)
+            config |= typed.parse_options(schema, [f"{option}={place}"])
+        config |= typed.parse_options(schema, options or ())
+        _require(runtime, connector, config)
+        if name is None and place is None:
+            raise UsageError("The source has no name.", "Give its path or URL after the connector, or --name.")
+        due = typed.parse_schedule(every, cron, timezone, jitter, default_zone=settings.schedule.timezone)
+        share = 1.0 if weight is None else weight
+        new = sources.NewSource(
+            connector=connector, name=name or place or "", config=config, schedule=due, weight=share
+        )
+        added = sources.add(runtime, new, collection=collection)
+    return _give(call, added, "Added.")
+
+
+@app.command("list", short_help="List sources.", epilog=EPILOG)
+def list_(
+    context: typer.Context,
+    collection: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this collection.")] = None,
+) -> int:
+    """List sources: schedule, next and last sync, documents, and what state each is in and why."""
+    call = begin(context)
+    from semantik_pipeline.cli.source_views import show_list
+    from semantik_pipeline.ledger import collections
+    from semantik_pipeline.ledger import sources as ledger
+
+    with call.runtime() as runtime, runtime.ledger.read() as tx:
+        if collection is not None:
+            collections.get_collection(tx, collection)
+        found = ledger.list_sources(tx, collection=collection)
+    way_on = call.command("sources add CONNECTOR PATH-or-URL")
+    call.output.give({"sources": found}, lambda console: show_list(console, found, way_on))
+    return 0
+
+
+@app.command(short_help="Show all about one.", epilog=EPILOG)
+def show(context: typer.Context, source: SourceArgument) -> int:
+    """Show a source: options, schedule, last error, what it could not read."""
+    call = begin(context)
+    with call.runtime() as runtime:
+        return _give(call, named(runtime, source), None)
+
+
+@app.command("set", short_help="Change options, schedule, weight.", epilog=EPILOG)
+def set_(
+    context: typer.Context,
+    source: SourceArgument,
+    options: SetOption = None,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Forget this option; repeatable.")] = None,
+    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="All options anew, as one object.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="Another name.")] = None,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    timezone: ZoneOption = None,
+    jitter: JitterOption = None,
+    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Sync it only when somebody asks.")] = False,
+    weight: WeightOption = None,
+) -> int:
+    """Change a source. What it has indexed stays; new options count from its next sync."""
+    call = begin(context)
+    from semantik_pipeline import sources
+    from semantik_pipeline.cli.source_options import parse_object, parse_options
+    from semantik_pipeline.errors import UsageError
+
+    with beside(call) as runtime:
+        before = named(runtime, source)
+        changes: dict[str, Any] = {}
+        if options or unset or config_json:
+            config = parse_object(config_json) if config_json else dict(before["config"])
+            given = parse_options(_schema(runtime, before["connector"]), options or ())
+            config = {key: value for key, value in config.items() if key not in (unset or ())} | given
+            _require(runtime, before["connector"], config)
+            changes["config"] = config
+        if name is not None:
+            changes["name"] = name
+        if weight is not None:
+            changes["weight"] = weight
+        changes |= _schedule(runtime, before, (every, cron, timezone, jitter), no_schedule)
+        if not changes:
+            raise UsageError("There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight or --name.")
+        changed = sources.change(runtime, before, **changes)
+    return _give(call, changed, "Changed.")
+
+
+@app.command(short_help="Sync now.", epilog=EPILOG)
+def sync(
+    context: typer.Context,
+    names: SourcesArgument,
+    wait: WaitOption = False,
+    full: Annotated[bool, typer.Option("--full", help="Name everything, not only what changed.")] = False,
+    allow_deletions: Annotated[
+        bool, typer.Option("--allow-deletions", help="Believe it if most of a source's documents are gone.")
+    ] = False,
+) -> int:
+    """Sync sources now, whatever their schedules say. Without a fleet, --wait does it in this process."""
+    from semantik_pipeline import sources
+    from semantik_pipeline.cli.source_work import run_for
+
+    how = {"full": full, "allow_deletions": allow_deletions}
+    return run_for(begin(context), names, lambda *one: sources.sync(*one, **how), wait=wait)
+
+
+@app.command(short_help="Stop syncing one for now.", epilog=EPILOG)
+def pause(
+    context: typer.Context,
+    source: SourceArgument,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is shown.")] = "paused by hand",
+) -> int:
+    """Sync a source no more until it is resumed. A sync in hand keeps its place; what is indexed stays."""
+    call = begin(context)
+    from semantik_pipeline import sources
+
+    with beside(call) as runtime:
+        paused = sources.pause(runtime, named(runtime, source), reason)
+    return _give(call, paused, "Paused.")
+
+
+@app.command(short_help="Let a paused one go on.", epilog=EPILOG)
+def resume(
+    context: typer.Context,
+    source: SourceArgument,
+    allow_deletions: Annotated[
+        bool, typer.Option("--allow-deletions", help="Sync it now and believe that what has vanished is gone.")
+    ] = False,
+) -> int:
+    """Let a paused source go on; what made it fail is forgotten."""
+    call = begin(context)
+    from semantik_pipeline import sources
+
+    with beside(call) as runtime:
+        found = named(runtime, source)
+        sources.resume(runtime, found, allow_deletions=allow_deletions)
+        resumed = named(runtime, str(found["id"]))
+    return _give(call, resumed, "Resumed.")
+
+
+@app.command(short_help="Remove sources and their documents.", epilog=EPILOG)
+def remove(context: typer.Context, names: SourcesArgument, wait: WaitOption = False) -> int:
+    """Remove sources: their documents leave the index, then they are gone. The places themselves are not touched.
+
+    On a fleet --wait comes back when that is done; else it is done in this process.
+    """
+    from semantik_pipeline import sources
+    from semantik_pipeline.cli.source_work import run_for
+
+    call = begin(context)
+    return run_for(call, names, sources.remove, wait=wait or not call.settings().fleet)
+
+
+@contextmanager
+def beside(call: Invocation) -> Iterator[Runtime]:
+    """A runtime that changes the ledger, and rings a fleet's workers where there are some."""
+    from semantik_pipeline.cli.working import beside_a_fleet
+
+    with beside_a_fleet(call) if call.settings().fleet else call.runtime() as runtime:
+        yield runtime
+
+
+def named(runtime: Runtime, name: str) -> dict[str, Any]:
+    """The source of this id or name. Raises UsageError."""
+    from semantik_pipeline.ledger import sources as ledger
+
+    with runtime.ledger.read() as tx:
+        return ledger.find_source(tx, name)
+
+
+def _schema(runtime: Runtime, connector: str) -> dict[str, Any] | None:
+    from semantik_pipeline.plugins.configuration import schema_of
+
+    return schema_of(runtime.host.registry.get(connector, "connector"))
+
+
+def _require(runtime: Runtime, connector: str, config: dict[str, Any]) -> None:
+    """Raise UsageError for an option that is needed and that nobody gave."""
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.plugins.configuration import missing_options
+
+    host = runtime.host
+    for name in missing_options(host.registry.get(connector, "connector"), host.state, config):
+        raise UsageError(f"The connector {connector!r} needs the option {name!r}.", f"Give it: --set {name}=VALUE.")
+
+
+def _schedule(
+    runtime: Runtime, before: dict[str, Any], given: tuple[str | None, ...], no_schedule: bool
+) -> dict[str, Any]:
+    """``{"schedule"}`` if it changes, else nothing."""
+    from semantik_pipeline.cli.source_options import parse_schedule
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.schedules import Schedule
+
+    if no_schedule and any(given):
+        raise UsageError("--no-schedule and a schedule contradict each other.", "Give one of them.")
+    if no_schedule:
+        return {"schedule": None}
+    if not any(given):
+        return {}
+    there = Schedule.of(before["schedule"]) if before["schedule"] else None
+    zone = runtime.settings.schedule.timezone
+    return {"schedule": parse_schedule(*given, default_zone=zone, before=there)}
+
+
+def _give(call: Invocation, row: dict[str, Any], done: str | None) -> int:
+    from semantik_pipeline.cli.source_views import show_source
+
+    call.output.give(row, lambda console: show_source(console, row, done))
+    return 0
