@@ -14,6 +14,7 @@ from semantik_pipeline.cli import (
     fleet,
     index,
     migrate,
+    operations,
     plugins,
     scheduler,
     search,
@@ -66,6 +67,7 @@ app.add_typer(documents.app, name="documents")
 app.add_typer(sources.app, name="sources")
 app.command("status", short_help="Show what there is, runs and waits.", epilog=EPILOG)(status.status)
 app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILOG)(verify.verify)
+app.add_typer(operations.app, name="operations")
 app.add_typer(plugins.app, name="plugins")
 app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILOG)(evaluate.evaluate)
 app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)

@@ -73,6 +73,11 @@ class Pace:
             self._samples.popleft()
 
     @property
+    def looks(self) -> int:
+        """Samples that are remembered."""
+        return len(self._samples)
+
+    @property
     def chunks_per_second(self) -> float:
         """Chunks that were embedded in the window, by its length."""
         if not self._samples:

@@ -1,0 +1,132 @@
+"""Operations for people: a list, and one in full."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.pace import STAGES
+from semantik_pipeline.cli.tables import print_facts, print_table
+from semantik_pipeline.cli.wording import counted, duration, printable, short_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semantik_pipeline.cli.invocation import Invocation
+
+#: Sources, errors and problems that are named.
+NAMED = 10
+
+
+def show_list(call: Invocation, console: Console, found: list[dict[str, Any]]) -> None:
+    if not found:
+        console.print(f"There is no operation yet: {call.command('index PATH')} begins one.", soft_wrap=True)
+        return
+    header = ("OPERATION", "STATE", "OUTCOME", "COLLECTION", "DOCUMENTS", "STARTED", "TOOK", "LEFT", "SOURCES")
+    print_table(console, header, [_row(one) for one in found])
+    for one in found:
+        if one["reason"]:
+            console.print(f"{one['operation']}: {printable(one['reason'])}", style="yellow", soft_wrap=True)
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    left = (one.get("progress") or {}).get("seconds_left")
+    sources = [short_path(part["source"]) for part in one["sources"]]
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return (
+        one["operation"],
+        one["state"],
+        one["outcome"] or "-",
+        printable(one["collection"]),
+        f"{_number(one):,}",
+        _when(one["created_at"]),
+        duration(one["seconds"]),
+        f"about {duration(left)}" if left is not None else "-",
+        f"{sources[0]}{more}" if sources else "-",
+    )
+
+
+def _number(one: dict[str, Any]) -> int:
+    """Documents that it saw so far, or that it was begun for."""
+    seen = one["result"]["documents"]["seen"] if one["result"] else (one.get("progress") or {}).get("seen", 0)
+    return max(seen, one["items"])
+
+
+def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+    console.print(answer["operation"], style="bold")
+    left = answer["progress"]["seconds_left"]
+    slowest = answer["progress"]["bottleneck"]
+    print_facts(
+        console,
+        [
+            ("state", answer["state"] + (f": {answer['outcome']}" if answer["outcome"] else "")),
+            ("reason", printable(answer["reason"] or "")),
+            ("collection", printable(answer["collection"])),
+            ("started", f"{_when(answer['created_at'])}, {duration(answer['seconds'])} {_ago(answer)}"),
+            ("left", f"about {duration(left)}, as fast as {STAGES[slowest]} is" if left is not None else ""),
+            ("documents", _documents(answer)),
+            ("undone", _undone(answer["undone"])),
+        ],
+    )
+    for part in answer["sources"][:NAMED]:
+        why = f": {printable(part['error'])}" if part["error"] else ""
+        console.print(f"  source {short_path(part['source'])} {part['state']}{why}", soft_wrap=True)
+    if len(answer["sources"]) > NAMED:
+        console.print(f"  … and {len(answer['sources']) - NAMED:,} more sources")
+    for line in answer["problems"][:NAMED]:
+        console.print(f"  could not be read: {printable(line)}", style="yellow", soft_wrap=True)
+    if answer["state"] != "finished":
+        _show_stages(console, answer["progress"])
+    elif any(answer["undone"].values()):
+        again = call.command(f"operations retry {answer['operation']}")
+        console.print(f"\nRun again what is undone: {again}", soft_wrap=True)
+
+
+def _documents(answer: dict[str, Any]) -> str:
+    if not answer["result"]:
+        seen = answer["progress"]["seen"]
+        return f"{answer['items']:,} to work on" + (f", {seen:,} seen" if seen else "")
+    counts = answer["result"]["documents"]
+    parts = [
+        f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "skipped", "deleted", "quarantined")
+    ]
+    parts += [
+        f"{answer['result'][name]:,} {name}" for name in ("superseded", "cancelled") if answer["result"].get(name)
+    ]
+    return f"{_number(answer):,}: {', '.join(parts)}"
+
+
+def _undone(counts: dict[str, int]) -> str:
+    parts = []
+    if counts["quarantined"]:
+        parts.append(f"{counted(counts['quarantined'], 'document')} in quarantine")
+    if counts["parked"]:
+        parts.append(f"{counted(counts['parked'], 'document')} parked")
+    if counts["sources"]:
+        parts.append(f"{counted(counts['sources'], 'source')} to read again")
+    return ", ".join(parts)
+
+
+def _show_stages(console: Console, progress: dict[str, Any]) -> None:
+    console.print()
+    rows = [
+        (
+            name,
+            f"{progress['stages'][stage]['done']:,} of {progress['documents']:,}",
+            f"{progress['stages'][stage]['waiting']:,}",
+            f"{progress['stages'][stage]['per_second']:,.1f}/s",
+            "slowest" if stage == progress["bottleneck"] else "",
+        )
+        for stage, name in STAGES.items()
+    ]
+    print_table(console, ("STAGE", "DONE", "WAITING", "DOCUMENTS", ""), rows)
+    chunks = progress["chunks"]
+    console.print(f"{chunks['embedded']:,} of {chunks['total']:,} chunks embedded, {chunks['per_second']:,.1f}/s")
+
+
+def _ago(answer: dict[str, Any]) -> str:
+    return "in all" if answer["state"] == "finished" else "ago"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

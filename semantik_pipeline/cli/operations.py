@@ -1,0 +1,256 @@
+"""``semantik operations``: what runs, how far it is, what holds it up; pause it, cancel it, run it again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from semantik_pipeline.cli.pace import Pace
+    from semantik_pipeline.runtime import Runtime
+
+app = typer.Typer(help="Watch, pause, cancel and retry operations.", rich_markup_mode=None, no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="ID", help="An operation's name (sync-12) or number.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until it has ended.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Come back when it has ended.")]
+
+#: Finished operations that a list shows unless told otherwise.
+LISTED = 20
+
+#: The least seconds between two looks of ``--watch``; a look that takes long is repeated less often.
+LOOK = 2.0
+
+
+@app.command("list", short_help="List operations, newest first.", epilog=EPILOG)
+def list_(
+    context: typer.Context,
+    all_: Annotated[bool, typer.Option("--all", help=f"Also what ended before the last {LISTED}.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until stopped.")] = False,
+) -> int:
+    """List operations that run, wait or are blocked, and the last ones that have ended."""
+    call = begin(context)
+    from semantik_pipeline.cli.operation_views import show_list
+
+    with call.runtime() as runtime:
+        paces: dict[int, Pace] = {}
+        while True:
+            asked = time.monotonic()
+            found = _listed(call, runtime, None if all_ else LISTED, paces)
+            if watch and not call.output.as_json:
+                call.output.console().clear()
+            call.output.give({"operations": found}, lambda console, found=found: show_list(call, console, found))
+            call.output.flush()
+            if not watch:
+                return 0
+            time.sleep(max(LOOK, 20 * (time.monotonic() - asked)))
+
+
+@app.command(short_help="Show how far one is, and what holds it up.", epilog=EPILOG)
+def show(context: typer.Context, operation: NameArgument, watch: WatchOption = False) -> int:
+    """Show an operation: stages with counts and rates, where the time goes, what is left undone and why.
+
+    Exit codes: 0 it succeeded, or has not ended yet; 3 degraded; 1 failed or cancelled.
+    """
+    call = begin(context)
+    from semantik_pipeline.cli.operation_views import show_operation
+    from semantik_pipeline.cli.pace import Pace
+
+    with call.runtime() as runtime:
+        operation_id = _find(runtime, operation)
+        pace = Pace() if watch else None
+        while True:
+            asked = time.monotonic()
+            answer = _shown(call, runtime, operation_id, pace)
+            if watch and not call.output.as_json:
+                call.output.console().clear()
+            call.output.give(answer, lambda console, answer=answer: show_operation(call, console, answer))
+            call.output.flush()
+            if not watch or answer["state"] == "finished":
+                return _exit_code(answer)
+            time.sleep(max(LOOK, 20 * (time.monotonic() - asked)))
+
+
+@app.command(short_help="Let nobody take what one has left.", epilog=EPILOG)
+def pause(context: typer.Context, operation: NameArgument) -> int:
+    """Let workers finish what they have in hand of an operation, and take nothing more of it until `resume`."""
+    call = begin(context)
+    from semantik_pipeline import operations
+
+    with _writing(call) as runtime:
+        held = operations.pause(runtime, _find(runtime, operation))
+        answer = {**_shown(call, runtime, _find(runtime, operation), None), "held": held}
+    again = call.command(f"operations resume {answer['operation']}")
+    told = f"{answer['operation']} is paused: {_documents(held)} and its sources wait. Go on: {again}"
+    call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
+    return 0
+
+
+@app.command(short_help="Let a paused one go on.", epilog=EPILOG)
+def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
+    """Let a paused operation go on. Without a fleet this process works on it to its end, or another one that is at
+    work does; `--wait` comes back when that is done."""
+    call = begin(context)
+    from semantik_pipeline import operations
+
+    def change(runtime: Runtime) -> int:
+        operation_id = _find(runtime, operation)
+        operations.resume(runtime, operation_id)
+        return operation_id
+
+    return _set_going(call, change, wait=wait)
+
+
+@app.command(short_help="Stop one; what is not finished is parked.", epilog=EPILOG)
+def cancel(context: typer.Context, operation: NameArgument) -> int:
+    """Stop reading the sources of an operation and park the documents that are not finished.
+
+    What search finds stays as it is. The next sync of the source, or `operations retry`, goes on with them.
+    """
+    call = begin(context)
+    from semantik_pipeline import operations
+
+    with _writing(call) as runtime:
+        operation_id = _find(runtime, operation)
+        parked = operations.cancel(runtime, operation_id)
+        answer = {**_shown(call, runtime, operation_id, None), "parked": parked}
+        unattended = not runtime.settings.fleet and runtime.owner() is None
+    if answer["state"] != "finished" and unattended:
+        answer = {**_finished_here(call, operation_id), "parked": parked}
+    ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
+    again = call.command(f"operations retry {answer['operation']}")
+    told = f"{answer['operation']} {ended}. {_documents(parked)} parked. Take them up again: {again}"
+    call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
+    return 0
+
+
+@app.command(short_help="Run again what one left undone.", epilog=EPILOG)
+def retry(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
+    """Run again what an operation left undone: documents in quarantine, documents that were parked, sources that
+    failed. It becomes an operation of its own."""
+    call = begin(context)
+    from semantik_pipeline import operations
+
+    return _set_going(call, lambda runtime: operations.retry(runtime, _find(runtime, operation)), wait=wait)
+
+
+def _set_going(call: Invocation, change: Any, *, wait: bool) -> int:
+    """Make the change; work on it here, wait for those who do, or leave it to them."""
+    from semantik_pipeline import operations
+    from semantik_pipeline.cli.operation_views import show_operation
+    from semantik_pipeline.cli.progress import watching
+    from semantik_pipeline.cli.working import at_work_or_beside
+
+    with at_work_or_beside(call) as (runtime, here):
+        operation_id = change(runtime)
+        if here or wait:
+            with watching() as watch:
+                operations.wait(runtime, operation_id, watch)
+        answer = _shown(call, runtime, operation_id, None, attended=True)
+    call.output.give(answer, lambda console: show_operation(call, console, answer))
+    return _exit_code(answer)
+
+
+def _finished_here(call: Invocation, operation_id: int) -> dict[str, Any]:
+    """Do what a cancelled operation still has to do: its deletions, and what a killed process had in hand."""
+    from semantik_pipeline import operations
+    from semantik_pipeline.cli.working import at_work
+
+    with at_work(call) as runtime:
+        operations.wait(runtime, operation_id)
+        return _shown(call, runtime, operation_id, None, attended=True)
+
+
+def _writing(call: Invocation) -> Any:
+    """A runtime that changes the ledger alone; on a fleet it rings the workers."""
+    from semantik_pipeline.cli.working import beside_a_fleet
+
+    return beside_a_fleet(call) if call.settings().fleet else call.runtime()
+
+
+def _find(runtime: Runtime, name: str) -> int:
+    from semantik_pipeline.ledger import operation_reports
+
+    with runtime.ledger.read() as tx:
+        return operation_reports.find(tx, name)
+
+
+def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
+    """The list, with the progress of what has not ended; ``paces`` remembers it from look to look."""
+    from semantik_pipeline.ledger import operation_reports
+    from semantik_pipeline.operations import living
+
+    with runtime.ledger.read() as tx:
+        found = operation_reports.list_operations(tx, workers=living(runtime, tx), finished=finished)
+    for row in found:
+        if row["state"] != "finished":
+            row["progress"] = _progress(runtime, row, paces.setdefault(row["id"], _pace()))
+            _attended(call, runtime, row)
+    return found
+
+
+def _shown(
+    call: Invocation, runtime: Runtime, operation_id: int, pace: Pace | None, *, attended: bool = False
+) -> dict[str, Any]:
+    """One operation with its progress, and what it left undone."""
+    from semantik_pipeline.ledger import operation_reports, outcomes
+    from semantik_pipeline.operations import living
+
+    with runtime.ledger.read() as tx:
+        answer = operation_reports.show_operation(tx, operation_id, workers=living(runtime, tx))
+        answer["problems"] = outcomes.problems(tx, operation_id)
+        undone = operation_reports.undone(tx, operation_id)
+        answer["undone"] = {
+            "quarantined": len(undone.quarantined),
+            "parked": len(undone.parked),
+            "sources": len(undone.sources),
+        }
+    answer["progress"] = _progress(runtime, answer, pace or _pace())
+    if not attended:
+        _attended(call, runtime, answer)
+    return answer
+
+
+def _pace() -> Pace:
+    from semantik_pipeline.cli.pace import Pace
+
+    return Pace()
+
+
+def _progress(runtime: Runtime, row: dict[str, Any], pace: Pace) -> dict[str, Any]:
+    """Counts and rates: over the looks that were had so far, and at the first look since it began."""
+    from dataclasses import replace
+
+    from semantik_pipeline.cli.pace import measured, sample, since_start
+    from semantik_pipeline.ledger import operations
+
+    with runtime.ledger.read() as tx:
+        progress = replace(operations.progress(tx, row["id"]), reason=row["reason"])
+    pace.add(sample(progress.age, progress))
+    return measured(progress, pace if pace.looks > 1 else since_start(progress))
+
+
+def _attended(call: Invocation, runtime: Runtime, row: dict[str, Any]) -> None:
+    """Without a fleet an operation runs only while a process works on it: say so if none does."""
+    alone = not runtime.settings.fleet and row["state"] in ("running", "cancelling")
+    if alone and runtime.owner() is None:
+        again = call.command(f"operations resume {row['operation']}")
+        row.update(state="blocked", reason=f"no process works on it; this one goes on with it: {again}")
+        row["progress"].update(bottleneck=None, seconds_left=None)
+
+
+def _exit_code(answer: dict[str, Any]) -> int:
+    from semantik_pipeline.cli.index import EXIT
+
+    return EXIT[answer["outcome"]] if answer["state"] == "finished" else 0
+
+
+def _documents(number: int) -> str:
+    from semantik_pipeline.cli.wording import counted
+
+    return counted(number, "document")
