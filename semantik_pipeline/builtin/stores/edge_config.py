@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import UsageError
 
@@ -11,12 +11,18 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.documents import IndexSpec
 
-#: Kilobytes of vectors above which the optimiser rebuilds a segment; the least that makes sense to the engine.
-INDEXING_THRESHOLD_KB = 1000
+#: Kilobytes of vectors above which the optimiser rebuilds a segment: less than any fold has to freeze.
+INDEXING_THRESHOLD_KB = 100
+
+#: Segments that the optimiser leaves as they are: each fold makes one, and merging costs what it merges.
+SEGMENTS = 8
 
 
-def shard_config(spec: IndexSpec, edges: int = 0) -> qdrant_edge.EdgeConfig:
-    """Named vectors ``dense`` and ``sparse``, everything on disk that can be. ``edges`` is HNSW's m; 0: no graph."""
+def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None) -> qdrant_edge.EdgeConfig:
+    """Named vectors ``dense`` and ``sparse``, everything on disk that can be. ``edges`` is HNSW's m; 0: no graph.
+
+    Segments are merged up to ``segment_kb`` of vectors.
+    """
     import qdrant_edge as edge
 
     distances = {"cosine": edge.Distance.Cosine, "dot": edge.Distance.Dot, "euclid": edge.Distance.Euclid}
@@ -30,19 +36,26 @@ def shard_config(spec: IndexSpec, edges: int = 0) -> qdrant_edge.EdgeConfig:
         },
         sparse_vectors=None if spec.bm25 is None else {"sparse": sparse},
         hnsw_config=edge.HnswIndexConfig(m=edges, ef_construct=100, full_scan_threshold=10_000),
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=INDEXING_THRESHOLD_KB),
+        optimizers=edge.EdgeOptimizersConfig(
+            indexing_threshold=INDEXING_THRESHOLD_KB, default_segment_number=SEGMENTS, max_segment_size=segment_kb
+        ),
         payload_memory=cold,
         id_tracker_memory=cold,
     )
 
 
-def payload_schema(kind: str) -> qdrant_edge.PayloadSchemaType:
-    """The engine's index type for ``keyword | integer | float | bool | datetime | text``."""
+def payload_index(kind: str) -> Any:
+    """The engine's index on a payload field of ``keyword | integer | float | bool | datetime | text``, on disk."""
     import qdrant_edge as edge
 
-    try:
-        return getattr(edge.PayloadSchemaType, kind.capitalize())
-    except AttributeError:
-        raise UsageError(
-            f"There is no payload index of type {kind!r}.", "Types are keyword, integer, float, bool, datetime, text."
-        ) from None
+    kinds = {
+        "keyword": edge.KeywordIndexParams,
+        "integer": edge.IntegerIndexParams,
+        "float": edge.FloatIndexParams,
+        "bool": edge.BoolIndexParams,
+        "datetime": edge.DatetimeIndexParams,
+        "text": edge.TextIndexParams,
+    }
+    if kind not in kinds:
+        raise UsageError(f"There is no payload index of type {kind!r}.", f"Types are {', '.join(kinds)}.")
+    return kinds[kind](memory=edge.Memory.Cold)

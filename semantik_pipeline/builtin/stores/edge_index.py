@@ -11,6 +11,7 @@ from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_facet, query_vector, slices, vector_rows
 from semantik_pipeline.builtin.stores.edge_errors import full, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
+from semantik_pipeline.builtin.stores.edge_fold import fold
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.errors import UsageError
 
@@ -24,16 +25,26 @@ _IDS = 1000  # ids that one operation names
 
 
 class EdgeIndex:
-    """``slice_points`` points are written in one step; below ``reserve`` free bytes nothing is written."""
+    """``slice_points`` points are written in one step, ``fold_points`` new ones are kept in memory; below ``reserve``
+    free bytes nothing is written."""
 
     def __init__(
-        self, name: str, folder: Path, spec: IndexSpec, *, shard: OpenShard, slice_points: int, reserve: int
+        self,
+        name: str,
+        folder: Path,
+        spec: IndexSpec,
+        *,
+        shard: OpenShard,
+        slice_points: int,
+        fold_points: int,
+        reserve: int,
     ) -> None:
         self.name = name
         self.folder = folder
         self.spec = spec
         self.shard = shard
         self._slice_points = slice_points
+        self._fold_points = fold_points
         self._reserve = reserve
         self._bm25 = bm25_of(spec)
 
@@ -46,6 +57,7 @@ class EdgeIndex:
             made = self._points(some)
             with self.shard.updating(len(some)) as shard:
                 shard.update(edge.UpdateOperation.upsert_points(made, condition=only))
+            self._fold_if_due()
 
     def search(self, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
         import qdrant_edge as edge
@@ -69,8 +81,10 @@ class EdgeIndex:
 
         self._check_room()
         for only in self._selections(ids, condition):
-            with self.shard.updating() as shard:
+            # The engine writes what it changes anew. How many a filter alone means is not known.
+            with self.shard.updating(1 if ids is None else min(len(ids), _IDS)) as shard:
                 shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
+            self._fold_if_due()
 
     def count(self, filter: Filter | None) -> int:
         import qdrant_edge as edge
@@ -133,6 +147,10 @@ class EdgeIndex:
         if filter is None:
             raise UsageError(f"Nothing says which points of {self.name} are meant.", "Give ids, a filter, or both.")
         return [edge_filter(filter)]
+
+    def _fold_if_due(self) -> None:
+        if self.shard.unfolded >= self._fold_points:
+            fold(self)
 
     def _check_room(self) -> None:
         if self._reserve and shutil.disk_usage(self.folder).free < self._reserve:

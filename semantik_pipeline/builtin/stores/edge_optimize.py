@@ -1,7 +1,8 @@
 """Optimise one Qdrant Edge shard, in a process of its own.
 
 ``EdgeShard.optimize`` holds the interpreter's lock for as long as it runs (30,000 points with a graph: 13 s), so the
-store starts this file as a child, on a copy: ``python -m semantik_pipeline.builtin.stores.edge_optimize INDEX EDGES``.
+store starts this file as a child, on a closed shard or a copy:
+``python -m semantik_pipeline.builtin.stores.edge_optimize INDEX EDGES SEGMENT_KB PARENT``.
 """
 
 from __future__ import annotations
@@ -17,37 +18,55 @@ from pathlib import Path
 
 from semantik_pipeline.documents import IndexSpec
 
+#: In an index's folder: how many points its last rebuild had, and HNSW's m of it.
+REBUILT = "rebuilt.json"
 
-def optimize_folder(index: Path, edges: int, deadline: float) -> None:
-    """Rebuild the index in that folder in a child process. ``edges`` is HNSW's m; 0 builds no graph.
+#: Kilobytes of vectors in a segment, where nothing limits them.
+UNLIMITED_KB = 10**9
+
+
+def graph_edges(index: Path) -> int:
+    """HNSW's m of the index in that folder; 0 if it has no graph."""
+    try:
+        return json.loads((index / REBUILT).read_text("utf-8")).get("edges", 0)
+    except FileNotFoundError:
+        return 0
+
+
+def optimize_folder(index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB) -> None:
+    """Rebuild the index in that folder in a child process. ``edges`` is HNSW's m; 0 builds no graph. Segments are merged
+    up to ``segment_kb`` of vectors.
 
     Raises ``subprocess.SubprocessError`` if it fails or takes more than ``deadline`` seconds.
     """
-    command = [sys.executable, "-m", "semantik_pipeline.builtin.stores.edge_optimize", str(index), str(edges)]
+    module = "semantik_pipeline.builtin.stores.edge_optimize"
+    command = [sys.executable, "-m", module, str(index), str(edges), str(segment_kb), str(os.getpid())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
     subprocess.run(
         command, check=True, timeout=deadline, stdin=subprocess.DEVNULL, capture_output=True, env=environment
     )
 
 
-def _optimize(index: Path, edges: int) -> None:
+def _optimize(index: Path, edges: int, segment_kb: int) -> None:
     import qdrant_edge as edge
 
     from semantik_pipeline.builtin.stores.edge_config import shard_config
 
     spec = IndexSpec(**json.loads((index / "spec.json").read_text("utf-8")))
-    shard = edge.EdgeShard.load(str(index / "shard"), shard_config(spec, edges))
+    shard = edge.EdgeShard.load(str(index / "shard"), shard_config(spec, edges, segment_kb))
     shard.optimize()
     shard.flush()
     shard.close()
 
 
-def _die_with_parent() -> None:
-    with suppress(OSError, AttributeError):  # Linux only; elsewhere an orphan finishes its copy, which is then swept
+def _die_with(parent: int) -> None:
+    with suppress(OSError, AttributeError):  # Linux only; elsewhere an orphan finishes what it began
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before that
+        sys.exit("The process that wanted this is gone.")
 
 
 if __name__ == "__main__":
-    _die_with_parent()
+    _die_with(int(sys.argv[4]))
     os.nice(5)
-    _optimize(Path(sys.argv[1]), int(sys.argv[2]))
+    _optimize(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_errors import full
-from semantik_pipeline.builtin.stores.edge_optimize import optimize_folder
+from semantik_pipeline.builtin.stores.edge_optimize import REBUILT, optimize_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, policy: Rebuild
     with index.shard.still():
         _copy(index, staged)
         optimize_folder(staged, 0, min(policy.deadline, LONGEST_WAIT))
-        _swap(folder, index, staged)
+        _swap(folder, index, staged, edges=0)
     return True
 
 
@@ -79,12 +79,12 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
         if index.shard.updates != updates:
             log.info("The index %s changed while its graph was built; the next optimize() tries again.", index.name)
             return False
-        _swap(folder, index, staged)
+        _swap(folder, index, staged, edges=edges)
     return True
 
 
-def _swap(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
-    (staged / "rebuilt.json").write_text(json.dumps({"points": index.count(None)}), "utf-8")
+def _swap(folder: EdgeFolder, index: EdgeIndex, staged: Path, *, edges: int) -> None:
+    (staged / REBUILT).write_text(json.dumps({"points": index.count(None), "edges": edges}), "utf-8")
     with index.shard.closed():
         folder.swap(staged, index.name)
 
@@ -98,6 +98,6 @@ def _copy(index: EdgeIndex, staged: Path) -> None:
 
 def _points_last(index: Path) -> int:
     try:
-        return json.loads((index / "rebuilt.json").read_text("utf-8"))["points"]
+        return json.loads((index / REBUILT).read_text("utf-8"))["points"]
     except FileNotFoundError:
         return 0

@@ -7,6 +7,7 @@ a running query raises"), so whoever closes waits until nobody is inside, and la
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import qdrant_edge
+
+
+#: How long opening waits for a shard that a dying process still has.
+LOCK_SECONDS = 10.0
 
 
 class OpenShard:
@@ -35,6 +40,7 @@ class OpenShard:
         self._updates = threading.RLock()
         self._unflushed = 0
         self.updates = 0  # how many there have been
+        self.unfolded = 0  # points written since they were last folded into files
         self._ended = False
 
     @contextmanager
@@ -61,6 +67,7 @@ class OpenShard:
             self.updates += 1
             yield shard
             self._unflushed += points
+            self.unfolded += points
             if self._unflushed >= self.FLUSH_EVERY:
                 shard.flush()
                 self._unflushed = 0
@@ -97,9 +104,7 @@ class OpenShard:
             if self._ended:
                 raise UsageError(f"The index {self.folder.parent.name} was closed or dropped.")
             if self._shard is None:
-                import qdrant_edge as edge
-
-                self._shard = edge.EdgeShard.load(str(self.folder))
+                self._shard = _load(self.folder)
             return self._shard
 
     def _close(self) -> None:
@@ -107,3 +112,17 @@ class OpenShard:
         if shard is not None:
             with translated(self.folder.parent.name):
                 shard.close()  # flushes, too
+
+
+def _load(folder: Path) -> qdrant_edge.EdgeShard:
+    """Open the shard. The child of a killed owner may have it for a moment longer."""
+    import qdrant_edge as edge
+
+    patience = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return edge.EdgeShard.load(str(folder))
+        except Exception as error:  # the engine's errors have no type of their own
+            if "WouldBlock" not in str(error) or time.monotonic() > patience:
+                raise
+        time.sleep(0.1)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_same_spec, missing_index
-from semantik_pipeline.builtin.stores.edge_config import payload_schema, shard_config
+from semantik_pipeline.builtin.stores.edge_config import payload_index, shard_config
 from semantik_pipeline.builtin.stores.edge_errors import translated
 from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
 from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
@@ -84,7 +84,7 @@ class QdrantEdgeStore(VectorDBPlugin):
             if folder.spec(name) is not None:
                 self._extend(self._index(name), spec)
                 return
-            schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
+            schemas = {key: payload_index(kind) for key, kind in spec.payload_indexes.items()}
             bm25_of(spec)  # wrong options are refused before there is anything
             folder.remove(name)  # a remnant: without its spec a folder is no index
             (folder.path / name).mkdir()
@@ -101,7 +101,7 @@ class QdrantEdgeStore(VectorDBPlugin):
         missing = {key: kind for key, kind in spec.payload_indexes.items() if key not in index.spec.payload_indexes}
         for key, kind in missing.items():
             with index.shard.updating() as shard:
-                shard.update(edge.UpdateOperation.create_field_index(key, payload_schema(kind)))
+                shard.update(edge.UpdateOperation.create_field_index(key, payload_index(kind)))
         if missing:
             index.spec = replace(index.spec, payload_indexes={**index.spec.payload_indexes, **missing})
             self._owned().write_spec(index.folder, index.spec)
@@ -183,6 +183,7 @@ class QdrantEdgeStore(VectorDBPlugin):
             spec,
             shard=OpenShard(self._owned().shard(name), shard),
             slice_points=self._options["slice_points"],
+            fold_points=self._options["fold_points"],
             reserve=self._options["reserve_mb"] * 1_000_000,
         )
 
@@ -208,6 +209,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         default=128,
         minimum=1,
     ),
+    "fold_points": _operational(
+        "integer",
+        "New points that are kept in memory (4 KB each) before they are folded into files; the index waits for 0.7 s then.",
+        default=2048,
+        minimum=1,
+    ),
     "reserve_mb": _operational(
         "integer",
         "Free megabytes below which writing stops: the engine maps its files, and a full disk would end the process.",
@@ -215,7 +222,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         minimum=0,
     ),
     "optimize_above": _operational(
-        "integer", "Points from which optimize() moves an index from memory to disk.", default=20_000, minimum=1
+        "integer", "Points from which optimize() merges an index into one segment.", default=20_000, minimum=1
     ),
     "graph_above": _operational(
         "integer",

@@ -1,0 +1,54 @@
+"""Fold an index's new points into files, so that memory doesn't grow with the index.
+
+The engine keeps in memory what it indexes of new points: 4.4 KB a point (half for BM25, half for payload indexes;
+payloads of a file, texts of 120 words), until its optimiser freezes them into a segment whose files it maps: 0.1 KB a
+point then. Measured with a fold every 4,096 points: 21 MB of anonymous memory at the most with 4,096 points, 25 MB with
+40,960; without, 21 and 168 MB.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.builtin.stores.edge_optimize import graph_edges, optimize_folder
+
+if TYPE_CHECKING:
+    from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
+
+log = logging.getLogger(__name__)
+
+#: Kilobytes of vectors up to which folds merge segments (8 of them stay): about 10,000 points of 384 dimensions, so
+#: that a fold takes seconds at the most, however large the index is.
+SEGMENT_KB = 16_000
+LONGEST_WAIT = 60.0  # seconds after which a fold is given up
+
+
+def fold(index: EdgeIndex) -> None:
+    """Freeze what is new, in a child process; searches and updates of the index wait (0.7 s for 2,048 points).
+
+    In place: the engine's optimiser survives a kill, for it drops old segments only when the new one is complete. A
+    failure is logged, and the points stay in memory until the next fold.
+    """
+    with index.shard.closed():
+        index.shard.unfolded = 0
+        _give_back_memory()
+        try:
+            optimize_folder(index.folder, graph_edges(index.folder), LONGEST_WAIT, SEGMENT_KB)
+        except (subprocess.SubprocessError, OSError) as error:
+            told = getattr(error, "stderr", None) or b""
+            log.warning(
+                "New points of the index %s stay in memory: %s %s",
+                index.name,
+                error,
+                told.decode("utf-8", "replace")[-500:],
+            )
+
+
+def _give_back_memory() -> None:
+    """Return freed memory to the system. The C library keeps it otherwise: 65 of 80 MB after closing a shard."""
+    with suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL(None).malloc_trim(0)
