@@ -1,0 +1,262 @@
+"""One connection to an IMAP server, used by one thread at a time; every call runs in a thread of the executor."""
+
+from __future__ import annotations
+
+import asyncio
+import imaplib
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, TypeVar
+
+from semantik_pipeline.builtin.connectors.imap_cursor import Mark
+from semantik_pipeline.builtin.connectors.imap_outline import Outline, outline_of
+from semantik_pipeline.errors import CredentialsRejected, PermanentError, PipelineError, ServiceUnavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Response codes (RFC 5530) that say that a refused login is the server's trouble.
+_SERVERS_FAULT = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[CONTACTADMIN]")
+
+
+class FolderRefused(PermanentError):
+    """The server has no such folder, or does not open it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Where the mailbox is and how to get in. ``tls`` is on, starttls or off."""
+
+    host: str
+    port: int
+    tls: str
+    ca_file: str | None
+    username: str
+    password: str | None
+    access_token: str | None
+    timeout: float
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What the server says of a message; ``outline`` None: its structure could not be read."""
+
+    uid: int
+    flags: tuple[str, ...]
+    size: int = 0
+    outline: Outline | None = None
+
+
+class Mailbox:
+    """Connects when it is needed. Raises CredentialsRejected, FolderRefused, ServiceUnavailable, or PermanentError
+    (a certificate that is not trusted)."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._selected: str | None = None
+
+    async def folders(self) -> list[str]:
+        """The names of the folders that can hold messages."""
+        return await self._run(lambda client: [name for flags, _, name in client.list_folders() if _holds(flags)])
+
+    async def open(self, folder: str) -> tuple[int, Mark]:
+        """``(UIDVALIDITY, how it stands)``; read-only."""
+        return await self._run(lambda client: self._select(client, folder))
+
+    async def search(self, folder: str, low: int, high: int, *, deleted: bool, since: date | None) -> list[int]:
+        """The UIDs from ``low`` to ``high``; without those flagged as deleted unless ``deleted``."""
+        criteria: list[Any] = ["UID", f"{low}:{high}"]
+        criteria += [] if deleted else ["UNDELETED"]
+        criteria += ["SINCE", since] if since else []
+        found = await self._in(folder, lambda client: client.search(criteria))
+        return sorted(uid for uid in found if low <= uid <= high)  # "5:9" also means the last message, if that is 4
+
+    async def changed(self, folder: str, low: int, high: int, modseq: int) -> set[int]:
+        """The UIDs in this window whose flags changed after ``modseq`` (CONDSTORE)."""
+        criteria = ["UID", f"{low}:{high}", "MODSEQ", str(modseq + 1)]
+        return set(await self._in(folder, lambda client: client.search(criteria)))
+
+    async def flags(self, folder: str, uids: Sequence[int]) -> list[Message]:
+        found = await self.data(folder, uids, ["FLAGS"])
+        return [Message(uid=uid, flags=_flags(found[uid])) for uid in sorted(found)]
+
+    async def messages(self, folder: str, uids: Sequence[int]) -> list[Message]:
+        """Flags, size and outline of messages; those that are gone are left out."""
+        found = await self._in(folder, lambda client: _structures(client, uids))
+        return [
+            Message(uid=uid, flags=_flags(row), size=row.get(b"RFC822.SIZE", 0), outline=_outline(row))
+            for uid, row in sorted(found.items())
+        ]
+
+    async def data(self, folder: str, uids: Sequence[int], items: list[str]) -> dict[int, dict[bytes, Any]]:
+        """These items of these messages."""
+        return await self._in(folder, lambda client: dict(client.fetch(list(uids), items)) if uids else {})
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    # -- one call at a time -------------------------------------------------------------------------------------------
+
+    async def _in(self, folder: str, ask: Callable[[Any], T]) -> T:
+        def ask_there(client: Any) -> T:
+            if self._selected != folder:
+                self._select(client, folder)
+            return ask(client)
+
+        return await self._run(ask_there)
+
+    async def _run(self, ask: Callable[[Any], T]) -> T:
+        return await asyncio.to_thread(self._ask, ask)
+
+    def _ask(self, ask: Callable[[Any], T]) -> T:
+        with self._lock:
+            fresh = self._client is None
+            try:
+                return ask(self._connected())
+            except (imaplib.IMAP4.abort, OSError) as error:
+                self._drop()
+                if fresh:
+                    raise _away(self.account, error) from error
+            except imaplib.IMAP4.error as error:  # it said NO, or something that makes no sense
+                self._drop()
+                raise ServiceUnavailable(f"{self.account}: {error}") from error
+            try:  # the server had closed an idle connection
+                return ask(self._connected())
+            except (imaplib.IMAP4.error, OSError) as error:
+                self._drop()
+                raise _away(self.account, error) from error
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            try:
+                self._client = _login(_connect(self.account), self.account)
+            except (imaplib.IMAP4.error, OSError) as error:
+                raise _away(self.account, error) from error
+        return self._client
+
+    def _select(self, client: Any, folder: str) -> tuple[int, Mark]:
+        self._selected = None
+        try:
+            told = client.select_folder(folder, readonly=True)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error as error:
+            raise FolderRefused(f"{self.account} does not open the folder {folder!r}: {error}.") from error
+        self._selected = folder
+        mark = Mark(
+            next_uid=told.get(b"UIDNEXT") or _next_uid(client),
+            exists=told.get(b"EXISTS", 0),
+            modseq=told.get(b"HIGHESTMODSEQ") or None,
+        )
+        return told.get(b"UIDVALIDITY", 0), mark
+
+    def _drop(self) -> None:
+        client, self._client, self._selected = self._client, None, None
+        if client is not None:
+            try:
+                client.shutdown()
+            except (imaplib.IMAP4.error, OSError) as error:
+                log.debug("%s: not closed cleanly: %s", self.account, error)
+
+    def _close(self) -> None:
+        with self._lock:
+            try:
+                if self._client is not None:
+                    self._client.logout()
+                    self._client = None
+            except (imaplib.IMAP4.error, OSError) as error:
+                log.debug("%s: no good-bye: %s", self.account, error)
+            self._drop()
+
+
+def _connect(account: Account) -> Any:
+    from imapclient import IMAPClient
+
+    context = None if account.tls == "off" else ssl.create_default_context(cafile=account.ca_file)
+    client = IMAPClient(
+        account.host, account.port, ssl=account.tls == "on", ssl_context=context, timeout=account.timeout
+    )
+    client.normalise_times = False  # times as they are sent, with their zones
+    if account.tls == "starttls":
+        client.starttls(context)
+    return client
+
+
+def _login(client: Any, account: Account) -> Any:
+    from imapclient.exceptions import LoginError
+
+    try:
+        if account.access_token:
+            client.oauth2_login(account.username, account.access_token)
+        else:
+            client.login(account.username, account.password or "")
+    except LoginError as error:
+        broken = isinstance(error.__context__, imaplib.IMAP4.abort)
+        if broken or any(code in str(error).upper() for code in _SERVERS_FAULT):
+            raise ServiceUnavailable(f"{account} cannot log anybody in now: {error}") from error
+        raise CredentialsRejected(
+            f"{account} refused the login of {account.username}: {error}.",
+            "Check username and the variable that password_env or access_token_env names.",
+        ) from error
+    if client.has_capability("ENABLE") and client.has_capability("CONDSTORE"):
+        client.enable("CONDSTORE")
+    return client
+
+
+def _away(account: Account, error: Exception) -> PipelineError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return PermanentError(
+            f"{account} has a certificate that is not trusted: {error.verify_message}.",
+            "If it is your own authority's, name that in ca_file.",
+        )
+    return ServiceUnavailable(f"{account} cannot be reached: {type(error).__name__} {error}.")
+
+
+def _next_uid(client: Any) -> int:
+    """For a server that does not say UIDNEXT: one more than the UID of the last message."""
+    last = client.search(["UID", "*"])
+    return max(last, default=0) + 1
+
+
+def _structures(client: Any, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
+    """By the batch; if a structure in it is past reading, one by one, so that it harms itself alone."""
+    from imapclient.exceptions import ProtocolError
+
+    items = ["FLAGS", "RFC822.SIZE", "BODYSTRUCTURE"]
+    if not uids:
+        return {}
+    try:
+        return dict(client.fetch(list(uids), items))
+    except ProtocolError:
+        if len(uids) == 1:
+            return dict(client.fetch(uids, ["FLAGS", "RFC822.SIZE"]))
+        return {uid: row for one in uids for uid, row in _structures(client, [one]).items()}
+
+
+def _outline(row: dict[bytes, Any]) -> Outline | None:
+    structure = row.get(b"BODYSTRUCTURE")
+    try:
+        return outline_of(structure) if structure is not None else None
+    except (IndexError, TypeError, AttributeError) as error:
+        log.warning("a message structure that makes no sense: %s", error)
+        return None
+
+
+def _flags(row: dict[bytes, Any]) -> tuple[str, ...]:
+    """In lower case and order; system flags lose their backslash. "Recent" tells of sessions, not of messages."""
+    names = (flag.decode("utf-8", "replace").lstrip("\\").lower() for flag in row.get(b"FLAGS", ()))
+    return tuple(sorted(set(names) - {"recent"}))
+
+
+def _holds(flags: Iterable[bytes]) -> bool:
+    return not {flag.lower() for flag in flags} & {b"\\noselect", b"\\nonexistent"}

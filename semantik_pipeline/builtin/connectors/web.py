@@ -1,0 +1,254 @@
+"""The connector ``web``: the pages of a site, found by crawling or listed by sitemaps."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from semantik_pipeline.builtin.connectors.web_options import SCHEMA
+from semantik_pipeline.builtin.connectors.web_rules import Rules, given, origin_of, rules_of
+from semantik_pipeline.builtin.media_types import UNKNOWN, media_type
+from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
+from semantik_pipeline.documents import (
+    Checkpoint,
+    Complete,
+    DocumentReference,
+    IngestedDocument,
+    Removal,
+    content_hash,
+)
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    DocumentGone,
+    PermanentError,
+    PluginConfigError,
+    SkipDocument,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from semantik_pipeline.builtin.connectors.web_client import Answer, WebClient
+    from semantik_pipeline.builtin.connectors.web_frontier import Frontier
+    from semantik_pipeline.builtin.connectors.web_pages import Page
+
+
+class WebConnector(ConnectorPlugin):
+    """Names pages by their URL in normal form. Every run asks for each page it knows, with the ETag and date that the
+    server gave last time; "304 Not Modified" costs nothing more. The change hint is the hash of the body, so a server
+    without ETags costs its bandwidth only.
+
+    ``problems`` says what the last run could not read; a run with such a page removes nothing.
+    """
+
+    PLUGIN_ID = "web"
+    PLUGIN_VERSION = "1.0.0"
+    METADATA = {
+        "name": "Web site",
+        "description": "The pages of a site, by a bounded crawl or from sitemaps; keeps to robots.txt.",
+    }
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self.problems: list[str] = []
+        self._held: dict[str, IngestedDocument] = {}
+        self._shared: tuple[Any, Any] | None = None
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return SCHEMA
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        try:
+            cls(config).validate_config()
+        except PluginConfigError as error:
+            return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return HealthStatus(HealthState.HEALTHY)
+
+    def validate_config(self) -> None:
+        missing = [name for name in ("lxml", "protego", "url_normalize") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise PluginConfigError(
+                f"The connector web needs {', '.join(missing)}.", "Install it: pip install 'semantik-pipeline[web]'."
+            )
+        if not (self.config.get("start_urls") or self.config.get("sitemaps")):
+            raise PluginConfigError(
+                "The connector web needs start_urls or sitemaps.", "Give the URL of a page or of a sitemap."
+            )
+        if self.config.get("password") and not self.config.get("username"):
+            raise PluginConfigError("The connector web has a password and no username.", "Set username too.")
+        _ = self._start_urls, self._sitemaps
+
+    # -- a run --------------------------------------------------------------------------------------------------------
+
+    async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
+        from semantik_pipeline.builtin.connectors.web_crawl import Crawl, CrawlOptions
+
+        self.validate_config()
+        self.problems = []
+        frontier = await asyncio.to_thread(self._frontier, cursor)  # a hundred thousand URLs take a moment to unpack
+        pace, robots = self._manners_kept()
+        async with self._client(pace) as client:
+            crawl = Crawl(
+                frontier=frontier,
+                client=client,
+                rules=self._rules(),
+                robots=robots,
+                options=CrawlOptions(
+                    max_depth=self._option("max_depth"),
+                    obey_robots=self._option("obey_robots"),
+                    wanted_type=self._wanted_type,
+                ),
+                make_document=self._document,
+                held=self._held,
+                problems=self.problems,
+            )
+            try:
+                async with aclosing(crawl.events()) as events:
+                    async for event in events:
+                        yield event
+                        if isinstance(event, Checkpoint):
+                            crawl.saved()
+                yield Complete(full=frontier.full, cursor={"last": await asyncio.to_thread(frontier.cursor)})
+            finally:
+                crawl.saved()
+
+    def _frontier(self, cursor: Any) -> Frontier:
+        """Where the run goes on, or the beginning of a new one."""
+        from semantik_pipeline.builtin.connectors.web_frontier import Frontier
+
+        told = cursor if isinstance(cursor, dict) else {}
+        max_pages = self._option("max_pages")
+        if "run" in told:
+            return Frontier.from_cursor(told["run"], max_pages)
+        last = Frontier.from_cursor(told["last"], max_pages) if "last" in told else None
+        now = time.time()
+        if last is not None and now - last.began > 86_400 * self._option("recrawl_days"):
+            last = None
+        return Frontier.begin(
+            start_urls=self._start_urls, sitemaps=self._sitemaps, max_pages=max_pages, now=now, last=last
+        )
+
+    async def fetch(self, reference: DocumentReference) -> IngestedDocument:
+        held = self._held.get(reference.unique_id)
+        if held is not None:
+            return held
+        return await self._fetch(reference.unique_id)
+
+    async def _fetch(self, url: str) -> IngestedDocument:
+        from semantik_pipeline.builtin.connectors.web_client import WAIT
+        from semantik_pipeline.builtin.connectors.web_pages import HTML, Page, read_page
+
+        if not self._rules().may_visit(url):
+            raise DocumentGone(f"{url} is out of this source's scope.")
+        pace, _ = self._manners_kept()
+        async with self._client(pace) as client:
+            answer = await client.get(url, wanted=self._wanted_type)
+        if answer.status in WAIT or answer.status >= 500:
+            raise TransientError(f"{url} answered {answer.status}.", retry_after=answer.retry_after)
+        if answer.status == 401 and self._authorization:
+            raise CredentialsRejected(f"{url} refused the credentials (401).", "Check the source's password or token.")
+        if answer.status in (404, 410) or answer.location:
+            raise DocumentGone(f"{url} is gone ({answer.status}).")
+        if answer.status != 200:
+            raise PermanentError(f"{url} answered {answer.status}.")
+        if not self._wanted_type(answer.media_type):
+            raise SkipDocument(f"{url} is {answer.media_type or 'of no media type'}, which media_types does not name.")
+        if answer.cut:
+            raise PermanentError(
+                f"{url} has more than {client.manners.max_bytes:,} bytes.", "Raise max_bytes, or exclude the page."
+            )
+        page = read_page(answer.body, url, charset=answer.charset) if answer.media_type in HTML else Page()
+        return self._document(answer, page)
+
+    def _document(self, answer: Answer, page: Page) -> IngestedDocument:
+        from semantik_pipeline.builtin.connectors.web_pages import as_utf8
+
+        name = unquote(urlsplit(answer.url).path.rpartition("/")[2])
+        kind = answer.media_type
+        if kind in ("", UNKNOWN, "text/plain"):  # what servers say of files that they don't know
+            kind = media_type(answer.body, name)
+        body = as_utf8(answer.body, answer.charset) if kind.startswith("text/") else answer.body
+        about = {"url": answer.url, "title": page.title, "modified": _iso(answer.headers.get("last-modified"))}
+        return IngestedDocument(
+            content=body,
+            unique_id=answer.url,
+            source_type=self.PLUGIN_ID,
+            metadata={key: value for key, value in about.items() if value},
+            content_hash=content_hash(body),
+            file_path=name or None,
+            media_type=kind,
+        )
+
+    # -- the configuration --------------------------------------------------------------------------------------------
+
+    @property
+    def _start_urls(self) -> list[str]:
+        return [given(url) for url in self.config.get("start_urls") or []]
+
+    @property
+    def _sitemaps(self) -> list[str]:
+        return [given(url) for url in self.config.get("sitemaps") or []]
+
+    @property
+    def _authorization(self) -> str | None:
+        if token := self.config.get("token"):
+            return f"Bearer {token}"
+        if password := self.config.get("password"):
+            pair = f"{self.config['username']}:{password}".encode()
+            return f"Basic {base64.b64encode(pair).decode('ascii')}"
+        return None
+
+    def _option(self, name: str) -> Any:
+        value = self.config.get(name)
+        return SCHEMA["properties"][name]["default"] if value is None else value
+
+    def _rules(self) -> Rules:
+        include, exclude = self.config.get("include") or [], self.config.get("exclude") or []
+        return rules_of(self._start_urls, self._sitemaps, include, exclude)
+
+    def _wanted_type(self, media_type: str) -> bool:
+        return any(fnmatchcase(media_type, pattern.lower()) for pattern in self._option("media_types"))
+
+    def _manners_kept(self) -> tuple[Any, Any]:
+        """The pace and the robots.txt files that all requests of this source share."""
+        from semantik_pipeline.builtin.connectors.web_client import Pace
+        from semantik_pipeline.builtin.connectors.web_robots import Robots
+
+        if self._shared is None:
+            self._shared = Pace(self._option("requests_per_second")), Robots(self._option("user_agent"))
+        return self._shared
+
+    def _client(self, pace: Any) -> WebClient:
+        """A client on the running loop. Credentials go to the origins of the configured URLs, and to https there."""
+        from semantik_pipeline.builtin.connectors import web_addresses
+        from semantik_pipeline.builtin.connectors.web_client import Manners, WebClient
+
+        origins = {origin_of(url) for url in [*self._start_urls, *self._sitemaps]}
+        secure = {origin.replace("http://", "https://", 1) for origin in origins}
+        manners = Manners(
+            user_agent=self._option("user_agent"),
+            timeout=self._option("timeout"),
+            max_bytes=self._option("max_bytes"),
+            allow_private=self._option("allow_private"),
+            authorization=self._authorization,
+            origins=frozenset(origins | secure),
+        )
+        return WebClient(manners, pace, web_addresses.resolve)
+
+
+def _iso(date: str | None) -> str | None:
+    """An HTTP date as ISO 8601, UTC; None if it is none."""
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC).isoformat(timespec="seconds") if date else None
+    except ValueError:
+        return None

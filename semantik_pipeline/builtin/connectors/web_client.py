@@ -1,0 +1,174 @@
+"""Asking a web server for one page at a time: politely, within bounds of time and size, never further than told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from semantik_pipeline.builtin.connectors.web_addresses import CheckedTransport, Resolve
+from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
+from semantik_pipeline.errors import ServiceUnavailable, TransientError
+
+#: Statuses that say "not now".
+WAIT = (429, 503)
+
+#: The longest that a server's Retry-After is believed, in seconds.
+MAX_RETRY_AFTER = 3_600.0
+
+
+class Unreachable(ServiceUnavailable):
+    """No answer: no connection, a broken one, or too slow."""
+
+
+class NotNow(TransientError):
+    """The server asks us to come back later (429, 503)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a server said to one request; redirects are not followed. ``cut``: the body was longer than the limit."""
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    body: bytes = b""
+    cut: bool = False
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def charset(self) -> str | None:
+        """The charset of the Content-Type header."""
+        from email.message import Message
+
+        about = Message()
+        about["content-type"] = self.headers.get("content-type", "")
+        charset = about.get_param("charset")
+        return charset if isinstance(charset, str) and charset else None
+
+    @property
+    def location(self) -> str | None:
+        """Where a redirect leads, absolute."""
+        target = self.headers.get("location")
+        return urljoin(self.url, target) if target and self.status in (301, 302, 303, 307, 308) else None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait for, in either form of RFC 9110."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdigit():
+            return min(float(value), MAX_RETRY_AFTER)
+        try:
+            until = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        wait = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
+        return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+@dataclass
+class Pace:
+    """The least time between two requests to one host: ``1 / per_second``, or what its robots.txt asks for."""
+
+    per_second: float
+    slower: dict[str, float] = field(default_factory=dict)
+    _next: dict[str, float] = field(default_factory=dict)
+
+    async def turn(self, host: str) -> None:
+        """Wait for this host's next turn."""
+        now = time.monotonic()
+        start = max(now, self._next.get(host, now))
+        self._next[host] = start + max(1 / self.per_second, self.slower.get(host, 0.0))
+        await asyncio.sleep(start - now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How to ask: in whose name, with which credentials (and to which origins those go), within which bounds."""
+
+    user_agent: str
+    timeout: float
+    max_bytes: int
+    allow_private: bool
+    authorization: str | None = None
+    origins: Collection[str] = ()
+
+
+class WebClient:
+    """An HTTP client of one event loop; use it as an async context manager."""
+
+    def __init__(self, manners: Manners, pace: Pace, resolve: Resolve) -> None:
+        self.manners = manners
+        self.pace = pace
+        self._client = httpx.AsyncClient(
+            transport=CheckedTransport(allow_private=manners.allow_private, resolve=resolve),
+            timeout=manners.timeout,
+            headers={"User-Agent": manners.user_agent, "Accept": "*/*"},
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> WebClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def get(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        *,
+        max_bytes: int | None = None,
+        wanted: Callable[[str], bool] = lambda media_type: True,
+    ) -> Answer:
+        """The answer to one GET. The body is read if the status is 200 and its media type is wanted, to ``max_bytes``.
+
+        Raises Unreachable and AddressRefused. Cookies are not kept.
+        """
+        await self.pace.turn(host_of(url))
+        self._client.cookies.clear()
+        try:
+            async with (
+                asyncio.timeout(self.manners.timeout),
+                self._client.stream("GET", url, headers=self._headers(url, headers)) as response,
+            ):
+                answer = Answer(url=url, status=response.status_code, headers=response.headers)
+                if response.status_code != 200 or not wanted(answer.media_type):
+                    return answer
+                body, cut = await _read(response, max_bytes or self.manners.max_bytes)
+                return Answer(url=url, status=200, headers=response.headers, body=body, cut=cut)
+        except TimeoutError as error:
+            raise Unreachable(f"{url} took longer than {self.manners.timeout:g} s.", "Raise timeout.") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unreachable(f"{url}: {type(error).__name__} {error}".strip()) from error
+
+    def _headers(self, url: str, headers: dict[str, str] | None) -> dict[str, str]:
+        asked = dict(headers or {})
+        if self.manners.authorization and origin_of(url) in self.manners.origins:
+            asked["Authorization"] = self.manners.authorization
+        return asked
+
+
+async def _read(response: Any, max_bytes: int) -> tuple[bytes, bool]:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > max_bytes:
+            return b"".join(parts)[:max_bytes], True
+    return b"".join(parts), False

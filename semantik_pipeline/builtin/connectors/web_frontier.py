@@ -1,0 +1,161 @@
+"""What a crawl has before it, what it has read, and what it remembers for the next one.
+
+All of it is in the cursor, so it is bounded: ``max_pages`` URLs, packed to about 50 bytes each (half a megabyte for the
+default of 10,000). The links between pages are not kept. A page that answers "not modified" names no links then; so
+every page that was there last time is asked for again, and only pages that are new to the crawl have to be found by a
+link. What nothing links to any more is noticed by the crawls that begin anew (``recrawl_days``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from semantik_pipeline.builtin.connectors.packed import packed, unpacked
+
+#: Sitemaps that are read in one run.
+MAX_SITEMAPS = 1_000
+
+#: Redirects in a row.
+MAX_HOPS = 10
+
+
+class Found(StrEnum):
+    """What became of a URL."""
+
+    PENDING = ""
+    PAGE = "p"
+    FAILED = "f"  # it may be a page: it is asked for again
+    NOTHING = "x"  # gone, a redirect, forbidden, of a media type that is not wanted
+
+
+@dataclass(kw_only=False)
+class Entry:
+    """A URL of a crawl. ``hint`` names the body of a document that was read here ("": no document)."""
+
+    url: str
+    depth: int = 0
+    listed: bool = False  # by a sitemap: read as it is, its links are not followed
+    found: str = Found.PENDING
+    hint: str = ""
+    etag: str = ""
+    modified: str = ""
+    hops: int = 0
+
+    @property
+    def validators(self) -> dict[str, str]:
+        """The headers of a conditional request; empty if nothing is remembered."""
+        told = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in told.items() if value}
+
+
+@dataclass(kw_only=True)
+class Frontier:
+    """The URLs of a run in the order in which they are read; those before ``at`` are done."""
+
+    max_pages: int
+    began: float  # when the last crawl that remembered nothing began, seconds since the epoch
+    pages: list[Entry] = field(default_factory=list)
+    at: int = 0
+    sitemaps: list[str] = field(default_factory=list)
+    sitemap_at: int = 0
+    remembered: dict[str, Entry] = field(default_factory=dict)  # listed last time; a sitemap may name them again
+    full: bool = True
+    capped: bool = False
+    answered: int = 0
+    waits: int = 0  # since the last answer
+    _seen: set[str] = field(default_factory=set)
+
+    @classmethod
+    def begin(
+        cls, *, start_urls: Iterable[str], sitemaps: Iterable[str], max_pages: int, now: float, last: Frontier | None
+    ) -> Frontier:
+        """A new run; ``last``: the one before, whose pages are asked for again (None: remember nothing)."""
+        run = cls(max_pages=max_pages, began=last.began if last else now)
+        before = {entry.url: entry for entry in last.pages if entry.found != Found.NOTHING} if last else {}
+        for url in start_urls:
+            run._append(replace(before.get(url, Entry(url)), depth=0, listed=False))
+        for url in sitemaps:
+            run.add_sitemap(url)
+        for entry in before.values():
+            if entry.listed:
+                run.remembered[entry.url] = replace(entry, found=Found.PENDING)
+            else:
+                run._append(entry)
+        return run
+
+    def add(self, url: str, *, depth: int = 0, listed: bool = False, hops: int = 0) -> None:
+        """A URL to read, unless it is known already or there is no room."""
+        known = self.remembered.pop(url, None)
+        self._append(replace(known or Entry(url), depth=depth, listed=listed, hops=hops))
+
+    def add_sitemap(self, url: str) -> None:
+        if url in self.sitemaps:
+            return
+        if len(self.sitemaps) >= MAX_SITEMAPS:
+            self.capped, self.full = True, False
+        else:
+            self.sitemaps.append(url)
+
+    def sitemaps_are_read(self) -> None:
+        """What no sitemap named is forgotten; if one could not be read, it is asked for once more."""
+        if not self.full:
+            for entry in list(self.remembered.values()):
+                self._append(entry)
+        self.remembered = {}
+
+    def _append(self, entry: Entry) -> None:
+        if entry.url in self._seen:
+            return
+        if len(self.pages) >= self.max_pages:
+            self.capped, self.full = True, False
+            return
+        self._seen.add(entry.url)
+        self.pages.append(replace(entry, found=Found.PENDING))
+
+    def cursor(self) -> str:
+        """All of this as a short text."""
+        return packed(
+            {
+                "began": self.began,
+                "pages": [_row(entry) for entry in self.pages],
+                "at": self.at,
+                "sitemaps": self.sitemaps,
+                "sitemap_at": self.sitemap_at,
+                "remembered": [_row(entry) for entry in self.remembered.values()],
+                "state": [self.full, self.capped, self.answered, self.waits],
+            }
+        )
+
+    @classmethod
+    def from_cursor(cls, text: str, max_pages: int) -> Frontier:
+        """The frontier of :meth:`cursor`."""
+        told: dict[str, Any] = unpacked(text)
+        pages = [Entry(*row) for row in told["pages"]]
+        remembered = [Entry(*row) for row in told["remembered"]]
+        full, capped, answered, waits = told["state"]
+        return cls(
+            max_pages=max_pages,
+            began=told["began"],
+            pages=pages,
+            at=told["at"],
+            sitemaps=told["sitemaps"],
+            sitemap_at=told["sitemap_at"],
+            remembered={entry.url: entry for entry in remembered},
+            full=full,
+            capped=capped,
+            answered=answered,
+            waits=waits,
+            _seen={entry.url for entry in pages},
+        )
+
+
+def _row(entry: Entry) -> list[Any]:
+    """The entry's values, those at the end left out that are as they would be anyway."""
+    row = list(astuple(entry))
+    usual = list(astuple(Entry("")))
+    while len(row) > 1 and row[-1] == usual[len(row) - 1]:
+        row.pop()
+    return row

@@ -1,0 +1,143 @@
+"""What is in a page or a sitemap: links, title, what it asks of crawlers, the URLs it lists."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from semantik_pipeline.builtin.connectors.web_rules import canonical
+
+HTML = ("text/html", "application/xhtml+xml")
+
+#: Bytes of a sitemap after unpacking (the protocol's limit), and links of one page that are looked at.
+MAX_SITEMAP = 50 * 2**20
+MAX_LINKS = 5_000
+
+#: Characters of a title that are kept.
+MAX_TITLE = 300
+
+_CHARSET = re.compile(rb"<meta[^>]+charset", re.IGNORECASE)
+
+
+class BadSitemap(ValueError):
+    """Why this is no sitemap, for a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a page says beside its text; URLs are in normal form."""
+
+    title: str | None = None
+    links: tuple[str, ...] = ()
+    canonical: str | None = None
+    index: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sitemap:
+    """The pages that a sitemap lists, or the sitemaps that an index lists."""
+
+    pages: tuple[str, ...] = ()
+    sitemaps: tuple[str, ...] = ()
+
+
+def read_page(body: bytes, url: str, *, charset: str | None, robots_header: str = "") -> Page:
+    """What an HTML page says. ``noindex`` and ``nofollow`` count in its head and in the header X-Robots-Tag."""
+    from lxml import etree, html
+
+    told = {robots_header.lower()}
+    try:
+        tree = html.document_fromstring(body, parser=html.HTMLParser(encoding=_codec(charset), huge_tree=True))
+    except (etree.LxmlError, ValueError):
+        return Page(index=_allowed(told, "noindex"))
+    for meta in tree.iterfind(".//meta"):
+        if (meta.get("name") or "").lower() == "robots":
+            told.add((meta.get("content") or "").lower())
+    base = next((tag.get("href") for tag in tree.iterfind(".//base") if tag.get("href")), None)
+    base = canonical(base, url) if base else url
+    rel = next((tag.get("href") for tag in tree.iterfind(".//link") if _is(tag.get("rel"), "canonical")), None)
+    title = tree.findtext(".//title")
+    follow = _allowed(told, "nofollow")
+    return Page(
+        title=" ".join(title.split())[:MAX_TITLE] or None if title else None,
+        links=tuple(_links(tree, base or url)) if follow else (),
+        canonical=canonical(rel, base or url) if rel else None,
+        index=_allowed(told, "noindex"),
+    )
+
+
+def read_sitemap(body: bytes) -> Sitemap:
+    """A sitemap or an index, as XML or as a list of lines, packed or not. Raises BadSitemap.
+
+    Entities are not expanded and nothing is fetched while it is read.
+    """
+    from lxml import etree
+
+    plain = _gunzipped(body) if body.startswith(b"\x1f\x8b") else body
+    if not plain.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        lines = (canonical(line) for line in plain.decode("utf-8", "replace").splitlines())
+        return Sitemap(pages=tuple(dict.fromkeys(filter(None, lines))))
+    try:
+        root = etree.fromstring(plain, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as error:
+        raise BadSitemap(f"it is no XML ({error})") from error
+    named = etree.QName(root).localname
+    if named not in ("urlset", "sitemapindex"):
+        raise BadSitemap(f"its root is <{named}>, not <urlset> or <sitemapindex>")
+    places = (entry.findtext("{*}loc") for entry in root.iterfind("{*}url" if named == "urlset" else "{*}sitemap"))
+    found = tuple(dict.fromkeys(filter(None, (canonical(place) for place in places if place))))
+    return Sitemap(pages=found) if named == "urlset" else Sitemap(sitemaps=found)
+
+
+def as_utf8(body: bytes, charset: str | None) -> bytes:
+    """Text whose charset only the header names, as UTF-8; whatever says its charset itself stays as it is."""
+    codec = _codec(charset)
+    marked = body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or _CHARSET.search(body[:2048])
+    if codec is None or codec == "utf-8" or marked:
+        return body
+    return body.decode(codec, "replace").encode()
+
+
+def _links(tree: object, base: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for tag in tree.iter("a", "area"):  # type: ignore[attr-defined]
+        href = tag.get("href")
+        if not href or "nofollow" in (tag.get("rel") or "").lower():
+            continue
+        url = canonical(href, base)
+        if url and url not in seen:
+            seen.add(url)
+            yield url
+        if len(seen) >= MAX_LINKS:
+            return
+
+
+def _allowed(told: set[str], word: str) -> bool:
+    return not any(word in text or "none" in re.split(r"[\s,:]+", text) for text in told)
+
+
+def _is(rel: str | None, word: str) -> bool:
+    return word in (rel or "").lower().split()
+
+
+def _codec(charset: str | None) -> str | None:
+    import codecs
+
+    try:
+        return codecs.lookup(charset).name if charset else None
+    except LookupError:
+        return None
+
+
+def _gunzipped(body: bytes) -> bytes:
+    """Unpacked to at most MAX_SITEMAP bytes, whatever the archive would come to."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, MAX_SITEMAP)
+    except zlib.error as error:
+        raise BadSitemap(f"it is no gzip file ({error})") from error
+    if unpacker.unconsumed_tail:
+        raise BadSitemap(f"it has more than {MAX_SITEMAP:,} bytes when unpacked")
+    return plain

@@ -1,0 +1,68 @@
+"""robots.txt (RFC 9309): what a site lets a crawler read, and how fast."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.builtin.connectors.web_rules import canonical, host_of, origin_of
+
+if TYPE_CHECKING:
+    from semantik_pipeline.builtin.connectors.web_client import Answer, WebClient
+
+#: Bytes of a robots.txt that are read, and redirects on the way to it (RFC 9309 asks for at least as much).
+MAX_BYTES = 512 * 2**10
+MAX_REDIRECTS = 5
+
+#: Seconds that a robots.txt is believed; it is asked for anew in the first slice after that.
+FRESH = 3_600.0
+
+#: The longest Crawl-delay that is kept to, in seconds; a slice must get somewhere.
+MAX_DELAY = 60.0
+
+
+@dataclass
+class Robots:
+    """What the sites of a crawl allow; the files are read when they are needed first."""
+
+    user_agent: str
+    _known: dict[str, tuple[float, Any]] = field(default_factory=dict)
+
+    async def allows(self, url: str, client: WebClient) -> bool:
+        """Whether the site lets us read this. Raises NotNow while its robots.txt can't be read: without it
+        everything is forbidden."""
+        origin = origin_of(url)
+        read_at, rules = self._known.get(origin, (float("-inf"), None))
+        if time.monotonic() - read_at > FRESH:
+            rules = await self._read(origin, client)
+            self._known[origin] = (time.monotonic(), rules)
+            delay = rules.crawl_delay(self.user_agent) if rules else None
+            client.pace.slower[host_of(url)] = min(delay or 0.0, MAX_DELAY)
+        return rules is None or rules.can_fetch(url, self.user_agent)
+
+    async def _read(self, origin: str, client: WebClient) -> Any:
+        """The rules of a site; None if it has none."""
+        from protego import Protego
+
+        url = f"{origin}/robots.txt"
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await client.get(url, max_bytes=MAX_BYTES)
+            target = canonical(answer.location) if answer.location else None
+            if target is None:
+                break
+            url = target
+        _refuse_silence(answer)
+        return Protego.parse(answer.body.decode("utf-8", "replace")) if answer.status == 200 else None
+
+
+def _refuse_silence(answer: Answer) -> None:
+    """An error of the server is no permission; that there is no file is one."""
+    from semantik_pipeline.builtin.connectors.web_client import NotNow
+
+    if answer.status == 429 or answer.status >= 500:
+        raise NotNow(
+            f"{answer.url} answered {answer.status}: nothing may be read before it can be.",
+            "It is tried again later.",
+            answer.retry_after,
+        )

@@ -1,0 +1,142 @@
+"""A mailbox on loopback: the IMAP server of the package pymap (its backend in memory) in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from argparse import Namespace
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+USERNAME, PASSWORD = "me@mail.test", "open sesame"
+
+
+class ImapServer:
+    """``commands`` are what clients asked, in order. Change the mailbox with :meth:`as_owner`, as any client would."""
+
+    def __init__(self, certificate: tuple[Path, Path] | None = None, *, encrypted: bool = False) -> None:
+        """``certificate``: files of a certificate and its key; with them STARTTLS is offered, or, ``encrypted``, TLS
+        spoken from the start."""
+        self.commands: list[str] = []
+        self.port = 0
+        self._certificate = certificate
+        self._encrypted = encrypted
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.login: Any = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The connector's options for this mailbox, without TLS."""
+        return {"host": "127.0.0.1", "port": self.port, "tls": "off", "username": USERNAME, "password": PASSWORD}
+
+    @contextmanager
+    def as_owner(self, folder: str = "INBOX") -> Iterator[Any]:
+        """A client with this folder open for writing; what it asks is not counted."""
+        from imapclient import IMAPClient
+
+        before = len(self.commands)
+        with IMAPClient("127.0.0.1", self.port, ssl=False) as client:
+            client.login(USERNAME, PASSWORD)
+            if not client.folder_exists(folder):
+                client.create_folder(folder)
+            client.select_folder(folder)
+            yield client
+        del self.commands[before:]
+
+    def put(self, *messages: EmailMessage | bytes, folder: str = "INBOX", flags: tuple[str, ...] = ()) -> None:
+        """Append messages."""
+        with self.as_owner(folder) as client:
+            for message in messages:
+                client.append(folder, message if isinstance(message, bytes) else message.as_bytes(), flags)
+
+    def renumber(self, folder: str = "INBOX") -> None:
+        """Give a folder a new UIDVALIDITY, as a server does that lost its index."""
+        mailbox, _ = self.login.config.set_cache[USERNAME]
+        found = asyncio.run_coroutine_threadsafe(mailbox.get_mailbox(folder), self._loop).result(5)
+        found._uid_validity += 1
+
+    def __enter__(self) -> ImapServer:
+        self._thread.start()
+        if not self._ready.wait(10) or self._failure is not None:
+            raise RuntimeError("the IMAP server did not start") from self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        from pymap.backend.dict import DictBackend
+        from pymap.imap import IMAPServer
+        from pysasl.hashing import Cleartext
+
+        about = Namespace(
+            demo_data=False, demo_user=USERNAME, demo_password=PASSWORD, **self._listening(), **self._tls()
+        )
+        # Plain passwords: a hash that is safe takes a fifth of a second for each login.
+        options = {"secure_auth": False, "invalid_user_sleep": 0.0, "hash_context": Cleartext()}
+        backend, config = await DictBackend.init(about, **options)
+        config.apply_context()
+        self.login = backend.login
+        serve = self._noting(IMAPServer(backend.login, config))
+        self._stop = asyncio.Event()
+        tasks: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.ensure_future(serve(reader, writer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        context = config.ssl_context if self._encrypted else None
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _listening(self) -> dict[str, Any]:
+        return {"host": None, "port": "0", "proxy_protocol": None, "inherited_sockets": None, "passlib_cfg": None}
+
+    def _tls(self) -> dict[str, Any]:
+        cert, key = self._certificate or (None, None)
+        return {"tls": cert is not None, "cert": cert and str(cert), "key": key and str(key), "debug": False}
+
+    def _noting(self, serve: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """The same, noting each line of a client."""
+        from proxyprotocol.sock import SocketInfoLocal
+
+        async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            readline = reader.readline
+
+            async def read() -> bytes:
+                line = await readline()
+                self.commands.append(line.decode("utf-8", "replace").strip())
+                return line
+
+            reader.readline = read  # type: ignore[method-assign]
+            await serve(reader, writer, SocketInfoLocal(writer))
+
+        return noted
