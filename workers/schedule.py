@@ -1,14 +1,15 @@
-"""The fleet's schedule: one static tick, which lets maintenance look for what is due. What is due when is in the
-ledger, where it is claimed, so several schedulers do no harm."""
+"""The fleet's schedule: one static tick, at which maintenance is rung for and looks for what is due. What is due when
+is in the ledger, where it is claimed, so several schedulers do no harm."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.queue import TASK
+from semantik_pipeline.queue import TASK, Bell, configure
 
 if TYPE_CHECKING:
     from celery import Celery
+    from celery.beat import Scheduler
 
     from semantik_pipeline.settings import Settings
 
@@ -21,17 +22,38 @@ def beat_schedule(settings: Settings) -> dict[str, Any]:
 
 
 def configure_beat(app: Celery, settings: Settings) -> None:
-    """Give the app its schedule. It is kept in memory: there is nothing to remember between two ticks, so no file."""
-    app.conf.update(beat_schedule=beat_schedule(settings), beat_scheduler="celery.beat:Scheduler")
+    """Give the app its schedule, for ``celery -A workers.app beat`` and :func:`run_beat`."""
+    app.conf.update(beat_schedule=beat_schedule(settings), beat_scheduler=ringing_scheduler())
+
+
+def ringing_scheduler() -> type[Scheduler]:
+    """Celery's scheduler in memory (between two ticks there is nothing to remember, so no file), which rings as all
+    others do: into an empty queue only, and without failing while the broker is away."""
+    from celery.beat import Scheduler
+
+    class RingingScheduler(Scheduler):
+        def __init__(self, app: Celery, *args: Any, **options: Any) -> None:
+            self._bell = Bell(app)
+            super().__init__(app, *args, **options)
+
+        def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:
+            if advance:
+                self.reserve(entry)
+            for stage in entry.args:
+                self._bell.ring(stage)
+
+        def close(self) -> None:
+            super().close()
+            self._bell.close()
+
+    return RingingScheduler
 
 
 def run_beat(settings: Settings) -> None:
     """Ring for maintenance at every tick, until SIGTERM or Ctrl-C."""
     from celery import Celery
 
-    from semantik_pipeline.queue import configure
-
     app = Celery("semantik", set_as_current=False)
     configure(app, settings)
     configure_beat(app, settings)
-    app.Beat(quiet=True, loglevel="WARNING", redirect_stdouts=False).run()
+    app.Beat(quiet=True, loglevel="WARNING", redirect_stdouts=False, remote_control=False).run()
