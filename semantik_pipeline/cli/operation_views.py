@@ -93,7 +93,7 @@ def _documents(answer: dict[str, Any]) -> str:
     parts += [
         f"{answer['result'][name]:,} {name}" for name in ("superseded", "cancelled") if answer["result"].get(name)
     ]
-    return f"{_number(answer):,}: {', '.join(parts)}"
+    return ": ".join(part for part in (f"{_number(answer):,}", ", ".join(parts)) if part)
 
 
 def _undone(counts: dict[str, int]) -> str:

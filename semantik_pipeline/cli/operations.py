@@ -180,6 +180,11 @@ def _find(runtime: Runtime, name: str) -> int:
         return operation_reports.find(tx, name)
 
 
+def unfinished(call: Invocation, runtime: Runtime) -> list[dict[str, Any]]:
+    """Operations that have not ended, with their progress and what blocks them."""
+    return _listed(call, runtime, 0, {})
+
+
 def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
     """The list, with the progress of what has not ended; ``paces`` remembers it from look to look."""
     from semantik_pipeline.ledger import operation_reports

@@ -119,7 +119,8 @@ class Lines:
         if note:
             print(note, file=sys.stderr, flush=True)
             return
-        parts = [f"{now.seen:,} seen", *(f"{STAGES[stage]} {now.done[stage]:,}/{now.documents:,}" for stage in STAGES)]
+        parts = [f"{now.seen:,} seen"] if now.seen else []
+        parts += [f"{STAGES[stage]} {now.done[stage]:,}/{now.documents:,}" for stage in STAGES]
         parts.append(f"{counted(now.embedded, 'chunk')} embedded ({pace.chunks_per_second:,.0f}/s)")
         slowest = pace.bottleneck()
         if slowest is not None:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 def status(context: typer.Context) -> int:
     """Show collections, running operations, what waits, disk use, and who owns the data folder."""
     call = begin(context)
+    from semantik_pipeline.cli.operations import unfinished
     from semantik_pipeline.ledger import reports
 
     with call.runtime() as runtime:
         with runtime.ledger.read() as tx:
             found = reports.totals(tx)
         answer = {"data_dir": str(runtime.settings.data_dir), "owner": runtime.owner(), **found}
+        answer["operations"] = unfinished(call, runtime)
         answer["disk"] = disk_use(runtime.settings)
     call.output.give(answer, lambda console: _show(call, console, answer))
     return 0
@@ -56,16 +58,19 @@ def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
     who = f"process {owned['pid']}: {printable(owned['command'])}" if owned else "nobody; the next command may have it"
     disk = answer["disk"]
     used = ", ".join(f"{kind} {size(number)}" for kind, number in disk.items())
-    running = ", ".join(str(one) for one in answer["operations_running"])
+    left = [f"{one['operation']} {one['state']}" for one in answer["operations"]]
     facts = [
         ("data folder", short_path(answer["data_dir"])),
         ("owned by", who),
         ("disk", f"{size(sum(disk.values()))} ({used})"),
-        ("unfinished", f"operation {running}" if running else ""),
+        ("unfinished", ", ".join(left)),
     ]
     print_facts(console, facts, indent=0)
     _show_collections(call, console, answer["collections"])
     _show_backlog(console, answer["backlog"])
+    for one in answer["operations"]:
+        if one["reason"]:
+            console.print(f"{one['operation']}: {printable(one['reason'])}", style="yellow", soft_wrap=True)
     for source in answer["paused_sources"]:
         reason = printable(str(source["reason"]).removeprefix(f"{source['source']}: "))
         console.print(f"paused: {short_path(source['source'])}: {reason}", style="yellow", soft_wrap=True)
