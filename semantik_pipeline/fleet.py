@@ -22,7 +22,7 @@ NAMED = 20
 
 
 def view(runtime: Runtime) -> dict[str, Any]:
-    """``{"workers", "plugin_state", "stages", "syncs", "blocked", "stuck"}``; reads the ledger and the state file."""
+    """``{"workers", "plugin_state", "stages", "syncs", "operations", "blocked", "stuck"}``; reads the ledger and the state file."""
     with runtime.ledger.read() as tx:
         rows = ledger_workers.list_workers(tx)
         living = [row for row in rows if row.alive]
@@ -30,7 +30,8 @@ def view(runtime: Runtime) -> dict[str, Any]:
         syncs = backlog.syncs(tx)
         blocked = backlog.blocked(tx, living)
         stuck = backlog.stuck(tx, longer_than=STUCK, limit=NAMED)
-    current = _current_state(runtime)
+        operations = backlog.operations_open(tx)
+    current = current_state(runtime)
     for stage, waiting in stages.items():
         waiting["workers"] = sum(stage in row.report.get("queues", ()) for row in living)
         waiting["per_second"] = round(sum(_rate(row, stage, "units_per_second") for row in living), 2)
@@ -40,6 +41,7 @@ def view(runtime: Runtime) -> dict[str, Any]:
         "plugin_state": current,
         "stages": stages,
         "syncs": syncs,
+        "operations": operations,
         "blocked": blocked,
         "stuck": stuck,
     }
@@ -49,7 +51,7 @@ def _rate(row: WorkerRow, stage: str, name: str) -> float:
     return row.activity.get("stages", {}).get(stage, {}).get(name, 0.0)
 
 
-def _current_state(runtime: Runtime) -> dict[str, Any]:
+def current_state(runtime: Runtime) -> dict[str, Any]:
     """The shared state file as it is now, for comparison with what each worker loaded."""
     try:
         state = read_state(runtime.settings.state_file)

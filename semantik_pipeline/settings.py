@@ -73,6 +73,10 @@ class Worker(Section):
     memory_mb: int = Field(0, ge=0)  # a process that grew above this is replaced; 0: never
 
 
+class Metrics(Section):
+    port: int = Field(0, ge=0, le=65535)  # of /metrics, /live and /ready; 0: none
+
+
 class Child(Section):
     processes: int = Field(0, ge=0)  # 0: one for each core but one
     memory_mb: int = Field(2048, ge=64)  # above what the child needs when idle
@@ -136,6 +140,7 @@ class Settings(BaseSettings):
     plugin: Plugin = Plugin()
     work: Work = Work()
     worker: Worker = Worker()
+    metrics: Metrics = Metrics()
     child: Child = Child()
     embed: Embed = Embed()
     upsert: Upsert = Upsert()

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 #: Documents in hand that a heartbeat names.
 NAMED = 5
 
+#: Seconds without a heartbeat after which a probe says so.
+STALLED = 60.0
+
 #: Seconds over which rates are taken.
 RATE_WINDOW = 30.0
 
@@ -93,7 +96,8 @@ class Presence:
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._restarting = False
         self._paces = Paces(runtime.tally)
-        self.beaten: float | None = None  # time.monotonic() of the last heartbeat that the ledger took
+        self._looked: float | None = None  # time.monotonic() of the last heartbeat, taken or not
+        self.beaten: float | None = None  # ... of the last one that the ledger took
 
     def begin(self) -> None:
         """Register: plugins are loaded, the schema is right; from here on this process takes work."""
@@ -107,6 +111,7 @@ class Presence:
                 profile=self._profile,
                 report=self.report(),
             )
+        self._looked = self.beaten = time.monotonic()
         self._thread.start()
 
     def close(self) -> None:
@@ -119,6 +124,20 @@ class Presence:
                 ledger_workers.end(tx, self._runtime.worker_id)
         except PipelineError as error:  # the ledger is away: the row goes stale by itself
             log.warning("The end of this worker can't be reported: %s", error)
+
+    def live(self) -> str | None:
+        """Why this process should be killed and started anew; None if it should not. A ledger that is away is no
+        reason: every other process would see the same."""
+        if self._looked is None:
+            return None
+        silent = time.monotonic() - self._looked
+        return None if silent < STALLED else f"the heartbeat has stood still for {silent:.0f} s"
+
+    def ready(self) -> str | None:
+        """Why this process takes no work now; None if it does."""
+        if self.beaten is None or time.monotonic() - self.beaten > STALLED:
+            return "the ledger has not answered of late"
+        return None if self.state == "ready" else self.state
 
     def report(self) -> dict[str, Any]:
         """What doesn't change while the process lives."""
@@ -174,6 +193,7 @@ class Presence:
 
     def _run(self) -> None:
         while not self._stop.wait(self._runtime.settings.worker.heartbeat):
+            self._looked = time.monotonic()
             try:
                 self.beat()
                 self.beaten = time.monotonic()

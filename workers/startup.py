@@ -14,6 +14,7 @@ from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import work
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime
+from workers.metrics import Endpoint, FleetCollector, ProcessCollector
 from workers.presence import Presence
 from workers.profiles import Profile, concurrency
 
@@ -63,10 +64,9 @@ class WorkerProcess:
         sys.setswitchinterval(SWITCH_INTERVAL)
         runtime = self._open.enter_context(self.runtime)
         try:
+            self.settings.require_shared()
             runtime.ledger  # noqa: B018 - raises for a schema that isn't ours
             runtime.host  # noqa: B018 - raises for a broken state file
-            if self.settings.embedded:
-                self._open.enter_context(runtime.own())
         except PipelineError as error:
             self._open.close()
             print(f"semantik worker: {error}", file=sys.stderr, flush=True)
@@ -77,6 +77,11 @@ class WorkerProcess:
     def begin(self) -> None:
         """The worker hears bells from now on."""
         self.presence.begin()
+        if self.settings.metrics.port:
+            collectors = [ProcessCollector(self.runtime), FleetCollector(self.runtime)]
+            probes = {"live": self.presence.live, "ready": self.presence.ready}
+            endpoint = Endpoint(self.settings.metrics.port, collectors, **probes)
+            self._open.callback(endpoint.close)
         _tell_supervisor("ready")
         log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
 

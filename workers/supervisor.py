@@ -42,6 +42,7 @@ class Member:
     place: int
     process: subprocess.Popen[bytes]
     said: set[str] = field(default_factory=set)
+    offset: int = 0  # of its port for metrics
     started: float = field(default_factory=time.monotonic)
     stop_by: float | None = None  # when it was told to end, it is killed at this time
 
@@ -102,26 +103,31 @@ class Supervisor:
                 self._tell_to_end(oldest)
         elif oldest.wants_replacing or self._too_large(oldest):
             log.info("Process %d is replaced.", oldest.process.pid)
-            if self._settings.embedded:  # the embedded index belongs to one process at a time
-                self._tell_to_end(oldest)
-            else:
-                self._members.append(self._start(place))
+            self._members.append(self._start(place))
 
     def _start(self, place: int) -> Member:
         reader, writer = os.pipe()
         self._number += 1
+        offset = self._free_offset()
         command = [*self._command, "-n", f"{self._name}-{os.getpid()}-{self._number}@%h"]
-        process = subprocess.Popen(command, env=self._environment(place, writer), pass_fds=[writer])
+        process = subprocess.Popen(command, env=self._environment(place, writer, offset), pass_fds=[writer])
         os.close(writer)
-        member = Member(place=place, process=process)
+        member = Member(place=place, process=process, offset=offset)
         threading.Thread(target=_listen, args=(reader, member), name=f"pipe-{process.pid}", daemon=True).start()
         return member
 
-    def _environment(self, place: int, pipe: int) -> Mapping[str, str]:
+    def _environment(self, place: int, pipe: int, offset: int) -> Mapping[str, str]:
         environment = {**os.environ, SUPERVISOR: str(pipe)}
+        if self._settings.metrics.port:
+            environment["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + offset)
         if self._devices:
             environment["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
         return environment
+
+    def _free_offset(self) -> int:
+        """The least number that no living process has: two of one place live side by side while one is replaced."""
+        taken = {member.offset for member in self._members}
+        return next(offset for offset in range(len(taken) + 1) if offset not in taken)
 
     def _too_large(self, member: Member) -> bool:
         limit = self._settings.worker.memory_mb

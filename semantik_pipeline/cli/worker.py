@@ -36,7 +36,6 @@ def worker(
 
     from semantik_pipeline.errors import SettingsError
     from semantik_pipeline.settings import load_settings
-    from workers.profiles import processes as count
     from workers.profiles import profile as named
     from workers.supervisor import Supervisor, worker_command
 
@@ -47,10 +46,7 @@ def worker(
             "Set SEMANTIK_BROKER_URL (redis://… or amqp://…); without one, `semantik index` works by itself.",
         )
     chosen = named(settings.worker.profile)
-    if settings.embedded and count(chosen, settings) > 1:
-        raise SettingsError(
-            "The embedded index belongs to one process.", "Set SEMANTIK_QDRANT_URL, or run one worker process."
-        )
+    settings.require_shared()
     supervisor = Supervisor(worker_command(), settings, chosen, settings.worker.profile)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)

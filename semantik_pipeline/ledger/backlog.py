@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
+from semantik_pipeline.ledger.tables import collections, documents, generations, operations, sources, work
 from semantik_pipeline.ledger.work import STAGES
 from semantik_pipeline.ledger.workers import WorkerRow, served
 
@@ -51,6 +51,15 @@ def syncs(tx: Transaction) -> dict[str, int]:
     )
     found = dict(map(tuple, tx.execute(select(state, func.count()).group_by(state)).all()))
     return {name: found.get(name, 0) for name in ("idle", "due", "running", "failing", "paused")}
+
+
+def operations_open(tx: Transaction) -> dict[str, int]:
+    """Operations that are not finished: ``running`` and ``paused``."""
+    open_ones = operations.c.state != "finished"
+    found = dict(
+        map(tuple, tx.execute(select(operations.c.state, func.count()).where(open_ones).group_by(operations.c.state)))
+    )
+    return {name: found.get(name, 0) for name in ("running", "paused")}
 
 
 def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:

@@ -1,0 +1,247 @@
+"""Prometheus metrics of a process: what it did (its tally), and for a scheduler what the ledger says of the whole fleet.
+
+``/metrics``, ``/live`` and ``/ready`` on one port. The names are documented in ``docs/operations.md``; a test holds the
+page, the alert rules and the dashboard to :data:`NAMES`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import fleet
+from semantik_pipeline.errors import PipelineError, SettingsError
+from semantik_pipeline.tally import BUCKETS, Distribution, Labels, Tally
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Counts of a process's tally: name -> what it counts. Exported as ``semantik_<name>_total``.
+COUNTS = {
+    "units": "Documents that a stage finished or gave back.",
+    "chunks": "Chunks of documents that a stage finished.",
+    "lease_expiries": "Documents whose worker died or stopped while it held them.",
+    "quarantines": "Documents that were set aside.",
+    "embed_tokens": "Tokens that a model was given, padding left out.",
+    "model_busy_seconds": "Seconds that a model computed.",
+    "bells": "Bells that were rung, or held because one waits unheard.",
+}
+
+#: Distributions of a process's tally, in seconds or shares. Exported as ``semantik_<name>``.
+DISTRIBUTIONS = {
+    "stage_seconds": "Seconds from a claim to the end of its work.",
+    "model_load_seconds": "Seconds to load a model.",
+    "embed_batch_fill": "Share of a batch that is text, not padding.",
+    "search_seconds": "Seconds of each step of a search.",
+}
+
+#: Gauges of this process.
+HERE = {
+    "plugin_state_revision": "Revision of the plugin state that this process loaded.",
+    "plugin_state_current": "1 if it is what the shared state file says now.",
+    "plugins": "Plugins by what became of them.",
+    "gpu_memory_bytes": "Memory of a GPU that this process uses.",
+}
+
+#: Gauges of the whole fleet, from the ledger.
+EVERYWHERE = {
+    "backlog_units": "Documents that could be claimed now.",
+    "backlog_oldest_seconds": "How long the longest-waiting of them has waited.",
+    "units_in_hand": "Documents that workers hold.",
+    "blocked_units": "Documents that no living worker takes.",
+    "operations": "Operations that are not finished, by state.",
+    "sources": "Sources by what they do.",
+    "workers": "Worker processes by profile and state.",
+}
+
+NAMES = {
+    *(f"semantik_{name}_total" for name in COUNTS),
+    *(f"semantik_{name}" for name in (*DISTRIBUTIONS, *HERE, *EVERYWHERE)),
+}
+
+#: Seconds that an answer of the ledger is good for.
+FRESH = 5.0
+
+
+class ProcessCollector:
+    """What this process counted, and which plugin state it has."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each scrape."""
+        yield from tallied(self._runtime.tally)
+        host = self._runtime.host
+        yield _gauge("plugin_state_revision", HERE, [((), host.state.revision)])
+        current = fleet.current_state(self._runtime)["hash"] == host.state.digest
+        yield _gauge("plugin_state_current", HERE, [((), float(current))])
+        entries = host.report.to_dict()
+        yield _gauge("plugins", HERE, [((("outcome", name),), len(found)) for name, found in entries.items()])
+        yield _gauge("gpu_memory_bytes", HERE, _gpu_memory())
+
+
+class FleetCollector:
+    """What the ledger says of the whole fleet."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._asked = float("-inf")
+        self._found: list[Metric] = []
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each scrape; an unreachable ledger leaves these out."""
+        with self._lock:
+            if time.monotonic() - self._asked > FRESH:
+                try:
+                    self._found = list(self._ask())
+                except PipelineError as error:
+                    log.warning("The ledger can't be asked for metrics: %s", error)
+                    self._found = []
+                self._asked = time.monotonic()
+            return self._found
+
+    def _ask(self) -> Iterable[Metric]:
+        view = fleet.view(self._runtime)
+        stages = view["stages"].items()
+        for name, key in (("backlog_units", "due"), ("backlog_oldest_seconds", "oldest"), ("units_in_hand", "in_hand")):
+            yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
+        blocked = Counter({(("stage", one["stage"]),): one["units"] for one in view["blocked"]})
+        yield _gauge("blocked_units", EVERYWHERE, list(blocked.items()))
+        yield _gauge("sources", EVERYWHERE, [((("state", state),), n) for state, n in view["syncs"].items()])
+        yield _gauge("operations", EVERYWHERE, [((("state", s),), n) for s, n in view["operations"].items()])
+        there = Counter((("profile", worker["profile"]), ("state", worker["state"])) for worker in view["workers"])
+        yield _gauge("workers", EVERYWHERE, list(there.items()))
+
+
+def tallied(tally: Tally) -> Iterable[Metric]:
+    """A tally as Prometheus metrics."""
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+    for name, told in COUNTS.items():
+        counts = tally.counts(name)
+        labels = _label_names(counts)
+        counter = CounterMetricFamily(f"semantik_{name}", told, labels=labels)
+        for values, amount in counts.items():
+            counter.add_metric([dict(values).get(label, "") for label in labels], amount)
+        yield counter
+    observed = tally.distributions()
+    for name, told in DISTRIBUTIONS.items():
+        found = {labels: value for (known, labels), value in observed.items() if known == name}
+        labels = _label_names(found)
+        histogram = HistogramMetricFamily(f"semantik_{name}", told, labels=labels)
+        for values, one in found.items():
+            histogram.add_metric([dict(values).get(label, "") for label in labels], _buckets(one), one.total)
+        yield histogram
+
+
+def _buckets(one: Distribution) -> list[tuple[str, float]]:
+    bounds = [*map(str, BUCKETS), "+Inf"]
+    sums = [float(sum(one.counts[: index + 1])) for index in range(len(one.counts))]
+    return list(zip(bounds, sums, strict=True))
+
+
+def _label_names(found: Iterable[Labels]) -> list[str]:
+    return sorted({name for labels in found for name, _ in labels})
+
+
+def _gauge(name: str, known: dict[str, str], values: list[tuple[Labels, float]]) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    labels = _label_names(labels for labels, _ in values)
+    gauge = GaugeMetricFamily(f"semantik_{name}", known[name], labels=labels)
+    for given, value in values:
+        gauge.add_metric([dict(given).get(label, "") for label in labels], value)
+    return gauge
+
+
+def _gpu_memory() -> list[tuple[Labels, float]]:
+    import sys
+
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    return [
+        ((("device", str(device)), ("kind", kind)), float(measure(device)))
+        for device in range(torch.cuda.device_count())
+        for kind, measure in (("used", torch.cuda.memory_allocated), ("reserved", torch.cuda.memory_reserved))
+    ]
+
+
+#: Answers a probe: None if all is well, else the reason.
+Probe = Callable[[], str | None]
+
+
+class Endpoint:
+    """``/metrics``, ``/live`` and ``/ready`` on all interfaces, until closed."""
+
+    def __init__(self, port: int, collectors: Iterable[Any], *, live: Probe, ready: Probe) -> None:
+        from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        for collector in collectors:
+            registry.register(_Described(collector))
+        pages: dict[str, Callable[[], tuple[int, bytes]]] = {
+            "/metrics": lambda: (200, generate_latest(registry)),
+            "/live": lambda: _probed(live),
+            "/ready": lambda: _probed(ready),
+        }
+
+        class Handler(_Handler):
+            answers = pages
+
+        try:
+            self._server = ThreadingHTTPServer(("", port), Handler)
+        except OSError as error:
+            raise SettingsError(
+                f"The port {port} for metrics and probes can't be had: {error.strerror}.", "Set another metrics.port."
+            ) from None
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Described:
+    """A collector that prometheus_client doesn't call when it is registered: plugins may not be loaded yet."""
+
+    def __init__(self, collector: Any) -> None:
+        self.collect = collector.collect
+
+    def describe(self) -> list[Any]:
+        return []
+
+
+def _probed(probe: Probe) -> tuple[int, bytes]:
+    reason = probe()
+    return (200, b"ok\n") if reason is None else (503, f"{reason}\n".encode())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    answers: dict[str, Callable[[], tuple[int, bytes]]]
+
+    def do_GET(self) -> None:
+        page = self.answers.get(self.path.partition("?")[0])
+        status, body = page() if page else (404, b"There are /metrics, /live and /ready.\n")
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes are no news."""
