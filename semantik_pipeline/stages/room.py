@@ -22,6 +22,9 @@ TURN = 2.0
 #: Seconds that a turn waits for the next suspect: the loop that finished one asks for another within this time.
 LINGER = 0.05
 
+#: Seconds after which a room that stands empty rests no more: the good work that was kept waiting is done.
+EMPTY = 0.2
+
 
 class Place:
     """What one claim takes of the room, until it is left or its lease is over: a hung claim keeps nobody waiting."""
@@ -49,7 +52,7 @@ class Room:
         self._asking = 0  # suspects that wait for their place
         self._began: float | None = None  # this turn of the suspects, which is first of all a wait for the good ones
         self._ends: float | None = None  # set when its first suspect has its place
-        self._left = 0.0  # when a suspect left
+        self._left = 0.0  # when the last one left, or a turn ended
         self._kept_waiting = False  # whether good work waits for the end of this turn
         self._rests_until = float("-inf")
         self.proven: set[str] = set()  # stages that have worked here: what they load at first is loaded
@@ -86,7 +89,8 @@ class Room:
         """Whether a suspect may begin now; begins a turn if it may."""
         now = self._clock()
         if not self._suspects_turn():
-            if now < self._rests_until:
+            deserted = not self._good and now >= self._left + EMPTY
+            if now < self._rests_until and not deserted:
                 return False
             self._began, self._ends, self._kept_waiting = now, None, False
         if self._taken(self._lone) or any(self._taken(place) for place in self._good):
@@ -107,7 +111,7 @@ class Room:
             over = now >= self._ends or (not self._asking and now >= self._left + LINGER)
         if over:
             self._rests_until = now + (now - self._began if self._kept_waiting else 0)
-            self._began = None
+            self._began, self._left = None, now
             self._changed.notify_all()
         return not over
 
@@ -119,5 +123,6 @@ class Room:
         with self._changed:
             self._good.discard(place)
             if self._lone is place:
-                self._lone, self._left = None, self._clock()
+                self._lone = None
+            self._left = self._clock()
             self._changed.notify_all()

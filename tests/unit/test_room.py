@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.stages.room import LINGER, TURN, Room
+from semantik_pipeline.stages.room import EMPTY, LINGER, TURN, Room
 
 
 class Clock:
@@ -89,12 +89,25 @@ def test_suspects_get_no_more_time_than_the_good_work_that_they_keep_waiting():
         assert room.beside(at_once) is None  # a good one waits
         clock.now += TURN + 1
         place.leave()
-        assert room.beside(at_once) is not None
-        assert room.alone(at_once, patient=False) is None  # it rests, though nothing but a good one is there
-        room._good.clear()
-        clock.now += TURN
-        assert room.alone(at_once, patient=False) is None
-        clock.now += 1.1
+        for _ in range(int(TURN + 1) * 10):
+            good = room.beside(at_once)
+            clock.now += 0.09
+            good.leave()
+            assert room.alone(at_once, patient=False) is None  # it rests, though the room is empty for a moment
+        clock.now += 0.4
+
+
+def test_a_rest_ends_when_the_good_work_is_done():
+    clock = Clock()
+    room = Room(clock)
+    place = room.alone(at_once, patient=False)
+    assert room.beside(at_once) is None
+    clock.now += 100 * TURN
+    place.leave()
+    room.beside(at_once).leave()
+    assert room.alone(at_once, patient=False) is None
+    clock.now += EMPTY
+    assert room.alone(at_once, patient=False) is not None
 
 
 def test_suspects_follow_each_other_in_a_turn_without_a_rest():
