@@ -3,7 +3,6 @@ owns the data folder."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,12 +12,11 @@ from semantik_pipeline.cli.invocation import Invocation, begin
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from semantik_pipeline.settings import Settings
-
 
 def status(context: typer.Context) -> int:
     """Show collections, running operations, what waits, disk use, and who owns the data folder."""
     call = begin(context)
+    from semantik_pipeline.cli.disk import disk_use
     from semantik_pipeline.cli.operations import unfinished
     from semantik_pipeline.ledger import reports
 
@@ -27,42 +25,23 @@ def status(context: typer.Context) -> int:
             found = reports.totals(tx)
         answer = {"data_dir": str(runtime.settings.data_dir), "owner": runtime.owner(), **found}
         answer["operations"] = unfinished(call, runtime)
-        answer["disk"] = disk_use(runtime.settings)
+        answer["disk"] = disk_use(runtime)
     call.output.give(answer, lambda console: _show(call, console, answer))
     return 0
 
 
-def disk_use(settings: Settings) -> dict[str, int]:
-    """Bytes of what lies in the data folder, by kind."""
-    folder = settings.data_dir
-    ledger = sum(path.stat().st_size for path in folder.glob("ledger.sqlite3*"))
-    return {"ledger": ledger, "blobs": _size_of(folder / "blobs"), "index": _size_of(settings.index_dir)}
-
-
-def _size_of(folder: Path) -> int:
-    """Blocks on disk, not lengths: the index's files have holes."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_blocks * 512
-        except OSError:
-            continue  # it went while we looked
-    return total
-
-
 def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.disk import told
     from semantik_pipeline.cli.tables import print_facts
-    from semantik_pipeline.cli.wording import printable, short_path, size
+    from semantik_pipeline.cli.wording import printable, short_path
 
     owned = answer["owner"]
     who = f"process {owned['pid']}: {printable(owned['command'])}" if owned else "nobody; the next command may have it"
-    disk = answer["disk"]
-    used = ", ".join(f"{kind} {size(number)}" for kind, number in disk.items())
     left = [f"{one['operation']} {one['state']}" for one in answer["operations"]]
     facts = [
         ("data folder", short_path(answer["data_dir"])),
         ("owned by", who),
-        ("disk", f"{size(sum(disk.values()))} ({used})"),
+        ("disk", told(answer["disk"])),
         ("unfinished", ", ".join(left)),
     ]
     print_facts(console, facts, indent=0)
