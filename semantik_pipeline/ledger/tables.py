@@ -143,7 +143,7 @@ work = Table(
     Column("turn", Double, nullable=False),
     Column("lease_token", Text),
     Column("lease_until", Double),
-    Column("company", Boolean, nullable=False, server_default=false()),  # its worker holds, or may take, others meanwhile
+    Column("company", Boolean, nullable=False, server_default=false()),  # its worker may hold others too
     Column("worker", Text),
     Column("not_before", Double, nullable=False, server_default=text("0")),
     Column("suspect", Boolean, nullable=False, server_default=false()),

@@ -319,7 +319,8 @@ def due(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[
     """Whether a stage has good units, and suspects, that could be claimed now; takes no lock."""
     ready = select(work.c.document_id).where(_due(stage, without))
     good, suspects = (ready.where(work.c.suspect == suspect).exists() for suspect in (False, True))
-    return tuple(tx.execute(select(good, suspects)).one())
+    row = tx.execute(select(good, suspects)).one()
+    return row[0], row[1]
 
 
 def due_stages(tx: Transaction) -> list[str]:

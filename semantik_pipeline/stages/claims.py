@@ -108,7 +108,7 @@ class Claims:
         """The next claim; None when there is none, or no time."""
         if self.over:
             return None
-        good, suspects = self._due(without=())  # most looks find nothing
+        good, suspects = self._due(without=[])  # most looks find nothing
         without = self._refused() if good or suspects else []
         if without:
             good, suspects = self._due(without=without)
