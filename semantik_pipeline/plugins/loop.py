@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from semantik_pipeline.documents import IngestedDocument
+from semantik_pipeline.documents import Checkpoint, IngestedDocument
 from semantik_pipeline.errors import PluginError
 
 LOGGER = logging.getLogger("semantik.plugins")
@@ -231,13 +231,14 @@ AHEAD, AHEAD_SECONDS = 64, 0.02
 
 
 async def _read_ahead(source: AsyncIterator[Any]) -> tuple[list[Any], Any]:
-    """The next items; a document with its content goes by itself, so that memory stays bounded."""
+    """The next items. A document with its content goes at once, so that memory stays bounded, and so does a
+    checkpoint: the slice may end there, and what a connector read beyond it would be read again."""
     items: list[Any] = []
     until = time.monotonic() + AHEAD_SECONDS
     try:
         while True:
             items.append(await anext(source))
-            if len(items) >= AHEAD or time.monotonic() > until or isinstance(items[-1], IngestedDocument):
+            if len(items) >= AHEAD or time.monotonic() > until or isinstance(items[-1], IngestedDocument | Checkpoint):
                 return items, None
     except StopAsyncIteration:
         return items, _DONE
