@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import importlib.util
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
@@ -80,29 +82,28 @@ class ImapConnector(ConnectorPlugin):
     # -- a run --------------------------------------------------------------------------------------------------------
 
     async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
+        self.validate_config()
+        await asyncio.to_thread(importlib.import_module, "imapclient")
         from semantik_pipeline.builtin.connectors.imap_mailbox import FolderRefused
 
-        self.validate_config()
         self.problems = []
         mailbox, reader = self._open()
+        reader.forget()
         progress = Progress.of(cursor)
-        try:
-            names = self._chosen(await mailbox.folders())
-            for removal in self._folders_gone(progress, names):
-                yield removal
-            for name in names:
-                if progress.place and name < progress.place.folder:
-                    continue
-                try:
-                    async with aclosing(self._folder(mailbox, reader, name, progress)) as events:
-                        async for event in events:
-                            yield event
-                except FolderRefused as error:
-                    self._report(str(error))
-                    progress.full = False
-            yield Complete(full=progress.everything and progress.full, cursor=progress.last())
-        finally:
-            await mailbox.close()
+        names = self._chosen(await mailbox.folders())
+        for removal in self._folders_gone(progress, names):
+            yield removal
+        for name in names:
+            if progress.place and name < progress.place.folder:
+                continue
+            try:
+                async with aclosing(self._folder(mailbox, reader, name, progress)) as events:
+                    async for event in events:
+                        yield event
+            except FolderRefused as error:
+                self._report(str(error))
+                progress.full = False
+        yield Complete(full=progress.everything and progress.full, cursor=progress.last())
 
     async def _folder(
         self, mailbox: Mailbox, reader: Reader, name: str, progress: Progress

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Seconds without a question after which the connection is closed.
+IDLE = 30.0
+
 #: Response codes (RFC 5530) that say that a refused login is the server's trouble.
 _SERVERS_FAULT = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[CONTACTADMIN]")
 
@@ -64,6 +67,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._client: Any = None
         self._selected: str | None = None
+        self._idle: asyncio.TimerHandle | None = None
 
     async def folders(self) -> list[str]:
         """The names of the folders that can hold messages."""
@@ -88,13 +92,13 @@ class Mailbox:
 
     async def flags(self, folder: str, uids: Sequence[int]) -> list[Message]:
         found = await self.data(folder, uids, ["FLAGS"])
-        return [Message(uid=uid, flags=_flags(found[uid])) for uid in sorted(found)]
+        return [Message(uid=uid, flags=flags_of(found[uid])) for uid in sorted(found)]
 
     async def messages(self, folder: str, uids: Sequence[int]) -> list[Message]:
         """Flags, size and outline of messages; those that are gone are left out."""
         found = await self._in(folder, lambda client: _structures(client, uids))
         return [
-            Message(uid=uid, flags=_flags(row), size=row.get(b"RFC822.SIZE", 0), outline=_outline(row))
+            Message(uid=uid, flags=flags_of(row), size=row.get(b"RFC822.SIZE", 0), outline=_outline(row))
             for uid, row in sorted(found.items())
         ]
 
@@ -103,6 +107,8 @@ class Mailbox:
         return await self._in(folder, lambda client: dict(client.fetch(list(uids), items)) if uids else {})
 
     async def close(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
         await asyncio.to_thread(self._close)
 
     # -- one call at a time -------------------------------------------------------------------------------------------
@@ -116,7 +122,14 @@ class Mailbox:
         return await self._run(ask_there)
 
     async def _run(self, ask: Callable[[Any], T]) -> T:
-        return await asyncio.to_thread(self._ask, ask)
+        """The answer; a connection that nobody uses for a while says good-bye."""
+        loop = asyncio.get_running_loop()
+        if self._idle is not None:
+            self._idle.cancel()
+        try:
+            return await asyncio.to_thread(self._ask, ask)
+        finally:
+            self._idle = loop.call_later(IDLE, loop.run_in_executor, None, self._close)
 
     def _ask(self, ask: Callable[[Any], T]) -> T:
         with self._lock:
@@ -252,7 +265,7 @@ def _outline(row: dict[bytes, Any]) -> Outline | None:
         return None
 
 
-def _flags(row: dict[bytes, Any]) -> tuple[str, ...]:
+def flags_of(row: dict[bytes, Any]) -> tuple[str, ...]:
     """In lower case and order; system flags lose their backslash. "Recent" tells of sessions, not of messages."""
     names = (flag.decode("utf-8", "replace").lstrip("\\").lower() for flag in row.get(b"FLAGS", ()))
     return tuple(sorted(set(names) - {"recent"}))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from semantik_pipeline.builtin.connectors.imap_documents import attachment_document, message_document, raw_document
-from semantik_pipeline.builtin.connectors.imap_mailbox import Mailbox, Message
+from semantik_pipeline.builtin.connectors.imap_mailbox import Mailbox, Message, flags_of
 from semantik_pipeline.builtin.connectors.imap_names import MailName
 from semantik_pipeline.builtin.connectors.imap_outline import Outline, Part
 from semantik_pipeline.documents import IngestedDocument
@@ -15,6 +15,10 @@ from semantik_pipeline.errors import DocumentGone, PermanentError, SkipDocument
 #: Messages that are fetched together, if the text of each is no larger than this.
 AHEAD = 25
 AHEAD_BYTES = 256 * 2**10
+
+#: Messages whose structure is kept for the host to ask, and documents that wait for it.
+EXPECTED = 1_000
+READY = 2 * AHEAD
 
 #: A transferred byte in base64 is three quarters of one, and lines have ends.
 _ENCODED = 1.4
@@ -30,7 +34,13 @@ class Reader:
         self._ahead: dict[str, IngestedDocument] = {}
 
     def expect(self, folder: str, messages: Iterable[Message]) -> None:
-        self._expected = {(folder, message.uid): message for message in messages}
+        """The host reads ahead, so what it was told of before may still be asked for."""
+        self._expected.update({(folder, message.uid): message for message in messages})
+        _shrink(self._expected, EXPECTED)
+
+    def forget(self) -> None:
+        """A new run begins: flags may be others now."""
+        self._expected.clear()
         self._ahead.clear()
 
     async def read(self, name: MailName) -> IngestedDocument:
@@ -65,10 +75,11 @@ class Reader:
             if one.uid in rows and one.outline is not None:
                 other = MailName(host=name.host, folder=name.folder, uid=one.uid)
                 try:
-                    self._ahead[other.unique_id] = _document(other, one.outline, one.flags, rows[one.uid])
+                    self._ahead[other.unique_id] = _document(other, one.outline, rows[one.uid])
                 except SkipDocument:
                     continue  # it says so again when it is asked for
-        return _document(name, outline, message.flags, rows[name.uid])
+        _shrink(self._ahead, READY)
+        return _document(name, outline, rows[name.uid])
 
     def _alike(self, name: MailName, outline: Outline) -> list[Message]:
         """Messages that come next and have their text in the same sections."""
@@ -127,7 +138,13 @@ class Reader:
             )
 
 
-def _document(name: MailName, outline: Outline, flags: tuple[str, ...], row: dict[bytes, Any]) -> IngestedDocument:
+def _shrink(held: dict[Any, Any], size: int) -> None:
+    """Let go of the oldest."""
+    while len(held) > size:
+        del held[next(iter(held))]
+
+
+def _document(name: MailName, outline: Outline, row: dict[bytes, Any]) -> IngestedDocument:
     def mime(part: Part) -> bytes:
         return _bytes(row, f"{part.section}.MIME" if outline.multipart else "HEADER")
 
@@ -135,7 +152,7 @@ def _document(name: MailName, outline: Outline, flags: tuple[str, ...], row: dic
         name,
         header=_bytes(row, "HEADER"),
         texts=[(part, mime(part), _bytes(row, part.section)) for part in outline.text],
-        flags=flags,
+        flags=flags_of(row),
         received=row.get(b"INTERNALDATE"),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import importlib.util
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from semantik_pipeline.builtin.connectors.web_held import PATIENCE, Held
 from semantik_pipeline.builtin.connectors.web_options import SCHEMA
 from semantik_pipeline.builtin.connectors.web_rules import Rules, given, origin_of, rules_of
 from semantik_pipeline.builtin.media_types import UNKNOWN, media_type
@@ -59,7 +61,7 @@ class WebConnector(ConnectorPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self.problems: list[str] = []
-        self._held: dict[str, IngestedDocument] = {}
+        self._held = Held()
         self._shared: tuple[Any, Any] | None = None
 
     @classmethod
@@ -91,9 +93,12 @@ class WebConnector(ConnectorPlugin):
     # -- a run --------------------------------------------------------------------------------------------------------
 
     async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
+        self.validate_config()
+        await asyncio.to_thread(
+            importlib.import_module, "semantik_pipeline.builtin.connectors.web_crawl"
+        )  # httpx: 0.2 s
         from semantik_pipeline.builtin.connectors.web_crawl import Crawl, CrawlOptions
 
-        self.validate_config()
         self.problems = []
         frontier = await asyncio.to_thread(self._frontier, cursor)  # a hundred thousand URLs take a moment to unpack
         pace, robots = self._manners_kept()
@@ -116,11 +121,9 @@ class WebConnector(ConnectorPlugin):
                 async with aclosing(crawl.events()) as events:
                     async for event in events:
                         yield event
-                        if isinstance(event, Checkpoint):
-                            crawl.saved()
                 yield Complete(full=frontier.full, cursor={"last": await asyncio.to_thread(frontier.cursor)})
             finally:
-                crawl.saved()
+                asyncio.get_running_loop().call_later(PATIENCE, self._held.forget)
 
     def _frontier(self, cursor: Any) -> Frontier:
         """Where the run goes on, or the beginning of a new one."""
@@ -139,7 +142,7 @@ class WebConnector(ConnectorPlugin):
         )
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
-        held = self._held.get(reference.unique_id)
+        held = self._held.take(reference.unique_id)
         if held is not None:
             return held
         return await self._fetch(reference.unique_id)

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from semantik_pipeline.builtin.connectors.web_client import WAIT, Answer, NotNow, Unreachable, WebClient
 from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found, Frontier
+from semantik_pipeline.builtin.connectors.web_held import Held
 from semantik_pipeline.builtin.connectors.web_pages import HTML, BadSitemap, Page, read_page, read_sitemap
 from semantik_pipeline.builtin.connectors.web_robots import Robots
 from semantik_pipeline.builtin.connectors.web_rules import Rules, canonical, same_page
@@ -45,7 +46,7 @@ class CrawlOptions:
 
 @dataclass(kw_only=True)
 class Crawl:
-    """``held`` are the documents of pages that were just read: the host asks for them before it goes on."""
+    """``held`` gets the documents of pages that are read and new: the host asks for them soon."""
 
     frontier: Frontier
     client: WebClient
@@ -53,9 +54,8 @@ class Crawl:
     robots: Robots
     options: CrawlOptions
     make_document: Callable[[Answer, Page], IngestedDocument]
-    held: dict[str, IngestedDocument]
+    held: Held
     problems: list[str]
-    _mine: set[str] = field(default_factory=set)
     _bytes: int = 0
     _pages: int = 0
     _saved_at: float = 0.0
@@ -246,8 +246,7 @@ class Crawl:
         self.frontier.full = self.frontier.full and not incomplete
 
     def _hold(self, answer: Answer, page: Page) -> None:
-        self.held[answer.url] = self.make_document(answer, page)
-        self._mine.add(answer.url)
+        self.held.put(self.make_document(answer, page))
         self._bytes += len(answer.body)
 
     def _should_save(self) -> bool:
@@ -255,14 +254,8 @@ class Crawl:
         return late or self._pages >= SAVE_PAGES or self._bytes > SAVE_BYTES
 
     async def _checkpoint(self) -> Checkpoint:
+        self._bytes, self._pages, self._saved_at = 0, 0, time.monotonic()
         return Checkpoint({"run": await asyncio.to_thread(self.frontier.cursor)})
-
-    def saved(self) -> None:
-        """The host has everything up to the last checkpoint: let go of what it did not ask for."""
-        for url in self._mine:
-            self.held.pop(url, None)
-        self._mine, self._bytes, self._pages = set(), 0, 0
-        self._saved_at = time.monotonic()
 
 
 def _hint(answer: Answer) -> str:
