@@ -17,4 +17,4 @@ def take(tx: Transaction, name: str, *, every: float) -> bool:
     again = statement.on_conflict_do_update(
         index_elements=["name"], set_={"done_at": now()}, where=chores.c.done_at <= now() - every
     )
-    return tx.execute(again).rowcount == 1
+    return tx.execute(again.returning(chores.c.name)).first() is not None  # PostgreSQL's driver counts no inserts

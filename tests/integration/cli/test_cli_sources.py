@@ -1,0 +1,116 @@
+"""``semantik sources``, ``audit`` and ``scheduler`` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import CommandLine
+
+
+def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
+    (papers / "broken.pdf").unlink()
+    added = cli("sources", "add", "directory", papers, "--every", "15m", "--jitter", "30s", "--json").json()
+    assert (added["name"], added["collection"], added["state"]) == (str(papers), "default", "due")
+    assert added["schedule"] == {"every": 900.0, "jitter": 30.0}
+    done = cli("sources", "sync", "papers", "--wait", "--json")
+    assert done.code == 0, done.err
+    (answer,) = done.json()["sources"]
+    assert (answer["operation"], answer["outcome"], answer["documents"]["new"]) == ("sync-1", "succeeded", 2)
+    listed = cli("sources", "list")
+    assert listed.out.splitlines()[0].split()[:3] == ["ID", "CONNECTOR", "NAME"]
+    assert "every 15m, jitter 30s" in listed.out
+    assert "succeeded" in listed.out
+
+    assert cli("sources", "pause", "1", "--reason", "the disk moves").code == 0
+    refused = cli("sources", "sync", "1")
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        2,
+        f"error: The source {papers} is paused: the disk moves.",
+    )
+    assert "paused: the disk moves" in cli("sources", "list").out
+    assert cli("sources", "resume", "papers", "--json").json()["paused"] is None
+
+    changed = cli(
+        "sources", "set", "1", "--set", "include=*.md", "--cron", "0 3 * * *", "--weight", "2", "--json"
+    ).json()
+    assert changed["config"] == {"path": str(papers), "include": ["*.md"]}
+    assert changed["schedule"] == {"cron": "0 3 * * *", "timezone": "UTC", "jitter": 30.0}
+    assert changed["weight"] == 2.0
+    assert cli("sources", "set", "1", "--no-schedule", "--unset", "include", "--json").json()["due_at"] is None
+
+    removed = cli("sources", "remove", "papers")
+    assert removed.out.strip().endswith("delete-2 removed it and 3 documents from the index.")
+    assert cli("sources", "list", "--json").json() == {"sources": []}
+    trail = cli("audit", "--json").json()["entries"]
+    events = ["remove", "set", "set", "resume", "pause", "sync", "add"]
+    assert [entry["event"] for entry in trail] == [f"source.{event}" for event in events]
+    assert len(cli("audit", "--limit", "2", "--since", "1h").out.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("add", "directory", "nowhere"), "There is nothing at nowhere."),
+        (("add", "nope", "x"), "There is no connector plugin 'nope'."),
+        (("add", "jsonl", "--name", "x"), "The connector 'jsonl' needs the option 'path'."),
+        (("add", "fake-connector"), "The source has no name."),
+        (("add", "fake-connector", "--name", "x", "--set", "hints=perhaps"), "expected boolean, found 'perhaps'"),
+        (("add", "fake-connector", "--name", "x", "--set", "colour=red"), "has no option 'colour'"),
+        (("add", "fake-connector", "--name", "x", "--set", "colour"), "'colour' is no KEY=VALUE."),
+        (("add", "fake-connector", "--name", "x", "--config-json", "[1]"), "--config-json is no JSON object."),
+        (("add", "fake-connector", "--name", "x", "--every", "15"), "'15' is no duration."),
+        (("add", "fake-connector", "--name", "x", "--cron", "0 25 * * *"), "'0 25 * * *' is no use: Bad hour."),
+        (("add", "fake-connector", "--name", "x", "--timezone", "UTC"), "say more of a schedule"),
+        (("add", "fake-connector", "--name", "x", "--weight", "0"), "The weight 0 is no share."),
+        (("show", "nobody"), "There is no source 'nobody'."),
+        (("list", "--collection", "nobody"), "There is no collection 'nobody'."),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_field(cli: CommandLine, arguments: tuple, complaint: str) -> None:
+    result = cli("sources", *arguments)
+    assert result.code == 2
+    assert complaint in result.err.splitlines()[0]
+    assert result.out == ""
+
+
+def test_an_option_has_the_type_that_the_schema_says(cli: CommandLine) -> None:
+    typed = ("--set", "removed=a", "--set", "removed=b", "--set", "fail_after=3", "--set", "media_type=7")
+    more = ("--config-json", json.dumps({"documents": {"a": "alpha"}}))
+    added = cli("sources", "add", "fake-connector", "--name", "fake", *typed, *more, "--json").json()
+    assert added["config"] == {
+        "documents": {"a": "alpha"},
+        "removed": ["a", "b"],
+        "fail_after": 3,
+        "media_type": "7",
+    }
+
+
+def test_a_sync_that_fails_says_so_and_is_shown(cli: CommandLine) -> None:
+    cli("sources", "add", "fake-connector", "--name", "fake", "--set", "documents_file=/nowhere.json")
+    failed = cli("sources", "sync", "fake", "--wait", SEMANTIK_WORK_MAX_ATTEMPTS="1")
+    assert failed.code == 1
+    assert "No such file or directory: '/nowhere.json'" in failed.out
+    shown = cli("sources", "list").out
+    assert "failing ×1: " in shown
+    assert "/nowhere.json" in shown
+
+
+def test_the_scheduler_syncs_what_is_due_until_it_is_stopped(cli: CommandLine, papers: Path) -> None:
+    (papers / "broken.pdf").unlink()
+    cli("sources", "add", "directory", papers, "--every", "1h")
+    scheduler = cli.start("scheduler")
+    try:
+        until = time.monotonic() + 60
+        while (found := cli("sources", "list", "--json").json()["sources"][0])["documents"] < 3:
+            assert time.monotonic() < until, found
+    finally:
+        scheduler.send_signal(signal.SIGTERM)
+        _, err = scheduler.communicate(timeout=60)
+    assert scheduler.returncode == 0, err
+    assert found["due_at"] > found["now"]
+    assert b"Traceback" not in err
