@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -324,6 +326,21 @@ def test_refused_credentials_say_whose_and_a_server_that_is_away_waits(server: I
         enumerated(connector(server, password="wrong"))
     with pytest.raises(ServiceUnavailable, match="cannot be reached"):
         enumerated(connector(server, port=1))
+
+
+@pytest.mark.parametrize("tls", ["on", "starttls"])
+def test_tls_from_the_start_or_from_a_command_on(tmp_path: Path, tls: str) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    key, chain, trusted = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "ca.pem"
+    issued.private_key_pem.write_to_path(key)
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(chain, append=True)
+    authority.cert_pem.write_to_path(trusted)
+    with ImapServer((chain, key), encrypted=tls == "on") as server:
+        assert complete(enumerated(connector(server, tls=tls, ca_file=str(trusted)))).full
+        with pytest.raises(PermanentError, match="ca_file"):
+            enumerated(connector(server, tls=tls))
 
 
 def test_a_connection_that_the_server_closed_is_opened_again(server: ImapServer) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from semantik_pipeline.builtin.connectors.web_held import PATIENCE, Held
-from semantik_pipeline.builtin.connectors.web_options import SCHEMA
+from semantik_pipeline.builtin.connectors.web_options import MEDIA_TYPES, SCHEMA
 from semantik_pipeline.builtin.connectors.web_rules import Rules, given, origin_of, rules_of
 from semantik_pipeline.builtin.media_types import UNKNOWN, media_type
 from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
@@ -70,6 +70,8 @@ class WebConnector(ConnectorPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        if not config or not (config.get("start_urls") or config.get("sitemaps")):
+            return HealthStatus(HealthState.UNKNOWN, "it needs start_urls or sitemaps, which a source gives")
         try:
             cls(config).validate_config()
         except PluginConfigError as error:
@@ -220,7 +222,7 @@ class WebConnector(ConnectorPlugin):
         return rules_of(self._start_urls, self._sitemaps, include, exclude)
 
     def _wanted_type(self, media_type: str) -> bool:
-        return any(fnmatchcase(media_type, pattern.lower()) for pattern in self._option("media_types"))
+        return any(fnmatchcase(media_type, pattern.lower()) for pattern in self._option("media_types") or MEDIA_TYPES)
 
     def _manners_kept(self) -> tuple[Any, Any]:
         """The pace and the robots.txt files that all requests of this source share."""

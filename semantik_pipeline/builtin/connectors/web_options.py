@@ -59,8 +59,8 @@ SCHEMA: dict[str, Any] = {
         "media_types": {
             "type": "array",
             "items": {"type": "string", "minLength": 1},
-            "default": MEDIA_TYPES,
-            "description": "Content types that become documents; * stands for anything.",
+            "default": [],
+            "description": "Content types that become documents, such as image/*; [] is text, HTML, PDF and office.",
         },
         "obey_robots": {
             "type": "boolean",
