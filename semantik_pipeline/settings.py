@@ -71,6 +71,7 @@ class Worker(Section):
     heartbeat: float = Field(5.0, gt=0)  # seconds between two reports to the ledger
     soft_shutdown: float = Field(20.0, gt=0)  # seconds to finish the units in hand; then they are given back
     memory_mb: int = Field(0, ge=0)  # a process that grew above this is replaced; 0: never
+    supervisor_pipe: int | None = None  # `semantik worker` sets it for its processes, to hear from them
 
 
 class Metrics(Section):
@@ -203,6 +204,19 @@ class Settings(BaseSettings):
                 " which belongs to one.",
                 f"Set {' and '.join(missing)}; or leave broker.url at memory://, and each command works by itself.",
             )
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment for a child process: this process's own, with changes."""
+    return {**os.environ, **changes}
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; asks no library."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    return [str(index) for index, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
 
 
 def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import __version__
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import workers as ledger_workers
-from workers.profiles import devices
+from semantik_pipeline.settings import visible_gpus
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -148,7 +148,7 @@ class Presence:
             "queues": list(self._queues),
             "heartbeat": self._runtime.settings.worker.heartbeat,
             "cpus": os.cpu_count(),
-            "gpus": devices(),
+            "gpus": visible_gpus(),
             "children": self._runtime.child_count,
             "plugin_state": {"revision": host.state.revision, "hash": host.state.digest},
             "plugins": host.report.to_dict(),

@@ -9,13 +9,12 @@ processes for plugin code. So one process keeps a device busy and is a complete 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.pipeline import QUEUES
-from semantik_pipeline.settings import Settings
+from semantik_pipeline.settings import Settings, visible_gpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +30,11 @@ class Profile:
     """Its processes are spread over the GPUs of the host: each sees one."""
 
 
-def devices() -> list[str]:
-    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; without loading torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-    from pathlib import Path
-
-    return [str(index) for index, _ in enumerate(sorted(Path("/proc/driver/nvidia/gpus").glob("*")))]
-
-
 PROFILES: dict[str, Profile] = {
     "all": Profile(queues=(*QUEUES, "search")),
     "gpu": Profile(
         queues=("embed", *(name for name in QUEUES if name != "embed"), "search"),
-        processes=lambda: max(1, len(devices())),
+        processes=lambda: max(1, len(visible_gpus())),
         on_devices=True,
     ),
     "cpu": Profile(queues=tuple(name for name in QUEUES if name != "embed")),

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The environment variable that holds the number of the pipe to a supervisor (:mod:`workers.supervisor`).
-SUPERVISOR = "SEMANTIK_SUPERVISOR_PIPE"
-
 #: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
 SWITCH_INTERVAL = 0.0005
 
@@ -82,7 +79,7 @@ class WorkerProcess:
             probes = {"live": self.presence.live, "ready": self.presence.ready}
             endpoint = Endpoint(self.settings.metrics.port, collectors, **probes)
             self._open.callback(endpoint.close)
-        _tell_supervisor("ready")
+        self._tell_supervisor("ready")
         log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
 
     def stop(self) -> None:
@@ -127,8 +124,19 @@ class WorkerProcess:
 
     def _restart(self) -> None:
         """A supervisor starts the next process first; without one, Celery runs this program anew when it has ended."""
-        if not _tell_supervisor("replace"):
+        if not self._tell_supervisor("replace"):
             os.kill(os.getpid(), signal.SIGHUP)
+
+    def _tell_supervisor(self, word: str) -> bool:
+        """Write a line to the pipe of the supervisor that started this process; False if there is none."""
+        pipe = self.settings.worker.supervisor_pipe
+        if pipe is None:
+            return False
+        try:
+            os.write(pipe, f"{word}\n".encode())
+        except OSError:  # it is gone: the presence notices that, too
+            return False
+        return True
 
     def _end_by_itself(self, reason: str) -> None:
         if not self.runtime.stopping.is_set():
@@ -156,15 +164,3 @@ def connect(process: WorkerProcess) -> None:
     def end(**_: Any) -> None:
         process.runtime.stopping.set()  # a restart by SIGHUP says nothing before
         process.end()
-
-
-def _tell_supervisor(word: str) -> bool:
-    """Write a line to the pipe of the supervisor that started this process; False if there is none."""
-    pipe = os.environ.get(SUPERVISOR)
-    if pipe is None:
-        return False
-    try:
-        os.write(int(pipe), f"{word}\n".encode())
-    except OSError:  # it is gone: the presence notices that, too
-        return False
-    return True

@@ -13,14 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from semantik_pipeline.settings import Settings
-from workers.profiles import Profile, devices, processes
-from workers.startup import SUPERVISOR
+from semantik_pipeline.settings import Settings, environment, visible_gpus
+from workers.profiles import Profile, processes
 
 log = logging.getLogger(__name__)
+
+#: One process. The ledger knows who lives, so workers need not ask one another.
+COMMAND = (
+    *(sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--loglevel", "INFO"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+)
 
 #: Seconds between two looks at the processes.
 LOOK = 0.2
@@ -58,12 +63,12 @@ class Member:
 class Supervisor:
     """Keeps ``count`` processes of a profile running until :meth:`stop`."""
 
-    def __init__(self, command: Sequence[str], settings: Settings, profile: Profile, name: str) -> None:
-        self._command = list(command)
+    def __init__(self, settings: Settings, profile: Profile, *, said: Mapping[str, str]) -> None:
+        """``said`` is what the command line says, as environment variables for the processes."""
         self._settings = settings
-        self._name = name
+        self._said = {**said, "SEMANTIK_WORKER_PROFILE": settings.worker.profile}
         self._count = processes(profile, settings)
-        self._devices = devices() if profile.on_devices else []
+        self._devices = visible_gpus() if profile.on_devices else []
         self._members: list[Member] = []
         self._failures = [0] * self._count
         self._start_at = [0.0] * self._count
@@ -109,7 +114,8 @@ class Supervisor:
         reader, writer = os.pipe()
         self._number += 1
         offset = self._free_offset()
-        command = [*self._command, "-n", f"{self._name}-{os.getpid()}-{self._number}@%h"]
+        name = f"{self._settings.worker.profile}-{os.getpid()}-{self._number}@%h"
+        command = [*COMMAND, "-n", name]
         process = subprocess.Popen(command, env=self._environment(place, writer, offset), pass_fds=[writer])
         os.close(writer)
         member = Member(place=place, process=process, offset=offset)
@@ -117,12 +123,12 @@ class Supervisor:
         return member
 
     def _environment(self, place: int, pipe: int, offset: int) -> Mapping[str, str]:
-        environment = {**os.environ, SUPERVISOR: str(pipe)}
+        changes = {**self._said, "SEMANTIK_WORKER_SUPERVISOR_PIPE": str(pipe)}
         if self._settings.metrics.port:
-            environment["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + offset)
+            changes["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + offset)
         if self._devices:
-            environment["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
-        return environment
+            changes["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
+        return environment(**changes)
 
     def _free_offset(self) -> int:
         """The least number that no living process has: two of one place live side by side while one is replaced."""
@@ -175,12 +181,3 @@ def _listen(reader: int, member: Member) -> None:
     with os.fdopen(reader, "r") as lines:
         for line in lines:
             member.said.add(line.strip())
-
-
-#: The ledger knows who lives; workers need not ask one another.
-QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-
-
-def worker_command() -> list[str]:
-    """How a process of this fleet is started."""
-    return [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--loglevel", "INFO", *QUIET]

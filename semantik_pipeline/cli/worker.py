@@ -23,31 +23,25 @@ def worker(
     The same as ``celery -A workers.app worker`` with SEMANTIK_WORKER_PROFILE, and a supervisor over its processes.
     """
     call = begin(context)
-    import os
     import signal
 
-    if call.data_dir:
-        os.environ["SEMANTIK_DATA_DIR"] = str(call.data_dir.expanduser().absolute())
-    if call.config:
-        os.environ["SEMANTIK_CONFIG"] = str(call.config.absolute())
-    for name, value in (("PROFILE", profile), ("PROCESSES", processes)):
-        if value is not None:
-            os.environ[f"SEMANTIK_WORKER_{name}"] = str(value)
-
     from semantik_pipeline.errors import SettingsError
-    from semantik_pipeline.settings import load_settings
     from workers.profiles import profile as named
-    from workers.supervisor import Supervisor, worker_command
+    from workers.supervisor import Supervisor
 
-    settings = load_settings()
-    if settings.broker.url.startswith("memory://"):
+    settings = call.settings()
+    changes = {"profile": profile or settings.worker.profile, "processes": processes or settings.worker.processes}
+    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=changes)})
+    if not settings.fleet:
         raise SettingsError(
             "Workers need a broker that other processes reach.",
             "Set SEMANTIK_BROKER_URL (redis://… or amqp://…); without one, `semantik index` works by itself.",
         )
-    chosen = named(settings.worker.profile)
     settings.require_shared()
-    supervisor = Supervisor(worker_command(), settings, chosen, settings.worker.profile)
+    said = {"SEMANTIK_DATA_DIR": str(settings.data_dir)}
+    if call.config:
+        said["SEMANTIK_CONFIG"] = str(call.config.absolute())
+    supervisor = Supervisor(settings, named(settings.worker.profile), said=said)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     return supervisor.run()

@@ -53,7 +53,8 @@ class QdrantDouble:
         found: set[int] = set()
         for collection in self.client.get_collections().collections:
             points, _ = self.client.scroll(collection.name, limit=1_000_000, with_vectors=["dense"])
-            found |= {len(point.vector["dense"]) for point in points}
+            vectors: list[Any] = [point.vector for point in points]
+            found |= {len(vector["dense"]) for vector in vectors}
         return found
 
     def stop(self) -> None:
