@@ -1,0 +1,142 @@
+"""Alerts, dashboard and autoscalers ask for metrics that exist, in PromQL, of services that serve them.
+
+``promtool check config`` and ``promtool test rules`` say more where they are at hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workers.profiles import PROFILES
+
+REPO = Path(__file__).parents[1]
+
+#: Metrics that are ours, without a histogram's suffixes; then those of others.
+METRICS = {
+    "units_total",
+    "chunks_total",
+    "stage_seconds",
+    "lease_expiries_total",
+    "quarantines_total",
+    "backlog_units",
+    "backlog_oldest_seconds",
+    "units_in_hand",
+    "operations",
+    "sources",
+    "workers",
+    "model_load_seconds",
+    "embed_batch_fill",
+    "embed_tokens_total",
+    "model_busy_seconds_total",
+    "gpu_memory_bytes",
+    "plugin_state_revision",
+    "plugin_state_current",
+    "plugins",
+    "search_seconds",
+    "bells_total",
+}
+HISTOGRAMS = {"stage_seconds", "model_load_seconds", "embed_batch_fill", "search_seconds"}
+OTHERS = {"up", "ALERTS", "process_resident_memory_bytes", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
+OTHERS |= {"node_cpu_seconds_total"}
+
+
+def text(name: str) -> str:
+    return (REPO / name).read_text("utf-8")
+
+
+@cache
+def services() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(text("docker-compose.yml"))["services"]
+
+
+def queries() -> Iterator[str]:
+    for group in yaml.safe_load(text("config/prometheus/alerts.yml"))["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+    for panel in json.loads(text("config/grafana/dashboards/semantik.json"))["panels"]:
+        yield from (target["expr"].replace("$__rate_interval", "1m") for target in panel.get("targets", []))
+    for scaler in yaml.safe_load_all(text("docs/kubernetes/autoscaling.yaml")):
+        yield from (trigger["metadata"]["query"] for trigger in scaler["spec"]["triggers"])
+
+
+def selectors(expression: Any) -> Iterator[Any]:
+    """Every vector selector in a parsed expression."""
+    import promql_parser
+
+    if isinstance(expression, promql_parser.VectorSelector):
+        yield expression
+    for part in ("expr", "lhs", "rhs", "vector_selector", "param"):
+        inner = getattr(expression, part, None)
+        if inner is not None:
+            yield from selectors(inner)
+    for argument in getattr(expression, "args", []):
+        yield from selectors(argument)
+
+
+def test_every_query_is_promql_over_metrics_that_exist() -> None:
+    import promql_parser
+
+    named = set()
+    for query in queries():
+        found = [selector.name for selector in selectors(promql_parser.parse(query))]
+        assert found, query
+        named |= set(found)
+    suffixed = {f"semantik_{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "sum", "count")}
+    assert named <= {f"semantik_{name}" for name in METRICS - HISTOGRAMS} | suffixed | OTHERS
+    shown = {re.sub("_(bucket|sum|count)$", "", name).removeprefix("semantik_") for name in named - OTHERS}
+    assert METRICS - shown == set(), "what is measured and shown nowhere"
+
+
+def test_alerts_know_which_profiles_answer_a_stage() -> None:
+    """An alert on a stage's backlog without a worker asks for exactly the profiles that answer the stage."""
+    checked = 0
+    for query in queries():
+        stages, profiles = re.search(r'stage=~?"([^"]+)"', query), re.search(r'profile=~"([^"]+)"', query)
+        if stages and profiles:
+            for stage in stages[1].split("|"):
+                assert set(profiles[1].split("|")) == {name for name, one in PROFILES.items() if stage in one.queues}
+                checked += 1
+    assert checked == 5
+
+
+def test_every_alert_says_what_to_do_and_is_in_the_table() -> None:
+    operations = text("docs/operations.md")
+    for group in yaml.safe_load(text("config/prometheus/alerts.yml"))["groups"]:
+        for rule in group["rules"]:
+            assert set(rule["annotations"]) == {"summary", "action"}
+            assert rule["labels"]["severity"] in ("warning", "critical")
+            assert f"`{rule['alert']}`" in operations
+
+
+def test_prometheus_asks_services_that_serve_metrics() -> None:
+    found = services()
+    for job in yaml.safe_load(text("config/prometheus/prometheus.yml"))["scrape_configs"]:
+        by_name = [(name, entry["port"]) for entry in job.get("dns_sd_configs", []) for name in entry["names"]]
+        for entry in job.get("static_configs", []):
+            by_name += [(host, int(port)) for host, _, port in (target.partition(":") for target in entry["targets"])]
+        assert by_name
+        for name, port in by_name:
+            if found[name]["image"].startswith("semantik-pipeline:"):
+                assert found[name]["environment"]["SEMANTIK_METRICS_PORT"] == str(port)
+                assert f":{port}/live" in found[name]["healthcheck"]["test"][-1]
+
+
+def test_panels_have_a_place_of_their_own_and_a_datasource() -> None:
+    source = yaml.safe_load(text("config/grafana/provisioning/datasources/prometheus.yml"))["datasources"][0]
+    provider = yaml.safe_load(text("config/grafana/provisioning/dashboards/semantik.yml"))["providers"][0]
+    assert any(volume.endswith(f":{provider['options']['path']}:ro") for volume in services()["grafana"]["volumes"])
+    taken: set[tuple[int, int]] = set()
+    panels = json.loads(text("config/grafana/dashboards/semantik.json"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+        taken |= cells
+        assert panel["type"] == "row" or panel["datasource"]["uid"] == source["uid"]
