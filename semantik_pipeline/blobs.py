@@ -10,14 +10,24 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from semantik_pipeline.documents import Element, ParsedDocument
-from semantik_pipeline.errors import ServiceUnavailable, StorageFull
+from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError, StorageFull
 
 #: A body younger than this many seconds is not removed: a sync may be about to refer to it.
 GRACE = 60.0
+
+#: Stores of objects: a body is there whole or not at all, and folders are only names.
+_FLAT = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
+
+#: Under which names listings tell when a file was written: S3, a folder, Azure.
+_WRITTEN = ("LastModified", "mtime", "last_modified")
+
+_INSTALL = "Install semantik-pipeline[s3]."
 
 
 class Blobs:
@@ -27,15 +37,24 @@ class Blobs:
         import fsspec
 
         self.url = url
-        self._fs, self._root = fsspec.url_to_fs(url)
+        try:
+            # Other processes write and remove here too: a listing is old when it comes. And the credentials are those of
+            # now, not those of whoever opened a store of this kind first.
+            self._fs, self._root = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        except (ImportError, ValueError) as error:
+            raise SettingsError(f"blob.url is {url}: {error}", _INSTALL if "s3" in url[:4] else None) from error
         self._local = "file" in _protocols(self._fs)
+        self._flat = not _FLAT.isdisjoint(_protocols(self._fs))
 
     def put_raw(self, content_hash: str, body: bytes) -> None:
         self._put(f"raw/{content_hash}", body)
 
     def get_raw(self, content_hash: str) -> bytes | None:
         """The body, or None: a missing body is a miss, and the source is asked again."""
-        return self._get(f"raw/{content_hash}")
+        body = self._get(f"raw/{content_hash}")
+        if body is None and not self._local:
+            self._check_store()
+        return body
 
     def put_parsed(self, key: str, parsed: ParsedDocument) -> None:
         self._put(f"parsed/{key}", zlib.compress(json.dumps(asdict(parsed)).encode(), 1))
@@ -47,21 +66,21 @@ class Blobs:
     def keys(self, kind: str, *, older_than: float) -> Iterator[list[str]]:
         """Keys of the ``raw`` or ``parsed`` bodies that are older than this many seconds, a folder at a time."""
         for number in range(256):
-            folder = f"{self._root}/{kind}/{number:02x}"
-            names = [path.rsplit("/", 1)[-1] for path in self._fs.find(folder)] if self._fs.exists(folder) else []
-            old = [name for name in names if self._age(f"{kind}/{name}") > max(older_than, GRACE)]
+            with self._reaching():
+                found = self._listing(f"{self._root}/{kind}/{number:02x}")
+                ages = {path.rsplit("/", 1)[-1]: self._age_of(path, about) for path, about in found.items()}
+            old = [name for name, age in ages.items() if age is not None and age > max(older_than, GRACE)]
             if old:
                 yield old
 
     def remove(self, kind: str, key: str) -> bool:
         """Remove a body that nothing refers to, unless it is younger than the grace time."""
-        name = f"{kind}/{key}"
-        try:
-            if self._age(name) <= GRACE:
+        path = self._path(f"{kind}/{key}")
+        with self._reaching():
+            age = self._age(path)
+            if age is None or age <= GRACE:
                 return False
-            self._fs.rm_file(self._path(name))
-        except FileNotFoundError:
-            return False
+            self._fs.rm_file(path)
         return True
 
     def _path(self, name: str) -> str:
@@ -70,38 +89,68 @@ class Blobs:
 
     def _put(self, name: str, body: bytes) -> None:
         path = self._path(name)
-        try:
-            if self._fs.exists(path):
-                self._make_young(name, body)
-                return
-            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            if not self._local:
-                self._fs.pipe_file(path, body)
-                return
-            half = f"{path}.{uuid.uuid4().hex}"
-            self._fs.pipe_file(half, body)
-            self._fs.mv(half, path)
-        except OSError as error:
-            raise _translate(error, self.url) from error
+        with self._reaching():
+            age = self._age(path)
+            if age is None:
+                self._write(path, body)
+            elif self._local:  # a body that is put again is about to be referred to again: see GRACE
+                self._fs.touch(path, truncate=False)
+            elif age > GRACE / 2:  # most stores can only write it anew
+                self._write(path, body)
 
-    def _make_young(self, name: str, body: bytes) -> None:
-        """A body that is put again is about to be referred to again: see GRACE. Most stores can only write it anew."""
-        if self._local:
-            self._fs.touch(self._path(name), truncate=False)
-        elif self._age(name) > GRACE / 2:
-            self._fs.pipe_file(self._path(name), body)
+    def _write(self, path: str, body: bytes) -> None:
+        """Whole or not at all: a store of objects does so by itself, and has no folders to make."""
+        if self._flat:
+            self._fs.pipe_file(path, body)
+            return
+        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        half = f"{path}.{uuid.uuid4().hex}"
+        self._fs.pipe_file(half, body)
+        self._fs.mv(half, path)
 
     def _get(self, name: str) -> bytes | None:
+        with self._reaching():
+            try:
+                return self._fs.cat_file(self._path(name))
+            except FileNotFoundError:
+                return None
+
+    def _check_store(self) -> None:
+        """Raise ServiceUnavailable if it is not one body that is missing, but the bucket."""
+        bucket = self._root.split("/")[0]
+        with self._reaching():
+            if bucket and not self._fs.exists(bucket):
+                raise FileNotFoundError(f"there is no {bucket}, or we may not look")
+
+    def _listing(self, folder: str) -> dict[str, dict[str, Any]]:
         try:
-            return self._fs.cat_file(self._path(name))
+            return self._fs.find(folder, detail=True)
+        except FileNotFoundError:
+            return {}
+
+    def _age(self, path: str) -> float | None:
+        """Seconds since it was written; None if it is not there."""
+        try:
+            return self._age_of(path, self._fs.info(path))
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise _translate(error, self.url) from error
 
-    def _age(self, name: str) -> float:
-        modified = self._fs.modified(self._path(name))
-        return time.time() - modified.timestamp()
+    def _age_of(self, path: str, about: dict[str, Any]) -> float | None:
+        """The same by what a listing says. Every file system has a name of its own for the time."""
+        given = next((about[name] for name in _WRITTEN if about.get(name) is not None), None)
+        try:
+            modified = given if isinstance(given, datetime | float | int) else self._fs.modified(path)
+        except FileNotFoundError:
+            return None
+        return time.time() - (modified.timestamp() if isinstance(modified, datetime) else modified)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """What goes wrong with a store is no document's fault, and each kind of store has its own exceptions for it."""
+        try:
+            yield
+        except Exception as error:
+            raise _translate(error, self.url) from error
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:
@@ -113,9 +162,12 @@ def _parsed(value: dict[str, Any]) -> ParsedDocument:
     return ParsedDocument(**{**value, "elements": elements})
 
 
-def _translate(error: OSError, url: str) -> Exception:
+def _translate(error: Exception, url: str) -> PipelineError:
     import errno
 
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"The disk of the blobs at {url} is full.", "Free space and run it again; nothing was lost.")
-    return ServiceUnavailable(f"The blobs at {url} can't be reached: {error}")
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, PermissionError) or "credentials" in told.lower():
+        return ServiceUnavailable(f"The blobs at {url} refuse us: {told}.", "Mend the credentials of this process.")
+    return ServiceUnavailable(f"The blobs at {url} can't be reached: {told}")

@@ -1,55 +1,124 @@
-"""Bodies by key: one that is put again is young again, wherever they lie, so that no cleaning takes it away."""
+"""Bodies by key, in a folder and in a bucket: whole or not at all, young again when they are put again, and whose fault
+it is when the store is not there."""
 
 from __future__ import annotations
 
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from semantik_pipeline.blobs import GRACE, Blobs
+from semantik_pipeline.documents import Element, ParsedDocument
+from semantik_pipeline.errors import ServiceUnavailable, SettingsError
 
 KEY = "ab" * 32
+OTHER = "ac" * 32
 
 
-@pytest.fixture(params=["folder", "store"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Blobs, Callable[[float], None]]]:
-    """Blobs, and what makes the raw body of ``KEY`` so many seconds old."""
+@dataclass
+class Place:
+    """Where blobs lie, and what makes the raw body of ``KEY`` so many seconds old."""
+
+    url: str
+    make_old: Callable[[float], None]
+
+    @property
+    def blobs(self) -> Blobs:
+        return Blobs(self.url)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
 
         def age_file(seconds: float) -> None:
-            file = tmp_path / "raw" / KEY[:2] / KEY
-            os.utime(file, (time.time() - seconds,) * 2)
+            os.utime(tmp_path / "raw" / KEY[:2] / KEY, (time.time() - seconds,) * 2)
 
-        yield Blobs(str(tmp_path)), age_file
-        return
-    memory, root = fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}"
+        return Place(str(tmp_path), age_file)
+    return request.getfixturevalue("in_bucket")
+
+
+@pytest.fixture
+def in_bucket(bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.server.url)
 
     def age_object(seconds: float) -> None:
-        memory.store[f"{root}/raw/{KEY[:2]}/{KEY}"].modified = datetime.fromtimestamp(time.time() - seconds, UTC)
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.s3.models import s3_backends
 
-    yield Blobs(f"memory:/{root}"), age_object
-    memory.rm(root, recursive=True)
+        keys = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket.name].keys
+        keys[f"blobs/raw/{KEY[:2]}/{KEY}"].last_modified = datetime.fromtimestamp(time.time() - seconds, UTC)
+
+    return Place(f"s3://{bucket.name}/blobs", age_object)
+
+
+def test_what_is_put_is_there_for_every_process(place):
+    assert place.blobs.get_raw(KEY) is None
+    place.blobs.put_raw(KEY, b"body")
+    place.blobs.put_raw(KEY, b"body")
+    assert place.blobs.get_raw(KEY) == b"body"
+    parsed = ParsedDocument("Text", [Element("heading", 0, 4, 1, ("A",))], {"a": 1}, "T")
+    place.blobs.put_parsed(KEY, parsed)
+    assert place.blobs.get_parsed(KEY) == parsed and place.blobs.get_parsed(OTHER) is None
+
+
+def test_what_another_process_removed_is_written_again(place):
+    """No listing is kept: it would tell that the body is still there."""
+    mine, theirs = place.blobs, place.blobs
+    mine.put_raw(KEY, b"body")
+    place.make_old(10 * GRACE)
+    assert theirs.remove("raw", KEY)
+    assert mine.get_raw(KEY) is None
+    mine.put_raw(KEY, b"body")
+    assert theirs.get_raw(KEY) == b"body"
 
 
 def test_a_body_that_is_put_again_is_young_again(place):
-    blobs, make_old = place
-    blobs.put_raw(KEY, b"body")
-    make_old(10 * GRACE)
-    blobs.put_raw(KEY, b"body")
-    assert not blobs.remove("raw", KEY)
-    assert blobs.get_raw(KEY) == b"body"
+    place.blobs.put_raw(KEY, b"body")
+    place.make_old(10 * GRACE)
+    place.blobs.put_raw(KEY, b"body")
+    assert not place.blobs.remove("raw", KEY)
+    assert place.blobs.get_raw(KEY) == b"body"
 
 
 def test_an_old_body_that_nobody_put_again_can_be_removed(place):
-    blobs, make_old = place
+    blobs = place.blobs
     blobs.put_raw(KEY, b"body")
-    make_old(10 * GRACE)
+    blobs.put_raw(OTHER, b"other")
+    place.make_old(10 * GRACE)
     assert list(blobs.keys("raw", older_than=0)) == [[KEY]]
-    assert blobs.remove("raw", KEY)
+    assert blobs.remove("raw", KEY) and not blobs.remove("raw", KEY) and not blobs.remove("raw", OTHER)
     assert blobs.get_raw(KEY) is None
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_body(in_bucket):
+    """Else every document would be quarantined for a slip in a setting; and no bucket is made in passing."""
+    blobs = Blobs("s3://nothing-here/blobs")
+    with pytest.raises(ServiceUnavailable, match="there is no nothing-here"):
+        blobs.get_raw(KEY)
+    with pytest.raises(ServiceUnavailable, match="nothing-here"):
+        blobs.put_raw(KEY, b"body")
+
+
+def test_a_bucket_that_refuses_us_or_is_away_says_so(in_bucket, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client's own patience is not under test
+    blobs = in_bucket.blobs
+    blobs.put_raw(KEY, b"body")
+    bucket.server.gate = lambda environ: ("403 Forbidden", [])
+    for reach in (lambda: blobs.get_raw(KEY), lambda: blobs.put_raw(OTHER, b"other"), lambda: blobs.remove("raw", KEY)):
+        with pytest.raises(ServiceUnavailable, match=r"refuse us.*credentials"):
+            reach()
+    bucket.server.gate = lambda environ: None
+    bucket.server.close()
+    with pytest.raises(ServiceUnavailable, match="can't be reached"):
+        blobs.get_raw(KEY)
+
+
+def test_a_url_of_an_unknown_kind_is_a_wrong_setting():
+    with pytest.raises(SettingsError, match=r"blob\.url is what"):
+        Blobs("what://x/y")
