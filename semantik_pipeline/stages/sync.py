@@ -137,7 +137,7 @@ class Slice:
         if before.shape == shape:
             return
         cursor = Cursor(shape=shape)
-        if before.at is None:
+        if before == Cursor():
             self.claim = replace(self.claim, cursor=cursor)
             return
         with self.runtime.ledger.write() as tx:
@@ -263,7 +263,7 @@ class Slice:
                 break
             last = rows[-1][0]
             for name, known in before.items():
-                if known.content_hash is None or self._mended(known):
+                if (known.content_hash is None and known.change_hint is None) or self._mended(known):
                     self.batch.references[name] = DocumentReference(name)
             self._flush()
             if self._slice_is_over():

@@ -36,7 +36,8 @@ class FakeConnector(ConnectorPlugin):
 
     ``removed`` names documents to report as gone; ``incomplete`` ends with ``Complete(full=False)``; ``fail_after``
     raises TransientError after that many references; ``fail_fetch`` maps ids to ``skip | gone | transient | permanent
-    | bug``; ``hints: false`` gives no change hints. What is fetched is a line of ``log_path``.
+    | bug``; ``hints: false`` gives no change hints. What is fetched is a line of ``log_path``. With ``incremental`` a run
+    ends with a cursor, and the next one names only what changed.
     """
 
     PLUGIN_ID = "fake-connector"
@@ -53,9 +54,10 @@ class FakeConnector(ConnectorPlugin):
                 "documents_file": {"type": "string", "description": "A JSON file with the same."},
                 "removed": {"type": "array", "items": {"type": "string"}},
                 "incomplete": {"type": "boolean", "default": False},
-                "fail_after": {"type": "integer", "minimum": 0},
-                "fail_fetch": {"type": "object"},
+                "fail_after": {"type": "integer", "minimum": 0, "x-operational": True},
+                "fail_fetch": {"type": "object", "x-operational": True},
                 "hints": {"type": "boolean", "default": True},
+                "incremental": {"type": "boolean", "default": False},
                 "checkpoint_every": {"type": "integer", "minimum": 1, "default": 100},
                 "media_type": {"type": "string", "default": "text/plain"},
                 "log_path": OPTIONS["log_path"],
@@ -63,22 +65,33 @@ class FakeConnector(ConnectorPlugin):
         }
 
     async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
-        """In order of id; the cursor is the last id that was named."""
+        """In order of id; a checkpoint is the last id that was named, and the hints that the run began with."""
         documents = self._documents()
-        for unique_id in self.config.get("removed", ()) if cursor is None else ():
+        since, after = (cursor.get("since"), cursor.get("after")) if cursor is not None else (None, None)
+        for unique_id in self.config.get("removed", ()) if after is None else ():
             yield Removal(unique_id)
         named = 0
-        for unique_id in sorted(documents):
-            if cursor is not None and unique_id <= cursor:
+        for unique_id in sorted({*documents, *(since or ())}):
+            if after is not None and unique_id <= after:
                 continue
             if named == self.config.get("fail_after"):
                 raise TransientError(f"This fake source fails after {named} documents.")
-            hint = content_hash(documents[unique_id])[:16] if self.config.get("hints", True) else None
-            yield DocumentReference(unique_id, hint, size=len(documents[unique_id].encode()))
+            hint = self._hint(documents.get(unique_id))
+            if unique_id not in documents:
+                yield Removal(unique_id)
+            elif since is None or since.get(unique_id) != hint:
+                size = len(documents[unique_id].encode())
+                yield DocumentReference(unique_id, hint if self.config.get("hints", True) else None, size=size)
             named += 1
             if named % self.config.get("checkpoint_every", 100) == 0:
-                yield Checkpoint(unique_id)
-        yield Complete(full=not self.config.get("incomplete", False))
+                yield Checkpoint({"since": since, "after": unique_id})
+        following = {"since": {unique_id: self._hint(text) for unique_id, text in documents.items()}}
+        full = since is None and not self.config.get("incomplete", False)
+        yield Complete(full=full, cursor=following if self.config.get("incremental") else None)
+
+    @staticmethod
+    def _hint(text: str | None) -> str | None:
+        return None if text is None else content_hash(text)[:16]
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
         Misbehaviour(self.config).log(reference.unique_id)
