@@ -23,10 +23,11 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
     """
     settings = runtime.settings.work
     with runtime.ledger.write() as tx:
-        deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
+        expired = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
         deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
         operations.settle(tx)
+    runtime.tally.count("lease_expiries", expired)
     sources.advance_removals(runtime)
     if runtime.scheduling and not runtime.stopping.is_set():
         sources.begin_due(runtime)

@@ -31,8 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The one task's name: its argument is the stage.
+#: The task that works on a stage, which is its argument.
 TASK = "semantik.work"
+
+#: The task that answers a search; its argument is the query's fields.
+SEARCH_TASK = "semantik.search"
+
+#: The queue of queries that search workers answer; every other queue is a stage's.
+SEARCH = "search"
 
 #: Seconds after which an unheard bell is dropped; maintenance rings again for what is still due.
 EXPIRES = 60
@@ -57,7 +63,7 @@ def configure(app: Celery, settings: Settings) -> None:
     broker = settings.broker
     scheme = _scheme(broker.url)
     exchange = Exchange(broker.prefix, type="direct")
-    queues = [Queue(f"{broker.prefix}.{name}", exchange, routing_key=name, alias=name) for name in (*QUEUES, "search")]
+    queues = [Queue(f"{broker.prefix}.{name}", exchange, routing_key=name, alias=name) for name in (*QUEUES, SEARCH)]
     app.conf.update(
         broker_url=broker.url,
         broker_use_ssl=_tls(settings),
@@ -75,7 +81,10 @@ def configure(app: Celery, settings: Settings) -> None:
         task_acks_late=False,
         task_serializer="json",
         accept_content=["json"],
-        result_backend=None,
+        # only searches are replied to: whoever asked is waiting, so a reply is good for a minute
+        result_backend={"memory": None, "redis": broker.url, "rediss": broker.url}.get(scheme, "rpc://"),
+        result_expires=EXPIRES,
+        redis_backend_use_ssl=_tls(settings),
         control_exchange=f"{broker.prefix}.control",
         event_exchange=f"{broker.prefix}.events",
         event_queue_prefix=f"{broker.prefix}.events",

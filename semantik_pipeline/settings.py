@@ -111,6 +111,8 @@ class Search(Section):
     rerank_weight: float = Field(0.3, ge=0, le=1)
     rerank_deadline: float = Field(1.5, gt=0)  # seconds
     reranker: str = "late-interaction"
+    on: Literal["here", "workers"] = "here"  # where a query runs: in the process that asks, or on search workers
+    patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
 
 
 class Schedule(Section):

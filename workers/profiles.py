@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.pipeline import QUEUES
+from semantik_pipeline.queue import SEARCH
 from semantik_pipeline.settings import Settings, visible_gpus
 
 
@@ -31,14 +32,14 @@ class Profile:
 
 
 PROFILES: dict[str, Profile] = {
-    "all": Profile(queues=(*QUEUES, "search")),
+    "all": Profile(queues=(*QUEUES, SEARCH)),
     "gpu": Profile(
-        queues=("embed", *(name for name in QUEUES if name != "embed"), "search"),
+        queues=("embed", *(name for name in QUEUES if name != "embed"), SEARCH),
         processes=lambda: max(1, len(visible_gpus())),
         on_devices=True,
     ),
     "cpu": Profile(queues=tuple(name for name in QUEUES if name != "embed")),
-    "search": Profile(queues=("search",), on_devices=True),
+    "search": Profile(queues=(SEARCH,), on_devices=True),
 }
 
 

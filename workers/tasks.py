@@ -1,11 +1,11 @@
-"""The task: it hears a bell and works on that stage."""
+"""The tasks: one hears a bell and works on that stage, one answers a search."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from semantik_pipeline import pipeline
-from semantik_pipeline.queue import TASK
+from semantik_pipeline.queue import SEARCH_TASK, TASK
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -25,9 +25,15 @@ class Working(Protocol):
 
 
 def register(app: Celery, process: Working) -> None:
-    """Give the app its task, which works with this process's runtime."""
+    """Give the app its tasks, which work with this process's runtime."""
 
     @app.task(name=TASK, shared=False)  # of this app alone: a second one in this process has a runtime of its own
     def work(stage: str) -> None:
         process.bell.heard(stage)
         pipeline.work_on(process.runtime, stage)
+
+    @app.task(name=SEARCH_TASK, shared=False, ignore_result=False)
+    def search(asked: dict[str, Any]) -> dict[str, Any]:
+        from workers.asking import answered  # an embedded worker is asked nothing
+
+        return answered(process.runtime, asked)

@@ -11,7 +11,7 @@ from semantik_pipeline.cli.invocation import Invocation, begin
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
-    from semantik_pipeline.search import SearchQuery
+    from semantik_pipeline.search import SearchAnswer, SearchQuery
 
 
 class Mode(StrEnum):
@@ -47,7 +47,7 @@ def search(
 ) -> int:
     """Find the passages that answer a question."""
     call = begin(context)
-    from semantik_pipeline.search import SearchQuery, search
+    from semantik_pipeline.search import SearchQuery
 
     settings = call.settings().search
     asked = SearchQuery(
@@ -61,11 +61,29 @@ def search(
         rerank_deadline=None if "rerank_deadline" in settings.model_fields_set else RERANK_SECONDS,
     )
     with call.runtime() as runtime:
-        answer = search(runtime, asked)
+        answer = answer_of(runtime, asked)
         note = None if answer.hits else why_nothing(call, runtime, asked)
         call.output.give(answer.to_dict(), lambda console: _show(console, asked, answer, note))
         call.output.flush()  # closing what the model holds takes a moment; the answer need not wait for it
     return 0
+
+
+def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
+    """The answer, by this process or by a fleet's search workers, as the settings say."""
+    from semantik_pipeline.errors import SettingsError
+
+    settings = runtime.settings
+    if settings.search.on == "here":
+        from semantik_pipeline.search import search
+
+        return search(runtime, asked)
+    if not settings.fleet:
+        raise SettingsError(
+            "search.on is 'workers', but there is no broker.", "Set broker.url, or search.on to 'here'."
+        )
+    from workers.asking import ask
+
+    return ask(settings, asked)
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:

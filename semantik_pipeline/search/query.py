@@ -16,7 +16,7 @@ from semantik_pipeline.search.stopwatch import Stopwatch
 def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
-    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host`` and ``embedder``. Blocks; may be called from
+    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder`` and ``completeness``. Blocks; may be called from
     several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
     PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
@@ -29,13 +29,17 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
             vector = embed_query(runtime, view, plan.text)
     with watch.step("retrieve"):
         candidates = retrieve(runtime, view, plan, vector)
+        lacking = runtime.completeness.warnings(runtime, view)
     outcome = unranked(candidates)
     if plan.reranker is not None and candidates:
         with watch.step("rerank"):
             outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
+    timings = watch.timings_ms()
+    for step, milliseconds in timings.items():
+        runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
     return SearchAnswer(
         hits=to_hits(outcome.ranked[: plan.limit]),
         reranked=outcome.reranked,
-        timings_ms=watch.timings_ms(),
-        warnings=[*plan.warnings, *outcome.warnings],
+        timings_ms=timings,
+        warnings=[*plan.warnings, *lacking, *outcome.warnings],
     )

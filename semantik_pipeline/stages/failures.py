@@ -105,6 +105,7 @@ def _record(
             )
         if gone:
             lost.append(unit)
+            runtime.tally.count("quarantines", stage=claim.stage, type=type(error).__name__)
         told = storable(str(error))  # no log takes a lone surrogate
         log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", told)
     return lost

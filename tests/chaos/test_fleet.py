@@ -67,6 +67,11 @@ def test_a_short_night(make_fleet, postgres_url, redis, qdrant, tmp_path):
     qdrant.away = False
     second.send_signal(signal.SIGCONT)
     finish(fleet, operation, documents=300, disturbed=2)
+    fleet.environment["SEMANTIK_SEARCH_ON"] = "workers"
+    found = fleet.semantik("search", "file 7 part 1 speaks of topic49", "--no-rerank")
+    assert found["hits"][0]["document"].endswith("file00007.txt")
+    refused = fleet.semantik("search", "anything", "--collection", "nowhere", code=None)
+    assert "nowhere" in refused["error"]["message"]
 
 
 @chaos
