@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants_json
 from semantik_pipeline.cli.hits import query_words, snippet
-from semantik_pipeline.cli.pace import Pace, sample
+from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
 from semantik_pipeline.cli.plugins import parse_option
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
 from semantik_pipeline.errors import UsageError
@@ -36,6 +37,8 @@ def test_globals_come_first_and_nothing_else_moves(parts, literal):
 def test_a_global_option_without_its_value_is_named(option):
     with pytest.raises(UsageError, match=option):
         globals_first(["search", "x", option])
+    with pytest.raises(UsageError, match=r"--json.* looks like an option"):
+        globals_first(["search", "x", option, "--json"])
 
 
 @given(st.text(st.characters(), max_size=40))
@@ -99,6 +102,20 @@ def test_the_pace_foretells_only_what_it_can_know():
         stalled.add(sample(at, progress(5)))
     assert stalled.seconds_left() is None
     assert Pace().chunks_per_second == 0.0
+
+
+def test_the_bottleneck_is_the_stage_that_needs_longest_and_one_look_is_enough():
+    look = replace(progress(20), age=20.0)
+    pace = since_start(look)
+    assert pace.bottleneck() == ("embed", pytest.approx(80.0))
+    found = measured(look, pace)
+    assert (found["bottleneck"], found["seconds_left"]) == ("embed", pytest.approx(80.0))
+    assert found["stages"]["embed"] == {"done": 20, "waiting": 80, "per_second": 1.0}
+    assert found["stages"]["chunk"]["done"] == found["documents"] == 100
+    for stopped in (replace(look, state="paused"), replace(look, reason="nobody can")):
+        assert measured(stopped, since_start(stopped))["seconds_left"] is None
+    slower = replace(progress(20), age=20.0, stages={"indexed": 5, "upsert": 15, "embed": 80})
+    assert since_start(slower).bottleneck() == ("upsert", pytest.approx(380.0))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
