@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.schedules import Schedule
 
 #: Options that may be what stands after the connector, where the schema requires none: the first that it has.
-_PLACES = ("path", "url", "urls", "bucket", "host")
+_PLACES = ("path", "url", "urls", "start_urls", "bucket", "host")
 
 
 def place_option(connector: str, schema: dict[str, Any] | None) -> str:

@@ -142,7 +142,7 @@ class Mailbox:
                     raise _away(self.account, error) from error
             except imaplib.IMAP4.error as error:  # it said NO, or something that makes no sense
                 self._drop()
-                raise ServiceUnavailable(f"{self.account}: {error}") from error
+                raise ServiceUnavailable(f"{self.account}: {_said(error)}") from error
             try:  # the server had closed an idle connection
                 return ask(self._connected())
             except (imaplib.IMAP4.error, OSError) as error:
@@ -164,7 +164,7 @@ class Mailbox:
         except imaplib.IMAP4.abort:
             raise
         except imaplib.IMAP4.error as error:
-            raise FolderRefused(f"{self.account} does not open the folder {folder!r}: {error}.") from error
+            raise FolderRefused(f"{self.account} does not open the folder {folder!r}: {_said(error)}") from error
         self._selected = folder
         mark = Mark(
             next_uid=told.get(b"UIDNEXT") or _next_uid(client),
@@ -216,9 +216,9 @@ def _login(client: Any, account: Account) -> Any:
     except LoginError as error:
         broken = isinstance(error.__context__, imaplib.IMAP4.abort)
         if broken or any(code in str(error).upper() for code in _SERVERS_FAULT):
-            raise ServiceUnavailable(f"{account} cannot log anybody in now: {error}") from error
+            raise ServiceUnavailable(f"{account} cannot log anybody in now: {_said(error)}") from error
         raise CredentialsRejected(
-            f"{account} refused the login of {account.username}: {error}.",
+            f"{account} refused the login of {account.username}: {_said(error)}",
             "Check username and the variable that password_env or access_token_env names.",
         ) from error
     if client.has_capability("ENABLE") and client.has_capability("CONDSTORE"):
@@ -232,7 +232,13 @@ def _away(account: Account, error: Exception) -> PipelineError:
             f"{account} has a certificate that is not trusted: {error.verify_message}.",
             "If it is your own authority's, name that in ca_file.",
         )
-    return ServiceUnavailable(f"{account} cannot be reached: {type(error).__name__} {error}.")
+    return ServiceUnavailable(f"{account} cannot be reached: {type(error).__name__} {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    """The server's words; imaplib shows them as bytes."""
+    text = str(error).removeprefix("b'").removesuffix("'").strip()
+    return text if text.endswith(".") else f"{text}."
 
 
 def _next_uid(client: Any) -> int:

@@ -108,8 +108,9 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             raise TransientError(f"The name {host} has no address.", "Check the URL.")
         for address in addresses:
             if not self._allow_private and not is_public(address):
+                named = host if host == address else f"{host} has the address {address}, which"
                 raise AddressRefused(
-                    f"{host} has the address {address}, which is not on the public internet.",
+                    f"{named} is not on the public internet.",
                     "Set allow_private: true if this source may read from private addresses.",
                 )
         return addresses
