@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -31,6 +31,9 @@ from semantik_pipeline.settings import Settings
 from semantik_pipeline.stages.claims import Gates
 from semantik_pipeline.stages.room import Room
 from semantik_pipeline.tally import Tally
+
+if TYPE_CHECKING:
+    from semantik_pipeline.search.completeness import Completeness
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
@@ -93,6 +96,12 @@ class Runtime:
     @property
     def child_count(self) -> int:
         return self.settings.child.processes or max(1, (os.cpu_count() or 2) - 1)
+
+    @cached_property
+    def completeness(self) -> Completeness:
+        from semantik_pipeline.search.completeness import Completeness
+
+        return Completeness()
 
     @cached_property
     def keeper(self) -> Keeper:

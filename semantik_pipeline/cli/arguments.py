@@ -16,7 +16,7 @@ EPILOG = "Also, before or after the command: --data-dir DIR, --config FILE, --js
 def globals_first(argv: Sequence[str]) -> list[str]:
     """The same arguments, global options first. What follows ``--`` stays as it is.
 
-    Raises UsageError for a global option that lacks its value.
+    Raises UsageError for a global option that lacks its value, or is followed by another option.
     """
     front: list[str] = []
     rest: list[str] = []
@@ -37,6 +37,11 @@ def globals_first(argv: Sequence[str]) -> list[str]:
 def _value(name: str, value: str | None) -> str:
     if value is None:
         raise UsageError(f"The option {name} needs a value.", "`semantik --help` lists the options.")
+    if value.startswith("-"):  # a forgotten value: a folder named --json would be made
+        raise UsageError(
+            f"The option {name} needs a value, and {value!r} looks like an option.",
+            f"A name that begins with a hyphen is given as {name}=./{value}.",
+        )
     return value
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from semantik_pipeline.operations import SourceRequest
+    from semantik_pipeline.runtime import Runtime
 
 #: Exit codes of an operation's outcome.
 EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
@@ -89,6 +90,7 @@ def run_sync(
             progress = operations.wait(runtime, operation, watch)
         if not runtime.settings.fleet and (progress.result or {}).get("chunks", {}).get("embedded"):
             operations.optimize(runtime, collection)
+        restored = 0 if runtime.settings.fleet else restore(runtime, collection, progress.result or {})
         with runtime.ledger.read() as tx:
             problems = problems_of(tx, operation)
         quarantined = operations.list_documents(runtime, collection=collection, status="quarantined")
@@ -100,11 +102,36 @@ def run_sync(
         "documents": result["documents"],
         "chunks": result["chunks"],
         "seconds": result["seconds"],
+        "restored": restored,
         "problems": problems,
         "errors": [*result.get("errors", []), *result.get("taken_over", [])],
     }
     names = {source.name for source in sources}
     return answer, [document for document in quarantined if document["source"] in names]
+
+
+def restore(runtime: Runtime, collection: str, result: dict[str, Any]) -> int:
+    """Write again what the index has lost, if its folder was wiped or damaged; returns how many points that were.
+
+    They are made from the ledger, nothing is embedded for it. ``result`` is what the sync did: where it wrote nothing,
+    the index is not opened, which takes longer than all the rest, and only its absence is noticed.
+    """
+    from semantik_pipeline import operations, verification
+    from semantik_pipeline.cli.progress import watching
+    from semantik_pipeline.search.completeness import shortfall
+
+    view = runtime.ledger.search_view(collection)
+    written = any(result.get("documents", {}).get(kind) for kind in ("new", "changed", "deleted"))
+    if not written and view.index in runtime.host.call(runtime.store.list_indexes):
+        return 0
+    if shortfall(runtime, view.generation_id) is None:
+        return 0
+    report = verification.verify(runtime, collection)
+    operation = verification.repair(runtime, report)
+    if operation is not None:
+        with watching() as watch:
+            operations.wait(runtime, operation, watch)
+    return sum(one.missing for one in report.generations)
 
 
 def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]) -> None:
@@ -121,6 +148,9 @@ def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined
         f"  {counted(chunks['total'], 'chunk')}: {chunks['embedded']:,} embedded, {chunks['reused']:,} reused",
         soft_wrap=True,
     )
+    if answer["restored"]:
+        lost = counted(answer["restored"], "point")
+        console.print(f"  {lost} that the index had lost: written again from the ledger", soft_wrap=True)
     _show_lines(console, "What stopped it:", answer["errors"], "red")
     _show_lines(console, "What could not be read:", answer["problems"], "yellow")
     _show_quarantined(call, console, answer, quarantined)

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 
-from semantik_pipeline.ledger import collections, content, operations, reports, revisions, schema, sync, work
+from semantik_pipeline.ledger import (
+    collections,
+    comparison,
+    content,
+    operations,
+    reports,
+    revisions,
+    schema,
+    sync,
+    work,
+)
 from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
 
 __all__ = ["Ledger", "Transaction", "collections", "content", "operations", "reports", "revisions", "sync", "work"]
@@ -45,6 +55,11 @@ class Ledger:
     def visible(self, generation_id: int, document_ids: Collection[int]) -> dict[int, int]:
         with self.read() as tx:
             return collections.visible(tx, generation_id, document_ids)
+
+    def points_at_rest(self, generation_id: int) -> int:
+        """How many points the generation's index holds at least."""
+        with self.read() as tx:
+            return comparison.points_at_rest(tx, generation_id)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -74,10 +74,6 @@ def get_collection(tx: Transaction, name: str) -> Collection:
     return found
 
 
-def collection_names(tx: Transaction) -> list[str]:
-    return list(tx.execute(select(collections.c.name).order_by(collections.c.name)).scalars())
-
-
 def create_collection(
     tx: Transaction,
     name: str,
@@ -142,20 +138,13 @@ def list_generations(tx: Transaction, collection_id: int | None = None) -> list[
     return [Generation(**row) for row in tx.execute(_GENERATION.where(which).order_by(generations.c.id)).mappings()]
 
 
+_SOURCE = [sources.c[field] for field in Source.__dataclass_fields__]
+
+
 def find_source(tx: Transaction, collection_id: int, connector: str, name: str) -> Source | None:
     which = and_(sources.c.collection_id == collection_id, sources.c.connector == connector, sources.c.name == name)
     row = tx.execute(select(*_SOURCE).where(which)).mappings().first()
     return Source(**row) if row else None
-
-
-def list_sources(tx: Transaction, collection_id: int | None = None) -> list[Source]:
-    query = select(*_SOURCE).order_by(sources.c.id)
-    if collection_id is not None:
-        query = query.where(sources.c.collection_id == collection_id)
-    return [Source(**row) for row in tx.execute(query).mappings()]
-
-
-_SOURCE = [sources.c[field] for field in Source.__dataclass_fields__]
 
 
 def put_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int:

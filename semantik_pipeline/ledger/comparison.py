@@ -52,6 +52,12 @@ def in_flight(tx: Transaction, generation_id: int, document_ids: Sequence[int]) 
     return set(tx.execute(select(work.c.document_id).where(mine)).scalars())
 
 
+def points_at_rest(tx: Transaction, generation_id: int) -> int:
+    """How many points the store holds at least: those of indexed documents that no stage is to work on."""
+    at_rest = and_(_shown(generation_id), work.c.stage == "indexed")
+    return tx.execute(select(func.count()).select_from(work.join(chunks, at_rest))).scalar_one()
+
+
 def point_counts(tx: Transaction, generation_id: int) -> Iterator[tuple[int, str, int]]:
     """``(document id, unique id, points the store must hold)`` of documents that are in the index, page by page."""
     after = 0

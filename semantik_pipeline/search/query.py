@@ -16,8 +16,8 @@ from semantik_pipeline.search.stopwatch import Stopwatch
 def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
-    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder`` and ``completeness``. Blocks; may be called from
-    several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
+    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness`` and ``tally``. Blocks;
+    may be called from several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
     PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
     watch = Stopwatch()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from semantik_pipeline.ledger import Ledger, collections, schema
+from semantik_pipeline.ledger import Ledger, collections, schema, tables
 from semantik_pipeline.ledger.connection import Transaction
 
 
@@ -53,7 +54,7 @@ def test_the_same_collection_is_made_once(ledger):
     first, second = both(ledger, make_collection)
     assert first == second
     with ledger.read() as tx:
-        assert collections.collection_names(tx) == ["notes"]
+        assert tx.execute(select(tables.collections.c.name)).scalars().all() == ["notes"]
         assert len(collections.list_generations(tx)) == 1
 
 
@@ -65,4 +66,4 @@ def test_the_same_source_is_made_once_and_the_last_configuration_counts(ledger):
     )
     assert first == second
     with ledger.read() as tx:
-        assert [source.config for source in collections.list_sources(tx)] == [{"caller": 2}]
+        assert tx.execute(select(tables.sources.c.config)).scalars().all() == [{"caller": 2}]

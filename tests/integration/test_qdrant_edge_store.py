@@ -259,3 +259,32 @@ def test_importing_the_stores_imports_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_new_points_are_folded_into_files_and_nothing_is_lost(folder: Path) -> None:
+    wide = replace(SPEC, dimension=384)
+    points = [replace(make_point(n), vector=[float(n % 7 + 1), *[1.0] * 383]) for n in range(300)]
+    with opened(folder, fold_points=128, slice_points=64) as store:
+        store.create_index("one", wide)
+        store.insert("one", points)
+        assert store.count("one") == 300
+        segments = list((folder / "one" / "shard" / "segments").iterdir())
+        assert len(segments) > 1  # what was frozen, and what new points go into
+        store.delete("one", ids=[points[7].id])
+        store.set_payload("one", [points[8].id], {"colour": "red"})
+        ((hit,),) = store.search("one", [SearchRequest(text="number17", limit=1)])
+        assert hit.id == points[17].id
+    with opened(folder) as store:
+        assert store.count("one") == 299
+        (page, _) = store.scroll("one", {"must": [{"has_id": [points[8].id]}]}, ["colour"])
+        assert page[0].payload == {"colour": "red"}
+
+
+def test_an_optimiser_without_its_parent_leaves_the_index_alone(folder: Path) -> None:
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+    module = "semantik_pipeline.builtin.stores.edge_optimize"
+    orphan = [sys.executable, "-m", module, str(folder / "one"), "0", "1000", "1"]
+    done = subprocess.run(orphan, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "is gone" in done.stderr

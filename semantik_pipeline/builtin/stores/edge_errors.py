@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from semantik_pipeline.errors import PermanentError, PipelineError, StorageFull, TransientError
 
@@ -31,6 +32,14 @@ def full(index: str) -> StorageFull:
     return StorageFull(
         f"The disk of the index {index} is full.",
         "Free some space and run the same command again; what was acknowledged is safe.",
+    )
+
+
+def damaged(index: Path, error: Exception) -> TransientError:
+    """Transient: no document is to blame, and none may be quarantined for it at once."""
+    return TransientError(
+        f"The index {index.name} can't be opened: {_short(error)}.",
+        f"Move {index} away, then `semantik verify --repair` builds it again from the ledger.",
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.builtin.stores.edge_errors import translated
+from semantik_pipeline.builtin.stores.edge_errors import damaged, translated
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def _load(folder: Path) -> qdrant_edge.EdgeShard:
         try:
             return edge.EdgeShard.load(str(folder))
         except Exception as error:  # the engine's errors have no type of their own
-            if "WouldBlock" not in str(error) or time.monotonic() > patience:
+            if "WouldBlock" not in str(error):
+                raise damaged(folder.parent, error) from error
+            if time.monotonic() > patience:
                 raise
         time.sleep(0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -156,3 +157,30 @@ def test_verify_finds_what_is_gone_and_repair_mends_it(cli, papers):
     mended = cli("verify", "--repair", "--json")
     assert (mended.code, mended.json()["missing"], mended.json()["repaired"]["missing"]) == (0, 0, 2)
     assert len(cli("search", "lease", "--json").json()["hits"]) == 2
+
+
+def test_an_index_that_was_wiped_is_told_and_written_again(cli, papers):
+    cli("index", papers)
+    shutil.rmtree(cli.data / "index")
+    told = cli("search", "leases", "--no-rerank", "--json").json()
+    assert told["hits"] == []
+    assert "holds 0 of 2 points" in told["warnings"][0]
+    assert "verify --repair" in told["warnings"][0]
+    shutil.rmtree(cli.data / "index")
+    again = cli("index", papers, "--json").json()
+    assert again["restored"] == 2
+    assert again["chunks"]["embedded"] == 0
+    answer = cli("search", "leases", "--no-rerank", "--json").json()
+    assert answer["warnings"] == []
+    assert len(answer["hits"]) == 2
+    assert cli("index", papers, "--json").json()["restored"] == 0
+
+
+def test_a_damaged_index_is_named_with_the_way_out(cli, papers):
+    cli("index", papers)
+    for file in (cli.data / "index").rglob("segment.json"):
+        file.write_text("no JSON")
+    done = cli("search", "leases", "--no-rerank")
+    assert done.code == 1
+    assert "can't be opened" in done.err
+    assert "verify --repair" in done.err

@@ -16,7 +16,9 @@ from semantik_pipeline.documents import IndexSpec, Point, RerankResult
 from semantik_pipeline.errors import PluginNotFoundError, UsageError
 from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.state import PluginState
+from semantik_pipeline.search.completeness import Completeness
 from semantik_pipeline.settings import Search
+from semantik_pipeline.tally import Tally
 from semantik_pipeline.testing import MemoryStore
 
 
@@ -84,6 +86,7 @@ class Ledger:
     dimension: int = 26
     config: dict = field(default_factory=dict)
     epochs: dict[int, int] = field(default_factory=dict)
+    at_rest: int = 0
 
     def search_view(self, collection):
         if collection != "default":
@@ -96,6 +99,9 @@ class Ledger:
         assert generation_id == 7
         return {id: self.epochs[id] for id in document_ids if id in self.epochs}
 
+    def points_at_rest(self, generation_id):
+        return self.at_rest
+
 
 class Runtime:
     """``add`` puts a chunk into store and ledger."""
@@ -103,6 +109,7 @@ class Runtime:
     def __init__(self) -> None:
         self.settings = SimpleNamespace(search=Search(reranker="words", rerank_deadline=60))
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
+        self.completeness, self.tally = Completeness(), Tally()
         self._embedder = LetterEmbedder()
 
     def embedder(self, generation_id):

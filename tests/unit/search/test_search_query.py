@@ -409,3 +409,14 @@ def test_a_slice_is_cancelled_at_the_deadline(library, script_reranker):
     library.host.plugins["words"] = Hanging(None)
     assert ask(library, rerank_deadline=0.1).warnings == ["reranked 0 of 5: deadline"]
     assert ended.wait(20)
+
+
+def test_an_index_that_lacks_points_is_told_until_it_has_them(runtime, monkeypatch):
+    monkeypatch.setattr("semantik_pipeline.search.completeness.AGAIN", 0.0)
+    runtime.add("lease expiry")
+    runtime.ledger.at_rest = 2
+    assert ask(runtime, rerank=False).warnings == [
+        "the index of 'default' holds 1 of 2 points: `semantik verify --repair` brings the others back"
+    ]
+    runtime.add("lease renewal")
+    assert ask(runtime, rerank=False).warnings == []
