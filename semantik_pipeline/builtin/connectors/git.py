@@ -29,7 +29,7 @@ from semantik_pipeline.documents import (
 from semantik_pipeline.errors import DocumentGone, PermanentError, PipelineError, PluginConfigError, SkipDocument
 
 if TYPE_CHECKING:
-    from dulwich.repo import BaseRepo
+    from dulwich.repo import Repo
 
 #: Entries between two checkpoints.
 BATCH = 500
@@ -69,7 +69,7 @@ class GitConnector(ConnectorPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._lock = threading.Lock()  # around the repository: its files have positions
-        self._repo: BaseRepo | None = None
+        self._repo: Repo | None = None
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
@@ -181,9 +181,11 @@ class GitConnector(ConnectorPlugin):
                 tip = Tip(branch=given["branch"], commit=commit)
                 return Plan(tip=tip, since=since, done=given["done"], anew=given["anew"])
             newest = self._newest(repo)
-            return newest and Plan(tip=newest, since=commit if here and not resumed else None, anew=resumed)
+            if newest is None:
+                return None
+            return Plan(tip=newest, since=commit if here and not resumed else None, anew=resumed)
 
-    def _newest(self, repo: BaseRepo) -> Tip | None:
+    def _newest(self, repo: Repo) -> Tip | None:
         tip = self._remote.tip(repo, self.config.get("branch"))
         return tip and replace(tip, commit=git_tree.commit_of(repo, tip.commit).id)  # a tag may name it
 
@@ -200,7 +202,7 @@ class GitConnector(ConnectorPlugin):
         with self._lock:
             return list(islice(entries, BATCH))
 
-    def _opened(self) -> BaseRepo:
+    def _opened(self) -> Repo:
         if self._repo is None:
             self._repo = self._remote.open()
         return self._repo
@@ -239,7 +241,7 @@ class GitConnector(ConnectorPlugin):
             media_type=media_type(content, file_name),
         )
 
-    def _tip_of(self, repo: BaseRepo, reference: DocumentReference) -> Tip:
+    def _tip_of(self, repo: Repo, reference: DocumentReference) -> Tip:
         """Where the reference was named; one with an id alone, or of a commit that is gone, is looked up in the newest."""
         commit = reference.metadata.get("commit", "").encode()
         if commit and git_tree.has_commit(repo, commit):
@@ -249,11 +251,11 @@ class GitConnector(ConnectorPlugin):
             raise DocumentGone(f"{self._name} is empty.")
         return newest
 
-    def _content(self, repo: BaseRepo, entry: Entry) -> bytes:
+    def _content(self, repo: Repo, entry: Entry) -> bytes:
         shown = readable(_text(entry.path))
         if why := git_tree.why_no_file(entry):
             raise SkipDocument(f"{shown} {why}.")
-        content = repo[entry.sha].data
+        content = repo[entry.sha].as_raw_string()
         if why := git_tree.why_no_content(content):
             raise SkipDocument(f"{shown} {why}.")
         limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]

@@ -50,13 +50,15 @@ def meaning(error: Exception, name: str) -> PipelineError:
 
     if isinstance(error, PipelineError):
         return error
-    if isinstance(error, NotGitRepository):
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, NotGitRepository) or "not exported" in told:
         return PluginConfigError(
             f"There is no Git repository at {name}.", "Check the url; a private one may need username and password_env."
         )
     if isinstance(error, HTTPProxyUnauthorized):
         return PermanentError(f"The proxy on the way to {name} wants credentials.", "Set them in https_proxy.")
-    told = " ".join(str(error).split()) or type(error).__name__
+    if "host key verification failed" in told.lower():
+        return PermanentError(f"ssh does not know the host of {name}.", "Add it to known_hosts of the workers' user.")
     if any(refusal in told.lower() for refusal in _REFUSALS):
         return CredentialsRejected(f"{name} does not let us in: {told}", _WAY_OUT)
     if isinstance(error, OSError | HangupException) or isinstance(error.__cause__, Exception):

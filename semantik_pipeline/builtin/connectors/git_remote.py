@@ -15,8 +15,7 @@ from semantik_pipeline.builtin.connectors.git_faults import Answers, meaning
 from semantik_pipeline.errors import PluginConfigError
 
 if TYPE_CHECKING:
-    from dulwich.client import GitClient
-    from dulwich.repo import BaseRepo
+    from dulwich.repo import Repo
 
 #: ``user@host:path``, as ssh's own tools write it.
 _SCP = re.compile(r"^(?:[^/@:]+@)?[^/:]+:(?!//)")
@@ -65,7 +64,7 @@ class Remote:
         if self.folder is not None:
             self._open_local(self.folder).close()
 
-    def open(self) -> BaseRepo:
+    def open(self) -> Repo:
         """The repository that holds the objects."""
         from dulwich.repo import Repo
 
@@ -83,7 +82,7 @@ class Remote:
         last = re.sub(r"[^\w.-]+", "-", self.name.rstrip("/").rpartition("/")[2])[:40]
         return self.cache / f"{last}-{digest}.git"
 
-    def tip(self, repo: BaseRepo, branch: str | None) -> Tip | None:
+    def tip(self, repo: Repo, branch: str | None) -> Tip | None:
         """Where the branch (None: the one that the remote shows first) stands now, its objects in ``repo``.
 
         None if the repository is empty. Raises PluginConfigError (no such repository or branch), CredentialsRejected,
@@ -94,7 +93,7 @@ class Remote:
         with self._locked():  # several workers may share the mirror
             return self._fetch(repo, branch)
 
-    def _fetch(self, repo: BaseRepo, branch: str | None) -> Tip | None:
+    def _fetch(self, repo: Any, branch: str | None) -> Tip | None:
         """One commit deep: what changed is the difference of two trees, which needs no history."""
         found: list[Tip | None] = [None]
 
@@ -129,9 +128,10 @@ class Remote:
             f"There is no branch or tag {branch!r} in {self.name}.", f"It has the branches: {branches}."
         )
 
-    def _client(self) -> tuple[GitClient, str]:
+    def _client(self) -> tuple[Any, str]:
         from dulwich.client import default_urllib3_manager, get_transport_and_path
 
+        pool: Any = Answers(default_urllib3_manager(None, base_url=self.url, timeout=self.timeout), self.name)
         return get_transport_and_path(
             self.url,
             operation="pull",
@@ -139,7 +139,7 @@ class Remote:
             username=self.username,
             password=self.password,
             ssh_command="ssh -o BatchMode=yes -o ConnectTimeout=20",  # nobody is there to be asked
-            pool_manager=Answers(default_urllib3_manager(None, base_url=self.url, timeout=self.timeout), self.name),
+            pool_manager=pool,
         )
 
     def _locked(self) -> Any:
@@ -148,7 +148,7 @@ class Remote:
         self.cache.mkdir(parents=True, exist_ok=True)
         return FileLock(f"{self.mirror}.lock")
 
-    def _open_local(self, folder: Path) -> BaseRepo:
+    def _open_local(self, folder: Path) -> Repo:
         from dulwich.errors import NotGitRepository
         from dulwich.repo import Repo
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dulwich.objects import Commit
-    from dulwich.repo import BaseRepo
+    from dulwich.repo import Repo
 
 #: How a pointer of Git LFS begins; a pointer is never longer than a kilobyte.
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -32,7 +32,7 @@ class Entry:
         return self.sha.decode() if stat.S_ISREG(self.mode) else f"{self.mode:o}-{self.sha.decode()}"
 
 
-def commit_of(repo: BaseRepo, sha: bytes) -> Commit:
+def commit_of(repo: Repo, sha: bytes) -> Commit:
     """The commit of this id, or that a tag of this id names. Raises KeyError if it is not here."""
     from dulwich.objects import Commit, Tag
 
@@ -44,20 +44,20 @@ def commit_of(repo: BaseRepo, sha: bytes) -> Commit:
     return found
 
 
-def has_commit(repo: BaseRepo, sha: bytes) -> bool:
+def has_commit(repo: Repo, sha: bytes) -> bool:
     try:
         return commit_of(repo, sha).tree in repo.object_store
     except KeyError:
         return False
 
 
-def listing(repo: BaseRepo, commit: bytes) -> Iterator[Entry]:
+def listing(repo: Repo, commit: bytes) -> Iterator[Entry]:
     """Everything in a commit's tree, in the tree's order."""
     for found in repo.object_store.iter_tree_contents(commit_of(repo, commit).tree):
         yield Entry(path=found.path, mode=found.mode, sha=found.sha)
 
 
-def changes(repo: BaseRepo, before: bytes, after: bytes) -> Iterator[Entry]:
+def changes(repo: Repo, before: bytes, after: bytes) -> Iterator[Entry]:
     """What is new, changed or gone from one commit to another, in the trees' order. A rename is both."""
     from dulwich.diff_tree import tree_changes
 
@@ -69,7 +69,7 @@ def changes(repo: BaseRepo, before: bytes, after: bytes) -> Iterator[Entry]:
             yield Entry(path=change.old.path)
 
 
-def entry_at(repo: BaseRepo, commit: bytes, path: bytes) -> Entry | None:
+def entry_at(repo: Repo, commit: bytes, path: bytes) -> Entry | None:
     """What a commit has at a path, if that is no folder."""
     from dulwich.object_store import tree_lookup_path
     from dulwich.objects import SubmoduleEncountered
