@@ -37,7 +37,7 @@ class RealQueries(Runtime):
 def build(folder: Path, chunks: int) -> int:
     """Index the corpus; how many chunks there are."""
     words = 9000
-    corpus = plain_text(folder / "corpus", round(chunks / 62), words=words)
+    corpus = plain_text(folder / "corpus", round(chunks / 58), words=words)
     settings, environment = fake_settings(folder)
     sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     with (

@@ -179,7 +179,7 @@ def main() -> None:
     chunks = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = plain_text(folder / "corpus", round(chunks / 10), words=830)
+        corpus = plain_text(folder / "corpus", round(chunks / 10), words=1480)
         warm = plain_text(folder / "warm", 20, seed=2)
         _, environment = fake_settings(folder / "fakes")
         sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
