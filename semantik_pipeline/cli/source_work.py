@@ -50,7 +50,7 @@ def _follow(runtime: Runtime, source: dict[str, Any], operation_id: int, *, wait
     from semantik_pipeline import operations, sources
     from semantik_pipeline.cli.progress import watching
 
-    answer = {"source": source, "outcome": None, "documents": None, "chunks": None, "errors": []}
+    answer: dict[str, Any] = {"source": source, "outcome": None, "documents": None, "chunks": None, "errors": []}
     if not wait:
         return {"operation": f"{operations.look(runtime, operation_id).kind}-{operation_id}", **answer}
     with watching() as watch:

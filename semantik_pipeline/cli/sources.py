@@ -152,8 +152,10 @@ def sync(
     from semantik_pipeline import sources
     from semantik_pipeline.cli.source_work import run_for
 
-    how = {"full": full, "allow_deletions": allow_deletions}
-    return run_for(begin(context), names, lambda *one: sources.sync(*one, **how), wait=wait)
+    def begin_one(runtime: Runtime, source: dict[str, Any]) -> int:
+        return sources.sync(runtime, source, full=full, allow_deletions=allow_deletions)
+
+    return run_for(begin(context), names, begin_one, wait=wait)
 
 
 @app.command(short_help="Stop syncing one for now.", epilog=EPILOG)
