@@ -178,7 +178,13 @@ class Settings(BaseSettings):
 
     @property
     def fleet(self) -> bool:
-        """Whether workers in processes of their own do the work. If not, each command works in its own process."""
+        """Whether workers in processes of their own do the work: broker, ledger and store are all shared. If not, each
+        command works in its own process, over whichever servers are set."""
+        return self.shared_broker and self.shared_ledger and self.shared_store
+
+    @property
+    def shared_broker(self) -> bool:
+        """Whether the broker rings other processes."""
         return not self.broker.url.startswith("memory://")
 
     @property
@@ -194,17 +200,17 @@ class Settings(BaseSettings):
         return self.qdrant.url is not None
 
     def require_shared(self) -> None:
-        """Raise SettingsError for a broker between processes that share no ledger, or no store, naming what to set."""
-        missing = []
-        if not self.shared_ledger:
-            missing.append("database.url (SEMANTIK_DATABASE_URL) to a PostgreSQL server")
-        if not self.shared_store:
-            missing.append("qdrant.url (SEMANTIK_QDRANT_URL) to a Qdrant server")
-        if self.fleet and missing:
+        """Raise SettingsError, naming what to set, where processes of a fleet would share no broker, ledger or store."""
+        needs = (
+            (self.shared_broker, "broker.url (SEMANTIK_BROKER_URL) to redis://… or amqp://…"),
+            (self.shared_ledger, "database.url (SEMANTIK_DATABASE_URL) to a PostgreSQL server"),
+            (self.shared_store, "qdrant.url (SEMANTIK_QDRANT_URL) to a Qdrant server"),
+        )
+        missing = [what for there, what in needs if not there]
+        if missing:
             raise SettingsError(
-                "broker.url names a broker for several processes, but what they would share lies in this data folder,"
-                " which belongs to one.",
-                f"Set {' and '.join(missing)}; or leave broker.url at memory://, and each command works by itself.",
+                "What the processes of a fleet would share lies in this process or its data folder.",
+                f"Set {' and '.join(missing)}; without a fleet, each command works by itself.",
             )
 
 

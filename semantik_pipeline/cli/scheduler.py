@@ -19,7 +19,6 @@ def scheduler(context: typer.Context) -> int:
         return _here(call)
     from workers.schedule import run_beat
 
-    settings.require_shared()
     call.say(f"Ringing every {settings.schedule.tick:g} s.")
     run_beat(settings)
     return 0

@@ -25,18 +25,12 @@ def worker(
     call = begin(context)
     import signal
 
-    from semantik_pipeline.errors import SettingsError
     from workers.profiles import profile as named
     from workers.supervisor import Supervisor
 
     settings = call.settings()
     changes = {"profile": profile or settings.worker.profile, "processes": processes or settings.worker.processes}
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=changes)})
-    if not settings.fleet:
-        raise SettingsError(
-            "Workers need a broker that other processes reach.",
-            "Set SEMANTIK_BROKER_URL (redis://… or amqp://…); without one, `semantik index` works by itself.",
-        )
     settings.require_shared()
     said = {"SEMANTIK_DATA_DIR": str(settings.data_dir)}
     if call.config:

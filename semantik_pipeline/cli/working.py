@@ -31,6 +31,10 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
         with beside_a_fleet(call) as runtime:
             yield runtime
         return
+    if call.settings().shared_broker:
+        call.say(
+            "This command works by itself: a broker alone makes no fleet, the ledger and the store must be shared."
+        )
     from workers.embedded import embedded_worker
 
     _few_arenas()
@@ -49,7 +53,6 @@ def beside_a_fleet(call: Invocation) -> Iterator[Runtime]:
     """A runtime that rings the fleet's workers and works on nothing itself; it does not own the data folder."""
     from workers.ringing import ringing
 
-    call.settings().require_shared()
     with call.runtime() as runtime, ringing(runtime):
         try:
             yield runtime
