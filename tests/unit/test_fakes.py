@@ -112,7 +112,9 @@ def test_the_connector_enumerates_fetches_and_resumes(tmp_path: Path) -> None:
     assert [item.unique_id for item in items if isinstance(item, DocumentReference)] == ["a", "b"]
     assert items[0] == Removal("z")
     assert items[-1] == Complete(True)
-    assert [item.unique_id for item in emitted(config, {"since": None, "after": "a"}) if isinstance(item, DocumentReference)] == ["b"]
+    assert [
+        item.unique_id for item in emitted(config, {"since": None, "after": "a"}) if isinstance(item, DocumentReference)
+    ] == ["b"]
     file.write_text(json.dumps({"a": "changed"}))
     assert emitted(config)[1].change_hint != items[1].change_hint
     document = asyncio.run(fakes.FakeConnector(config).fetch(items[1]))
