@@ -74,40 +74,43 @@ def test_an_interrupted_sync_says_that_nobody_works_on_it_and_is_cancelled_and_t
     assert cli("verify").code == 0
 
 
-def test_a_broker_alone_is_refused_with_what_is_missing(cli, papers):
-    refused = cli("index", papers, SEMANTIK_BROKER_URL=REDIS)
-    assert refused.code == 2
-    assert "SEMANTIK_DATABASE_URL" in refused.err
-    assert "SEMANTIK_QDRANT_URL" in refused.err
+def test_a_broker_alone_makes_no_fleet(cli, papers, broker):
+    done = cli("index", papers, "--json", **broker)
+    assert done.code == 3, done.err
+    assert done.json()["documents"]["new"] == 3
+    assert "works by itself" in done.err
 
 
 @pytest.fixture
-def fleet(cli, postgres_url: str, no_server) -> Iterator[dict[str, str]]:
-    """The environment of a fleet's commands: PostgreSQL, Redis, and a double of a Qdrant server."""
+def broker(no_server) -> Iterator[dict[str, str]]:
+    """The environment of commands with Redis as their broker, under a prefix of the test's own."""
     place = urlsplit(REDIS)
     try:
         socket.create_connection((place.hostname or "127.0.0.1", place.port or 6379), timeout=3).close()
     except OSError as error:
         no_server(f"No Redis at {REDIS}: {error}", "Start one, or give its URL in SEMANTIK_TEST_REDIS_URL.")
+    prefix = f"test-{uuid.uuid4().hex[:8]}"
+    yield {"SEMANTIK_BROKER_URL": REDIS, "SEMANTIK_BROKER_PREFIX": prefix}
+    with redis.Redis.from_url(REDIS) as server:
+        left = [*server.scan_iter(f"{prefix}*"), *server.scan_iter(f"_kombu.binding*{prefix}*")]
+        if left:
+            server.delete(*left)
+
+
+@pytest.fixture
+def fleet(cli, postgres_url: str, broker) -> Iterator[dict[str, str]]:
+    """The environment of a fleet's commands: PostgreSQL, Redis, and a double of a Qdrant server."""
     double = QdrantDouble().start()
     environment = {
+        **broker,
         "SEMANTIK_DATABASE_URL": postgres_url,
-        "SEMANTIK_BROKER_URL": REDIS,
-        "SEMANTIK_BROKER_PREFIX": f"test-{uuid.uuid4().hex[:8]}",
         "SEMANTIK_QDRANT_URL": double.url,
         "SEMANTIK_CHILD_PROCESSES": "1",
         "SEMANTIK_WORKER_HEARTBEAT": "1",
     }
     assert cli("migrate", **environment).code == 0
-    try:
-        yield environment
-    finally:
-        double.stop()
-        with redis.Redis.from_url(REDIS) as server:
-            prefix = environment["SEMANTIK_BROKER_PREFIX"]
-            left = [*server.scan_iter(f"{prefix}*"), *server.scan_iter(f"_kombu.binding*{prefix}*")]
-            if left:
-                server.delete(*left)
+    yield environment
+    double.stop()
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
