@@ -41,7 +41,8 @@ def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
 def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; quarantined are among them.
 
-    ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked.
+    ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked, whose
+    chunks are not counted.
     """
     total: Counter[str] = Counter()
     for row in _items(tx, operation_id):
@@ -92,8 +93,8 @@ def _items(tx: Transaction, operation_id: int) -> Any:
             _sum(case((and_(current, _in_quarantine()), 1), else_=0)).label("quarantined"),
             _sum(case((current, 0), else_=1)).label("superseded"),
             _sum(case((parked, 1), else_=0)).label("cancelled"),
-            _sum(case((current, work.c.chunks), else_=0)).label("chunks"),
-            _sum(case((current, work.c.embedded), else_=0)).label("embedded"),
+            _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
+            _sum(case((parked, 0), (current, work.c.embedded), else_=0)).label("embedded"),
         )
         .select_from(operation_items)
         .join(documents, documents.c.id == operation_items.c.document_id)

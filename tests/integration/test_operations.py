@@ -202,6 +202,7 @@ def test_a_sync_that_is_cancelled_while_it_reads_reads_no_further(make_pipeline,
     pipeline.run()
     result = pipeline.result(operation_id)
     assert (result["outcome"], result["cancelled"], result["documents"]["seen"]) == ("cancelled", 4, 4)
+    assert result["chunks"]["reused"] == 0  # what was not embedded was not reused either
     again = pipeline.index(site.request)  # parked documents are not under way: they crowd nobody out
     assert (again["outcome"], again["documents"]["seen"]) == ("succeeded", 12)
 
