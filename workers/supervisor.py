@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 #: One process. The ledger knows who lives, so workers need not ask one another.
 COMMAND = (
     *(sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--loglevel", "INFO"),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    *("--without-gossip", "--without-mingle"),
 )
 
 #: Seconds between two looks at the processes.
