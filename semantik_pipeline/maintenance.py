@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import sources
-from semantik_pipeline.ledger import chores, content, deaths, operations, retention, sync, work
+from semantik_pipeline.ledger import chores, content, deaths, operations, retention, statistics, sync, work
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -32,6 +32,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
     if runtime.scheduling and not runtime.stopping.is_set():
         sources.begin_due(runtime)
     ring_due(runtime)
+    _gather_statistics(runtime)
     _sweep(runtime)
 
 
@@ -44,6 +45,16 @@ def ring_due(runtime: Runtime) -> list[str]:
     for stage in due:
         runtime.ring(stage)
     return due
+
+
+def _gather_statistics(runtime: Runtime) -> None:
+    """Tell the ledger's planner how large its tables are, each time that they have doubled."""
+    with runtime.ledger.read() as tx:
+        doubled = statistics.due(tx)
+    if doubled is not None and runtime.statistics_of != doubled:
+        with runtime.ledger.write() as tx:
+            statistics.refresh(tx, doubled)
+        runtime.statistics_of = doubled
 
 
 def _sweep(runtime: Runtime) -> None:

@@ -64,6 +64,7 @@ class Runtime:
         self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
+        self.statistics_of: int | None = None  # the tables' size for which the planner has its statistics
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Insert, Table, and_, bindparam, delete, exists, insert, or_, select
+from sqlalchemy import and_, delete, exists, or_, select
 
-from semantik_pipeline.ledger.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.bulk import insert_rows
+from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
 from semantik_pipeline.ledger.work import Unit
 
@@ -39,25 +40,25 @@ class ChunkRow:
 _CHUNK = [chunks.c[name] for name in ChunkRow.__dataclass_fields__]
 
 
-def write_chunks(tx: Transaction, unit: Unit, rows: Sequence[ChunkRow]) -> None:
-    """Chunk rows of the unit's epoch, in place of what an earlier try left."""
-    values = [{"g": unit.generation_id, "d": unit.document_id, "e": unit.epoch, **vars(row)} for row in rows]
-    if values:
-        tx.execute(_insert_chunks(), values)
+def write_chunks(tx: Transaction, written: Iterable[tuple[Unit, Sequence[ChunkRow]]]) -> None:
+    """Chunk rows of each unit's epoch."""
+    rows = [
+        {"generation_id": unit.generation_id, "document_id": unit.document_id, "epoch": unit.epoch, **vars(row)}
+        for unit, own in written
+        for row in own
+    ]
+    insert_rows(tx, chunks, rows)
 
 
-def _insert_chunks() -> Insert:
-    owner: dict[str, Any] = {"generation_id": bindparam("g"), "document_id": bindparam("d"), "epoch": bindparam("e")}
-    return insert(chunks).values(**owner, **{name: bindparam(name) for name in ChunkRow.__dataclass_fields__})
-
-
-def drop_chunks(tx: Transaction, unit: Unit, *, keep: Collection[int | None] = ()) -> None:
-    """Remove the unit's chunk rows of all epochs but ``keep``; None there means no epoch."""
-    which = and_(chunks.c.generation_id == unit.generation_id, chunks.c.document_id == unit.document_id)
-    kept = sorted(epoch for epoch in keep if epoch is not None)
-    if kept:
-        which = and_(which, chunks.c.epoch.not_in(kept))
-    tx.execute(delete(chunks).where(which))
+def drop_chunks(tx: Transaction, dropped: Iterable[tuple[Unit, Collection[int | None]]]) -> None:
+    """Remove each unit's chunk rows of all epochs but those to keep; None there means no epoch."""
+    alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for unit, keep in dropped:
+        kept = tuple(sorted({epoch for epoch in keep if epoch is not None}))
+        alike.setdefault((unit.generation_id, kept), []).append(unit.document_id)
+    for (generation_id, kept), document_ids in sorted(alike.items()):
+        which = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(sorted(document_ids)))
+        tx.execute(delete(chunks).where(and_(which, chunks.c.epoch.not_in(kept)) if kept else which))
 
 
 def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit: int | None = None) -> list[ChunkRow]:
@@ -70,6 +71,43 @@ def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit
     )
     query = select(*_CHUNK).where(mine).order_by(chunks.c.ordinal)
     return [ChunkRow(**row) for row in tx.execute(query.limit(limit) if limit else query).mappings()]
+
+
+def chunk_rows_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[ChunkRow]]:
+    """All chunks of several units of one generation, by unit's key, each in order."""
+    found: dict[tuple[int, int], list[ChunkRow]] = {unit.key: [] for unit in units}
+    for key, row in _rows_of(tx, units, _CHUNK):
+        found[key].append(ChunkRow(**dict(zip(ChunkRow.__dataclass_fields__, row, strict=True))))
+    return found
+
+
+def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
+    """What :func:`unembedded` tells of all chunks, of several units of one generation, by unit's key."""
+    columns = [chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text)]
+    rows = list(_rows_of(tx, units, columns))
+    there: set[str] = set()
+    for part in _parts(sorted({row[1] for _, row in rows})):
+        there.update(tx.execute(select(embeddings.c.key).where(embeddings.c.key.in_(part))).scalars())
+    found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
+    for key, (ordinal, embed_key, text) in rows:
+        if embed_key not in there:
+            found[key].append((ordinal, embed_key, text))
+    return found
+
+
+def _rows_of(
+    tx: Transaction, units: Sequence[Unit], columns: Sequence[Any]
+) -> Iterable[tuple[tuple[int, int], tuple[Any, ...]]]:
+    """(unit's key, these columns) of the chunks of several units of one generation, in order."""
+    epochs = {unit.document_id: unit.chunks_epoch for unit in units}
+    query = select(chunks.c.document_id, chunks.c.epoch, *columns).where(
+        chunks.c.generation_id == units[0].generation_id,
+        chunks.c.document_id.in_(sorted(epochs)),
+        chunks.c.epoch.in_(sorted({epoch for epoch in epochs.values() if epoch is not None})),
+    )
+    for document_id, epoch, *row in tx.execute(query.order_by(chunks.c.document_id, chunks.c.ordinal)):
+        if epochs[document_id] == epoch:
+            yield (document_id, units[0].generation_id), tuple(row)
 
 
 def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> list[tuple[int, str, str]]:
@@ -105,8 +143,7 @@ def unextracted(
 def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
     """Keep vectors by key; those that are there stay as they are."""
     rows = [{"key": key, "vector": vectors[key]} for key in sorted(vectors)]
-    if rows:
-        tx.execute(_insert_missing(tx, embeddings, ["key"]).values(created_at=now()), rows)
+    insert_rows(tx, embeddings, rows, unless=["key"], stamped="created_at")
 
 
 def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
@@ -123,9 +160,7 @@ def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> No
         {"text_hash": text_hash, "fingerprint": fingerprint, "result": results[text_hash, fingerprint]}
         for text_hash, fingerprint in sorted(results)
     ]
-    if rows:
-        statement = _insert_missing(tx, extractions, ["text_hash", "fingerprint"])
-        tx.execute(statement.values(created_at=now()), rows)
+    insert_rows(tx, extractions, rows, unless=["text_hash", "fingerprint"], stamped="created_at")
 
 
 def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]) -> dict[str, str]:
@@ -156,10 +191,6 @@ def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[t
     return found
 
 
-def _insert_missing(tx: Transaction, table: Table, unique: list[str]):
-    return insert_for(tx, table).on_conflict_do_nothing(index_elements=unique)
-
-
 def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
     return (keys[start : start + KEYS] for start in range(0, len(keys), KEYS))
 
@@ -171,7 +202,7 @@ def forget_document(tx: Transaction, unit: Unit) -> None:
     """Remove a deleted document's text and vectors, but for those that other chunks share."""
     mine = and_(chunks.c.generation_id == unit.generation_id, chunks.c.document_id == unit.document_id)
     rows = tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)).all()
-    drop_chunks(tx, unit)
+    drop_chunks(tx, [(unit, ())])
     for part in _parts(sorted({row.embed_key for row in rows})):
         used = exists().where(chunks.c.embed_key == embeddings.c.key)
         tx.execute(delete(embeddings).where(embeddings.c.key.in_(part), ~used))

@@ -285,10 +285,15 @@ def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: 
     )
 
 
-def set_title(tx: Transaction, document_id: int, revision: int, title: str | None) -> None:
-    """The title that a parser found in this revision."""
-    same = and_(documents.c.id == document_id, documents.c.revision == revision)
-    tx.execute(update(documents).where(same).values(title=title))
+def set_titles(tx: Transaction, titles: Sequence[tuple[int, int, str | None]]) -> None:
+    """``(document id, revision, title)``: the titles that parsers found in these revisions."""
+    same = and_(documents.c.id == bindparam("d"), documents.c.revision == bindparam("r"))
+    rows = [
+        {"d": document_id, "r": revision, "t": title}
+        for document_id, revision, title in sorted(titles, key=lambda one: one[:2])
+    ]
+    if rows:
+        tx.execute(update(documents).where(same).values(title=bindparam("t")), rows)
 
 
 def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ParsedDocument, short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
-from semantik_pipeline.ledger import Transaction, content, revisions, work
+from semantik_pipeline.ledger import Transaction, content, moves, revisions, work
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
@@ -35,6 +35,10 @@ class Job:
     unit: Unit
     parse_key: str
     request: ChunkRequest
+
+
+#: A job with what became of it.
+Done = tuple[Job, ParsedDocument, list[ChunkRow]]
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -193,7 +197,7 @@ def _next_stage(runtime: Runtime, unit: Unit) -> str:
 
 def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chunked | BaseException]) -> None:
     """Save what was chunked, the whole group in one transaction where it is small; record what failed."""
-    done: list[tuple[Job, ParsedDocument, list[ChunkRow]]] = []
+    done: list[Done] = []
     for job, answer in zip(group, answers, strict=True):
         if isinstance(answer, SkipDocument):
             _skip(runtime, claim, job.unit, str(answer))
@@ -213,12 +217,11 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
         return
     done.sort(key=lambda one: one[0].unit.key)
     with runtime.ledger.write() as tx:
-        for job, parsed, _ in done:  # documents are locked before their units, as a sync does
-            revisions.set_title(tx, job.unit.document_id, job.unit.revision, title_of(job.unit, parsed))
+        # documents are locked before their units, as a sync does
+        units = [(job.unit, title_of(job.unit, parsed)) for job, parsed, _ in done]
+        revisions.set_titles(tx, [(unit.document_id, unit.revision, title) for unit, title in units])
         mine = work.held(tx, claim.token)
-        for job, parsed, rows in done:
-            if job.unit.key in mine:
-                _finish(runtime, tx, job, parsed, rows)
+        _finish(runtime, tx, [one for one in done if one[0].unit.key in mine])
 
 
 def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow]) -> None:
@@ -228,31 +231,31 @@ def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow
             if unit.key not in work.held(tx, claim.token):
                 return
             if start == 0:
-                _drop_rows(tx, unit)
-            content.write_chunks(tx, unit, rows[start : start + ROWS])
+                _drop_rows(tx, [unit])
+            content.write_chunks(tx, [(unit, rows[start : start + ROWS])])
 
 
-def _finish(runtime: Runtime, tx: Transaction, job: Job, parsed: ParsedDocument, rows: list[ChunkRow]) -> None:
+def _finish(runtime: Runtime, tx: Transaction, done: list[Done]) -> None:
     """The last rows, and on to the next stage. Call under :func:`work.held`."""
-    unit = job.unit
-    ahead = len(range(0, len(rows) - ROWS, ROWS)) * ROWS
-    if not ahead:
-        _drop_rows(tx, unit)
-    content.write_chunks(tx, unit, rows[ahead:])
-    work.move(
-        tx,
-        unit,
-        _next_stage(runtime, unit),
-        chunks=len(rows),
-        chunks_epoch=unit.epoch,
-        parse_key=job.parse_key,
-        text_hash=short_hash(parsed.text),
-    )
+    ahead = {job.unit.key: len(range(0, len(rows) - ROWS, ROWS)) * ROWS for job, _, rows in done}
+    _drop_rows(tx, [job.unit for job, _, _ in done if not ahead[job.unit.key]])
+    content.write_chunks(tx, [(job.unit, rows[ahead[job.unit.key] :]) for job, _, rows in done])
+    values = [
+        {
+            "chunks": len(rows),
+            "chunks_epoch": job.unit.epoch,
+            "parse_key": job.parse_key,
+            "text_hash": short_hash(parsed.text),
+        }
+        for job, parsed, rows in done
+    ]
+    stages = [_next_stage(runtime, job.unit) for job, _, _ in done]
+    moves.move_all(tx, list(zip([job.unit for job, _, _ in done], stages, values, strict=True)))
 
 
-def _drop_rows(tx: Transaction, unit: Unit) -> None:
+def _drop_rows(tx: Transaction, units: list[Unit]) -> None:
     """Rows that an earlier try left; those behind the points that are shown stay until new ones are in the store."""
-    content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch} - {unit.epoch})
+    content.drop_chunks(tx, [(unit, {unit.indexed_chunks_epoch} - {unit.epoch}) for unit in units])
 
 
 def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
@@ -260,6 +263,6 @@ def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
     with runtime.ledger.write() as tx:
         if unit.key in work.held(tx, claim.token):
             stage = "upsert" if unit.touched else "skipped"
-            content.drop_chunks(tx, unit, keep={unit.indexed_chunks_epoch})
+            content.drop_chunks(tx, [(unit, {unit.indexed_chunks_epoch})])
             work.move(tx, unit, stage, goal="skipped", reason=reason, chunks=0, chunks_epoch=None)
     runtime.ring("upsert")

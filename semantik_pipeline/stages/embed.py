@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
-from semantik_pipeline.ledger import Transaction, content, work
+from semantik_pipeline.ledger import Transaction, content, moves, work
 from semantik_pipeline.ledger.work import Unit
-from semantik_pipeline.stages.claims import READY, Claims, Held
+from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.failures import fail
 
 if TYPE_CHECKING:
@@ -121,16 +121,27 @@ class Reader:
     def _pools_of(self, held: Held) -> Iterator[Pool]:
         units = sorted(held.claim.units, key=lambda unit: unit.generation_id)
         pool = Pool(generation_id=units[0].generation_id, held=held)
+        before = frozenset(self._in_flight)  # what is saved while this is read is not missing
+        whole = self._whole(units)
         for unit in units:
-            for page, complete in self._pages(unit):
+            pages = [(whole[unit.key], True)] if unit.key in whole else self._pages(unit)
+            for page, complete in pages:
                 if pool.generation_id != unit.generation_id or len(pool.texts) >= self._size:
                     yield pool
                     pool = Pool(generation_id=unit.generation_id, held=held)
-                self._collect(pool, unit, page)
+                self._collect(pool, unit, page, before)
                 if complete:
                     pool.finished.add(unit.key)
         pool.last = True
         yield pool
+
+    def _whole(self, units: list[Unit]) -> dict[tuple[int, int], list]:
+        """Missing texts of the documents that fit a pool; a claim has about a pool's worth of them."""
+        found: dict[tuple[int, int], list] = {}
+        for _, own in by_generation(unit for unit in units if unit.chunks <= self._size):
+            with self._runtime.ledger.read() as tx:
+                found |= content.unembedded_of(tx, own)
+        return found
 
     def _pages(self, unit: Unit) -> Iterator[tuple[list, bool]]:
         """Missing texts of a unit, and whether they are the last; a large document is left after some pages."""
@@ -144,10 +155,10 @@ class Reader:
                 return
             after = rows[-1][0]
 
-    def _collect(self, pool: Pool, unit: Unit, rows: list[tuple[int, str, str]]) -> None:
+    def _collect(self, pool: Pool, unit: Unit, rows: list[tuple[int, str, str]], before: frozenset[str]) -> None:
         pool.units[unit.key] = unit
         for _, key, text in rows:
-            if key not in self._in_flight:
+            if key not in self._in_flight and key not in before:
                 self._in_flight.add(key)
                 pool.texts[key] = text
                 pool.counts[unit.key] = pool.counts.get(unit.key, 0) + 1
@@ -201,9 +212,7 @@ def _save(runtime: Runtime, pool: Pool) -> None:
         with runtime.ledger.write() as tx:
             mine = work.held(tx, claim.token)
             content.save_embeddings(tx, rows)
-            for key, unit in pool.units.items():
-                if key in mine:
-                    _advance(tx, unit, pool)
+            _advance(tx, [unit for key, unit in pool.units.items() if key in mine], pool)
         pool.held.hold.touch()
         if pool.finished:
             runtime.ring("upsert")
@@ -212,9 +221,10 @@ def _save(runtime: Runtime, pool: Pool) -> None:
             pool.held.close()
 
 
-def _advance(tx: Transaction, unit: Unit, pool: Pool) -> None:
-    embedded = work.embedded_more(pool.counts.get(unit.key, 0))
-    if unit.key in pool.finished:
-        work.move(tx, unit, "upsert", embedded=embedded)
-    else:
-        work.save_progress(tx, unit, embedded=embedded, turn=work.later(1))
+def _advance(tx: Transaction, units: list[Unit], pool: Pool) -> None:
+    finished = [unit for unit in units if unit.key in pool.finished]
+    moves.move_all(tx, [(unit, "upsert", {"embedded_more": pool.counts.get(unit.key, 0)}) for unit in finished])
+    for unit in units:
+        if unit.key not in pool.finished:
+            embedded = work.embedded_more(pool.counts.get(unit.key, 0))
+            work.save_progress(tx, unit, embedded=embedded, turn=work.later(1))

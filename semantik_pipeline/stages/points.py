@@ -36,26 +36,43 @@ class PointBuilder:
     def batches(self) -> Iterator[tuple[int, Batch]]:
         yield from sorted(self._batches.items())
 
-    def add(self, unit: Unit, rows: list[ChunkRow]) -> bool:
-        """Add these chunks of the unit; False if an embedding is missing."""
+    def add(self, chunked: list[tuple[Unit, list[ChunkRow]]]) -> list[Unit]:
+        """Add these chunks of units; returns the units whose chunks were added, and not those of which an embedding is
+        missing."""
         with self._runtime.ledger.read() as tx:
-            stored = {} if unit.progress.get("rewrite") else _stored(tx, unit, rows)
-            changed = [row for row in rows if stored.get(row.point_id) != row.signature]
-            vectors = content.load_embeddings(tx, [row.embed_key for row in changed])
-            extractions = self._extractions(tx, changed)
-        if any(row.embed_key not in vectors for row in changed):
-            return False
+            stored = [{} if unit.progress.get("rewrite") else _stored(tx, unit, rows) for unit, rows in chunked]
+            changed = [
+                [row for row in rows if known.get(row.point_id) != row.signature]
+                for (_, rows), known in zip(chunked, stored, strict=True)
+            ]
+            every = [row for rows in changed for row in rows]
+            vectors = content.load_embeddings(tx, [row.embed_key for row in every])
+            extractions = self._extractions(tx, every)
+        ready = []
+        for (unit, rows), known, fresh in zip(chunked, stored, changed, strict=True):
+            if all(row.embed_key in vectors for row in fresh):
+                batch = self._batches.setdefault(unit.epoch, Batch())
+                batch.unchanged += [row.point_id for row in rows if known.get(row.point_id) == row.signature]
+                self._add_points(batch, unit, fresh, vectors, extractions)
+                ready.append(unit)
+        return ready
+
+    @staticmethod
+    def _add_points(
+        batch: Batch,
+        unit: Unit,
+        rows: list[ChunkRow],
+        vectors: dict[str, bytes],
+        extractions: dict[str, dict[str, Any]],
+    ) -> None:
         import numpy as np
 
-        batch = self._batches.setdefault(unit.epoch, Batch())
-        batch.unchanged += [row.point_id for row in rows if stored.get(row.point_id) == row.signature]
-        for row in changed:
+        for row in rows:
             payload = build_payload(unit, row, extractions.get(row.text_hash, {}))
             vector = np.frombuffer(vectors[row.embed_key], dtype="<f4")
             batch.points.append(
                 Point(id=row.point_id, vector=vector, sparse_text=sparse_text(unit, row), payload=payload)
             )
-        return True
 
     def _extractions(self, tx: content.Transaction, rows: list[ChunkRow]) -> dict[str, dict[str, Any]]:
         """text hash -> what all extractors found in that text, in searchable form."""

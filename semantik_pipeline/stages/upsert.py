@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import Transaction, content, work
+from semantik_pipeline.ledger import Transaction, content, moves, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -103,25 +103,23 @@ class Upsert:
         another revision comes before the end, nobody knows what the store has of them."""
         begun = [replace(unit, progress={**unit.progress, "begun": True}) for unit in units]
         with self._saving(units) as (tx, mine):
-            for before, unit in zip(units, begun, strict=True):
-                if unit.key in mine and not (unit.touched and before.progress.get("begun")):
-                    work.touch(tx, unit)
+            told = [before.touched and before.progress.get("begun") for before in units]
+            fresh = [unit for unit, known in zip(begun, told, strict=True) if unit.key in mine and not known]
+            moves.touch_all(tx, fresh)
         return begun
 
     def _write_small(self, units: list[Unit]) -> None:
         """Documents that fit a batch together; one whose embedding is missing goes back to the stage that makes it."""
         self.hold.check()
         builder = PointBuilder(self.runtime, self.generation)
-        ready = []
+        with self.runtime.ledger.read() as tx:
+            rows = content.chunk_rows_of(tx, units)
+        complete = {unit.key for unit in units if len(rows[unit.key]) == unit.chunks}
+        ready = builder.add([(unit, rows[unit.key]) for unit in units if unit.key in complete])
+        added = {unit.key for unit in ready}
         for unit in units:
-            with self.runtime.ledger.read() as tx:
-                rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0)
-            if len(rows) != unit.chunks:
-                self._send_back(unit, "chunk")
-            elif builder.add(unit, rows):
-                ready.append(unit)
-            else:
-                self._send_back(unit)
+            if unit.key not in added:
+                self._send_back(unit, "embed" if unit.key in complete else "chunk")
         self._insert(builder)
         self._delete_older(ready)
         self._finish(ready)
@@ -136,7 +134,7 @@ class Upsert:
             if not rows:
                 break
             builder = PointBuilder(self.runtime, self.generation)
-            if not builder.add(unit, rows):
+            if not builder.add([(unit, rows)]):
                 self._send_back(unit)
                 return
             self._insert(builder)
@@ -185,15 +183,17 @@ class Upsert:
         self.hold.touch()
 
     def _finish(self, units: list[Unit]) -> None:
-        deleted = []
+        deleted, ended = [], []
         with self._saving(units) as (tx, mine):
+            replaced = [unit for unit in units if unit.indexed_chunks_epoch not in (None, unit.chunks_epoch)]
+            kept = [(unit, {unit.chunks_epoch}) for unit in replaced if unit.goal == "indexed" and unit.key in mine]
+            content.drop_chunks(tx, kept)
             for unit in units:
                 if unit.key not in mine:
                     continue
+                shown: dict[str, Any]
                 if unit.goal == "indexed":
                     shown = {"indexed_epoch": unit.epoch, "indexed_chunks_epoch": unit.chunks_epoch}
-                    if unit.indexed_chunks_epoch not in (None, unit.chunks_epoch):
-                        content.drop_chunks(tx, unit, keep={unit.chunks_epoch})
                 else:
                     shown = {"indexed_epoch": None, "indexed_chunks_epoch": None, "touched": False}
                     if unit.goal == "deleted":
@@ -201,8 +201,9 @@ class Upsert:
                         deleted.append(unit)
                         shown |= {"extracted": None, "notes": None, "text_hash": None, "parse_key": None}
                     else:
-                        content.drop_chunks(tx, unit)
-                work.move(tx, unit, unit.goal, progress=None, **shown)
+                        content.drop_chunks(tx, [(unit, ())])
+                ended.append((unit, unit.goal, {"progress": None, **shown}))
+            moves.move_all(tx, ended)
         for unit in deleted:
             forget_blobs(self.runtime, unit)
 

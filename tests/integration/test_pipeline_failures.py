@@ -341,7 +341,7 @@ def paused_steps(upsert: Upsert, units: list) -> dict:
         for unit in units:
             with runtime.ledger.read() as tx:
                 rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0)
-            if not builder.add(unit, rows):
+            if not builder.add([(unit, rows)]):
                 raise LeaseLost("its rows are gone")
         upsert._insert(builder)
 

@@ -99,7 +99,7 @@ def test_what_an_abandoned_revision_wrote_over_is_written_again(make_pipeline):
     builder = PointBuilder(pipeline.runtime, writing.generation)
     with pipeline.runtime.ledger.read() as tx:
         rows = content.chunk_rows(tx, units[0], units[0].chunks_epoch)
-    assert builder.add(units[0], rows)
+    assert builder.add([(units[0], rows)])
     writing._insert(builder)  # and here it dies
     pipeline.index(source(doc=first))
     assert verify(pipeline.runtime).clean
@@ -146,14 +146,14 @@ def test_a_document_that_is_removed_and_named_again_in_one_batch_stays(make_pipe
 def test_a_sync_and_a_chunker_of_one_document_do_not_wait_for_each_other_for_ever(make_pipeline, monkeypatch, caplog):
     pipeline = make_pipeline()
     arrive(pipeline, doc="first text")
-    set_title, reached = revisions.set_title, threading.Event()
+    set_titles, reached = revisions.set_titles, threading.Event()
 
     def slowly(tx, *arguments) -> None:
         reached.set()
         time.sleep(1.0)  # the sync gets as far as it can
-        set_title(tx, *arguments)
+        set_titles(tx, *arguments)
 
-    monkeypatch.setattr(chunk_stage.revisions, "set_title", slowly)
+    monkeypatch.setattr(chunk_stage.revisions, "set_titles", slowly)
     chunking = threading.Thread(target=work_on, args=(pipeline.runtime, "chunk"))
     chunking.start()
     assert reached.wait(60)
@@ -262,7 +262,7 @@ def test_a_ledger_that_fails_while_texts_are_gathered_keeps_no_lease(make_pipeli
     def away(*_, **__):
         raise ServiceUnavailable("The ledger is away.")
 
-    monkeypatch.setattr(embed_stage.content, "unembedded", away)
+    monkeypatch.setattr(embed_stage.content, "unembedded_of", away)
     with pytest.raises(ServiceUnavailable):
         work_on(pipeline.runtime, "embed")
     monkeypatch.undo()

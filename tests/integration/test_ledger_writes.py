@@ -1,0 +1,105 @@
+"""What the ledger does for speed, on both databases: rows in bulk, units moved together, statistics, resting connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, func, make_url, select, text
+
+from semantik_pipeline.ledger import Ledger, connection, content, schema, statistics
+from semantik_pipeline.ledger.bulk import insert_rows
+from semantik_pipeline.ledger.tables import chores, chunks, embeddings, extractions
+
+LEDGERS = ("sqlite", "postgres")
+
+
+@pytest.fixture
+def opened(ledger: str | None, tmp_path) -> Iterator[Ledger]:
+    found = Ledger(ledger or f"sqlite:///{tmp_path / 'ledger.sqlite3'}", check=False)
+    schema.migrate(found.engine)
+    yield found
+    found.close()
+
+
+ODD = ['"quoted"', "back\\slash", "{brace,comma}", "null", "", "第一", "line\nbreak", "e\u0301", "tab\t"]
+
+
+def chunk(ordinal: int, odd: str) -> dict:
+    return {
+        "generation_id": 1,
+        "document_id": 1,
+        "epoch": 1,
+        "ordinal": ordinal,
+        "lead": "",
+        "text": odd,
+        "text_hash": "h",
+        "start": 0,
+        "end": len(odd),
+        "token_count": 1,
+        "metadata": {"section": [odd], "page": None, odd: 1.5},
+        "point_id": "p",
+        "embed_key": "k",
+        "signature": "s",
+    }
+
+
+def test_rows_come_back_as_they_were_given(opened: Ledger) -> None:
+    rows = [chunk(ordinal, odd) for ordinal, odd in enumerate(ODD)]
+    with opened.write() as tx:
+        insert_rows(tx, chunks, rows)
+        insert_rows(tx, chunks, [])
+    with opened.read() as tx:
+        found = tx.execute(select(chunks).order_by(chunks.c.ordinal)).mappings().all()
+    assert [{name: row[name] for name in rows[0]} for row in found] == rows
+
+
+def test_what_is_there_stays_as_it_is(opened: Ledger) -> None:
+    first, second = bytes(range(256)), b"\x00\xff" * 8
+    with opened.write() as tx:
+        content.save_embeddings(tx, {"a": first})
+        content.save_embeddings(tx, {"b": second, "a": second})
+        content.save_extractions(tx, {("t", "f"): {"entities": {"x": ODD}}})
+        content.save_extractions(tx, {("t", "f"): {"other": 1}, ("u", "f"): {}})
+    with opened.read() as tx:
+        assert content.load_embeddings(tx, ["a", "b", "c"]) == {"a": first, "b": second}
+        assert content.load_extractions(tx, [("t", "f")]) == {("t", "f"): {"entities": {"x": ODD}}}
+        stamps = tx.execute(select(embeddings.c.created_at).union_all(select(extractions.c.created_at))).scalars().all()
+        clock = tx.execute(select(connection.now())).scalar_one()
+    assert len(stamps) == 4
+    assert all(abs(clock - stamp) < 60 for stamp in stamps)
+
+
+def test_statistics_are_gathered_once_for_each_doubling(opened: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "FIRST", 4)
+    with opened.write() as tx:
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(3)])
+        assert statistics.due(tx) is None
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(3, 9)])
+        assert statistics.due(tx) == 1
+        assert statistics.refresh(tx, 1)
+        assert not statistics.refresh(tx, 1)
+    with opened.read() as tx:
+        assert tx.execute(select(func.count()).select_from(chores)).scalar_one() == 1
+        if tx.dialect.name == "sqlite":
+            known = "select count(*) from sqlite_stat1 where tbl = 'chunks'"
+        else:
+            known = "select reltuples from pg_class where relname = 'chunks'"
+        assert tx.execute(text(known)).scalar_one() >= 1
+
+
+def test_a_connection_that_died_while_it_rested_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REST", 0.0)
+    ledger = Ledger(postgres_url, check=False)
+    with ledger.read() as tx:
+        tx.execute(text("select 1"))
+    admin = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as tx:
+        others = (
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = :name and pid <> pg_backend_pid()"
+        )
+        assert tx.execute(text(others), {"name": make_url(postgres_url).database}).all()
+    with ledger.write() as tx:
+        assert tx.execute(text("select 1")).scalar_one() == 1
+    admin.dispose()
+    ledger.close()
