@@ -61,6 +61,10 @@ class CredentialsRejected(PermanentError):
     """The source's credentials were refused, or it wants some and has none: trying again only locks the account."""
 
 
+class MassDeletion(PermanentError):
+    """So many documents have vanished from a source that it is paused and asks, rather than believe it."""
+
+
 class SkipDocument(PipelineError):
     """There is nothing here to index (empty, a FIFO, unreadable): the document is listed as skipped, with this reason."""
 

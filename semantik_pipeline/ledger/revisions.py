@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, func, insert, select, update
 
 from semantik_pipeline.ledger import holds
+from semantik_pipeline.ledger.absence import absent
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim, change_source
@@ -218,19 +219,6 @@ def _turns(tx: Transaction, claim: SourceClaim, count: int) -> list[float]:
     if turns:
         change_source(tx, claim.source_id, next_turn=turns[-1])
     return turns
-
-
-def absent(source_id: int, run: int) -> Any:
-    """Condition: live documents of a source that a run did not see."""
-    return and_(documents.c.source_id == source_id, documents.c.seen_run < run, documents.c.deleted_at.is_(None))
-
-
-def count_absent(tx: Transaction, source_id: int, run: int) -> tuple[int, int]:
-    """(documents that the run did not see, all live documents) of a source."""
-    live = and_(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))
-    total = tx.execute(select(func.count()).select_from(documents).where(live)).scalar_one()
-    gone = tx.execute(select(func.count()).select_from(documents).where(absent(source_id, run))).scalar_one()
-    return gone, total
 
 
 def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | None = None, limit: int = 500) -> int:

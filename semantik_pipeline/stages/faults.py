@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.errors import CredentialsRejected, PipelineError, StorageFull, TransientError
+from semantik_pipeline.errors import CredentialsRejected, MassDeletion, PipelineError, StorageFull, TransientError
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import SourceClaim
 from semantik_pipeline.stages.failures import AWAY, describe
@@ -14,12 +14,15 @@ from semantik_pipeline.stages.parsing import storable
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
+#: Errors after which a person must say how to go on.
+ASKS = (CredentialsRejected, MassDeletion)
+
 log = logging.getLogger(__name__)
 
 
 def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed. One
-    whose credentials are refused is paused: trying again would lock the account."""
+    whose credentials are refused, or whose documents are nearly all gone, is paused and asks."""
     settings = runtime.settings.work
     attempts = claim.attempts + 1
     if isinstance(error, StorageFull):
@@ -33,8 +36,8 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         if isinstance(error, StorageFull):
             ledger.pause_slice(tx, claim)
         elif hopeless or attempts >= settings.max_attempts:
-            paused = {"paused": storable(str(error))} if isinstance(error, CredentialsRejected) else {}
-            told = storable(f"{claim.name}: {error}")
+            paused = {"paused": storable(str(error))} if isinstance(error, ASKS) else {}
+            told = storable(str(error) if str(error).startswith(claim.name) else f"{claim.name}: {error}")
             ledger.finish_source(tx, claim, error=told, error_type=type(error).__name__, **paused)
         else:
             delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)

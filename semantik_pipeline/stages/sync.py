@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
-from semantik_pipeline.ledger import revisions
+from semantik_pipeline.errors import CredentialsRejected, LeaseLost, MassDeletion, PluginError
+from semantik_pipeline.ledger import absence, revisions
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
@@ -183,6 +183,7 @@ class Slice:
             ledger.mark_touched(tx, self.claim.run, rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
+                self._believe(*absence.count_removals(tx, self.claim, batch.removals))
                 revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
             saved: dict[str, Any] = (
                 {} if cursor is None else {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()}
@@ -275,7 +276,7 @@ class Slice:
         settings = self.runtime.settings.work
         with self.runtime.ledger.read() as tx:
             crowded = ledger.unfinished(tx, self.claim.source_id) > settings.max_in_flight
-        if not crowded and time.monotonic() < self.until and not self.runtime.stopping.is_set():
+        if not crowded and time.monotonic() < self.until and not self.runtime.idle:
             return False
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
@@ -288,40 +289,36 @@ class Slice:
     def _complete(self, event: Complete) -> None:
         noted = 0
         problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
-        error = self._remove_absent() if event.full else None
+        if event.full:
+            self._remove_absent()
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
                 ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
-                paused = {"paused": error} if error else {}
-                ledger.finish_source(
-                    tx,
-                    self.claim,
-                    error=error,
-                    error_type="MassDeletion",
-                    next_run=event.cursor,
-                    problems=storable_values(problems),
-                    **paused,
-                )
+                ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=storable_values(problems))
         if noted:
             self.runtime.ring("extract")
         self.runtime.ring("upsert")
 
-    def _remove_absent(self) -> str | None:
-        """Remove what the full enumeration did not name; a mass deletion is refused with the reason."""
-        settings, claim = self.runtime.settings.sync, self.claim
+    def _remove_absent(self) -> None:
+        """Remove what the full enumeration did not name."""
+        claim = self.claim
         with self.runtime.ledger.read() as tx:
-            gone, total = revisions.count_absent(tx, claim.source_id, claim.run)
-        if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
-            return (
-                f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
-                " If that is right, index it again with --allow-deletions, or say"
-                f" `semantik sources resume {claim.source_id} --allow-deletions`."
-            )
+            gone, total = absence.count_absent(tx, claim.source_id, claim.run)
+        self._believe(gone, total)
         while gone:
             with self.runtime.ledger.write() as tx:
                 if not ledger.source_held(tx, claim):
                     raise LeaseLost("Somebody else syncs this source now.")
                 gone = revisions.remove(tx, claim)
             self.hold.touch()
-        return None
+
+    def _believe(self, gone: int, total: int) -> None:
+        """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
+        settings, claim = self.runtime.settings.sync, self.claim
+        if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
+            raise MassDeletion(
+                f"{claim.name}: {gone} of {total} documents have vanished; nothing more was deleted and the source is"
+                " paused. If that is right, index it again with --allow-deletions, or say"
+                f" `semantik sources resume {claim.source_id} --allow-deletions`."
+            )

@@ -165,6 +165,23 @@ def test_indexing_another_folder_leaves_the_first_alone(make_pipeline, docs, tmp
 
 
 @both_ledgers
+def test_a_mass_deletion_that_the_source_itself_reports_asks_too(make_pipeline):
+    """A commit that deletes everything, a mailbox that was emptied: removals count as absences do."""
+    documents = {f"d{number}": f"text number {number}" for number in range(6)}
+    pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5, "batch": 2})
+    kept = SourceRequest(connector="fake-connector", name="fake", config={"documents": documents})
+    pipeline.index(kept)
+    emptied = {"documents": {}, "removed": sorted(documents), "incomplete": True}
+    source = SourceRequest(connector="fake-connector", name="fake", config=emptied)
+    refused = pipeline.index(source)
+    assert refused["outcome"] == "failed" and "of 6 documents have vanished" in refused["errors"][0]
+    assert len(pipeline.stages()) >= 3
+    allowed = pipeline.index(source, allow_deletions=True)
+    assert allowed["outcome"] == "succeeded"
+    assert not pipeline.stages() and verify(pipeline.runtime).clean
+
+
+@both_ledgers
 def test_a_mass_deletion_pauses_the_source_and_asks(make_pipeline, docs):
     pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5})
     pipeline.folder(docs)
