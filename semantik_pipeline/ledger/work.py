@@ -278,7 +278,8 @@ def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: 
 def block(tx: Transaction, stage: str, generation_id: int, reason: str) -> int:
     """Say why nobody here takes a generation's units; a claim elsewhere clears it."""
     waiting = and_(work.c.stage == stage, work.c.generation_id == generation_id, work.c.lease_token.is_(None))
-    return tx.execute(update(work).where(waiting).values(blocked=reason)).rowcount
+    news = work.c.blocked.is_distinct_from(reason)
+    return tx.execute(update(work).where(waiting, news).values(blocked=reason)).rowcount
 
 
 def _described(unit: Unit, error: dict[str, Any]) -> dict[str, Any]:

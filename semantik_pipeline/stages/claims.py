@@ -167,14 +167,16 @@ class Claims:
                 yield held
 
     def _refused(self) -> list[int]:
-        """Generations whose output this process cannot give; their units wait, with the reason, for others."""
+        """Generations whose output this process cannot give; their units wait for others. The reason is in this worker's
+        report; where it is the only one, its units say it too."""
         refused = []
         for generation_id in self._runtime.live_generations():
             reason = self._runtime.refusal(generation_id, self.stage)
             if reason is not None:
                 refused.append(generation_id)
-                with self._runtime.ledger.write() as tx:
-                    work.block(tx, self.stage, generation_id, reason)
+                if not self._runtime.settings.fleet:
+                    with self._runtime.ledger.write() as tx:
+                        work.block(tx, self.stage, generation_id, reason)
         return refused
 
 
