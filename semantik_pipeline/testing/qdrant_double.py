@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from pydantic_core import to_jsonable_python
 class QdrantDouble:
     """``url`` once started. ``fail_next`` statuses are answered before anything else is (0: the connection breaks)."""
 
-    def __init__(self, port: int = 0, api_key: str | None = None) -> None:
+    def __init__(self, port: int = 0, api_key: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         from qdrant_client import QdrantClient
 
         warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local Qdrant")
@@ -32,9 +33,11 @@ class QdrantDouble:
         self.api_key = api_key
         self.away = False  # answers 503 to everything
         self.delay = 0.0  # seconds that each request waits first
+        self.retry_after: float | None = None  # what a failing answer asks for, in seconds
         self.fail_next: list[int] = []
         self.fail_after: list[int] = []  # the same, but the operation is done first: only its answer is lost
         self.requests: list[str] = []
+        self.bodies: dict[str, Any] = {}  # the last of each kind of request
         self.turn = threading.Lock()
         double = self
 
@@ -42,7 +45,9 @@ class QdrantDouble:
             served = double
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def start(self) -> QdrantDouble:
         threading.Thread(target=self._server.serve_forever, name="qdrant-double", daemon=True).start()
@@ -80,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif double.fail_next:
                 self._fail(double.fail_next.pop(0))
             else:
-                status, answer = _serve(double.client, self.command, path, json.loads(body) if body else {})
+                told = double.bodies[double.requests[-1]] = json.loads(body) if body else {}
+                status, answer = _serve(double.client, self.command, path, told)
                 if double.fail_after and status == 200:
                     self._fail(double.fail_after.pop(0))
                 else:
@@ -103,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if status >= 400 and self.served.retry_after is not None:
+            self.send_header("Retry-After", str(self.served.retry_after))
         self.end_headers()
         self.wfile.write(body)
 

@@ -16,6 +16,7 @@ from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 from semantik_pipeline.testing.fakes import MemoryStore
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from semantik_pipeline.testing.qdrant_grpc import QdrantGrpcDouble
 from semantik_pipeline.testing.stores import VectorDBContract
 
 
@@ -68,6 +69,25 @@ class TestQdrantOverHttp(VectorDBContract):
 
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
         return QdrantStore({"url": self.url})
+
+
+@pytest.fixture(scope="module")
+def grpc_double(double: QdrantDouble) -> Iterator[QdrantGrpcDouble]:
+    beside = QdrantGrpcDouble(double).start()
+    yield beside
+    beside.stop()
+
+
+class TestQdrantOverGrpc(VectorDBContract):
+    @pytest.fixture(autouse=True)
+    def address(self, double: QdrantDouble, grpc_double: QdrantGrpcDouble) -> Iterator[None]:
+        self.options = {"url": double.url, "prefer_grpc": True, "grpc_port": grpc_double.port}
+        double.requests.clear()
+        yield
+        assert all(request.startswith("grpc ") for request in double.requests)
+
+    def make_store(self, tmp_path: Path) -> VectorDBPlugin:
+        return QdrantStore(self.options)
 
 
 SERVER = os.environ.get("SEMANTIK_TEST_QDRANT_URL")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from semantik_pipeline.contracts.plugin import HealthState
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable, UsageError
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from semantik_pipeline.testing.qdrant_grpc import QdrantGrpcDouble
 from semantik_pipeline.testing.store_points import SPEC, make_point
 
 
@@ -159,3 +163,81 @@ def test_a_large_insert_goes_in_batches(double: QdrantDouble) -> None:
         store.insert("one", [make_point(n) for n in range(200)])
         assert store.count("one") == 200
     assert double.requests.count("PUT /collections/one/points") == 4
+
+
+def test_the_server_says_how_long_to_wait(double: QdrantDouble) -> None:
+    with opened(double.url, tries=2) as store:
+        store.create_index("one", SPEC)
+        double.retry_after = 0.4
+        double.fail_next = [503]
+        start = time.monotonic()
+        store.insert("one", [make_point(1)])
+        assert time.monotonic() - start >= 0.4
+        double.away, double.retry_after = True, 0.0
+        double.requests.clear()
+        with pytest.raises(ServiceUnavailable) as caught:
+            store.count("one")
+        assert caught.value.retry_after == 0.0
+        assert len(double.requests) == 2
+
+
+def test_a_certificate_that_nobody_signed_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    double = QdrantDouble(tls=context).start()
+    try:
+        with opened(double.url) as store, pytest.raises(PluginConfigError, match="SSL_CERT_FILE"):
+            store.list_indexes()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        with opened(double.url) as store:
+            assert store.list_indexes() == []
+    finally:
+        double.stop()
+
+
+def test_searches_can_pass_over_what_is_not_indexed_yet(double: QdrantDouble) -> None:
+    with opened(double.url, indexed_only=True) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(1)])
+        dense, sparse = SearchRequest(vector=make_point(1).vector), SearchRequest(text="first")
+        assert store.search("one", [dense])
+        store.search("one", [dense, sparse])
+    told = double.bodies["POST /collections/one/points/query/batch"]["searches"]
+    assert [search.get("params") for search in told] == [{"indexed_only": True}, None]
+
+
+# -- over gRPC ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grpc_double(double: QdrantDouble) -> Iterator[QdrantGrpcDouble]:
+    beside = QdrantGrpcDouble(double).start()
+    yield beside
+    beside.stop()
+
+
+@pytest.mark.parametrize("failure", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+def test_grpc_bridges_a_short_absence(double: QdrantDouble, grpc_double: QdrantGrpcDouble, failure: str) -> None:
+    with opened(double.url, prefer_grpc=True, grpc_port=grpc_double.port) as store:
+        store.create_index("one", SPEC)
+        grpc_double.fail_next = [failure, failure]
+        store.insert("one", [make_point(1)])
+        assert store.count("one") == 1
+        grpc_double.fail_next = ["INVALID_ARGUMENT", "UNAVAILABLE"]
+        with pytest.raises(PermanentError, match="INVALID_ARGUMENT"):
+            store.count("one")
+        assert grpc_double.fail_next == ["UNAVAILABLE"]  # a refusal is not repeated
+
+
+def test_grpc_tells_a_long_absence_and_a_wrong_key(double: QdrantDouble, grpc_double: QdrantGrpcDouble) -> None:
+    with opened(double.url, prefer_grpc=True, grpc_port=grpc_double.port, tries=2) as store:
+        double.away = True
+        with pytest.raises(ServiceUnavailable, match="away"):
+            store.list_indexes()
+        double.away, double.api_key = False, "right"
+        with pytest.raises(PluginConfigError, match="api_key_env"):
+            store.list_indexes()

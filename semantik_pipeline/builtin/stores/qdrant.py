@@ -164,7 +164,8 @@ class QdrantStore(VectorDBPlugin):
 
     def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
         spec, bm25 = self._spec(name)
-        queries = [_query(name, request, spec, bm25) for request in requests]
+        only_indexed = bool(self._options["indexed_only"])
+        queries = [_query(name, request, spec, bm25, only_indexed) for request in requests]
         asked = [query for query in queries if query is not None]
         answers = iter(self._call(lambda c: c.query_batch_points(name, asked)) if asked else ())
         return [[] if query is None else _scored(next(answers).points) for query in queries]
@@ -270,7 +271,9 @@ def _structs(name: str, points: Sequence[Point], spec: IndexSpec, bm25: Bm25Vect
     return made
 
 
-def _query(name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors | None) -> models.QueryRequest | None:
+def _query(
+    name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors | None, only_indexed: bool
+) -> models.QueryRequest | None:
     """The leg as the server takes it; None for a BM25 leg without terms, which finds nothing."""
     from qdrant_client import models
 
@@ -288,6 +291,7 @@ def _query(name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors
         filter=client_filter(request.filter),
         limit=request.limit,
         with_payload=request.with_payload,
+        params=models.SearchParams(indexed_only=True) if only_indexed and using == "dense" else None,
     )
 
 
@@ -319,5 +323,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "integer", "How often a call is made before the server counts as away.", default=4, minimum=1
     ),
     "batch_points": _operational("integer", "Points in one upload.", default=128, minimum=1),
+    "indexed_only": _operational(
+        "boolean",
+        "Search by vector only what the optimizer has indexed: steady while much is written, but new points come late.",
+        default=False,
+    ),
     "parallel": _operational("integer", "Uploads at once.", default=2, minimum=1, maximum=16),
 }

@@ -22,7 +22,14 @@ Answer = TypeVar("Answer")
 
 _AWAY = (429, 502, 503, 504)
 _AWAY_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
-_STATUS_OF_GRPC = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
+_STATUS_OF_GRPC = {
+    "NOT_FOUND": 404,
+    "INVALID_ARGUMENT": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "ALREADY_EXISTS": 409,
+}
+TLS = 495  # what no server answers: its certificate was refused here
 LONGEST_WAIT = 10.0  # seconds between two tries, whatever the server asks for
 
 
@@ -72,6 +79,11 @@ class Calls:
                 "Check that it runs (qdrant.url).",
                 retry_after=fault.retry_after,
             )
+        if fault.status == TLS:
+            return PluginConfigError(
+                f"The certificate of Qdrant at {self.url} is not believed: {text}.",
+                "Name the file of the authority that signed it in SSL_CERT_FILE.",
+            )
         if fault.status in (401, 403):
             return PluginConfigError(
                 f"Qdrant at {self.url} refuses our API key.", "Check the environment variable that api_key_env names."
@@ -93,15 +105,29 @@ def _fault(error: Exception) -> Fault | None:
     if isinstance(error, ResourceExhaustedResponse):
         return Fault(status=429, text=str(error), retry_after=float(error.retry_after_s))
     if isinstance(error, UnexpectedResponse):
-        return Fault(status=error.status_code or 500, text=_words(error.content))
+        after = _seconds(error.headers.get("retry-after"))
+        return Fault(status=error.status_code or 500, text=_words(error.content), retry_after=after)
     if isinstance(error, ResponseHandlingException):
-        return Fault(status=0, text=f"{type(error.source).__name__}: {error.source}")
+        return _unanswered(f"{type(error.source).__name__}: {error.source}")
     code = getattr(error, "code", None)  # grpc.RpcError
     if callable(code):
         name = getattr(code(), "name", "UNKNOWN")
         status = 503 if name in _AWAY_GRPC else _STATUS_OF_GRPC.get(name, 500)
         return Fault(status=status, text=str(error.details() if hasattr(error, "details") else error))
     return None
+
+
+def _unanswered(text: str) -> Fault:
+    """There was no answer. A certificate that does not hold will not hold the next time either."""
+    return Fault(status=TLS if "CERTIFICATE_VERIFY_FAILED" in text else 0, text=text)
+
+
+def _seconds(value: str | None) -> float | None:
+    """A Retry-After header's seconds; a date is not worth the trouble."""
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None
 
 
 def _words(content: bytes) -> str:
