@@ -22,7 +22,11 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("semantik_pipeline.ledger",),
     "alembic": ("semantik_pipeline.ledger",),
     "fsspec": ("semantik_pipeline.blobs",),
-    "qdrant_client": ("semantik_pipeline.builtin", "semantik_pipeline.testing.qdrant_double"),
+    "qdrant_client": (
+        "semantik_pipeline.builtin",
+        "semantik_pipeline.testing.qdrant_double",
+        "semantik_pipeline.testing.qdrant_grpc",
+    ),
     "qdrant_edge": ("semantik_pipeline.builtin",),
     "torch": ("semantik_pipeline.builtin",),
     "transformers": ("semantik_pipeline.builtin",),
