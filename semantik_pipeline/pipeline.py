@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semantik_pipeline import maintenance
+from semantik_pipeline import logs, maintenance
 from semantik_pipeline.ledger import operations
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
 from semantik_pipeline.stages.claims import Claims, Prepare
@@ -79,7 +79,8 @@ def work_on(runtime: Runtime, stage: str) -> None:
     with runtime.gates.entering(stage) as gate:
         left = False
         while gate.open(again=not left):
-            left = _run(runtime, stage, time.monotonic() + runtime.settings.work.slice)
+            with logs.bound(stage=stage):
+                left = _run(runtime, stage, time.monotonic() + runtime.settings.work.slice)
     if gate.entered:
         settle(runtime)
     if left and not runtime.idle:

@@ -58,8 +58,10 @@ def configure(app: Celery, settings: Settings) -> None:
     Queues are declared by their names under ``broker.prefix`` and known to Celery by their stages. Raises SettingsError
     for a broker that can't be, or a visibility timeout that a task may outlast.
     """
+    from celery import signals
     from kombu import Exchange, Queue
 
+    signals.setup_logging.connect(_leave_logs_alone, dispatch_uid="semantik")  # ours are configured: logs.py
     broker = settings.broker
     scheme = _scheme(broker.url)
     exchange = Exchange(broker.prefix, type="direct")
@@ -94,6 +96,10 @@ def configure(app: Celery, settings: Settings) -> None:
         worker_enable_remote_control=scheme != "memory",
         worker_send_task_events=False,
     )
+
+
+def _leave_logs_alone(**_: Any) -> None:
+    """That somebody hears this signal is what keeps Celery from configuring logs in its own way."""
 
 
 def longest_task(settings: Settings) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from semantik_pipeline import generations
+from semantik_pipeline import generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
 from semantik_pipeline.errors import DataFolderInUse, SettingsError
@@ -29,8 +28,10 @@ from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.settings import Settings
 from semantik_pipeline.stages.claims import Gates
+from semantik_pipeline.stages.journal import Journal
 from semantik_pipeline.stages.room import Room
 from semantik_pipeline.tally import Tally
+from semantik_pipeline.traces import Traces, open_traces
 
 if TYPE_CHECKING:
     from semantik_pipeline.search.completeness import Completeness
@@ -54,7 +55,7 @@ class Runtime:
     def __init__(self, settings: Settings, *, ring: Callable[[str], None] | None = None) -> None:
         self.settings = settings
         self.ring = ring or (lambda stage: None)
-        self.worker_id = f"{socket.gethostname()}:{os.getpid()}"
+        self.worker_id = logs.worker_id()
         self.tally = Tally()
         self._generations: dict[int, Generation] = {}
         self._indexes: set[str] = set()
@@ -93,6 +94,16 @@ class Runtime:
     def room(self) -> Room:
         """Who works beside whom in this process: a suspect works alone."""
         return Room()
+
+    @cached_property
+    def traces(self) -> Traces | None:
+        """Where spans go; None where nobody asked for them."""
+        return open_traces(self.settings.trace.share)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """What becomes of claims, for logs and traces."""
+        return Journal(self)
 
     @property
     def child_count(self) -> int:
@@ -238,7 +249,7 @@ class Runtime:
         for name, close in (("keeper", "close"), ("children", "close"), ("host", "close"), ("ledger", "close")):
             part = self.__dict__.pop(name, None)
             if part is not None:
-                getattr(part, close)()
+                part.close()
 
     def __enter__(self) -> Runtime:
         return self

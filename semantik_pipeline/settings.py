@@ -78,6 +78,15 @@ class Metrics(Section):
     port: int = Field(0, ge=0, le=65535)  # of /metrics, /live and /ready; 0: none
 
 
+class Logs(Section):
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Trace(Section):
+    share: float = Field(0.0, ge=0, le=1)  # of documents whose way is told to OTEL_EXPORTER_OTLP_ENDPOINT
+
+
 class Child(Section):
     processes: int = Field(0, ge=0)  # 0: one for each core but one
     memory_mb: int = Field(2048, ge=64)  # above what the child needs when idle
@@ -144,6 +153,8 @@ class Settings(BaseSettings):
     work: Work = Work()
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
+    logs: Logs = Logs()
+    trace: Trace = Trace()
     child: Child = Child()
     embed: Embed = Embed()
     upsert: Upsert = Upsert()

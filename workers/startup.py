@@ -10,6 +10,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from semantik_pipeline import logs
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import work
 from semantik_pipeline.queue import Bell
@@ -64,9 +65,10 @@ class WorkerProcess:
             self.settings.require_shared()
             runtime.ledger  # noqa: B018 - raises for a schema that isn't ours
             runtime.host  # noqa: B018 - raises for a broken state file
+            runtime.traces  # noqa: B018 - raises where they are wanted and OpenTelemetry is not there
         except PipelineError as error:
             self._open.close()
-            print(f"semantik worker: {error}", file=sys.stderr, flush=True)
+            log.critical("This worker can't start: %s", error)
             raise SystemExit(1) from None
         for entry in runtime.host.report.failed:
             log.error("The plugin %s can't be used: %s", entry.id, entry.reason)
@@ -145,8 +147,14 @@ class WorkerProcess:
 
 
 def connect(process: WorkerProcess) -> None:
-    """Let Celery's signals of this program drive the process."""
+    """Let Celery's signals of this program drive the process; its logs are ours from here on."""
     from celery import signals
+
+    logs.configure(process.settings.logs)
+
+    @signals.celeryd_init.connect(weak=False)
+    def keep_quiet(instance: Any, **_: Any) -> None:
+        instance.quiet = True  # no banner: the line that says "Ready" has what it says, in the form of all others
 
     @signals.worker_init.connect(weak=False)
     def load(sender: Any, **_: Any) -> None:

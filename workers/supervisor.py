@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 #: One process. The ledger knows who lives, so workers need not ask one another.
 COMMAND = (
-    *(sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--loglevel", "INFO"),
+    *(sys.executable, "-m", "celery", "-A", "workers.app", "worker"),
     *("--without-gossip", "--without-mingle"),
 )
 

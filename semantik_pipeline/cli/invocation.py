@@ -29,9 +29,12 @@ class Invocation:
     verbose: bool = False
 
     def settings(self) -> Settings:
+        from semantik_pipeline.cli.logs import configure_logs
         from semantik_pipeline.settings import load_settings
 
-        return load_settings(self.config, data_dir=self.data_dir)
+        settings = load_settings(self.config, data_dir=self.data_dir)
+        configure_logs(settings.logs, verbose=self.verbose)
+        return settings
 
     @contextmanager
     def runtime(self) -> Iterator[Runtime]:

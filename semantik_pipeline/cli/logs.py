@@ -1,15 +1,16 @@
-"""Logs go to standard error, in the words of the terminal."""
+"""What a command logs: a line in the words of the terminal, unless the settings ask for more."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
+from typing import TYPE_CHECKING
 
+from semantik_pipeline import logs
 from semantik_pipeline.cli.wording import printable
 
-#: The roots of this project's loggers. Their level is set here, because Celery sets the root logger's as it likes.
-OURS = ("semantik_pipeline", "semantik", "workers")
+if TYPE_CHECKING:
+    from semantik_pipeline.settings import Logs
 
 #: What these warn of, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
 SAID_ANYWAY = ("semantik_pipeline.stages.failures", "semantik_pipeline.builtin.connectors", "semantik.audit")
@@ -18,29 +19,28 @@ SAID_ANYWAY = ("semantik_pipeline.stages.failures", "semantik_pipeline.builtin.c
 LIBRARIES = ("kombu", "celery")
 
 
-def configure_logs(*, verbose: bool) -> None:
-    """Warnings and worse as one line each; with ``verbose`` everything, with times, and what Python itself warns of."""
-    handler = _Stderr()
-    if verbose:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logging.captureWarnings(True)
+def configure_logs(settings: Logs | None = None, *, verbose: bool) -> None:
+    """Warnings and worse as one line each; with ``verbose``, a ``logs.level`` or ``logs.format = "json"`` as a worker
+    writes them. ``settings`` are None until they are read."""
+    given = settings.model_fields_set if settings else set()
+    level = settings.level if settings and "level" in given else "info" if verbose else "warning"
+    if (settings and (settings.format == "json" or "level" in given)) or verbose:
+        from semantik_pipeline.settings import Logs
+
+        logs.configure(settings or Logs(), level=level)
     else:
+        handler = logs.Stderr()
         handler.setFormatter(_OneLine())
         handler.addFilter(_for_people)
         warnings.simplefilter("ignore")  # of libraries, to their developers
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in OURS:
-        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
-    for name in (*SAID_ANYWAY, *LIBRARIES):
-        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
-
-
-class _Stderr(logging.StreamHandler):
-    """Asks for ``sys.stderr`` at each line, because a progress display puts itself in its place for a while."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
-        super().emit(record)
+        logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+        for name in logs.OURS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    few = level == "warning"
+    for name in SAID_ANYWAY:
+        logging.getLogger(name).setLevel(logging.ERROR if few else logging.NOTSET)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR if few else logging.WARNING)
 
 
 class _OneLine(logging.Formatter):

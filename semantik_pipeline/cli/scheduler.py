@@ -14,7 +14,10 @@ def scheduler(context: typer.Context) -> int:
     folder and does the work too.
     """
     call = begin(context)
+    from semantik_pipeline import logs
+
     settings = call.settings()
+    logs.configure(settings.logs, level="debug" if call.verbose else None)
     if not settings.fleet:
         return _here(call)
     from workers.schedule import run_beat

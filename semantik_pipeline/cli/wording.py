@@ -6,21 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-#: Invisible, but at home in the middle of words: soft hyphen, zero-width joiners and the like.
-_HARMLESS = frozenset("\u00ad\u200b\u200c\u200d\ufeff")
-
-
-def printable(text: str) -> str:
-    """The text on one line: line ends, other control characters, lone surrogates and the like become escapes."""
-    return "".join(c if c.isprintable() or c in _HARMLESS else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    if character.isspace() and not character.isascii():
-        return " "
-    return character.encode("unicode_escape").decode("ascii")
+from semantik_pipeline.logs import printable
 
 
 def counted(number: int, noun: str) -> str:

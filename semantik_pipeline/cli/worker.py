@@ -25,6 +25,7 @@ def worker(
     call = begin(context)
     import signal
 
+    from semantik_pipeline import logs
     from workers.profiles import profile as named
     from workers.supervisor import Supervisor
 
@@ -32,7 +33,9 @@ def worker(
     changes = {"profile": profile or settings.worker.profile, "processes": processes or settings.worker.processes}
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=changes)})
     settings.require_shared()
-    said = {"SEMANTIK_DATA_DIR": str(settings.data_dir)}
+    level = "debug" if call.verbose else settings.logs.level
+    logs.configure(settings.logs, level=level)
+    said = {"SEMANTIK_DATA_DIR": str(settings.data_dir), "SEMANTIK_LOGS_LEVEL": level}
     if call.config:
         said["SEMANTIK_CONFIG"] = str(call.config.absolute())
     supervisor = Supervisor(settings, named(settings.worker.profile), said=said)

@@ -104,6 +104,18 @@ def note_items(tx: Transaction, operation_id: int, items: Sequence[tuple[int, st
         tx.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), rows)
 
 
+def of_documents(tx: Transaction, document_ids: Sequence[int]) -> dict[int, int]:
+    """document id -> the newest unfinished operation that has it; documents of none are left out."""
+    mine = operation_items.c.document_id.in_(sorted(set(document_ids)))
+    query = (
+        select(operation_items.c.document_id, func.max(operations.c.id))
+        .join(operations, operations.c.id == operation_items.c.operation_id)
+        .where(mine, operations.c.state != "finished")
+        .group_by(operation_items.c.document_id)
+    )
+    return dict(map(tuple, tx.execute(query).all()))
+
+
 def settle(tx: Transaction) -> list[int]:
     """Finish the operations that have nothing left to do. Call after the commit that may have been the last."""
     left = select(operations.c.id).where(operations.c.state != "finished").with_for_update(skip_locked=True)

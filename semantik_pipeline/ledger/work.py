@@ -221,11 +221,12 @@ def touch(tx: Transaction, unit: Unit) -> None:
     change(tx, unit, touched=True, progress=unit.progress)
 
 
-def give_back(tx: Transaction, token: str) -> int:
-    """Give back what is still held under a token, with nothing held against it; returns how many units that were."""
-    held(tx, token)
-    mine = work.c.lease_token == token
-    return tx.execute(update(work).where(mine).values(**{**FREED, "not_before": 0}, updated_at=now())).rowcount
+def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
+    """Give back what is still held under a token, with nothing held against it; returns the keys of those units."""
+    mine = held(tx, token)
+    changes = {**FREED, "not_before": 0}
+    tx.execute(update(work).where(work.c.lease_token == token).values(**changes, updated_at=now()))
+    return mine
 
 
 def release(tx: Transaction, token: str, keys: Iterable[tuple[int, int]], *, delay: float = 0, **values: Any) -> None:

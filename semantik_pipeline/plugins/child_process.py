@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import pickle
@@ -55,6 +56,7 @@ class ChildProcess:
         )
         assert self._process.stdin and self._process.stdout
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._asked_in = contextvars.copy_context()
         self._listener = threading.Thread(target=self._listen, name=f"child-{self.pid}-stderr", daemon=True)
         self._listener.start()
         self._memory = memory_mb * 1024 * 1024
@@ -101,6 +103,7 @@ class ChildProcess:
         ChildOutOfMemory; after any of them the child is of no more use.
         """
         until = time.monotonic() + deadline
+        self._asked_in = contextvars.copy_context()
         self._largest = 0
         self._said.clear()
         try:
@@ -176,7 +179,7 @@ class ChildProcess:
         for line in iter(partial(errors.readline, 4096), b""):
             text = line.decode("utf-8", "replace").rstrip()
             self._said.append(text)
-            LOGGER.debug("%d: %s", self.pid, text)
+            self._asked_in.run(LOGGER.debug, "%d: %s", self.pid, text)  # its lines are about what it works on
         errors.close()
 
     def _last_words(self) -> str:

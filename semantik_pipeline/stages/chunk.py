@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline import logs
 from semantik_pipeline.documents import ParsedDocument, short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.ledger import Transaction, content, moves, revisions, work
@@ -15,6 +16,7 @@ from semantik_pipeline.plugins.child_errors import rebuild
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.failures import fail
+from semantik_pipeline.stages.journal import about
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 break  # what is left is given back
             try:
                 held.hold.check()
-                _run_group(runtime, held, group)
+                with logs.bound(**about([job.unit for job in group])):
+                    _run_group(runtime, held, group)
             except LeaseLost:
                 break
             except Exception as error:  # a full disk, a ledger that is away
@@ -168,7 +171,8 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
         if len(group) > 1:
             for job in group:
                 held.hold.check()
-                _run_group(runtime, held, [job])
+                with logs.bound(**about([job.unit])):
+                    _run_group(runtime, held, [job])
                 held.hold.touch()
             return
         answers = [error]

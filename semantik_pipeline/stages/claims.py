@@ -32,7 +32,7 @@ class Held:
     def __init__(self, runtime: Runtime, claim: Claim, deadline: float, place: Place) -> None:
         self._runtime = runtime
         self._place = place
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), time.time()
         self.claim = claim
         self._renewing = ExitStack()
         self.hold: Hold = self._renewing.enter_context(
@@ -48,7 +48,8 @@ class Held:
         finally:
             self._place.leave()
         self._runtime.room.proven.add(self.claim.stage)
-        self._tell(given_back)
+        self._tell(len(given_back))
+        self._runtime.journal.ended(self.claim, self._began_at, given_back)
 
     def _tell(self, given_back: int) -> None:
         tally, stage = self._runtime.tally, self.claim.stage

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from semantik_pipeline import logs
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
 from semantik_pipeline.ledger import Transaction, content, moves, work
@@ -52,8 +53,10 @@ def run(runtime: Runtime, claims: Claims) -> None:
     to_writer: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
     reader = Reader(runtime, claims)
     threads = [
-        threading.Thread(target=_feed, args=(reader, to_device), name="embed-reader", daemon=True),
-        threading.Thread(target=_drain, args=(runtime, reader, to_writer), name="embed-writer", daemon=True),
+        threading.Thread(target=logs.carried(_feed), args=(reader, to_device), name="embed-reader", daemon=True),
+        threading.Thread(
+            target=logs.carried(_drain), args=(runtime, reader, to_writer), name="embed-writer", daemon=True
+        ),
     ]
     for thread in threads:
         thread.start()

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline import logs
 from semantik_pipeline.errors import (
     FingerprintMismatch,
     LeaseLost,
@@ -16,8 +17,9 @@ from semantik_pipeline.errors import (
     StorageFull,
     TransientError,
 )
-from semantik_pipeline.ledger import Transaction, work
+from semantik_pipeline.ledger import Transaction, operations, work
 from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.stages.journal import about, stage_plugins
 from semantik_pipeline.stages.parsing import storable, storable_values
 
 if TYPE_CHECKING:
@@ -41,18 +43,6 @@ def describe(error: BaseException, plugins: str | None = None) -> dict[str, Any]
     return storable_values(described)  # a message may quote what the document holds
 
 
-def stage_plugins(runtime: Runtime, unit: Unit) -> str:
-    """Ids and versions of the plugins that work on a stage of the unit."""
-    config = runtime.generation(unit.generation_id).config
-    chosen = {
-        "chunk": [*config["parsers"]["options"], config["chunking"]["plugin"]],
-        "extract": [choice["plugin"] for choice in (*config["extraction"]["chunk"], *config["extraction"]["document"])],
-        "embed": [config["embedding"]["plugin"]],
-    }.get(unit.stage, [])
-    loaded = {plugin.id: plugin.manifest.version for plugin in runtime.host.registry}
-    return ", ".join(f"{name} {loaded.get(name, 'absent')}" for name in chosen)
-
-
 def fail(
     runtime: Runtime, claim: Claim, units: Iterable[Unit], error: BaseException, *, alone: bool = False
 ) -> list[Unit]:
@@ -65,7 +55,8 @@ def fail(
         return []
     if isinstance(error, StorageFull):
         runtime.fatal = error
-    with runtime.ledger.write() as tx:
+    runtime.journal.failed(claim, units, error)
+    with logs.bound(**about(units)), runtime.ledger.write() as tx:
         mine = work.held(tx, claim.token)
         still = [unit for unit in units if unit.key in mine]
         return _record(runtime, tx, claim, still, error, alone or len(units) == 1)
@@ -90,6 +81,7 @@ def _record(
         work.suspect(tx, claim.token, keys)
         return []
     settings, lost = runtime.settings.work, []
+    found = operations.of_documents(tx, [unit.document_id for unit in units])
     for unit in units:
         described = describe(error, stage_plugins(runtime, unit))
         if isinstance(error, PermanentError) and alone:
@@ -107,5 +99,6 @@ def _record(
             lost.append(unit)
             runtime.tally.count("quarantines", stage=claim.stage, type=type(error).__name__)
         told = storable(str(error))  # no log takes a lone surrogate
-        log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", told)
+        with logs.bound(document=unit.unique_id, operation=found.get(unit.document_id)):
+            log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", told)
     return lost

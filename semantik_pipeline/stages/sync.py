@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import CredentialsRejected, LeaseLost, MassDeletion, PluginError
@@ -73,6 +74,11 @@ def _renew(runtime: Runtime, claim: SourceClaim) -> int:
 
 
 def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
+    with logs.bound(operation=claim.operation_id, source=claim.name):
+        _try_slice(runtime, claim, hold, until)
+
+
+def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
     try:
         Slice(runtime, claim, hold, until).run()
     except LeaseLost:
@@ -170,7 +176,7 @@ class Slice:
 
     def _flush(self, cursor: Any = None) -> None:
         """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
-        batch, self.batch = self.batch, Batch()
+        batch, self.batch, began = self.batch, Batch(), time.time()
         self.hold.check()
         names = [*batch.references, *batch.documents]
         with self.runtime.ledger.read() as tx:
@@ -195,6 +201,7 @@ class Slice:
         if held:
             raise OnHold
         self.hold.touch()
+        self.runtime.journal.arrived(self.claim, arrivals, before, began)
         if arrivals:
             self.runtime.ring("chunk")
         if arrivals or batch.removals:

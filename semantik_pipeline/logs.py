@@ -1,0 +1,136 @@
+"""Log lines on standard error, one event a line, for people or as JSON, with the ids of what they are about.
+
+A line knows its worker. Who works on something says so with :func:`bound`; then lines of that thread, of the plugins
+that it calls and of its children carry the operation, the stage and the document.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from semantik_pipeline.settings import Logs
+
+#: The roots of this project's loggers; every other one speaks up from warnings on.
+OURS = ("semantik_pipeline", "semantik", "workers")
+
+_bound: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("semantik_log_ids", default=None)
+
+
+@contextmanager
+def bound(**ids: Any) -> Iterator[None]:
+    """Lines that are logged in the block carry these ids, beside those of blocks around it. None: not known."""
+    around = dict(_bound.get() or {})
+    if "document" in ids:
+        around.pop("documents", None)  # this one of them
+    token = _bound.set({**around, **{name: value for name, value in ids.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def carried(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, for another thread, where its lines carry the ids that are bound here now."""
+    context = contextvars.copy_context()
+    return lambda *args: context.run(function, *args)
+
+
+def configure(settings: Logs, *, level: str | None = None) -> None:
+    """Send what is logged in this process to standard error, and nowhere else. ``level`` instead of the settings'."""
+    handler = Stderr()
+    handler.setFormatter(JsonLines() if settings.format == "json" else Lines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel((level or settings.level).upper())
+    logging.captureWarnings(True)
+
+
+class Stderr(logging.StreamHandler):
+    """Asks for ``sys.stderr`` at each line, because a progress display puts itself in its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
+class JsonLines(logging.Formatter):
+    """``{"time", "level", "logger", "message", "worker"}``, the ids that are known, and ``exception`` where there is one.
+
+    Times are UTC. No line has a lone surrogate, which no JSON reader takes, or anything of a credential's shape.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worker = worker_id()
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _scrubbed(record.getMessage()),
+            "worker": self._worker,
+            **(_bound.get() or {}),
+        }
+        if told := _exception(self, record):
+            line["exception"] = _scrubbed(told)
+        told = json.dumps(line, ensure_ascii=not _speaks_unicode(sys.stderr), default=str)
+        return told.encode("utf-8", "replace").decode()
+
+
+class Lines(logging.Formatter):
+    """``TIME LEVEL logger: message [id=value ...]``, and a traceback below it where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        ids = " ".join(f"{name}={value}" for name, value in (_bound.get() or {}).items())
+        head = f"{self.formatTime(record)} {record.levelname} {record.name}: {_scrubbed(record.getMessage())}"
+        line = printable(f"{head} [{ids}]" if ids else head)
+        told = _exception(self, record)
+        return f"{line}\n{_scrubbed(told)}" if told else line
+
+
+def worker_id() -> str:
+    """How this process is called in the ledger and in logs."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    told = formatter.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
+    return "\n".join(filter(None, (told, record.stack_info)))
+
+
+def _scrubbed(text: str) -> str:
+    from semantik_pipeline.plugins.secrets import scrub
+
+    return scrub(text)
+
+
+def _speaks_unicode(stream: TextIO) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+
+
+#: Invisible, but at home in the middle of words: soft hyphen, zero-width joiners and the like.
+_HARMLESS = frozenset("\u00ad\u200b\u200c\u200d\ufeff")
+
+
+def printable(text: str) -> str:
+    """The text on one line: line ends, other control characters, lone surrogates and the like become escapes."""
+    return "".join(c if c.isprintable() or c in _HARMLESS else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isspace() and not character.isascii():
+        return " "
+    return character.encode("unicode_escape").decode("ascii")
