@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import __version__
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.settings import visible_gpus
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ log = logging.getLogger(__name__)
 
 #: Documents in hand that a heartbeat names.
 NAMED = 5
+
+#: Seconds after the deadline of a unit at which its process ends: no thread can be stopped from outside.
+HUNG = 60.0
+
+#: Seconds between two reports of fingerprints.
+FINGERPRINTS = 60.0
 
 #: Seconds without a heartbeat after which a probe says so.
 STALLED = 60.0
@@ -96,6 +103,7 @@ class Presence:
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         self._restarting = False
         self._paces = Paces(runtime.tally)
+        self._fingerprinted: tuple[float, dict[str, Any]] = (float("-inf"), {})
         self._looked: float | None = None  # time.monotonic() of the last heartbeat, taken or not
         self.beaten: float | None = None  # ... of the last one that the ledger took
 
@@ -163,10 +171,20 @@ class Presence:
             "rss": psutil.Process().memory_info().rss,
             "in_hand": runtime.in_hand(NAMED),
             "stages": self._paces.look(),
-            "refusals": runtime.refusals(),
+            "refusals": runtime.refusals(stage for stage in STAGES if stage in self._queues),
+            "fingerprints": self._fingerprints(),
             "models": runtime.models(),
             "fatal": str(runtime.fatal) if runtime.fatal else None,
         }
+
+    def _fingerprints(self) -> dict[str, Any]:
+        if time.monotonic() - self._fingerprinted[0] > FINGERPRINTS:
+            self._fingerprinted = (time.monotonic(), self._runtime.fingerprints())
+        return self._fingerprinted[1]
+
+    def _too_large(self, rss: int) -> bool:
+        limit = self._runtime.settings.worker.memory_mb
+        return bool(limit) and rss > limit * 1024 * 1024
 
     @property
     def state(self) -> str:
@@ -176,9 +194,11 @@ class Presence:
 
     def beat(self) -> None:
         """One heartbeat; hears and does what an operator asks."""
-        runtime = self._runtime
+        runtime, activity = self._runtime, self.activity()
         with runtime.ledger.write() as tx:
-            command = ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=self.activity())
+            command = ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=activity)
+            if command is None and self._too_large(activity["rss"]):
+                command = "restart"
             if command == "restart" and not ledger_workers.take_turn(tx, runtime.worker_id):
                 command = None  # another one restarts now
         if command is None or self._restarting:
@@ -205,3 +225,5 @@ class Presence:
                 self._ended("the process that started it is gone")
             if self._runtime.fatal is not None:
                 self._ended(str(self._runtime.fatal))
+            if self._runtime.keeper.hung(HUNG):
+                self._ended("a unit hangs; others have taken it up long since")

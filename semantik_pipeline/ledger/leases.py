@@ -68,6 +68,11 @@ class Keeper:
         with self._lock:
             return list(self._holds)
 
+    def hung(self, seconds: float) -> list[str]:
+        """Tokens of leases whose deadline was over so many seconds ago, and whose work still goes on."""
+        with self._lock:
+            return [token for token, hold in self._holds.items() if time.monotonic() > hold.expires + seconds]
+
     def close(self) -> None:
         self._stop.set()
         if self._thread is not None:

@@ -1,0 +1,175 @@
+"""Workers in the ledger: what they report, what operators ask of them, and what that says of the work that waits."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from semantik_pipeline import fleet
+from semantik_pipeline.errors import SettingsError, UsageError
+from semantik_pipeline.ledger import backlog
+from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.tally import Tally
+from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, tallied
+from workers.presence import Paces, Presence
+from workers.profiles import PROFILES, concurrency, profile
+
+LEDGERS = ("sqlite", "postgres")
+
+
+def register(pipeline, worker_id: str, *, queues=("chunk", "extract", "embed", "upsert"), profile: str = "all") -> None:
+    report = {"queues": list(queues), "heartbeat": 5.0, "plugin_state": {"hash": "h", "revision": 1}, "plugins": {}}
+    with pipeline.runtime.ledger.write() as tx:
+        ledger_workers.register(tx, worker_id, host="here", pid=1, profile=profile, report=report)
+
+
+def rows(pipeline) -> dict[str, ledger_workers.WorkerRow]:
+    with pipeline.runtime.ledger.read() as tx:
+        return {row.id: row for row in ledger_workers.list_workers(tx)}
+
+
+def waiting(pipeline) -> None:
+    """One document that waits for its first stage."""
+    pipeline.index(SourceRequest(connector="fake-connector", name="s", config={"documents": {"a": "text"}}), run=False)
+    pipeline.run("sync")
+
+
+def test_a_worker_reports_hears_and_ends(make_pipeline):
+    pipeline = make_pipeline()
+    heard = []
+    presence = Presence(pipeline.runtime, profile="all", queues=("embed", "upsert"), obey=heard.append)
+    presence.begin()
+    try:
+        worker = rows(pipeline)[pipeline.runtime.worker_id]
+        assert (worker.state, worker.profile, worker.alive) == ("ready", "all", True)
+        assert worker.report["queues"] == ["embed", "upsert"]
+        assert "fake-embedder" in {entry["id"] for entry in worker.report["plugins"]["loaded"]}
+        assert fleet.ask(pipeline.runtime, [worker.host], "drain") == [worker.id]
+        presence.beat()
+        assert heard == ["drain"]
+        assert rows(pipeline)[worker.id].command is None, "done, and not asked again"
+        assert presence.live() is None and presence.ready() is None
+    finally:
+        presence.close()
+    assert not rows(pipeline)[worker.id].alive
+
+
+def test_a_worker_says_what_it_holds_and_what_it_can_give(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline)
+    pipeline.run()
+    presence = Presence(pipeline.runtime, profile="all", queues=("chunk", "extract", "embed", "upsert"))
+    activity = presence.activity()
+    assert activity["stages"]["embed"]["units"] == activity["stages"]["upsert"]["units"] == 1
+    assert activity["refusals"] == {}
+    [generation] = pipeline.runtime.live_generations()
+    assert activity["fingerprints"][str(generation)] == pipeline.runtime.generation(generation).fingerprints
+
+
+def test_one_worker_restarts_at_a_time(make_pipeline):
+    pipeline = make_pipeline()
+    register(pipeline, "a")
+    register(pipeline, "b")
+    assert fleet.ask(pipeline.runtime, [], "restart") == ["a", "b"]
+    with pipeline.runtime.ledger.write() as tx:
+        assert ledger_workers.take_turn(tx, "a")
+    with pipeline.runtime.ledger.write() as tx:
+        assert not ledger_workers.take_turn(tx, "b")
+        ledger_workers.end(tx, "a")
+    with pipeline.runtime.ledger.write() as tx:
+        assert ledger_workers.take_turn(tx, "b")
+
+
+def test_an_unknown_worker_is_named(make_pipeline):
+    pipeline = make_pipeline()
+    register(pipeline, "a")
+    with pytest.raises(UsageError, match=r"'z'.*a"):
+        fleet.ask(pipeline.runtime, ["z"], "drain")
+
+
+def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline)
+
+    def blocked() -> list[str]:
+        with pipeline.runtime.ledger.read() as tx:
+            return [one["reason"] for one in backlog.blocked(tx, ledger_workers.living(tx))]
+
+    assert blocked() == ["no worker is up"]
+    register(pipeline, "gpu", queues=("embed",))
+    assert blocked() == ["no worker of a profile that takes chunk is up"]
+    register(pipeline, "cpu", queues=("chunk",))
+    with pipeline.runtime.ledger.write() as tx:
+        ledger_workers.beat(tx, "cpu", state="ready", activity={"refusals": {"1:chunk": "its parser is another"}})
+    assert any("its parser is another" in reason for reason in blocked())
+    register(pipeline, "cpu2", queues=("chunk",))
+    assert blocked() == []
+
+
+def test_the_view_of_a_fleet_adds_up(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline)
+    register(pipeline, "old")
+    found = fleet.view(pipeline.runtime)
+    assert found["stages"]["chunk"]["due"] == 1 and found["stages"]["chunk"]["workers"] == 1
+    assert found["workers"][0]["plugin_state_current"] is False
+    assert found["operations"] == {"running": 1, "paused": 0}
+    assert found["syncs"]["idle"] + found["syncs"]["due"] + found["syncs"]["running"] == 1
+
+
+def test_metrics_and_probes_over_http(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline)
+    pipeline.run()
+    reasons: dict[str, str | None] = {"live": None, "ready": "draining"}
+    collectors = [ProcessCollector(pipeline.runtime), FleetCollector(pipeline.runtime)]
+    endpoint = Endpoint(0, collectors, live=lambda: reasons["live"], ready=lambda: reasons["ready"])
+    try:
+        base = f"http://127.0.0.1:{endpoint.port}"
+        text = urllib.request.urlopen(f"{base}/metrics").read().decode()
+        assert urllib.request.urlopen(f"{base}/live").status == 200
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{base}/ready")
+        assert refused.value.code == 503 and refused.value.read() == b"draining\n"
+        with pytest.raises(SettingsError, match="metrics"):
+            Endpoint(endpoint.port, [], live=lambda: None, ready=lambda: None)
+    finally:
+        endpoint.close()
+    assert 'semantik_units_total{outcome="done",stage="upsert"} 1.0' in text
+    assert 'semantik_backlog_units{stage="embed"} 0.0' in text
+    exported = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE semantik_")}
+    assert exported >= NAMES
+
+
+def test_rates_are_those_of_late() -> None:
+    tally = Tally()
+    paces = Paces(tally)
+    tally.count("units", 10, stage="embed", outcome="done")
+    paces.look()
+    time.sleep(0.05)
+    tally.count("units", 5, stage="embed", outcome="done")
+    tally.count("units", 7, stage="embed", outcome="released")
+    found = paces.look()["embed"]
+    assert found["units"] == 15
+    assert 0 < found["units_per_second"] <= 5 / 0.05
+
+
+def test_a_histogram_counts_what_is_below_each_bound() -> None:
+    tally = Tally()
+    for value in (0.001, 0.3, 1000.0):
+        tally.observe("stage_seconds", value, stage="embed")
+    [family] = [metric for metric in tallied(tally) if metric.name == "semantik_stage_seconds"]
+    found = {sample.labels["le"]: sample.value for sample in family.samples if sample.name.endswith("_bucket")}
+    assert (found["0.005"], found["0.5"], found["300.0"], found["+Inf"]) == (1, 2, 2, 3)
+
+
+def test_profiles_answer_what_they_are_for() -> None:
+    assert profile("gpu").queues[0] == "embed" and "embed" not in profile("cpu").queues
+    assert set(PROFILES["all"].queues) >= set(PROFILES["gpu"].queues)
+    assert concurrency(profile("cpu"), 3) == len(profile("cpu").queues) + 6
+    with pytest.raises(SettingsError, match="all, gpu, cpu, search"):
+        profile("tpu")
