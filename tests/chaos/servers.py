@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,8 @@ class OwnRedis:
 class OwnPostgres:
     """A PostgreSQL cluster in a folder, run by the user ``postgres`` where the tests run as root."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "postgres"
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="semantik-postgres-"))  # pytest's own folders are for root alone
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
@@ -86,12 +87,8 @@ class OwnPostgres:
         return Path(here).parent if here else None
 
     def start(self) -> OwnPostgres:
-        self.folder.mkdir()
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres")
-            for parent in [self.folder, *self.folder.parents]:
-                if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", str(self.folder / "data"), "-U", "postgres", "-A", "trust", "-N")
         self._control("start")
         return self
@@ -102,6 +99,7 @@ class OwnPostgres:
 
     def stop(self) -> None:
         self._control("stop", "-m", "immediate")
+        shutil.rmtree(self.folder)
 
     def _control(self, *words: str) -> None:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_connections=200"

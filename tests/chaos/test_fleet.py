@@ -140,10 +140,10 @@ def test_the_broker_forgets_everything_and_is_away_for_20_s(make_fleet, postgres
 
 @chaos
 @pytest.mark.timeout(600)
-def test_postgres_restarts_in_mid_run(make_fleet, redis, qdrant, tmp_path, tmp_path_factory):
+def test_postgres_restarts_in_mid_run(make_fleet, redis, qdrant, tmp_path):
     if OwnPostgres.programs() is None:
         missing_server("PostgreSQL's own programs are not here.", "Install them, for example: apt install postgresql.")
-    server = OwnPostgres(tmp_path_factory.mktemp("pg")).start()
+    server = OwnPostgres().start()
     try:
         fleet, operation = start(
             make_fleet,
