@@ -7,8 +7,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from semantik_pipeline import generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
-from semantik_pipeline.errors import DataFolderInUse, SettingsError
+from semantik_pipeline.errors import DataFolderInUse, PipelineError, SettingsError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import workers as ledger_workers
@@ -191,13 +191,19 @@ class Runtime:
         """The models that this process has loaded."""
         return self.host.models() if "host" in self.__dict__ else []
 
-    def refusals(self) -> dict[str, str]:
-        """``"generation:stage"`` -> why this process leaves those units to others."""
-        return {
-            f"{generation}:{stage}": reason
-            for (generation, stage), (_, reason) in list(self._refusals.items())
-            if reason is not None
-        }
+    def refusals(self, stages: Iterable[str]) -> dict[str, str]:
+        """``"generation:stage"`` -> why this process leaves those units of these stages to others."""
+        asked = [(generation, stage) for generation in self.live_generations() for stage in stages]
+        reasons = {f"{generation}:{stage}": self.refusal(generation, stage) for generation, stage in asked}
+        return {place: reason for place, reason in reasons.items() if reason is not None}
+
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """Generation -> the fingerprints of its stages as this process would give them; what it can't give is absent."""
+        found = {}
+        for generation_id in self.live_generations():
+            with suppress(PipelineError):
+                found[str(generation_id)] = generations.fingerprints(self.host, self.generation(generation_id).config)
+        return found
 
     def live_generations(self) -> list[int]:
         """Generations that are written to."""
@@ -246,7 +252,7 @@ class Runtime:
 
     def close(self) -> None:
         """Give everything back, in the reverse order of making; what was never made is not made now."""
-        for name, close in (("keeper", "close"), ("children", "close"), ("host", "close"), ("ledger", "close")):
+        for name in ("keeper", "children", "traces", "host", "ledger"):
             part = self.__dict__.pop(name, None)
             if part is not None:
                 part.close()

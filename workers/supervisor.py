@@ -1,4 +1,5 @@
-"""``semantik worker``: the processes of a host side by side, each replaced when it dies, grows too large, or asks for it.
+"""``semantik worker``: the processes of a host side by side, each replaced when it dies, or asks for it:
+an operator told it to restart, or it has grown too large.
 
 The supervisor loads no plugin and no model. A process that is to be replaced works on until the next one is ready, so
 that nothing idles meanwhile. It talks to each process through a pipe: ``ready`` and ``replace``.
@@ -106,7 +107,7 @@ class Supervisor:
         if oldest is not newest:
             if newest.ready:
                 self._tell_to_end(oldest)
-        elif oldest.wants_replacing or self._too_large(oldest):
+        elif oldest.wants_replacing:
             log.info("Process %d is replaced.", oldest.process.pid)
             self._members.append(self._start(place))
 
@@ -134,18 +135,6 @@ class Supervisor:
         """The least number that no living process has: two of one place live side by side while one is replaced."""
         taken = {member.offset for member in self._members}
         return next(offset for offset in range(len(taken) + 1) if offset not in taken)
-
-    def _too_large(self, member: Member) -> bool:
-        limit = self._settings.worker.memory_mb
-        if not limit or not member.ready:
-            return False
-        import psutil
-
-        try:
-            size = psutil.Process(member.process.pid).memory_info().rss
-        except psutil.NoSuchProcess:
-            return False
-        return size > limit * 1024 * 1024
 
     def _tell_to_end(self, member: Member) -> None:
         if member.stop_by is None:
