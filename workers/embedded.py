@@ -17,6 +17,7 @@ from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
 from semantik_pipeline.runtime import Runtime
 from workers import tasks
+from workers.arenas import few_arenas
 from workers.presence import Presence
 from workers.startup import SWITCH_INTERVAL
 
@@ -47,6 +48,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     It begins no scheduled syncs, since most commands end with their own work; set ``runtime.scheduling`` for that.
     """
     runtime.scheduling = False
+    few_arenas()
     from celery import Celery
     from celery.platforms import SecurityWarning
 

@@ -15,6 +15,7 @@ from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import work
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime
+from workers.arenas import few_arenas
 from workers.metrics import Endpoint, FleetCollector, ProcessCollector
 from workers.presence import Presence
 from workers.profiles import Profile, concurrency
@@ -59,6 +60,7 @@ class WorkerProcess:
         """Check the schema, load the plugins, take what is this process's alone. Ends the process where that fails:
         Celery would log the exception and work on without."""
         self._celery = worker
+        few_arenas()
         sys.setswitchinterval(SWITCH_INTERVAL)
         runtime = self._open.enter_context(self.runtime)
         try:

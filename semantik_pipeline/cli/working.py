@@ -3,11 +3,10 @@ do. Else they own the data folder, work in this process, and can be stopped at a
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.cli.failures import INTERRUPTED
@@ -15,9 +14,6 @@ from semantik_pipeline.cli.failures import INTERRUPTED
 if TYPE_CHECKING:
     from semantik_pipeline.cli.invocation import Invocation
     from semantik_pipeline.runtime import Runtime
-
-#: Of glibc's <malloc.h>.
-M_ARENA_MAX = -8
 
 
 @contextmanager
@@ -37,7 +33,6 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
         )
     from workers.embedded import embedded_worker
 
-    _few_arenas()
     with (
         call.runtime() as runtime,
         runtime.own(),
@@ -85,13 +80,6 @@ def owning(call: Invocation) -> Iterator[Runtime]:
             return
         with runtime.own():
             yield runtime
-
-
-def _few_arenas() -> None:
-    """Let all threads allocate from two arenas. By default glibc gives sixteen threads on two cores one each, and what is
-    freed in one serves no other: indexing ten times as much took 37 MB more, with two arenas 14 (measured)."""
-    with suppress(OSError, AttributeError):  # glibc only
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 @contextmanager
