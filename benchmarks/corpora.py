@@ -15,20 +15,24 @@ null-store = null_store:NullStore
 """
 
 
-def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> Path:
-    """Files of sentences that are drawn from Python's reference topics, so that they have the words of real prose."""
-    chance = random.Random(seed)
-    sentences = [
+def sentences() -> list[str]:
+    """Sentences of Python's reference topics, which have the words of real prose."""
+    return [
         " ".join(sentence.split())
         for text in pydoc_data.topics.topics.values()
         for sentence in re.split(r"(?<=[.!?])\s+", text)
         if 6 <= len(sentence.split()) <= 40
     ]
+
+
+def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> Path:
+    """Files of sentences, drawn at random."""
+    chance, known = random.Random(seed), sentences()
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(files):
         parts, count = [f"Note {number}."], 0
         while count < words:
-            sentence = chance.choice(sentences)
+            sentence = chance.choice(known)
             parts.append(sentence + ("\n\n" if chance.random() < 0.15 else ""))
             count += len(sentence.split())
         (folder / f"note{number:05}.txt").write_text(" ".join(parts))
