@@ -24,6 +24,12 @@ Transaction = Connection
 #: Seconds after which a connection in the pool is asked whether it still lives.
 REST = 1.0
 
+#: What a connection to SQLite keeps: prepared statements (those with hundreds of parameters take 50 KB each), and
+#: kilobytes of pages. Pages are of no use for long, for another connection's commit makes all of them old; with 128
+#: statements and 4 MB for each of 16 connections, caches alone grew by 14 MB from 2,000 to 18,000 chunks.
+STATEMENTS = 32
+PAGES_KB = 1000
+
 
 class now(FunctionElement):  # noqa: N801 - reads as the SQL it becomes
     """Seconds since 1970 on the database's clock."""
@@ -76,7 +82,12 @@ def _ping_after_rest(engine: Engine) -> None:
 def _sqlite_engine(url: str) -> Engine:
     path = Path(url.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=16)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": 30, "check_same_thread": False, "cached_statements": STATEMENTS},
+        pool_size=16,
+        pool_use_lifo=True,  # as few connections as work at once; in turn, each of the sixteen would fill its caches
+    )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection, _record) -> None:
@@ -85,7 +96,7 @@ def _sqlite_engine(url: str) -> Engine:
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA cache_size=-4000")
+        cursor.execute(f"PRAGMA cache_size=-{PAGES_KB}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -102,7 +102,7 @@ def hashed_words(text: str, dimension: int) -> np.ndarray:
     return vector / length
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4096)  # what a benchmark of memory measures is not to be this
 def _components(word: str, dimension: int) -> tuple[tuple[int, float], ...]:
     digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=4 * _COMPONENTS).digest()
     parts = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, len(digest), 4)]
