@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.ledger.leases import Keeper
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost
-from semantik_pipeline.settings import Settings
+from semantik_pipeline.plugins.residency import Budget
+from semantik_pipeline.plugins.state import read_state
+from semantik_pipeline.settings import Settings, visible_gpus
 from semantik_pipeline.stages.claims import Gates
 from semantik_pipeline.stages.journal import Journal
 from semantik_pipeline.stages.room import Room
@@ -78,7 +81,14 @@ class Runtime:
     @cached_property
     def host(self) -> PluginHost:
         """The plugins, loaded once, from the shared state file. A broken file stops the process here."""
-        return PluginHost.start(self.settings.state_file)
+        worker = self.settings.worker
+        state = replace(read_state(self.settings.state_file), offered=self.settings.offered)
+        budget = Budget(
+            bytes=worker.model_memory_mb * 1024 * 1024,
+            sharers=worker.gpu_sharers,
+            limited=bool(worker.model_memory_mb or visible_gpus()),
+        )
+        return PluginHost.start(state, budget=budget, tally=self.tally)
 
     @cached_property
     def children(self) -> ChildPool:

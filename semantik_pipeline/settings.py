@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,10 @@ class Plugin(Section):
     health_timeout: float = Field(5.0, gt=0)  # seconds
 
 
+class Models(Section):
+    dir: Path | None = None  # None: `models` in the data folder
+
+
 class Work(Section):
     lease: float = Field(15.0, gt=0)  # seconds a claim is held without renewal
     renew: float = Field(4.0, gt=0)  # seconds between renewals
@@ -71,6 +76,8 @@ class Worker(Section):
     heartbeat: float = Field(5.0, gt=0)  # seconds between two reports to the ledger
     soft_shutdown: float = Field(20.0, gt=0)  # seconds to finish the units in hand; then they are given back
     memory_mb: int = Field(0, ge=0)  # a process that grew above this is replaced; 0: never
+    model_memory_mb: int = Field(0, ge=0)  # of all models of a process; 0: 80 % of the GPU where there is one
+    gpu_sharers: int = Field(1, ge=1)  # `semantik worker` sets it: how many of its processes share this one's GPU
     supervisor_pipe: int | None = None  # `semantik worker` sets it for its processes, to hear from them
 
 
@@ -150,6 +157,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     blob: Blob = Blob()
     plugin: Plugin = Plugin()
+    models: Models = Models()
     work: Work = Work()
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
@@ -186,6 +194,16 @@ class Settings(BaseSettings):
     @property
     def state_file(self) -> Path:
         return self.plugin.state_file or self.data_dir / "plugins.json"
+
+    @property
+    def models_dir(self) -> Path:
+        """Where `semantik models pull` puts models, and plugins look for them first."""
+        return (self.models.dir or self.data_dir / "models").expanduser().absolute()
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        """Options that this process offers every plugin that has them."""
+        return {"models_dir": str(self.models_dir)}
 
     @property
     def fleet(self) -> bool:
@@ -234,7 +252,8 @@ def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; asks no library."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        names = (name.strip() for name in visible.split(","))
+        return list(takewhile(lambda name: name not in ("", "-1"), names))  # CUDA reads no further, either
     return [str(index) for index, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 from semantik_pipeline.settings import Settings, environment, visible_gpus
 from workers.profiles import Profile, processes
@@ -129,6 +130,7 @@ class Supervisor:
             changes["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + offset)
         if self._devices:
             changes["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
+            changes["SEMANTIK_WORKER_GPU_SHARERS"] = str(ceil(self._count / len(self._devices)))
         return environment(**changes)
 
     def _free_offset(self) -> int:

@@ -40,7 +40,7 @@ def list_(
     if kind is not None and kind not in KINDS:
         raise UsageError(f"There is no kind of plugin {kind!r}.", f"Kinds are {', '.join(KINDS)}.")
     settings = call.settings()
-    found = administer.list_plugins(settings.state_file, kind, health, settings.plugin.health_timeout)
+    found = administer.list_plugins(settings.state_file, kind, health, settings.plugin.health_timeout, settings.offered)
     call.output.give(
         {"plugins": [plugin_dict(info) for info in found]}, lambda console: show_list(console, found, health)
     )
@@ -54,7 +54,9 @@ def show(context: typer.Context, plugin_id: IdArgument) -> int:
     from semantik_pipeline.plugins import administer
 
     settings = call.settings()
-    info = administer.show_plugin(settings.state_file, plugin_id, True, settings.plugin.health_timeout)
+    info = administer.show_plugin(
+        settings.state_file, plugin_id, True, settings.plugin.health_timeout, settings.offered
+    )
     return _give(call, info, None)
 
 
@@ -114,9 +116,9 @@ def health(
     settings = call.settings()
     timeout = settings.plugin.health_timeout
     if plugin_id is None:
-        found = administer.list_plugins(settings.state_file, None, True, timeout)
+        found = administer.list_plugins(settings.state_file, None, True, timeout, settings.offered)
     else:
-        found = (administer.show_plugin(settings.state_file, plugin_id, True, timeout),)
+        found = (administer.show_plugin(settings.state_file, plugin_id, True, timeout, settings.offered),)
     answers = [{"id": one.id, "type": one.kind, "health": one.health, "reason": one.reason} for one in found]
     call.output.give(
         answers[0] if plugin_id is not None else {"plugins": answers}, lambda console: show_health(console, found)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from semantik_pipeline.contracts.chunking import estimate_tokens
+from semantik_pipeline.contracts.models import ModelFiles, ModelUsage
 from semantik_pipeline.contracts.plugin import SemanticPlugin
 
 
@@ -77,6 +78,15 @@ class EmbeddingPlugin(SemanticPlugin):
         """Name, dimension, window, device, precision: what an operator asks for."""
         return {"model": self.config.get("model")}
 
+    def model_files(self) -> ModelFiles | None:
+        """The files of the model that is configured, wherever they lie; None for a model that has none here. Works before
+        :meth:`initialize`; PluginLoadError says where it was looked for."""
+        return None
+
+    def usage(self) -> ModelUsage | None:
+        """What the model in memory was used for; None where none is, or nobody counts."""
+        return None
+
     @classmethod
     def get_definition(cls) -> EmbeddingProviderDefinition:
         manifest = cls.get_manifest()
@@ -89,6 +99,7 @@ class EmbeddingPlugin(SemanticPlugin):
         )
 
     @classmethod
-    def supports_model(cls, name: str) -> bool:
-        """Whether a collection that names just this model means this plugin."""
+    def supports_model(cls, name: str, config: dict[str, Any] | None = None) -> bool:
+        """Whether a collection that names just this model means this plugin. ``config`` is what is configured here; a
+        plugin that doesn't take it is not given it."""
         return False

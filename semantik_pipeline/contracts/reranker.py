@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from semantik_pipeline.contracts.models import ModelFiles, ModelUsage
 from semantik_pipeline.contracts.plugin import SemanticPlugin
 from semantik_pipeline.documents import RerankResult
 
@@ -49,6 +50,19 @@ class RerankerPlugin(SemanticPlugin):
         self, queries: list[str], documents: list[list[str]], top_k: int | None = None
     ) -> list[list[RerankResult]]:
         return [await self.rerank(query, texts, top_k) for query, texts in zip(queries, documents, strict=True)]
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Name, origin, device: what an operator asks for."""
+        return {"model": self.config.get("model")}
+
+    def model_files(self) -> ModelFiles | None:
+        """The files of the model that is configured, wherever they lie; None for a model that has none here. Works before
+        :meth:`initialize`; PluginLoadError says where it was looked for."""
+        return None
+
+    def usage(self) -> ModelUsage | None:
+        """What the model in memory was used for; None where none is, or nobody counts."""
+        return None
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:

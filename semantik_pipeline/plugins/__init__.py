@@ -26,6 +26,7 @@ from semantik_pipeline.contracts import (
     VectorDBPlugin,
 )
 from semantik_pipeline.contracts.fitting import split_to_fit
+from semantik_pipeline.contracts.models import ModelFiles, ModelUsage, find_model
 from semantik_pipeline.documents import (
     Checkpoint,
     Chunk,
@@ -91,6 +92,8 @@ __all__ = [
     "HealthStatus",
     "IndexSpec",
     "IngestedDocument",
+    "ModelFiles",
+    "ModelUsage",
     "ParsedDocument",
     "ParserPlugin",
     "PermanentError",
@@ -120,5 +123,6 @@ __all__ = [
     "UsageError",
     "VectorDBPlugin",
     "content_hash",
+    "find_model",
     "split_to_fit",
 ]

@@ -59,11 +59,15 @@ class PluginInfo:
 
 
 def list_plugins(
-    state_file: Path | str, kind: str | None = None, health: bool = False, timeout: float = HEALTH_SECONDS
+    state_file: Path | str,
+    kind: str | None = None,
+    health: bool = False,
+    timeout: float = HEALTH_SECONDS,
+    offered: Options | None = None,
 ) -> tuple[PluginInfo, ...]:
     """Everything that is installed, what failed too, by kind and id. ``health`` asks each loaded one, all at once,
-    and takes no longer than ``timeout`` seconds in all. Raises StateFileError."""
-    state = read_state(state_file)
+    and takes no longer than ``timeout`` seconds in all; ``offered`` as in PluginState. Raises StateFileError."""
+    state = replace(read_state(state_file), offered=offered or {})
     registry, report = load_plugins(state)
     infos = [info for info in _infos(registry, report, state) if kind in (None, info.kind)]
     if health:
@@ -72,11 +76,15 @@ def list_plugins(
 
 
 def show_plugin(
-    state_file: Path | str, plugin_id: str, health: bool = False, timeout: float = HEALTH_SECONDS
+    state_file: Path | str,
+    plugin_id: str,
+    health: bool = False,
+    timeout: float = HEALTH_SECONDS,
+    offered: Options | None = None,
 ) -> PluginInfo:
-    """One plugin. Raises PluginNotFoundError for an id that no installed package has, or StateFileError."""
+    """One plugin, as :func:`list_plugins` has it. Raises PluginNotFoundError for an id that no installed package has, or StateFileError."""
     names = require_candidate(plugin_id)
-    state = read_state(state_file)
+    state = replace(read_state(state_file), offered=offered or {})
     registry, report = load_plugins(state)
     infos = [
         info

@@ -50,7 +50,7 @@ def effective_config(
 ) -> Options:
     """The options that count, validated, with references to the environment unresolved.
 
-    With ``frozen`` the ``given`` options are a generation's: the state file adds operational ones only. Raises
+    Lowest first: the schema's defaults, what the process offers, the state file, ``given``. With ``frozen`` the ``given`` options are a generation's: the state file adds operational ones only. Raises
     PluginConfigError naming the plugin, the option and what is expected.
     """
     schema, given = schema_of(plugin), dict(given or {})
@@ -58,10 +58,17 @@ def effective_config(
     if frozen:
         stated = {name: value for name, value in stated.items() if is_operational(name, schema)}
     defaults = defaults_of(schema)
+    defaults |= offered(schema, state)
     options = layered(defaults, stated, given)
     if options != defaults or (schema or {}).get("required"):
         validate_config(plugin.id, schema, options)
     return options
+
+
+def offered(schema: Schema, state: PluginState) -> Options:
+    """What the process offers, of the operational options that the schema names."""
+    known = (schema or {}).get("properties", {})
+    return {name: value for name, value in state.offered.items() if name in known and is_operational(name, schema)}
 
 
 def missing_options(plugin: LoadedPlugin, state: PluginState, given: Options | None = None) -> list[str]:

@@ -6,19 +6,24 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from semantik_pipeline.contracts import EmbeddingPlugin, SemanticPlugin
+from semantik_pipeline.contracts.models import is_out_of_memory
 from semantik_pipeline.errors import PluginError, UsageError
 from semantik_pipeline.plugins import audit
 from semantik_pipeline.plugins import configuration as configured
 from semantik_pipeline.plugins.loader import LoadReport, load_plugins
 from semantik_pipeline.plugins.loop import LoopThread
 from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
+from semantik_pipeline.plugins.residency import KINDS as MODEL_KINDS
+from semantik_pipeline.plugins.residency import LIGHT, Budget, Residency, Resident
 from semantik_pipeline.plugins.shape import accepted
+from semantik_pipeline.plugins.slots import Origins, Slot, owner_name, requires, short_of_memory, unset
 from semantik_pipeline.plugins.state import PluginState, read_state
+from semantik_pipeline.tally import Tally
 
 LOGGER = logging.getLogger("semantik.plugins")
 
@@ -28,35 +33,43 @@ CLEANUP_SECONDS = 10.0
 Options = dict[str, Any]
 
 
-@dataclass
-class _Slot:
-    """One (plugin, effective configuration). The lock is held while the instance is made or initialised."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    plugin: SemanticPlugin | None = None
-    complete: bool = False  # every environment variable that it names was set
-    initialized: bool = False
-
-
 class PluginHost:
     """Loads once, makes instances on demand, keeps them. Every method is safe from every thread, except from the
     thread of the host's own event loop."""
 
-    def __init__(self, registry: PluginRegistry, report: LoadReport, state: PluginState) -> None:
+    def __init__(
+        self,
+        registry: PluginRegistry,
+        report: LoadReport,
+        state: PluginState,
+        *,
+        budget: Budget | None = None,
+        tally: Tally | None = None,
+    ) -> None:
         self.registry = registry
         self.report = report
         self.state = state
-        self._answered: dict[tuple[str, str | None, bool, str], tuple[LoadedPlugin, Options, _Slot]] = {}
-        self._slots: dict[tuple[str, str], _Slot] = {}
+        self._answered: dict[tuple[str, str | None, bool, str], Slot] = {}
+        self._slots: dict[tuple[str, str], Slot] = {}
+        self._origins = Origins()
+        self.residency = Residency(budget or Budget(), self._give_up, tally=tally)
         self._lock = threading.Lock()
         self._loop = LoopThread()
         self._closed = False
 
     @classmethod
-    def start(cls, state_file: Path | str | PluginState, kinds: Iterable[str] | None = None) -> PluginHost:
+    def start(
+        cls,
+        state_file: Path | str | PluginState,
+        kinds: Iterable[str] | None = None,
+        *,
+        budget: Budget | None = None,
+        tally: Tally | None = None,
+    ) -> PluginHost:
         """Read the state file, load the enabled plugins of these kinds (None: all), and audit what became of each.
 
-        Raises StateFileError; a plugin that fails is in the report.
+        ``budget`` limits the models in memory; ``tally`` learns what they do. Raises StateFileError; a plugin that
+        fails is in the report.
         """
         state = state_file if isinstance(state_file, PluginState) else read_state(state_file)
         registry, report = load_plugins(state, kinds)
@@ -66,7 +79,7 @@ class PluginHost:
         for outcome, entries in (("failed", report.failed), ("conflict", report.conflicts)):
             for entry in entries:
                 audit.record("load", entry.id, outcome, entry.reason, state.revision)
-        return cls(registry, report, state)
+        return cls(registry, report, state, budget=budget, tally=tally)
 
     # -- configuration ------------------------------------------------------------------------------------------------
 
@@ -100,7 +113,7 @@ class PluginHost:
         embedders = [
             (plugin.id, cast("type[EmbeddingPlugin]", plugin.cls)) for plugin in self.registry.of_kind("embedding")
         ]
-        found = [plugin_id for plugin_id, cls in embedders if cls.supports_model(name)]
+        found = [plugin_id for plugin_id, cls in embedders if self._supports(plugin_id, cls, name)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -110,6 +123,11 @@ class PluginHost:
             f"No plugin says that it supports the model {name!r}.", f"Name the plugin too. Embedding plugins: {known}."
         )
 
+    def _supports(self, plugin_id: str, cls: type[EmbeddingPlugin], name: str) -> bool:
+        schema = configured.schema_of(self.registry.get(plugin_id))
+        known = configured.layered(configured.offered(schema, self.state), self.state.config_of(plugin_id))
+        return bool(self.call(cls.supports_model, name, config=known))
+
     # -- instances ----------------------------------------------------------------------------------------------------
 
     def instance(
@@ -118,25 +136,61 @@ class PluginHost:
         """The plugin with this configuration, initialised. The same call gives the same object.
 
         Two threads that ask at once wait for one initialisation; other plugins don't wait. Raises
-        PluginNotFoundError, PluginConfigError (an unset environment variable too), or what ``initialize`` raises;
-        after a failure the next call tries anew.
+        PluginNotFoundError, PluginConfigError (an unset environment variable too), TransientError where memory is
+        short, or what ``initialize`` raises; after a failure the next call tries anew. A model that was given up for
+        others is loaded again.
         """
-        loaded, options, slot = self._slot(plugin_id, config, frozen, kind)
+        return self._ready(self._slot(plugin_id, config, frozen, kind))
+
+    def _ready(self, slot: Slot) -> Any:
         with slot.lock:
-            if not (slot.plugin and slot.complete):
-                slot.plugin, slot.complete = self._make(loaded, options, strict=True), True
-            if not slot.initialized:
-                self._initialize(loaded, slot)
-            return slot.plugin
+            try:
+                return self._initialized(slot)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not self.residency.free_idle():
+                    raise short_of_memory(slot.loaded.id) from error
+            try:
+                return self._initialized(slot)
+            except Exception as error:
+                raise (short_of_memory(slot.loaded.id) if is_out_of_memory(error) else error) from error
+
+    def _initialized(self, slot: Slot) -> SemanticPlugin:
+        if not (slot.plugin and slot.complete):
+            slot.plugin, slot.complete = self._make(slot.loaded, slot.options, strict=True), True
+        plugin = slot.plugin
+        if not slot.initialized and slot.loaded.kind in MODEL_KINDS:
+            self._origins.note(plugin, slot)
+            self.residency.load(plugin, slot.loaded.id, lambda: self._initialize(slot))
+        elif not slot.initialized:
+            self._initialize(slot)
+        return plugin
+
+    def _give_up(self, resident: Resident) -> bool:
+        """Clean up a plugin whose model others need the memory of; False if it is in use, or loading."""
+        slot = self._origins.of(resident.plugin)
+        if slot is None or not slot.lock.acquire(blocking=False):
+            return False
+        try:
+            if not self.residency.forget(resident):
+                return False
+            slot.empty()
+            self._clean(resident.plugin_id, resident.plugin)
+            return True
+        finally:
+            slot.lock.release()
 
     def models(self) -> list[dict[str, Any]]:
-        """What the plugins that are initialised say of their models: ``{"plugin", "model", "device", ...}``."""
+        """What the plugins that are initialised say of their models: ``{"plugin", "model", "device", ...}``, and of what
+        :class:`.residency.Resident` knows ``memory``, ``load_seconds``, ``last_used`` and ``in_use``."""
         with self._lock:
             slots = [(plugin_id, slot.plugin) for (plugin_id, _), slot in self._slots.items() if slot.initialized]
         return [
-            {"plugin": plugin_id, **plugin.get_model_info()}
+            {"plugin": plugin_id, **plugin.get_model_info(), **(resident.report() if resident else {})}
             for plugin_id, plugin in slots
             if plugin is not None and hasattr(plugin, "get_model_info")
+            for resident in [self.residency.of(plugin)]
         ]
 
     def light(
@@ -146,27 +200,26 @@ class PluginHost:
 
         Environment variables that are not set are left out, for none of this should need a secret.
         """
-        loaded, options, slot = self._slot(plugin_id, config, frozen, kind)
+        slot = self._slot(plugin_id, config, frozen, kind)
         plugin = slot.plugin  # without the lock: a thread that counts tokens need not wait for a model to load
         if plugin is not None:
             return plugin
         with slot.lock:
             if slot.plugin is None:
-                slot.plugin = self._make(loaded, options, strict=False)
-                slot.complete = not _unset(loaded, options)
+                slot.plugin = self._make(slot.loaded, slot.options, strict=False)
+                slot.complete = not unset(slot.loaded, slot.options)
             return slot.plugin
 
-    def _slot(
-        self, plugin_id: str, config: Options | None, frozen: bool, kind: str | None
-    ) -> tuple[LoadedPlugin, Options, _Slot]:
+    def _slot(self, plugin_id: str, config: Options | None, frozen: bool, kind: str | None) -> Slot:
         asked = (plugin_id, kind, frozen, configured.canonical_json(config or {}))
         found = self._answered.get(asked)
         if found is None:  # checking options against a schema costs a millisecond, and callers ask for every batch
             loaded = self.registry.get(plugin_id, kind)
             options = self.effective_config(plugin_id, config, frozen=frozen)
             with self._lock:
-                slot = self._slots.setdefault((loaded.id, configured.canonical_json(options)), _Slot())
-            found = self._answered[asked] = (loaded, options, slot)
+                key = (loaded.id, configured.canonical_json(options))
+                found = self._slots.setdefault(key, Slot(loaded=loaded, options=options))
+            self._answered[asked] = found
         if self._closed:
             raise PluginError("The plugin host is closed.", "Start a new one.")
         return found
@@ -179,18 +232,18 @@ class PluginHost:
             plugin.config = resolved
         return plugin
 
-    def _initialize(self, loaded: LoadedPlugin, slot: _Slot) -> None:
+    def _initialize(self, slot: Slot) -> None:
         plugin = slot.plugin
         assert plugin is not None
         wishes: Options = {"config": dict(plugin.config)}
         model = plugin.config.get("model_name") or plugin.config.get("model")
-        if model is not None or _requires(plugin.initialize, "model_name"):
+        if model is not None or requires(plugin.initialize, "model_name"):
             wishes["model_name"] = model
         try:
             self.call(plugin.initialize, **wishes)
         except BaseException:
             slot.plugin = None  # half initialised: the next call starts with a new one
-            self._clean(loaded.id, plugin)
+            self._clean(slot.loaded.id, plugin)
             raise
         slot.initialized = True
 
@@ -200,10 +253,25 @@ class PluginHost:
         """Call a plugin's method, plain or async, and return its result.
 
         A plain method runs in the calling thread; a coroutine runs on the event loop, and this thread waits. Optional
-        keyword arguments that the method does not take are left out: contracts grow, plugins need not.
+        keyword arguments that the method does not take are left out: contracts grow, plugins need not. A model is not
+        given up while a call works with it; one that was given up since its plugin was asked for is loaded again.
         """
-        result = method(*args, **accepted(method, optional))
-        return self._loop.run(result, _owner(method)) if inspect.isawaitable(result) else result
+        with self._in_use(method) as living:
+            result = living(*args, **accepted(living, optional))
+            return self._loop.run(result, owner_name(living)) if inspect.isawaitable(result) else result
+
+    @contextmanager
+    def _in_use(self, method: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+        """The method, or the same one of the instance in its plugin's place; its model stays while the block runs."""
+        resident = self.residency.begin(method)
+        while resident is None and (slot := self._origins.successor(method)) and method.__name__ not in LIGHT:
+            method = getattr(self._ready(slot), method.__name__)
+            resident = self.residency.begin(method)
+        try:
+            yield method
+        finally:
+            if resident is not None:
+                self.residency.end(resident)
 
     def iterate(self, source: Any, plugin: str | None = None) -> Iterator[Any]:
         """The items of an async iterator (or of a coroutine that gives one, or of a plain one), one by one.
@@ -211,10 +279,10 @@ class PluginHost:
         Closing this iterator closes the source.
         """
         if inspect.isawaitable(source):
-            source = self._loop.run(source, plugin or _owner(source))
+            source = self._loop.run(source, plugin or owner_name(source))
         if not hasattr(source, "__aiter__"):
             return iter(source)
-        return self._loop.iterate(aiter(source), plugin or _owner(source))
+        return self._loop.iterate(aiter(source), plugin or owner_name(source))
 
     def service(self, name: str, *args: Any) -> Any:
         """In a child process: call what the parent lends under this name. Here: raise PluginError."""
@@ -237,23 +305,3 @@ class PluginHost:
                 self._loop.run(result, plugin_id, patience=CLEANUP_SECONDS)
         except Exception:  # one plugin's cleanup must not keep the others from theirs
             LOGGER.warning("The plugin %s failed to clean up.", plugin_id, exc_info=True)
-
-
-def _owner(thing: Any) -> str:
-    """Whom to name for a bound method, or for an async generator made by one."""
-    owner = getattr(thing, "__self__", None)
-    return getattr(owner, "PLUGIN_ID", None) or getattr(thing, "__qualname__", None) or type(thing).__name__
-
-
-def _requires(method: Callable[..., Any], name: str) -> bool:
-    parameter = inspect.signature(method).parameters.get(name)
-    return parameter is not None and parameter.default is inspect.Parameter.empty
-
-
-def _unset(loaded: LoadedPlugin, options: Options) -> bool:
-    """Whether one of the environment variables that the options name is not set."""
-    try:
-        configured.resolve_env(options, configured.schema_of(loaded), plugin_id=loaded.id)
-    except PluginError:
-        return True
-    return False

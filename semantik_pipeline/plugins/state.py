@@ -37,6 +37,8 @@ class PluginState:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     digest: str = hashlib.sha256(b"").hexdigest()
     extra: dict[str, Any] = field(default_factory=dict)
+    offered: dict[str, Any] = field(default_factory=dict)
+    """What this process offers every plugin with an operational option of that name, below the file. Not in the file."""
 
     def is_disabled(self, plugin_id: str) -> bool:
         """Whether the id is disabled; ``-`` and ``_`` are equal."""

@@ -15,10 +15,11 @@ from semantik_pipeline.builtin.embedders.dense_local_schema import SCHEMA
 from semantik_pipeline.builtin.embedders.device_turns import Lane
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel, ModelOptions, load_model
 from semantik_pipeline.builtin.embedders.model_card import ModelCard, model_revision, read_model_card
-from semantik_pipeline.builtin.embedders.model_location import LocatedModel, cached_folder, hub_names, locate_model
+from semantik_pipeline.builtin.embedders.model_location import cached_folder, hub_names, in_models_folder, locate_model
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.builtin.embedders.packaged_model import NAMES
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
+from semantik_pipeline.contracts.models import MARKS, ModelFiles, ModelUsage
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.errors import PluginError
 
@@ -50,7 +51,7 @@ class DenseLocalEmbedder(EmbeddingPlugin):
     # -- before initialize: files only, no torch ---------------------------------------------------------------------
 
     @cached_property
-    def located(self) -> LocatedModel:
+    def located(self) -> ModelFiles:
         return _locate(self.config)
 
     @cached_property
@@ -107,6 +108,12 @@ class DenseLocalEmbedder(EmbeddingPlugin):
 
     async def get_dimension(self) -> int:
         return self.card.dimension or await super().get_dimension()
+
+    def model_files(self) -> ModelFiles:
+        return self.located
+
+    def usage(self) -> ModelUsage | None:
+        return self._model.usage if self._model is not None else None
 
     def get_model_info(self) -> dict[str, Any]:
         """What an operator asks for; device, precision and parameters only once the model is loaded."""
@@ -166,19 +173,23 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         return HealthStatus(HealthState.HEALTHY, f"{located.name} from {located.origin}")
 
     @classmethod
-    def supports_model(cls, name: str) -> bool:
-        """A folder with a model, the packaged names, ``sentence-transformers/*``, or what the local cache holds."""
+    def supports_model(cls, name: str, config: dict[str, Any] | None = None) -> bool:
+        """A folder with a model, the packaged names, ``sentence-transformers/*``, or what the models folder or the local
+        cache holds."""
         folder = Path(name).expanduser()
-        if any((folder / file).is_file() for file in ("modules.json", "config.json")):
+        if any((folder / file).is_file() for file in MARKS):
             return True
         if name in NAMES or name.startswith("sentence-transformers/"):
+            return True
+        if in_models_folder(name, (config or {}).get("models_dir")) is not None:
             return True
         return any(cached_folder(repository) for repository in hub_names(name))
 
 
-def _locate(config: dict[str, Any]) -> LocatedModel:
+def _locate(config: dict[str, Any]) -> ModelFiles:
     return locate_model(
         config.get("model") or DEFAULT_MODEL,
         revision=config.get("revision"),
+        models_dir=config.get("models_dir"),
         allow_download=bool(config.get("allow_download")),
     )

@@ -35,6 +35,11 @@ LOADING: dict[str, Any] = {
         "description": "Run Python code that the model's folder brings. Read it first.",
         **_OPERATIONAL,
     },
+    "models_dir": {
+        "type": ["string", "null"],
+        "description": "Where models are looked for first; unless given, the setting models.dir.",
+        **_OPERATIONAL,
+    },
     "allow_download": {
         "type": "boolean",
         "default": False,

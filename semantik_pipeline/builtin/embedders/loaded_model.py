@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
 from semantik_pipeline.builtin.embedders.model_card import ModelCard, read_model_card
-from semantik_pipeline.builtin.embedders.model_location import LocatedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer, Window
-from semantik_pipeline.builtin.embedders.out_of_memory import is_out_of_memory, release_memory
+from semantik_pipeline.builtin.embedders.out_of_memory import release_memory
 from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
 from semantik_pipeline.builtin.embedders.token_batches import batch_end, longest_first
+from semantik_pipeline.contracts.models import ModelFiles, ModelUsage, is_out_of_memory
 from semantik_pipeline.errors import TransientError
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class ModelOptions:
 
 
 class LoadedModel:
-    """A backend with its tokenizer, its token budget and its turns. Methods block; any thread may call them."""
+    """A backend with its tokenizer, its token budget, its turns, and the count of what it did. Methods block; any thread
+    may call them."""
 
     def __init__(self, card: ModelCard, backend: Backend, tokenizer: ModelTokenizer) -> None:
         self.card = card
@@ -71,6 +73,7 @@ class LoadedModel:
         self.tokenizer = tokenizer
         self.turns = DeviceTurns()
         self.batch_tokens = CPU_BATCH_TOKENS if backend.device == "cpu" else GPU_BATCH_TOKENS
+        self.usage = ModelUsage(key=f"{card.path} {backend.device} {backend.precision}")  # replaced within a turn
 
     def vectors(
         self,
@@ -107,7 +110,9 @@ class LoadedModel:
             batch = order[start:end]
             try:
                 with self.turns.turn(lane):
+                    began = time.perf_counter()
                     found = forward([windows[index] for index in batch])
+                    self.usage = with_forward(self.usage, lengths[start:end], time.perf_counter() - began)
             except Exception as error:  # out of memory has no type of its own on a CPU
                 if not is_out_of_memory(error):
                     raise
@@ -134,11 +139,21 @@ class LoadedModel:
         self.batch_tokens = max(1, count * longest // 2)
 
 
+def with_forward(usage: ModelUsage, lengths: Sequence[int], seconds: float) -> ModelUsage:
+    """The usage with one more forward, over texts of these lengths in tokens."""
+    return replace(
+        usage,
+        tokens=usage.tokens + sum(lengths),
+        padded_tokens=usage.padded_tokens + len(lengths) * max(lengths, default=0),
+        busy_seconds=usage.busy_seconds + seconds,
+    )
+
+
 _loaded: WeakValueDictionary[tuple, LoadedModel] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
-def load_model(located: LocatedModel, options: ModelOptions) -> LoadedModel:
+def load_model(located: ModelFiles, options: ModelOptions) -> LoadedModel:
     """The model in memory: the one that this process has, or a new one. It stays while someone holds it."""
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
@@ -152,7 +167,7 @@ def load_model(located: LocatedModel, options: ModelOptions) -> LoadedModel:
     return model
 
 
-def _load(located: LocatedModel, device: str, precision: str, trust_remote_code: bool) -> LoadedModel:
+def _load(located: ModelFiles, device: str, precision: str, trust_remote_code: bool) -> LoadedModel:
     from semantik_pipeline.builtin.embedders.bert_backend import BertBackend
     from semantik_pipeline.builtin.embedders.sentence_backend import SentenceBackend
 

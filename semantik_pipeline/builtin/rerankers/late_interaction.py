@@ -21,8 +21,8 @@ from semantik_pipeline.documents import RerankResult
 if TYPE_CHECKING:
     import numpy as np
 
-    from semantik_pipeline.builtin.embedders.model_location import LocatedModel
     from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
+    from semantik_pipeline.contracts.models import ModelFiles
 
 
 class LateInteractionReranker(LocalModelReranker):
@@ -63,7 +63,7 @@ class LateInteractionReranker(LocalModelReranker):
     def _scores(self, query: str, documents: list[str], feedback: list[str], stop: threading.Event) -> np.ndarray:
         return self.loaded().scores(query, documents, feedback, stop)
 
-    def load(self, located: LocatedModel) -> LateScoring:
+    def load(self, located: ModelFiles) -> LateScoring:
         """Scoring over the weights that an embedder of this process holds already, if one does."""
         from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
 

@@ -32,6 +32,7 @@ import numpy as np
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
+from semantik_pipeline.contracts.models import ModelUsage
 
 #: What the cosine to the feedback counts where MaxSim counts one.
 FEEDBACK_SHARE = 2.0
@@ -64,6 +65,10 @@ class LateScoring:
         self._weights = TokenWeights(model.tokenizer.vocabulary)
         self._last: _Asked | None = None
         self._towards: _Towards | None = None
+
+    @property
+    def usage(self) -> ModelUsage:
+        return self.model.usage
 
     def scores(
         self, query: str, documents: Sequence[str], feedback: Sequence[str] = (), stop: threading.Event | None = None

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import numpy as np
 
 from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
-from semantik_pipeline.builtin.embedders.loaded_model import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelOptions
+from semantik_pipeline.builtin.embedders.loaded_model import (
+    CPU_BATCH_TOKENS,
+    GPU_BATCH_TOKENS,
+    ModelOptions,
+    with_forward,
+)
 from semantik_pipeline.builtin.embedders.model_card import read_model_card
-from semantik_pipeline.builtin.embedders.model_location import LocatedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
-from semantik_pipeline.builtin.embedders.out_of_memory import is_out_of_memory, release_memory
+from semantik_pipeline.builtin.embedders.out_of_memory import release_memory
 from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
 from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
 from semantik_pipeline.builtin.embedders.token_batches import batch_end, longest_first
+from semantik_pipeline.contracts.models import ModelFiles, ModelUsage, is_out_of_memory
 from semantik_pipeline.errors import PluginLoadError, TransientError
 
 log = logging.getLogger(__name__)
@@ -27,13 +33,14 @@ _DEFAULT_WINDOW = 512
 class LoadedCrossEncoder:
     """Methods block; any thread may call them, one at a time gets the device."""
 
-    def __init__(self, located: LocatedModel, options: ModelOptions) -> None:
+    def __init__(self, located: ModelFiles, options: ModelOptions) -> None:
         self.device = choose_device(options.device)
         self.precision = choose_precision(options.precision, self.device)
         self.window = read_model_card(located.path).window or _DEFAULT_WINDOW
         self.batch_tokens = options.max_batch_tokens or (CPU_BATCH_TOKENS if self.device == "cpu" else GPU_BATCH_TOKENS)
         self._tokenizer = ModelTokenizer(located.path)
         self._turns = DeviceTurns()
+        self.usage = ModelUsage(key=f"{located.path} {id(self)}")  # replaced within a turn
         self._model = _load(located, self.device, options.trust_remote_code, self.window)
 
     def scores(self, query: str, texts: list[str]) -> np.ndarray:
@@ -64,7 +71,10 @@ class LoadedCrossEncoder:
             batch = order[start : batch_end(padded, start, self.batch_tokens)]
             try:
                 with self._turns.turn(Lane.RERANK):
+                    began = time.perf_counter()
                     scores[batch] = self._forward([(query, texts[index]) for index in batch])
+                    lengths_here = padded[start : start + len(batch)]
+                    self.usage = with_forward(self.usage, lengths_here, time.perf_counter() - began)
             except Exception as error:  # out of memory has no type of its own on a CPU
                 if not is_out_of_memory(error):
                     raise
@@ -91,7 +101,7 @@ class LoadedCrossEncoder:
         self.batch_tokens = max(1, count * longest // 2)
 
 
-def _load(located: LocatedModel, device: str, trust_remote_code: bool, window: int):
+def _load(located: ModelFiles, device: str, trust_remote_code: bool, window: int):
     from sentence_transformers import CrossEncoder
     from transformers.utils.logging import disable_progress_bar
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
 from semantik_pipeline.builtin.embedders.model_card import model_revision
-from semantik_pipeline.builtin.embedders.model_location import LocatedModel, locate_model
+from semantik_pipeline.builtin.embedders.model_location import locate_model
+from semantik_pipeline.contracts.models import ModelFiles, ModelUsage
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.errors import PluginError
@@ -25,7 +26,7 @@ class LocalModelReranker(RerankerPlugin):
         super().__init__(config)
         self._loaded: Any = None
 
-    def load(self, located: LocatedModel) -> Any:
+    def load(self, located: ModelFiles) -> Any:
         raise NotImplementedError
 
     def loaded(self) -> Any:
@@ -40,6 +41,16 @@ class LocalModelReranker(RerankerPlugin):
 
     async def cleanup(self) -> None:
         self._loaded = None
+
+    def model_files(self) -> ModelFiles:
+        return self.locate(self.config)
+
+    def usage(self) -> ModelUsage | None:
+        return self._loaded.usage if self._loaded is not None else None
+
+    def get_model_info(self) -> dict[str, Any]:
+        located = self.locate(self.config)
+        return {"model": located.name, "origin": located.origin, "path": str(located.path)}
 
     def output_revision(self) -> str | None:
         return model_revision(self.locate(self.config).path)
@@ -72,11 +83,12 @@ class LocalModelReranker(RerankerPlugin):
         return HealthStatus(HealthState.HEALTHY, f"{located.name} from {located.origin}")
 
     @classmethod
-    def locate(cls, config: dict[str, Any]) -> LocatedModel:
+    def locate(cls, config: dict[str, Any]) -> ModelFiles:
         """The configured model's folder. Raises PluginError saying where it was looked for."""
         return locate_model(
             config.get("model") or cls.DEFAULT_MODEL,
             revision=config.get("revision"),
+            models_dir=config.get("models_dir"),
             allow_download=bool(config.get("allow_download")),
             kind=cls.MODEL_KIND,
         )
