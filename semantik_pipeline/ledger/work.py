@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, select, update
+from sqlalchemy import Select, and_, bindparam, func, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import documents, sources, work
@@ -142,19 +142,9 @@ def claim(
     if not keys:
         return None
     token = uuid.uuid4().hex
-    tx.execute(
-        update(work)
-        .where(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
-        .values(
-            lease_token=token,
-            lease_until=now() + lease,
-            company=not alone,
-            worker=worker,
-            blocked=None,
-            updated_at=now(),
-        ),
-        [{"d": document, "g": generation} for document, generation in keys],
-    )
+    leased = {"lease_token": token, "lease_until": now() + lease, "company": not alone, "worker": worker}
+    these = tuple_(work.c.document_id, work.c.generation_id).in_(keys)
+    tx.execute(update(work).where(these).values(**leased, blocked=None, updated_at=now()))
     rows = tx.execute(UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
     return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows))
 
