@@ -73,6 +73,17 @@ class Blobs:
             if old:
                 yield old
 
+    def probe(self) -> None:
+        """Write a body, read it and remove it. Raises ServiceUnavailable or StorageFull."""
+        path, body = f"{self._root}/probe/{uuid.uuid4().hex}", b"semantik"
+        with self._reaching():
+            self._write(path, body)
+            try:
+                if self._fs.cat_file(path) != body:
+                    raise OSError("what was written is not what was read")
+            finally:
+                self._fs.rm_file(path)
+
     def remove(self, kind: str, key: str) -> bool:
         """Remove a body that nothing refers to, unless it is younger than the grace time."""
         path = self._path(f"{kind}/{key}")

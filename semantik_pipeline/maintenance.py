@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: Seconds between sweeps of the caches.
 SWEEP = 3600.0
 
+#: Under which name the ledger keeps when the last tick was.
+TICK = "tick"
+
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -27,6 +30,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
         deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
         operations.settle(tx)
+        chores.note(tx, TICK)
     runtime.tally.count("lease_expiries", expired)
     sources.advance_removals(runtime)
     if runtime.scheduling and not runtime.stopping.is_set():

@@ -18,6 +18,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -264,6 +266,19 @@ class Line:
             self._queues[stage].declare()
         return self._queues[stage].queue_declare().message_count
 
+    def all_waiting(self) -> dict[str, int]:
+        """The same for every queue."""
+        return {name: self.waiting(name) for name in (*QUEUES, SEARCH)}
+
+    def server(self) -> str:
+        """The broker's name and version, as it says."""
+        if self._connection.transport.driver_type == "amqp":
+            about = self._connection.connection.server_properties
+            return f"{about.get('product', 'AMQP')} {about.get('version', '')}".strip()
+        if self._connection.transport.driver_type == "redis":
+            return f"Redis {self._channel.client.info('server')['redis_version']}"
+        return self._connection.transport.driver_type
+
     def send(self, stage: str) -> None:
         # `expires` is the worker's word, `expiration` RabbitMQ's own
         self._app.send_task(
@@ -283,6 +298,17 @@ class Line:
             self._connection.release() if goodbye else self._connection.collect()
         except Exception as error:  # it is cut already
             log.debug("Hanging up: %s", error)
+
+
+@contextmanager
+def looking(settings: Settings) -> Iterator[Line]:
+    """A line for whoever only looks at the queues. Raises what the broker's client raises."""
+    from celery import Celery
+
+    with closing(Celery("semantik", set_as_current=False)) as app:
+        configure(app, settings)
+        with closing(Line(app)) as line:
+            yield line
 
 
 def _hasty(url: str) -> dict[str, Any]:

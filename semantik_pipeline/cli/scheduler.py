@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 from semantik_pipeline.cli.invocation import Invocation, begin
+
+log = logging.getLogger(__name__)
 
 
 def scheduler(context: typer.Context) -> int:
@@ -22,7 +26,7 @@ def scheduler(context: typer.Context) -> int:
         return _here(call)
     from workers.schedule import run_beat
 
-    call.say(f"Ringing every {settings.schedule.tick:g} s.")
+    log.info("Ringing every %g s.", settings.schedule.tick)
     run_beat(settings)
     return 0
 

@@ -1,0 +1,53 @@
+"""``semantik doctor``: is everything that this needs there and well, and what to do if not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from semantik_pipeline.cli.invocation import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from semantik_pipeline.doctor import Finding
+
+#: Exit codes by the worst that was found.
+CODES = {"ok": 0, "warning": 3, "broken": 1}
+
+STYLES = {"ok": "green", "warning": "yellow", "broken": "red"}
+
+
+def doctor(context: typer.Context) -> int:
+    """Look at servers, schema, queues, index, plugins, models, disks, clock, workers and sources; mends nothing.
+
+    Exit codes: 0 all is well, 1 something is broken, 3 there are warnings only.
+    """
+    call = begin(context)
+    from semantik_pipeline.doctor import examine, verdict
+    from semantik_pipeline.runtime import Runtime
+
+    with Runtime(call.settings()) as runtime:
+        findings = examine(runtime)
+    found = verdict(findings)
+    answer = {"verdict": found, "findings": [finding.to_dict() for finding in findings]}
+    call.output.give(answer, lambda console: _show(console, findings))
+    return CODES[found]
+
+
+def _show(console: Console, findings: Sequence[Finding]) -> None:
+    from semantik_pipeline.cli.wording import counted, printable
+
+    width = max(len(printable(finding.what)) for finding in findings)
+    for finding in findings:
+        took = f" ({finding.seconds * 1000:,.0f} ms)" if finding.seconds is not None else ""
+        console.print(f"{finding.state:<9}", style=STYLES[finding.state], end="")
+        console.print(f"{printable(finding.what):<{width}}  {printable(finding.found)}{took}", soft_wrap=True)
+        if finding.remedy:
+            console.print(f"{'':<{width + 11}}{printable(finding.remedy)}", soft_wrap=True)
+    states = [finding.state for finding in findings]
+    bad, odd = states.count("broken"), states.count("warning")
+    console.print("\nAll is well." if not bad + odd else f"\n{bad} broken, {counted(odd, 'warning')}.")

@@ -1,0 +1,92 @@
+"""Checks side by side, each with an end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from semantik_pipeline.doctor.findings import Finding, broken
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.plugins.secrets import scrub
+from semantik_pipeline.runtime import Runtime
+
+#: Seconds that a check may take.
+SECONDS = 5.0
+
+
+@dataclass(kw_only=True)
+class Patient:
+    """What is examined. The first checks fill in the rest, which others read: whether the ledger can be asked and plugins
+    are loaded, which generations there are, and which connectors sources use."""
+
+    runtime: Runtime
+    ledger: bool = False
+    plugins: bool = False
+    generations: list[Generation] = field(default_factory=list)
+    connectors: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """``look`` at one thing, for so many ``seconds``; ``remedy`` is what to do where looking itself fails or hangs."""
+
+    what: str
+    look: Callable[[Patient], Iterable[Finding]]
+    remedy: str
+    seconds: float = SECONDS
+    of_ledger: bool = False  # it asks the ledger: where that is broken there is nothing to look at
+    of_plugins: bool = False  # ... and of plugins, where they could not be loaded
+
+
+def examine(runtime: Runtime) -> list[Finding]:
+    """All findings, in the order of the checks. The servers and the state file first: what else there is to look at is
+    in the ledger."""
+    from semantik_pipeline.doctor import extensions, hosts, servers, stores, work
+
+    patient = Patient(runtime=runtime)
+    first = side_by_side([*servers.CHECKS, *hosts.CHECKS, extensions.STATE], patient)
+    then = [*stores.CHECKS, *extensions.CHECKS, *work.CHECKS]
+    return first + side_by_side([check for check in then if _possible(check, patient)], patient)
+
+
+def _possible(check: Check, patient: Patient) -> bool:
+    return (patient.ledger or not check.of_ledger) and (patient.plugins or not check.of_plugins)
+
+
+def side_by_side(checks: Sequence[Check], patient: Patient) -> list[Finding]:
+    """What the checks find, each in a thread of its own; one that hangs is a finding, too."""
+    began = time.monotonic()
+    answers = [(check, _start(check, patient)) for check in checks]
+    return [finding for check, answer in answers for finding in _findings(check, answer, began + check.seconds)]
+
+
+def _start(check: Check, patient: Patient) -> Future[list[Finding]]:
+    answer: Future[list[Finding]] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(list(check.look(patient)))
+        except BaseException as error:  # a plugin may raise anything, SystemExit too
+            answer.set_exception(error)
+
+    # a daemon: one that hangs must not keep the process from ending
+    threading.Thread(target=work, name=f"doctor-{check.what}", daemon=True).start()
+    return answer
+
+
+def _findings(check: Check, answer: Future[list[Finding]], until: float) -> list[Finding]:
+    try:
+        return answer.result(max(0.0, until - time.monotonic()))
+    except TimeoutError:
+        if not answer.done():
+            return [broken(check.what, f"no answer within {check.seconds:g} s", check.remedy)]
+        return [broken(check.what, "it timed out", check.remedy)]
+    except PipelineError as error:
+        return [broken(check.what, scrub(error.message or type(error).__name__), error.hint or check.remedy)]
+    except BaseException as error:
+        told = " ".join(str(error).split()) or "no more is said"
+        return [broken(check.what, scrub(f"{type(error).__name__}: {told}"), check.remedy)]

@@ -1,0 +1,123 @@
+"""Plugins and models: what is in use must be enabled, loaded and able to work here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from semantik_pipeline import generations
+from semantik_pipeline.doctor.examination import Check, Patient
+from semantik_pipeline.doctor.findings import Finding, broken, warn, well
+from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.plugins import administer
+from semantik_pipeline.plugins.administer import PluginInfo
+from semantik_pipeline.plugins.state import canonical
+
+#: Seconds that importing every plugin may take on a busy host.
+LOADING = 30.0
+
+#: ... and asking each of them, beyond what health checks may take.
+ASKING = 10.0
+
+
+def look_at_state(patient: Patient) -> Iterator[Finding]:
+    """The shared state file can be read, and plugins be loaded as it says."""
+    host = patient.runtime.host  # a broken state file raises here, and says what to do
+    patient.plugins = True
+    yield well("plugin state", f"{patient.runtime.settings.state_file}, revision {host.state.revision}")
+
+
+def look_at_plugins(patient: Patient) -> Iterator[Finding]:
+    """What is in use is loaded and healthy, and nothing else is broken either."""
+    settings = patient.runtime.settings
+    infos = administer.list_plugins(settings.state_file, health=True, timeout=settings.plugin.health_timeout)
+    used = in_use(patient)
+    loaded = [info for info in infos if info.status == "loaded"]
+    yield well("plugins", f"{len(loaded)} loaded, {len(used)} in use")
+    found = {canonical(info.id): info for info in sorted(infos, key=lambda info: info.status == "loaded")}
+    for name in sorted(used):
+        info = found.get(canonical(name))
+        if info is None:
+            yield broken(f"plugin {name}", "it is in use, and no installed package has it", "Install its package.")
+    for info in infos:
+        yield from _plugin(info, in_use=canonical(info.id) in {canonical(name) for name in used})
+
+
+def _plugin(info: PluginInfo, *, in_use: bool) -> Iterator[Finding]:
+    what, reason = f"plugin {info.id}", info.reason or "no reason is given"
+    judge = broken if in_use else warn
+    if info.status == "disabled" and in_use:
+        yield broken(
+            what, "it is in use, and disabled", f"Run `semantik plugins enable {info.id}` and restart workers."
+        )
+    elif info.status == "failed":
+        yield judge(what, f"it can't be loaded: {reason}", f"Mend it, or run `semantik plugins disable {info.id}`.")
+    elif info.status == "conflict":
+        yield warn(what, f"two packages offer it: {reason}", "Uninstall one of them.")
+    elif info.health == "unhealthy" and (in_use or info.config):
+        yield judge(what, reason, f"`semantik plugins show {info.id}` has its options.")
+
+
+def in_use(patient: Patient) -> set[str]:
+    """Ids of plugins that collections, sources or the settings name."""
+    settings = patient.runtime.settings
+    found = {settings.search.reranker, *patient.connectors}
+    found.add(settings.store.plugin or ("qdrant" if settings.qdrant.url else "qdrant-edge"))
+    for generation in patient.generations:
+        found |= set(_named(generation.config))
+    return found
+
+
+def _named(config: dict[str, Any]) -> Iterator[str]:
+    """Ids in a generation's configuration. Its parsers are all that were there; only those mapped to are chosen."""
+    yield config["chunking"]["plugin"]
+    yield config["embedding"]["plugin"]
+    for level in ("chunk", "document"):
+        yield from (choice["plugin"] for choice in config["extraction"][level])
+    yield from config["parsers"]["by_media_type"].values()
+
+
+def look_at_models(patient: Patient) -> Iterator[Finding]:
+    """Each collection's model is at hand, and is the one that its index was built with."""
+    for generation in patient.generations:
+        yield _model(patient, generation)
+
+
+def _model(patient: Patient, generation: Generation) -> Finding:
+    host, settings = patient.runtime.host, patient.runtime.settings
+    choice, what = generation.config["embedding"], f"model of {generation.collection!r}"
+    if choice["plugin"] not in host.registry:
+        return broken(what, f"its plugin {choice['plugin']} is not loaded here", "`semantik plugins list` says why.")
+    health = administer.check_health(host, choice["plugin"], settings.plugin.health_timeout, choice["options"])
+    if str(health.status) == "unhealthy":
+        return broken(
+            what, health.reason or "it is not healthy", f"`semantik plugins show {choice['plugin']}` has more."
+        )
+    told = health.reason or choice["plugin"]
+    refusal = generations.refusal(host, generation, "embed")
+    if refusal is not None:
+        return warn(what, refusal, "Workers here leave it to others; install what the index was built with.")
+    return well(what, f"{told}; the one that the index was built with")
+
+
+STATE = Check(
+    what="plugin state", look=look_at_state, seconds=LOADING, remedy="`semantik plugins list` shows what is loaded."
+)
+
+CHECKS = (
+    Check(
+        what="plugins",
+        look=look_at_plugins,
+        seconds=ASKING,
+        remedy="`semantik plugins list --health` asks each of them.",
+        of_plugins=True,
+    ),
+    Check(
+        what="models",
+        look=look_at_models,
+        seconds=ASKING,
+        remedy="`semantik plugins list --type embedding --health` asks them.",
+        of_ledger=True,
+        of_plugins=True,
+    ),
+)

@@ -1,0 +1,49 @@
+"""This host: its disks, and who owns the data folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from semantik_pipeline.doctor.examination import Check, Patient
+from semantik_pipeline.doctor.findings import Finding, broken, warn, well
+
+#: Bytes that should be free, and below which next to nothing works any more.
+ENOUGH, TOO_LITTLE = 2_000_000_000, 100_000_000
+
+
+def look_at_disks(patient: Patient) -> Iterator[Finding]:
+    """Room in the data folder and where temporary files go."""
+    folder = patient.runtime.settings.data_dir
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        yield broken("data folder", f"{there} can't be written by this user", "Choose another with --data-dir.")
+        return
+    for what, place in (("disk of the data folder", there), ("disk of temporary files", Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(place).free
+        told = f"{place} has {free / 1e9:,.1f} GB free"
+        if free < TOO_LITTLE:
+            yield broken(what, told, "Free space; nothing that is saved is lost.")
+        elif free < ENOUGH:
+            yield warn(what, told, "Free space before it is full: `semantik status` shows what takes it.")
+        else:
+            yield well(what, told)
+
+
+def look_at_owner(patient: Patient) -> Iterator[Finding]:
+    """Without a fleet one process at a time has the data folder."""
+    runtime = patient.runtime
+    if runtime.settings.fleet:
+        return
+    owner = runtime.owner()
+    told = f"process {owner['pid']} has it: {owner['command']}" if owner else "nobody has it"
+    yield well("data folder", f"{runtime.settings.data_dir}; {told}")
+
+
+CHECKS = (
+    Check(what="disk", look=look_at_disks, remedy="See that the data folder's disk answers."),
+    Check(what="data folder", look=look_at_owner, remedy="See that the data folder's disk answers."),
+)

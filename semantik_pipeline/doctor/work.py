@@ -1,0 +1,119 @@
+"""Whether the work goes on: workers, the schedule, sources, and documents that make no way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from semantik_pipeline import __version__, fleet, maintenance
+from semantik_pipeline.doctor.examination import Check, Patient
+from semantik_pipeline.doctor.findings import Finding, broken, warn, well
+from semantik_pipeline.doctor.servers import look_at_bells
+from semantik_pipeline.ledger import chores, reports, sources
+
+#: Ticks that may be missed, and at least so many seconds, before the scheduler is taken to be gone.
+MISSED, STALLED = 4, 60.0
+
+START = "Start one: `semantik worker`."
+RESTART = "Run `semantik fleet restart`."
+
+
+def look_at_workers(patient: Patient) -> Iterator[Finding]:
+    """They live, answer every stage, run one release, and have the current plugin state; no unit is stuck."""
+    runtime = patient.runtime
+    view = fleet.view(runtime)
+    workers = [worker for worker in view["workers"] if worker["state"] not in ("stopped", "lost")]
+    if runtime.settings.fleet:
+        yield from _there(workers, view["stages"])
+        yield from _alike(workers)
+    for worker in workers:
+        if worker["fatal"]:
+            yield broken(f"worker {worker['id']}", worker["fatal"], "Mend that; the worker is then started anew.")
+    if runtime.settings.fleet:
+        for one in view["blocked"]:
+            told = f"{one['units']:,} documents of {one['collection']!r} wait for {one['stage']}: {one['reason']}"
+            yield broken("blocked documents", told, "`semantik fleet status` shows who leaves them and why.")
+    if view["stuck"]:
+        first = view["stuck"][0]
+        many = f"{len(view['stuck'])}{' or more' if len(view['stuck']) == fleet.NAMED else ''}"
+        told = f"{many}, for one {first['document']} at {first['stage']}: {first['reason']}"
+        yield warn("stuck documents", told, f"`semantik documents show {first['document']}` has more.")
+
+
+def _there(workers: list[dict[str, Any]], stages: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+    waiting = {stage: one["due"] for stage, one in stages.items()}
+    if not workers:
+        due = sum(waiting.values())
+        judge = broken if due else warn
+        yield judge("workers", f"none lives; {due:,.0f} documents are due", START)
+        return
+    profiles = sorted({worker["profile"] for worker in workers})
+    yield well("workers", f"{len(workers)} live, of the profiles {', '.join(profiles)}")
+    for stage, one in stages.items():
+        if not one["workers"]:
+            judge = broken if waiting[stage] else warn
+            yield judge(f"workers of {stage}", f"none; {waiting[stage]:,.0f} documents are due", START)
+
+
+def _alike(workers: list[dict[str, Any]]) -> Iterator[Finding]:
+    stale = [worker["id"] for worker in workers if not worker["plugin_state_current"]]
+    if stale:
+        yield warn("plugin state", f"{', '.join(stale)} loaded another one than the state file has now", RESTART)
+    versions = {str(worker["version"]) for worker in workers} | {__version__}
+    if len(versions) > 1:
+        yield warn("releases", f"workers and this program differ: {', '.join(sorted(versions))}", RESTART)
+    for worker in workers:
+        for plugin, reason in worker["plugin_failures"].items():
+            yield warn(f"worker {worker['id']}", f"it could not load {plugin}: {reason}", RESTART)
+
+
+def look_at_schedule(patient: Patient) -> Iterator[Finding]:
+    """Maintenance ticks: due sources begin, leases of dead workers are freed, bells are rung again."""
+    runtime = patient.runtime
+    with runtime.ledger.read() as tx:
+        age = chores.age(tx, maintenance.TICK)
+        scheduled = sum(source["schedule"] is not None for source in sources.list_sources(tx))
+    told = "there was no maintenance tick yet" if age is None else f"the last maintenance tick was {age:,.0f} s ago"
+    fresh = age is not None and age < max(STALLED, MISSED * runtime.settings.schedule.tick)
+    if fresh or not (runtime.settings.fleet or scheduled):
+        yield well("schedule", f"{told}; {scheduled} sources have a schedule")
+    else:
+        remedy = "Start `semantik scheduler`, and see that a worker lives: it answers the ticks."
+        yield warn("schedule", f"{told}; {scheduled} sources have a schedule", remedy)
+
+
+def look_at_sources(patient: Patient) -> Iterator[Finding]:
+    """None is paused or fails."""
+    with patient.runtime.ledger.read() as tx:
+        found = sources.list_sources(tx)
+    ill = [source for source in found if source["state"] in ("paused", "failing", "retrying")]
+    yield well("sources", f"{len(found)}, of which {len(found) - len(ill)} are well")
+    for source in ill:
+        what = f"source {source['name']}"
+        if source["state"] == "paused":
+            yield warn(what, f"paused: {source['paused']}", f"Then `semantik sources resume {source['id']}`.")
+        else:
+            reason = (source["error"] or {}).get("message", "no reason is given")
+            yield warn(what, f"{source['state']}: {reason}", f"`semantik sources show {source['id']}` has more.")
+
+
+def look_at_quarantine(patient: Patient) -> Iterator[Finding]:
+    """Documents that were set aside."""
+    with patient.runtime.ledger.read() as tx:
+        found = reports.totals(tx)["collections"]
+    for name, entry in found.items():
+        count = entry["documents"].get("quarantined", 0)
+        if count:
+            remedy = "`semantik documents list --status quarantined` says why; `semantik documents retry` tries again."
+            yield warn(f"quarantine of {name!r}", f"{count:,} document{'s' if count > 1 else ''}", remedy)
+
+
+_LEDGER = "See that the ledger answers."
+
+CHECKS = (
+    Check(what="workers", look=look_at_workers, remedy=_LEDGER, of_ledger=True),
+    Check(what="bells", look=look_at_bells, remedy="See that broker.url names a broker that runs.", of_ledger=True),
+    Check(what="schedule", look=look_at_schedule, remedy=_LEDGER, of_ledger=True),
+    Check(what="sources", look=look_at_sources, remedy=_LEDGER, of_ledger=True),
+    Check(what="quarantine", look=look_at_quarantine, remedy=_LEDGER, of_ledger=True),
+)

@@ -1,0 +1,220 @@
+"""doctor: what is wrong is found and named, with what to do; nothing is made or mended by looking."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from semantik_pipeline import maintenance
+from semantik_pipeline.doctor import Finding, Patient, examine, verdict
+from semantik_pipeline.doctor.examination import Check, side_by_side
+from semantik_pipeline.doctor.findings import well
+from semantik_pipeline.doctor.hosts import look_at_disks
+from semantik_pipeline.doctor.servers import _clock, look_at_blobs, look_at_broker, look_at_ledger
+from semantik_pipeline.doctor.stores import look_at_store
+from semantik_pipeline.ledger import workers
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.settings import load_settings
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from tests.integration.conftest import texts
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def looked(check: Callable[[Patient], Any], runtime: Runtime, **known: Any) -> dict[str, Finding]:
+    """What one check finds, as ``examine`` would tell it."""
+    patient = Patient(runtime=runtime, **known)
+    return by_name(side_by_side([Check(what="it", look=check, remedy="Mend it.")], patient))
+
+
+@pytest.fixture
+def indexed(make_pipeline, tmp_path: Path) -> Any:
+    pipeline = make_pipeline()
+    pipeline.folder(texts(tmp_path / "docs", a="one text", b="another text"))
+    pipeline.runtime.close()  # gives the index back
+    return pipeline
+
+
+def test_all_is_well_where_it_is(indexed) -> None:
+    findings = examine(indexed.runtime)
+    assert verdict(findings) == "ok", [finding for finding in findings if finding.state != "ok"]
+    found = by_name(findings)
+    assert "SQLite" in found["ledger"].found and found["ledger"].seconds is not None
+    assert "2 points" in found["index of 'default'"].found
+    assert {"schema", "broker", "blobs", "plugins", "model of 'default'", "schedule", "sources"} <= set(found)
+    assert not list((indexed.runtime.settings.data_dir / "blobs" / "probe").glob("*"))
+
+
+def test_nothing_is_made_where_there_is_nothing(tmp_path: Path) -> None:
+    with Runtime(load_settings(data_dir=tmp_path / "data")) as runtime:
+        found = looked(look_at_ledger, runtime) | looked(look_at_disks, runtime)
+    assert found["ledger"].state == "ok" and "none yet" in found["ledger"].found
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_became_of_documents_sources_and_plugins(make_pipeline, tmp_path: Path) -> None:
+    pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON"}})
+    pipeline.folder(texts(tmp_path / "docs", a="POISON"))
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(text("update sources set paused = 'somebody said so'"))
+    pipeline.runtime.close()
+    maintenance.tick(pipeline.runtime)
+    again = make_pipeline(disabled=("fake-embedder",))
+    found = by_name(examine(again.runtime))
+    assert found["quarantine of 'default'"].state == "warning"
+    (source,) = (finding for what, finding in found.items() if what.startswith("source "))
+    assert "somebody said so" in source.found and "semantik sources resume" in str(source.remedy)
+    assert found["plugin fake-embedder"].state == "broken"
+    assert "semantik plugins enable fake-embedder" in str(found["plugin fake-embedder"].remedy)
+    assert found["model of 'default'"].state == "broken"
+    assert "tick was" in found["schedule"].found
+
+
+def test_a_broken_state_file_is_told_once_and_the_rest_is_looked_at(indexed) -> None:
+    indexed.runtime.settings.state_file.write_text('{"version": 1, "disabled_ids": [')
+    with Runtime(indexed.runtime.settings) as runtime:
+        findings = examine(runtime)
+    bad = [finding for finding in findings if finding.state == "broken"]
+    assert [finding.what for finding in bad] == ["plugin state"] and "plugins.json" in bad[0].found
+    assert "sources" in by_name(findings)
+
+
+def test_an_index_that_lost_points_is_broken(indexed) -> None:
+    with Runtime(indexed.runtime.settings) as runtime:
+        generation = next(iter(_generations(runtime)))
+        runtime.host.call(runtime.store.delete, generation.index, filter={"must_not": []})
+    with Runtime(indexed.runtime.settings) as runtime:
+        found = looked(look_at_store, runtime, generations=_generations(runtime))["index of 'default'"]
+    assert found.state == "broken" and "0 points" in found.found and "verify --repair" in str(found.remedy)
+
+
+def test_an_index_of_another_process_is_left_alone(indexed) -> None:
+    with Runtime(indexed.runtime.settings) as runtime, indexed.runtime.own():
+        found = looked(look_at_store, runtime, generations=_generations(runtime))
+    assert found["index"].state == "ok" and "owns" in found["index"].found
+
+
+def _generations(runtime: Runtime) -> list[Any]:
+    with runtime.ledger.read() as tx:
+        from semantik_pipeline.ledger import collections
+
+        return collections.list_generations(tx)
+
+
+def test_servers_that_are_away_are_named(tmp_path: Path) -> None:
+    port = closed_port()
+    settings = load_settings(
+        data_dir=tmp_path,
+        database={"url": f"postgresql://ada:hunter2@127.0.0.1:{port}/semantik"},
+        broker={"url": f"redis://:hunter2@127.0.0.1:{port}/0"},
+        qdrant={"url": f"http://127.0.0.1:{port}"},
+        blob={"url": "/proc/nowhere"},
+    )
+    with Runtime(settings) as runtime:
+        found = [looked(look, runtime)["it"] for look in (look_at_ledger, look_at_broker, look_at_store, look_at_blobs)]
+    assert {finding.state for finding in found} == {"broken"} and all(finding.remedy for finding in found)
+    assert all(f"127.0.0.1:{port}" in finding.found for finding in found[:3]) and "/proc/nowhere" in found[3].found
+    assert "hunter2" not in json.dumps([finding.to_dict() for finding in found])
+
+
+def test_a_check_that_hangs_is_named_and_keeps_nobody(tmp_path: Path) -> None:
+    forever = threading.Event()
+    checks = [
+        Check(
+            what="slow", look=lambda patient: [well("slow", "")] if forever.wait(30) else [], remedy="R", seconds=0.2
+        ),
+        Check(what="raises", look=lambda patient: [1 / 0], remedy="R"),
+        Check(what="quick", look=lambda patient: [well("quick", "at once")], remedy="R"),
+    ]
+    began = time.monotonic()
+    with Runtime(load_settings(data_dir=tmp_path)) as runtime:
+        slow, raises, quick = side_by_side(checks, Patient(runtime=runtime))
+    forever.set()
+    assert time.monotonic() - began < 5
+    assert (slow.state, slow.remedy) == ("broken", "R") and "no answer within 0.2 s" in slow.found
+    assert raises.state == "broken" and "ZeroDivisionError" in raises.found
+    assert quick.state == "ok"
+
+
+def test_clocks_may_differ_by_five_seconds() -> None:
+    assert _clock(4.0).state == _clock(-4.0).state == "ok"
+    assert _clock(6.0).state == _clock(-6.0).state == "warning"
+    assert "6.0 s behind" in _clock(-6.0).found
+
+
+def test_a_fleet_without_schema_then_without_workers_then_with_odd_ones(
+    postgres_url: str, installed_fakes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(installed_fakes))
+    double = QdrantDouble().start()
+    try:
+        urls = {"database": {"url": postgres_url}, "qdrant": {"url": double.url}}
+        settings = load_settings(
+            data_dir=tmp_path / "data", broker={"url": f"redis://127.0.0.1:{closed_port()}/0"}, **urls
+        )
+        with Runtime(settings) as runtime:
+            found = by_name(examine(runtime))
+        assert found["schema"].state == "broken" and "semantik migrate" in str(found["schema"].remedy)
+        assert found["broker"].state == "broken" and found["store"].state == "ok" and "workers" not in found
+        _migrate(postgres_url)
+        with Runtime(settings) as runtime:
+            found = by_name(examine(runtime))
+            assert found["schema"].state == "ok" and "PostgreSQL" in found["ledger"].found
+            assert found["workers"].state == "warning" and "semantik worker" in str(found["workers"].remedy)
+            assert found["schedule"].state == "warning" and "scheduler" in str(found["schedule"].remedy)
+            _register(runtime, "one", queues=["sync", "chunk", "extract", "upsert"], digest="other", version="1.9")
+            maintenance.tick(runtime)
+            found = by_name(examine(runtime))
+        assert found["workers"].state == "ok" and found["schedule"].state == "ok"
+        assert found["workers of embed"].state == "warning"
+        assert "one" in found["plugin state"].found and "1.9" in found["releases"].found
+        _limit_connections(postgres_url)
+    finally:
+        double.stop()
+
+
+def _migrate(url: str) -> None:
+    from semantik_pipeline.ledger import Ledger, schema
+
+    ledger = Ledger(url, check=False)
+    schema.migrate(ledger.engine)
+    ledger.close()
+
+
+def _register(runtime: Runtime, name: str, *, queues: list[str], digest: str, version: str) -> None:
+    report = {"queues": queues, "heartbeat": 60, "version": version}
+    report |= {"plugin_state": {"revision": 1, "hash": digest}, "plugins": {}}
+    with runtime.ledger.write() as tx:
+        workers.register(tx, name, host="here", pid=os.getpid(), profile="cpu", report=report)
+
+
+def _limit_connections(url: str) -> None:
+    """More workers than connections: the figures are the server's own."""
+    from semantik_pipeline.doctor.servers import _connections
+    from semantik_pipeline.ledger import server
+
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    with engine.connect() as connection:
+        about = server.about(connection)
+    engine.dispose()
+    assert about.limit and about.connections
+    assert _connections(about, 1).state == "ok"
+    crowd = about.limit // server.MOST_CONNECTIONS + 1
+    assert _connections(about, crowd).state == "warning"
