@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import UsageError
@@ -16,6 +19,11 @@ INDEXING_THRESHOLD_KB = 100
 
 #: Segments that the optimiser leaves as they are: each fold makes one, and merging costs what it merges.
 SEGMENTS = 8
+
+#: The engine's write-ahead log, in files of 4 MB. It maps and reads all of them at each opening, keeps a full one besides
+#: the one in use and the next, and makes a larger one for an update that fits none. With its own 32 MB, an index of
+#: 18,499 points had 158 MB of files mapped in memory at the most; with 4 MB it has 99 (measured).
+LOG = {"segment_capacity": 4 * 2**20, "segment_queue_len": 0, "retain_closed": 1}
 
 
 def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None) -> qdrant_edge.EdgeConfig:
@@ -42,6 +50,19 @@ def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None)
         payload_memory=cold,
         id_tracker_memory=cold,
     )
+
+
+def create_shard(folder: Path, spec: IndexSpec) -> qdrant_edge.EdgeShard:
+    """A new empty shard with a log of small files. Python's ``EdgeConfig`` has no word for that; the configuration that
+    the engine writes and reads has (``wal_options``)."""
+    import qdrant_edge as edge
+
+    edge.EdgeShard.create(str(folder), shard_config(spec)).close()
+    written = folder / "edge_config.json"
+    written.write_text(json.dumps(json.loads(written.read_text("utf-8")) | {"wal_options": LOG}), "utf-8")
+    shutil.rmtree(folder / "wal")  # nothing was logged yet
+    (folder / "wal").mkdir()
+    return edge.EdgeShard.load(str(folder))
 
 
 def payload_index(kind: str) -> Any:

@@ -6,11 +6,12 @@ import importlib.util
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_same_spec, missing_index
-from semantik_pipeline.builtin.stores.edge_config import payload_index, shard_config
+from semantik_pipeline.builtin.stores.edge_config import create_shard, payload_index
 from semantik_pipeline.builtin.stores.edge_errors import translated
 from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
 from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
@@ -89,7 +90,7 @@ class QdrantEdgeStore(VectorDBPlugin):
             folder.remove(name)  # a remnant: without its spec a folder is no index
             (folder.path / name).mkdir()
             with translated(name):
-                opened = _create_shard(str(folder.shard(name)), spec, schemas)
+                opened = _create_shard(folder.shard(name), spec, schemas)
             folder.write_spec(folder.path / name, spec)
             self._indexes[name] = self._opened(name, spec, opened)
 
@@ -188,10 +189,10 @@ class QdrantEdgeStore(VectorDBPlugin):
         )
 
 
-def _create_shard(path: str, spec: IndexSpec, schemas: dict[str, Any]) -> Any:
+def _create_shard(path: Path, spec: IndexSpec, schemas: dict[str, Any]) -> Any:
     import qdrant_edge as edge
 
-    shard = edge.EdgeShard.create(path, shard_config(spec))
+    shard = create_shard(path, spec)
     for key, schema in schemas.items():
         shard.update(edge.UpdateOperation.create_field_index(key, schema))
     return shard
