@@ -30,15 +30,15 @@ from tests.chaos.servers import OwnRedis
 SERVER = os.environ.get("SEMANTIK_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 
-class MissingServer(Exception):
-    """A server that a benchmark needs is not here."""
+class Missing(Exception):
+    """Something that a benchmark needs is not here: a server, a model."""
 
 
 def report(measure: Callable[[], dict[str, Any]]) -> None:
     """Print what was measured, or why nothing was, as one JSON object."""
     try:
         found = measure()
-    except MissingServer as missing:
+    except Missing as missing:
         found = {"skipped": str(missing)}
     print(json.dumps(found))
 
@@ -54,7 +54,7 @@ def database() -> Iterator[str]:
             connection.execute(text(f"create database {name}"))
     except exc.OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
-        raise MissingServer(f"No PostgreSQL at {server.render_as_string()}: {reason}") from None
+        raise Missing(f"No PostgreSQL at {server.render_as_string()}: {reason}") from None
     try:
         url = server.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
         ledger = Ledger(url, check=False)
@@ -70,7 +70,7 @@ def database() -> Iterator[str]:
 @contextmanager
 def own_redis() -> Iterator[OwnRedis]:
     if not OwnRedis.available():
-        raise MissingServer("There is no redis-server here.")
+        raise Missing("There is no redis-server here.")
     server = OwnRedis()
     try:
         yield server.start()

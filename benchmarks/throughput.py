@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from corpora import plain_text
 from sqlalchemy import text
@@ -49,10 +50,10 @@ def bare(runtime: Runtime, collection: str, texts: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def run(folder: Path, corpus: Path, warm: Path, *, extraction: bool) -> dict[str, float]:
+def run(folder: Path, corpus: Path, warm: Path, *, extraction: bool, **settings: Any) -> dict[str, Any]:
     """Index the corpus in a fresh data folder; its rate and the bare embedder's."""
     config = {} if extraction else {"extraction": {"enabled": False}}
-    with Runtime(load_settings(data_dir=folder)) as runtime, embedded_worker(runtime):
+    with Runtime(load_settings(data_dir=folder, **settings)) as runtime, embedded_worker(runtime):
 
         def index(path: Path) -> dict:
             operation = operations.begin_sync(
