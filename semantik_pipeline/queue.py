@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.settings import Settings
+from semantik_pipeline.tally import Tally
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -159,10 +160,14 @@ def _tls(settings: Settings) -> dict[str, Any] | None:
 
 
 class Bell:
-    """Rings stages through the broker. Never raises; never waits longer than :data:`PATIENCE`, twice."""
+    """Rings stages through the broker. Never raises; never waits longer than :data:`PATIENCE`, twice.
 
-    def __init__(self, app: Celery) -> None:
+    The tally's ``bells`` say how many were ``rung``, ``held`` because one waits unheard, or ``failed``.
+    """
+
+    def __init__(self, app: Celery, tally: Tally | None = None) -> None:
         self._app = app
+        self._tally = tally or Tally()
         self._inside = str(app.conf.broker_url).startswith("memory://")
         self._unheard: dict[str, float] = {}  # stage -> when its bell was rung, on the clock by which messages expire
         self._line: Line | None = None
@@ -175,7 +180,10 @@ class Bell:
     def ring(self, stage: str) -> None:
         """Tell the workers that a stage has work. Nothing is lost if nobody hears it: maintenance rings again."""
         with self._lock:
-            if time.monotonic() < self._quiet_until or (self._inside and self._is_unheard(stage)):
+            if time.monotonic() < self._quiet_until:
+                return
+            if self._inside and self._is_unheard(stage):
+                self._count(stage, "held")
                 return
             self._wanted.add(stage)
             if self._ringing:
@@ -230,10 +238,16 @@ class Bell:
     def _send(self, stage: str) -> None:
         if self._line is None:
             self._line = Line(self._app)
-        if self._inside or self._line.waiting(stage) == 0:
+        empty = self._inside or self._line.waiting(stage) == 0
+        if empty:
             self._line.send(stage)
+        self._count(stage, "rung" if empty else "held")
+
+    def _count(self, stage: str, outcome: str) -> None:
+        self._tally.count("bells", stage=stage, outcome=outcome)
 
     def _be_quiet(self, stage: str, error: Exception) -> None:
+        self._count(stage, "failed")
         self.close()
         self.heard(stage)
         with self._lock:

@@ -56,7 +56,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = Celery("semantik", set_as_current=False)
     configure(app, runtime.settings)
-    process = Process(runtime=runtime, bell=Bell(app))
+    process = Process(runtime=runtime, bell=Bell(app, runtime.tally))
     runtime.ring = process.bell.ring
     tasks.register(app, process)
     sys.setswitchinterval(SWITCH_INTERVAL)

@@ -37,8 +37,9 @@ class WorkerProcess:
     def __init__(self, app: Celery, settings: Settings, name: str, profile: Profile) -> None:
         self.settings = settings
         self.profile = profile
-        self.bell = Bell(app)
-        self.runtime = Runtime(settings, ring=self.bell.ring)
+        self.runtime = Runtime(settings)
+        self.bell = Bell(app, self.runtime.tally)
+        self.runtime.ring = self.bell.ring
         self.presence = Presence(
             self.runtime, profile=name, queues=profile.queues, obey=self._obey, ended=self._end_by_itself
         )

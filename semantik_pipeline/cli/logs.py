@@ -36,11 +36,10 @@ def configure_logs(settings: Logs | None = None, *, verbose: bool) -> None:
         logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
         for name in logs.OURS:
             logging.getLogger(name).setLevel(logging.WARNING)
-    few = level == "warning"
     for name in SAID_ANYWAY:
-        logging.getLogger(name).setLevel(logging.ERROR if few else logging.NOTSET)
+        logging.getLogger(name).setLevel(logging.ERROR if level == "warning" else logging.NOTSET)
     for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.ERROR if few else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class _OneLine(logging.Formatter):

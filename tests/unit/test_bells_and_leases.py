@@ -16,6 +16,7 @@ from semantik_pipeline import queue
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.ledger.leases import Keeper
 from semantik_pipeline.settings import Settings, load_settings
+from semantik_pipeline.tally import Tally
 
 
 @pytest.fixture
@@ -46,6 +47,19 @@ def test_a_bell_that_is_under_way_is_not_rung_twice(settings: Settings, rung: Ca
     bell.heard("chunk")
     bell.ring("chunk")
     assert (rung("chunk"), rung("embed")) == (2, 1)
+
+
+def test_bells_are_counted_by_what_became_of_them(settings: Settings, tmp_path: Path) -> None:
+    tally = Tally()
+    bell = queue.Bell(make_app(settings), tally)
+    for stage in ("chunk", "chunk", "embed"):
+        bell.ring(stage)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = load_settings(data_dir=tmp_path, broker={"url": f"redis://127.0.0.1:{closed.getsockname()[1]}/0"})
+        queue.Bell(make_app(away), tally).ring("chunk")
+    found = {(dict(labels)["stage"], dict(labels)["outcome"]): count for labels, count in tally.counts("bells").items()}
+    assert found == {("chunk", "rung"): 1, ("chunk", "held"): 1, ("embed", "rung"): 1, ("chunk", "failed"): 1}
 
 
 def test_a_bell_that_expired_unheard_is_rung_again(
