@@ -47,6 +47,7 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_ROOT_USER_ACTION=ignore \
     SEMANTIK_DATA_DIR=/var/lib/semantik \
     XDG_CACHE_HOME=/var/lib/semantik/cache \
+    SEMANTIK_MODELS_DIR=/var/lib/semantik/models \
     HF_HOME=/var/lib/semantik/models \
     HF_HUB_OFFLINE=1 \
     HF_HUB_DISABLE_TELEMETRY=1 \

@@ -15,6 +15,7 @@ from semantik_pipeline.cli import (
     fleet,
     index,
     migrate,
+    models,
     operations,
     plugins,
     scheduler,
@@ -70,6 +71,7 @@ app.command("status", short_help="Show what there is, runs and waits.", epilog=E
 app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILOG)(verify.verify)
 app.add_typer(operations.app, name="operations")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(models.app, name="models")
 app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILOG)(evaluate.evaluate)
 app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)
 app.command("doctor", short_help="Look for what is broken; say what to do.", epilog=EPILOG)(doctor.doctor)

@@ -18,6 +18,8 @@ from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
+from semantik_pipeline.testing.hub_double import HubDouble
+from semantik_pipeline.testing.tiny_models import write_tiny_embedder
 
 #: A collection that needs no model: fakes behind the built-in parsers.
 FAKE_COLLECTION: dict[str, Any] = {
@@ -134,3 +136,23 @@ def texts(folder: Path, **contents: str) -> Path:
     for name, text in contents.items():
         (folder / f"{name}.txt").write_text(text)
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
+    """A hub with two commits of ``acme/tiny``; the client in this process asks no other."""
+    from huggingface_hub import constants
+
+    root = tmp_path_factory.mktemp("hub")
+    commits = {str(seed) * 40: write_tiny_embedder(root / str(seed), seed=seed) for seed in (1, 2)}
+    for folder in commits.values():
+        (folder / "README.md").write_text("# for people", "utf-8")
+        (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+        (folder / "onnx").mkdir()
+        (folder / "onnx" / "model.onnx").write_bytes(b"another framework")
+    found = HubDouble(name="acme/tiny", commits=commits, main="1" * 40)
+    with found.serving() as url:
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield found

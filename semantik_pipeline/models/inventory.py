@@ -1,0 +1,151 @@
+"""Which models there are, where, and who uses them. The plugins themselves say where they find a model's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import generations
+from semantik_pipeline.contracts.models import MARKS, ModelFiles, find_model, place_of, pulled
+from semantik_pipeline.errors import PipelineError, PluginError, PluginLoadError
+from semantik_pipeline.ledger import collections as ledger_collections
+from semantik_pipeline.models.checking import contents, size_of
+from semantik_pipeline.plugins.configuration import schema_of
+from semantik_pipeline.search.rerank_options import reranker_options
+
+if TYPE_CHECKING:
+    from semantik_pipeline.plugins.host import PluginHost
+    from semantik_pipeline.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """``state`` is ``known`` (hashes are on record), ``incomplete`` (so they are, but files are gone), ``unknown`` (no
+    hashes), ``missing`` (``reason`` says where it was looked for) or ``elsewhere`` (a server's, no files here). ``size`` in bytes."""
+
+    name: str
+    plugin: str | None
+    files: ModelFiles | None
+    state: str
+    size: int | None = None
+    reason: str | None = None
+    used_by: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        files = self.files
+        return {
+            "name": self.name,
+            "plugin": self.plugin,
+            "origin": files.origin if files else None,
+            "path": str(files.path) if files else None,
+            "revision": files.revision if files else None,
+            "size": self.size,
+            "state": self.state,
+            "reason": self.reason,
+            "used_by": list(self.used_by),
+        }
+
+
+def inventory(runtime: Runtime) -> list[Model]:
+    """The models that collections, rerankers and new collections use, then what else lies in the models folder."""
+    found: dict[tuple[str, str | None], Model] = {}
+    for plugin, options, kind, user in _uses(runtime):
+        if (one := _used(runtime.host, plugin, options, kind)) is None:
+            continue
+        key = one.name, str(one.files.path) if one.files else one.plugin
+        before = found.get(key, one)
+        found[key] = replace(before, used_by=(*before.used_by, user))
+    there = {str(one.files.path) for one in found.values() if one.files}
+    rest = [one for one in stored(runtime.settings.models_dir) if str(one.path) not in there]
+    return [*found.values(), *(_described(files.name, None, files) for files in rest)]
+
+
+def where(host: PluginHost, name: str) -> ModelFiles:
+    """The files that a plugin would read for a model of this name. Raises PluginLoadError saying where it looked and the
+    ways out, or PluginError if no plugin that reads models is loaded."""
+    for loaded in (*host.registry.of_kind("embedding"), *host.registry.of_kind("reranker")):
+        options = (schema_of(loaded) or {}).get("properties", {})
+        if {"model", "models_dir"} <= set(options):
+            files: ModelFiles | None = host.light(loaded.id, {"model": name}, kind=loaded.kind).model_files()
+            if files is not None:
+                return files
+    raise PluginError("No plugin that reads models of this machine is loaded.", "`semantik plugins list` says why.")
+
+
+def why(files: ModelFiles, folder: Path) -> str:
+    """Why these files are the ones."""
+    order = f"a folder of that name comes first, then the models folder {folder}, a package, the Hugging Face cache"
+    place = place_of(folder, files.name)
+    commits = len(pulled(place)) if place and files.revision and folder in files.path.parents else 0
+    first = f"; the first pulled of {commits} commits here, a collection's `revision` names another" * (commits > 1)
+    return f"{files.origin}{first} ({order})"
+
+
+def stored(folder: Path) -> list[ModelFiles]:
+    """Every model of the models folder, each commit by itself."""
+    found = []
+    for place in _places(folder):
+        name = place.relative_to(folder).as_posix()
+        commits = [manifest.revision for _, manifest in pulled(place)]
+        wanted = [None] if any((place / mark).is_file() for mark in MARKS) else commits
+        found += [files for commit in wanted if (files := find_model(folder, name, commit)) is not None]
+    return found
+
+
+def _places(folder: Path) -> list[Path]:
+    """Folders of models, ``NAME`` and ``OWNER/NAME``; a Hugging Face cache that lies there too is none."""
+    if not folder.is_dir():
+        return []
+    visible = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    deeper = [path for owner in visible for path in sorted(owner.iterdir()) if path.is_dir()]
+    return [
+        path
+        for path in (*visible, *deeper)
+        if any((path / mark).is_file() for mark in MARKS) or any(path.glob("*.json"))
+    ]
+
+
+def _uses(runtime: Runtime) -> Iterable[tuple[str, dict[str, Any], str, str]]:
+    """``(plugin, options, kind, user)`` of every embedder and reranker that something names."""
+    reranker = runtime.settings.search.reranker
+    with runtime.ledger.read() as tx:
+        live = ledger_collections.list_generations(tx)
+    for generation in live:
+        embedding, user = generation.config["embedding"], f"collection {generation.collection}"
+        yield embedding["plugin"], embedding["options"], "embedding", user
+        name = generation.config.get("default_reranker") or reranker
+        yield name, {"of": embedding}, "reranker", f"searches of {generation.collection}"
+    if not live:
+        embedding = generations.complete(runtime.host, dict(runtime.settings.collection))["embedding"]
+        options = runtime.host.frozen_config(embedding["plugin"], embedding.get("options"))
+        embedding = {**embedding, "options": options}
+        yield embedding["plugin"], options, "embedding", "new collections"
+        yield reranker, {"of": embedding}, "reranker", "searches"
+
+
+def _used(host: PluginHost, plugin: str, options: dict[str, Any], kind: str) -> Model | None:
+    """The model that a plugin with these options works with; None for a plugin that has none."""
+    name = str(options.get("model") or plugin)
+    try:
+        if kind == "reranker":
+            options = reranker_options(host, plugin, {}, options["of"])
+        light = host.light(plugin, options, frozen=kind == "embedding", kind=kind)
+        files = light.model_files()
+        if files is None and not light.config.get("model"):
+            return None
+        name = str(light.config.get("model") or name)
+    except PluginLoadError as error:
+        return Model(name=name, plugin=plugin, files=None, state="missing", reason=str(error))
+    except PipelineError as error:  # the plugin is disabled, or its options are wrong
+        return Model(name=name, plugin=plugin, files=None, state="unknown", reason=str(error))
+    return _described(name, plugin, files)
+
+
+def _described(name: str, plugin: str | None, files: ModelFiles | None) -> Model:
+    if files is None:
+        return Model(name=name, plugin=plugin, files=None, state="elsewhere")
+    lacking = files.sha256.keys() - dict(contents(files.path))
+    state = "incomplete" if lacking else "known" if files.sha256 else "unknown"
+    return Model(name=name, plugin=plugin, files=files, state=state, size=size_of(files.path))

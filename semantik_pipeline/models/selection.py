@@ -1,0 +1,50 @@
+"""Which files of a repository a model needs. A decision over names; fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from semantik_pipeline.errors import UsageError
+
+#: Weights that other frameworks read.
+OTHER_FRAMEWORKS = frozenset({".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".tflite", ".mlmodel", ".gguf", ".npz"})
+
+#: Folders that hold such weights, with copies of the configuration, and what a hub keeps for itself.
+OTHER_FOLDERS = frozenset({"onnx", "openvino", "coreml", "tf", "flax", ".cache", ".git"})
+
+#: Formats that can run code when they are read.
+PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
+
+#: For people, not for programs; a licence is kept.
+FOR_PEOPLE = frozenset({".md", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".pdf", ".ipynb", ".csv"})
+
+
+def needed(files: Sequence[str], *, name: str, pickles: bool = False) -> list[str]:
+    """The files to fetch, of all that the repository has: configuration, tokenizer, code, and one set of weights,
+    safetensors where there are any.
+
+    Raises UsageError if the only weights are pickles and ``pickles`` doesn't allow them, or there are none.
+    """
+    wanted = [file for file in files if _is_ours(PurePosixPath(file))]
+    safe = [file for file in wanted if file.endswith(".safetensors")]
+    pickled = [file for file in wanted if PurePosixPath(file).suffix in PICKLES]
+    if safe:
+        return [file for file in wanted if file not in pickled]
+    if not pickled:
+        raise UsageError(
+            f"The repository {name!r} has no weights that this project reads.", "Name one with .safetensors files."
+        )
+    if not pickles:
+        raise UsageError(
+            f"The weights of {name!r} are pickles ({pickled[0]}), which can run code when they are read.",
+            "If you trust its authors: --pickles. Or take a revision or a copy of it with .safetensors files.",
+        )
+    return wanted
+
+
+def _is_ours(file: PurePosixPath) -> bool:
+    if file.name.startswith(".") or any(part in OTHER_FOLDERS for part in file.parts[:-1]):
+        return False
+    foreign = file.suffix in OTHER_FRAMEWORKS | FOR_PEOPLE
+    return not foreign and not file.name.startswith(("tf_model", "flax_model", "rust_model", "training_args"))
