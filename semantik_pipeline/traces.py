@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class Work:
     began: float
     ended: float
     error: str | None = None
-    facts: dict[str, str | int]
+    facts: Mapping[str, str | int]
 
 
 class Traces:
@@ -77,8 +78,13 @@ class Traces:
         """One span for a stage's work on a revision."""
         from opentelemetry.trace import Status, StatusCode
 
-        facts = {"document": revision.unique_id.encode("utf-8", "replace").decode(), "revision": revision.revision}
-        attributes = {f"semantik.{name}": value for name, value in (facts | {"stage": work.stage} | work.facts).items()}
+        facts = {
+            "document": revision.unique_id.encode("utf-8", "replace").decode(),
+            "revision": revision.revision,
+            "stage": work.stage,
+            **work.facts,
+        }
+        attributes = {f"semantik.{name}": value for name, value in facts.items()}
         with self._lock:  # the first span's ids are taken from the generator, which knows nobody
             span = self._tracer.start_span(
                 work.stage,
@@ -91,9 +97,10 @@ class Traces:
         span.end(int(work.ended * 1e9))
 
     def close(self) -> None:
-        """Send what is left."""
-        self._provider.force_flush(int(FLUSH * 1000))
-        self._provider.shutdown()
+        """Send what is left. An exporter that is away tries again and again, whatever time it is given: it is left so."""
+        ending = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)
+        ending.start()
+        ending.join(FLUSH)
 
     def _context(self, revision: Revision, stage: str) -> Any:
         """Below the trace's first span, which may have been written elsewhere; ``sync`` is that span itself."""

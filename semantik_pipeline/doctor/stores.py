@@ -71,8 +71,10 @@ def _indexes(runtime: Runtime, generations: list[Generation]) -> Iterator[Findin
 
 
 def _index(runtime: Runtime, generation: Generation, what: str, wanted: int) -> Finding:
+    import numpy as np
+
     call, store = runtime.host.call, runtime.store
-    probe = SearchRequest(vector=[1.0] + [0.0] * (generation.dimension - 1), limit=1)
+    probe = SearchRequest(vector=np.eye(1, generation.dimension, dtype=np.float32)[0], limit=1)
     began = time.monotonic()
     try:
         call(store.search, generation.index, [probe])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from semantik_pipeline import operations
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.settings import load_settings
-from semantik_pipeline.traces import Revision, Traces, open_traces
+from semantik_pipeline.traces import Revision, Traces, Work, open_traces
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
 STAGES = ["sync", "chunk", "extract", "embed", "upsert"]
@@ -56,9 +58,9 @@ class Collector:
                         "parent": span.parent_span_id.hex(),
                     }
                     status = {"status": span.status.code, "told": span.status.message}
-                    time = {"began": span.start_time_unix_nano, "ended": span.end_time_unix_nano}
+                    times = {"began": span.start_time_unix_nano, "ended": span.end_time_unix_nano}
                     found.append(
-                        {"name": span.name, "service": about["service.name"], **ids, **status, **time, **values}
+                        {"name": span.name, "service": about["service.name"], **ids, **status, **times, **values}
                     )
         return sorted(found, key=lambda span: span["began"])
 
@@ -110,6 +112,20 @@ def test_a_failure_is_an_error_and_the_next_revision_another_trace(
     assert all(span["outcome"] == "failed" and "POISON" in span["told"] for span in failed)
     revisions = {span["trace"]: span["revision"] for span in spans}
     assert sorted(revisions.values()) == [1, 2]
+
+
+def test_a_collector_that_is_away_keeps_no_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        monkeypatch.setattr("semantik_pipeline.traces.FLUSH", 0.5)
+        traces = open_traces(1.0)
+        assert traces is not None
+        work = Work(stage="embed", began=1.0, ended=2.0, facts={"chunks": 3})
+        traces.tell(Revision(source_id=1, unique_id="a", revision=1), work)
+        began = time.monotonic()
+        traces.close()
+        assert time.monotonic() - began < 3
 
 
 def test_a_share_is_the_same_one_everywhere() -> None:
