@@ -14,9 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 
 from semantik_pipeline.settings import Settings, environment, visible_gpus
 from workers.profiles import Profile, processes
@@ -128,10 +127,7 @@ class Supervisor:
         changes = {**self._said, "SEMANTIK_WORKER_SUPERVISOR_PIPE": str(pipe)}
         if self._settings.metrics.port:
             changes["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + offset)
-        if self._devices:
-            changes["CUDA_VISIBLE_DEVICES"] = self._devices[place % len(self._devices)]
-            changes["SEMANTIK_WORKER_GPU_SHARERS"] = str(ceil(self._count / len(self._devices)))
-        return environment(**changes)
+        return environment(**changes, **on_device(place, self._count, self._devices))
 
     def _free_offset(self) -> int:
         """The least number that no living process has: two of one place live side by side while one is replaced."""
@@ -166,6 +162,15 @@ class Supervisor:
         self._start_at[member.place] = time.monotonic() + wait
         how = f"signal {-code}" if code < 0 else f"code {code}"
         log.warning("Process %d ended with %s; another one starts in %.0f s.", member.process.pid, how, wait)
+
+
+def on_device(place: int, count: int, devices: Sequence[str]) -> dict[str, str]:
+    """As environment variables: the GPU of the process at a place, of ``count``, and how many of them share it."""
+    if not devices:
+        return {}
+    turn = place % len(devices)
+    sharers = len(range(turn, count, len(devices)))
+    return {"CUDA_VISIBLE_DEVICES": devices[turn], "SEMANTIK_WORKER_GPU_SHARERS": str(sharers)}
 
 
 def _listen(reader: int, member: Member) -> None:

@@ -19,7 +19,7 @@ from semantik_pipeline.plugins.loader import LoadReport, load_plugins
 from semantik_pipeline.plugins.loop import LoopThread
 from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
 from semantik_pipeline.plugins.residency import KINDS as MODEL_KINDS
-from semantik_pipeline.plugins.residency import LIGHT, Budget, Residency, Resident
+from semantik_pipeline.plugins.residency import LIGHT, Budget, Memory, Residency, Resident, measured
 from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.slots import Origins, Slot, owner_name, requires, short_of_memory, unset
 from semantik_pipeline.plugins.state import PluginState, read_state
@@ -45,6 +45,7 @@ class PluginHost:
         *,
         budget: Budget | None = None,
         tally: Tally | None = None,
+        measure: Callable[[], Memory] = measured,
     ) -> None:
         self.registry = registry
         self.report = report
@@ -52,7 +53,7 @@ class PluginHost:
         self._answered: dict[tuple[str, str | None, bool, str], Slot] = {}
         self._slots: dict[tuple[str, str], Slot] = {}
         self._origins = Origins()
-        self.residency = Residency(budget or Budget(), self._give_up, tally=tally)
+        self.residency = Residency(budget or Budget(), self._give_up, tally=tally, measure=measure)
         self._lock = threading.Lock()
         self._loop = LoopThread()
         self._closed = False

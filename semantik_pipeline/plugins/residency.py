@@ -82,12 +82,12 @@ class Residency:
         give_up: Callable[[Resident], bool],
         *,
         tally: Tally | None = None,
-        measure: Callable[[], Memory] | None = None,
+        measure: Callable[[], Memory],
     ) -> None:
         self._budget = budget
         self._give_up = give_up
         self._tally = tally or Tally()
-        self._measure = measure or measured
+        self._measure = measure
         self._lock = threading.Lock()
         self._telling = threading.Lock()
         self._loading = threading.RLock()  # one load at a time, where there is a limit
