@@ -1,10 +1,11 @@
 """Peak memory against corpus size: ``python benchmarks/memory.py [FILES]``.
 
-Indexes FILES (300) files and then ten times as many, each in a fresh process and data folder, with a fast fake
+Indexes FILES (1,000) files and then ten times as many, each in a fresh process and data folder, with a fast fake
 embedder: once into a store that keeps nothing (``pipeline``: the pipeline's own part), once into the embedded store
 (``embedded``). Prints one JSON object. ``anonymous_mb`` is the peak of resident memory that no file backs, sampled every
 20 ms, ``rss_mb`` the kernel's peak of all resident memory: it includes the store's mapped files, which the kernel takes
-back when memory gets short. ``ratio``: the larger run ÷ the smaller one.
+back when memory gets short. ``ratio``: the larger run ÷ the smaller one. The smaller one has to fill what is bounded by
+batches and not by the corpus: 1,000 files are 6,161 chunks, three folds of the embedded store; 300 are not even one.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _status(pid: int) -> dict[str, int]:
 
 
 def main() -> None:
-    files = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    files = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,19 +1,22 @@
 """What a second ``semantik index`` costs: ``python benchmarks/resync.py [FILES]``.
 
 Indexes FILES (5,000) small files with the fake embedder, then runs the command again on the unchanged folder, five
-times. Prints one JSON object: ``seconds`` of the whole second command (median), what it embedded, whether torch was
-imported, and the seconds of ``semantik --help``.
+times. Prints one JSON object: ``seconds`` of the whole second command (median; the least, and the processor's seconds of
+that run, say more on a busy machine), what it embedded, whether torch was imported, and the seconds of
+``semantik --help``. A command that fails ends it, with what the command said.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from corpora import fake_settings
@@ -30,10 +33,25 @@ print("torch" in sys.modules, file=sys.stderr)
 """
 
 
-def timed(command: list[str], environment: dict[str, str]) -> tuple[float, str, str]:
-    start = time.perf_counter()
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A command's wall and processor seconds, and what it said."""
+
+    seconds: float
+    processor: float
+    out: str
+    err: str
+
+
+def timed(command: list[str], environment: dict[str, str]) -> Run:
+    """Run the command; end the benchmark where it fails."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-    return time.perf_counter() - start, done.stdout, done.stderr
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(seconds=seconds, processor=processor, out=done.stdout, err=done.stderr)
 
 
 def main() -> None:
@@ -49,21 +67,23 @@ def main() -> None:
             )
         settings, environment = fake_settings(folder)
         options = ["index", str(corpus), "--json", "--data-dir", str(folder / "data"), "--config", str(settings)]
-        first, out, _ = timed([sys.executable, "-m", "semantik_pipeline.cli", *options], environment)
-        assert json.loads(out)["documents"]["new"] == files
+        first = timed([sys.executable, "-m", "semantik_pipeline.cli", *options], environment)
+        assert json.loads(first.out)["documents"]["new"] == files
         runs = [timed([sys.executable, "-m", "semantik_pipeline.cli", *options], environment) for _ in range(5)]
-        answer = json.loads(runs[-1][1])
-        _, _, err = timed([sys.executable, "-c", PROBE, *options], environment)
-        helps = [timed([sys.executable, "-m", "semantik_pipeline.cli", "--help"], {})[0] for _ in range(5)]
+        answer = json.loads(runs[-1].out)
+        probe = timed([sys.executable, "-c", PROBE, *options], environment)
+        helps = [timed([sys.executable, "-m", "semantik_pipeline.cli", "--help"], {}).seconds for _ in range(5)]
     print(
         json.dumps(
             {
                 "files": files,
-                "first_seconds": first,
-                "seconds": statistics.median(run[0] for run in runs),
+                "first_seconds": first.seconds,
+                "seconds": statistics.median(run.seconds for run in runs),
+                "least_seconds": min(run.seconds for run in runs),
+                "processor_seconds": min(run.processor for run in runs),
                 "unchanged": answer["documents"]["unchanged"],
                 "embedded": answer["chunks"]["embedded"],
-                "torch_imported": err.strip().splitlines()[-1] == "True",
+                "torch_imported": probe.err.strip().splitlines()[-1] == "True",
                 "help_seconds": statistics.median(helps),
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,11 +281,29 @@ def test_new_points_are_folded_into_files_and_nothing_is_lost(folder: Path) -> N
         assert page[0].payload == {"colour": "red"}
 
 
+def test_the_log_is_cut_and_an_update_larger_than_one_of_its_files_survives_a_kill(folder: Path) -> None:
+    wide = replace(SPEC, dimension=384)
+    points = [replace(make_point(n), vector=[float(n % 7 + 1), *[1.0] * 383]) for n in range(64)]
+    long = [replace(point, payload={**point.payload, "text": f"{point.id} " * 5000}) for point in points]  # 6 MB
+    with opened(folder, fold_points=64, slice_points=32) as store:
+        store.create_index("one", wide)
+        for _ in range(4):  # a fold flushes after every second, and the engine may cut its log then
+            store.insert("one", long[:32])
+        store.insert("one", long[32:])  # in the log alone
+        log = folder / "one" / "shard" / "wal"
+        assert sum(file.stat().st_size for file in log.iterdir()) < 24_000_000
+        shutil.copytree(folder / "one", folder / "copy")  # as a kill leaves it
+    with opened(folder) as store:
+        assert store.count("copy") == 64
+        ((hit,),) = store.search("copy", [SearchRequest(text="number47", limit=1)])
+        assert hit.id == points[47].id
+
+
 def test_an_optimiser_without_its_parent_leaves_the_index_alone(folder: Path) -> None:
     with opened(folder) as store:
         store.create_index("one", SPEC)
     module = "semantik_pipeline.builtin.stores.edge_optimize"
-    orphan = [sys.executable, "-m", module, str(folder / "one"), "0", "1000", "1"]
+    orphan = [sys.executable, "-m", module, str(folder / "one"), "0", "1000", "0", "1"]
     done = subprocess.run(orphan, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "is gone" in done.stderr

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Kilobytes of vectors up to which folds merge segments (8 of them stay): about 10,000 points of 384 dimensions, so
-#: that a fold takes seconds at the most, however large the index is.
+#: that a fold takes a second or two of a processor, however large the index is.
 SEGMENT_KB = 16_000
 LONGEST_WAIT = 60.0  # seconds after which a fold is given up
 
 
 def fold(index: EdgeIndex) -> None:
-    """Freeze what is new, in a child process; searches and updates of the index wait (0.7 s for 2,048 points).
+    """Freeze what is new, in a child process; searches and updates of the index wait. For 2,048 points that takes 0.6 s of
+    a processor with 10,000 points in the index, and 1.7 s with 50,000, where segments are merged (measured).
 
     In place: the engine's optimiser survives a kill, for it drops old segments only when the new one is complete. A
     failure is logged, and the points stay in memory until the next fold.
@@ -37,7 +38,7 @@ def fold(index: EdgeIndex) -> None:
         index.shard.unfolded = 0
         _give_back_memory()
         try:
-            optimize_folder(index.folder, graph_edges(index.folder), LONGEST_WAIT, SEGMENT_KB)
+            optimize_folder(index.folder, graph_edges(index.folder), LONGEST_WAIT, SEGMENT_KB, nice=0)
         except (subprocess.SubprocessError, OSError) as error:
             told = getattr(error, "stderr", None) or b""
             log.warning(

@@ -2,7 +2,7 @@
 
 ``EdgeShard.optimize`` holds the interpreter's lock for as long as it runs (30,000 points with a graph: 13 s), so the
 store starts this file as a child, on a closed shard or a copy:
-``python -m semantik_pipeline.builtin.stores.edge_optimize INDEX EDGES SEGMENT_KB PARENT``.
+``python -m semantik_pipeline.builtin.stores.edge_optimize INDEX EDGES SEGMENT_KB NICE PARENT``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def graph_edges(index: Path) -> int:
         return 0
 
 
-def optimize_folder(index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB) -> None:
+def optimize_folder(index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB, nice: int = 5) -> None:
     """Rebuild the index in that folder in a child process. ``edges`` is HNSW's m; 0 builds no graph. Segments are merged
-    up to ``segment_kb`` of vectors.
+    up to ``segment_kb`` of vectors. ``nice`` is 0 where searches wait for it.
 
     Raises ``subprocess.SubprocessError`` if it fails or takes more than ``deadline`` seconds.
     """
     module = "semantik_pipeline.builtin.stores.edge_optimize"
-    command = [sys.executable, "-m", module, str(index), str(edges), str(segment_kb), str(os.getpid())]
+    command = [sys.executable, "-m", module, str(index), *map(str, (edges, segment_kb, nice, os.getpid()))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
     subprocess.run(
         command, check=True, timeout=deadline, stdin=subprocess.DEVNULL, capture_output=True, env=environment
@@ -67,6 +67,6 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    _die_with(int(sys.argv[4]))
-    os.nice(5)
+    _die_with(int(sys.argv[5]))
+    os.nice(int(sys.argv[4]))
     _optimize(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -212,7 +212,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "fold_points": _operational(
         "integer",
-        "New points that are kept in memory (4 KB each) before they are folded into files; the index waits for 0.7 s then.",
+        "New points that are kept in memory (4 KB each) before they are folded into files; searches wait for that, for 1 to 2 s.",
         default=2048,
         minimum=1,
     ),
