@@ -3,7 +3,7 @@
 #   make demo    index documents that every machine has, and ask them questions
 #   make test    all tests but the long ones
 #   make lint    style, import layers, types
-#   make bench   the figures, one JSON object for each
+#   make bench   the figures, one JSON object for each; one that lacks a server prints {"skipped": why} and the rest go on
 #   make chaos   the long proofs of failure: many kills, at random moments
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \

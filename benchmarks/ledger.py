@@ -16,29 +16,25 @@ object; every ``_us`` is microseconds of wall time ÷ chunks:
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from corpora import fake_settings, plain_text
-from sqlalchemy import create_engine, make_url, text
+from fleets import database, report
 
 from semantik_pipeline import maintenance, operations, pipeline
-from semantik_pipeline.ledger import Ledger, schema
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from workers.embedded import embedded_worker
 
-SERVER = os.environ.get("SEMANTIK_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 RUNS = 3
 
 
@@ -96,33 +92,10 @@ def watch(runtime: Runtime) -> Watch:
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[str | None]:
-    """The URL of a ledger of the run's own; None for SQLite in its data folder."""
-    if "--sqlite" in sys.argv:
-        yield None
-        return
-    server = make_url(SERVER).set(drivername="postgresql+psycopg")
-    name = f"semantik_bench_{uuid.uuid4().hex}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"create database {name}"))
-    try:
-        url = server.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
-        ledger = Ledger(url, check=False)
-        schema.migrate(ledger.engine)
-        ledger.close()
-        yield url
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"drop database {name} with (force)"))
-        admin.dispose()
-
-
-@contextmanager
 def opened(folder: Path) -> Iterator[Runtime]:
     with ExitStack() as stack:
         settings, _ = fake_settings(folder, store="null-store")
-        url = stack.enter_context(database(folder))
+        url = None if "--sqlite" in sys.argv else stack.enter_context(database())
         yield stack.enter_context(Runtime(load_settings(settings, data_dir=folder / "data", database={"url": url})))
 
 
@@ -175,7 +148,7 @@ def together(runtime: Runtime, corpus: Path, warm: Path) -> float:
     return round(seconds * 1e6 / chunks_of(runtime, operation), 1)
 
 
-def main() -> None:
+def measure() -> dict[str, Any]:
     chunks = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -195,8 +168,8 @@ def main() -> None:
             best["together_us"] = min(side_by_side, best.get("together_us", side_by_side))
     plugins = best["serial"]["plugins_us"] + best["serial"]["model_us"]
     best["data_path_us"] = round(best["serial"]["wall_us"] - plugins, 1)
-    print(json.dumps({"chunks": chunks, "ledger": "sqlite" if "--sqlite" in sys.argv else "postgresql", **best}))
+    return {"chunks": chunks, "ledger": "sqlite" if "--sqlite" in sys.argv else "postgresql", **best}
 
 
 if __name__ == "__main__":
-    main()
+    report(measure)
