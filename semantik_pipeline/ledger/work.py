@@ -20,6 +20,7 @@ MAX_BACKOFF = 300.0  # seconds
 
 STAGES = ("chunk", "extract", "embed", "upsert")
 TERMINAL = ("indexed", "skipped", "deleted", "quarantined")
+LANES = (0, 1, 2)  # search, API, scheduled: a lower one is claimed first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,12 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Units that one worker holds under one token."""
+    """Units that one worker holds under one token. ``more``: others were due that it had no room for."""
 
     token: str
     stage: str
     units: tuple[Unit, ...]
+    more: bool = False
 
 
 UNIT = select(
@@ -138,7 +140,7 @@ def claim(
     first unit is taken whatever its size). ``without`` are generations that this worker cannot serve. None: nothing
     is due.
     """
-    keys = _pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
+    keys, more = _pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
         return None
     token = uuid.uuid4().hex
@@ -146,7 +148,7 @@ def claim(
     these = tuple_(work.c.document_id, work.c.generation_id).in_(keys)
     tx.execute(update(work).where(these).values(**leased, blocked=None, updated_at=now()))
     rows = tx.execute(UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
-    return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows))
+    return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows), more=more)
 
 
 #: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
@@ -156,7 +158,8 @@ _SUSPECTS = (work.c.attempts, func.random())
 
 def _pick(
     tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Collection[int]
-) -> list[tuple[int, int]]:
+) -> tuple[list[tuple[int, int]], bool]:
+    """Keys in order, and whether there may be more."""
     query: Select = (
         select(work.c.document_id, work.c.generation_id, work.c.chunks)
         .where(_due(stage, without), work.c.suspect == suspect)
@@ -168,10 +171,10 @@ def _pick(
     total = 0
     for document, generation, chunks in tx.execute(query):
         if picked and max_chunks is not None and total + chunks > max_chunks:
-            break
+            return sorted(picked), True
         picked.append((document, generation))
         total += chunks
-    return sorted(picked)
+    return sorted(picked), len(picked) == limit
 
 
 def held(tx: Transaction, token: str) -> set[tuple[int, int]]:

@@ -25,6 +25,9 @@ Prepare = Callable[["Runtime", "Generation"], None]
 
 READY = "Ready."
 
+#: Looks at units that are due and locked, and seconds between them: a claim locks more than it takes, for milliseconds.
+LOOKS, LOCKED = 10, 0.02
+
 
 class Held:
     """A claim whose lease is being renewed. Closing gives back, without blame, what was not finished."""
@@ -106,9 +109,24 @@ class Claims:
         return self.stopping or (self._taken > 0 and time.monotonic() >= self.until)
 
     def take(self) -> Held | None:
-        """The next claim; None when there is none, or no time."""
-        if self.over:
-            return None
+        """The next claim; None when there is none, or no time. Where more is due than it takes, it rings for others
+        before the work begins: the bell that this loop heard is used up, and nobody else may know."""
+        held, left = None, True
+        for _ in range(LOOKS):
+            if self.over:
+                return None
+            held, left = self._look()
+            if held is not None or not left:
+                break
+            time.sleep(LOCKED)
+        self.dry = held is None and not left
+        self._taken += 1
+        if held is not None and held.claim.more:
+            self._runtime.ring(self.stage)
+        return held
+
+    def _look(self) -> tuple[Held | None, bool]:
+        """A claim if there is one, and whether good units are due: if so without a claim, others hold them locked."""
         good, suspects = self._due(without=[])  # most looks find nothing
         without = self._refused() if good or suspects else []
         if without:
@@ -118,9 +136,7 @@ class Claims:
             held = self._take_alone(without, patient=not good)
         if held is None and good:
             held = self._claim(self._runtime.room.beside(lambda: self.stopping), without)
-        self.dry = held is None
-        self._taken += 1
-        return held
+        return held, good
 
     def _due(self, without: list[int]) -> tuple[bool, bool]:
         with self._runtime.ledger.read() as tx:
