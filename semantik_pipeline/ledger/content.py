@@ -143,7 +143,7 @@ def unextracted(
 def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
     """Keep vectors by key; those that are there stay as they are."""
     rows = [{"key": key, "vector": vectors[key]} for key in sorted(vectors)]
-    insert_rows(tx, embeddings, rows, unless=["key"], stamped="created_at")
+    insert_rows(tx, embeddings, rows, unless=["key"], stamped=["created_at"])
 
 
 def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
@@ -160,7 +160,7 @@ def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> No
         {"text_hash": text_hash, "fingerprint": fingerprint, "result": results[text_hash, fingerprint]}
         for text_hash, fingerprint in sorted(results)
     ]
-    insert_rows(tx, extractions, rows, unless=["text_hash", "fingerprint"], stamped="created_at")
+    insert_rows(tx, extractions, rows, unless=["text_hash", "fingerprint"], stamped=["created_at"])
 
 
 def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]) -> dict[str, str]:
