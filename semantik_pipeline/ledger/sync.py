@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, update
 
 from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -298,7 +298,8 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
     return len(rows)
 
 
-def unfinished(tx: Transaction, source_id: int) -> int:
-    """Units of a source between sync and the end of upsert; what an operation holds is not under way."""
+def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
+    """Whether more than so many of a source's units are between sync and the end of upsert; what an operation holds
+    is not under way."""
     mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), work.c.held_by.is_(None))
-    return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
+    return tx.execute(select(work.c.document_id).where(mine).offset(limit).limit(1)).first() is not None

@@ -109,6 +109,9 @@ class Slice:
         connector = self._connector()
         self.connector = connector
         self._begin()
+        if self._is_crowded():  # or each slice would bring what is named up to its first checkpoint, whoever takes it
+            self._pause(delay=self.runtime.settings.work.poll)
+            return
         for event in self._events(connector):
             if isinstance(event, Complete):
                 self._flush()
@@ -280,15 +283,20 @@ class Slice:
 
     def _slice_is_over(self) -> bool:
         """Free the source, to go on from the checkpoint, when time is over or enough is under way."""
-        settings = self.runtime.settings.work
-        with self.runtime.ledger.read() as tx:
-            crowded = ledger.unfinished(tx, self.claim.source_id) > settings.max_in_flight
+        crowded = self._is_crowded()
         if not crowded and time.monotonic() < self.until and not self.runtime.idle:
             return False
+        self._pause(delay=self.runtime.settings.work.poll if crowded else 0)
+        return True
+
+    def _is_crowded(self) -> bool:
+        with self.runtime.ledger.read() as tx:
+            return ledger.crowded(tx, self.claim.source_id, self.runtime.settings.work.max_in_flight)
+
+    def _pause(self, *, delay: float) -> None:
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
-                ledger.pause_slice(tx, self.claim, delay=settings.poll if crowded else 0, problems=self._problems())
-        return True
+                ledger.pause_slice(tx, self.claim, delay=delay, problems=self._problems())
 
     def _problems(self) -> list[str]:
         return storable_values([*self.claim.problems, *getattr(self.connector, "problems", [])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,15 @@ def test_a_small_source_beside_a_large_one_takes_twice_its_time_at_most(make_pip
         sources.sync(pipeline.runtime, made[name])
     assert process(pipeline, until="small") <= 2 * alone + 4 * 20  # and the batches that are under way
     assert unfinished(pipeline, "large") <= 400 + 200  # bounded: what is named between two checkpoints comes on top
+
+
+def test_a_source_whose_documents_nobody_takes_brings_no_more(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_in_flight": 150, "poll": 0.01})
+    sources.sync(pipeline.runtime, added(pipeline, "large", documents=texts_of("large", 1000)))
+    for _ in range(5):
+        work_on(pipeline.runtime, "sync")
+        time.sleep(0.02)
+    assert 150 < unfinished(pipeline, "large") <= 250  # what is named up to a checkpoint comes whole
 
 
 def test_who_was_idle_has_saved_no_turns(make_pipeline) -> None:
