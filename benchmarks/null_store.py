@@ -10,9 +10,10 @@ from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchReq
 
 
 class NullStore(VectorDBPlugin):
-    """Acknowledges every point and forgets it."""
+    """Acknowledges every point and forgets it. It counts them: `semantik index` writes again what a store has lost."""
 
     PLUGIN_ID = "null-store"
+    acknowledged = 0
 
     def create_index(self, name: str, spec: IndexSpec) -> None: ...
 
@@ -21,7 +22,8 @@ class NullStore(VectorDBPlugin):
     def list_indexes(self) -> list[str]:
         return []
 
-    def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None: ...
+    def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None:
+        self.acknowledged += len(points)
 
     def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
         return [[] for _ in requests]
@@ -29,7 +31,7 @@ class NullStore(VectorDBPlugin):
     def delete(self, name: str, ids: Sequence[str] | None = None, filter: Filter | None = None) -> None: ...
 
     def count(self, name: str, filter: Filter | None = None) -> int:
-        return 0
+        return self.acknowledged
 
     def scroll(
         self,
