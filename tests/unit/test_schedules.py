@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -101,7 +102,7 @@ def test_in_the_second_pass_of_an_hour_nothing_runs_again() -> None:
 def test_what_runs_every_quarter_of_an_hour_goes_by_the_hours_that_pass() -> None:
     for day in (datetime(2026, 3, 29, tzinfo=BERLIN), datetime(2026, 10, 25, tzinfo=BERLIN)):
         found = ticks(Schedule(cron="*/15 * * * *", timezone="Europe/Berlin"), day, 30)
-        steps = {b.astimezone(UTC) - a.astimezone(UTC) for a, b in zip(found, found[1:], strict=False)}
+        steps = {b.astimezone(UTC) - a.astimezone(UTC) for a, b in pairwise(found)}
         assert steps == {timedelta(minutes=15)}
 
 
