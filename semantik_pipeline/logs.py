@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -100,8 +102,14 @@ class Lines(logging.Formatter):
 
 
 def worker_id() -> str:
-    """How this process is called in the ledger and in logs."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """How this process is called in the ledger and in logs: ``host:pid:mark``. One that runs its program anew keeps its
+    pid, and not its mark."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_mark(os.getpid())}"
+
+
+@lru_cache
+def _mark(pid: int) -> str:
+    return token_hex(2)
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:

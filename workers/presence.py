@@ -33,8 +33,12 @@ HUNG = 60.0
 #: Seconds between two reports of fingerprints.
 FINGERPRINTS = 60.0
 
-#: Seconds without a heartbeat after which a probe says so.
+#: Seconds without a heartbeat that the ledger took after which a process is not ready.
 STALLED = 60.0
+
+#: Seconds in one heartbeat after which a process is not alive. A ledger that falls silent holds one up for some ten
+#: seconds a statement (``ledger/connection.py``); that is no reason to kill every worker.
+DEAD = 300.0
 
 #: Seconds over which rates are taken.
 RATE_WINDOW = 30.0
@@ -139,7 +143,7 @@ class Presence:
         if self._looked is None:
             return None
         silent = time.monotonic() - self._looked
-        return None if silent < STALLED else f"the heartbeat has stood still for {silent:.0f} s"
+        return None if silent < DEAD else f"the heartbeat has stood still for {silent:.0f} s"
 
     def ready(self) -> str | None:
         """Why this process takes no work now; None if it does."""
@@ -197,12 +201,14 @@ class Presence:
         runtime, activity = self._runtime, self.activity()
         with runtime.ledger.write() as tx:
             command = ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=activity)
-            if command is None and self._too_large(activity["rss"]):
-                command = "restart"
-            if command == "restart" and not ledger_workers.take_turn(tx, runtime.worker_id):
-                command = None  # another one restarts now
+        if command is None and self._too_large(activity["rss"]):
+            command = "restart"
         if command is None or self._restarting:
             return
+        if command == "restart":
+            with runtime.ledger.write() as tx:
+                if not ledger_workers.take_turn(tx, runtime.worker_id):
+                    return  # another one restarts now
         log.info("Asked to %s.", command)
         self._restarting = command == "restart"  # the turn lasts until this process has ended
         self._obey(command)
@@ -221,7 +227,7 @@ class Presence:
                 log.warning("A heartbeat failed: %s", error)
             except Exception:  # without this thread the worker looks dead while it works
                 log.exception("A heartbeat failed.")
-            if os.getppid() != self._parent:
+            if self._runtime.settings.worker.supervisor_pipe is not None and os.getppid() != self._parent:
                 self._ended("the process that started it is gone")
             if self._runtime.fatal is not None:
                 self._ended(str(self._runtime.fatal))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from semantik_pipeline import logs
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import work
+from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime
 from workers.arenas import few_arenas
@@ -77,15 +78,35 @@ class WorkerProcess:
             log.error("The plugin %s can't be used: %s", entry.id, entry.reason)
 
     def begin(self) -> None:
-        """The worker hears bells from now on."""
-        self.presence.begin()
+        """The worker hears bells from now on: models are loaded, probes answer, the ledger knows it. Ends the process
+        where that fails; Celery would log the exception and let it work unseen."""
+        try:
+            self._serve_probes()
+            self._warm_up()
+            self.presence.begin()
+        except Exception as error:
+            log.critical("This worker can't begin: %s", error)
+            raise SystemExit(1) from None
+        self._tell_supervisor("ready")
+        log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
+
+    def _serve_probes(self) -> None:
         if self.settings.metrics.port:
             collectors = [ProcessCollector(self.runtime), FleetCollector(self.runtime)]
             probes = {"live": self.presence.live, "ready": self.presence.ready}
             endpoint = Endpoint(self.settings.metrics.port, collectors, **probes)
             self._open.callback(endpoint.close)
-        self._tell_supervisor("ready")
-        log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
+
+    def _warm_up(self) -> None:
+        """Load what the first units would wait for, so that a process that this one replaces ends only when this one
+        can go on at once. What fails here fails again with the first unit, which says so."""
+        runtime = self.runtime
+        for name in self.profile.queues:
+            for generation in runtime.live_generations() if name in STAGES else ():
+                try:
+                    STAGES[name].prepare(runtime, runtime.generation(generation))
+                except Exception as error:
+                    log.warning("%s can't be prepared: %s", name, error)
 
     def stop(self) -> None:
         """Finish the units in hand, or give them back when the time is over; take no more."""

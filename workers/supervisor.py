@@ -107,7 +107,9 @@ class Supervisor:
         if oldest is not newest:
             if newest.ready:
                 self._tell_to_end(oldest)
-        elif oldest.wants_replacing:
+        elif oldest.wants_replacing and time.monotonic() >= self._start_at[place]:
+            # one that can't start (a broken state file) is tried again, less and less often; the old one works on, and
+            # its turn bars all others from restarting into the same
             log.info("Process %d is replaced.", oldest.process.pid)
             self._members.append(self._start(place))
 

@@ -48,15 +48,45 @@ def _postgres_now(element, compiler, **_) -> str:
     return "extract(epoch from clock_timestamp())"
 
 
+#: How long a server may be silent: seconds to connect and between keepalives, milliseconds until sent data is answered.
+PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+#: The same from the server's side: it ends sessions that fell silent in a transaction, and waits for locks so long.
+SESSION = {
+    "idle_in_transaction_session_timeout": "30s",
+    "lock_timeout": "20s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+
 def open_engine(url: str) -> Engine:
     """An engine for the URL; makes the folder of an SQLite file."""
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
     if url.startswith("postgresql://"):
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    engine = create_engine(url, pool_size=8, max_overflow=8)
+    engine = create_engine(url, pool_size=8, max_overflow=8, connect_args=PATIENCE)
     _ping_after_rest(engine)
+    _bound_sessions(engine)
     return engine
+
+
+def _bound_sessions(engine: Engine) -> None:
+    """A host that freezes or loses its power in the middle of a transaction must not keep its locks for hours."""
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection, _record) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("; ".join(f"set {name} = '{value}'" for name, value in SESSION.items()))
+        connection.commit()
 
 
 def _ping_after_rest(engine: Engine) -> None:

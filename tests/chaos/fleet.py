@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.operations import Progress
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 
@@ -55,6 +57,7 @@ class Fleet:
         self._others: list[subprocess.Popen[bytes]] = []
         self._started = 0
         self.kills = 0
+        self.blamed: dict[str, int] = {}  # document -> attempts that were held against it at some moment
         self.configure()
         settings = {name: {"url": url} for name, url in urls.items()}
         self.settings = load_settings(data_dir=folder / "data", **settings)
@@ -217,8 +220,27 @@ class Fleet:
             if disturb is not None and time.monotonic() >= following:
                 disturb()
                 following = time.monotonic() + every
+            self._note_blame()
             time.sleep(0.1)
         return progress
+
+    def _note_blame(self) -> None:
+        """Attempts are forgotten once a document is through; so they are looked at while it is on its way."""
+        query = select(documents.c.unique_id, work.c.attempts).join(work, work.c.document_id == documents.c.id)
+        with self.runtime.ledger.read() as tx:
+            for name, attempts in tx.execute(query.where(work.c.attempts > 0)):
+                self.blamed[name] = max(attempts, self.blamed.get(name, 0))
+
+    def ring_twice(self) -> None:
+        """Twenty more bells for every stage than anybody rang: every worker hears the same ones."""
+        from celery import Celery
+
+        from semantik_pipeline.queue import TASK, configure
+
+        with closing(Celery("ringer", set_as_current=False)) as app:
+            configure(app, self.settings)
+            for stage in QUEUES * 20:
+                app.send_task(TASK, args=[stage], queue=stage)
 
     def until_indexed(self, operation: int, count: int, seconds: float = 120) -> None:
         """Wait until so many documents are through: the run is in its middle."""
@@ -229,20 +251,20 @@ class Fleet:
 
     # -- the account ----------------------------------------------------------------------------------------------------
 
-    def account(self, *, here: int, poisoned: int = 0, disturbed: int | None = None) -> None:
+    def account(self, *, here: int, poison: str | None = None, disturbed: int | None = None) -> None:
         """Every document is accounted for, ledger and store agree, nothing was embedded twice beyond batches in flight.
 
-        ``disturbed``: how many batches may have been in flight when something was cut; kills, unless given.
+        ``poison`` names the one document that is to blame. ``disturbed``: how many batches may have been in flight when something was cut; kills, unless given.
         """
+        poisoned = 0 if poison is None else 1
         with self.runtime.ledger.read() as tx:
             alive = documents.c.deleted_at.is_(None)
             joined = select(work.c.stage, func.count()).join(documents, documents.c.id == work.c.document_id)
             states = Counter(dict(map(tuple, tx.execute(joined.where(alive).group_by(work.c.stage)).all())))
-            blamed = tx.execute(
-                select(func.count()).select_from(work).where(work.c.attempts > 0, work.c.stage != "quarantined")
-            ).scalar_one()
         assert states == Counter({"indexed": here - poisoned, "quarantined": poisoned}) - Counter(), states
-        assert blamed == 0, f"{blamed} innocent documents have attempts held against them"
+        innocents = {name: attempts for name, attempts in self.blamed.items() if poison is None or poison not in name}
+        # a kill from outside may hit a suspect that runs alone: that is charged, though never to the end
+        assert not innocents or self.kills, f"innocent documents had attempts held against them: {innocents}"
         report = self.semantik("verify", code=None)
         assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0), report
         assert report["points_found"] == report["points_expected"] > 0

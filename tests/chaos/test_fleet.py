@@ -11,6 +11,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -39,7 +40,7 @@ def start(make_fleet, *, workers: int, documents: int, tmp_path, **urls):
 
 def finish(fleet, operation: int, *, documents: int, disturb=None, every: float = 3.0, **account) -> None:
     progress = fleet.wait(operation, LONG, disturb, every)
-    poisoned = account.get("poisoned", 0)
+    poisoned = int("poison" in account)
     assert progress.outcome == ("degraded" if poisoned else "succeeded")
     found = progress.result["documents"]
     assert found["seen"] == found["new"] == documents and found["quarantined"] == poisoned
@@ -58,6 +59,7 @@ def test_a_short_night(make_fleet, postgres_url, redis, qdrant, tmp_path):
         qdrant=qdrant.url,
     )
     first, second = fleet.workers
+    fleet.ring_twice()
     fleet.kill(first)
     fleet.start_worker()
     redis.ask("flushall")
@@ -186,25 +188,26 @@ def test_the_store_is_away_for_20_s_and_then_slow(make_fleet, postgres_url, redi
 @chaos
 @pytest.mark.timeout(600)
 def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    """A worker of each stage is stopped until others have taken its units, then continued; twice each."""
+    """A worker that holds units of a stage is stopped until others have taken them, then continued; each stage once or
+    twice."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
     for _ in range(3):
         fleet.start_worker()
     fleet.ready(3)
     operation = fleet.begin(make_corpus(tmp_path / "corpus", DOCUMENTS))
-    stopped = 0
-    for stage in ("sync", "chunk", "extract", "embed", "upsert"):
+    stops = Counter()
+    for stage in ("sync", "chunk", "extract", "embed", "upsert") * 2:
         victim = fleet.worker_holding(stage, seconds=20)
         if victim is None:
             continue
         victim.send_signal(signal.SIGSTOP)
-        stopped += 1
+        stops[stage] += 1
         until(lambda victim=victim: not fleet.held_by(victim.pid), f"the units of {stage} are freed", 40)
         time.sleep(1)
         victim.send_signal(signal.SIGCONT)
-    assert stopped >= 4
-    finish(fleet, operation, documents=DOCUMENTS, disturbed=stopped)
+    assert len(stops) == 5, f"not every stage was met: {stops}"
+    finish(fleet, operation, documents=DOCUMENTS, disturbed=stops.total())
 
 
 @chaos
@@ -230,7 +233,7 @@ def test_a_poison_document_kills_its_process_each_time(make_fleet, postgres_url,
                 fleet.start_worker()
                 deaths += 1
 
-    finish(fleet, operation, documents=documents, disturb=replace, every=0.3, poisoned=1, disturbed=20)
+    finish(fleet, operation, documents=documents, disturb=replace, every=0.3, poison="file00777", disturbed=20)
     [row] = fleet.semantik("documents", "list", "--status", "quarantined")["documents"]
     assert "file00777" in row["document"]
     assert fleet.settings.work.max_attempts <= deaths <= 12
