@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from semantik_pipeline import logs
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger import sync, work
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime
@@ -121,11 +121,14 @@ class WorkerProcess:
         self._open.close()
 
     def _give_back(self) -> NoReturn:
-        """Units that take too long go to another worker at once; what this process still writes of them is fenced."""
+        """Units and sources that take too long go to another worker at once; what this process still writes of them is
+        fenced."""
         tokens = self.runtime.keeper.tokens()
         log.warning("%d claims are not finished in time; they are given back.", len(tokens))
         try:
             with self.runtime.ledger.write() as tx:
+                for token in tokens:  # sources first, as everybody locks
+                    sync.give_back_source(tx, token)
                 for token in tokens:
                     work.give_back(tx, token)
             self.presence.close()

@@ -152,6 +152,12 @@ def renew_source(tx: Transaction, token: str, lease: float) -> int:
     return tx.execute(update(sources).where(sources.c.lease_token == token).values(lease_until=now() + lease)).rowcount
 
 
+def give_back_source(tx: Transaction, token: str) -> int:
+    """End the slice held under a token, with nothing held against the source: the next one begins at the last
+    checkpoint. Returns how many sources were held."""
+    return tx.execute(update(sources).where(sources.c.lease_token == token).values(**SOURCE_FREED)).rowcount
+
+
 def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
     tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
 

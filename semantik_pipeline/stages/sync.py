@@ -83,14 +83,14 @@ def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -
         Slice(runtime, claim, hold, until).run()
     except LeaseLost:
         log.warning("The sync of %s was taken over or cancelled.", claim.name)
-    except OnHold:
-        log.info("The sync of %s is paused.", claim.name)
+    except CutShort as reason:
+        log.info("A slice of %s has ended early: %s.", claim.name, reason)
     except Exception as error:
         fail_slice(runtime, claim, error)
 
 
-class OnHold(Exception):
-    """Its operation was paused: the slice has ended, and the next one begins at the last checkpoint."""
+class CutShort(Exception):
+    """The slice has ended before its time, for the reason given; the next one begins at the last checkpoint."""
 
 
 class Slice:
@@ -104,6 +104,7 @@ class Slice:
         self.call = runtime.host.call
         self.size = runtime.settings.sync.batch
         self.batch = Batch()
+        self.cut = False  # the process takes no more work, and documents of the batch are not fetched
 
     def run(self) -> None:
         connector = self._connector()
@@ -124,8 +125,11 @@ class Slice:
                     return
             else:
                 self._add(event)
-                if len(self.batch) >= self.size:
+                if len(self.batch) >= self.size or self.runtime.idle:
                     self._flush()
+                if self.runtime.idle:  # the next checkpoint may be far, and there may be none
+                    self._pause(delay=0)
+                    return
         raise PluginError(
             f"The connector {self.claim.connector!r} ended its enumeration of {self.claim.name} without Complete.",
             "Yield Complete(full=...) last.",
@@ -194,26 +198,28 @@ class Slice:
             if batch.removals:
                 self._believe(*absence.count_removals(tx, self.claim, batch.removals))
                 revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
-            saved: dict[str, Any] = (
-                {} if cursor is None else {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()}
-            )
+            passed = cursor is not None and not self.cut  # behind the checkpoint everything must be here
+            saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()} if passed else {}
             if saved or arrivals:  # progress: what killed or failed this source before, it is past it
                 ledger.change_source(tx, self.claim.source_id, **saved, attempts=0, suspect=False)
-            if held := ledger.on_hold(tx, self.claim):
+            if (held := ledger.on_hold(tx, self.claim)) or self.cut:
                 ledger.pause_slice(tx, self.claim, problems=self._problems())
         if held:
-            raise OnHold
+            raise CutShort("its operation is paused")
         self.hold.touch()
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
         if arrivals:
             self.runtime.ring("chunk")
         if arrivals or batch.removals:
             self.runtime.ring("upsert")
+        if self.cut:
+            raise CutShort("this process takes no more work")
 
     def _compare(
         self, batch: Batch, before: dict[str, Known]
     ) -> tuple[list[int], list[tuple[int, str | None]], list[Arrival]]:
-        """``(ids of unchanged documents, those with a new hint only, new revisions)``."""
+        """``(ids of unchanged documents, those with a new hint only, new revisions)``. Fetches no more, and says so in
+        ``cut``, once the process takes no more work: what is fetched is kept."""
         seen: list[int] = []
         same: list[tuple[Known, Arrival]] = []
         arrivals: list[Arrival] = []
@@ -222,6 +228,9 @@ class Slice:
             if known and self._same_hint(known, reference):
                 seen.append(known.document_id)
                 continue
+            if self.runtime.idle:
+                self.cut = True
+                break
             arrival = fetch(self.runtime, self.connector, self.claim, self.hold, name, reference)
             if arrival is None:
                 continue

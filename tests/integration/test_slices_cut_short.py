@@ -1,0 +1,104 @@
+"""A sync whose process is to end: nothing is fetched any more, what is fetched is kept, and nobody blames the source."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from celery import Celery
+from sqlalchemy import select
+
+from semantik_pipeline.contracts import ConnectorPlugin
+from semantik_pipeline.documents import IngestedDocument, content_hash
+from semantik_pipeline.ledger import deaths, sync
+from semantik_pipeline.ledger.tables import sources
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+from workers.profiles import PROFILES
+from workers.startup import WorkerProcess
+
+LEDGERS = ("sqlite", "postgres")
+
+TEXTS = {f"t{number}": f"text number {number}" for number in range(6)}
+
+
+def begun(pipeline, **options: Any) -> int:
+    request = SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS, **options})
+    return pipeline.index(request, run=False)["id"]
+
+
+def source(pipeline) -> Any:
+    with pipeline.runtime.ledger.read() as tx:
+        return tx.execute(select(sources)).mappings().one()
+
+
+def connector(pipeline) -> Any:
+    return pipeline.runtime.host.registry.get("fake-connector").cls
+
+
+def test_fetching_ends_with_the_process_and_what_is_fetched_is_kept(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline()
+    operation_id, fetched = begun(pipeline, checkpoint_every=6), []
+    whole = connector(pipeline).fetch
+
+    async def fetch(self: Any, reference: Any) -> IngestedDocument:
+        fetched.append(reference.unique_id)
+        if len(fetched) == 2:
+            pipeline.runtime.stopping.set()
+        return await whole(self, reference)
+
+    monkeypatch.setattr(connector(pipeline), "fetch", fetch)
+    work_on(pipeline.runtime, "sync")
+    row = source(pipeline)
+    assert (row["lease_token"], row["suspect"], row["attempts"]) == (None, False, 0)
+    assert set(pipeline.stages()) == {"t0", "t1"}
+    assert "after" not in str(row["cursor"]), "no checkpoint is passed whose documents are not here"
+    pipeline.runtime.stopping.clear()
+    pipeline.run()
+    assert fetched == list(TEXTS), "each once"
+    assert pipeline.result(operation_id)["outcome"] == "succeeded"
+
+
+def test_a_connector_that_only_loads_documents_is_left_between_two(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline()
+    operation_id, loaded = begun(pipeline), []
+
+    async def load_documents(self: Any, source_id: Any = None) -> Any:
+        for name, text in TEXTS.items():
+            loaded.append(name)
+            if loaded == ["t0", "t1", "t2"]:
+                pipeline.runtime.stopping.set()
+            yield IngestedDocument(text, name, "fake", {}, content_hash(text), media_type="text/plain")
+
+    monkeypatch.setattr(connector(pipeline), "enumerate", ConnectorPlugin.enumerate)
+    monkeypatch.setattr(connector(pipeline), "load_documents", load_documents)
+    work_on(pipeline.runtime, "sync")
+    assert set(pipeline.stages()) == {"t0", "t1", "t2"}
+    row = source(pipeline)
+    assert (row["lease_token"], row["suspect"], row["attempts"]) == (None, False, 0)
+    assert row["operation_id"] == operation_id, "it is not taken for a full enumeration"
+    pipeline.runtime.stopping.clear()
+    pipeline.run()
+    assert set(pipeline.stages()) == set(TEXTS)
+    assert pipeline.result(operation_id)["outcome"] == "succeeded"
+
+
+def test_a_source_in_hand_is_given_back_unsuspected(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline()
+    begun(pipeline)
+    runtime = pipeline.runtime
+    with runtime.ledger.write() as tx:
+        claim = sync.claim_source(tx, worker="w", lease=60)
+    process = WorkerProcess(Celery("test", set_as_current=False), runtime.settings, "all", PROFILES["all"])
+    monkeypatch.setattr(process, "runtime", runtime)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    with runtime.keeper.holding(claim.token, lambda: 1, 60):
+        process._give_back()
+    with runtime.ledger.write() as tx:
+        assert not sync.source_held(tx, claim), "what this process still writes is fenced"
+        assert deaths.expire_sources(tx, max_attempts=3, everything=True) == 0
+        assert sync.sources_due(tx) == (True, False)
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"}
