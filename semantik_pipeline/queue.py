@@ -6,8 +6,10 @@ How many bells are under way is bounded by the queue, not by its ringers, of whi
 (a command line, a worker of another profile). One bell that waits in a stage's queue is enough: whoever takes it
 claims after the commit it was rung for, and that it still waits says that nobody is free to take another. So a bell
 is rung only into an empty queue, and a queue that nobody answers holds no more bells than processes that rang at the
-same moment, however many documents wait. The price is one question to the broker for a ring. Expiry alone would bound
-nothing: Redis drops an expired message only when somebody takes it.
+same moment, however many documents wait. The price is one question to the broker for a ring.
+
+No message carries a time of day: Celery's ``expires`` is one, on its sender's clock, and to a worker whose clock is a
+minute ahead every bell would be over when it comes. An age that the broker counts (RabbitMQ's ``expiration``) is none.
 
 Inside one process (``memory://``) the worker takes bells long before its threads come to them, so the queue is always
 empty; there the one process knows what it rang and has not heard.
@@ -43,7 +45,7 @@ SEARCH_TASK = "semantik.search"
 #: The queue of queries that search workers answer; every other queue is a stage's.
 SEARCH = "search"
 
-#: Seconds after which an unheard bell is dropped; maintenance rings again for what is still due.
+#: Seconds after which RabbitMQ drops an unheard bell, and a single process rings anew; maintenance rings for what is due.
 EXPIRES = 60
 
 #: Seconds that a ring waits for the broker, at most twice: whoever rings has work to do.
@@ -169,7 +171,7 @@ class Bell:
         self._app = app
         self._tally = tally or Tally()
         self._inside = str(app.conf.broker_url).startswith("memory://")
-        self._unheard: dict[str, float] = {}  # stage -> when its bell was rung, on the clock by which messages expire
+        self._unheard: dict[str, float] = {}  # stage -> time.monotonic() when its bell was rung
         self._line: Line | None = None
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
@@ -210,7 +212,7 @@ class Bell:
             line.close()
 
     def _is_unheard(self, stage: str) -> bool:
-        return time.time() < self._unheard.get(stage, 0) + EXPIRES
+        return time.monotonic() < self._unheard.get(stage, float("-inf")) + EXPIRES
 
     def _next(self) -> str | None:
         with self._lock:
@@ -218,7 +220,7 @@ class Bell:
                 self._ringing = False  # under the lock: whoever comes now rings for itself
                 return None
             stage = self._wanted.pop()
-            self._unheard[stage] = time.time()
+            self._unheard[stage] = time.monotonic()
             return stage
 
     def _ring(self, stage: str) -> None:
@@ -294,16 +296,7 @@ class Line:
         return self._connection.transport.driver_type
 
     def send(self, stage: str) -> None:
-        # `expires` is the worker's word, `expiration` RabbitMQ's own
-        self._app.send_task(
-            TASK,
-            args=[stage],
-            queue=stage,
-            expires=EXPIRES,
-            expiration=EXPIRES,
-            producer=self._producer,
-            retry=False,
-        )
+        self._app.send_task(TASK, args=[stage], queue=stage, expiration=EXPIRES, producer=self._producer, retry=False)
 
     def close(self) -> None:
         try:

@@ -1,4 +1,8 @@
-"""A search that the fleet's search workers answer: a request and a reply through the broker, both of which expire."""
+"""A search that the fleet's search workers answer: a request and a reply through the broker.
+
+Who asks waits on its own clock. RabbitMQ drops a request that is older than that; from Redis one that nobody waits for
+any more is taken and costs a search. It does not carry the time at which it is over, for no two hosts' clocks agree.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,9 @@ def ask(settings: Settings, query: SearchQuery) -> SearchAnswer:
     with closing(Celery("semantik", set_as_current=False)) as app:
         configure(app, settings)
         try:
-            sent = app.send_task(SEARCH_TASK, args=[asdict(query)], queue=SEARCH, expires=patience, ignore_result=False)
+            sent = app.send_task(
+                SEARCH_TASK, args=[asdict(query)], queue=SEARCH, expiration=patience, ignore_result=False
+            )
             reply = sent.get(timeout=patience)
         except NoAnswer:
             raise ServiceUnavailable(

@@ -20,7 +20,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from semantik_pipeline import queue
+from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.settings import Settings, load_settings
+from workers import asking
 
 BROKERS = {
     "redis": os.environ.get("SEMANTIK_TEST_REDIS_URL", "redis://127.0.0.1:6379/9"),
@@ -195,7 +197,7 @@ def test_a_queue_that_nobody_answers_does_not_grow(settings_for: Make) -> None:
             bell.close()
 
 
-def test_a_bell_is_json_and_expires(settings_for: Make) -> None:
+def test_a_bell_is_json_and_carries_no_time_of_day(settings_for: Make) -> None:
     settings = settings_for()
     bell = queue.Bell(make_app(settings))
     bell.ring("upsert")
@@ -208,7 +210,31 @@ def test_a_bell_is_json_and_expires(settings_for: Make) -> None:
     body = taken.body.decode() if isinstance(taken.body, bytes) else taken.body
     assert json.loads(body)[0] == ["upsert"]
     assert taken.headers["task"] == queue.TASK
-    assert taken.headers["expires"]
+    assert taken.headers["expires"] is None, "a worker whose clock is ahead would drop it"
+
+
+def test_a_search_is_asked_for_without_a_time_of_day(settings_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMANTIK_SEARCH_PATIENCE", "1")
+    settings = settings_for()
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            asking.ask(settings, SearchQuery(text="leases"))
+        except Exception as error:
+            failed.append(error)
+
+    app, taken = make_app(settings), []
+    asker = threading.Thread(target=ask)
+    with app.connection_for_read() as connection:
+        requests = app.amqp.queues["search"].bind(connection.default_channel)
+        requests.declare()
+        asker.start()
+        assert eventually(lambda: bool(taken.append(requests.get(no_ack=True)) or taken[-1]), 5)
+    asker.join(10)
+    assert taken[-1].headers["task"] == queue.SEARCH_TASK
+    assert taken[-1].headers["expires"] is None
+    assert [type(error).__name__ for error in failed] == ["ServiceUnavailable"]
 
 
 def test_fleets_with_other_prefixes_hear_nothing(settings_for: Make) -> None:

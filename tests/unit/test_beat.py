@@ -37,10 +37,10 @@ def test_the_tick_rings_for_maintenance_once_while_nobody_hears(tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []  # no schedule file
 
 
-def test_there_is_one_entry_which_expires_with_the_next() -> None:
+def test_there_is_one_entry() -> None:
     (entry,) = beat_schedule(load_settings(schedule={"tick": 7.0})).values()
     assert (entry["task"], entry["args"], entry["schedule"]) == (TASK, ["maintenance"], 7.0)
-    assert entry["options"] == {"queue": "maintenance", "expires": 7.0}
+    assert entry["options"] == {"queue": "maintenance"}
 
 
 def test_probes_say_whether_it_ticks_and_whether_the_ledger_answers(tmp_path: Path) -> None:
