@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import sources
@@ -13,14 +15,19 @@ if TYPE_CHECKING:
 #: Seconds between sweeps of the caches.
 SWEEP = 3600.0
 
+#: Seconds that one tick gives to removals, and to a sweep. The rest is the next tick's: expired leases and schedules
+#: don't wait for a hundred thousand deletions.
+SLICE = 2.0
+
 #: Under which name the ledger keeps when the last tick was.
 TICK = "tick"
 
 HOUR, DAY = 3600.0, 86400.0
 
 
-def tick(runtime: Runtime, *, alone: bool = False) -> None:
+def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     """Free expired leases, mend what lost its lease, finish operations, begin scheduled syncs, ring for all that is due.
+    Returns whether removals or a sweep could go on at once.
 
     ``alone``: no other worker lives, so every lease is a dead one's.
     """
@@ -32,12 +39,12 @@ def tick(runtime: Runtime, *, alone: bool = False) -> None:
         operations.settle(tx)
         chores.note(tx, TICK)
     runtime.tally.count("lease_expiries", expired)
-    sources.advance_removals(runtime)
     if runtime.scheduling and not runtime.stopping.is_set():
         sources.begin_due(runtime)
+    removing = sources.advance_removals(runtime, seconds=SLICE)
     ring_due(runtime)
     _gather_statistics(runtime)
-    _sweep(runtime)
+    return _sweep(runtime) or removing
 
 
 def ring_due(runtime: Runtime) -> list[str]:
@@ -61,31 +68,56 @@ def _gather_statistics(runtime: Runtime) -> None:
         runtime.statistics_of = doubled
 
 
-def _sweep(runtime: Runtime) -> None:
-    """Remove what is too old, and cached results and stored bodies that nothing refers to; once an hour, by one
-    worker."""
-    with runtime.ledger.write() as tx:
-        if not chores.take(tx, "sweep", every=SWEEP):
-            return
-        content.sweep(tx, older_than=runtime.settings.retention.cache_days * DAY)
-    _forget(runtime)
+def _sweep(runtime: Runtime) -> bool:
+    """Go on with this process's sweep, or begin one: once an hour, by one worker. Returns whether it goes on. One that
+    its process does not live to end is made up for by the next."""
+    until = time.monotonic() + SLICE
+    if not runtime.sweeping.acquire(blocking=False):
+        return False  # another thread is at it
+    try:
+        if runtime.sweep is None:
+            with runtime.ledger.write() as tx:
+                if not chores.take(tx, "sweep", every=SWEEP):
+                    return False
+            runtime.sweep = _pieces(runtime)
+        for _ in runtime.sweep:
+            if runtime.stopping.is_set() or time.monotonic() >= until:
+                return True
+        runtime.sweep = None
+        return False
+    except BaseException:
+        runtime.sweep = None  # a generator that raised is over
+        raise
+    finally:
+        runtime.sweeping.release()
+
+
+def _pieces(runtime: Runtime) -> Iterator[None]:
+    """Remove what is too old, and cached results and stored bodies that nothing refers to: a short transaction, or a
+    folder of bodies, between two yields."""
+    kept = runtime.settings.retention
+    cached = kept.cache_days * DAY
+    for sweep in (content.sweep_embeddings, content.sweep_extractions):
+        after: int | None = 0
+        while after is not None:
+            with runtime.ledger.write() as tx:
+                after = sweep(tx, older_than=cached, after=after)
+            yield
+    old: tuple[tuple[Callable[..., bool], float], ...] = (
+        (retention.sweep_operations, kept.operations_days * DAY),
+        (retention.sweep_audit, kept.audit_days * DAY),
+        (retention.sweep_workers, kept.workers_hours * HOUR),
+    )
+    for forget, seconds in old:
+        more = True
+        while more:
+            with runtime.ledger.write() as tx:
+                more = forget(tx, older_than=seconds)
+            yield
     for kind in ("raw", "parsed"):
-        for keys in runtime.blobs.keys(kind, older_than=runtime.settings.retention.cache_days * DAY):
+        for keys in runtime.blobs.keys(kind, older_than=cached):
             with runtime.ledger.read() as tx:
                 unused = content.unused_bodies(tx, kind, keys)
             for key in unused:
                 runtime.blobs.remove(kind, key)
-
-
-def _forget(runtime: Runtime) -> None:
-    """Remove old operations, audit entries and workers, a batch in a transaction."""
-    kept = runtime.settings.retention
-    for sweep, seconds in (
-        (retention.sweep_operations, kept.operations_days * DAY),
-        (retention.sweep_audit, kept.audit_days * DAY),
-        (retention.sweep_workers, kept.workers_hours * HOUR),
-    ):
-        more = True
-        while more and not runtime.stopping.is_set():
-            with runtime.ledger.write() as tx:
-                more = sweep(tx, older_than=seconds)
+            yield

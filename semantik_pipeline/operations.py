@@ -198,7 +198,8 @@ def retry(runtime: Runtime, operation_id: int) -> int:
             raise UsageError(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
         left = operation_reports.undone(tx, operation_id)
         if not left:
-            raise UsageError(f"{name} left nothing undone.", "`semantik sources sync` looks for what is new.")
+            otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
+            raise UsageError(f"{name} left nothing undone.", otherwise)
         again = operations.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
         for source_id in left.sources:
             operations.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)

@@ -90,8 +90,7 @@ def work_on(runtime: Runtime, stage: str) -> None:
 def _run(runtime: Runtime, name: str, until: float) -> bool:
     """One slice of a stage; returns whether work may be left."""
     if name == "maintenance":
-        maintenance.tick(runtime)
-        return False
+        return maintenance.tick(runtime)
     if name == "sync":
         return sync.run(runtime, until)
     stage, settings = STAGES[name], runtime.settings

@@ -69,6 +69,8 @@ class Runtime:
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
         self.statistics_of: int | None = None  # the tables' size for which the planner has its statistics
+        self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
+        self.sweeping = threading.Lock()
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -3,6 +3,8 @@ change is noted in the audit trail."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +129,7 @@ def remove(runtime: Runtime, source: dict[str, Any]) -> int:
     synced from it any more; the source itself is not touched."""
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])
-        if source["removed_at"] is not None:
+        if now_there["removed_at"] is not None and now_there["operation"] is not None:
             return now_there["operation"]
         operation_id = operations.begin(tx, now_there["collection_id"], "delete")
         removal.begin(tx, source["id"], operation_id)
@@ -147,15 +149,21 @@ def begin_due(runtime: Runtime) -> list[int]:
             return begun
 
 
-def advance_removals(runtime: Runtime) -> None:
-    """Go on with sources that are being removed, as far as it goes now."""
+def advance_removals(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
+    """Go on with sources that are being removed, a step of each in turn, as far as it goes now and in these seconds.
+    Returns whether it could go on at once."""
+    until = time.monotonic() + seconds
     with runtime.ledger.read() as tx:
-        pending = removal.pending(tx)
-    for source_id in pending:
-        more = True
-        while more and not runtime.stopping.is_set():
-            with runtime.ledger.write() as tx:
-                more = removal.step(tx, source_id)
+        pending = deque(removal.pending(tx))
+    while pending and not runtime.stopping.is_set():
+        if time.monotonic() >= until:
+            return True
+        with runtime.ledger.write() as tx:
+            if removal.step(tx, pending[0]):
+                pending.rotate(-1)
+            else:
+                pending.popleft()
+    return False
 
 
 def _note(tx: Transaction, event: str, source: dict[str, Any], detail: dict[str, Any]) -> None:

@@ -23,6 +23,9 @@ def upgrade() -> None:
     op.add_column("sources", sa.Column("suspect", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_index(op.f("ix_sources_due_at"), "sources", ["due_at"])
     op.add_column("work", sa.Column("held_by", Id))
+    for column in ("parse_key", "text_hash"):
+        some = sa.text(f"{column} is not null")
+        op.create_index(op.f(f"ix_work_{column}"), "work", [column], sqlite_where=some, postgresql_where=some)
     op.drop_table("workers")  # nothing wrote it
     op.create_table(
         "workers",
@@ -74,6 +77,8 @@ def downgrade() -> None:
         sa.Column("heartbeat", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
     )
+    for column in ("parse_key", "text_hash"):
+        op.drop_index(op.f(f"ix_work_{column}"), "work")
     op.drop_column("work", "held_by")
     op.drop_index(op.f("ix_sources_due_at"), "sources")
     for column in ("suspect", "worker", "held_by", "removed_at", "faults", "due_at", "schedule"):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, select
 
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -198,31 +198,60 @@ def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
 # -- forgetting ------------------------------------------------------------------------------------------------------
 
 
-def forget_document(tx: Transaction, unit: Unit) -> None:
-    """Remove a deleted document's text and vectors, but for those that other chunks share."""
-    mine = and_(chunks.c.generation_id == unit.generation_id, chunks.c.document_id == unit.document_id)
-    rows = tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)).all()
-    drop_chunks(tx, [(unit, ())])
-    for part in _parts(sorted({row.embed_key for row in rows})):
-        used = exists().where(chunks.c.embed_key == embeddings.c.key)
-        tx.execute(delete(embeddings).where(embeddings.c.key.in_(part), ~used))
-    hashes = {row.text_hash for row in rows} | ({unit.text_hash} if unit.text_hash else set())
+def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
+    """Remove what deleted documents said, texts and vectors, but for those that other chunks share."""
+    embed_keys: set[str] = set()
+    hashes = {unit.text_hash for unit in units if unit.text_hash}
+    for generation_id, document_ids in _by_generation(units).items():
+        mine = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(document_ids))
+        for row in tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)):
+            embed_keys.add(row.embed_key)
+            hashes.add(row.text_hash)
+    drop_chunks(tx, [(unit, ()) for unit in units])
+    for part in _parts(sorted(embed_keys)):
+        tx.execute(delete(embeddings).where(embeddings.c.key.in_(part), _EMBEDDING_UNUSED))
+    gone = work.c.document_id.in_(sorted({unit.document_id for unit in units}))
     for part in _parts(sorted(hashes)):
-        tx.execute(delete(extractions).where(extractions.c.text_hash.in_(part), ~_extraction_used(unit.document_id)))
+        tx.execute(delete(extractions).where(extractions.c.text_hash.in_(part), _extraction_unused(but=gone)))
 
 
-def _extraction_used(but: int | None = None):
-    by_chunk = exists().where(chunks.c.text_hash == extractions.c.text_hash)
-    by_document = exists().where(work.c.text_hash == extractions.c.text_hash, work.c.document_id != (but or 0))
-    return or_(by_chunk, by_document)
+def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for unit in units:
+        found.setdefault(unit.generation_id, []).append(unit.document_id)
+    return found
 
 
-def sweep(tx: Transaction, *, older_than: float) -> int:
-    """Remove extractions and embeddings that nothing refers to and that are older than this many seconds."""
-    old = now() - older_than
-    unused = ~exists().where(chunks.c.embed_key == embeddings.c.key)
-    swept = tx.execute(delete(embeddings).where(embeddings.c.created_at < old, unused)).rowcount
-    return swept + tx.execute(delete(extractions).where(extractions.c.created_at < old, ~_extraction_used())).rowcount
+_EMBEDDING_UNUSED = ~exists().where(chunks.c.embed_key == embeddings.c.key)
+
+
+def _extraction_unused(*, but: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
+    """Condition: no chunk has the text, nor has a unit, ``but`` for these. Two NOTs, each by an index of its own."""
+    by_unit = exists().where(work.c.text_hash == extractions.c.text_hash, *([] if but is None else [~but]))
+    return and_(~exists().where(chunks.c.text_hash == extractions.c.text_hash), ~by_unit)
+
+
+#: Rows that one transaction of a sweep looks at.
+SWEPT = 2000
+
+
+def sweep_embeddings(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
+    """Remove embeddings that nothing refers to and that are older than this many seconds, among the next SWEPT behind
+    this id. Returns the id after which to go on; None: all are looked at."""
+    return _sweep(tx, embeddings, _EMBEDDING_UNUSED, older_than, after)
+
+
+def sweep_extractions(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
+    """:func:`sweep_embeddings`, of extractions."""
+    return _sweep(tx, extractions, _extraction_unused(), older_than, after)
+
+
+def _sweep(tx: Transaction, table: Table, unused: ColumnElement[bool], older_than: float, after: int) -> int | None:
+    behind = select(table.c.id).where(table.c.id > after).order_by(table.c.id)
+    last = tx.execute(behind.offset(SWEPT - 1).limit(1)).scalar_one_or_none()
+    part = table.c.id > after if last is None else table.c.id.between(after + 1, last)
+    tx.execute(delete(table).where(part, table.c.created_at < now() - older_than, unused))
+    return last
 
 
 def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:

@@ -11,7 +11,11 @@ one of them is paused; a sync of the same source that somebody asks for takes it
 their stage, held by the cancelled operation, and count as ``cancelled``. The next sync of their source (whoever asks
 for it) or ``operations retry`` takes them up where they are, so nothing is stuck and nothing is computed twice. To undo
 them instead would need the content that they replaced. Deletions are not parked: their documents are gone already, and
-an index must not keep what they said. What another operation waits for too goes on for that one.
+an index must not keep what they said. What another operation waits for too goes on for that one. A source whose removal
+is cancelled stays, with what was not deleted yet; its next sync names everything, so the rest comes back.
+
+What is free again waits at the virtual time, not before it: else those who arrive next would start as far back, and go
+before everybody who was given turns meanwhile.
 
 Locks are taken in the order that everybody keeps: sources, then operations, then units by their keys.
 """
@@ -20,10 +24,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger.connection import Transaction
+from semantik_pipeline.ledger import turns
+from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, operations, sources, work
 from semantik_pipeline.ledger.work import STAGES
@@ -51,9 +56,12 @@ def cancel(tx: Transaction, operation_id: int) -> int:
     """Stop reading, park what is not finished; returns how many units are parked. It ends (``settle``) as soon as the
     units in hand have finished their piece and its deletions are done. Raises UsageError if it has ended."""
     _lock(tx, operation_id)
-    for source_id, cursor in tx.execute(
-        select(sources.c.id, sources.c.cursor).where(sources.c.operation_id == operation_id).order_by(sources.c.id)
-    ).all():
+    mine = sources.c.operation_id == operation_id
+    kept = and_(mine, sources.c.removed_at.is_not(None))  # its schedule goes on, from now
+    due_at = case((sources.c.schedule.is_not(None), now()))
+    tx.execute(update(sources).where(kept).values(removed_at=None, due_at=due_at))
+    cursors = select(sources.c.id, sources.c.cursor).where(mine).order_by(sources.c.id)
+    for source_id, cursor in tx.execute(cursors).all():
         freed = {"operation_id": None, "held_by": None, "lease_token": None, "lease_until": None, "not_before": 0}
         begin = Cursor.of(cursor).before_run().stored()  # what this run has not named yet, the next one names
         tx.execute(update(sources).where(sources.c.id == source_id).values(**freed, attempts=0, cursor=begin))
@@ -78,7 +86,7 @@ def free(tx: Transaction, operation_id: int) -> int:
             operations.c.state == "paused",
         )
     )
-    return _set(tx, and_(_owned(operation_id), work.c.held_by == operation_id), paused.scalar_subquery())
+    return _free(tx, and_(_owned(operation_id), work.c.held_by == operation_id), paused.scalar_subquery())
 
 
 #: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
@@ -92,7 +100,7 @@ def take_up(tx: Transaction, source_id: int, *, asked: bool) -> None:
     if not asked:
         paused = select(operations.c.id).where(operations.c.state == "paused")
         waiting = and_(waiting, work.c.held_by.not_in(paused))
-    _set(tx, waiting, None)
+    _free(tx, waiting, None)
 
 
 def holder(tx: Transaction, operation_id: int) -> int | None:
@@ -134,9 +142,26 @@ def _wanted_elsewhere(operation_id: int) -> ColumnElement[bool]:
 
 
 def _set(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
-    keys = select(work.c.document_id).where(which).order_by(work.c.document_id, work.c.generation_id)
-    tx.execute(keys.with_for_update(of=work)).all()
+    _locked(tx, which)
     return tx.execute(update(work).where(which).values(held_by=held_by)).rowcount
+
+
+def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
+    """Free units (or hand them to another holder), in their order: the first of them at the virtual time or later."""
+    waited = _locked(tx, which)
+    if not waited:
+        return 0
+    changes: dict[str, Any] = {"held_by": held_by}
+    behind = turns.virtual_time(tx) - min(waited)
+    if behind > 0:
+        changes["turn"] = work.c.turn + behind
+    return tx.execute(update(work).where(which).values(**changes)).rowcount
+
+
+def _locked(tx: Transaction, which: ColumnElement[bool]) -> list[float]:
+    """Lock units; returns their turns."""
+    query = select(work.c.turn).where(which).order_by(work.c.document_id, work.c.generation_id)
+    return list(tx.execute(query.with_for_update(of=work)).scalars())
 
 
 def _lock(tx: Transaction, operation_id: int) -> None:

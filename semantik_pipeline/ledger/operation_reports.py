@@ -175,7 +175,9 @@ def undone(tx: Transaction, operation_id: int) -> Undone:
         .distinct()
         .order_by(work.c.document_id)
     )
+    deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
     wanted = {part.source_id for part in runs.values() if part.state in ("failed", "cancelled")}
+    wanted = set() if deletes else wanted  # to read a source is no part of removing it
     wanted |= {row.source_id for row in lost if row.content_hash is None}
     idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
     return Undone(

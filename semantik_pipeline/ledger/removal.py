@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import and_, delete, not_, select, update
 
-from semantik_pipeline.ledger import operations
+from semantik_pipeline.ledger import operations, turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.revisions import delete_documents
 from semantik_pipeline.ledger.tables import (
@@ -16,7 +16,7 @@ from semantik_pipeline.ledger.tables import (
     sources,
     work,
 )
-from semantik_pipeline.ledger.tables import operations as operations_table
+from semantik_pipeline.ledger.tables import operations as table
 
 #: Documents that one transaction deletes.
 BATCH = 500
@@ -26,9 +26,13 @@ LANE = 1
 
 
 def begin(tx: Transaction, source_id: int, operation_id: int) -> None:
-    """From here on the source is never synced; a sync in hand ends where it is."""
+    """From here on the source is never synced; a sync in hand ends where it is. Its schedule and its pause stay with
+    it, for the removal may be cancelled."""
+    mine = sources.c.id == source_id
+    paused = tx.execute(select(sources.c.paused).where(mine).with_for_update()).scalar_one()
+    tx.execute(update(sources).where(mine).values(removed_at=None))  # one that nobody carries out begins anew
     operations.request_sync(tx, operation_id, source_id, lane=LANE, allow_deletions=False, full=True)
-    tx.execute(update(sources).where(sources.c.id == source_id).values(removed_at=now(), due_at=None, schedule=None))
+    tx.execute(update(sources).where(mine).values(removed_at=now(), due_at=None, paused=paused))
 
 
 def pending(tx: Transaction) -> list[int]:
@@ -45,15 +49,19 @@ def step(tx: Transaction, source_id: int) -> bool:
     operation_id = tx.execute(mine.with_for_update(skip_locked=True)).scalar_one_or_none()
     if operation_id is None:
         return False
+    # whoever pauses it locks the source first, so it is paused before this step or after it
+    state = tx.execute(select(table.c.state).where(table.c.id == operation_id)).scalar_one_or_none()
+    if state == "paused":
+        return False
     live = select(documents.c.id).where(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))
     found = tx.execute(live.order_by(documents.c.id).limit(BATCH)).scalars().all()
     if found:
-        delete_documents(tx, dict.fromkeys(found, 0.0), operation_id=operation_id, lane=LANE)
+        places = turns.take(tx, source_id, len(found))
+        delete_documents(tx, dict(zip(found, places, strict=True)), operation_id=operation_id, lane=LANE)
         return True
     ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
     tx.execute(update(operation_sources).where(ended).values(state="finished"))
-    state = select(operations_table.c.state).where(operations_table.c.id == operation_id)
-    if tx.execute(state).scalar_one_or_none() not in (None, "finished") or _on_its_way(tx, source_id):
+    if state not in (None, "finished") or _on_its_way(tx, source_id):
         return False
     return _drop_rows(tx, source_id)
 

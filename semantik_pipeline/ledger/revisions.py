@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CompoundSelect, and_, bindparam, false, func, select, union_all, update
+from sqlalchemy import and_, bindparam, select, update
 
-from semantik_pipeline.ledger import holds
+from semantik_pipeline.ledger import holds, turns
 from semantik_pipeline.ledger.absence import absent
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
-from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim, change_source
+from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.tables import (
     documents,
     generations,
     sources,
     work,
 )
-from semantik_pipeline.ledger.work import FREED, LANES, STAGES
+from semantik_pipeline.ledger.work import FREED
 
 
 def live_generations(tx: Transaction, collection_id: int) -> list[int]:
@@ -35,11 +35,11 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
     """Write new revisions and queue them at ``chunk`` (or at their end, where there is nothing to index)."""
     arrivals = sorted(arrivals, key=lambda one: one.unique_id)
     identities = _write_documents(tx, claim, arrivals, before)
-    turns = _turns(tx, claim, len(arrivals))
+    places = turns.take(tx, claim.source_id, len(arrivals))
     generation_ids = live_generations(tx, claim.collection_id)
     held_by = holds.holder(tx, claim.operation_id)
     items, revisions = [], []
-    for arrival, turn in zip(arrivals, turns, strict=True):
+    for arrival, turn in zip(arrivals, places, strict=True):
         known_as = before.get(arrival.unique_id)
         document_id, revision = identities[arrival.unique_id]
         kind = "new" if known_as is None or known_as.deleted else "changed"
@@ -205,41 +205,6 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
 _FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 
 
-def _first_turns() -> CompoundSelect:
-    """The lowest turn of each stage and lane. An index has them at hand; looking at every unit that waits would make
-    a source's arrival dearer the more of it has arrived."""
-    moving = and_(work.c.blocked.is_(None), work.c.suspect == false(), work.c.not_before <= now())
-    firsts = [
-        select(work.c.turn).where(work.c.stage == stage, work.c.lane == lane, moving).order_by(work.c.turn).limit(1)
-        for stage in STAGES
-        for lane in LANES
-    ]
-    return union_all(*(select(first.subquery().c.turn) for first in firsts))
-
-
-_FIRST_TURNS = _first_turns().subquery()
-
-
-def _turns(tx: Transaction, claim: SourceClaim, count: int) -> list[float]:
-    """Places in the queue: start-time fair queueing, a unit costs its source 1/weight of virtual time.
-
-    A source that was idle starts at the virtual time, so it can't save up turns: that of the first unit which could be
-    worked on (one that is blocked or waits for its next try stands still, and time with it), or, where there is none,
-    of the last turn that was given.
-    """
-    weight, next_turn = tx.execute(
-        select(sources.c.weight, sources.c.next_turn).where(sources.c.id == claim.source_id)
-    ).one()
-    virtual = tx.execute(select(func.min(_FIRST_TURNS.c.turn))).scalar_one_or_none()
-    if virtual is None:
-        virtual = tx.execute(select(func.max(sources.c.next_turn))).scalar_one()
-    start = max(next_turn, virtual)
-    turns = [start + (place + 1) / weight for place in range(count)]
-    if turns:
-        change_source(tx, claim.source_id, next_turn=turns[-1])
-    return turns
-
-
 def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | None = None, limit: int = 500) -> int:
     """Delete documents: those named, or (None) up to ``limit`` of those that the run did not see."""
     if unique_ids is None:
@@ -248,8 +213,8 @@ def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | N
         live = and_(documents.c.source_id == claim.source_id, documents.c.deleted_at.is_(None))
         which = and_(live, documents.c.unique_id.in_(unique_ids))
     rows = tx.execute(select(documents.c.id).where(which).order_by(documents.c.id).limit(limit)).scalars().all()
-    turns = _turns(tx, claim, len(rows))
-    delete_documents(tx, dict(zip(rows, turns, strict=True)), operation_id=claim.operation_id, lane=claim.lane)
+    places = turns.take(tx, claim.source_id, len(rows))
+    delete_documents(tx, dict(zip(rows, places, strict=True)), operation_id=claim.operation_id, lane=claim.lane)
     return len(rows)
 
 
@@ -257,24 +222,24 @@ def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | N
 _FORGOTTEN: dict[str, Any] = {"change_hint": None, "title": None, "file_path": None, "metadata": {}, "principals": None}
 
 
-def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: int, lane: int) -> None:
-    """Delete the documents that are the keys of ``turns`` (their places in the queue).
+def delete_documents(tx: Transaction, places: dict[int, float], *, operation_id: int, lane: int) -> None:
+    """Delete the documents that are the keys of ``places`` (their turns in the queue).
 
     A deletion is a revision without chunks, in every generation that has the document.
     """
-    if not turns:
+    if not places:
         return
-    in_order = select(documents.c.id).where(documents.c.id.in_(sorted(turns))).order_by(documents.c.id)
+    in_order = select(documents.c.id).where(documents.c.id.in_(sorted(places))).order_by(documents.c.id)
     tx.execute(in_order.with_for_update()).all()
     rows = tx.execute(
         update(documents)
-        .where(documents.c.id.in_(sorted(turns)))
+        .where(documents.c.id.in_(sorted(places)))
         .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **_FORGOTTEN)
         .returning(documents.c.id, documents.c.source_id, documents.c.revision)
     ).all()
     note_items(tx, operation_id, [(row.id, "deleted", row.revision) for row in rows])
     by_id = {row.id: row for row in rows}
-    units = select(work.c.document_id, work.c.generation_id).where(work.c.document_id.in_(sorted(turns)))
+    units = select(work.c.document_id, work.c.generation_id).where(work.c.document_id.in_(sorted(places)))
     revise(
         tx,
         [
@@ -284,7 +249,7 @@ def delete_documents(tx: Transaction, turns: dict[int, float], *, operation_id: 
                 source_id=by_id[document_id].source_id,
                 revision=by_id[document_id].revision,
                 lane=lane,
-                turn=turns[document_id],
+                turn=places[document_id],
                 goal="deleted",
             )
             for document_id, generation_id in tx.execute(units).all()
@@ -342,6 +307,14 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
 
 def drop_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
     """Delete these documents, whatever their sources say. The next sync names all that there is, not only changes."""
-    owners = select(documents.c.source_id).where(documents.c.id.in_(sorted(document_ids)))
-    tx.execute(update(sources).where(sources.c.id.in_(owners)).values(cursor=None))
-    delete_documents(tx, dict.fromkeys(document_ids, 0.0), operation_id=operation_id, lane=lane)
+    query = select(documents.c.source_id, documents.c.id).where(documents.c.id.in_(sorted(document_ids)))
+    owned: dict[int, list[int]] = {}
+    for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
+        owned.setdefault(source_id, []).append(document_id)
+    owners = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
+    tx.execute(owners.with_for_update()).all()
+    tx.execute(update(sources).where(sources.c.id.in_(sorted(owned))).values(cursor=None))
+    places: dict[int, float] = {}
+    for source_id, ids in owned.items():
+        places |= zip(ids, turns.take(tx, source_id, len(ids)), strict=True)
+    delete_documents(tx, places, operation_id=operation_id, lane=lane)

@@ -106,8 +106,9 @@ def _state(row: dict[str, Any]) -> str:
 
 
 def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
-    """``id``, ``collection_id`` and ``operation`` (the one in hand, or None) of a source, locked."""
-    columns = (sources.c.id, sources.c.collection_id, sources.c.operation_id.label("operation"))
+    """``id``, ``collection_id``, ``operation`` (the one in hand, or None) and ``removed_at`` of a source, locked."""
+    operation = sources.c.operation_id.label("operation")
+    columns = (sources.c.id, sources.c.collection_id, operation, sources.c.removed_at)
     row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
     if row is None:
         raise UsageError(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")

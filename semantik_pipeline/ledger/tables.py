@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     false,
     text,
@@ -40,6 +41,11 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 
 def _reference(column: str, **options) -> Column:
     return Column(f"{column.split('.')[0].removesuffix('s')}_id", Id, ForeignKey(column), nullable=False, **options)
+
+
+def _where(condition: str) -> dict[str, TextClause]:
+    """Options of an index of some rows only."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 collections = Table(
@@ -168,6 +174,9 @@ work = Table(
     Index("ix_work_lease_token", "lease_token"),
     Index("ix_work_source_id_stage", "source_id", "stage"),
     Index("ix_work_reconcile", "reconcile", sqlite_where=text("reconcile"), postgresql_where=text("reconcile")),
+    # whether another unit has the same parsed body, the same text: asked for each document that is deleted
+    Index("ix_work_parse_key", "parse_key", **_where("parse_key is not null")),
+    Index("ix_work_text_hash", "text_hash", **_where("text_hash is not null")),
 )
 
 chunks = Table(

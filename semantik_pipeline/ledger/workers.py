@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
+from semantik_pipeline.ledger import chores
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import documents, work, workers
 
@@ -91,12 +92,13 @@ def ask(tx: Transaction, worker_ids: Iterable[str], command: str) -> int:
 
 
 def take_turn(tx: Transaction, worker_id: str) -> bool:
-    """Whether a process that was asked to restart may do so now: one at a time in the whole fleet.
+    """Whether a process may restart now: one at a time in the whole fleet, whether an operator or its memory asks for
+    it. The turn ends when the process has ended, or is found dead.
 
-    The turn ends when the process has ended, or is found dead.
+    Call it in a transaction of its own, and end that at once: whoever else asks for the turn waits for it. They wait at
+    a row that nobody else locks, since all workers' rows are locked by heartbeats and commands, in any order.
     """
-    asked = select(workers.c.id).where(workers.c.command == "restart").order_by(workers.c.id)
-    tx.execute(asked.with_for_update()).all()  # whoever asks for the turn waits here for the others who do
+    chores.note(tx, "restart turn")
     if any(worker.state == "restarting" and worker.id != worker_id for worker in living(tx)):
         return False
     tx.execute(update(workers).where(workers.c.id == worker_id).values(state="restarting"))
@@ -119,10 +121,10 @@ def sweep(tx: Transaction, *, older_than: float) -> int:
     return tx.execute(delete(workers).where(workers.c.heartbeat < now() - older_than)).rowcount
 
 
-def served(row: WorkerRow, stage: str, generation_id: int) -> str | None:
-    """Why a worker does not do a stage of a generation; None if it does."""
+def served(row: WorkerRow, stage: str, which: int) -> str | None:
+    """Why a worker does not do a stage of a generation, or the sync of a source; None if it does."""
     if stage not in row.report.get("queues", ()):
         return f"no worker of a profile that takes {stage} is up"
     if row.state in ("draining", "restarting"):
         return f"{row.id} is {row.state}"
-    return row.activity.get("refusals", {}).get(f"{generation_id}:{stage}")
+    return row.activity.get("refusals", {}).get(f"{which}:{stage}")

@@ -197,12 +197,12 @@ class Upsert:
                 else:
                     shown = {"indexed_epoch": None, "indexed_chunks_epoch": None, "touched": False}
                     if unit.goal == "deleted":
-                        content.forget_document(tx, unit)
                         deleted.append(unit)
                         shown |= {"extracted": None, "notes": None, "text_hash": None, "parse_key": None}
                     else:
                         content.drop_chunks(tx, [(unit, ())])
                 ended.append((unit, unit.goal, {"progress": None, **shown}))
+            content.forget_documents(tx, deleted)
             moves.move_all(tx, ended)
         for unit in deleted:
             forget_blobs(self.runtime, unit)
