@@ -19,7 +19,7 @@ from semantik_pipeline.runtime import Runtime
 from workers import tasks
 from workers.arenas import few_arenas
 from workers.presence import Presence
-from workers.startup import SWITCH_INTERVAL
+from workers.startup import SWITCH_INTERVAL, give_back
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the worker has to finish the unit in hand at the end.
-STOP = 30.0
+#: Seconds that the schedule has to finish its tick at the end.
+STOP = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,10 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
         yield
     finally:
         runtime.stopping.set()
-        _stop(worker, threads[0], process.bell)
-        for thread in threads:
-            thread.join(STOP)
+        _stop(worker, threads[0], process.bell, runtime.settings.worker.soft_shutdown)
+        if threads[0].is_alive():
+            give_back(runtime)
+        threads[1].join(STOP)
         presence.close()
 
 
@@ -93,7 +94,7 @@ def _worker(app: Celery, runtime: Runtime) -> Worker:
     )
 
 
-def _stop(worker: Worker, thread: threading.Thread, bell: Bell) -> None:
+def _stop(worker: Worker, thread: threading.Thread, bell: Bell, patience: float) -> None:
     """Stop at once: the consumer sleeps for up to two seconds for a message. One wakes it to look at the state, another
     ends the last round that it then makes."""
     from celery.worker import state
@@ -103,7 +104,7 @@ def _stop(worker: Worker, thread: threading.Thread, bell: Bell) -> None:
         for stage in ("maintenance", "sync"):
             bell.heard(stage)
             bell.ring(stage)
-        thread.join(STOP)
+        thread.join(patience)
     finally:
         state.should_stop = None
     worker.stop()

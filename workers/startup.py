@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from semantik_pipeline import logs
-from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.errors import PipelineError, SettingsError
 from semantik_pipeline.ledger import sync, work
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.queue import Bell
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 
 #: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
 SWITCH_INTERVAL = 0.0005
+
+
+#: Seconds between two tries to get the port for metrics, and after which a replacement says that it can't have it.
+PORT_LOOK, PORT_PATIENCE = 0.3, 120.0
 
 
 class WorkerProcess:
@@ -61,7 +66,7 @@ class WorkerProcess:
     def load(self, worker: Any) -> None:
         """Check the schema, load the plugins, take what is this process's alone. Ends the process where that fails:
         Celery would log the exception and work on without."""
-        self._celery = worker
+        self._celery, self._loaded = worker, time.monotonic()
         few_arenas()
         sys.setswitchinterval(SWITCH_INTERVAL)
         runtime = self._open.enter_context(self.runtime)
@@ -91,11 +96,33 @@ class WorkerProcess:
         log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
 
     def _serve_probes(self) -> None:
-        if self.settings.metrics.port:
-            collectors = [ProcessCollector(self.runtime), FleetCollector(self.runtime)]
-            probes = {"live": self.presence.live, "ready": self.presence.ready}
-            endpoint = Endpoint(self.settings.metrics.port, collectors, **probes)
-            self._open.callback(endpoint.close)
+        """On the port of this process's place. The process that it replaces still has it: then it is had as soon as that
+        one has ended, so that probes and Prometheus find one place at one port."""
+        if not self.settings.metrics.port:
+            return
+        replacing = self.settings.worker.supervisor_pipe is not None
+        if replacing:
+            threading.Thread(target=self._serve_when_free, name="metrics-port", daemon=True).start()
+        else:
+            self._open_endpoint()
+
+    def _serve_when_free(self) -> None:
+        told = False
+        while not self.runtime.stopping.is_set():
+            try:
+                self._open_endpoint()
+                return
+            except SettingsError as error:
+                if not told and time.monotonic() - self._loaded > PORT_PATIENCE:
+                    log.error("%s", error)
+                    told = True
+                time.sleep(PORT_LOOK)
+
+    def _open_endpoint(self) -> None:
+        collectors = [ProcessCollector(self.runtime), FleetCollector(self.runtime)]
+        probes = {"live": self.presence.live, "ready": self.presence.ready}
+        endpoint = Endpoint(self.settings.metrics.port, collectors, **probes)
+        self._open.callback(endpoint.close)
 
     def _warm_up(self) -> None:
         """Load what the first units would wait for, so that a process that this one replaces ends only when this one
@@ -121,19 +148,9 @@ class WorkerProcess:
         self._open.close()
 
     def _give_back(self) -> NoReturn:
-        """Units and sources that take too long go to another worker at once; what this process still writes of them is
-        fenced."""
-        tokens = self.runtime.keeper.tokens()
-        log.warning("%d claims are not finished in time; they are given back.", len(tokens))
         try:
-            with self.runtime.ledger.write() as tx:
-                for token in tokens:  # sources first, as everybody locks
-                    sync.give_back_source(tx, token)
-                for token in tokens:
-                    work.give_back(tx, token)
+            give_back(self.runtime)
             self.presence.close()
-        except Exception:  # the leases run out by themselves
-            log.exception("Giving back failed.")
         finally:
             logging.shutdown()
             os._exit(0)
@@ -171,6 +188,21 @@ class WorkerProcess:
         if not self.runtime.stopping.is_set():
             log.error("This worker ends: %s", reason)
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def give_back(runtime: Runtime) -> None:
+    """Units and sources that take too long at the end go to another worker, or the next run, at once and without blame;
+    what this process still writes of them is fenced."""
+    tokens = runtime.keeper.tokens()
+    log.warning("%d claims are not finished in time; they are given back.", len(tokens))
+    try:
+        with runtime.ledger.write() as tx:
+            for token in tokens:  # sources first, as everybody locks
+                sync.give_back_source(tx, token)
+            for token in tokens:
+                work.give_back(tx, token)
+    except Exception:  # the leases run out by themselves
+        log.exception("Giving back failed.")
 
 
 def connect(process: WorkerProcess) -> None:

@@ -48,7 +48,6 @@ class Member:
     place: int
     process: subprocess.Popen[bytes]
     said: set[str] = field(default_factory=set)
-    offset: int = 0  # of its port for metrics
     started: float = field(default_factory=time.monotonic)
     stop_by: float | None = None  # when it was told to end, it is killed at this time
 
@@ -116,25 +115,19 @@ class Supervisor:
     def _start(self, place: int) -> Member:
         reader, writer = os.pipe()
         self._number += 1
-        offset = self._free_offset()
         name = f"{self._settings.worker.profile}-{os.getpid()}-{self._number}@%h"
         command = [*COMMAND, "-n", name]
-        process = subprocess.Popen(command, env=self._environment(place, writer, offset), pass_fds=[writer])
+        process = subprocess.Popen(command, env=self._environment(place, writer), pass_fds=[writer])
         os.close(writer)
-        member = Member(place=place, process=process, offset=offset)
+        member = Member(place=place, process=process)
         threading.Thread(target=_listen, args=(reader, member), name=f"pipe-{process.pid}", daemon=True).start()
         return member
 
-    def _environment(self, place: int, pipe: int, offset: int) -> Mapping[str, str]:
+    def _environment(self, place: int, pipe: int) -> Mapping[str, str]:
         changes = {**self._said, "SEMANTIK_WORKER_SUPERVISOR_PIPE": str(pipe)}
         if self._settings.metrics.port:
-            changes["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + offset)
+            changes["SEMANTIK_METRICS_PORT"] = str(self._settings.metrics.port + place)
         return environment(**changes, **on_device(place, self._count, self._devices))
-
-    def _free_offset(self) -> int:
-        """The least number that no living process has: two of one place live side by side while one is replaced."""
-        taken = {member.offset for member in self._members}
-        return next(offset for offset in range(len(taken) + 1) if offset not in taken)
 
     def _tell_to_end(self, member: Member) -> None:
         if member.stop_by is None:

@@ -7,13 +7,16 @@ import urllib.error
 import urllib.request
 
 import pytest
+from sqlalchemy import func, select
 
 from semantik_pipeline import fleet
 from semantik_pipeline.errors import SettingsError, UsageError
 from semantik_pipeline.ledger import backlog
 from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.tally import Tally
+from workers.embedded import embedded_worker
 from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, tallied
 from workers.presence import Paces, Presence
 from workers.profiles import PROFILES, concurrency, profile
@@ -173,3 +176,28 @@ def test_profiles_answer_what_they_are_for() -> None:
     assert concurrency(profile("cpu"), 3) == len(profile("cpu").queues) + 6
     with pytest.raises(SettingsError, match="all, gpu, cpu, search"):
         profile("tpu")
+
+
+def test_what_an_ending_run_can_t_finish_in_time_is_given_back_unblamed(make_pipeline):
+    """An embedder that takes longer than the soft shutdown: its documents are free, and nobody suspects them."""
+    slow = {"fake-embedder": {"sleep_ms_per_text": 300}}
+    pipeline = make_pipeline(plugins=slow, worker={"soft_shutdown": 0.5})
+    texts = {f"d{number}": f"text number {number}" for number in range(20)}
+    source = SourceRequest(connector="fake-connector", name="slow", config={"documents": texts})
+    with embedded_worker(pipeline.runtime):
+        pipeline.index(source, run=False)
+        deadline = time.monotonic() + 20
+        while not leased(pipeline, "embed"):
+            assert time.monotonic() < deadline, pipeline.stages()
+            time.sleep(0.02)
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    with pipeline.runtime.ledger.read() as tx:
+        rows = tx.execute(select(work.c.suspect, work.c.attempts, work.c.lease_token)).all()
+    assert len(rows) == 20 and set(rows) == {(False, 0, None)}
+
+
+def leased(pipeline, stage: str) -> int:
+    with pipeline.runtime.ledger.read() as tx:
+        held = work.c.lease_token.is_not(None)
+        return tx.execute(select(func.count()).select_from(work).where(work.c.stage == stage, held)).scalar_one()
