@@ -109,6 +109,10 @@ class PluginConfigError(PluginError):
     exit_code = 2
 
 
+class VariableNotSet(PluginConfigError):
+    """An option names an environment variable that this process does not have; another process may."""
+
+
 class PluginCompatibilityError(PluginLoadError):
     """The plugin asks for another plugin API version or another package than what is installed."""
 

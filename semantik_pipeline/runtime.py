@@ -32,6 +32,7 @@ from semantik_pipeline.plugins.state import read_state
 from semantik_pipeline.settings import Settings, visible_gpus
 from semantik_pipeline.stages.claims import Gates
 from semantik_pipeline.stages.journal import Journal
+from semantik_pipeline.stages.left import LeftSources
 from semantik_pipeline.stages.room import Room
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.traces import Traces, open_traces
@@ -65,6 +66,7 @@ class Runtime:
         self._lock = threading.RLock()
         self.stopping = threading.Event()  # the process is to end
         self.scheduling = True  # maintenance begins scheduled syncs; not in a process that ends with its one command
+        self.left = LeftSources()
         self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
@@ -204,10 +206,12 @@ class Runtime:
         return self.host.models() if "host" in self.__dict__ else []
 
     def refusals(self, stages: Iterable[str]) -> dict[str, str]:
-        """``"generation:stage"`` -> why this process leaves those units of these stages to others."""
+        """``"generation:stage"`` -> why this process leaves those units of these stages to others, and ``"source:sync"``
+        -> why it leaves that source."""
+        left = {f"{source_id}:sync": reason for source_id, reason in self.left.reasons().items()}
         asked = [(generation, stage) for generation in self.live_generations() for stage in stages]
         reasons = {f"{generation}:{stage}": self.refusal(generation, stage) for generation, stage in asked}
-        return {place: reason for place, reason in reasons.items() if reason is not None}
+        return left | {place: reason for place, reason in reasons.items() if reason is not None}
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """Generation -> the fingerprints of its stages as this process would give them; what it can't give is absent."""

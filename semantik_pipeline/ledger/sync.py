@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
 
 from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -73,25 +73,29 @@ class Arrival:
     error: dict[str, Any] | None = None
 
 
-def _due(*, suspect: bool) -> ColumnElement[bool]:
+def _due(*, suspect: bool, without: Collection[int]) -> ColumnElement[bool]:
     ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.removed_at.is_(None))
     free = and_(sources.c.lease_token.is_(None), sources.c.held_by.is_(None), sources.c.not_before <= now())
-    return and_(ready, free, sources.c.suspect == suspect)
+    others = sources.c.id.not_in(list(without)) if without else true()
+    return and_(ready, free, sources.c.suspect == suspect, others)
 
 
-def sources_due(tx: Transaction) -> tuple[bool, bool]:
-    """Whether good sources, and suspect ones, have a sync to do now."""
-    good, suspects = (select(sources.c.id).where(_due(suspect=suspect)).exists() for suspect in (False, True))
+def sources_due(tx: Transaction, *, without: Collection[int] = ()) -> tuple[bool, bool]:
+    """Whether good sources, and suspect ones, have a sync to do now; ``without`` those that the caller can't serve."""
+    due = (_due(suspect=suspect, without=without) for suspect in (False, True))
+    good, suspects = (select(sources.c.id).where(which).exists() for which in due)
     row = tx.execute(select(good, suspects)).one()
     return row[0], row[1]
 
 
-def claim_source(tx: Transaction, *, worker: str, lease: float, alone: bool = False) -> SourceClaim | None:
+def claim_source(
+    tx: Transaction, *, worker: str, lease: float, alone: bool = False, without: Collection[int] = ()
+) -> SourceClaim | None:
     """Take the next source that has a sync to do; ``alone``, a suspect one, whose worker's process holds nothing else
-    until the slice is over. The first slice begins a new run."""
+    until the slice is over. ``without`` are sources that this worker can't serve. The first slice begins a new run."""
     # after its slice a source stands behind those that wait: one that is read for hours keeps nobody from beginning
     in_turn = (sources.c.lane, sources.c.not_before, sources.c.next_turn)
-    query = select(sources).where(_due(suspect=alone)).order_by(*in_turn).limit(1)
+    query = select(sources).where(_due(suspect=alone, without=without)).order_by(*in_turn).limit(1)
     row = tx.execute(query.with_for_update(skip_locked=True)).mappings().first()
     if row is None:
         return None
@@ -103,6 +107,8 @@ def claim_source(tx: Transaction, *, worker: str, lease: float, alone: bool = Fa
         run = row["run"] + 1
         tx.execute(update(operation_sources).where(held).values(run=run))
     changes = {"lease_token": token, "lease_until": now() + lease, "worker": worker, "run": run}
+    if is_blocked(row["error"]):
+        changes["error"] = None  # whoever left it lacked something; the claimer may have it
     tx.execute(update(sources).where(sources.c.id == row["id"]).values(**changes))
     return SourceClaim(
         token=token,
@@ -112,6 +118,15 @@ def claim_source(tx: Transaction, *, worker: str, lease: float, alone: bool = Fa
         problems=row["problems"] or [],
         **{name: row[name] for name in _CLAIMED},
     )
+
+
+def blocked(error: dict[str, Any]) -> dict[str, Any]:
+    """An error as ``sources.error`` keeps it while whoever looked at the source could not begin with it."""
+    return {**error, "blocked": True}
+
+
+def is_blocked(error: dict[str, Any] | None) -> bool:
+    return error is not None and error.get("blocked", False)
 
 
 _CLAIMED = (

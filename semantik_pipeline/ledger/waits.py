@@ -9,6 +9,7 @@ from sqlalchemy import and_, exists, func, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import unfinished_items
+from semantik_pipeline.ledger.sync import is_blocked
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, sources, work
 from semantik_pipeline.ledger.work import STAGES
 from semantik_pipeline.ledger.workers import WorkerRow, served
@@ -28,8 +29,8 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
     """
     if _in_hand(tx, operation_id):
         return None
-    reading, obstacle = _sources(tx, operation_id)
-    if reading and (workers is None or any(served(worker, "sync", 0) is None for worker in workers)):
+    reading, obstacle = _sources(tx, operation_id, workers)
+    if reading:
         return None
     if workers is None and _free(tx, operation_id):
         return None
@@ -39,8 +40,6 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
         if found is None:
             return None
         reasons[found] = group.units
-    if reading and not reasons:
-        return _nobody_serves(workers or (), "sync", 0)
     return max(reasons, key=lambda one: reasons[one]) if reasons else obstacle
 
 
@@ -67,17 +66,26 @@ def _mine(operation_id: int) -> Any:
     return and_(work.c.stage.in_(STAGES), item)
 
 
-def _sources(tx: Transaction, operation_id: int) -> tuple[bool, str | None]:
-    """Whether a source is to be read further, and, where none is, why one that should be is not."""
+def _sources(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> tuple[bool, str | None]:
+    """Whether a source is to be read further by somebody, and, where none is, why one that should be is not."""
     mine = and_(
         operation_sources.c.operation_id == operation_id,
         operation_sources.c.state == "running",
         operation_sources.c.source_id == sources.c.id,
     )
-    columns = (sources.c.name, sources.c.paused, sources.c.held_by)
+    columns = (sources.c.id, sources.c.name, sources.c.paused, sources.c.held_by, sources.c.error)
     rows = tx.execute(select(*columns).join(operation_sources, mine).order_by(sources.c.id)).all()
-    told = [f"the source {row.name} is paused: {row.paused}" for row in rows if row.paused is not None]
-    return any(row.paused is None and row.held_by is None for row in rows), next(iter(told), None)
+    told = [_unread(row, workers) for row in rows if row.held_by is None or row.paused is not None]
+    return None in told, next(filter(None, told), None)
+
+
+def _unread(source: Any, workers: Sequence[WorkerRow] | None) -> str | None:
+    """Why nobody reads a source; None if somebody could."""
+    if source.paused is not None:
+        return f"the source {source.name} is paused: {source.paused}"
+    if workers is not None:
+        return _nobody_serves(workers, "sync", source.id)
+    return f"the source {source.name} can't be read: {source.error['message']}" if is_blocked(source.error) else None
 
 
 def _groups(tx: Transaction, operation_id: int) -> Sequence[Any]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from semantik_pipeline.errors import PluginConfigError
+from semantik_pipeline.errors import VariableNotSet
 from semantik_pipeline.plugins.registry import LoadedPlugin
 from semantik_pipeline.plugins.schema import defaults_of, field_of, normalise_schema
 from semantik_pipeline.plugins.secrets import is_declared_secret, is_env_reference, is_secret_name, redact
@@ -81,7 +81,7 @@ def missing_options(plugin: LoadedPlugin, state: PluginState, given: Options | N
 def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "", strict: bool = True) -> Options:
     """The options with ``foo`` beside each ``foo_env``, read from the environment.
 
-    Only for making an instance; the result is never stored or shown. An unset variable raises PluginConfigError
+    Only for making an instance; the result is never stored or shown. An unset variable raises VariableNotSet
     naming it; not ``strict``, its option is left out.
     """
     resolved = dict(options)
@@ -96,7 +96,7 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
             resolved[target] = value
             continue
         if strict:
-            raise PluginConfigError(
+            raise VariableNotSet(
                 f"The environment variable {variable} is not set; the plugin {plugin_id!r} reads its {target!r} from it.",
                 f"Set {variable} where this process is started.",
             )

@@ -1,11 +1,21 @@
-"""What becomes of a source whose slice failed: it is tried again, its sync has failed, or it is paused and says why."""
+"""What becomes of a source whose slice failed: it is tried again, left to others, its sync has failed, or it is paused
+and says why."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.errors import CredentialsRejected, MassDeletion, PipelineError, StorageFull, TransientError
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    MassDeletion,
+    PipelineError,
+    PluginLoadError,
+    PluginNotFoundError,
+    StorageFull,
+    TransientError,
+    VariableNotSet,
+)
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import SourceClaim
 from semantik_pipeline.stages.failures import AWAY, describe
@@ -17,12 +27,19 @@ if TYPE_CHECKING:
 #: Errors after which a person must say how to go on.
 ASKS = (CredentialsRejected, MassDeletion)
 
+#: Errors that say what this process lacks, and another may have.
+LACKS = (PluginNotFoundError, PluginLoadError, VariableNotSet)
+
 log = logging.getLogger(__name__)
 
 
 def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed. One
-    whose credentials are refused, or whose documents are nearly all gone, is paused and asks."""
+    whose credentials are refused, or whose documents are nearly all gone, is paused and asks; one whose connector this
+    process lacks is left to others."""
+    if isinstance(error, LACKS):
+        _leave(runtime, claim, error)
+        return
     settings = runtime.settings.work
     attempts = claim.attempts + 1
     if isinstance(error, StorageFull):
@@ -42,3 +59,15 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         else:
             delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
             ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
+
+
+def _leave(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
+    """Free the source, with nothing held against it. Where nobody has what it needs its operation is blocked, and goes
+    on when somebody has."""
+    told = storable(str(error))
+    log.error("%s is left to others: %s", claim.name, told)
+    runtime.left.leave(claim.source_id, told)  # before it is free, or this process would take it again
+    with runtime.ledger.write() as tx:
+        if ledger.source_held(tx, claim):
+            ledger.pause_slice(tx, claim, error=ledger.blocked(describe(error)))
+    runtime.ring("sync")

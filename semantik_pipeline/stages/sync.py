@@ -42,7 +42,7 @@ def run(runtime: Runtime, until: float) -> bool:
     """Work on due sources until none is due or the slice is over; returns whether something may be left."""
     while time.monotonic() < until and not runtime.idle:
         with runtime.ledger.read() as tx:
-            good, suspects = ledger.sources_due(tx)
+            good, suspects = ledger.sources_due(tx, without=runtime.left.sources())
         worked = suspects and _work_at(runtime, runtime.room.alone(lambda: runtime.idle, patient=not good), until, True)
         if not worked and not (good and _work_at(runtime, runtime.room.beside(lambda: runtime.idle), until, False)):
             return False
@@ -55,8 +55,8 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
         return False
     try:
         with runtime.ledger.write() as tx:
-            lease = runtime.settings.work.lease
-            claim = ledger.claim_source(tx, worker=runtime.worker_id, lease=lease, alone=alone)
+            lease, without = runtime.settings.work.lease, runtime.left.sources()
+            claim = ledger.claim_source(tx, worker=runtime.worker_id, lease=lease, alone=alone, without=without)
         if claim is None:
             return False
         renew = partial(_renew, runtime, claim)
