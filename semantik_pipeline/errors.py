@@ -49,6 +49,10 @@ class ServiceUnavailable(TransientError):
     """A server (store, model endpoint, database) is away. No document is to blame, so no attempt is counted."""
 
 
+class OutOfMemory(ServiceUnavailable):
+    """A device has not the memory for a piece of work. It may elsewhere, or later; what it failed on runs alone."""
+
+
 class PermanentError(PipelineError):
     """It will fail the same way every time: the document is quarantined at once."""
 
@@ -152,6 +156,10 @@ class DataFolderInUse(PipelineError):
 
 class StorageFull(PipelineError):
     """The disk is full. What was committed is safe; free space and run the same command again."""
+
+
+class WorkerUnfit(PipelineError):
+    """This process can't work any more (its device has failed). It ends; no document is to blame."""
 
 
 class LeaseLost(PipelineError):

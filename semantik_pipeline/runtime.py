@@ -234,6 +234,10 @@ class Runtime:
             self._refusals[generation_id, stage] = (time.monotonic(), reason)
         return reason
 
+    def refuse(self, generation_id: int, stage: str, reason: str, *, seconds: float) -> None:
+        """Leave a stage of a generation to others for a while: it does not work here."""
+        self._refusals[generation_id, stage] = (time.monotonic() - REFUSAL_SECONDS + seconds, reason)
+
     def embedder(self, generation: Generation | int) -> EmbeddingPlugin:
         """The generation's embedder, its model loaded."""
         found = generation if isinstance(generation, Generation) else self.generation(generation)

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Counts of a process's tally: name -> what it counts. Exported as ``semantik_<name>_total``.
 COUNTS = {
-    "units": "Documents that a stage finished or gave back.",
-    "chunks": "Chunks of documents that a stage finished.",
+    "units": "Documents that a stage finished, gave back, or failed on; a failure is charged, or puts it in quarantine.",
+    "chunks": "Chunks of documents that a stage finished, as known after it.",
     "lease_expiries": "Documents whose worker died or stopped while it held them.",
     "quarantines": "Documents that were set aside.",
     "embed_tokens": "Tokens that a model was given, padding left out.",

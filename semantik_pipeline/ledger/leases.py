@@ -44,6 +44,7 @@ class Keeper:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._holds: dict[str, Hold] = {}
+        self._owed: dict[str, Callable[[], None]] = {}  # by token: what gives the units back
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -54,19 +55,24 @@ class Keeper:
         hold = Hold(token, renew, deadline)
         with self._lock:
             self._holds[token] = hold
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
-                self._thread.start()
+        self._begin()
         try:
             yield hold
         finally:
             with self._lock:
                 self._holds.pop(token, None)
 
+    def owe(self, token: str, give_back: Callable[[], None]) -> None:
+        """What is held under the token could not be given back: try it until it works, as long as this process lives.
+        A lease that nobody gives back or renews would end as if its worker had died."""
+        with self._lock:
+            self._owed[token] = give_back
+        self._begin()
+
     def tokens(self) -> list[str]:
         """The tokens of all leases in hand."""
         with self._lock:
-            return list(self._holds)
+            return [*self._holds, *self._owed]
 
     def hung(self, seconds: float) -> list[str]:
         """Tokens of leases whose deadline was over so many seconds ago, and whose work still goes on."""
@@ -77,13 +83,35 @@ class Keeper:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+        self._give_back()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
+            self._give_back()
             with self._lock:
                 holds = list(self._holds.values())
             for hold in holds:
                 self._renew(hold)
+
+    def _give_back(self) -> None:
+        with self._lock:
+            owed = list(self._owed.items())
+        for token, give_back in owed:
+            try:
+                give_back()
+            except PipelineError as error:
+                log.warning("A claim could not be given back: %s", error)
+            except Exception:
+                log.exception("A claim could not be given back.")
+            else:
+                with self._lock:
+                    self._owed.pop(token, None)
 
     def _renew(self, hold: Hold) -> None:
         if hold.over:

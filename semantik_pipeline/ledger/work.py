@@ -222,6 +222,17 @@ def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
     return mine
 
 
+def passed(tx: Transaction, claim: Claim) -> list[int]:
+    """The chunks, as known now, of each unit of the claim that its stage has finished: the unit, with the revision that
+    was claimed, is at a later stage, or at its end."""
+    of_claim = tuple_(work.c.document_id, work.c.generation_id).in_([unit.key for unit in claim.units])
+    columns = (work.c.document_id, work.c.generation_id, work.c.revision, work.c.stage, work.c.chunks)
+    claimed = {(*unit.key, unit.revision) for unit in claim.units}
+    later = {*STAGES[STAGES.index(claim.stage) + 1 :], *TERMINAL} - {"quarantined"}
+    rows = tx.execute(select(*columns).where(of_claim)).all()
+    return [chunks for *revision, stage, chunks in rows if tuple(revision) in claimed and stage in later]
+
+
 def release(tx: Transaction, token: str, keys: Iterable[tuple[int, int]], *, delay: float = 0, **values: Any) -> None:
     """Give some of a claim's units back, with nothing held against them; they are due after ``delay`` seconds."""
     rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]

@@ -137,7 +137,7 @@ class PluginHost:
         """The plugin with this configuration, initialised. The same call gives the same object.
 
         Two threads that ask at once wait for one initialisation; other plugins don't wait. Raises
-        PluginNotFoundError, PluginConfigError (VariableNotSet, too), TransientError where memory is
+        PluginNotFoundError, PluginConfigError (VariableNotSet, too), ServiceUnavailable if memory is
         short, or what ``initialize`` raises; after a failure the next call tries anew. A model that was given up for
         others is loaded again.
         """

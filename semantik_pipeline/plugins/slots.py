@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semantik_pipeline.contracts import SemanticPlugin
-from semantik_pipeline.errors import PluginError, TransientError
+from semantik_pipeline.errors import PluginError, ServiceUnavailable
 from semantik_pipeline.plugins import configuration as configured
 from semantik_pipeline.plugins.registry import LoadedPlugin
 
@@ -74,8 +74,9 @@ def unset(loaded: LoadedPlugin, options: Options) -> bool:
     return False
 
 
-def short_of_memory(plugin_id: str) -> TransientError:
-    return TransientError(
+def short_of_memory(plugin_id: str) -> ServiceUnavailable:
+    """No document is to blame for a model that does not fit."""
+    return ServiceUnavailable(
         f"There is not enough memory to load the model of the plugin {plugin_id!r}.",
         "Free the device's memory, use a smaller model, lower worker.model_memory_mb, or set device: cpu.",
     )

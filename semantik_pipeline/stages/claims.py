@@ -44,23 +44,31 @@ class Held:
         place.hold = self.hold
 
     def close(self) -> None:
+        token = self.claim.token
         try:
             self._renewing.close()
-            with self._runtime.ledger.write() as tx:
-                given_back = work.give_back(tx, self.claim.token)
+            self._give_back()
+        except Exception:  # the ledger is away: left alone, the lease of a process that lives would run out
+            self._runtime.keeper.owe(token, self._give_back)
+            raise
         finally:
             self._place.leave()
         self._runtime.room.proven.add(self.claim.stage)
-        self._tell(len(given_back))
+
+    def _give_back(self) -> None:
+        with self._runtime.ledger.write() as tx:
+            given_back = work.give_back(tx, self.claim.token)
+            done = work.passed(tx, self.claim)
+        self._tell(done, len(given_back))
         self._runtime.journal.ended(self.claim, self._began_at, given_back)
 
-    def _tell(self, given_back: int) -> None:
+    def _tell(self, done: list[int], given_back: int) -> None:
+        """``done``: chunks of each unit that went on. What failed is counted where it is recorded (``failures.py``)."""
         tally, stage = self._runtime.tally, self.claim.stage
-        done = len(self.claim.units) - given_back
         tally.observe("stage_seconds", time.monotonic() - self._began, stage=stage)
-        tally.count("units", done, stage=stage, outcome="done")
+        tally.count("units", len(done), stage=stage, outcome="done")
         tally.count("units", given_back, stage=stage, outcome="released")
-        tally.count("chunks", sum(unit.chunks for unit in self.claim.units) if done else 0, stage=stage)
+        tally.count("chunks", sum(done), stage=stage)
 
     def __enter__(self) -> Held:
         return self

@@ -18,6 +18,7 @@ from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
 from semantik_pipeline.ledger import Transaction, content, moves, work
 from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.stages.blame import blame, unready
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.failures import fail
 
@@ -173,16 +174,24 @@ def _embed(runtime: Runtime, pool: Pool) -> None:
         return
     try:
         pool.held.hold.check()
-        embedder = runtime.embedder(pool.generation_id)
-        vectors = runtime.host.call(
-            embedder.embed_texts,
-            list(pool.texts.values()),
-            batch_size=runtime.settings.embed.batch_size,
-            mode=EmbeddingMode.DOCUMENT,
-        )
-        pool.vectors = checked(vectors, len(pool.texts), runtime.generation(pool.generation_id).dimension)
+        dimension = runtime.generation(pool.generation_id).dimension
     except Exception as error:
         pool.error = error
+        return
+    try:
+        embedder = runtime.embedder(pool.generation_id)
+    except Exception as error:
+        pool.error = unready(runtime, pool.generation_id, error)
+        return
+
+    def embed(texts: list[str]) -> object:
+        size = runtime.settings.embed.batch_size
+        return runtime.host.call(embedder.embed_texts, texts, batch_size=size, mode=EmbeddingMode.DOCUMENT)
+
+    try:
+        pool.vectors = checked(embed(list(pool.texts.values())), len(pool.texts), dimension)
+    except Exception as error:
+        pool.error = blame(runtime, pool.generation_id, error, lambda: embed([READY]))
 
 
 def checked(vectors: object, count: int, dimension: int) -> np.ndarray:

@@ -11,11 +11,13 @@ from semantik_pipeline import logs
 from semantik_pipeline.errors import (
     FingerprintMismatch,
     LeaseLost,
+    OutOfMemory,
     PermanentError,
     PluginError,
     ServiceUnavailable,
     StorageFull,
     TransientError,
+    WorkerUnfit,
 )
 from semantik_pipeline.ledger import Transaction, operations, work
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -53,7 +55,7 @@ def fail(
     units = list(units)
     if isinstance(error, LeaseLost) or not units:
         return []
-    if isinstance(error, StorageFull):
+    if isinstance(error, StorageFull | WorkerUnfit):
         runtime.fatal = error
     runtime.journal.failed(claim, units, error)
     with logs.bound(**about(units)), runtime.ledger.write() as tx:
@@ -66,19 +68,23 @@ def _record(
     runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: BaseException, alone: bool
 ) -> list[Unit]:
     keys = [unit.key for unit in units]
-    if isinstance(error, StorageFull | ServiceUnavailable):
+    short_together = isinstance(error, OutOfMemory) and not alone  # what fits does so when it runs alone
+    if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not short_together:
         delay = getattr(error, "retry_after", None) or AWAY
         log.warning("%s waits %.1f s: %s", claim.stage, delay, storable(str(error)))
         work.release(tx, claim.token, keys, delay=delay, blocked=storable(str(error)))
+        _tell(runtime, claim, "released", len(units))
         return []
     if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
         log.error("%s is blocked: %s", claim.stage, storable(str(error)))
         work.release(tx, claim.token, keys, delay=AWAY, blocked=storable(str(error)))
+        _tell(runtime, claim, "released", len(units))
         return []
     if not alone and not isinstance(error, PermanentError):
         told = storable(str(error))
         log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), told)
         work.suspect(tx, claim.token, keys)
+        _tell(runtime, claim, "released", len(units))
         return []
     settings, lost = runtime.settings.work, []
     found = operations.of_documents(tx, [unit.document_id for unit in units])
@@ -101,4 +107,11 @@ def _record(
         told = storable(str(error))  # no log takes a lone surrogate
         with logs.bound(document=unit.unique_id, operation=found.get(unit.document_id)):
             log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", told)
+    _tell(runtime, claim, "quarantined", len(lost))
+    _tell(runtime, claim, "failed", len(units) - len(lost))
     return lost
+
+
+def _tell(runtime: Runtime, claim: Claim, outcome: str, units: int) -> None:
+    if units:
+        runtime.tally.count("units", units, stage=claim.stage, outcome=outcome)

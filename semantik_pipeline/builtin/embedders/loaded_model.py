@@ -17,7 +17,7 @@ from semantik_pipeline.builtin.embedders.out_of_memory import release_memory
 from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
 from semantik_pipeline.builtin.embedders.token_batches import batch_end, longest_first
 from semantik_pipeline.contracts.models import ModelFiles, ModelUsage, is_out_of_memory
-from semantik_pipeline.errors import TransientError
+from semantik_pipeline.errors import OutOfMemory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ class LoadedModel:
         """Halve the token budget for good; one text that doesn't fit alone is the end of it."""
         release_memory(self.backend.device)
         if count == 1:
-            raise TransientError(
+            raise OutOfMemory(
                 f"The device {self.backend.device!r} has not the memory to embed one text of {longest} tokens.",
                 "Free its memory, use a smaller model, or set device: cpu.",
             ) from error
