@@ -156,13 +156,13 @@ def advance_removals(runtime: Runtime, *, seconds: float = float("inf")) -> bool
     with runtime.ledger.read() as tx:
         pending = deque(removal.pending(tx))
     while pending and not runtime.stopping.is_set():
-        if time.monotonic() >= until:
-            return True
         with runtime.ledger.write() as tx:
             if removal.step(tx, pending[0]):
                 pending.rotate(-1)
             else:
                 pending.popleft()
+        if pending and time.monotonic() >= until:
+            return True
     return False
 
 

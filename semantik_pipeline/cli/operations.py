@@ -110,7 +110,8 @@ def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = F
 def cancel(context: typer.Context, operation: NameArgument) -> int:
     """Stop reading the sources of an operation and park the documents that are not finished.
 
-    What search finds stays as it is. The next sync of the source, or `operations retry`, goes on with them.
+    What search finds stays as it is. The next sync of the source, or `operations retry`, goes on with them. A source
+    that was being removed stays, with what is not deleted yet.
     """
     call = begin(context)
     from semantik_pipeline import operations
@@ -123,10 +124,18 @@ def cancel(context: typer.Context, operation: NameArgument) -> int:
     if answer["state"] != "finished" and unattended:
         answer = {**_finished_here(call, operation_id), "parked": parked}
     ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
-    again = call.command(f"operations retry {answer['operation']}")
-    told = f"{answer['operation']} {ended}. {_documents(parked)} parked. Take them up again: {again}"
+    told = f"{answer['operation']} {ended}. {_after_cancel(call, answer, parked)}"
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
+
+
+def _after_cancel(call: Invocation, answer: dict[str, Any], parked: int) -> str:
+    if answer["kind"] == "delete":
+        kept = "What is deleted already stays so; a source that was being removed is there again with the rest."
+        sync, remove = call.command("sources sync"), call.command("sources remove")
+        return f"{kept} Bring all of it back: {sync} SOURCE. Remove it after all: {remove} SOURCE"
+    again = call.command(f"operations retry {answer['operation']}")
+    return f"{_documents(parked)} parked. Take them up again: {again}"
 
 
 @app.command(short_help="Run again what one left undone.", epilog=EPILOG)
