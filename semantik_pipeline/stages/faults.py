@@ -65,7 +65,7 @@ def _leave(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     """Free the source, with nothing held against it. Where nobody has what it needs its operation is blocked, and goes
     on when somebody has."""
     told = storable(str(error))
-    log.error("%s is left to others: %s", claim.name, told)
+    log.error("%s can't be read here: %s", claim.name, told)
     runtime.left.leave(claim.source_id, told)  # before it is free, or this process would take it again
     with runtime.ledger.write() as tx:
         if ledger.source_held(tx, claim):
