@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from semantik_pipeline.errors import UsageError
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 #: Options that may be what stands after the connector, where the schema requires none: the first that it has.
 _PLACES = ("path", "url", "urls", "start_urls", "bucket", "host")
+
+#: What git takes for a place on another machine: a scheme, or a host before the first slash ("git@host:team/papers").
+_REMOTE = re.compile(r"[^/]+:")
 
 
 def place_option(connector: str, schema: dict[str, Any] | None) -> str:
@@ -27,15 +32,26 @@ def place_option(connector: str, schema: dict[str, Any] | None) -> str:
     return named[0]
 
 
-def place_value(option: str, text: str, *, here: bool) -> str:
-    """A path on this machine as an absolute one; anything else as it is. ``here``: this machine reads it, so a path
-    that does not exist is refused."""
-    path = Path(text).expanduser()
-    if "://" in text or (option != "path" and not path.exists()):
+def place_value(connector: str, option: str, text: str, *, here: bool) -> str:
+    """A path on this machine as an absolute one; anything else as it is, be there a file of that name or not. ``here``:
+    this machine reads it, so a path that does not exist is refused. Raises UsageError."""
+    is_path = option == "path" or ((connector, option) == ("git", "url") and not _REMOTE.match(text))
+    if "://" in text or not is_path:
         return text
-    if option == "path" and here and not path.exists():
-        raise UsageError(f"There is nothing at {text}.", "Give the path of a folder or a file.")
+    path = Path(text).expanduser()
+    if here and not path.exists():
+        other = ", or a URL" if option == "url" else ""
+        raise UsageError(f"There is nothing at {text}.", f"Give the path of a folder or a file{other}.")
     return str(path.absolute())
+
+
+def source_name(connector: str, option: str, place: str, config: dict[str, Any]) -> str:
+    """What a source is called that nobody named: its place. Of a host also the user, for a server has many accounts:
+    ``imap://anna@mail.example``."""
+    if option != "host":
+        return place
+    user, port = config.get("username"), config.get("port")
+    return f"{connector}://{quote(user, safe='') + '@' if user else ''}{place}{f':{port}' if port else ''}"
 
 
 def parse_options(schema: dict[str, Any] | None, pairs: Sequence[str]) -> dict[str, Any]:

@@ -54,17 +54,17 @@ def add(
         config = typed.parse_object(config_json) if config_json else {}
         if place is not None:
             option = typed.place_option(connector, schema)
-            place = typed.place_value(option, place, here=not settings.fleet)
+            place = typed.place_value(connector, option, place, here=not settings.fleet)
             config |= typed.parse_options(schema, [f"{option}={place}"])
         config |= typed.parse_options(schema, options or ())
         _require(runtime, connector, config)
-        if name is None and place is None:
-            raise UsageError("The source has no name.", "Give its path or URL after the connector, or --name.")
+        if name is None:
+            if place is None:
+                raise UsageError("The source has no name.", "Give its path or URL after the connector, or --name.")
+            name = typed.source_name(connector, option, place, config)
         due = typed.parse_schedule(every, cron, timezone, jitter, default_zone=settings.schedule.timezone)
         share = 1.0 if weight is None else weight
-        new = sources.NewSource(
-            connector=connector, name=name or place or "", config=config, schedule=due, weight=share
-        )
+        new = sources.NewSource(connector=connector, name=name, config=config, schedule=due, weight=share)
         added = sources.add(runtime, new, collection=collection)
     return _give(call, added, "Added.")
 

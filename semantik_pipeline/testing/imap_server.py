@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 USERNAME, PASSWORD = "me@mail.test", "open sesame"
 
@@ -36,6 +37,11 @@ class ImapServer:
     def config(self) -> dict[str, Any]:
         """The connector's options for this mailbox, without TLS."""
         return {"host": "127.0.0.1", "port": self.port, "tls": "off", "username": USERNAME, "password": PASSWORD}
+
+    @property
+    def name(self) -> str:
+        """What the names of its messages begin with."""
+        return f"imap://{quote(USERNAME, safe='')}@127.0.0.1:{self.port}/"
 
     @contextmanager
     def as_owner(self, folder: str = "INBOX") -> Iterator[Any]:

@@ -42,7 +42,7 @@ class TestImap(IncrementalConnectorContract):
             client.expunge()
             client.add_flags([103, 105], ["\\Flagged"])
         self.server.put(mail("new", "n.txt"), mail("newer"))
-        inbox = "imap://127.0.0.1/INBOX;UID="
+        inbox = f"{self.server.name}INBOX;UID="
         named = {f"{inbox}{one}" for one in ("103", "105", "106", "106#2", "107")}
         return named, {f"{inbox}{one}" for one in ("102", "102#2", "102#3")}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from email.message import EmailMessage
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from semantik_pipeline.builtin.connectors import imap
 from semantik_pipeline.builtin.connectors.imap import ImapConnector
 from semantik_pipeline.builtin.connectors.imap_cursor import Progress, numbers, ranges
-from semantik_pipeline.builtin.connectors.imap_names import MailName
+from semantik_pipeline.builtin.connectors.imap_names import MailName, account_name
 from semantik_pipeline.builtin.connectors.imap_outline import outline_of
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import (
@@ -54,11 +55,11 @@ def connector(server: ImapServer, **options: object) -> ImapConnector:
 
 def named(events: list[Event]) -> list[str]:
     """The ends of the names: ``INBOX;UID=101#2``."""
-    return [one.unique_id.removeprefix("imap://127.0.0.1/") for one in references(events)]
+    return [one.unique_id.partition("127.0.0.1")[2].partition("/")[2] for one in references(events)]
 
 
 def gone(events: list[Event]) -> list[str]:
-    return [one.unique_id.removeprefix("imap://127.0.0.1/") for one in events if isinstance(one, Removal)]
+    return [one.unique_id.partition("127.0.0.1")[2].partition("/")[2] for one in events if isinstance(one, Removal)]
 
 
 def complete(events: list[Event]) -> Complete:
@@ -180,11 +181,11 @@ def test_what_is_too_large_is_not_downloaded(server: ImapServer) -> None:
 def test_a_name_alone_is_enough_to_fetch(server: ImapServer) -> None:
     server.put(mail("a", report=b"%PDF-1"))
     plugin = connector(server)
-    assert fetched(plugin, DocumentReference("imap://127.0.0.1/INBOX;UID=101")).content == "some text"
-    assert fetched(plugin, DocumentReference("imap://127.0.0.1/INBOX;UID=101#2")).content == b"%PDF-1"
+    assert fetched(plugin, DocumentReference(f"{server.name}INBOX;UID=101")).content == "some text"
+    assert fetched(plugin, DocumentReference(f"{server.name}INBOX;UID=101#2")).content == b"%PDF-1"
     for missing in ("INBOX;UID=7", "INBOX;UID=101#9", "nonsense"):
         with pytest.raises(DocumentGone):
-            fetched(plugin, DocumentReference(f"imap://127.0.0.1/{missing}"))
+            fetched(plugin, DocumentReference(f"{server.name}{missing}"))
 
 
 def test_messages_are_fetched_together(server: ImapServer) -> None:
@@ -346,7 +347,7 @@ def test_tls_from_the_start_or_from_a_command_on(tmp_path: Path, tls: str) -> No
 def test_a_connection_that_the_server_closed_is_opened_again(server: ImapServer) -> None:
     server.put(mail("a"))
     plugin = connector(server)
-    reference = DocumentReference("imap://127.0.0.1/INBOX;UID=101")
+    reference = DocumentReference(f"{server.name}INBOX;UID=101")
     first = fetched(plugin, reference)
     plugin._open()[0]._client.socket().shutdown(2)
     assert fetched(plugin, reference) == first
@@ -371,11 +372,25 @@ def test_ranges_hold_the_numbers(found: set[int]) -> None:
     assert set(numbers(ranges(found))) == found
 
 
-@given(st.text(st.characters(codec="utf-8"), min_size=1), st.integers(1, 2**32 - 1), st.sampled_from(["", "1", "2.1"]))
-def test_names_can_be_read_back(folder: str, uid: int, section: str) -> None:
-    name = MailName(host="h", folder=folder, uid=uid, section=section)
-    assert MailName.parse(name.unique_id, "h") == name
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@given(TEXT, TEXT, st.none() | st.integers(1, 65_535), st.integers(1, 2**32 - 1), st.sampled_from(["", "1", "2.1"]))
+def test_names_can_be_read_back(user: str, folder: str, port: int | None, uid: int, section: str) -> None:
+    name = MailName(account=account_name(user, "Mail.test", port), folder=folder, uid=uid, section=section)
+    assert MailName.parse(name.unique_id) == name
     assert name.unique_id.isascii()
+    assert urlsplit(name.unique_id).hostname == "mail.test"
+
+
+def test_each_account_has_names_of_its_own(server: ImapServer) -> None:
+    server.put(mail("a"))
+    assert account_name("Ann/a@mail.test", "MAIL.test", 993) == "Ann%2Fa%40mail.test@mail.test"
+    assert account_name("ann", "mail.test", 143) == account_name("ann", "mail.test", None) == "ann@mail.test"
+    assert account_name("ann", "mail.test", 1143) == "ann@mail.test:1143"
+    other = server.name.replace("me%40", "you%40")
+    with pytest.raises(DocumentGone, match=r"is no message of me%40mail\.test@127"):
+        fetched(connector(server), DocumentReference(f"{other}INBOX;UID=101"))
 
 
 def test_a_cursor_of_a_hundred_thousand_messages_is_small() -> None:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.connectors.imap_cursor import Folder, Mark, Place, Progress
-from semantik_pipeline.builtin.connectors.imap_names import MailName
+from semantik_pipeline.builtin.connectors.imap_names import MailName, account_name
 from semantik_pipeline.builtin.connectors.imap_options import SCHEMA
 from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
@@ -205,13 +205,13 @@ class ImapConnector(ConnectorPlugin):
     # -- a document ---------------------------------------------------------------------------------------------------
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
-        name = MailName.parse(reference.unique_id, self.config["host"])
-        if name is None:
-            raise DocumentGone(f"{reference.unique_id} is no message of {self.config['host']}.")
+        name = MailName.parse(reference.unique_id)
+        if name is None or name.account != self._account:
+            raise DocumentGone(f"{reference.unique_id} is no message of {self._account}.")
         return await self._open()[1].read(name)
 
     def _name(self, folder: str, uid: int, section: str = "") -> str:
-        return MailName(host=self.config["host"], folder=folder, uid=uid, section=section).unique_id
+        return MailName(account=self._account, folder=folder, uid=uid, section=section).unique_id
 
     # -- the configuration --------------------------------------------------------------------------------------------
 
@@ -232,6 +232,10 @@ class ImapConnector(ConnectorPlugin):
     def _matches(self, name: str, option: str) -> bool:
         plain = "INBOX" if name.upper() == "INBOX" else name
         return any(fnmatchcase(plain, "INBOX" if one.upper() == "INBOX" else one) for one in self._option(option))
+
+    @property
+    def _account(self) -> str:
+        return account_name(self.config["username"], self.config["host"], self.config.get("port"))
 
     @property
     def _since(self) -> date | None:

@@ -68,7 +68,7 @@ def attachment_document(
         "message.eml" if part.media_type == "message/rfc822" else f"part-{part.section}"
     )
     kind = part.media_type
-    parent = MailName(host=name.host, folder=name.folder, uid=name.uid)
+    parent = MailName(account=name.account, folder=name.folder, uid=name.uid)
     about = {key: value for key, value in described(header, received).items() if key in ("from", "date")}
     subject = _readable(message_from_bytes(header).get("Subject"))
     return IngestedDocument(

@@ -17,7 +17,6 @@ SCHEMA: dict[str, Any] = {
             "minimum": 1,
             "maximum": 65_535,
             "description": "993 unless it says otherwise; 143 without TLS from the start.",
-            "x-operational": True,
         },
         "tls": {
             "type": "string",

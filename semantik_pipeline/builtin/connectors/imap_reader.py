@@ -73,7 +73,7 @@ class Reader:
         for one in together[1:]:
             self._expected.pop((name.folder, one.uid), None)
             if one.uid in rows and one.outline is not None:
-                other = MailName(host=name.host, folder=name.folder, uid=one.uid)
+                other = MailName(account=name.account, folder=name.folder, uid=one.uid)
                 try:
                     self._ahead[other.unique_id] = _document(other, one.outline, rows[one.uid])
                 except SkipDocument:
