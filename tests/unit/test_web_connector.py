@@ -482,6 +482,16 @@ def test_base_area_and_nofollow_links() -> None:
     assert read_page(body, "http://h.org/", charset=None).links == ("http://h.org/docs/one", "http://h.org/docs/three")
 
 
+def test_a_link_that_a_page_repeats_is_read_once_and_anchors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(web_pages, "canonical", lambda href, base=None: read.append(href) or canonical(href, base))
+    body = b'<a href="one">1</a><a href="/one">1</a>' * 100 + b'<a href="two">2</a>'
+    assert read_page(body, "http://h.org/", charset=None).links == ("http://h.org/one", "http://h.org/two")
+    assert read == ["one", "/one", "two"]
+    monkeypatch.setattr(web_pages, "MAX_ANCHORS", 200)
+    assert read_page(body, "http://h.org/", charset=None).links == ("http://h.org/one",)
+
+
 # -- the configuration ------------------------------------------------------------------------------------------------
 
 

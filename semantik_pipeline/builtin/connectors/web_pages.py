@@ -6,14 +6,18 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from semantik_pipeline.builtin.connectors.web_rules import canonical
 
 HTML = ("text/html", "application/xhtml+xml")
 
-#: Bytes of a sitemap after unpacking (the protocol's limit), and links of one page that are looked at.
+#: Bytes of a sitemap after unpacking (the protocol's limit).
 MAX_SITEMAP = 50 * 2**20
+
+#: Links of one page that are taken, and anchors of it that are looked at.
 MAX_LINKS = 5_000
+MAX_ANCHORS = 50_000
 
 #: Characters of a title that are kept.
 MAX_TITLE = 300
@@ -101,11 +105,13 @@ def as_utf8(body: bytes, charset: str | None) -> bytes:
 
 
 def _links(tree: object, base: str) -> Iterator[str]:
+    written: set[str] = set()  # many pages write one link hundreds of times, and a normal form costs
     seen: set[str] = set()
-    for tag in tree.iter("a", "area"):  # type: ignore[attr-defined]
+    for tag in islice(tree.iter("a", "area"), MAX_ANCHORS):  # type: ignore[attr-defined]
         href = tag.get("href")
-        if not href or "nofollow" in (tag.get("rel") or "").lower():
+        if not href or href in written or "nofollow" in (tag.get("rel") or "").lower():
             continue
+        written.add(href)
         url = canonical(href, base)
         if url and url not in seen:
             seen.add(url)
