@@ -46,8 +46,8 @@ Done = tuple[Job, ParsedDocument, list[ChunkRow]]
 def run(runtime: Runtime, claims: Claims) -> None:
     """Parse and chunk documents in a child process: small ones together, each saved with its group."""
     for held in claims:
-        for group in groups(_jobs(runtime, held)):
-            if claims.stopping:
+        for number, group in enumerate(groups(_jobs(runtime, held))):
+            if claims.stopping or (number and held.wanted):
                 break  # what is left is given back
             try:
                 held.hold.check()
@@ -169,7 +169,9 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
         answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
     except (ChildError, ChildOutOfMemory) as error:
         if len(group) > 1:
-            for job in group:
+            for number, job in enumerate(group):
+                if number and held.wanted:
+                    return  # what is left is given back
                 held.hold.check()
                 with logs.bound(**about([job.unit])):
                     _run_group(runtime, held, [job])

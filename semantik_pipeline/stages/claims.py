@@ -134,7 +134,8 @@ class Claims:
         return held
 
     def _look(self) -> tuple[Held | None, bool]:
-        """A claim if there is one, and whether good units are due: if so without a claim, others hold them locked."""
+        """A claim if there is one, and whether any are due: if so without a claim, others hold them locked, or the good
+        claims of this process left no place for a suspect in time."""
         good, suspects = self._due(without=[])  # most looks find nothing
         without = self._refused() if good or suspects else []
         if without:
@@ -144,7 +145,7 @@ class Claims:
             held = self._take_alone(without, patient=not good)
         if held is None and good:
             held = self._claim(self._runtime.room.beside(lambda: self.stopping), without)
-        return held, good
+        return held, good or suspects
 
     def _due(self, without: list[int]) -> tuple[bool, bool]:
         with self._runtime.ledger.read() as tx:

@@ -128,7 +128,7 @@ class Reader:
         before = frozenset(self._in_flight)  # what is saved while this is read is not missing
         whole = self._whole(units)
         for unit in units:
-            pages = [(whole[unit.key], True)] if unit.key in whole else self._pages(unit)
+            pages = [(whole[unit.key], True)] if unit.key in whole else self._pages(held, unit)
             for page, complete in pages:
                 if pool.generation_id != unit.generation_id or len(pool.texts) >= self._size:
                     yield pool
@@ -147,7 +147,7 @@ class Reader:
                 found |= content.unembedded_of(tx, own)
         return found
 
-    def _pages(self, unit: Unit) -> Iterator[tuple[list, bool]]:
+    def _pages(self, held: Held, unit: Unit) -> Iterator[tuple[list, bool]]:
         """Missing texts of a unit, and whether they are the last; a large document is left after some pages."""
         after = -1
         for _ in range(PAGES):
@@ -155,7 +155,7 @@ class Reader:
                 rows = content.unembedded(tx, unit, after=after, limit=self._size)
             complete = len(rows) < self._size
             yield rows, complete
-            if complete or self._claims.over:
+            if complete or self._claims.over or held.wanted:
                 return
             after = rows[-1][0]
 

@@ -14,9 +14,8 @@ from semantik_pipeline.documents import ExtractionResult
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
 from semantik_pipeline.ledger import content, work
 from semantik_pipeline.ledger.collections import Generation
-from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
-from semantik_pipeline.stages.claims import READY, Claims, by_generation
+from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.extracting import extract_texts, merged
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.parsing import storable
@@ -66,7 +65,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
     for held in claims:
         for generation_id, units in by_generation(held.claim.units):
             try:
-                _run_generation(runtime, held.claim, held.hold, runtime.generation(generation_id), units)
+                _run_generation(runtime, held, runtime.generation(generation_id), units)
             except LeaseLost:
                 break
             except Exception as error:
@@ -82,7 +81,8 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
         runtime.children.run(extract_texts, *wanted, {READY: READY}, deadline=deadline)
 
 
-def _run_generation(runtime: Runtime, claim: Claim, hold: Hold, generation: Generation, units: list[Unit]) -> None:
+def _run_generation(runtime: Runtime, held: Held, generation: Generation, units: list[Unit]) -> None:
+    claim = held.claim
     units = _with_parse(runtime, claim, units)
     notes: Notes = {unit.key: {} for unit in units}
     until = time.monotonic() + runtime.settings.work.slice
@@ -91,9 +91,8 @@ def _run_generation(runtime: Runtime, claim: Claim, hold: Hold, generation: Gene
         for choice in extraction[level]:
             fingerprint = generation.fingerprints["extract"][choice["plugin"]]
             for pool in pools(runtime, units, fingerprint):
-                hold.check()
-                _extract_pool(runtime, choice, fingerprint, pool, notes)
-                hold.touch()
+                left = _extract_pool(runtime, held, choice, fingerprint, pool, notes)
+                units = [unit for unit in units if unit.key not in left]  # given back with the claim
                 if time.monotonic() > until and any(unit.chunks > POOL for unit in units):
                     _yield(runtime, claim, units)
                     return
@@ -151,8 +150,13 @@ def _document_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> It
         yield pool
 
 
-def _extract_pool(runtime: Runtime, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: Notes) -> None:
-    """Run one extractor over a pool and keep its results; failures become notes on the documents they belong to."""
+def _extract_pool(
+    runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: Notes
+) -> set[tuple[int, int]]:
+    """Run one extractor over a pool and keep its results; failures become notes on the documents they belong to. If
+    the child dies or is too slow, each document is tried alone, and has the stage's whole deadline for itself. Returns
+    units that were not tried, because a suspect waits for the end of this claim."""
+    held.hold.check()
     try:
         results, failures = runtime.children.run(
             extract_texts,
@@ -164,9 +168,8 @@ def _extract_pool(runtime: Runtime, choice: dict[str, Any], fingerprint: str, po
         )
     except (ChildError, ChildOutOfMemory) as error:
         if len(pool.units) > 1:
-            for own in pool.by_unit():
-                _extract_pool(runtime, choice, fingerprint, own, notes)
-            return
+            held.hold.touch()
+            return _extract_each(runtime, held, choice, fingerprint, pool, notes)
         results, failures = {}, dict.fromkeys(pool.texts, str(error))
     if results:
         with runtime.ledger.write() as tx:
@@ -174,6 +177,20 @@ def _extract_pool(runtime: Runtime, choice: dict[str, Any], fingerprint: str, po
     for text_hash, failure in failures.items():
         for key in pool.owners[text_hash]:
             notes[key][choice["plugin"]] = storable(failure)
+    held.hold.touch()
+    return set()
+
+
+def _extract_each(
+    runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: Notes
+) -> set[tuple[int, int]]:
+    tried: set[tuple[int, int]] = set()
+    for own in pool.by_unit():
+        if tried and held.wanted:
+            return set(pool.units) - tried
+        _extract_pool(runtime, held, choice, fingerprint, own, notes)
+        tried |= set(own.units)
+    return set()
 
 
 def _yield(runtime: Runtime, claim: Claim, units: list[Unit]) -> None:

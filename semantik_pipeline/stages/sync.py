@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import CredentialsRejected, LeaseLost, MassDeletion, PluginError
+from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
 from semantik_pipeline.ledger import absence, revisions
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
@@ -27,6 +27,7 @@ from semantik_pipeline.stages.arrivals import Batch, arrival_of
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable, storable_values
+from semantik_pipeline.stages.vanishing import remove_vanished
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a sync gives documents on which an extractor failed another try.
 NOTES = 3600.0
+
+#: Problems of a run that are kept. A run is many slices, so how many more there were nobody counts.
+PROBLEMS = 100
+MORE = "… and more"
 
 
 def run(runtime: Runtime, until: float) -> bool:
@@ -62,7 +67,7 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
         renew = partial(_renew, runtime, claim)
         with runtime.keeper.holding(claim.token, renew, runtime.settings.sync.deadline) as hold:
             place.hold = hold
-            _run_slice(runtime, claim, hold, until)
+            _run_slice(runtime, claim, hold, place, until)
         return True
     finally:
         place.leave()
@@ -73,14 +78,14 @@ def _renew(runtime: Runtime, claim: SourceClaim) -> int:
         return ledger.renew_source(tx, claim.token, runtime.settings.work.lease)
 
 
-def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
+def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, until: float) -> None:
     with logs.bound(operation=claim.operation_id, source=claim.name):
-        _try_slice(runtime, claim, hold, until)
+        _try_slice(runtime, claim, hold, place, until)
 
 
-def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
+def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, until: float) -> None:
     try:
-        Slice(runtime, claim, hold, until).run()
+        Slice(runtime, claim, hold, place, until).run()
     except LeaseLost:
         log.warning("The sync of %s was taken over or cancelled.", claim.name)
     except CutShort as reason:
@@ -96,10 +101,11 @@ class CutShort(Exception):
 class Slice:
     """One slice of one source."""
 
-    def __init__(self, runtime: Runtime, claim: SourceClaim, hold: Hold, until: float) -> None:
+    def __init__(self, runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, until: float) -> None:
         self.runtime = runtime
         self.claim = claim
         self.hold = hold
+        self.place = place
         self.until = until
         self.call = runtime.host.call
         self.size = runtime.settings.sync.batch
@@ -116,6 +122,7 @@ class Slice:
         for event in self._events(connector):
             if isinstance(event, Complete):
                 self._flush()
+                remove_vanished(self.runtime, self.claim, self.hold, full=event.full)
                 if event.full or self._fetch_owed():
                     self._complete(event)
                 return
@@ -125,9 +132,10 @@ class Slice:
                     return
             else:
                 self._add(event)
-                if len(self.batch) >= self.size or self.runtime.idle:
+                leaves = self.runtime.idle or self.place.wanted_once((self.claim.source_id, self.claim.run))
+                if leaves or len(self.batch) >= self.size:
                     self._flush()
-                if self.runtime.idle:  # the next checkpoint may be far, and there may be none
+                if leaves:  # the next checkpoint may be far, and there may be none
                     self._pause(delay=0)
                     return
         raise PluginError(
@@ -196,8 +204,7 @@ class Slice:
             ledger.mark_touched(tx, self.claim.run, rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
-                self._believe(*absence.count_removals(tx, self.claim, batch.removals))
-                revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
+                absence.mark_gone(tx, self.claim, batch.removals)
             passed = cursor is not None and not self.cut  # behind the checkpoint everything must be here
             saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()} if passed else {}
             if saved or arrivals:  # progress: what killed or failed this source before, it is past it
@@ -210,7 +217,6 @@ class Slice:
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
         if arrivals:
             self.runtime.ring("chunk")
-        if arrivals or batch.removals:
             self.runtime.ring("upsert")
         if self.cut:
             raise CutShort("this process takes no more work")
@@ -291,9 +297,9 @@ class Slice:
         return True
 
     def _slice_is_over(self) -> bool:
-        """Free the source, to go on from the checkpoint, when time is over or enough is under way."""
+        """Free the source, to go on from the checkpoint, when time is over, enough is under way, or a suspect waits."""
         crowded = self._is_crowded()
-        if not crowded and time.monotonic() < self.until and not self.runtime.idle:
+        if not (crowded or self.runtime.idle or self.place.wanted or time.monotonic() >= self.until):
             return False
         self._pause(delay=self.runtime.settings.work.poll if crowded else 0)
         return True
@@ -308,41 +314,22 @@ class Slice:
                 ledger.pause_slice(tx, self.claim, delay=delay, problems=self._problems())
 
     def _problems(self) -> list[str]:
-        return storable_values([*self.claim.problems, *getattr(self.connector, "problems", [])])
+        return problems_told(self.claim.problems, getattr(self.connector, "problems", []))
 
     def _complete(self, event: Complete) -> None:
         noted = 0
-        problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
-        if event.full:
-            self._remove_absent()
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
                 ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
-                ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=storable_values(problems))
+                ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=self._problems())
         if noted:
             self.runtime.ring("extract")
         self.runtime.ring("upsert")
 
-    def _remove_absent(self) -> None:
-        """Remove what the full enumeration did not name."""
-        claim = self.claim
-        with self.runtime.ledger.read() as tx:
-            gone, total = absence.count_absent(tx, claim.source_id, claim.run)
-        self._believe(gone, total)
-        while gone:
-            with self.runtime.ledger.write() as tx:
-                if not ledger.source_held(tx, claim):
-                    raise LeaseLost("Somebody else syncs this source now.")
-                gone = revisions.remove(tx, claim)
-            self.hold.touch()
 
-    def _believe(self, gone: int, total: int) -> None:
-        """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
-        settings, claim = self.runtime.settings.sync, self.claim
-        if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
-            raise MassDeletion(
-                f"{claim.name}: {gone} of {total} documents have vanished; nothing more was deleted and the source is"
-                " paused. If that is right, index it again with --allow-deletions, or say"
-                f" `semantik sources resume {claim.source_id} --allow-deletions`."
-            )
+def problems_told(before: list[str], more: list[str]) -> list[str]:
+    """What a run could not read, in its slices ``before`` and in this one: each once, and no more than people read."""
+    told = storable_values([*before, *more])
+    each = [problem for problem in dict.fromkeys(told) if problem != MORE]
+    return [*each[:PROBLEMS], MORE] if MORE in told or len(each) > PROBLEMS else each

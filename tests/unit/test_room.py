@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
 from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.stages.room import EMPTY, LINGER, TURN, Room
+from semantik_pipeline.stages.room import EMPTY, LINGER, LONGEST_WAIT, TURN, Place, Room
 
 
 class Clock:
@@ -131,6 +132,98 @@ def test_suspects_that_keep_nobody_waiting_never_rest():
         assert place is not None
         clock.now += TURN
         place.leave()
+
+
+def asks(room: Room, clock: Clock, seconds: float, *, patient: bool = False) -> bool:
+    """Whether a suspect that asks for so long gets its place within that time; it leaves at once."""
+    room._changed.wait = lambda seconds: True  # the clock is turned on by who asks, not by waiting
+    until = clock.now + seconds
+
+    def passes() -> bool:
+        clock.now += 0.1
+        return clock.now > until
+
+    place = room.alone(passes, patient=patient)
+    if place is not None:
+        place.leave()
+    return place is not None
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_long_claim_keeps_other_good_work_out_no_longer_than_a_turn(patient):
+    clock = Clock()
+    room = Room(clock)
+    long = room.beside(at_once)
+    began = clock.now
+    assert not asks(room, clock, 1000, patient=patient)  # it gives up, to see whether it has good work
+    assert clock.now - began < TURN + 1
+    assert room.beside(at_once) is not None
+    assert not long.wanted
+
+
+class Loop:
+    """A loop of good work, of claims without end that hand back when they are wanted, after the piece in hand."""
+
+    def __init__(self, room: Room, piece: float, *, hands_back: bool = True) -> None:
+        self.room, self.piece, self.hands_back = room, piece, hands_back
+        self.place: Place | None = None
+        self.left = self.worked = 0.0
+
+    def step(self, seconds: float) -> None:
+        if self.place is None:
+            self.place, self.left = self.room.beside(at_once), self.piece
+            return
+        self.worked += seconds
+        self.left -= seconds
+        if self.left <= 0:
+            if self.hands_back and self.place.wanted:
+                self.place.leave()
+                self.place = None
+            self.left = self.piece
+
+
+def live(room: Room, clock: Clock, loops: list[Loop], seconds: float) -> list[float]:
+    """When suspects of one second each got their place, with some asking all the time beside the loops."""
+    room._changed.wait = lambda seconds: True  # the clock is turned on by who asks, not by waiting
+    served: list[float] = []
+    began, ends = clock.now, clock.now + seconds
+
+    def passes() -> bool:
+        clock.now += 0.1
+        for loop in loops:
+            loop.step(0.1)
+        return clock.now > ends
+
+    while not passes():
+        place = room.alone(passes, patient=False)
+        if place is not None:
+            served.append(clock.now - began)
+            for _ in range(10):
+                passes()
+            place.leave()
+    return served
+
+
+def test_long_claims_of_long_pieces_leave_half_of_the_time_and_some_turns_to_suspects():
+    clock, piece, seconds = Clock(), 30.0, 4000.0
+    room = Room(clock)
+    loops = [Loop(room, piece), Loop(room, piece * 0.7), Loop(room, piece * 0.3)]
+    served = live(room, clock, loops, seconds)
+    assert served[0] < 8 * piece
+    gaps = [after - before for before, after in pairwise([*served, seconds])]
+    assert max(gaps) < 8 * piece
+    assert len(served) > 10
+    assert all(loop.worked > 0.4 * seconds for loop in loops)
+
+
+def test_a_claim_that_never_ends_costs_others_half_of_the_time_at_most_and_never_long_at_once():
+    clock, seconds = Clock(), 7200.0
+    room = Room(clock)
+    endless, other = Loop(room, 1.0, hands_back=False), Loop(room, 1.0)
+    assert live(room, clock, [endless, other], seconds) == []
+    assert endless.worked > 0.99 * seconds
+    assert other.worked > 0.45 * seconds
+    assert room._patience == LONGEST_WAIT
 
 
 @pytest.mark.parametrize("seed", range(3))
