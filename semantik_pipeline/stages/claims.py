@@ -43,6 +43,11 @@ class Held:
         )
         place.hold = self.hold
 
+    @property
+    def wanted(self) -> bool:
+        """A suspect of this process waits for the end of this claim: give back what is not begun, after one piece."""
+        return self._place.wanted
+
     def close(self) -> None:
         token = self.claim.token
         try:
