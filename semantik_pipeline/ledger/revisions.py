@@ -288,6 +288,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
         if row.content_hash is None:
             forget_hint(tx, row.id, row.revision)
     owners = {row.id: row for row in rows if row.content_hash is not None}
+    reached = turns.virtual_time(tx)  # back at their old turns they would hold the time there
     units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(work.c.document_id.in_(sorted(owners)))
     revise(
         tx,
@@ -298,7 +299,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
                 source_id=owners[document_id].source_id,
                 revision=owners[document_id].revision,
                 lane=lane,
-                turn=turn,
+                turn=max(turn, reached),
             )
             for document_id, generation_id, turn in tx.execute(units).all()
         ],

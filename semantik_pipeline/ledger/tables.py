@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -18,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    TextClause,
     UniqueConstraint,
     false,
     text,
@@ -43,7 +44,7 @@ def _reference(column: str, **options) -> Column:
     return Column(f"{column.split('.')[0].removesuffix('s')}_id", Id, ForeignKey(column), nullable=False, **options)
 
 
-def _where(condition: str) -> dict[str, TextClause]:
+def _where(condition: str) -> dict[str, Any]:
     """Options of an index of some rows only."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 

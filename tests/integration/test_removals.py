@@ -160,6 +160,19 @@ def test_deletions_have_turns_as_all_others(make_pipeline, how: str) -> None:
     assert given(pipeline, "old") == [FAR + 2, FAR + 3, FAR + 4]
 
 
+def test_what_is_retried_does_not_turn_the_time_back(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, "old", documents=texts_of("old", 3))
+    sources.sync(pipeline.runtime, source)
+    work_on(pipeline.runtime, "sync")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).values(stage="quarantined"))
+    busy(pipeline)
+    failed = operations.list_documents(pipeline.runtime, collection=None, status="quarantined")
+    operations.begin_retry(pipeline.runtime, failed)
+    assert given(pipeline, "old") == [FAR + 1] * 3
+
+
 # -- deletions beside a large ledger ----------------------------------------------------------------------------------
 
 
