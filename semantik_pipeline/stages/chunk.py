@@ -13,6 +13,7 @@ from semantik_pipeline.ledger import Transaction, content, moves, revisions, wor
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
+from semantik_pipeline.stages.blame import blame, unready
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.failures import fail
@@ -190,8 +191,18 @@ def _embed(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:
     """What semantic chunkers ask back for: texts -> vectors, by the generation's own model."""
 
     def embed(texts: list[str]) -> Any:
-        embedder = runtime.embedder(generation_id)
-        return runtime.host.call(embedder.embed_texts, texts, batch_size=runtime.settings.embed.batch_size)
+        try:
+            embedder = runtime.embedder(generation_id)
+        except Exception as error:
+            raise unready(runtime, generation_id, error) from error
+
+        def call(some: list[str]) -> Any:
+            return runtime.host.call(embedder.embed_texts, some, batch_size=runtime.settings.embed.batch_size)
+
+        try:
+            return call(texts)
+        except Exception as error:
+            raise blame(runtime, generation_id, error, lambda: call([READY])) from error
 
     return embed
 

@@ -15,6 +15,7 @@ from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import embed
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.testing.fakes import FakeEmbedder
+from tests.integration.conftest import FAKE_COLLECTION
 
 CUDA = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
 
@@ -111,6 +112,19 @@ def test_a_plugin_that_fails_on_every_text_is_left_to_others(make_pipeline, monk
     assert harmless(pipeline)
     assert pipeline.runtime.fatal is None
     assert "pooling" in pipeline.unit("t00")["blocked"]
+
+
+def test_a_device_that_fails_under_a_semantic_chunker_harms_nothing_either(make_pipeline, monkeypatch):
+    chunking = {"plugin": "semantic", "options": {"max_tokens": 40, "min_tokens": 1}}
+    config = {**FAKE_COLLECTION, "chunking": chunking}
+    pipeline = make_pipeline()
+    pipeline.index(documents(1, long="One sentence. Another one. A third one here."), config=config, run=False)
+    pipeline.run("sync")
+    monkeypatch.setattr(FakeEmbedder, "embed_texts", raising(RuntimeError(CUDA)))
+    work_on(pipeline.runtime, "chunk")
+    unit = pipeline.unit("long")
+    assert (unit["stage"], unit["attempts"], unit["suspect"], unit["lease_token"]) == ("chunk", 0, False, None)
+    assert isinstance(pipeline.runtime.fatal, WorkerUnfit)
 
 
 def test_many_bad_documents_in_a_row_are_still_the_documents_fault(make_pipeline):
