@@ -22,13 +22,16 @@ NAMED = 20
 
 
 def view(runtime: Runtime) -> dict[str, Any]:
-    """``{"workers", "plugin_state", "stages", "syncs", "operations", "blocked", "stuck"}``; reads the ledger and the state file."""
+    """``{"fleet", "owner", "workers", "plugin_state", "stages", "syncs", "operations", "blocked", "stuck"}``; reads the
+    ledger and the state file. Without a fleet nothing is ``blocked`` for want of a worker, since the next command does
+    the work, and ``owner`` is the process that has the data folder, if one has it."""
+    alone = not runtime.settings.fleet
     with runtime.ledger.read() as tx:
         rows = ledger_workers.list_workers(tx)
         living = [row for row in rows if row.alive]
         stages: dict[str, dict[str, Any]] = backlog.by_stage(tx)
         syncs = backlog.syncs(tx)
-        blocked = backlog.blocked(tx, living)
+        blocked = [] if alone else backlog.blocked(tx, living)
         stuck = backlog.stuck(tx, longer_than=STUCK, limit=NAMED)
         operations = backlog.operations_open(tx)
     current = current_state(runtime)
@@ -37,6 +40,8 @@ def view(runtime: Runtime) -> dict[str, Any]:
         waiting["per_second"] = round(sum(_rate(row, stage, "units_per_second") for row in living), 2)
         waiting["chunks_per_second"] = round(sum(_rate(row, stage, "chunks_per_second") for row in living), 2)
     return {
+        "fleet": not alone,
+        "owner": runtime.owner() if alone else None,
         "workers": [_worker(row, current) for row in rows],
         "plugin_state": current,
         "stages": stages,

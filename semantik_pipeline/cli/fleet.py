@@ -17,6 +17,8 @@ app = typer.Typer(help="See and steer the workers.", no_args_is_help=True, rich_
 #: Seconds between two looks of ``--watch`` and ``--wait``.
 LOOK = 2.0
 
+NO_FLEET = "No worker is up: there is no fleet here, and each command does its work itself."
+
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="WORKER", help="Ids, hosts or profiles; every living worker unless given.")
 ]
@@ -30,7 +32,7 @@ def status(
 ) -> int:
     """Show workers, their plugin state against the current one, what waits for each stage, and what is stuck and why.
 
-    Exit code 1 if work waits that no living worker takes.
+    Exit code 1 if work waits that no living worker takes. Without a fleet it says who has the data folder.
     """
     call = begin(context)
     from time import sleep
@@ -72,13 +74,14 @@ def _ask(call: Invocation, names: list[str] | None, command: str, *, wait: bool)
     from semantik_pipeline import fleet
 
     with call.runtime() as runtime:
+        nobody = "No worker is up." if runtime.settings.fleet else NO_FLEET
         asked = fleet.ask(runtime, names or [], command)
         left = _await(call, runtime, asked, command) if wait else asked
     answer: dict[str, Any] = {"command": command, "workers": asked, "done": not left if wait else None}
     done = {"drain": "drained", "resume": "at work again", "restart": "restarted"}[command]
     many = f"{len(asked)} worker{'' if len(asked) == 1 else 's'}"
     told = f"{many} {done}." if wait else f"{many} asked to {command}; `semantik fleet status` shows how far they are."
-    call.output.give(answer, lambda console: console.print(told if asked else "No worker is up."))
+    call.output.give(answer, lambda console: console.print(told if asked else nobody))
     return 0 if asked else 1
 
 

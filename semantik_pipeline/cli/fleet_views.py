@@ -13,15 +13,31 @@ if TYPE_CHECKING:
 
 def show_fleet(console: Console, found: dict[str, Any]) -> None:
     """Workers, stages, and what needs an operator."""
-    _show_workers(console, found["workers"])
+    if not found["fleet"]:
+        _show_owner(console, found["owner"])
+    _show_workers(console, found["workers"], fleet=found["fleet"])
     _show_stages(console, found)
     _show_troubles(console, found)
 
 
-def _show_workers(console: Console, workers: list[dict[str, Any]]) -> None:
+def _show_owner(console: Console, owner: dict[str, Any] | None) -> None:
+    has = f"process {owner['pid']} has it: {owner['command']}" if owner else "nobody has it now"
+    console.print(
+        f"There is no fleet here: one process at a time has the data folder and works; {printable(has)}.",
+        soft_wrap=True,
+    )
+    console.print(
+        "`semantik index` does the work itself, `semantik operations resume` goes on with what is left, and"
+        " `semantik scheduler` keeps at it.",
+        soft_wrap=True,
+    )
+
+
+def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: bool) -> None:
     up = [worker for worker in workers if worker["state"] != "stopped"]
     if not up:
-        console.print("No worker is up: `semantik worker` starts one.", style="yellow")
+        if fleet:
+            console.print("No worker is up: `semantik worker` starts one.", style="yellow")
         return
     rows = []
     for worker in up:

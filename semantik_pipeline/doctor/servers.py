@@ -99,7 +99,7 @@ def _address(url: str) -> str:
 def look_at_bells(patient: Patient) -> Iterator[Finding]:
     """A bell that waits where nobody has its stage in hand is heard by nobody. (Where somebody has, all are busy.)"""
     runtime = patient.runtime
-    if not runtime.settings.shared_broker:
+    if not runtime.settings.fleet:  # over a broker alone each command rings and hears by itself
         return
     with looking(runtime.settings) as line:
         before = {queue for queue, count in line.all_waiting().items() if count}

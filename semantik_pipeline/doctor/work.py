@@ -78,7 +78,9 @@ def look_at_schedule(patient: Patient) -> Iterator[Finding]:
     if fresh or not (runtime.settings.fleet or scheduled):
         yield well("schedule", f"{told}; {scheduled} sources have a schedule")
     else:
+        alone = "Start `semantik scheduler`: without a fleet it does the work too."
         remedy = "Start `semantik scheduler`, and see that a worker lives: it answers the ticks."
+        remedy = remedy if runtime.settings.fleet else alone
         yield warn("schedule", f"{told}; {scheduled} sources have a schedule", remedy)
 
 

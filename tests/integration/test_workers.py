@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
+from io import StringIO
 
 import pytest
+from rich.console import Console
 from sqlalchemy import func, select
 
 from semantik_pipeline import fleet
+from semantik_pipeline.cli.fleet_views import show_fleet
 from semantik_pipeline.errors import SettingsError, UsageError
 from semantik_pipeline.ledger import backlog
 from semantik_pipeline.ledger import workers as ledger_workers
@@ -122,6 +125,21 @@ def test_the_view_of_a_fleet_adds_up(make_pipeline):
     assert found["workers"][0]["plugin_state_current"] is False
     assert found["operations"] == {"running": 1, "paused": 0}
     assert found["syncs"]["idle"] + found["syncs"]["due"] + found["syncs"]["running"] == 1
+
+
+def test_without_a_fleet_nobody_is_missed_and_what_to_type_is_said(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline)
+    found = fleet.view(pipeline.runtime)
+    assert (found["fleet"], found["blocked"]) == (False, [])
+    assert found["stages"]["chunk"]["due"] == 1
+    shown = Console(file=StringIO(), width=200)
+    show_fleet(shown, {**found, "owner": {"pid": 7, "command": "semantik scheduler"}})
+    told = shown.file.getvalue()
+    assert "no fleet here" in told and "process 7 has it: semantik scheduler" in told
+    assert "`semantik operations resume`" in told and "`semantik worker`" not in told
+    show_fleet(shown, {**found, "fleet": True})
+    assert "`semantik worker` starts one" in shown.file.getvalue()
 
 
 def test_metrics_and_probes_over_http(make_pipeline):
