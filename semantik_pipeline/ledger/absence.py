@@ -4,35 +4,40 @@ of the source that is."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select, update
 
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.sync import SourceClaim
-from semantik_pipeline.ledger.tables import documents, operation_items
+from semantik_pipeline.ledger.tables import documents
 
 
-def absent(source_id: int, run: int) -> Any:
-    """Condition: live documents of a source that a run did not see."""
-    return and_(documents.c.source_id == source_id, documents.c.seen_run < run, documents.c.deleted_at.is_(None))
+def mark_gone(tx: Transaction, claim: SourceClaim, unique_ids: Sequence[str]) -> None:
+    """Note that the source says, in this run, that it has these documents no more: ``seen_run`` is the run, negated.
+
+    They stay until the run's end. A run that names one again takes its mark away, and a later run has another number,
+    so the marks of a run that failed mean nothing to it.
+    """
+    named = and_(_live(claim.source_id), documents.c.unique_id.in_(unique_ids))
+    in_order = select(documents.c.id).where(named).order_by(documents.c.id)
+    ids = tx.execute(in_order.with_for_update()).scalars().all()
+    tx.execute(update(documents).where(documents.c.id.in_(ids)).values(seen_run=-claim.run))
 
 
-def count_absent(tx: Transaction, source_id: int, run: int) -> tuple[int, int]:
-    """(documents that the run did not see, all live documents) of a source."""
-    live = and_(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))
-    total = tx.execute(select(func.count()).select_from(documents).where(live)).scalar_one()
-    gone = tx.execute(select(func.count()).select_from(documents).where(absent(source_id, run))).scalar_one()
-    return gone, total
+def vanished(claim: SourceClaim, *, full: bool) -> ColumnElement[bool]:
+    """Condition: live documents that the run shows to be gone. After a full run all that it did not name, else those
+    that it said are gone."""
+    seen = documents.c.seen_run
+    return and_(_live(claim.source_id), seen < claim.run if full else seen == -claim.run)
 
 
-def count_removals(tx: Transaction, claim: SourceClaim, unique_ids: Sequence[str]) -> tuple[int, int]:
-    """(documents that the claim's operation has removed from its source, and would with these; all there were)."""
-    live = and_(documents.c.source_id == claim.source_id, documents.c.deleted_at.is_(None))
-    done = and_(operation_items.c.operation_id == claim.operation_id, operation_items.c.kind == "deleted")
-    there = operation_items.join(documents, documents.c.id == operation_items.c.document_id)
-    mine = documents.c.source_id == claim.source_id
-    removed = tx.execute(select(func.count()).select_from(there).where(done, mine)).scalar_one()
-    more = tx.execute(select(func.count()).select_from(documents).where(live, documents.c.unique_id.in_(unique_ids)))
-    total = tx.execute(select(func.count()).select_from(documents).where(live)).scalar_one()
-    return removed + more.scalar_one(), removed + total
+def count_vanished(tx: Transaction, claim: SourceClaim, *, full: bool) -> tuple[int, int]:
+    """(documents that the run shows to be gone, all live documents of the source); (0, 0) if none is gone."""
+    gone = tx.execute(select(func.count()).select_from(documents).where(vanished(claim, full=full))).scalar_one()
+    if not gone:
+        return 0, 0
+    return gone, tx.execute(select(func.count()).select_from(documents).where(_live(claim.source_id))).scalar_one()
+
+
+def _live(source_id: int) -> ColumnElement[bool]:
+    return and_(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))

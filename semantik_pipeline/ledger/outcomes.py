@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.tables import (
@@ -83,7 +83,8 @@ def _items(tx: Transaction, operation_id: int) -> Any:
         (kind.in_(("new", "changed")), kind),
         else_="unchanged",
     )
-    seen = case((documents.c.seen_run >= operation_sources.c.run, True), else_=False)
+    run, last = operation_sources.c.run, documents.c.seen_run
+    seen = case((or_(last >= run, last < -run), True), else_=False)  # below: a later run said that it is gone
     parked = and_(current, work.c.held_by == operation_id, work.c.stage.in_(STAGES))
     query = (
         select(

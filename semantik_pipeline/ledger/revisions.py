@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, select, update
 
 from semantik_pipeline.ledger import holds, turns
-from semantik_pipeline.ledger.absence import absent
+from semantik_pipeline.ledger.absence import vanished
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -205,13 +205,9 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
 _FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 
 
-def remove(tx: Transaction, claim: SourceClaim, *, unique_ids: Sequence[str] | None = None, limit: int = 500) -> int:
-    """Delete documents: those named, or (None) up to ``limit`` of those that the run did not see."""
-    if unique_ids is None:
-        which = absent(claim.source_id, claim.run)
-    else:
-        live = and_(documents.c.source_id == claim.source_id, documents.c.deleted_at.is_(None))
-        which = and_(live, documents.c.unique_id.in_(unique_ids))
+def remove(tx: Transaction, claim: SourceClaim, *, full: bool, limit: int = 500) -> int:
+    """Delete up to ``limit`` of the documents that the run, ``full`` or not, shows to be gone; returns how many."""
+    which = vanished(claim, full=full)
     rows = tx.execute(select(documents.c.id).where(which).order_by(documents.c.id).limit(limit)).scalars().all()
     places = turns.take(tx, claim.source_id, len(rows))
     delete_documents(tx, dict(zip(rows, places, strict=True)), operation_id=claim.operation_id, lane=claim.lane)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import CredentialsRejected, LeaseLost, MassDeletion, PluginError
+from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
 from semantik_pipeline.ledger import absence, revisions
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
@@ -27,6 +27,7 @@ from semantik_pipeline.stages.arrivals import Batch, arrival_of
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable, storable_values
+from semantik_pipeline.stages.vanishing import remove_vanished
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a sync gives documents on which an extractor failed another try.
 NOTES = 3600.0
+
+#: Problems of a run that are kept. A run is many slices, so how many more there were nobody counts.
+PROBLEMS = 100
+MORE = "… and more"
 
 
 def run(runtime: Runtime, until: float) -> bool:
@@ -117,6 +122,7 @@ class Slice:
         for event in self._events(connector):
             if isinstance(event, Complete):
                 self._flush()
+                remove_vanished(self.runtime, self.claim, self.hold, full=event.full)
                 if event.full or self._fetch_owed():
                     self._complete(event)
                 return
@@ -198,8 +204,7 @@ class Slice:
             ledger.mark_touched(tx, self.claim.run, rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
-                self._believe(*absence.count_removals(tx, self.claim, batch.removals))
-                revisions.remove(tx, self.claim, unique_ids=batch.removals, limit=len(batch.removals))
+                absence.mark_gone(tx, self.claim, batch.removals)
             passed = cursor is not None and not self.cut  # behind the checkpoint everything must be here
             saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()} if passed else {}
             if saved or arrivals:  # progress: what killed or failed this source before, it is past it
@@ -212,7 +217,6 @@ class Slice:
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
         if arrivals:
             self.runtime.ring("chunk")
-        if arrivals or batch.removals:
             self.runtime.ring("upsert")
         if self.cut:
             raise CutShort("this process takes no more work")
@@ -310,41 +314,22 @@ class Slice:
                 ledger.pause_slice(tx, self.claim, delay=delay, problems=self._problems())
 
     def _problems(self) -> list[str]:
-        return storable_values([*self.claim.problems, *getattr(self.connector, "problems", [])])
+        return problems_told(self.claim.problems, getattr(self.connector, "problems", []))
 
     def _complete(self, event: Complete) -> None:
         noted = 0
-        problems = [*self.claim.problems, *getattr(self.connector, "problems", [])]
-        if event.full:
-            self._remove_absent()
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
                 ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
-                ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=storable_values(problems))
+                ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=self._problems())
         if noted:
             self.runtime.ring("extract")
         self.runtime.ring("upsert")
 
-    def _remove_absent(self) -> None:
-        """Remove what the full enumeration did not name."""
-        claim = self.claim
-        with self.runtime.ledger.read() as tx:
-            gone, total = absence.count_absent(tx, claim.source_id, claim.run)
-        self._believe(gone, total)
-        while gone:
-            with self.runtime.ledger.write() as tx:
-                if not ledger.source_held(tx, claim):
-                    raise LeaseLost("Somebody else syncs this source now.")
-                gone = revisions.remove(tx, claim)
-            self.hold.touch()
 
-    def _believe(self, gone: int, total: int) -> None:
-        """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
-        settings, claim = self.runtime.settings.sync, self.claim
-        if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
-            raise MassDeletion(
-                f"{claim.name}: {gone} of {total} documents have vanished; nothing more was deleted and the source is"
-                " paused. If that is right, index it again with --allow-deletions, or say"
-                f" `semantik sources resume {claim.source_id} --allow-deletions`."
-            )
+def problems_told(before: list[str], more: list[str]) -> list[str]:
+    """What a run could not read, in its slices ``before`` and in this one: each once, and no more than people read."""
+    told = storable_values([*before, *more])
+    each = [problem for problem in dict.fromkeys(told) if problem != MORE]
+    return [*each[:PROBLEMS], MORE] if MORE in told or len(each) > PROBLEMS else each

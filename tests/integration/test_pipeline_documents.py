@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -174,11 +175,49 @@ def test_a_mass_deletion_that_the_source_itself_reports_asks_too(make_pipeline):
     emptied = {"documents": {}, "removed": sorted(documents), "incomplete": True}
     source = SourceRequest(connector="fake-connector", name="fake", config=emptied)
     refused = pipeline.index(source)
-    assert refused["outcome"] == "failed" and "of 6 documents have vanished" in refused["errors"][0]
-    assert len(pipeline.stages()) >= 3
+    assert refused["outcome"] == "failed" and "6 of 6 documents have vanished" in refused["errors"][0]
+    again = pipeline.index(source)
+    assert "6 of 6 documents have vanished" in again["errors"][0] and again["documents"]["deleted"] == 0
+    assert len(pipeline.stages()) == 6
     allowed = pipeline.index(source, allow_deletions=True)
     assert allowed["outcome"] == "succeeded"
     assert not pipeline.stages() and verify(pipeline.runtime).clean
+
+
+@both_ledgers
+def test_removals_are_judged_together_however_many_slices_name_them(make_pipeline, tmp_path):
+    """A cursor that has passed a removal by the time the run ends forgets nothing."""
+    texts = {f"d{number}": f"text number {number}" for number in range(6)}
+    file = tmp_path / "documents.json"
+    source = fake_source(documents_file=str(file), incremental=True, checkpoint_every=1)
+    pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5}, work={"slice": 0.0001})
+    file.write_text(json.dumps(texts))
+    pipeline.index(source)
+    file.write_text(json.dumps({name: texts[name] for name in ("d4", "d5")}))
+    refused = pipeline.index(source)
+    assert "4 of 6 documents have vanished" in refused["errors"][0]
+    assert len(pipeline.stages()) == 6
+    allowed = pipeline.index(source, allow_deletions=True)
+    assert allowed["documents"]["deleted"] == 4
+    assert set(pipeline.stages()) == {"d4", "d5"}
+
+
+@both_ledgers
+def test_what_a_run_that_failed_said_of_removals_is_not_believed_later(make_pipeline, tmp_path):
+    texts = {f"d{number}": f"text number {number}" for number in range(6)}
+    file = tmp_path / "documents.json"
+    options = {"documents_file": str(file), "incremental": True, "checkpoint_every": 2}
+    pipeline = make_pipeline(work={"max_attempts": 1})
+    file.write_text(json.dumps(texts))
+    pipeline.index(fake_source(**options))
+    file.write_text(json.dumps({name: texts[name] for name in texts if name not in ("d0", "d1")}))
+    failed = pipeline.index(fake_source(**options, fail_after=3))  # behind the checkpoint that passed both removals
+    assert (failed["outcome"], failed["documents"]["deleted"]) == ("failed", 0)
+    assert len(pipeline.stages()) == 6
+    file.write_text(json.dumps({name: texts[name] for name in texts if name != "d1"}))
+    ended = pipeline.index(fake_source(**options))
+    assert (ended["outcome"], ended["documents"]["deleted"]) == ("succeeded", 1)  # named again, for its cursor was kept
+    assert set(pipeline.stages()) == set(texts) - {"d1"}
 
 
 @both_ledgers

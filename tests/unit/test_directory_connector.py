@@ -225,6 +225,8 @@ def test_a_folder_that_cannot_be_read_makes_the_enumeration_incomplete(tree, cap
     (problem,) = connector.problems
     assert "ddd" in problem and "too long" in problem
     assert problem in caplog.text
+    enumerated(connector, {"root": uri_of(str(tree)), "after": "a.md", "full": True})
+    assert connector.problems == [problem]  # the next slice, with the same instance
 
 
 def test_a_subfolder_that_vanishes_makes_the_enumeration_incomplete(tree, monkeypatch):

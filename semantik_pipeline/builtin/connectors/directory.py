@@ -33,7 +33,7 @@ class DirectoryConnector(ConnectorPlugin):
 
     The change hint is size and modification time, as rsync has it. Inode and ctime are left out: they change where the
     content does not (a copy put in place, a ``chmod``, a network mount), and every change of a hint costs a read.
-    ``problems`` says which folders the last enumeration could not read.
+    ``problems`` says which folders the last enumeration, from its cursor on, could not read.
     """
 
     PLUGIN_ID = "directory"
@@ -94,8 +94,7 @@ class DirectoryConnector(ConnectorPlugin):
         self.validate_config()
         resumed = cursor if isinstance(cursor, dict) and cursor.get("root") == uri_of(self.root) else {}
         full = resumed.get("full", True)
-        if not resumed:
-            self.problems = []
+        self.problems = []
         walk = Walk(self.root, self._rules(), self.problems)
         found = (
             walk.found(tuple(unquoted(resumed["after"]).split("/")) if resumed else ())

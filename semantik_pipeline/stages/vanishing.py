@@ -1,0 +1,42 @@
+"""What a source no longer has leaves the index: at the end of a run, after one judgement of all of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.errors import LeaseLost, MassDeletion
+from semantik_pipeline.ledger import absence, revisions
+from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.sync import SourceClaim
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: bool) -> None:
+    """Remove what the run did not name (``full``), or what it said is gone. Raises MassDeletion, and removes nothing,
+    if that is too much to be believed."""
+    with runtime.ledger.read() as tx:
+        gone, total = absence.count_vanished(tx, claim, full=full)
+    if not gone:
+        return
+    _believe(runtime, claim, gone, total)
+    while gone:
+        with runtime.ledger.write() as tx:
+            if not ledger.source_held(tx, claim):
+                raise LeaseLost("Somebody else syncs this source now.")
+            gone = revisions.remove(tx, claim, full=full)
+        hold.touch()
+    runtime.ring("upsert")
+
+
+def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> None:
+    """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
+    settings = runtime.settings.sync
+    if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
+        raise MassDeletion(
+            f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
+            " If that is right, index it again with --allow-deletions, or say"
+            f" `semantik sources resume {claim.source_id} --allow-deletions`."
+        )
