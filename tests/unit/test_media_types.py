@@ -19,7 +19,7 @@ def archive(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as written:
         for name in names:
-            written.writestr(name, "application/epub+zip" if name == "mimetype" else "x")
+            written.writestr(zipfile.ZipInfo(name), "application/epub+zip" if name == "mimetype" else "x")
     return file.getvalue()
 
 
