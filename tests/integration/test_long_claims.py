@@ -93,8 +93,12 @@ def test_an_extractor_that_hangs_on_many_documents_makes_no_suspects(make_pipeli
     bad = {f"bad{number}": f"POISON {number}" for number in range(8)}
     runtime = with_documents(pipeline, {"good": "a text", **bad, "well": "another text"}, "chunk")
     began, whole = time.monotonic(), STAGES["extract"].deadline(runtime.settings)
+    lapsed: list[bool] = []
+    holds = runtime.keeper._holds
+    runtime.children = Children(runtime, before=lambda: lapsed.append(any(hold.over for hold in holds.values())))
     work_on(runtime, "extract")
     assert time.monotonic() - began > 2 * whole
+    assert len(lapsed) > len(bad) and not any(lapsed)  # or others would take them, as suspects, and this process end
     found = {name: pipeline.unit(name) for name in (*bad, "good", "well")}
     assert {one["stage"] for one in found.values()} == {"embed"}
     assert not any(one["suspect"] or one["attempts"] for one in found.values())
