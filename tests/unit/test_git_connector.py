@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import os
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.builtin.connectors import git
+from semantik_pipeline.builtin.connectors import git, git_fetching, git_mirror
 from semantik_pipeline.builtin.connectors.git import GitConnector
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference
 from semantik_pipeline.errors import (
@@ -17,6 +22,7 @@ from semantik_pipeline.errors import (
     PluginConfigError,
     ServiceUnavailable,
     SkipDocument,
+    TransientError,
 )
 from semantik_pipeline.testing.connectors import enumerated, fetched, references, removals
 
@@ -28,8 +34,23 @@ class Host:
         from dulwich.server import DictBackend
         from dulwich.web import make_wsgi_chain
 
-        self.server = serve(make_wsgi_chain(DictBackend({"/team/docs": repository.repo})))
+        self._git = make_wsgi_chain(DictBackend({"/team/docs": repository.repo}))
+        self.pause = 0.0  # seconds before each 8 KB of an answer
+        self.server = serve(self._answer)
         self.url = f"{self.server.url}/team/docs"
+
+    def _answer(self, environ, start_response):
+        def begin(*given):
+            write = start_response(*given)
+
+            def slowly(data: bytes) -> None:
+                for at in range(0, len(data), 8192):
+                    time.sleep(self.pause)
+                    write(data[at : at + 8192])
+
+            return slowly
+
+        return self._git(environ, begin)
 
     @property
     def packs(self) -> int:
@@ -61,7 +82,7 @@ def test_over_http_a_second_run_fetches_what_changed_only(host, connector, repos
     document = fetched(connector(), references(first)[0])
     assert document.content == b"# A" and document.media_type == "text/markdown"
     assert document.unique_id == f"{host.url}#a.md" and document.file_path == "a.md"
-    assert document.metadata["branch"] == "main" and document.metadata["author"].startswith("Ada")
+    assert document.metadata["branch"] == "main" and document.metadata["commit_author"].startswith("Ada")
     packs = host.packs
     again = enumerated(connector(), first[-1].cursor)
     assert again == [Complete(full=False, cursor=first[-1].cursor)] and host.packs == packs
@@ -186,6 +207,94 @@ def test_a_file_that_becomes_a_link_of_the_same_blob_is_a_change(repository):
     repository.commit({"a.txt": "b.txt"}, mode=0o120000)
     (after,) = references(enumerated(plugin, before[-1].cursor))
     assert after.change_hint != references(before)[0].change_hint
+
+
+def test_many_commits_take_neither_descriptors_nor_packs_for_good(connector, repository, tmp_path):
+    plugin, cursor, open_files, packs, full = connector(), None, [], [], 0
+    for number in range(60):
+        repository.commit({"a.md": f"# A {number}"})
+        events = enumerated(plugin, cursor)
+        cursor, full = events[-1].cursor, full + events[-1].full
+        assert fetched(plugin, references(events)[0]).content == f"# A {number}".encode()
+        open_files.append(len(list(Path("/proc/self/fd").iterdir())))
+        packs.append(len(list((tmp_path / "cache").glob("*.git/objects/pack/*.pack"))))
+    assert max(open_files) - min(open_files) < 10
+    assert max(packs) == git_mirror.PACKS and packs.count(1) == 3 and full == 3
+    assert not list((tmp_path / "cache").glob("*.git.*[!k]")), "no other folders are left"
+
+
+def test_a_mirror_that_was_renewed_under_a_run_has_it_begin_again(connector, repository, monkeypatch):
+    monkeypatch.setattr(git, "BATCH", 1)
+    events = enumerated(connector())
+    checkpoint = next(event for event in events if isinstance(event, Checkpoint))
+    repository.commit({"a.md": None, "c.txt": "sea"})
+    monkeypatch.setattr(git_mirror, "PACKS", 1)
+    enumerated(connector())
+    assert fetched(connector(), references(events)[1]).content == b"bee", "looked up in the newest commit"
+    events = enumerated(connector(), checkpoint.cursor)
+    assert names(events) == ["b/b.txt", "c.txt"] and events[-1] == Complete(full=True, cursor=None)
+
+
+async def until_checkpoint(plugin, cursor=None):
+    events = plugin.enumerate(cursor)
+    first = await anext(events)
+    await events.aclose()
+    return first
+
+
+def test_a_long_fetch_gives_signs_of_life_and_outlives_the_slice(host, connector, repository, monkeypatch):
+    monkeypatch.setattr(git, "PULSE", 0.1)
+    plugin = connector()
+    before = enumerated(plugin)[-1].cursor
+    repository.commit({"long.bin": os.urandom(250_000)})
+    packs, host.pause = host.packs, 0.05
+    assert asyncio.run(until_checkpoint(plugin, before)) == Checkpoint(before)
+    events = enumerated(plugin, before)
+    assert Checkpoint(before) in events and names(events) == ["long.bin"] and not events[-1].full
+    host.pause = 0
+    asked = host.packs - packs
+    repository.commit({"long.bin": "short"})
+    packs = host.packs
+    enumerated(plugin, events[-1].cursor)
+    assert asked == host.packs - packs, "one fetch for both slices"
+
+
+def test_a_source_waits_for_another_one_at_its_mirror_but_not_forever(connector, monkeypatch):
+    monkeypatch.setattr(git, "PULSE", 0.05)
+    monkeypatch.setattr(git_mirror, "TRY", 0.02)
+    plugin = connector()
+    with plugin._remote.mirror.locked():
+        assert asyncio.run(until_checkpoint(plugin)) == Checkpoint(None)
+    assert names(enumerated(plugin)) == ["a.md", "b/b.txt"]
+    monkeypatch.setattr(git_mirror, "PATIENCE", 0.1)
+    with plugin._remote.mirror.locked(), pytest.raises(ServiceUnavailable, match="Another source"):
+        enumerated(connector())
+
+
+def test_a_host_that_falls_silent_is_given_up(host, connector, monkeypatch):
+    monkeypatch.setattr(git, "PULSE", 0.05)
+    monkeypatch.setattr(git_fetching, "SILENCE", 0.2)
+    go_on = threading.Event()
+    host.server.gate = lambda environ: go_on.wait(10) and None
+    plugin = connector()
+    with pytest.raises(ServiceUnavailable, match="sent nothing"):
+        enumerated(plugin)
+    go_on.set()
+    monkeypatch.setattr(git_fetching, "SILENCE", 10)
+    for _ in range(100):  # what was given up ends as soon as it hears something
+        if threads := [one for one in threading.enumerate() if one.name.startswith("fetch ")]:
+            threads[0].join(0.1)
+    assert names(enumerated(plugin)) == ["a.md", "b/b.txt"]
+
+
+def test_objects_that_a_repository_lost_are_not_files_that_are_gone(repository):
+    repository.commit({"b/b.txt": "bee"})
+    plugin = GitConnector({"url": str(repository.path)})
+    (reference,) = references(enumerated(plugin))
+    tree = repository.repo[repository.repo[b"refs/heads/main"].tree][b"b"][1].decode()
+    (Path(repository.path) / "objects" / tree[:2] / tree[2:]).unlink()
+    with pytest.raises(TransientError, match="lacks objects"):
+        fetched(plugin, reference)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.connectors import git_tree
 from semantik_pipeline.builtin.connectors.file_uri import quoted, readable, unquoted
+from semantik_pipeline.builtin.connectors.git_fetching import Fetching
 from semantik_pipeline.builtin.connectors.git_remote import Remote, Tip
 from semantik_pipeline.builtin.connectors.git_tree import Entry
 from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, PathRules, rules_given
@@ -26,13 +28,26 @@ from semantik_pipeline.documents import (
     Removal,
     content_hash,
 )
-from semantik_pipeline.errors import DocumentGone, PermanentError, PipelineError, PluginConfigError, SkipDocument
+from semantik_pipeline.errors import (
+    DocumentGone,
+    PermanentError,
+    PipelineError,
+    PluginConfigError,
+    ServiceUnavailable,
+    SkipDocument,
+)
 
 if TYPE_CHECKING:
     from dulwich.repo import Repo
 
 #: Entries between two checkpoints.
 BATCH = 500
+
+#: Seconds between two signs of life of a long fetch.
+PULSE = 5.0
+
+#: Seconds that a document waits for a fetch.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +85,8 @@ class GitConnector(ConnectorPlugin):
         super().__init__(config)
         self._lock = threading.Lock()  # around the repository: its files have positions
         self._repo: Repo | None = None
+        self._readers = 0
+        self._fetching = Fetching()
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
@@ -123,8 +140,10 @@ class GitConnector(ConnectorPlugin):
         self._remote.check()
 
     async def cleanup(self) -> None:
-        if self._repo is not None:
-            self._repo.close()
+        self._fetching.cancel()
+        with self._lock:
+            if self._repo is not None:  # an enumeration was left open
+                self._repo.close()
 
     @cached_property
     def _name(self) -> str:
@@ -149,13 +168,30 @@ class GitConnector(ConnectorPlugin):
     # -- naming -------------------------------------------------------------------------------------------------------
 
     async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
-        plan = await asyncio.to_thread(self._plan, cursor)
-        if plan is None:  # nothing was ever committed
-            yield Complete(full=True)
-            return
+        plan = await asyncio.to_thread(self._resumed, cursor)
+        if plan is None:
+            fetch = self._fetching.join(self._remote, self.config.get("branch"))
+            heard = fetch.moved
+            while not await asyncio.to_thread(fetch.wait, PULSE):
+                if fetch.moved > heard:  # a long fetch is alive; a slice may end here, and the next one joins it
+                    heard = fetch.moved
+                    yield Checkpoint(cursor)
+            self._fetching.leave(fetch)
+            newest = fetch.result()
+            if newest is None:  # nothing was ever committed
+                yield Complete(full=True)
+                return
+            plan = await asyncio.to_thread(self._begun, cursor, newest)
+        with self._reading() as repo:
+            async for event in self._named(repo, plan):
+                yield event
+
+    async def _named(
+        self, repo: Repo, plan: Plan
+    ) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
         rules = PathRules(**rules_given(self.config))
-        entries, done = self._entries(plan), plan.done
-        while batch := await asyncio.to_thread(self._next, entries):
+        entries, done = self._entries(repo, plan), plan.done
+        while batch := await asyncio.to_thread(self._next, repo, entries):
             for entry in batch:
                 path = readable(_text(entry.path))
                 if not rules.names(path):
@@ -168,29 +204,27 @@ class GitConnector(ConnectorPlugin):
             yield Checkpoint(plan.checkpoint(done))
         yield Complete(full=plan.since is None, cursor=None if plan.anew else plan.place)
 
-    def _plan(self, cursor: Any) -> Plan | None:
-        """What this cursor asks for. The remote is asked for its newest commit, unless a run goes on with its own."""
-        given = cursor if isinstance(cursor, dict) and isinstance(cursor.get("commit"), str) else {}
-        commit = given["commit"].encode() if given else b""
-        since = given["since"].encode() if given.get("since") else None
-        resumed = "done" in given
-        with self._lock:
-            repo = self._opened()
-            here = given and git_tree.has_commit(repo, commit) and (not since or git_tree.has_commit(repo, since))
-            if resumed and here:
-                tip = Tip(branch=given["branch"], commit=commit)
-                return Plan(tip=tip, since=since, done=given["done"], anew=given["anew"])
-            newest = self._newest(repo)
-            if newest is None:
+    def _resumed(self, cursor: Any) -> Plan | None:
+        """The rest of a run that goes on with its own commit, if that is at hand."""
+        if not _is_checkpoint(cursor):
+            return None
+        since = cursor["since"].encode() if cursor["since"] else None
+        tip = Tip(branch=cursor["branch"], commit=cursor["commit"].encode())
+        with self._reading() as repo, self._lock:
+            if not git_tree.has_commit(repo, tip.commit) or (since and not git_tree.has_commit(repo, since)):
                 return None
-            return Plan(tip=newest, since=commit if here and not resumed else None, anew=resumed)
+        return Plan(tip=tip, since=since, done=cursor["done"], anew=cursor["anew"])
 
-    def _newest(self, repo: Repo) -> Tip | None:
-        tip = self._remote.tip(repo, self.config.get("branch"))
-        return tip and replace(tip, commit=git_tree.commit_of(repo, tip.commit).id)  # a tag may name it
+    def _begun(self, cursor: Any, newest: Tip) -> Plan:
+        """What differs from the commit of the run before, if that is at hand; all, if a run lost its own commit."""
+        if _is_checkpoint(cursor):
+            return Plan(tip=newest, anew=True)
+        since = cursor["commit"].encode() if isinstance(cursor, dict) and "commit" in cursor else None
+        with self._reading() as repo, self._lock:
+            here = since is not None and git_tree.has_commit(repo, since)
+        return Plan(tip=newest, since=since if here else None)
 
-    def _entries(self, plan: Plan) -> Iterator[Entry]:
-        repo = self._opened()
+    def _entries(self, repo: Repo, plan: Plan) -> Iterator[Entry]:
         found = (
             git_tree.listing(repo, plan.tip.commit)
             if plan.since is None
@@ -198,14 +232,25 @@ class GitConnector(ConnectorPlugin):
         )
         return islice(found, plan.done, None)
 
-    def _next(self, entries: Iterator[Entry]) -> list[Entry]:
-        with self._lock:
+    def _next(self, repo: Repo, entries: Iterator[Entry]) -> list[Entry]:
+        with self._lock, git_tree.at_hand(repo):
             return list(islice(entries, BATCH))
 
-    def _opened(self) -> Repo:
-        if self._repo is None:
-            self._repo = self._remote.open()
-        return self._repo
+    @contextmanager
+    def _reading(self) -> Iterator[Repo]:
+        """The repository, one for all who read it now: it is closed after the last of them, for each of its packs takes
+        file descriptors."""
+        with self._lock:
+            repo = self._repo = self._repo or self._remote.open()
+            self._readers += 1
+        try:
+            yield repo
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if not self._readers:
+                    repo.close()
+                    self._repo = None
 
     def _id_of(self, path: bytes) -> str:
         return f"{self._name}#{quoted(_text(path))}"
@@ -220,14 +265,15 @@ class GitConnector(ConnectorPlugin):
 
     def _fetch(self, reference: DocumentReference) -> IngestedDocument:
         name, _, path = reference.unique_id.rpartition("#")
-        with self._lock:
-            repo = self._opened()
-            tip = self._tip_of(repo, reference)
+        newest = None if self._known(reference) else self._newest()
+        with self._reading() as repo, self._lock:
+            tip = newest or self._tip_of(reference)
             entry = git_tree.entry_at(repo, tip.commit, unquoted(path).encode("utf-8", "surrogateescape"))
             if name != self._name or entry is None:
                 raise DocumentGone(f"{reference.unique_id} is gone.")
-            content = self._content(repo, entry)
-            facts = git_tree.about(git_tree.commit_of(repo, tip.commit))
+            with git_tree.at_hand(repo):
+                content = self._content(repo, entry)
+                facts = git_tree.about(git_tree.commit_of(repo, tip.commit))
         shown = readable(_text(entry.path))
         file_name = shown.rpartition("/")[2]
         place = {"file_name": file_name, "path": shown, "extension": Path(file_name).suffix.lower()}
@@ -241,13 +287,23 @@ class GitConnector(ConnectorPlugin):
             media_type=media_type(content, file_name),
         )
 
-    def _tip_of(self, repo: Repo, reference: DocumentReference) -> Tip:
-        """Where the reference was named; one with an id alone, or of a commit that is gone, is looked up in the newest."""
+    def _known(self, reference: DocumentReference) -> bool:
+        """Whether the commit that it was named from is at hand; one with an id alone is looked up in the newest."""
         commit = reference.metadata.get("commit", "").encode()
-        if commit and git_tree.has_commit(repo, commit):
-            return Tip(branch=reference.metadata["branch"], commit=commit)
-        newest = self._newest(repo)
-        if newest is None:
+        if not commit:
+            return False
+        with self._reading() as repo, self._lock:
+            return git_tree.has_commit(repo, commit)
+
+    def _tip_of(self, reference: DocumentReference) -> Tip:
+        return Tip(branch=reference.metadata["branch"], commit=reference.metadata["commit"].encode())
+
+    def _newest(self) -> Tip:
+        fetch = self._fetching.join(self._remote, self.config.get("branch"))
+        if not fetch.wait(PATIENCE):  # it goes on, and whoever asks next joins it
+            raise ServiceUnavailable(f"{self._name} is still being fetched.", retry_after=PATIENCE)
+        self._fetching.leave(fetch)
+        if (newest := fetch.result()) is None:
             raise DocumentGone(f"{self._name} is empty.")
         return newest
 
@@ -265,6 +321,10 @@ class GitConnector(ConnectorPlugin):
                 "Raise max_bytes in the source's configuration, or exclude the file.",
             )
         return content
+
+
+def _is_checkpoint(cursor: Any) -> bool:
+    return isinstance(cursor, dict) and "done" in cursor
 
 
 def _text(path: bytes) -> str:

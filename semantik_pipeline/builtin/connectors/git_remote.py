@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from semantik_pipeline.builtin.connectors import git_tree
 from semantik_pipeline.builtin.connectors.file_uri import path_of, uri_of
 from semantik_pipeline.builtin.connectors.git_faults import Answers, meaning
+from semantik_pipeline.builtin.connectors.git_mirror import Mirror
 from semantik_pipeline.errors import PluginConfigError
 
 if TYPE_CHECKING:
@@ -65,46 +69,39 @@ class Remote:
             self._open_local(self.folder).close()
 
     def open(self) -> Repo:
-        """The repository that holds the objects."""
-        from dulwich.repo import Repo
-
-        if self.folder is not None:
-            return self._open_local(self.folder)
-        mirror = self.mirror
-        with self._locked():
-            if not (mirror / "objects").is_dir():
-                return Repo.init_bare(str(mirror), mkdir=not mirror.is_dir())
-        return Repo(str(mirror))
+        """The repository that holds the objects, for the caller to close."""
+        return self.mirror.open() if self.folder is None else self._open_local(self.folder)
 
     @property
-    def mirror(self) -> Path:
+    def mirror(self) -> Mirror:
         digest = hashlib.sha256(self.name.encode()).hexdigest()[:16]
         last = re.sub(r"[^\w.-]+", "-", self.name.rstrip("/").rpartition("/")[2])[:40]
-        return self.cache / f"{last}-{digest}.git"
+        return Mirror(path=self.cache / f"{last}-{digest}.git")
 
-    def tip(self, repo: Repo, branch: str | None) -> Tip | None:
-        """Where the branch (None: the one that the remote shows first) stands now, its objects in ``repo``.
+    def tip(self, branch: str | None, moves: Callable[[], None]) -> Tip | None:
+        """Where the branch (None: the one that the remote shows first) stands now, its objects in what ``open`` gives.
 
-        None if the repository is empty. Raises PluginConfigError (no such repository or branch), CredentialsRejected,
+        None if the repository is empty. ``moves`` is called whenever something was received, indexed or waited for; what
+        it raises ends the fetch. Raises PluginConfigError (no such repository or branch), CredentialsRejected,
         ServiceUnavailable.
         """
         if self.folder is not None:
-            return self._tip_among(repo.get_refs(), repo.refs.get_symrefs(), branch)
-        with self._locked():  # several workers may share the mirror
-            return self._fetch(repo, branch)
+            with closing(self._open_local(self.folder)) as repo:
+                return _of_commit(repo, self._tip_among(repo.get_refs(), repo.refs.get_symrefs(), branch))
+        with self.mirror.written(moves) as repo:
+            return _of_commit(repo, self._fetch(repo, branch, moves))
 
-    def _fetch(self, repo: Any, branch: str | None) -> Tip | None:
+    def _fetch(self, repo: Any, branch: str | None, moves: Callable[[], None]) -> Tip | None:
         """One commit deep: what changed is the difference of two trees, which needs no history."""
-        found: list[Tip | None] = [None]
 
         def wants(refs: dict[Any, Any], depth: int | None = None) -> list[bytes]:
             shown = {name: sha for name, sha in refs.items() if sha is not None}
-            found[0] = tip = self._tip_among(shown, {}, branch)
+            tip = self._tip_among(shown, {}, branch)
             return [] if tip is None or tip.commit in repo.object_store else [tip.commit]
 
         try:
             client, path = self._client()
-            answer = client.fetch(path, repo, determine_wants=wants, depth=1)
+            answer = client.fetch(path, repo, determine_wants=wants, depth=1, progress=lambda _: moves())
         except Exception as error:
             raise meaning(error, self.name) from error
         tip = self._tip_among({k: v for k, v in answer.refs.items() if v is not None}, answer.symrefs, branch)
@@ -138,15 +135,10 @@ class Remote:
             quiet=True,
             username=self.username,
             password=self.password,
-            ssh_command="ssh -o BatchMode=yes -o ConnectTimeout=20",  # nobody is there to be asked
+            # Nobody is there to be asked; a connection that has died is noticed.
+            ssh_command="ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=20",
             pool_manager=pool,
         )
-
-    def _locked(self) -> Any:
-        from filelock import FileLock
-
-        self.cache.mkdir(parents=True, exist_ok=True)
-        return FileLock(f"{self.mirror}.lock")
 
     def _open_local(self, folder: Path) -> Repo:
         from dulwich.errors import NotGitRepository
@@ -156,3 +148,8 @@ class Remote:
             return Repo(str(folder))
         except (NotGitRepository, OSError) as error:
             raise PluginConfigError(f"There is no Git repository at {folder}.", "Check the url.") from error
+
+
+def _of_commit(repo: Repo, tip: Tip | None) -> Tip | None:
+    """The tip with its commit, which a tag may name."""
+    return tip and replace(tip, commit=git_tree.commit_of(repo, tip.commit).id)

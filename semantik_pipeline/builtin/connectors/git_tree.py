@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import TransientError
 
 if TYPE_CHECKING:
     from dulwich.objects import Commit
@@ -69,13 +72,30 @@ def changes(repo: Repo, before: bytes, after: bytes) -> Iterator[Entry]:
             yield Entry(path=change.old.path)
 
 
+@contextmanager
+def at_hand(repo: Repo) -> Iterator[None]:
+    """An object that is not in the repository any more raises TransientError: it is not gone from the source."""
+    try:
+        yield
+    except KeyError as error:
+        raise TransientError(
+            f"{repo.path} lacks objects that it had: it was renewed meanwhile, or is damaged."
+        ) from error
+
+
 def entry_at(repo: Repo, commit: bytes, path: bytes) -> Entry | None:
-    """What a commit has at a path, if that is no folder."""
+    """What a commit has at a path, if that is no folder. Raises TransientError if one of its trees is not here."""
     from dulwich.object_store import tree_lookup_path
     from dulwich.objects import SubmoduleEncountered
 
+    def tree(sha: bytes) -> Any:
+        with at_hand(repo):
+            return repo[sha]
+
+    with at_hand(repo):
+        root = commit_of(repo, commit).tree
     try:
-        mode, sha = tree_lookup_path(repo.__getitem__, commit_of(repo, commit).tree, path)
+        mode, sha = tree_lookup_path(tree, root, path)
     except (KeyError, SubmoduleEncountered):
         return None
     return None if stat.S_ISDIR(mode) else Entry(path=path, mode=mode, sha=sha)
@@ -100,9 +120,10 @@ def why_no_content(content: bytes) -> str | None:
 
 
 def about(commit: Commit) -> dict[str, str]:
-    """Metadata of a commit; the time is the committer's."""
+    """Metadata of the commit that was read, which need not be the one that last changed a file: that would take the
+    history. The time is the committer's."""
     return {
         "commit": commit.id.decode(),
-        "author": commit.author.decode("utf-8", "replace"),
-        "modified": datetime.fromtimestamp(commit.commit_time, UTC).isoformat(timespec="seconds"),
+        "commit_author": commit.author.decode("utf-8", "replace"),
+        "commit_time": datetime.fromtimestamp(commit.commit_time, UTC).isoformat(timespec="seconds"),
     }
