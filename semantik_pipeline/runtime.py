@@ -252,6 +252,15 @@ class Runtime:
                 self._indexes.add(generation.index)
         return generation.index
 
+    def existing_index(self, generation: Generation) -> str | None:
+        """The name of the generation's index; None, and nothing is made, if the store has none: nothing was indexed
+        yet, or it was lost, which whoever reads must not hide from whoever writes."""
+        with self._lock:
+            there = generation.index in self._indexes
+        if there or generation.index in self.host.call(self.store.list_indexes):
+            return self.index(generation)
+        return None
+
     def collection(self, name: str, config: dict[str, Any] | None = None) -> Collection:
         """The collection of that name; made, with ``config`` over the defaults, if there is none."""
         with self.ledger.read() as tx:

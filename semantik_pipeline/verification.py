@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,16 +81,9 @@ def verify(runtime: Runtime, collection: str | None = None) -> VerificationRepor
 
 def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationReport:
     report = GenerationReport(generation=generation)
-    index = runtime.index(generation)
     matched: Counter[int] = Counter()
-    after: str | None = None
-    while True:
-        points, after = runtime.host.call(
-            runtime.store.scroll, index, fields=["document_id", "epoch", "signature"], after=after, limit=PAGE
-        )
+    for points in _pages(runtime, generation):
         _compare(runtime, report, points, matched)
-        if after is None:
-            break
     with runtime.ledger.read() as tx:
         for document_id, unique_id, expected in comparison.point_counts(tx, generation.id):
             report.documents += 1
@@ -103,6 +97,17 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
             elif document_id in report.damaged:
                 report.damaged[document_id] = unique_id
     return report
+
+
+def _pages(runtime: Runtime, generation: Generation) -> Iterator[list[StoredPoint]]:
+    """What the store has of a generation; nothing if its index is lost."""
+    index, after = runtime.existing_index(generation), None
+    while index is not None:
+        fields = ["document_id", "epoch", "signature"]
+        points, after = runtime.host.call(runtime.store.scroll, index, fields=fields, after=after, limit=PAGE)
+        yield points
+        if after is None:
+            return
 
 
 def _compare(runtime: Runtime, report: GenerationReport, points: list[StoredPoint], matched: Counter[int]) -> None:

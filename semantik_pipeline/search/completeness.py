@@ -33,9 +33,9 @@ def shortfall(runtime: Any, generation_id: int) -> Shortfall | None:
 
     Only documents that are at rest count, so documents on their way are no reason to complain.
     """
-    index = runtime.index(runtime.generation(generation_id))
     expected = runtime.ledger.points_at_rest(generation_id)
-    found = runtime.host.call(runtime.store.count, index) if expected else 0
+    index = runtime.existing_index(runtime.generation(generation_id)) if expected else None
+    found = runtime.host.call(runtime.store.count, index) if index else 0
     return Shortfall(found=found, expected=expected) if found < expected else None
 
 

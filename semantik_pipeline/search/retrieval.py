@@ -27,8 +27,9 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs come without payloads (most of
     them would be thrown away, at half the cost of the search); goes deeper while too few may be shown.
     """
-    # A collection that nothing was indexed into yet has an index all the same, and finds nothing in it.
-    index = runtime.index(runtime.generation(view.generation_id))
+    index = runtime.existing_index(runtime.generation(view.generation_id))
+    if index is None:
+        return []
     depth = max(LEG_DEPTH, plan.candidates)
     while True:
         requests = _requests(plan, vector, depth)

@@ -122,7 +122,7 @@ class Runtime:
         assert generation_id == 7
         return SimpleNamespace(id=7, index="default-7")
 
-    def index(self, generation):
+    def existing_index(self, generation):
         return generation.index
 
     def add(self, text, *, document_id=None, epoch=1, indexed=True, **payload):
