@@ -11,6 +11,7 @@ from pathlib import Path
 
 FAKES = """[semantik.plugins]
 fake-embedder = semantik_pipeline.testing:FakeEmbedder
+null-embedder = null_embedder:NullEmbedder
 null-store = null_store:NullStore
 """
 
@@ -39,15 +40,17 @@ def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> 
     return folder
 
 
-def fake_settings(folder: Path, *, extraction: bool = False, store: str | None = None) -> tuple[Path, dict[str, str]]:
-    """A settings file that uses the fake embedder (384 dimensions), and the environment in which it is installed."""
+def fake_settings(
+    folder: Path, *, extraction: bool = False, store: str | None = None, embedder: str = "fake-embedder"
+) -> tuple[Path, dict[str, str]]:
+    """A settings file that uses a fake embedder (384 dimensions), and the environment in which it is installed."""
     info = folder / "plugins" / "semantik_fakes-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(FAKES)
     settings = folder / "semantik.toml"
     settings.write_text(
-        '[collection.embedding]\nplugin = "fake-embedder"\n[collection.embedding.options]\ndimension = 384\n'
+        f'[collection.embedding]\nplugin = "{embedder}"\n[collection.embedding.options]\ndimension = 384\n'
         f"[collection.extraction]\nenabled = {json.dumps(extraction)}\n"
         + (f'[store]\nplugin = "{store}"\n' if store else "")
     )
