@@ -79,7 +79,11 @@ class Answer:
 
 @dataclass
 class Pace:
-    """The least time between two requests to one host: ``1 / per_second``, or what its robots.txt asks for."""
+    """The least time between two requests to one host: ``1 / per_second``, or what its robots.txt asks for.
+
+    The wait is within the slice: the host has no way to end one early that is no failure. So a slow site keeps one
+    thread of the stage sync while it is crawled.
+    """
 
     per_second: float
     slower: dict[str, float] = field(default_factory=dict)
