@@ -44,6 +44,7 @@ class Keeper:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._holds: dict[str, Hold] = {}
+        self._told: set[str] = set()  # tokens whose trouble was warned of
         self._owed: dict[str, Callable[[], None]] = {}  # by token: what gives the units back
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -106,10 +107,17 @@ class Keeper:
             try:
                 give_back()
             except PipelineError as error:
-                log.warning("A claim could not be given back: %s", error)
+                log.log(
+                    logging.INFO if token in self._told else logging.WARNING,
+                    "%s can't be given back: %s",
+                    token[:8],
+                    error,
+                )
+                self._told.add(token)
             except Exception:
                 log.exception("A claim could not be given back.")
             else:
+                self._told.discard(token)
                 with self._lock:
                     self._owed.pop(token, None)
 

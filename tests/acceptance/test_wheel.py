@@ -68,7 +68,11 @@ def test_the_wheel_carries_what_is_not_code(wheel: Path) -> None:
     wanted = [
         "semantik_pipeline/py.typed",
         *(f"semantik_pipeline/migrations/{path.relative_to(REPO / 'migrations')}" for path in migrations),
-        *(f"semantik_pipeline/config/{path.name}" for path in (REPO / "config").iterdir()),
+        *(
+            f"semantik_pipeline/config/{path.relative_to(REPO / 'config')}"
+            for path in (REPO / "config").rglob("*")
+            if path.is_file()
+        ),
     ]
     assert [name for name in wanted if name not in names] == []
     assert any(name.endswith("licenses/LICENSE") for name in names)
