@@ -59,7 +59,7 @@ PATIENCE = {
 
 #: The same from the server's side: it ends sessions that fell silent in a transaction, and waits for locks so long.
 SESSION = {
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "20s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",

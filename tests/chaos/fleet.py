@@ -174,10 +174,10 @@ class Fleet:
 
     def held_by(self, pid: int) -> list[int]:
         """Documents that a process holds by a lease that the ledger still honours, whatever became of the process."""
-        mine = work.c.worker.like(f"%:{pid}%") & work.c.lease_token.is_not(None)
+        mine = work.c.worker.like(f"%:{pid}:%") & work.c.lease_token.is_not(None)
         with self.runtime.ledger.read() as tx:
             held = list(tx.execute(select(work.c.document_id).where(mine)).scalars())
-            reading = sources.c.worker.like(f"%:{pid}%") & sources.c.lease_token.is_not(None)
+            reading = sources.c.worker.like(f"%:{pid}:%") & sources.c.lease_token.is_not(None)
             return held + [-row for row in tx.execute(select(sources.c.id).where(reading)).scalars()]
 
     def worker_holding(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
@@ -190,7 +190,7 @@ class Fleet:
             with self.runtime.ledger.read() as tx:
                 names = " ".join(filter(None, tx.execute(held.limit(50)).scalars()))
             for worker in self.workers:
-                if f":{worker.pid}" in names:
+                if f":{worker.pid}:" in names:
                     return worker
             time.sleep(0.01)
         return None
