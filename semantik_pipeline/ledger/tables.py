@@ -57,6 +57,7 @@ collections = Table(
     Column("config", Json, nullable=False),
     Column("active_generation", Id),  # what search reads: index and model together
     Column("created_at", Double, nullable=False),
+    Column("trashed_at", Double),  # somebody deleted it: hidden, and purged when the trash window is over
 )
 
 generations = Table(
@@ -64,12 +65,18 @@ generations = Table(
     metadata,
     Column("id", Id, primary_key=True),
     _reference("collections.id", index=True),
-    Column("state", Text, nullable=False),  # building | active | retired
+    Column("state", Text, nullable=False),  # building | active | kept (written to, for a rollback) | retired (on its way out)
     Column("config", Json, nullable=False),  # frozen: the options that shape output
     Column("fingerprints", Json, nullable=False),  # stage -> fingerprint
     Column("index_name", Text, nullable=False, unique=True),
     Column("dimension", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("operation_id", Id),  # the reindex that builds, or built, it
+    Column("wanted", Json),  # the collection's configuration that it was frozen from
+    Column("plugins", Json),  # plugin -> the version it was frozen with
+    Column("build", Json),  # how far its build is, and what its gate found
+    Column("activated_at", Double),
+    Column("retire_at", Double),  # when a kept one goes
 )
 
 sources = Table(
@@ -89,6 +96,8 @@ sources = Table(
     Column("faults", Integer, nullable=False, server_default=text("0")),  # syncs in a row that failed
     Column("paused", Text),  # why, or NULL
     Column("removed_at", Double),  # its documents are being removed; the row goes after the last of them
+    Column("trashed_at", Double),  # somebody deleted it: synced no more, and removed when the trash window is over
+    Column("principals", Json),  # who may find its documents, unless they say so themselves; NULL: everybody
     Column("run", Integer, nullable=False, server_default=text("0")),  # enumerations begun
     Column("cursor", Json),
     # the unit of the sync stage: one slice of this source
@@ -128,11 +137,13 @@ documents = Table(
     Column("principals", Json),
     Column("seen_run", Integer, nullable=False),
     Column("deleted_at", Double),
+    Column("trashed_at", Double),  # somebody deleted it: its body is kept until the trash window is over
     Column("created_at", Double, nullable=False),
     Column("changed_at", Double, nullable=False),
     UniqueConstraint("source_id", "unique_id"),
     Index("ix_documents_source_id_seen_run", "source_id", "seen_run"),
     Index("ix_documents_unique_id", "unique_id"),
+    Index("ix_documents_trashed_at", "trashed_at", **_where("trashed_at is not null")),
 )
 
 work = Table(
@@ -227,10 +238,12 @@ operations = Table(
     metadata,
     Column("id", Id, primary_key=True),
     _reference("collections.id"),
-    Column("kind", Text, nullable=False),  # sync | retry | delete | repair
+    Column("kind", Text, nullable=False),  # sync | retry | delete | repair | reindex ...
     Column("state", Text, nullable=False, index=True),  # running | paused | finished
     Column("outcome", Text),  # succeeded | degraded | failed | cancelled
     Column("result", Json),  # the counts at the end
+    Column("generation_id", Id),  # the one that it builds
+    Column("detail", Json),  # what was asked for, and what was foretold
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
 )
@@ -280,10 +293,42 @@ chores = Table(
 plugin_configs = Table(
     "plugin_configs",
     metadata,
-    Column("hash", Text, primary_key=True),  # of the shared state file's content, which is what counts
-    Column("revision", Integer, nullable=False),
-    Column("state", Json, nullable=False),
-    Column("seen_at", Double, nullable=False),
+    Column("id", Text, primary_key=True),  # mirrors the shared state file, which is what counts
+    Column("type", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("config", Json, nullable=False),
+    Column("last_health_check", Double),
+    Column("health_status", Text, nullable=False),  # healthy | unhealthy | unknown
+    Column("error_message", Text),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("hash", Text, nullable=False, unique=True),  # SHA-256 of the key, which is shown once
+    Column("role", Text, nullable=False),  # reader | writer | admin
+    Column("collections", Json),  # NULL: all
+    Column("principals", Json),  # whose documents it finds beside those of everybody; NULL: all documents
+    Column("created_by", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("used_at", Double),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("actor", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_hash", Text, nullable=False),
+    Column("status", Integer),  # of the answer; NULL: the request is in hand
+    Column("answer", Json),
+    Column("created_at", Double, nullable=False),
 )
 
 audit = Table(
