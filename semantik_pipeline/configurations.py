@@ -1,0 +1,221 @@
+"""A collection's configuration as people change it: dotted names, and what makes no sense. Pure.
+
+``chunking.max_tokens`` means ``chunking.options.max_tokens``: below a step, what is not ``plugin`` or ``options`` is an
+option of its plugin. What a plugin says of its options is for the host (``collections.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semantik_pipeline.errors import UsageError
+
+Config = dict[str, Any]
+
+#: The parts of a configuration, and what each is made of. The first two are steps that one plugin does.
+STEPS = {"chunking": ("plugin", "options"), "embedding": ("plugin", "options", "model")}
+PARTS: dict[str, tuple[str, ...]] = {
+    **STEPS,
+    "parsers": ("by_media_type", "options"),
+    "extraction": ("enabled", "chunk", "document"),
+    "sparse": ("k1", "b", "avg_len"),
+    "default_reranker": ("plugin", "options"),
+}
+
+#: What an extractor's entry in ``extraction.chunk`` and ``extraction.document`` may say.
+CHOICE = ("plugin", "types", "options")
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` each, as :func:`changed` takes them: the value as JSON where it is, else as text; ``null`` unsets.
+
+    Raises UsageError for what is no pair.
+    """
+    changes = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{pair!r} is no KEY=VALUE.", "Write chunking.max_tokens=150, or default_reranker=null.")
+        changes[key] = parse_value(text)
+    return changes
+
+
+def parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The configuration with changes by dotted names; it is to be completed and validated still. ``None`` unsets: what
+    was the default counts again.
+
+    A part may be given whole: ``chunking=markdown`` names its plugin, ``embedding=NAME`` a model, whose plugin is then
+    looked for, as it is for ``embedding.model`` alone. Another plugin begins without the options of the one before.
+    ``parsers.PLUGIN.OPTION`` and ``extraction.chunk.PLUGIN.OPTION`` reach the options of parsers and extractors. Raises
+    UsageError for a name that means nothing.
+    """
+    result = copy.deepcopy(config)
+    ordered = sorted(changes, key=lambda key: (key.count("."), not key.endswith(".plugin"), key))  # the whole first
+    for key in ordered:
+        part, _, rest = key.partition(".")
+        if part not in PARTS:
+            raise _unknown(key)
+        if rest:
+            _change_inside(result, part, rest, copy.deepcopy(changes[key]))
+        else:
+            _change_whole(result, part, copy.deepcopy(changes[key]))
+    if "embedding.model" in changes and "embedding.plugin" not in changes and changes["embedding.model"] is not None:
+        result["embedding"].pop("plugin", None)
+    check(result)
+    return result
+
+
+def _change_whole(config: Config, part: str, value: Any) -> None:
+    if value is None:
+        config.pop(part, None)
+    elif isinstance(value, str) and part in STEPS:
+        config[part] = {"model" if part == "embedding" else "plugin": value}
+    elif isinstance(value, bool) and part == "extraction":
+        config[part] = {**_inside(config, part), "enabled": value}
+    else:
+        config[part] = value
+
+
+def _change_inside(config: Config, part: str, rest: str, value: Any) -> None:
+    inside = _inside(config, part)
+    config[part] = inside
+    name, _, below = rest.partition(".")
+    if part == "extraction" and name in ("chunk", "document"):
+        inside[name] = _choices(inside.get(name), value) if not below else _chosen(inside.get(name), below, value)
+    elif part in (*STEPS, "default_reranker"):
+        _change_step(inside, part, name, below, value)
+    elif part == "parsers" and name != "by_media_type":
+        plugin, _, option = (below if name == "options" else rest).partition(".")
+        _set(inside, ("options", plugin, option) if option else ("options", plugin) if plugin else ("options",), value)
+    elif below and part != "parsers":
+        raise _unknown(f"{part}.{rest}")
+    else:  # a media type may have dots of its own
+        _set(inside, (name, below) if below else (name,), value)
+
+
+def _change_step(inside: Config, part: str, name: str, below: str, value: Any) -> None:
+    if name == "plugin" and not below:
+        if value != inside.get("plugin"):
+            inside.clear()
+        _set(inside, ("plugin",), value)
+    elif name == "options":
+        _set(inside, ("options", below) if below else ("options",), value)
+    elif (part, name, below) == ("embedding", "model", ""):
+        inside["options"] = {key: kept for key, kept in (inside.get("options") or {}).items() if key != "model"}
+        _set(inside, ("model",), value)
+    else:
+        _set(inside, ("options", f"{name}.{below}" if below else name), value)
+
+
+def _inside(config: Config, part: str) -> Config:
+    """What a part says now, as an object."""
+    found = config.get(part)
+    if isinstance(found, str):
+        return {"plugin": found}
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _set(inside: Config, path: tuple[str, ...], value: Any) -> None:
+    *above, last = path
+    for name in above:
+        inside[name] = dict(inside.get(name) or {})
+        inside = inside[name]
+    if value is None:
+        inside.pop(last, None)
+    else:
+        inside[last] = value
+
+
+def _choices(before: Any, value: Any) -> Any:
+    """Extractors as a list; a bare name is one with its defaults."""
+    if value is None:
+        return []
+    listed = value if isinstance(value, list) else [value]
+    return [{"plugin": one} if isinstance(one, str) else one for one in listed]
+
+
+def _chosen(before: Any, below: str, value: Any) -> list[Config]:
+    """The extractors with one of them changed, added, or (``None``) left out."""
+    plugin, _, option = below.partition(".")
+    found = [dict(one) for one in before or []]
+    mine = next((one for one in found if one.get("plugin") == plugin), None)
+    if not option and value is None:
+        return [one for one in found if one is not mine]
+    if mine is None:
+        found.append(mine := {"plugin": plugin})
+    if option in ("types", "options"):
+        _set(mine, (option,), value)
+    elif option:
+        _set(mine, ("options", option.removeprefix("options.")), value)
+    elif isinstance(value, Mapping):
+        mine |= value
+    return found
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise UsageError naming a part, or something in a part, that no configuration has, or that is of another shape."""
+    for part, value in config.items():
+        if part not in PARTS:
+            raise _unknown(part)
+        if part == "default_reranker" and (value is None or isinstance(value, str)):
+            continue
+        _object(part, value)
+        for name in value:
+            if name not in PARTS[part]:
+                raise _unknown(f"{part}.{name}")
+        if "options" in value:
+            _object(f"{part}.options", value["options"])
+    for plugin, options in (config.get("parsers") or {}).get("options", {}).items():
+        _object(f"parsers.options.{plugin}", options)
+    _object("parsers.by_media_type", (config.get("parsers") or {}).get("by_media_type", {}))
+    _check_extraction(config.get("extraction") or {})
+    _check_numbers(config.get("sparse") or {})
+
+
+def _check_extraction(extraction: Mapping[str, Any]) -> None:
+    if not isinstance(extraction.get("enabled", True), bool):
+        raise UsageError("extraction.enabled is neither true nor false.", "Write extraction.enabled=false.")
+    for name in ("chunk", "document"):
+        choices = extraction.get(name, [])
+        if not isinstance(choices, list):
+            raise UsageError(f"extraction.{name} is no list of extractors.", f'Write extraction.{name}=["keywords"].')
+        for choice in choices:
+            _object(f"extraction.{name}", choice)
+            unknown = sorted(set(choice) - set(CHOICE))
+            if unknown or not isinstance(choice.get("plugin"), str):
+                what = f"has no {unknown[0]!r}" if unknown else "names its plugin"
+                raise UsageError(f"An extractor in extraction.{name} {what}.", f"It has {', '.join(CHOICE)}.")
+
+
+def _check_numbers(sparse: Mapping[str, Any]) -> None:
+    for name, value in sparse.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise UsageError(f"sparse.{name} is {value!r}; it is a number, 0 or more.", "The defaults are in the docs.")
+
+
+def _object(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{name} is {value!r}, and an object is needed.", 'As in chunking={"plugin": "markdown"}.')
+
+
+def _unknown(key: str) -> UsageError:
+    part, _, _ = key.partition(".")
+    there = [f"{part}.{name}" for name in PARTS[part]] if part in PARTS else sorted(PARTS)
+    return UsageError(f"A collection has no setting {key!r}.", f"There are {', '.join(there)}.")
+
+
+def etag(config: Mapping[str, Any]) -> str:
+    """32 hex digits that change with the configuration."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
