@@ -146,6 +146,18 @@ class UsageError(PipelineError):
     exit_code = 2
 
 
+class Conflict(UsageError):
+    """What was asked for can't be done beside what is there, or is being done, already; the message names it."""
+
+
+class Unauthorized(PipelineError):
+    """The API does not know who calls: no key, or one that is unknown, expired or revoked."""
+
+
+class Forbidden(PipelineError):
+    """The API knows who calls, and they may not; the message says which role or collection is needed."""
+
+
 class SchemaMismatch(PipelineError):
     """The ledger's schema is not this program's; the hint names the command that mends it."""
 

@@ -38,6 +38,7 @@ from semantik_pipeline.tally import Tally
 from semantik_pipeline.traces import Traces, open_traces
 
 if TYPE_CHECKING:
+    from semantik_pipeline.access import Keyring
     from semantik_pipeline.search.completeness import Completeness
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
@@ -128,6 +129,13 @@ class Runtime:
         from semantik_pipeline.search.completeness import Completeness
 
         return Completeness()
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The API keys that callers showed lately."""
+        from semantik_pipeline.access import Keyring
+
+        return Keyring()
 
     @cached_property
     def keeper(self) -> Keeper:

@@ -131,6 +131,11 @@ class Search(Section):
     patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
 
 
+class Api(Section):
+    auth: list[str] = Field(default_factory=list)  # auth plugins that are asked in turn who calls without an API key
+    auth_deadline: float = Field(2.0, gt=0)  # seconds that each gets
+
+
 class Schedule(Section):
     tick: float = Field(5.0, gt=0)  # seconds between the ticks of `semantik scheduler`
     timezone: str = "UTC"  # of cron expressions that name none
@@ -168,6 +173,7 @@ class Settings(BaseSettings):
     upsert: Upsert = Upsert()
     sync: Sync = Sync()
     search: Search = Search()
+    api: Api = Api()
     schedule: Schedule = Schedule()
     retention: Retention = Retention()
     collection: dict[str, Any] = Field(default_factory=dict)  # defaults of new collections, see collections.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from semantik_pipeline.contracts.auth import ROLES, AuthPlugin, AuthRequest, Principal
 from semantik_pipeline.contracts.chunking import ChunkConfig, ChunkingPlugin
 from semantik_pipeline.contracts.connector import ConnectorPlugin
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin, EmbeddingProviderDefinition
@@ -42,11 +43,15 @@ KINDS: dict[str, tuple[type[SemanticPlugin], tuple[tuple[str, ...], ...]]] = {
             ),
         ),
     ),
+    "auth": (AuthPlugin, (("authenticate",),)),
 }
 
 __all__ = [
     "KINDS",
     "PLUGIN_API_VERSION",
+    "ROLES",
+    "AuthPlugin",
+    "AuthRequest",
     "ChunkConfig",
     "ChunkingPlugin",
     "ConnectorPlugin",
@@ -59,6 +64,7 @@ __all__ = [
     "ParserPlugin",
     "PluginManifest",
     "PluginProtocol",
+    "Principal",
     "RerankerCapabilities",
     "RerankerPlugin",
     "SemanticPlugin",

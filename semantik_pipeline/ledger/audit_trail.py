@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -11,9 +14,24 @@ from sqlalchemy import insert, select
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import audit
 
+_actor: ContextVar[str | None] = ContextVar("semantik_actor", default=None)
+
+
+@contextmanager
+def acting_as(actor: str) -> Iterator[None]:
+    """Changes that the block makes are this one's, in this thread or task and those that it starts with its context."""
+    before = _actor.get()
+    _actor.set(actor)
+    try:
+        yield
+    finally:
+        _actor.set(before)  # no reset: a generator's end may run in another context than its beginning
+
 
 def person() -> str:
-    """Who asks from this process: ``user@host``."""
+    """Who asks: whom this process is :func:`acting_as`, else who runs it, ``user@host``."""
+    if (actor := _actor.get()) is not None:
+        return actor
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name

@@ -1,0 +1,284 @@
+"""Who may do what: API keys, auth plugins, and the principals that both give. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.contracts import AuthRequest, Principal
+from semantik_pipeline.errors import Forbidden, PipelineError, Unauthorized, UsageError
+from semantik_pipeline.ledger import api_keys, audit_trail
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+__all__ = [
+    "AuthRequest",
+    "Keyring",
+    "Principal",
+    "acting_as",
+    "authenticate",
+    "check",
+    "create_key",
+    "first_key",
+    "list_keys",
+    "note_denied",
+    "revoke_key",
+]
+
+LOGGER = logging.getLogger("semantik.access")
+
+PREFIX = "sk_"
+#: Random bytes of a key: nobody guesses it, so a hash without salt or stretching is enough.
+KEY_BYTES = 32
+#: How long a key is believed without asking the ledger, in seconds: a revoked one works no longer than this.
+KNOWN_SECONDS = 3.0
+#: How often the use of a key is noted, in seconds.
+NOTED_SECONDS = 60.0
+#: Requests that wait for auth plugins at once; what hangs costs no more threads than this.
+MAX_ASKED = 32
+#: The key of the embedded server, and the file in the data folder that holds it.
+LOCAL_KEY, LOCAL_FILE = "local", "admin.key"
+
+_free = threading.BoundedSemaphore(MAX_ASKED)
+
+
+# -- who calls -------------------------------------------------------------------------------------------------------
+
+
+def authenticate(runtime: Runtime, request: AuthRequest) -> Principal:
+    """Who sends the request: by an API key (``Authorization: Bearer KEY`` or ``X-API-Key: KEY``), else by the first of
+    ``api.auth``'s plugins that knows. The name says which: ``key:ci``, ``my-plugin:anna``.
+
+    Blocks (the ledger, a plugin); may be called from several threads. Raises Unauthorized.
+    """
+    try:
+        return _by_key(runtime, request) or _by_plugins(runtime, request)
+    except Unauthorized as error:
+        note_denied(runtime, error, request)
+        raise
+
+
+@contextmanager
+def acting_as(principal: Principal) -> Iterator[None]:
+    """What the block changes is told of this principal in the audit trail."""
+    with audit_trail.acting_as(principal.name):
+        yield
+
+
+def note_denied(
+    runtime: Runtime, error: Unauthorized | Forbidden, request: AuthRequest, principal: Principal | None = None
+) -> None:
+    """Count a denied attempt, and log it; of many alike in a minute, one line. Whoever catches Forbidden calls this."""
+    kind = "forbidden" if isinstance(error, Forbidden) else "unauthorized"
+    runtime.tally.count("denied", kind=kind)
+    runtime.keyring.tell(kind, principal.name if principal else request.client or "somebody", request, error)
+
+
+def check(runtime: Runtime) -> None:
+    """Raise PluginNotFoundError if ``api.auth`` names what is no loaded auth plugin. A server asks at its start."""
+    for plugin_id in runtime.settings.api.auth:
+        runtime.host.registry.get(plugin_id, "auth")
+
+
+def _by_key(runtime: Runtime, request: AuthRequest) -> Principal | None:
+    for key in _keys(request):
+        if (found := runtime.keyring.open(runtime, key)) is not None:
+            return found
+    return None
+
+
+def _keys(request: AuthRequest) -> list[str]:
+    scheme, _, token = (request.header("authorization") or "").partition(" ")
+    given = [token.strip() if scheme.lower() == "bearer" else "", (request.header("x-api-key") or "").strip()]
+    return [key for key in given if key.startswith(PREFIX)]
+
+
+class Keyring:
+    """The keys that were shown to this process lately, and the principals behind them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, Principal]] = {}  # hash -> (until, principal)
+        self._told: dict[tuple[str, str], float] = {}
+
+    def open(self, runtime: Runtime, key: str) -> Principal | None:
+        """The principal behind a key; None for one that is not ours. Raises Unauthorized for one that is over."""
+        hashed = _hashed(key)
+        until, principal = self._known.get(hashed, (0.0, None))
+        if principal is not None and time.monotonic() < until:
+            return principal
+        with runtime.ledger.read() as tx:
+            row = api_keys.find(tx, hashed, noted=NOTED_SECONDS)
+        if row is None:
+            return None
+        if row.state != "valid":
+            self.forget()
+            over = {"expired": "has expired", "revoked": "was revoked"}[row.state]
+            raise Unauthorized(f"The API key {row.name!r} {over}.", "Ask an administrator for another.")
+        found = Principal(f"key:{row.name}", row.role, row.collections, row.principals)
+        believed = KNOWN_SECONDS if row.seconds_left is None else min(KNOWN_SECONDS, row.seconds_left)
+        with self._lock:
+            self._known[hashed] = time.monotonic() + believed, found
+        if row.unnoted:
+            with suppress(PipelineError), runtime.ledger.write() as tx:  # no reason to turn a caller away
+                api_keys.note_use(tx, row.id)
+        return found
+
+    def forget(self) -> None:
+        """Ask the ledger again about every key."""
+        with self._lock:
+            self._known.clear()
+
+    def tell(self, kind: str, who: str, request: AuthRequest, error: PipelineError) -> None:
+        """Log a denied attempt, unless one alike was logged within the last minute."""
+        with self._lock:
+            if time.monotonic() - self._told.get((kind, who), float("-inf")) < NOTED_SECONDS:
+                return
+            if len(self._told) > 1000:
+                self._told.clear()
+            self._told[kind, who] = time.monotonic()
+        LOGGER.warning("Denied %s: %s %s: %s", who, request.method, request.path, error.message)
+
+
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+
+
+# -- auth plugins ----------------------------------------------------------------------------------------------------
+
+
+def _by_plugins(runtime: Runtime, request: AuthRequest) -> Principal:
+    for plugin_id in runtime.settings.api.auth:
+        found = _asked(runtime, plugin_id, request)
+        if found is not None:
+            return replace(found, name=f"{plugin_id}:{found.name}")
+    if _keys(request):
+        raise Unauthorized("The API key is unknown.", "Check it, or ask an administrator for one.")
+    hint = "Send `Authorization: Bearer KEY`; `semantik keys create` makes a key."
+    raise Unauthorized("The request does not say who calls.", hint)
+
+
+def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal | None:
+    """What the plugin answers. Whatever goes wrong with it denies; the caller is not told what it was."""
+    why: str
+    try:
+        answer = _within(runtime, plugin_id, request, runtime.settings.api.auth_deadline)
+        if answer is None or isinstance(answer, Principal):
+            return answer
+        why = f"it answered {type(answer).__name__}, no Principal"
+    except TimeoutError:
+        why = f"it took more than {runtime.settings.api.auth_deadline:g} s"
+    except Exception as error:
+        from semantik_pipeline.plugins.secrets import scrub
+
+        why = scrub(f"{type(error).__name__}: {error}")
+    runtime.tally.count("auth_failures", plugin=plugin_id)
+    LOGGER.error("The auth plugin %s failed, so a request was denied: %s", plugin_id, why)
+    raise Unauthorized("Who calls could not be found out.", "Try again; an operator finds the reason in the log.")
+
+
+def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: float) -> Any:
+    """The plugin's answer in a thread of its own, which is left behind at the deadline."""
+    from semantik_pipeline.search.rerank_deadline import until
+
+    if not _free.acquire(blocking=False):
+        raise TimeoutError
+    moment = time.monotonic() + seconds
+    answer: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            plugin = runtime.host.instance(plugin_id, kind="auth")
+            answer.set_result(runtime.host.call(until(moment, plugin.authenticate), request))
+        except BaseException as error:  # a plugin may raise anything, SystemExit too
+            answer.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        finally:
+            _free.release()
+
+    threading.Thread(target=work, name=f"auth-{plugin_id}", daemon=True).start()
+    return answer.result(max(0.0, moment - time.monotonic()))
+
+
+# -- keys ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewKey:
+    """A key as it is given to its holder: ``key`` is shown here and never again; ``row`` is what the ledger keeps."""
+
+    key: str
+    row: dict[str, Any]
+
+
+def create_key(
+    runtime: Runtime,
+    name: str,
+    *,
+    role: str,
+    collections: Collection[str] | None = None,
+    principals: Collection[str] | None = None,
+    seconds: float | None = None,
+) -> NewKey:
+    """Make a key, valid for so many seconds (None: for ever); see :class:`Principal` for the rest. Raises UsageError
+    for a role, name or time that makes no sense, and Conflict for a name that was given before."""
+    if not name.strip() or name == LOCAL_KEY or not name.isprintable():
+        raise UsageError(f"An API key can't be called {name!r}.", "Name it after who will use it.")
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise UsageError(f"A key can't expire after {seconds:g} seconds.", "Give a time such as 90d.")
+    Principal(name, role, collections, principals)  # refuses what makes no sense
+    return _made(runtime, name, role=role, collections=collections, principals=principals, seconds=seconds)
+
+
+def _made(runtime: Runtime, name: str, *, again: bool = False, **values: Any) -> NewKey:
+    key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    with runtime.ledger.write() as tx:
+        if again:
+            api_keys.forget(tx, name)
+        row = api_keys.create(tx, name=name, hash=_hashed(key), **values)
+        detail = {field: row[field] for field in ("role", "collections", "principals", "expires_at")}
+        audit_trail.record(tx, event="key.create", subject=name, detail=detail)
+    runtime.keyring.forget()
+    return NewKey(key=key, row=row)
+
+
+def list_keys(runtime: Runtime) -> list[dict[str, Any]]:
+    """All keys by name, revoked and expired ones too, each with its ``state``."""
+    with runtime.ledger.read() as tx:
+        return api_keys.list_keys(tx)
+
+
+def revoke_key(runtime: Runtime, name: str) -> dict[str, Any]:
+    """Let nobody in with this key any more: in this process at once, in others within KNOWN_SECONDS. Raises UsageError
+    for an unknown name."""
+    with runtime.ledger.write() as tx:
+        row = api_keys.revoke(tx, name)
+        audit_trail.record(tx, event="key.revoke", subject=name)
+    runtime.keyring.forget()
+    return row
+
+
+def first_key(runtime: Runtime) -> Path:
+    """The file in the data folder with the embedded server's admin key, made with the key where there is none, or where
+    it holds one that lets nobody in. Only the folder's owner may read it, who could open the ledger as well."""
+    path = runtime.settings.data_dir / LOCAL_FILE
+    with suppress(OSError, UnicodeDecodeError, Unauthorized):
+        if (found := runtime.keyring.open(runtime, path.read_text("utf-8").strip())) and found.may("admin"):
+            return path
+    made = _made(runtime, LOCAL_KEY, again=True, role="admin")
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{made.key}\n")
+    fresh.replace(path)
+    return path
