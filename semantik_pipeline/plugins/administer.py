@@ -164,13 +164,8 @@ def configure(state_file: Path | str, plugin_id: str, options: Options, unset: I
 
 def _check(registry: PluginRegistry, state: PluginState, plugin_id: str, options: Options) -> None:
     configured.refuse_secrets(plugin_id, options)
-    if plugin_id not in registry:
-        return
-    loaded = registry.get(plugin_id)
-    schema = configured.schema_of(loaded)
-    if schema is not None:  # what is required may still come from the collection
-        schema = {**schema, "required": []}
-    configured.validate_config(loaded.id, schema, configured.layered(configured.defaults_of(schema), options))
+    if plugin_id in registry:
+        configured.validate_part(registry.get(plugin_id), options)
 
 
 # -- describing -------------------------------------------------------------------------------------------------------

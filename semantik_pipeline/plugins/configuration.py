@@ -14,7 +14,7 @@ from typing import Any
 
 from semantik_pipeline.errors import VariableNotSet
 from semantik_pipeline.plugins.registry import LoadedPlugin
-from semantik_pipeline.plugins.schema import defaults_of, field_of, normalise_schema
+from semantik_pipeline.plugins.schema import defaults_of, field_of, normalise_schema, without_demands
 from semantik_pipeline.plugins.secrets import is_declared_secret, is_env_reference, is_secret_name, redact
 from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.plugins.validation import check_variable_name, refuse_secrets, validate_config
@@ -34,6 +34,7 @@ __all__ = [
     "schema_of",
     "shaping_options",
     "validate_config",
+    "validate_part",
 ]
 
 Options = dict[str, Any]
@@ -63,6 +64,13 @@ def effective_config(
     if options != defaults or (schema or {}).get("required"):
         validate_config(plugin.id, schema, options)
     return options
+
+
+def validate_part(plugin: LoadedPlugin, options: Options) -> None:
+    """Raise PluginConfigError unless these options fit, as a part: what else is demanded may come from a collection or
+    a source."""
+    schema = without_demands(schema_of(plugin))
+    validate_config(plugin.id, schema, layered(defaults_of(schema), options))
 
 
 def offered(schema: Schema, state: PluginState) -> Options:

@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from semantik_pipeline.contracts import HealthState, HealthStatus
-from semantik_pipeline.errors import PluginError
+from semantik_pipeline.errors import PluginConfigError, PluginError, VariableNotSet
 from semantik_pipeline.plugins import audit
 from semantik_pipeline.plugins import configuration as configured
 from semantik_pipeline.plugins.registry import LoadedPlugin
@@ -78,7 +79,7 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
         options = configured.effective_config(plugin, state, config)
         resolved = configured.resolve_env(options, schema, plugin_id=plugin.id)
     except PluginError as error:
-        return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return _unfit(plugin, state, config, error)
     secrets = [str(value) for name, value in resolved.items() if options.get(name) != value]  # from the environment
     try:
         said = plugin.cls.health_check(**accepted(plugin.cls.health_check, {"config": resolved}))
@@ -89,6 +90,15 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
     except Exception as error:
         return HealthStatus(HealthState.UNHEALTHY, scrub(f"{type(error).__name__}: {error}", secrets))
     return _status(said, secrets)
+
+
+def _unfit(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, error: PluginError) -> HealthStatus:
+    """Unhealthy, unless what the state file says is fine as far as it goes: a source or a collection says the rest."""
+    if config is None and isinstance(error, PluginConfigError) and not isinstance(error, VariableNotSet):
+        with suppress(PluginConfigError):
+            configured.validate_part(plugin, state.config_of(plugin.id))
+            return HealthStatus(HealthState.UNKNOWN, f"a source or a collection has to say more: {error}")
+    return HealthStatus(HealthState.UNHEALTHY, str(error))
 
 
 async def _within(said: Awaitable[Any], seconds: float) -> Any:

@@ -80,7 +80,8 @@ def load_plugins(
 ) -> tuple[PluginRegistry, LoadReport]:
     """Load what is installed and enabled, of these kinds (None: of all).
 
-    Built-ins come first and the first that works keeps an id; a later one is a conflict. With ``kinds``, entry points
+    Built-ins come first and keep their ids even where they fail to load, so that no package ever stands in for one; of
+    packages, the first that works keeps an id. A later one is a conflict. With ``kinds``, entry points
     whose name says another kind are not imported; they still hold their ids, so that each process sees the same
     winner. ``entry_points`` stands in for what is installed, for tests.
     """
@@ -109,6 +110,8 @@ def _consider(candidate: Candidate, state: PluginState, loading: _Loading) -> No
         raise
     except BaseException as error:  # SystemExit at import included: it harms this entry point alone
         LOGGER.debug("Loading %s", candidate.name, exc_info=True)
+        if candidate.builtin:
+            loading.holders[candidate.id] = candidate
         return loading.note("failed", candidate, reason_of(error, candidate))
     return _admit(candidate, plugin, state, loading)
 

@@ -16,6 +16,10 @@ _TYPE_NAMES = {
     "dict": "object",
 }
 _SCHEMA_KEYWORDS = ("$schema", "$ref", "properties", "allOf", "anyOf", "oneOf", "additionalProperties")
+#: What a schema may say about its options together.
+_DEMANDS = frozenset(
+    ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "minProperties")
+)
 
 
 def normalise_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -33,6 +37,16 @@ def normalise_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     required = list(dict.fromkeys([*schema.get("required", []), *marked]))
     closed = {"additionalProperties": False} if schema else {}
     return {**closed, **schema, "type": "object", "properties": properties, "required": required}
+
+
+def without_demands(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A normalised schema that takes any part of a configuration: each option given must fit, none must be there.
+
+    What a schema says about options together (``anyOf``, ``if`` …) can only be judged once everybody has spoken.
+    """
+    if schema is None:
+        return None
+    return {**{key: value for key, value in schema.items() if key not in _DEMANDS}, "required": []}
 
 
 def defaults_of(schema: dict[str, Any] | None) -> dict[str, Any]:
