@@ -146,8 +146,16 @@ class UsageError(PipelineError):
     exit_code = 2
 
 
+class NotFound(UsageError):
+    """What was named is not there (any more): a collection, a source, a document, an operation."""
+
+
 class Conflict(UsageError):
     """What was asked for can't be done beside what is there, or is being done, already; the message names it."""
+
+
+class ChangedMeanwhile(Conflict):
+    """What was read to be changed is no longer what is there: somebody else changed it. Read it again."""
 
 
 class Unauthorized(PipelineError):

@@ -1,0 +1,76 @@
+"""The application: routes, the frame around each request, what errors become."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from semantik_pipeline import __version__
+from semantik_pipeline.api import openapi, problems
+from semantik_pipeline.api.rates import Rates
+from semantik_pipeline.api.request import BodyLimit, Frame
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+PREFIX = "/api/v2"
+
+#: Modules of ``routes``, in the order of the OpenAPI document.
+RESOURCES = ("fleet", "health")
+
+
+def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
+    """The API over a runtime, which stays the caller's to close.
+
+    ``app.state`` has the ``runtime``, the ``rates``, and ``ending``: an event that says that the server stops, so that
+    what answers for long (live progress) ends by itself.
+    """
+    settings = runtime.settings.api
+    app = FastAPI(
+        title="Semantik Pipeline",
+        version=__version__,
+        summary="Keep a search index in step with documents, and ask it.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # its page would come from somebody else's host
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=_middleware(settings.cors_origins),
+    )
+    app.state.runtime = runtime
+    app.state.rates = rates or Rates(settings)
+    app.state.ending = threading.Event()
+    problems.install(app)
+    routers = [import_module(f"semantik_pipeline.api.routes.{name}").router for name in RESOURCES]
+    for router in routers:
+        app.include_router(router, prefix=PREFIX)
+    openapi.install(app, PREFIX, routers)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    from anyio.to_thread import current_default_thread_limiter
+
+    current_default_thread_limiter().total_tokens = app.state.runtime.settings.api.threads
+    yield
+    app.state.ending.set()
+
+
+def _middleware(origins: list[str]) -> list[Middleware]:
+    """From the outside in. CORS is off unless origins are named."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
+    )
+    return [Middleware(Frame), *([cors] if origins else []), Middleware(BodyLimit)]

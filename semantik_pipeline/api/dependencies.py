@@ -1,0 +1,47 @@
+"""What routes are given: the runtime, and the caller, who has the role that the route asks for.
+
+A route says who may call it by the type of its ``caller``; a route that says nothing can't be made (``routing.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.runtime import Runtime
+
+
+async def _runtime(request: Request) -> Runtime:
+    return request.app.state.runtime
+
+
+TheRuntime = Annotated[Runtime, Depends(_runtime)]
+
+
+class Allowed:
+    """The rule of a route: callers of this role. ``everywhere``: in the whole installation; else the route itself calls
+    ``caller.require(role, collection)`` for the collection that it is about, or shows what is the caller's only."""
+
+    def __init__(self, role: str, *, everywhere: bool = False) -> None:
+        self.role = role
+        self.everywhere = everywhere
+
+    def check(self, caller: Principal) -> None:
+        """Raise Forbidden unless the caller may."""
+        (caller if self.everywhere else replace(caller, collections=None)).require(self.role)
+
+    async def __call__(self, request: Request) -> Principal:
+        return request.state.caller
+
+
+#: Whoever has a key. What it shows is of the caller's collections: ``caller.require("reader", collection)``.
+Reader = Annotated[Principal, Depends(Allowed("reader"))]
+#: Who changes documents and sources; the route calls ``caller.require("writer", collection)``.
+Writer = Annotated[Principal, Depends(Allowed("writer"))]
+#: Who changes what a collection is; the route calls ``caller.require("admin", collection)``.
+Admin = Annotated[Principal, Depends(Allowed("admin"))]
+#: Who changes the installation: plugins, workers, keys. No key that is limited to some collections will do.
+Operator = Annotated[Principal, Depends(Allowed("admin", everywhere=True))]

@@ -1,0 +1,1 @@
+"""What callers send and get, with examples: one module for each resource."""

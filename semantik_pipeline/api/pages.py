@@ -1,0 +1,53 @@
+"""Long lists come in pages: at most ``limit`` entries, and a cursor for the next page, which says where this one ended.
+
+A cursor is opaque to callers. It holds the sort key of the last entry, so entries that come or go meanwhile neither
+repeat nor hide others.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query
+
+from semantik_pipeline.errors import UsageError
+
+Entry = TypeVar("Entry")
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Entries of a page, at most.")]
+Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before.")]
+
+
+def encode(*key: Any) -> str:
+    """The cursor after an entry with this sort key (texts, numbers, None)."""
+    return base64.urlsafe_b64encode(json.dumps(key, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def decode(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
+    """The sort key in a cursor; None for none. Raises UsageError for what :func:`encode` did not make of such a key."""
+    if cursor is None:
+        return None
+    try:
+        key = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except ValueError:  # also what is no UTF-8, no base64, no ASCII
+        key = None
+    if not isinstance(key, list) or len(key) != len(types) or not all(map(_fits, key, types)):
+        raise UsageError("The cursor is none of this list.", "Give the `next_cursor` of the page before, as it is.")
+    return tuple(key)
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if kind is int:
+        return type(value) is int and abs(value) < 2**63
+    if kind is float:
+        return type(value) in (int, float)
+    return isinstance(value, kind)
+
+
+def cut(found: Sequence[Entry], limit: int, key: Callable[[Entry], tuple[Any, ...]]) -> tuple[list[Entry], str | None]:
+    """A page and the cursor of the next one, from entries of which one more than ``limit`` was asked for."""
+    page = list(found[:limit])
+    return page, encode(*key(page[-1])) if len(found) > limit else None

@@ -1,0 +1,180 @@
+"""What errors become: problem documents (RFC 9457). The type of an error decides the status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from semantik_pipeline import errors
+from semantik_pipeline.errors import PipelineError, TransientError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+#: Type of error -> status; a type that is not listed has its parent's.
+STATUSES: dict[type[PipelineError], int] = {
+    errors.PipelineError: 500,
+    errors.TransientError: 503,
+    errors.PermanentError: 422,
+    errors.SkipDocument: 422,
+    errors.DocumentGone: 404,
+    errors.PluginError: 503,
+    errors.PluginConfigError: 422,
+    errors.PluginNotFoundError: 404,
+    errors.SettingsError: 500,
+    errors.StateFileError: 503,
+    errors.UsageError: 422,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.ChangedMeanwhile: 412,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.SchemaMismatch: 503,
+    errors.DataFolderInUse: 503,
+    errors.StorageFull: 507,
+    errors.WorkerUnfit: 503,
+    errors.LeaseLost: 409,
+    errors.FingerprintMismatch: 503,
+}
+
+#: What a caller is told of a fault inside; the log has the rest, under the same request id.
+INSIDE = "Something went wrong inside. The server's log has it under this request id."
+
+#: Seconds after which a caller may try again what a server that is away kept from working.
+RETRY_AFTER = 5
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    where: str = Field(examples=["body.top_k"], description="Path of the field, from body, query, path or header on.")
+    message: str = Field(examples=["Input should be greater than or equal to 1"])
+
+
+class Problem(BaseModel):
+    """Why a request was not done (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:semantik:problem:NotFound",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "There is no collection 'papers'.",
+                "hint": "There are: default.",
+                "request_id": "9f2c51d0a7b84e1c",
+            }
+        }
+    )
+
+    type: str = Field(
+        description="`urn:semantik:problem:` and the type of the error, as docs/operations.md lists them."
+    )
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What happened, to what.")
+    hint: str | None = Field(None, description="The way out, in a sentence.")
+    request_id: str | None = Field(None, description="Names the request in the server's log.")
+    errors: list[Fault] | None = Field(None, description="All that is wrong with a request that does not validate.")
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the application leave as a problem document."""
+    app.add_exception_handler(PipelineError, _of_ours)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+
+
+def status_of(error: PipelineError) -> int:
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def response(
+    status: int,
+    detail: str,
+    *,
+    kind: str = "Problem",
+    hint: str | None = None,
+    request_id: str | None = None,
+    faults: list[Fault] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem document; texts are scrubbed of whatever has the shape of a credential."""
+    from semantik_pipeline.plugins.secrets import scrub
+
+    problem = Problem(
+        type=f"urn:semantik:problem:{kind}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=scrub(detail),
+        hint=scrub(hint) if hint else None,
+        request_id=request_id,
+        errors=faults,
+    )
+    content = problem.model_dump(exclude_none=True)
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def inside(request_id: str | None) -> JSONResponse:
+    """The answer to a fault that nobody foresaw."""
+    return response(500, INSIDE, kind="InternalError", request_id=request_id)
+
+
+def _of_ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PipelineError)
+    status = status_of(error)
+    if status == 500:
+        log.error("%s: %s", type(error).__name__, error, exc_info=error)
+        return inside(id_of(request))
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    elif status == 503:
+        seconds = error.retry_after if isinstance(error, TransientError) else None
+        headers["Retry-After"] = str(round(seconds or RETRY_AFTER))
+    kind, told = type(error).__name__, error.message or type(error).__name__
+    return response(status, told, kind=kind, hint=error.hint, request_id=id_of(request), headers=headers)
+
+
+def _of_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"There is nothing at {request.url.path}."
+    elif error.status_code == 405:
+        detail = f"{request.method} is no method of {request.url.path}."
+    kind = HTTPStatus(error.status_code).phrase.replace(" ", "")
+    return response(error.status_code, detail, kind=kind, request_id=id_of(request), headers=error.headers)
+
+
+def _of_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # what was sent is not repeated: it may be a secret in the wrong place
+    faults = [Fault(where=".".join(map(str, one["loc"])), message=str(one["msg"])) for one in error.errors()]
+    told = f"{faults[0].where}: {faults[0].message}" if faults else "it does not validate"
+    return response(
+        422, f"The request is not understood: {told}.", kind="InvalidRequest", request_id=id_of(request), faults=faults
+    )
+
+
+def id_of(request: Request) -> str | None:
+    return getattr(request.state, "request_id", None)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these problems."""
+    return {status: described(status) for status in statuses}
+
+
+def described(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}

@@ -1,0 +1,61 @@
+"""How often a caller may ask. Counted in this process: behind several API processes each has its own count."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from limits import RateLimitItem, parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.exceptions import HTTPException
+
+from semantik_pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from semantik_pipeline.settings import Api
+
+
+class Rates:
+    """``asked`` for each request of a caller that is known; ``refused`` for each that was turned away, by its address."""
+
+    def __init__(self, settings: Api) -> None:
+        self._asked = _parsed("api.rate", settings.rate)
+        self._refused = _parsed("api.refused_rate", settings.refused_rate)
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def asked(self, caller: str) -> None:
+        """Count a request. Raises HTTPException 429, with the time to wait, for one too many."""
+        for rate in self._asked:
+            if not self._limiter.hit(rate, "asked", caller):
+                self._refuse(rate, "asked", caller, f"{caller} asks more often than {rate} allows.")
+
+    def refused(self, client: str) -> None:
+        """Count a request that was turned away for want of a valid key."""
+        for rate in self._refused:
+            self._limiter.hit(rate, "refused", client)
+
+    def admit(self, client: str) -> None:
+        """Raise HTTPException 429 for an address from which too many keys were tried that are none."""
+        for rate in self._refused:
+            if not self._limiter.test(rate, "refused", client):
+                self._refuse(rate, "refused", client, "Too many requests without a valid key came from your address.")
+
+    def _refuse(self, rate: RateLimitItem, *names: str) -> None:
+        *key, told = names
+        window = self._limiter.get_window_stats(rate, *key)
+        wait = max(1, math.ceil(window.reset_time - time.time()))
+        raise HTTPException(429, told, headers={"Retry-After": str(wait)})
+
+
+def _parsed(name: str, text: str) -> Sequence[RateLimitItem]:
+    if not text:
+        return ()
+    try:
+        return parse_many(text)
+    except ValueError:
+        raise SettingsError(
+            f"The setting {name} is no rate: {text!r}.", "Write 100/second, 600/minute, or several with `;` between."
+        ) from None

@@ -1,0 +1,38 @@
+"""The fleet: who works, and draining, resuming, restarting."""
+
+from __future__ import annotations
+
+from semantik_pipeline import fleet
+from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
+from semantik_pipeline.api.models.fleet import Asked, Fleet, Told
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.errors import Forbidden
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("fleet", "/fleet")
+
+
+@router.get("", operation_id="fleet_status", summary="Workers, what waits for each stage, what is stuck and why.")
+def show(runtime: TheRuntime, caller: Reader) -> Fleet:
+    if caller.collections is not None or caller.principals is not None:  # it names documents of all collections
+        raise Forbidden("The fleet is shown to who may see all collections and documents.")
+    return Fleet.model_validate(fleet.view(runtime))
+
+
+@router.post("/drain", operation_id="fleet_drain", summary="Let workers finish what they have and take nothing more.")
+def drain(runtime: TheRuntime, caller: Operator, asked: Asked) -> Told:
+    return _ask(runtime, asked, "drain")
+
+
+@router.post("/resume", operation_id="fleet_resume", summary="Let drained workers take work again.")
+def resume(runtime: TheRuntime, caller: Operator, asked: Asked) -> Told:
+    return _ask(runtime, asked, "resume")
+
+
+@router.post("/restart", operation_id="fleet_restart", summary="Replace worker processes one by one, work going on.")
+def restart(runtime: TheRuntime, caller: Operator, asked: Asked) -> Told:
+    return _ask(runtime, asked, "restart")
+
+
+def _ask(runtime: Runtime, asked: Asked, command: str) -> Told:
+    return Told(command=command, workers=fleet.ask(runtime, asked.workers, command))

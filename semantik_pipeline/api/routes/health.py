@@ -1,0 +1,60 @@
+"""For load balancers and orchestrators: no key is needed, and nothing is told that a stranger may not know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from semantik_pipeline.api.dependencies import TheRuntime
+from semantik_pipeline.api.models.health import Alive, Readiness
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["health"], prefix="/health")
+
+
+@router.get("/live", operation_id="health_live", summary="Whether the process answers.")
+async def live() -> Alive:
+    return Alive()
+
+
+@router.get(
+    "/ready",
+    operation_id="health_ready",
+    summary="Whether requests can be answered: ledger and its schema, plugins, store.",
+    responses={503: {"model": Readiness, "description": "Something is missing; the log says more."}},
+)
+def ready(runtime: TheRuntime, response: Response) -> Readiness:
+    checks: dict[str, Callable[[Runtime], Any]] = {
+        "ledger": _ask_ledger,
+        "plugins": lambda runtime: runtime.host,
+        "store": lambda runtime: runtime.host.call(runtime.store.list_indexes),
+    }
+    found = {name: _checked(runtime, name, check) for name, check in checks.items()}
+    good = all(answer == "ok" for answer in found.values())
+    response.status_code = 200 if good else 503
+    return Readiness(status="ready" if good else "not ready", checks=found)
+
+
+def _ask_ledger(runtime: Runtime) -> None:
+    from semantik_pipeline.ledger import workers
+
+    with runtime.ledger.read() as tx:
+        workers.living(tx)
+
+
+def _checked(runtime: Runtime, name: str, check: Callable[[Runtime], Any]) -> str:
+    try:
+        check(runtime)
+    except PipelineError as error:
+        log.warning("Not ready, %s: %s", name, error)
+        return type(error).__name__
+    except Exception as error:
+        log.exception("Not ready, %s", name)
+        return type(error).__name__
+    return "ok"

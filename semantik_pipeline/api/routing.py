@@ -1,0 +1,68 @@
+"""Routes that know who may call them: the caller is admitted before anything of the request's body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from semantik_pipeline import access, logs
+from semantik_pipeline.api.dependencies import Allowed
+from semantik_pipeline.contracts.auth import AuthRequest, Principal
+from semantik_pipeline.errors import Forbidden, Unauthorized
+
+
+class GuardedRoute(APIRoute):
+    """A route whose endpoint has a ``caller`` (``dependencies.py``). What it changes is noted under the caller's name."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        rules = [one.call for one in self.dependant.dependencies if isinstance(one.call, Allowed)]
+        if len(rules) != 1:
+            raise TypeError(
+                f"{self.path} says not, or more than once, who may call it: give its endpoint one `caller`."
+            )
+        self.rule = rules[0]
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            runtime = request.app.state.runtime
+            asked = AuthRequest(request.method, request.url.path, dict(request.headers), _address(request))
+            caller = await _known(request, asked)
+            request.state.caller = caller
+            try:
+                self.rule.check(caller)
+                with access.acting_as(caller), logs.bound(caller=caller.name):
+                    return await handle(request)
+            except Forbidden as error:
+                access.note_denied(runtime, error, asked, caller)
+                raise
+
+        return guarded
+
+
+def guarded(tag: str, prefix: str = "") -> APIRouter:
+    """A router of guarded routes."""
+    return APIRouter(tags=[tag], prefix=prefix, route_class=GuardedRoute)
+
+
+async def _known(request: Request, asked: AuthRequest) -> Principal:
+    """Who calls, if that can be told, and asks not too often."""
+    rates, address = request.app.state.rates, _address(request)
+    rates.admit(address)
+    try:
+        caller = await run_in_threadpool(access.authenticate, request.app.state.runtime, asked)
+    except Unauthorized:
+        rates.refused(address)
+        raise
+    rates.asked(caller.name)
+    return caller
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
