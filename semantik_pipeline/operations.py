@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import PipelineError, UsageError
+from semantik_pipeline.errors import NotFound, PipelineError, UsageError
 from semantik_pipeline.ledger import (
     Transaction,
     audit_trail,
@@ -96,7 +96,7 @@ def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
 
 def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str, change: Callable[..., None]) -> int:
     if not documents:
-        raise UsageError("There is no such document.", "`semantik documents list` shows the names.")
+        raise NotFound("There is no such document.", "`semantik documents list` shows the names.")
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
         operation_id = operations.begin(tx, found.id, kind)

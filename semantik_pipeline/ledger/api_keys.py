@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, case, delete, insert, or_, select, update
 
-from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger import audit_trail
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import api_keys
@@ -91,7 +91,7 @@ def get(tx: Transaction, name: str) -> dict[str, Any]:
     columns = [api_keys.c[name] for name in _SHOWN]
     row = tx.execute(select(*columns, _STATE).where(api_keys.c.name == name)).mappings().first()
     if row is None:
-        raise UsageError(f"There is no API key {name!r}.", "`semantik keys list` shows the names.")
+        raise NotFound(f"There is no API key {name!r}.", "`semantik keys list` shows the names.")
     return dict(row)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, insert, select, update
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import NotFound
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
@@ -70,7 +70,7 @@ def get_collection(tx: Transaction, name: str) -> Collection:
     if found is None:
         names = tx.execute(select(collections.c.name).order_by(collections.c.name)).scalars().all()
         there = f"There are: {', '.join(names)}." if names else "There is none yet: `semantik index PATH` makes one."
-        raise UsageError(f"There is no collection {name!r}.", there)
+        raise NotFound(f"There is no collection {name!r}.", there)
     return found
 
 

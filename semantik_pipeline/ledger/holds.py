@@ -26,7 +26,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger import turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
@@ -171,7 +171,7 @@ def _lock(tx: Transaction, operation_id: int) -> None:
     query = select(operations.c.kind, operations.c.state, operations.c.outcome).where(operations.c.id == operation_id)
     row = tx.execute(query.with_for_update()).first()
     if row is None:
-        raise UsageError(f"There is no operation {operation_id}.", "`semantik operations list --all` shows them.")
+        raise NotFound(f"There is no operation {operation_id}.", "`semantik operations list --all` shows them.")
     if row.state == "finished" or row.outcome == "cancelled":
         ended = "has ended" if row.state == "finished" else "is being cancelled"
         again = "`semantik operations retry` runs again what it left undone."

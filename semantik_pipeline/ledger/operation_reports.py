@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import NotFound
 from semantik_pipeline.ledger import waits
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import (
@@ -46,7 +46,7 @@ def find(tx: Transaction, name: str) -> int:
     row = tx.execute(query.where(operations.c.id == int(said[2]))).first() if said else None
     if row is None or (said and said[1] and said[1] != row.kind):
         hint = f"{row.id} is {row.kind}-{row.id}." if row else "`semantik operations list --all` shows them."
-        raise UsageError(f"There is no operation {name!r}.", hint)
+        raise NotFound(f"There is no operation {name!r}.", hint)
     return row.id
 
 

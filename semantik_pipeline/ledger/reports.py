@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, operations, sources, work
 from semantik_pipeline.ledger.work import STAGES
@@ -64,7 +64,7 @@ def find_documents(tx: Transaction, names: list[str], *, collection: str | None 
     for name in names:
         rows = _matching(tx, name, collection)
         if not rows:
-            raise UsageError(f"There is no document {name!r}.", "`semantik documents list` shows the names.")
+            raise NotFound(f"There is no document {name!r}.", "`semantik documents list` shows the names.")
         found.extend(rows)
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select, update
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 from semantik_pipeline.ledger.timetable import next_time
@@ -58,7 +58,7 @@ def find_source(tx: Transaction, name: str, *, collection: str | None = None) ->
         if rows:
             some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
             raise UsageError(f"{name!r} names {len(rows)} sources: {some}.", "Name one by its id.")
-    raise UsageError(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
+    raise NotFound(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
 
 
 def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
     columns = (sources.c.id, sources.c.collection_id, operation, sources.c.removed_at)
     row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
     if row is None:
-        raise UsageError(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
+        raise NotFound(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
     return dict(row)
 
 
