@@ -17,7 +17,7 @@ LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
 #: Classes of ``semantik_pipeline.testing``; the plugin of FakeParser is ``fake-parser``.
-FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker")
+FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker", "Auth")
 
 
 @pytest.fixture(scope="session")

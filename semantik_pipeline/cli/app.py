@@ -14,6 +14,7 @@ from semantik_pipeline.cli import (
     evaluate,
     fleet,
     index,
+    keys,
     migrate,
     models,
     operations,
@@ -72,6 +73,7 @@ app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILO
 app.add_typer(operations.app, name="operations")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILOG)(evaluate.evaluate)
 app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)
 app.command("doctor", short_help="Look for what is broken; say what to do.", epilog=EPILOG)(doctor.doctor)

@@ -25,6 +25,8 @@ _HOMES = {
     "EmbeddingContract": "embedders",
     "RerankerContract": "rerankers",
     "VectorDBContract": "stores",
+    "AuthContract": "auth",
+    "FakeAuth": "fake_auth",
     "FakeConnector": "fake_documents",
     "FakeParser": "fake_documents",
     "FakeChunker": "fake_texts",

@@ -6,12 +6,14 @@ package, or build them directly. Nothing here imports pytest.
 
 from __future__ import annotations
 
+from semantik_pipeline.testing.fake_auth import FakeAuth
 from semantik_pipeline.testing.fake_documents import FakeConnector, FakeParser
 from semantik_pipeline.testing.fake_models import FakeEmbedder, FakeReranker
 from semantik_pipeline.testing.fake_texts import FakeChunker, FakeExtractor
 from semantik_pipeline.testing.memory_store import MemoryStore
 
 __all__ = [
+    "FakeAuth",
     "FakeChunker",
     "FakeConnector",
     "FakeEmbedder",

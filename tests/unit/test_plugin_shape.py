@@ -133,3 +133,12 @@ def test_options_that_a_method_does_not_take_are_left_out():
     assert accepted(lambda texts: 0, options) == {}
     assert accepted(lambda texts, mode=0: 0, options) == {"mode": 1}
     assert accepted(lambda texts, **rest: 0, options) == options
+
+
+def test_a_connector_that_authenticates_is_no_auth_plugin():
+    async def authenticate(self, *request): ...
+
+    def load_documents(self, source_id=None): ...
+
+    assert kind_of(made(authenticate=authenticate), None) == "auth"
+    assert kind_of(made(authenticate=authenticate, load_documents=load_documents), None) == "connector"

@@ -1,0 +1,102 @@
+"""``semantik keys``: who may call the API, as what, until when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.invocation import begin
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(help="Make, list and revoke keys of the API.", rich_markup_mode=None, no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who uses it; the audit trail shows key:NAME.")]
+
+
+@app.command(short_help="Make a key.", epilog=EPILOG)
+def create(
+    context: typer.Context,
+    name: NameArgument,
+    role: Annotated[str, typer.Option(metavar="reader|writer|admin", help="What it may do.")] = "reader",
+    collections: Annotated[
+        list[str] | None, typer.Option("--collection", metavar="C", help="Only in this one; repeatable.")
+    ] = None,
+    principals: Annotated[
+        list[str] | None,
+        typer.Option("--principal", metavar="P", help="Finds P's documents and everybody's; repeatable. Else: all."),
+    ] = None,
+    expires: Annotated[str | None, typer.Option(metavar="90d", help="How long it is valid. Else: for ever.")] = None,
+) -> int:
+    """Make a key. It is shown this once: keep it where secrets are kept."""
+    call = begin(context)
+    from semantik_pipeline import access
+    from semantik_pipeline.schedules import parse_duration
+
+    seconds = parse_duration(expires) if expires is not None else None
+    with call.runtime() as runtime:
+        made = access.create_key(
+            runtime, name, role=role, collections=collections, principals=principals, seconds=seconds
+        )
+    call.output.give({"key": made.key, **made.row}, lambda console: _show_new(console, made.key, made.row))
+    return 0
+
+
+@app.command("list", short_help="List keys.", epilog=EPILOG)
+def list_(context: typer.Context) -> int:
+    """List keys, revoked and expired ones too: roles, limits, last use. The keys themselves are nowhere."""
+    call = begin(context)
+    from semantik_pipeline import access
+
+    with call.runtime() as runtime:
+        rows = access.list_keys(runtime)
+    call.output.give({"keys": rows}, lambda console: _show_list(console, rows))
+    return 0
+
+
+@app.command(short_help="Let nobody in with a key.", epilog=EPILOG)
+def revoke(context: typer.Context, name: NameArgument) -> int:
+    """Revoke a key. Servers let nobody in with it from some seconds later on; its name is not given again."""
+    call = begin(context)
+    from semantik_pipeline import access
+
+    with call.runtime() as runtime:
+        row = access.revoke_key(runtime, name)
+    call.output.give(row, lambda console: console.print(f"Revoked {row['name']}.", soft_wrap=True))
+    return 0
+
+
+def _show_new(console: Console, key: str, row: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.tables import print_facts
+
+    console.print(key, soft_wrap=True)
+    print_facts(console, zip(("name", "role", "collections", "principals", "expires"), _cells(row), strict=False))
+    console.print("The key is shown this once.", style="dim")
+
+
+def _show_list(console: Console, rows: list[dict[str, Any]]) -> None:
+    from semantik_pipeline.cli.tables import print_table
+
+    if not rows:
+        console.print("There is no key yet: `semantik keys create NAME` makes one.")
+        return
+    header = ("NAME", "ROLE", "COLLECTIONS", "PRINCIPALS", "EXPIRES", "STATE", "USED", "MADE BY")
+    shown = [(*_cells(row), row["state"], _when(row["used_at"]) or "never", row["created_by"]) for row in rows]
+    print_table(console, header, shown)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    from semantik_pipeline.cli.wording import printable
+
+    lists = [row["collections"], row["principals"]]
+    named = ["all" if names is None else ", ".join(map(printable, names)) or "none" for names in lists]
+    return (printable(row["name"]), row["role"], *named, _when(row["expires_at"]) or "never")
+
+
+def _when(at: float | None) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at is not None else ""
