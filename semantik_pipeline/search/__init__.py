@@ -3,5 +3,6 @@
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.query import search
 from semantik_pipeline.search.request import SearchQuery
+from semantik_pipeline.search.several import HitOf, merged, whole
 
-__all__ = ["SearchAnswer", "SearchQuery", "search"]
+__all__ = ["HitOf", "SearchAnswer", "SearchQuery", "merged", "search", "whole"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.blending import Ranked
+from semantik_pipeline.search.request import SearchPlan
 
 #: Payload fields that are the index's own business or have a place of their own in a hit.
 INTERNAL = frozenset(
@@ -32,9 +33,11 @@ class SearchAnswer:
         return asdict(self)
 
 
-def to_hits(ranked: Sequence[Ranked]) -> list[SearchHit]:
-    """Hits of the candidates in this order, ranks from 1."""
-    return [_hit(rank, entry) for rank, entry in enumerate(ranked, 1)]
+def to_hits(ranked: Sequence[Ranked], plan: SearchPlan) -> list[SearchHit]:
+    """The hits that were asked for of the candidates in this order. The best one has rank 1, wherever they begin."""
+    least = float("-inf") if plan.score_threshold is None else plan.score_threshold
+    passing = [entry for entry in ranked if entry.score >= least][plan.offset : plan.offset + plan.limit]
+    return [_hit(rank, entry) for rank, entry in enumerate(passing, plan.offset + 1)]
 
 
 def _hit(rank: int, entry: Ranked) -> SearchHit:

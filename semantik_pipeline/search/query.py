@@ -20,8 +20,12 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     may be called from several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
     PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
+    return search_view(runtime, runtime.ledger.search_view(query.collection), query)
+
+
+def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
+    """The same from a generation of the caller's choice, which need not be the active one."""
     watch = Stopwatch()
-    view = runtime.ledger.search_view(query.collection)
     plan = plan_search(query, runtime.settings.search, view.config)
     vector = None
     if plan.mode != "sparse":
@@ -38,7 +42,7 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     for step, milliseconds in timings.items():
         runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
     return SearchAnswer(
-        hits=to_hits(outcome.ranked[: plan.limit]),
+        hits=to_hits(outcome.ranked, plan),
         reranked=outcome.reranked,
         timings_ms=timings,
         warnings=[*plan.warnings, *lacking, *outcome.warnings],

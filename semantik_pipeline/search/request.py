@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,12 +22,14 @@ class SearchQuery:
 
     ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin (None: the collection's, else the settings').
     ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
-    many of the fused hits the reranker gets. None means: as the settings say.
+    many of the fused hits the reranker gets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
+    those with a lower score (0..1, see docs/search.md). None means: as the settings say.
     """
 
     text: str
     collection: str = "default"
     limit: int = 10
+    offset: int = 0
     mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
     rerank: bool = True
     reranker: str | None = None
@@ -36,6 +39,7 @@ class SearchQuery:
     rerank_weight: float | None = None
     rerank_deadline: float | None = None
     candidates: int | None = None
+    score_threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +47,13 @@ class SearchPlan:
     """A checked query with every default filled in.
 
     ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
-    are kept (at least ``limit``), ``to_rerank`` how many of them the reranker gets. ``reranker`` None means none;
+    are kept (at least ``offset`` + ``limit``), ``to_rerank`` how many of them the reranker gets. ``reranker`` None means none;
     ``reranker_named`` says that the caller asked for this very one.
     """
 
     text: str
     limit: int
+    offset: int = 0
     mode: str
     filter: dict[str, Any] | None
     dense_weight: float
@@ -57,6 +62,7 @@ class SearchPlan:
     to_rerank: int
     rerank_weight: float
     rerank_deadline: float
+    score_threshold: float | None = None
     reranker: str | None = None
     reranker_options: dict[str, Any] = field(default_factory=dict)
     reranker_named: bool = False
@@ -80,14 +86,16 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     return SearchPlan(
         text=text,
         limit=query.limit,
+        offset=query.offset,
         mode=query.mode,
         filter=query.filter,
         dense_weight=_share("dense_weight", _given(query.dense_weight, settings.dense_weight)),
         fusion=query.fusion or settings.fusion,
-        candidates=max(query.limit, to_rerank),
+        candidates=max(query.offset + query.limit, to_rerank),
         to_rerank=to_rerank,
         rerank_weight=_share("rerank_weight", _given(query.rerank_weight, settings.rerank_weight)),
         rerank_deadline=_given(query.rerank_deadline, settings.rerank_deadline),
+        score_threshold=query.score_threshold,
         reranker=reranker if query.rerank else None,
         reranker_options=reranker_options,
         reranker_named=query.reranker is not None,
@@ -109,6 +117,11 @@ def _check(query: SearchQuery) -> None:
         raise UsageError("The query is empty.", "Say what you look for.")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise UsageError(f"The limit {query.limit} is outside 1..{MAX_LIMIT}.", "Narrow the search with a filter.")
+    if not 0 <= query.offset <= MAX_LIMIT - query.limit:
+        told = f"Hits {query.offset} to {query.offset + query.limit} are not all among the first {MAX_LIMIT}."
+        raise UsageError(told, "Narrow the search with a filter.")
+    if query.score_threshold is not None and not math.isfinite(query.score_threshold):
+        raise UsageError(f"score_threshold is {query.score_threshold}; it is a score, 0..1.")
     if query.candidates is not None and not 1 <= query.candidates <= MAX_LIMIT:
         raise UsageError(f"{query.candidates} candidates are outside 1..{MAX_LIMIT}.")
     if query.filter is not None and not isinstance(query.filter, dict):

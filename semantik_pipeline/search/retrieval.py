@@ -38,7 +38,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion)
         found = _first_shown(runtime, view.generation_id, index, fused, plan.candidates)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in legs)
-        if len(found) >= plan.limit or exhausted:
+        if len(found) >= plan.offset + plan.limit or exhausted:
             return found
         depth = min(depth * 4, MAX_LEG_DEPTH)
 

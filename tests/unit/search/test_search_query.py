@@ -16,7 +16,7 @@ import pytest
 from semantik_pipeline.contracts import EmbeddingMode, RerankerCapabilities
 from semantik_pipeline.documents import Point, RerankResult
 from semantik_pipeline.errors import DimensionMismatch, PluginLoadError, PluginNotFoundError, UsageError
-from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.search import SearchQuery, merged, search, whole
 from semantik_pipeline.search.request import MAX_QUERY_CHARACTERS, candidates_for
 
 
@@ -420,3 +420,44 @@ def test_an_index_that_lacks_points_is_told_until_it_has_them(runtime, monkeypat
     ]
     runtime.add("lease renewal")
     assert ask(runtime, rerank=False).warnings == []
+
+
+# -- pages and thresholds ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_pages_have_the_hits_of_the_whole_in_its_order(library, size):
+    everything = ask(library, limit=10, rerank=False).hits
+    assert len(everything) > 3
+    pages = [ask(library, limit=size, offset=offset, rerank=False).hits for offset in range(0, 10, size)]
+    assert [hit for page in pages for hit in page] == everything
+
+
+def test_no_page_lies_beyond_the_first_thousand_hits(library):
+    assert ask(library, limit=1, offset=999).hits == []
+    for offset in (-1, 1000):
+        with pytest.raises(UsageError, match="first 1000"):
+            ask(library, limit=1, offset=offset)
+
+
+def test_hits_below_the_threshold_are_left_out(library):
+    everything = ask(library, rerank=False).hits
+    middle = everything[1].score
+    assert everything[0].score > middle > everything[-1].score
+    assert ask(library, rerank=False, score_threshold=middle).hits == everything[:2]
+    assert ask(library, rerank=False, score_threshold=middle, offset=1).hits == everything[1:2]
+    assert ask(library, rerank=False, score_threshold=1.1).hits == []
+    with pytest.raises(UsageError, match="score_threshold"):
+        ask(library, score_threshold=math.nan)
+
+
+def test_hits_of_several_collections_are_merged_by_score(library):
+    answer = ask(library, rerank=False)
+    asked = whole(SearchQuery(text="x", offset=2, limit=3), "other")
+    assert (asked.collection, asked.offset, asked.limit) == ("other", 0, 5)
+    page = merged({"a": answer, "b": answer}, offset=1, limit=3)
+    assert [(one.collection, one.hit.rank, one.hit.text) for one in page] == [
+        ("b", 2, answer.hits[0].text),
+        ("a", 3, answer.hits[1].text),
+        ("b", 4, answer.hits[1].text),
+    ]

@@ -1,0 +1,32 @@
+"""Several collections asked one question: their hits in one order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.search.answer import SearchAnswer
+from semantik_pipeline.search.request import SearchQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class HitOf:
+    """A hit, and the collection that has it. Its rank is among all of them."""
+
+    collection: str
+    hit: SearchHit
+
+
+def whole(query: SearchQuery, collection: str) -> SearchQuery:
+    """What each collection is asked, that any page of all their hits can be cut from the answers."""
+    return replace(query, collection=collection, offset=0, limit=query.offset + query.limit)
+
+
+def merged(answers: Mapping[str, SearchAnswer], *, offset: int, limit: int) -> list[HitOf]:
+    """The hits of all answers by their scores, which are 0..1 in each; of equal ones those of the first collection
+    first. A collection's own order stays."""
+    every = [HitOf(collection=name, hit=hit) for name, answer in answers.items() for hit in answer.hits]
+    ordered = sorted(every, key=lambda one: -one.hit.score)
+    page = ordered[offset : offset + limit]
+    return [replace(one, hit=replace(one.hit, rank=rank)) for rank, one in enumerate(page, offset + 1)]
