@@ -21,6 +21,7 @@ from semantik_pipeline.settings import visible_gpus
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.tally import Tally
+    from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ FINGERPRINTS = 60.0
 #: Seconds without a heartbeat that the ledger took after which a process is not ready.
 STALLED = 60.0
 
-#: Seconds in one heartbeat after which a process is not alive. A ledger that falls silent holds one up for some ten
+#: Seconds in one heartbeat, or between two signs of the consumer, after which a process is not alive. A ledger that falls silent holds one up for some ten
 #: seconds a statement (``ledger/connection.py``); that is no reason to kill every worker.
 DEAD = 300.0
 
@@ -110,10 +111,31 @@ class Presence:
         self._fingerprinted: tuple[float, dict[str, Any]] = (float("-inf"), {})
         self._looked: float | None = None  # time.monotonic() of the last heartbeat, taken or not
         self.beaten: float | None = None  # ... of the last one that the ledger took
+        self._pulse: Pulse | None = None
+        self._deaf = 0.0  # seconds since the consumer's last sign
+        self._loading = threading.Event()
 
-    def begin(self) -> None:
-        """Register: plugins are loaded, the schema is right; from here on this process takes work."""
+    def hold_turn(self) -> None:
+        """Until :meth:`begin`: if this process runs its program anew, its turn at restarting goes on while it loads, so
+        that the next worker stops no sooner than this one is ready."""
+        self._loading.set()
+        threading.Thread(target=self._hold_turn, name="presence-turn", daemon=True).start()
+
+    def _hold_turn(self) -> None:
+        while self._loading.is_set() and not self._stop.is_set():
+            try:
+                with self._runtime.ledger.write() as tx:
+                    ledger_workers.keep_turn(tx, host=socket.gethostname(), pid=os.getpid())
+            except Exception as error:  # the turn ends too soon: a gap, if all others have gone
+                log.warning("The turn at restarting can't be kept: %s", error)
+            self._stop.wait(self._runtime.settings.worker.heartbeat)
+
+    def begin(self, pulse: Pulse | None = None) -> None:
+        """Register: plugins are loaded, the schema is right; from here on this process takes work. ``pulse`` is that of
+        the consumer that hears the bells for it."""
         runtime = self._runtime
+        self._loading.clear()
+        self._pulse = pulse
         with runtime.ledger.write() as tx:
             ledger_workers.register(
                 tx,
@@ -126,14 +148,18 @@ class Presence:
         self._looked = self.beaten = time.monotonic()
         self._thread.start()
 
-    def close(self) -> None:
-        """The last report: it ended in an orderly way."""
+    def close(self, *, anew: bool = False) -> None:
+        """The last report: it ended in an orderly way. One that an operator told to restart, and that runs its program
+        ``anew`` now, keeps its turn until that has registered."""
         self._stop.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)
         try:
             with self._runtime.ledger.write() as tx:
-                ledger_workers.end(tx, self._runtime.worker_id)
+                if anew and self._restarting:
+                    ledger_workers.keep_turn(tx, host=socket.gethostname(), pid=os.getpid())
+                else:
+                    ledger_workers.end(tx, self._runtime.worker_id)
         except PipelineError as error:  # the ledger is away: the row goes stale by itself
             log.warning("The end of this worker can't be reported: %s", error)
 
@@ -143,7 +169,11 @@ class Presence:
         if self._looked is None:
             return None
         silent = time.monotonic() - self._looked
-        return None if silent < DEAD else f"the heartbeat has stood still for {silent:.0f} s"
+        if silent >= DEAD:
+            return f"the heartbeat has stood still for {silent:.0f} s"
+        if self._deaf >= DEAD and not self._runtime.stopping.is_set():
+            return f"the consumer of bells has stood still for {self._deaf:.0f} s"
+        return None
 
     def ready(self) -> str | None:
         """Why this process takes no work now; None if it does."""
@@ -220,6 +250,8 @@ class Presence:
     def _run(self) -> None:
         while not self._stop.wait(self._runtime.settings.worker.heartbeat):
             self._looked = time.monotonic()
+            if self._pulse is not None:
+                self._deaf = self._pulse.feel()
             try:
                 self.beat()
                 self.beaten = time.monotonic()

@@ -21,6 +21,7 @@ from workers.arenas import few_arenas
 from workers.metrics import Endpoint, FleetCollector, ProcessCollector
 from workers.presence import Presence
 from workers.profiles import Profile, concurrency
+from workers.pulse import Pulse
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -52,6 +53,8 @@ class WorkerProcess:
         self._open = ExitStack()
         self._celery: Any = None
         self._queues: list[str] = []  # their names at the broker
+        self._again = False  # once it has ended, it runs its program anew
+        self._deaf_to_hangups, self._on_terminal = False, sys.stdout is not None and sys.stdout.isatty()
 
     def configure(self, app: Celery) -> None:
         """What the profile says of pool, threads, prefetch and queues."""
@@ -67,10 +70,12 @@ class WorkerProcess:
         """Check the schema, load the plugins, take what is this process's alone. Ends the process where that fails:
         Celery would log the exception and work on without."""
         self._celery, self._loaded = worker, time.monotonic()
+        self._deaf_to_hangups = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup, which Celery overrides
         few_arenas()
         sys.setswitchinterval(SWITCH_INTERVAL)
         runtime = self._open.enter_context(self.runtime)
         try:
+            self._check_options(worker)
             self.settings.require_shared()
             runtime.ledger  # noqa: B018 - raises for a schema that isn't ours
             runtime.host  # noqa: B018 - raises for a broken state file
@@ -81,14 +86,34 @@ class WorkerProcess:
             raise SystemExit(1) from None
         for entry in runtime.host.report.failed:
             log.error("The plugin %s can't be used: %s", entry.id, entry.reason)
+        if self.settings.worker.supervisor_pipe is None:
+            self.presence.hold_turn()
+
+    def _check_options(self, worker: Any) -> None:
+        """What Celery's own command line says must be what the profile says: other pools start processes of their own,
+        in which nothing is loaded, and operators are shown, drain and resume the profile's queues."""
+        from celery.concurrency import get_implementation
+
+        if get_implementation(worker.pool_cls) is not get_implementation(self.profile.pool):
+            raise SettingsError(
+                f"This worker can't work in the pool {worker.pool_cls.__module__.rpartition('.')[2]!r}.",
+                f"Leave out -P (--pool): its pool is {self.profile.pool!r}; more processes are more workers.",
+            )
+        answered = {queue.name for queue in worker.app.amqp.queues.consume_from.values()}
+        if answered != set(self._queues):
+            raise SettingsError(
+                f"A worker answers its profile's queues ({', '.join(self.profile.queues)}), and no others.",
+                "Leave out -Q and -X, and set SEMANTIK_WORKER_PROFILE instead.",
+            )
 
     def begin(self) -> None:
         """The worker hears bells from now on: models are loaded, probes answer, the ledger knows it. Ends the process
         where that fails; Celery would log the exception and let it work unseen."""
         try:
+            self._hear_hangups()
             self._serve_probes()
             self._warm_up()
-            self.presence.begin()
+            self.presence.begin(Pulse(self._celery.consumer))
         except Exception as error:
             log.critical("This worker can't begin: %s", error)
             raise SystemExit(1) from None
@@ -136,7 +161,11 @@ class WorkerProcess:
                     log.warning("%s can't be prepared: %s", name, error)
 
     def stop(self) -> None:
-        """Finish the units in hand, or give them back when the time is over; take no more."""
+        """Finish the units in hand, or give them back when the time is over; take no more. Told so once more while it
+        ends in order to run anew, it just ends."""
+        if self.runtime.stopping.is_set():
+            self._again = False
+            return
         self.runtime.stopping.set()
         late = threading.Timer(self.settings.worker.soft_shutdown, self._give_back)
         late.daemon = True
@@ -144,16 +173,24 @@ class WorkerProcess:
 
     def end(self) -> None:
         """All threads have ended: nothing is in hand any more."""
-        self.presence.close()
+        self.presence.close(anew=self._again)
         self._open.close()
+        if self._again:
+            self._leave()
 
     def _give_back(self) -> NoReturn:
         try:
             give_back(self.runtime)
-            self.presence.close()
+            self.presence.close(anew=self._again)
         finally:
-            logging.shutdown()
-            os._exit(0)
+            self._leave()
+
+    def _leave(self) -> NoReturn:
+        """End at once, whatever other threads do; or run the program anew."""
+        logging.shutdown()
+        if self._again:
+            run_anew()
+        os._exit(0)
 
     # -- what operators ask ---------------------------------------------------------------------------------------------
 
@@ -169,9 +206,24 @@ class WorkerProcess:
                 consumer.call_soon(change, name)
 
     def _restart(self) -> None:
-        """A supervisor starts the next process first; without one, Celery runs this program anew when it has ended."""
-        if not self._tell_supervisor("replace"):
-            os.kill(os.getpid(), signal.SIGHUP)
+        """A supervisor starts the next process first; without one, this one runs its program anew when it has ended."""
+        if self.settings.worker.supervisor_pipe is not None:
+            self._tell_supervisor("replace")
+        elif not self.runtime.stopping.is_set():
+            self._again = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _hear_hangups(self) -> None:
+        """SIGHUP restarts, as Celery has it; but gives back what is in hand first, and loses no lease on a terminal
+        that closes: there it ends the worker."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if self._deaf_to_hangups else self._hang_up)
+
+    def _hang_up(self, *_: object) -> None:
+        if self._on_terminal:
+            self.stop()  # before Celery's handler, which speaks to the terminal first, and fails
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._restart()
 
     def _tell_supervisor(self, word: str) -> bool:
         """Write a line to the pipe of the supervisor that started this process; False if there is none."""
@@ -188,6 +240,16 @@ class WorkerProcess:
         if not self.runtime.stopping.is_set():
             log.error("This worker ends: %s", reason)
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_anew() -> NoReturn:
+    """This program from its beginning, under the process id that init systems and containers know. As it was typed:
+    of ``python -m celery``, ``sys.argv`` keeps a file whose folder would be searched for modules before all others."""
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError as error:
+        log.critical("This worker can't run %s anew: %s", sys.executable, error)
+        os._exit(1)
 
 
 def give_back(runtime: Runtime) -> None:
@@ -229,5 +291,5 @@ def connect(process: WorkerProcess) -> None:
 
     @signals.worker_shutdown.connect(weak=False)
     def end(**_: Any) -> None:
-        process.runtime.stopping.set()  # a restart by SIGHUP says nothing before
+        process.runtime.stopping.set()
         process.end()

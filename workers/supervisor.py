@@ -153,10 +153,15 @@ class Supervisor:
     def _note_death(self, member: Member, code: int) -> None:
         settled = member.ready and time.monotonic() - member.started > SETTLED
         self._failures[member.place] = 0 if settled else self._failures[member.place] + 1
-        wait = min(PATIENCE, 2.0 ** (self._failures[member.place] - 1) - 1) if self._failures[member.place] else 0.0
+        wait = wait_before(self._failures[member.place])
         self._start_at[member.place] = time.monotonic() + wait
         how = f"signal {-code}" if code < 0 else f"code {code}"
         log.warning("Process %d ended with %s; another one starts in %.0f s.", member.process.pid, how, wait)
+
+
+def wait_before(failures: int) -> float:
+    """Seconds until a process is started again that failed so many times in a row."""
+    return min(PATIENCE, 2.0 ** (failures - 1) - 1) if failures else 0.0
 
 
 def on_device(place: int, count: int, devices: Sequence[str]) -> dict[str, str]:

@@ -39,6 +39,7 @@ def worker(
     if call.config:
         said["SEMANTIK_CONFIG"] = str(call.config.absolute())
     supervisor = Supervisor(settings, named(settings.worker.profile), said=said)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, supervisor.stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, supervisor.stop)
     return supervisor.run()

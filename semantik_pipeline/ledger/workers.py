@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from semantik_pipeline.ledger import chores
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -44,10 +44,22 @@ class WorkerRow:
 
 
 def register(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
-    """A process has loaded what it needs and takes work from now on."""
+    """A process has loaded what it needs and takes work from now on. One that runs its program anew ends, by that, the
+    turn at restarting of what it was before."""
+    before = _restarting(host, pid) & (workers.c.id != worker_id)
+    tx.execute(update(workers).where(before).values(state="stopped", activity=None, command=None))
     row = {"id": worker_id, "host": host, "pid": pid, "profile": profile, "report": report, "state": "ready"}
     tx.execute(delete(workers).where(workers.c.id == worker_id))
     tx.execute(workers.insert().values(**row, started_at=now(), heartbeat=now()))
+
+
+def _restarting(host: str, pid: int) -> ColumnElement[bool]:
+    return (workers.c.host == host) & (workers.c.pid == pid) & (workers.c.state == "restarting")
+
+
+def keep_turn(tx: Transaction, *, host: str, pid: int) -> None:
+    """The process is running its program anew, and has its turn at restarting (:func:`take_turn`) until it registers."""
+    tx.execute(update(workers).where(_restarting(host, pid)).values(activity=None, command=None, heartbeat=now()))
 
 
 def beat(tx: Transaction, worker_id: str, *, state: str, activity: dict[str, Any]) -> str | None:

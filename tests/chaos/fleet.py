@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,14 @@ class Fleet:
 
     # -- processes ------------------------------------------------------------------------------------------------------
 
-    def start_worker(self, profile: str = "all", **environment: str) -> subprocess.Popen[bytes]:
-        """One worker process, as any init system would start it."""
+    def start_worker(
+        self, *, options: Sequence[str] = (), stdout: int | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """One worker process, as any init system would start it; ``stdout`` is a file's number, the log unless given."""
         self._started += 1
         command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-n", f"w{self._started}@%h"]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
-        worker = self._start(
-            [*command, *quiet], f"worker{self._started}", SEMANTIK_WORKER_PROFILE=profile, **environment
-        )
+        worker = self._start([*command, *quiet, *options], f"worker{self._started}", stdout, **environment)
         self.workers.append(worker)
         return worker
 
@@ -111,13 +111,15 @@ class Fleet:
         self._others.append(process)
         return process
 
-    def _start(self, command: list[str], name: str, **environment: str) -> subprocess.Popen[bytes]:
+    def _start(
+        self, command: list[str], name: str, stdout: int | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 command,
                 env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if stdout is None else stdout,
                 stderr=log,
                 start_new_session=True,
             )
@@ -132,6 +134,11 @@ class Fleet:
     def living(self) -> int:
         with self.runtime.ledger.read() as tx:
             return sum(row.state == "ready" for row in ledger_workers.living(tx))
+
+    def workers_of(self, pid: int) -> list[str]:
+        """Names of the workers that a process has been, and that have reported; one more each time it runs anew."""
+        with self.runtime.ledger.read() as tx:
+            return [row.id for row in ledger_workers.list_workers(tx) if row.pid == pid]
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9; its children notice and end too."""
@@ -179,6 +186,19 @@ class Fleet:
             held = list(tx.execute(select(work.c.document_id).where(mine)).scalars())
             reading = sources.c.worker.like(f"%:{pid}:%") & sources.c.lease_token.is_not(None)
             return held + [-row for row in tx.execute(select(sources.c.id).where(reading)).scalars()]
+
+    def leases(self) -> int:
+        """Claims that the ledger honours, of documents and of sources."""
+        with self.runtime.ledger.read() as tx:
+            counts = [select(func.count()).where(table.c.lease_token.is_not(None)) for table in (work, sources)]
+            return sum(tx.execute(count).scalar_one() for count in counts)
+
+    def attempts_and_suspects(self) -> tuple[int, int]:
+        """Attempts that are held against documents at this moment, and how many of them are suspects."""
+        held = select(func.coalesce(func.sum(work.c.attempts), 0), func.count().filter(work.c.suspect))
+        with self.runtime.ledger.read() as tx:
+            attempts, suspects = tx.execute(held).one()
+        return int(attempts), suspects
 
     def worker_holding(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
         """A worker that holds units of a stage at this moment; None if there is none for so long."""

@@ -9,14 +9,14 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from semantik_pipeline import fleet
 from semantik_pipeline.cli.fleet_views import show_fleet
 from semantik_pipeline.errors import SettingsError, UsageError
 from semantik_pipeline.ledger import backlog
 from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.tables import work, workers
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.tally import Tally
 from workers.embedded import embedded_worker
@@ -87,6 +87,25 @@ def test_one_worker_restarts_at_a_time(make_pipeline):
         assert not ledger_workers.take_turn(tx, "b")
         ledger_workers.end(tx, "a")
     with pipeline.runtime.ledger.write() as tx:
+        assert ledger_workers.take_turn(tx, "b")
+
+
+def test_a_process_that_runs_its_program_anew_keeps_its_turn_until_it_works_again(make_pipeline):
+    pipeline = make_pipeline()
+    register(pipeline, "here:1:old")
+    register(pipeline, "b")
+    ledger = pipeline.runtime.ledger
+    with ledger.write() as tx:
+        assert ledger_workers.take_turn(tx, "here:1:old")
+    with ledger.write() as tx:
+        tx.execute(update(workers).values(heartbeat=workers.c.heartbeat - 1000))
+    with ledger.write() as tx:
+        ledger_workers.keep_turn(tx, host="here", pid=1)
+    with ledger.write() as tx:
+        assert not ledger_workers.take_turn(tx, "b")
+    register(pipeline, "here:1:new")
+    assert rows(pipeline)["here:1:old"].state == "stopped"
+    with ledger.write() as tx:
         assert ledger_workers.take_turn(tx, "b")
 
 

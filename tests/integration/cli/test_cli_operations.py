@@ -113,13 +113,15 @@ def fleet(cli, postgres_url: str, broker) -> Iterator[dict[str, str]]:
     double.stop()
 
 
-def ended(process: subprocess.Popen[bytes]) -> None:
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Tell a process to end; its exit status, or minus 9 if it had to be killed."""
     process.send_signal(signal.SIGTERM)
     try:
         process.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
+    return process.returncode
 
 
 def test_a_fleet_does_the_work_and_its_commands_own_nothing(cli, fleet, papers):
@@ -145,8 +147,9 @@ def test_a_fleet_does_the_work_and_its_commands_own_nothing(cli, fleet, papers):
         assert (found.code, found.json()["points_found"]) == (0, 2)
         dropped = cli("documents", "drop", papers / "queues.txt", "--json", **fleet)
         assert (dropped.code, dropped.json()["dropped"]) == (0, 1), dropped.err
+        assert ended(worker) == 0
     finally:
-        ended(worker)
-        ended(waiting)
+        for process in (worker, waiting):
+            ended(process)
     left = {path.name for path in Path(cli.data).iterdir()}
     assert not left & {"index", "owner.json", "ledger.sqlite3"}

@@ -1,0 +1,66 @@
+"""One worker process as operators meet it: drained, resumed, restarted without a supervisor, ended; each in mid-work."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import time
+
+from tests.chaos.fleet import make_corpus
+from tests.chaos.servers import until
+
+
+def unblamed(fleet) -> None:
+    """Nobody holds anything, and nothing is held against any document."""
+    assert fleet.leases() == 0
+    assert fleet.attempts_and_suspects() == (0, 0)
+
+
+def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_url, redis, qdrant, tmp_path):
+    """By Celery's own command, so that no supervisor helps. The embedder takes longer than the soft shutdown, so claims
+    are given back, not finished."""
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    fleet.environment["SEMANTIK_EMBED_POOL_CHUNKS"] = "150"
+    fleet.environment["SEMANTIK_WORKER_SOFT_SHUTDOWN"] = "1"
+    fleet.configure(sleep_ms_per_text=20)  # 3 s of work in one piece
+    worker = fleet.start_worker()
+    fleet.start_scheduler()
+    fleet.ready(1)
+    [first] = fleet.workers_of(worker.pid)
+    operation = fleet.begin(make_corpus(tmp_path / "corpus", 600))
+    until(lambda: fleet.held_by(worker.pid), "it works")
+
+    fleet.semantik("fleet", "drain")
+    until(lambda: not fleet.leases(), "it has finished what it had in hand")
+    before = fleet.progress(operation).stages
+    time.sleep(2.5)  # two ticks of the scheduler, each of which rings
+    assert fleet.leases() == 0 and fleet.progress(operation).stages == before
+    fleet.semantik("fleet", "resume")
+    until(lambda: fleet.worker_holding("embed", 0.5), "it embeds again")
+
+    fleet.semantik("fleet", "restart")
+    assert worker.poll() is None, "its process id is what an init system knows"
+    [second] = [name for name in fleet.workers_of(worker.pid) if name != first]
+    assert fleet.attempts_and_suspects() == (0, 0), "what it gave back is held against nobody"
+    until(lambda: fleet.worker_holding("embed", 0.5), "the program that it runs anew embeds")
+    worker.send_signal(signal.SIGHUP)
+    until(lambda: set(fleet.workers_of(worker.pid)) - {first, second}, "it runs anew")
+    assert worker.poll() is None and fleet.attempts_and_suspects() == (0, 0)
+
+    until(lambda: fleet.worker_holding("embed", 0.5), "it embeds")
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait(timeout=20) == 0
+    assert time.monotonic() - began < 8
+    unblamed(fleet)
+    assert fleet.progress(operation).state == "running"
+
+    terminal, stdout = pty.openpty()
+    worker = fleet.start_worker(stdout=stdout)
+    os.close(stdout)
+    until(lambda: fleet.worker_holding("embed", 0.5), "another one, on a terminal, goes on")
+    os.close(terminal)
+    worker.send_signal(signal.SIGHUP)
+    assert worker.wait(timeout=20) == 0, "a terminal that closes ends it"
+    unblamed(fleet)
