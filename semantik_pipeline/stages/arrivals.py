@@ -1,13 +1,19 @@
-"""What a sync hears from a connector, on its way into the ledger."""
+"""What a connector says, or a caller gives, on its way into the ledger."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import DocumentReference, IngestedDocument
-from semantik_pipeline.ledger.sync import Arrival, SourceClaim
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.parsing import storable, storable_values
+
+if TYPE_CHECKING:
+    from semantik_pipeline.plugins.registry import PluginRegistry
 
 
 @dataclass
@@ -66,3 +72,23 @@ def without_content(
         skipped=skipped,
         error=error,
     )
+
+
+def same_content(registry: PluginRegistry, known: Known, arrival: Arrival) -> bool:
+    """Whether the document has the content that it had, and there is no reason to work on it again."""
+    same = arrival.content_hash is not None and known.content_hash == arrival.content_hash
+    return same and not known.deleted and not mended(registry, known)
+
+
+def mended(registry: PluginRegistry, known: Known) -> bool:
+    """It is in quarantine, and a plugin of the stage that failed on it is of another version now."""
+    if not known.failed_with:
+        return False
+    loaded = {f"{plugin.id} {plugin.manifest.version}" for plugin in registry}
+    return not set(known.failed_with.split(", ")) <= loaded
+
+
+def redescribed(tx: Transaction, same: Sequence[tuple[Known, Arrival]]) -> set[str]:
+    """The unique ids of those documents, their content being what it was, of which something else is said now."""
+    before = ledger.descriptions(tx, [known.document_id for known, _ in same])
+    return {arrival.unique_id for known, arrival in same if before[known.document_id] != ledger.description(arrival)}

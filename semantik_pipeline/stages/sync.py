@@ -23,7 +23,7 @@ from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
-from semantik_pipeline.stages.arrivals import Batch, arrival_of
+from semantik_pipeline.stages.arrivals import Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable, storable_values
@@ -257,9 +257,8 @@ class Slice:
     def _redescribed(self, same: list[tuple[Known, Arrival]]) -> tuple[list[Arrival], list[tuple[int, str | None]]]:
         """Of documents with the content they had: those whose metadata changed, and ``(id, hint)`` of the others."""
         with self.runtime.ledger.read() as tx:
-            before = ledger.descriptions(tx, [known.document_id for known, _ in same])
-        changed = [arrival for known, arrival in same if before[known.document_id] != ledger.description(arrival)]
-        names = {arrival.unique_id for arrival in changed}
+            names = redescribed(tx, same)
+        changed = [arrival for _, arrival in same if arrival.unique_id in names]
         return changed, [(known.document_id, one.change_hint) for known, one in same if one.unique_id not in names]
 
     def _same_hint(self, known: Known, reference: DocumentReference) -> bool:
@@ -267,15 +266,10 @@ class Slice:
         return same and not known.deleted and not self._mended(known)
 
     def _same_content(self, known: Known, arrival: Arrival) -> bool:
-        same = arrival.content_hash is not None and known.content_hash == arrival.content_hash
-        return same and not known.deleted and not self._mended(known)
+        return same_content(self.runtime.host.registry, known, arrival)
 
     def _mended(self, known: Known) -> bool:
-        """It is in quarantine, and a plugin of the stage that failed on it is of another version now."""
-        if not known.failed_with:
-            return False
-        loaded = {f"{plugin.id} {plugin.manifest.version}" for plugin in self.runtime.host.registry}
-        return not set(known.failed_with.split(", ")) <= loaded
+        return mended(self.runtime.host.registry, known)
 
     def _fetch_owed(self) -> bool:
         """After a run that named only changes: fetch what it did not name and earlier runs could not have, or what was

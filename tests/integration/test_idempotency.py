@@ -1,0 +1,104 @@
+"""Requests under an idempotency key, as the ledger keeps them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import update
+
+from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.ledger import Ledger, idempotency
+from semantik_pipeline.ledger.idempotency import Answer
+from semantik_pipeline.ledger.tables import idempotency_keys
+from tests.integration.conftest import Pipeline
+
+LEDGERS = ("sqlite", "postgres")
+
+
+@pytest.fixture
+def opened(make_pipeline: Callable[..., Pipeline]) -> Ledger:
+    return make_pipeline().runtime.ledger
+
+
+def begin(ledger: Ledger, request: str = "r1", *, actor: str = "anna", key: str = "k") -> Answer | None:
+    with ledger.write() as tx:
+        return idempotency.begin(tx, actor, key, request)
+
+
+def age(ledger: Ledger, seconds: float) -> None:
+    with ledger.write() as tx:
+        tx.execute(update(idempotency_keys).values(created_at=idempotency_keys.c.created_at - seconds))
+
+
+def test_the_same_request_is_answered_again_and_another_is_refused(opened: Ledger) -> None:
+    assert begin(opened) is None
+    with pytest.raises(Conflict):
+        begin(opened)
+    answer = Answer(status=202, body={"operation": "push-1"})
+    with opened.write() as tx:
+        idempotency.keep(tx, "anna", "k", answer)
+    assert begin(opened) == answer
+    with pytest.raises(UsageError, match="another request") as refused:
+        begin(opened, "r2")
+    assert not isinstance(refused.value, Conflict)
+    assert begin(opened, actor="bob") is None
+    assert begin(opened, key="other") is None
+
+
+def test_what_failed_may_be_sent_again_and_what_was_answered_is_not_forgotten(opened: Ledger) -> None:
+    begin(opened)
+    with opened.write() as tx:
+        idempotency.forget(tx, "anna", "k")
+    assert begin(opened) is None
+    with opened.write() as tx:
+        idempotency.keep(tx, "anna", "k", Answer(status=200, body=1))
+        idempotency.forget(tx, "anna", "k")
+    assert begin(opened) == Answer(status=200, body=1)
+
+
+def test_a_request_whose_process_died_and_an_old_answer_make_way(opened: Ledger) -> None:
+    begin(opened)
+    age(opened, idempotency.IN_HAND + 1)
+    assert begin(opened) is None
+    with opened.write() as tx:
+        idempotency.keep(tx, "anna", "k", Answer(status=200, body=1))
+    age(opened, idempotency.KEPT - 10)
+    assert begin(opened) == Answer(status=200, body=1)
+    age(opened, 20)
+    assert begin(opened, "r2") is None
+
+
+def test_a_sweep_removes_what_is_old(opened: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "BATCH", 2)
+    for key in "abc":
+        begin(opened, key=key)
+    age(opened, 100)
+    begin(opened, key="d")
+
+    def sweep() -> bool:
+        with opened.write() as tx:
+            return idempotency.sweep(tx, older_than=50)
+
+    assert [sweep(), sweep()] == [True, False]
+    with pytest.raises(Conflict):
+        begin(opened, key="d")
+    assert begin(opened, key="a") is None
+
+
+def test_of_many_at_once_one_takes_the_request_in_hand(opened: Ledger) -> None:
+    results: list[str] = []
+
+    def ask() -> None:
+        try:
+            results.append("begun" if begin(opened) is None else "answered")
+        except Conflict:
+            results.append("in hand")
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["begun", *["in hand"] * 7]
