@@ -1,7 +1,7 @@
-"""A collection's configuration as people change it: dotted names, and what makes no sense. Pure.
+"""A collection's configuration as people change it: dotted names, and what makes no sense.
 
 ``chunking.max_tokens`` means ``chunking.options.max_tokens``: below a step, what is not ``plugin`` or ``options`` is an
-option of its plugin. What a plugin says of its options is for the host (``collections.py``).
+option of its plugin.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from semantik_pipeline.plugins.host import PluginHost
 
 Config = dict[str, Any]
 
@@ -25,6 +28,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "sparse": ("k1", "b", "avg_len"),
     "default_reranker": ("plugin", "options"),
 }
+
+LONGEST_NAME = 200
 
 #: What an extractor's entry in ``extraction.chunk`` and ``extraction.document`` may say.
 CHOICE = ("plugin", "types", "options")
@@ -213,6 +218,32 @@ def _unknown(key: str) -> UsageError:
     part, _, _ = key.partition(".")
     there = [f"{part}.{name}" for name in PARTS[part]] if part in PARTS else sorted(PARTS)
     return UsageError(f"A collection has no setting {key!r}.", f"There are {', '.join(there)}.")
+
+
+def validate(host: PluginHost, config: Mapping[str, Any]) -> None:
+    """Hold a complete configuration against the plugins that it names: each is loaded, of its kind, and takes these
+    options. Raises PluginNotFoundError or PluginConfigError."""
+    chosen = [("chunking", config["chunking"]), ("embedding", config["embedding"])]
+    extraction, parsers = config["extraction"], config["parsers"]
+    if extraction["enabled"]:
+        chosen += [("extractor", choice) for choice in (*extraction["chunk"], *extraction["document"])]
+    chosen += [("parser", {"plugin": name}) for name in parsers["by_media_type"].values()]
+    chosen += [("parser", {"plugin": name, "options": options}) for name, options in parsers["options"].items()]
+    reranker = config.get("default_reranker")
+    if reranker:
+        chosen.append(("reranker", {"plugin": reranker} if isinstance(reranker, str) else reranker))
+    for kind, choice in chosen:
+        if choice.get("plugin") is not None:
+            host.effective_config(choice["plugin"], choice.get("options"), kind=kind)
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for what can't be a collection's name: it stands in URLs, in files' names and on terminals."""
+    if not name or name != name.strip() or "/" in name or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise UsageError(
+            f"{name!r} can't be the name of a collection.",
+            f"Names have 1 to {LONGEST_NAME} characters that can be seen, no slash, and no space at an end.",
+        )
 
 
 def etag(config: Mapping[str, Any]) -> str:

@@ -1,0 +1,107 @@
+"""Collections: made, shown, configured, renamed. Their deletion and return are :mod:`trash`, their builds
+:mod:`generations`. Every change is noted in the audit trail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import configurations, generations
+from semantik_pipeline.errors import ChangedMeanwhile, Conflict
+from semantik_pipeline.ledger import audit_trail, collection_reports
+from semantik_pipeline.ledger import collections as ledger
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+def create(
+    runtime: Runtime,
+    name: str,
+    *,
+    config: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Make a collection: ``config`` over the settings' defaults, then ``changes`` by dotted names; returns what
+    :func:`show` does.
+
+    Raises UsageError, PluginNotFoundError or PluginConfigError for what can't be, and Conflict if there is one of that
+    name.
+    """
+    configurations.check_name(name)
+    given = {**runtime.settings.collection, **(config or {})}
+    if changes:
+        given = configurations.changed({**generations.DEFAULT, **given}, changes)
+    _refuse_taken(runtime, name)
+    made = runtime.collection(name, given)
+    with runtime.ledger.write() as tx:
+        audit_trail.record(tx, event="collection.create", subject=name, detail={"config": made.config})
+    return show(runtime, name)
+
+
+def list_all(runtime: Runtime) -> list[dict[str, Any]]:
+    """All collections by name, as :func:`show` has them, without what takes plugins to say (``outdated``)."""
+    with runtime.ledger.read() as tx:
+        return [_described(row) for row in collection_reports.list_collections(tx)]
+
+
+def show(runtime: Runtime, name: str) -> dict[str, Any]:
+    """``name``, ``config`` and its ``etag``, ``generations``, ``documents`` by status, ``chunks``, ``sources``, and why
+    its active generation is ``outdated`` (empty: it is not). Raises UsageError for one that does not exist."""
+    with runtime.ledger.read() as tx:
+        ledger.get_collection(tx, name)
+        found = [_described(row) for row in collection_reports.list_collections(tx, name=name)]
+    return {**found[0], "outdated": generations.outdated(runtime, name)}
+
+
+def configure(
+    runtime: Runtime, name: str, changes: Mapping[str, Any], *, if_match: str | None = None
+) -> dict[str, Any]:
+    """Change what a collection is to be made of, by dotted names (``None`` unsets); returns what :func:`show` does.
+
+    What shapes the output counts for generations built from now on (``outdated`` says what a reindex would change);
+    ``default_reranker`` counts at once. With ``if_match`` the configuration must still have that etag: else
+    ChangedMeanwhile.
+    """
+    while True:
+        with runtime.ledger.read() as tx:
+            before = ledger.get_collection(tx, name)
+        wanted = generations.complete(runtime.host, configurations.changed(before.config, changes))
+        generations.freeze(runtime.host, wanted)
+        with runtime.ledger.write() as tx:
+            present = collection_reports.lock_config(tx, before.id)
+            if if_match is not None and present is not None and if_match != configurations.etag(present):
+                raise ChangedMeanwhile(
+                    f"The configuration of {name!r} was changed since it was read.",
+                    "Read it again, and change what it is now.",
+                )
+            if present == before.config:  # else somebody else changed it meanwhile: look again
+                collection_reports.change_collection(tx, before.id, config=wanted)
+                audit_trail.record(tx, event="collection.configure", subject=name, detail={"changes": dict(changes)})
+                break
+    return show(runtime, name)
+
+
+def rename(runtime: Runtime, name: str, new_name: str) -> dict[str, Any]:
+    """Call a collection otherwise; searches under the old name fail from then on. One in the trash may be renamed too,
+    so that its name is free. Raises Conflict if the new name is taken."""
+    configurations.check_name(new_name)
+    _refuse_taken(runtime, new_name)
+    with runtime.ledger.write() as tx:
+        found = ledger.find_collection(tx, name, trashed=True) or ledger.get_collection(tx, name)
+        collection_reports.change_collection(tx, found.id, name=new_name)
+        audit_trail.record(tx, event="collection.rename", subject=name, detail={"name": new_name})
+    return {"id": found.id, "name": new_name, "before": name}
+
+
+def _described(row: dict[str, Any]) -> dict[str, Any]:
+    """A collection as people see it: its configuration's etag, and the sum of its documents."""
+    by_status = row["documents"]
+    counted = {"documents": by_status, "total": sum(by_status.values())}
+    return {**row, **counted, "etag": configurations.etag(row["config"])}
+
+
+def _refuse_taken(runtime: Runtime, name: str) -> None:
+    with runtime.ledger.read() as tx:
+        if ledger.find_collection(tx, name) is not None:
+            raise Conflict(f"There is a collection {name!r} already.", "Give another name.")

@@ -1,0 +1,332 @@
+"""The trash: what people deleted, until its window is over.
+
+A document in the trash is deleted (``deleted_at``) in every generation, and says since when it is here (``trashed_at``):
+its body, its metadata and its chunk rows stay, and with them the cached results that those refer to. A source in the
+trash is a removed one (``removed_at``) whose rows stay; its documents carry its own time, so that they come back with it
+and those that were dropped before don't. A collection in the trash is hidden as it is. :data:`PURGED` as the time of a
+collection says that it is on its way out, and never comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
+
+from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.ledger import holds, operations, turns
+from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.operations import note_items
+from semantik_pipeline.ledger.revisions import Revision, delete_documents, live_generations, revise
+from semantik_pipeline.ledger.tables import collections, documents, operation_sources, sources, work
+from semantik_pipeline.ledger.tables import operations as table
+from semantik_pipeline.ledger.timetable import next_time
+from semantik_pipeline.ledger.work import STAGES
+
+#: Since when a collection is in the trash that is being purged.
+PURGED = 0.0
+
+#: Documents that one transaction restores or purges.
+BATCH = 500
+
+#: The lane of what somebody asked for.
+LANE = 1
+
+#: What a document is until its source is read, if nobody ever had its body.
+UNREAD = "it was deleted before it was ever read; the next sync reads it"
+
+
+# -- what is there ----------------------------------------------------------------------------------------------------
+
+
+def contents(tx: Transaction, *, limit: int | None = None) -> dict[str, list[dict[str, Any]]]:
+    """``collections``, ``sources`` and ``documents`` (at most ``limit`` of them) that were deleted, oldest first. What
+    went with a source or a collection is counted there and not listed by itself."""
+    return {
+        "collections": _rows(tx, _COLLECTIONS),
+        "sources": _rows(tx, _SOURCES),
+        "documents": _rows(tx, _DOCUMENTS.limit(limit) if limit else _DOCUMENTS),
+    }
+
+
+def _rows(tx: Transaction, query: Select) -> list[dict[str, Any]]:
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def _count(condition: ColumnElement[bool]) -> Any:
+    return select(func.count()).select_from(documents).where(condition).scalar_subquery()
+
+
+_COLLECTIONS = (
+    select(
+        collections.c.id,
+        collections.c.name,
+        collections.c.trashed_at,
+        _count(documents.c.collection_id == collections.c.id).label("documents"),
+    )
+    .where(collections.c.trashed_at.is_not(None))
+    .order_by(collections.c.trashed_at, collections.c.id)
+)
+
+_SOURCES = (
+    select(
+        sources.c.id,
+        sources.c.name,
+        sources.c.connector,
+        collections.c.name.label("collection"),
+        sources.c.trashed_at,
+        _count(and_(documents.c.source_id == sources.c.id, documents.c.trashed_at >= sources.c.trashed_at)).label(
+            "documents"
+        ),
+    )
+    .join_from(sources, collections, collections.c.id == sources.c.collection_id)
+    .where(sources.c.trashed_at.is_not(None), collections.c.trashed_at.is_(None))
+    .order_by(sources.c.trashed_at, sources.c.id)
+)
+
+_DOCUMENTS = (
+    select(
+        documents.c.id,
+        documents.c.unique_id.label("document"),
+        documents.c.file_path,
+        sources.c.name.label("source"),
+        collections.c.name.label("collection"),
+        documents.c.title,
+        documents.c.size,
+        documents.c.trashed_at,
+    )
+    .join_from(documents, sources, sources.c.id == documents.c.source_id)
+    .join(collections, collections.c.id == documents.c.collection_id)
+    .where(documents.c.trashed_at.is_not(None), sources.c.trashed_at.is_(None), collections.c.trashed_at.is_(None))
+    .order_by(documents.c.trashed_at, documents.c.id)
+)
+
+
+def find_documents(tx: Transaction, name: str, *, collection: str | None = None) -> list[dict[str, Any]]:
+    """Documents in the trash of this id, unique id, path or end of a path. Raises UsageError if there is none."""
+    exact = or_(documents.c.unique_id == name, documents.c.file_path == name)
+    tail = or_(
+        *(column.endswith(f"/{name}", autoescape=True) for column in (documents.c.unique_id, documents.c.file_path))
+    )
+    for which in (exact, tail):
+        query = _DOCUMENTS.where(which)
+        rows = _rows(tx, query.where(collections.c.name == collection) if collection is not None else query)
+        if rows:
+            return rows
+    raise UsageError(f"There is no document {name!r} in the trash.", "`semantik trash` lists what is there.")
+
+
+def find_source(tx: Transaction, name: str) -> dict[str, Any]:
+    """The source in the trash of this id, name, or end of a name. Raises UsageError for none, and for several."""
+    exact = sources.c.name == name
+    if name.isdecimal() and int(name) < 2**63:
+        exact = or_(exact, sources.c.id == int(name))
+    for which in (exact, sources.c.name.endswith(f"/{name}", autoescape=True)):
+        rows = _rows(tx, _SOURCES.where(which))
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
+            raise UsageError(f"{name!r} names {len(rows)} sources in the trash: {some}.", "Name one by its id.")
+    raise UsageError(f"There is no source {name!r} in the trash.", "`semantik trash` lists what is there.")
+
+
+def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:
+    """Those of the documents that are in the trash: what they said stays."""
+    query = select(documents.c.id).where(documents.c.id.in_(sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    return set(tx.execute(query).scalars())
+
+
+# -- documents --------------------------------------------------------------------------------------------------------
+
+
+def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> int:
+    """Bring documents back from the trash, in every live generation; returns how many were there still.
+
+    They go through the stages again, where stored bodies and cached results are found.
+    """
+    if not document_ids:
+        return 0
+    query = select(documents.c.source_id).where(documents.c.id.in_(sorted(document_ids))).distinct()
+    owners = sorted(tx.execute(query).scalars())
+    tx.execute(select(sources.c.id).where(sources.c.id.in_(owners)).order_by(sources.c.id).with_for_update()).all()
+    there = and_(documents.c.id.in_(sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    in_order = select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()
+    ids = list(tx.execute(in_order).scalars())
+    rows = tx.execute(
+        update(documents)
+        .where(documents.c.id.in_(ids))
+        .values(deleted_at=None, trashed_at=None, revision=documents.c.revision + 1, changed_at=now())
+        .returning(*(documents.c[name] for name in ("id", "source_id", "collection_id", "revision", "content_hash")))
+    ).all()
+    note_items(tx, operation_id, [(row.id, "restored", row.revision) for row in rows])
+    builds = {one: live_generations(tx, one) for one in sorted({row.collection_id for row in rows})}
+    places = {owner: iter(turns.take(tx, owner, sum(row.source_id == owner for row in rows))) for owner in owners}
+    empty = [row.id for row in rows if row.content_hash is None]
+    skipped = select(work.c.document_id, work.c.reason).where(work.c.document_id.in_(empty), work.c.reason.is_not(None))
+    reasons = dict.fromkeys(empty, UNREAD) | {row.document_id: row.reason for row in tx.execute(skipped)}
+    unread = [one for one, reason in reasons.items() if reason == UNREAD]
+    tx.execute(update(documents).where(documents.c.id.in_(unread)).values(change_hint=None))
+    revisions = []
+    for row in sorted(rows, key=lambda row: row.id):
+        turn = next(places[row.source_id])
+        revisions += [
+            Revision(
+                document_id=row.id,
+                generation_id=generation_id,
+                source_id=row.source_id,
+                revision=row.revision,
+                lane=LANE,
+                turn=turn,
+                goal="indexed" if row.content_hash else "skipped",
+                reason=reasons.get(row.id),
+            )
+            for generation_id in builds[row.collection_id]
+        ]
+    revise(tx, revisions)
+    return len(rows)
+
+
+def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> None:
+    """Delete documents that are in the trash for good."""
+    query = select(documents.c.source_id, documents.c.id).where(documents.c.id.in_(sorted(document_ids)))
+    owned: dict[int, list[int]] = {}
+    for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
+        owned.setdefault(source_id, []).append(document_id)
+    owners = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
+    tx.execute(owners.with_for_update()).all()
+    there = and_(documents.c.id.in_(sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
+    places: dict[int, float] = {}
+    for source_id, ids in owned.items():
+        mine = [one for one in ids if one in still]
+        places |= zip(mine, turns.take(tx, source_id, len(mine)), strict=True)
+    delete_documents(tx, places, operation_id=operation_id, lane=LANE)
+
+
+def documents_over(tx: Transaction, *, older_than: float) -> dict[int, list[int]]:
+    """collection id -> up to BATCH documents in all that are in the trash for longer than so many seconds, by
+    themselves."""
+    columns = (documents.c.collection_id, documents.c.id)
+    mine = and_(documents.c.trashed_at <= now() - older_than, sources.c.removed_at.is_(None))
+    query = (
+        select(*columns)
+        .join(sources, sources.c.id == documents.c.source_id)
+        .join(collections, collections.c.id == documents.c.collection_id)
+        .where(mine, collections.c.trashed_at.is_(None))
+        .order_by(documents.c.trashed_at, documents.c.id)
+        .limit(BATCH)
+    )
+    found: dict[int, list[int]] = {}
+    for collection_id, document_id in tx.execute(query):
+        found.setdefault(collection_id, []).append(document_id)
+    return found
+
+
+# -- sources ----------------------------------------------------------------------------------------------------------
+
+
+def sources_over(tx: Transaction, *, older_than: float) -> list[int]:
+    """Sources that are in the trash for longer than so many seconds."""
+    mine = and_(sources.c.trashed_at <= now() - older_than, sources.c.operation_id.is_(None))
+    query = select(sources.c.id).join(collections, collections.c.id == sources.c.collection_id)
+    return list(tx.execute(query.where(mine, collections.c.trashed_at.is_(None)).order_by(sources.c.id)).scalars())
+
+
+def lock_source(tx: Transaction, source_id: int) -> int:
+    """Lock a source; returns its collection's id."""
+    mine = select(sources.c.collection_id).where(sources.c.id == source_id)
+    return tx.execute(mine.with_for_update()).scalar_one()
+
+
+def begin_restoring(tx: Transaction, source_id: int) -> int:
+    """Take a source out of the trash, to be synced when it is due, and begin to bring back the documents that went
+    with it; returns the operation. A removal that is on its way there is cancelled. Raises UsageError if it is not in the
+    trash any more."""
+    columns = [sources.c[name] for name in ("trashed_at", "collection_id", "operation_id", "schedule", "created_at")]
+    mine = and_(sources.c.id == source_id, sources.c.trashed_at.is_not(None))
+    row = tx.execute(select(*columns, now().label("now")).where(mine).with_for_update()).first()
+    if row is None:
+        raise UsageError("The source is not in the trash any more.", "`semantik trash` lists what is there.")
+    if row.operation_id is not None and operations.state(tx, row.operation_id) != "finished":
+        holds.cancel(tx, row.operation_id)
+    due_at = next_time(row.schedule, row.now, source_id, row.created_at)
+    values = {"removed_at": None, "trashed_at": None, "operation_id": None, "due_at": due_at, "cursor": None}
+    tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
+    detail = {"source": source_id, "since": row.trashed_at, "until": row.now}
+    operation_id = operations.begin(tx, row.collection_id, "restore", detail=detail)
+    asked = {"operation_id": operation_id, "source_id": source_id, "state": "running"}
+    tx.execute(insert(operation_sources).values(**asked))
+    return operation_id
+
+
+def restoring(tx: Transaction) -> list[int]:
+    """Operations that bring a source's documents back, and are not through with it."""
+    query = select(table.c.id).join(operation_sources, operation_sources.c.operation_id == table.c.id)
+    mine = and_(table.c.kind == "restore", table.c.state == "running", operation_sources.c.state == "running")
+    return list(tx.execute(query.where(mine).order_by(table.c.id)).scalars())
+
+
+def restore_step(tx: Transaction, operation_id: int) -> bool:
+    """Bring back up to BATCH documents of the operation's source; returns whether another step could be made now."""
+    detail = tx.execute(select(table.c.detail).where(table.c.id == operation_id)).scalar_one()
+    mine = sources.c.id == detail["source"]
+    if tx.execute(select(sources.c.id).where(mine).with_for_update(skip_locked=True)).first() is None:
+        return False
+    if operations.state(tx, operation_id) != "running":  # whoever pauses or cancels it comes before this step, or after
+        return False
+    went = and_(
+        documents.c.source_id == detail["source"], documents.c.trashed_at.between(detail["since"], detail["until"])
+    )
+    ids = list(tx.execute(select(documents.c.id).where(went).order_by(documents.c.id).limit(BATCH)).scalars())
+    restore_documents(tx, ids, operation_id=operation_id)
+    if not ids:
+        done = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
+        tx.execute(update(operation_sources).where(done).values(state="finished"))
+    return bool(ids)
+
+
+# -- collections ------------------------------------------------------------------------------------------------------
+
+
+def bin_collection(tx: Transaction, collection_id: int, *, purge: bool) -> None:
+    """Hide a collection; with ``purge`` it is on its way out."""
+    changes = {"trashed_at": PURGED if purge else now()}
+    tx.execute(update(collections).where(collections.c.id == collection_id).values(**changes))
+
+
+def restore_collection(tx: Transaction, collection_id: int) -> None:
+    """Show it again, as it was. Raises Conflict if it is being purged."""
+    mine = select(collections.c.name, collections.c.trashed_at).where(collections.c.id == collection_id)
+    row = tx.execute(mine.with_for_update()).one()
+    if row.trashed_at == PURGED:
+        raise Conflict(f"The collection {row.name!r} is being purged.", "It can't come back; index its sources anew.")
+    tx.execute(update(collections).where(collections.c.id == collection_id).values(trashed_at=None))
+
+
+def take_up_parked(tx: Transaction, collection_id: int, *, operation_id: int) -> int:
+    """What cancelled operations left in the collection is the operation's to finish; returns how many units."""
+    mine = work.c.source_id.in_(select(sources.c.id).where(sources.c.collection_id == collection_id))
+    parked = select(table.c.id).where(table.c.collection_id == collection_id, table.c.outcome == "cancelled")
+    waiting = and_(mine, work.c.stage.in_(STAGES), work.c.held_by.in_(parked))
+    rows = tx.execute(select(work.c.document_id, work.c.revision).where(waiting)).all()
+    note_items(tx, operation_id, [(row.document_id, "resumed", row.revision) for row in rows])
+    for source_id in sorted(tx.execute(select(work.c.source_id).where(waiting).distinct()).scalars()):
+        holds.take_up(tx, source_id, asked=False)
+    return len(rows)
+
+
+def collections_over(tx: Transaction, *, older_than: float) -> list[int]:
+    """Collections that are in the trash for longer than so many seconds; they are on their way out from now on."""
+    over = select(collections.c.id).where(collections.c.trashed_at <= now() - older_than).order_by(collections.c.id)
+    ids = list(tx.execute(over.with_for_update()).scalars())
+    tx.execute(update(collections).where(collections.c.id.in_(ids)).values(trashed_at=PURGED))
+    return ids
+
+
+def running_in_trash(tx: Transaction) -> list[int]:
+    """Operations of collections in the trash that nobody has stopped yet."""
+    query = select(table.c.id).join(collections, collections.c.id == table.c.collection_id)
+    still = and_(table.c.state != "finished", table.c.outcome.is_distinct_from("cancelled"))
+    return list(tx.execute(query.where(still, collections.c.trashed_at.is_not(None)).order_by(table.c.id)).scalars())

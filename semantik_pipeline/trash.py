@@ -1,0 +1,203 @@
+"""The trash: what people deleted leaves search at once, and can be restored until its window is over
+(``retention.trash_days``). What vanished at its source never comes here.
+
+Maintenance carries everything on, in short transactions: restoring what belongs to a source, purging what is over, and
+dropping collections. A kill costs nothing but time. Every deletion and every return is noted in the audit trail.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import operations as running
+from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal
+from semantik_pipeline.ledger import trash as ledger
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+DAY = 86400.0
+
+
+def contents(runtime: Runtime, *, limit: int | None = None) -> dict[str, Any]:
+    """``collections``, ``sources`` and ``documents`` in the trash (at most ``limit`` of these), each with ``trashed_at``
+    and ``purged_at``, when it goes for good (None: it is on its way out); and ``days``, the window."""
+    days = runtime.settings.retention.trash_days
+    with runtime.ledger.read() as tx:
+        found = ledger.contents(tx, limit=limit)
+    for rows in found.values():
+        for row in rows:
+            row["purged_at"] = row["trashed_at"] + days * DAY if row["trashed_at"] != ledger.PURGED else None
+    return {**found, "days": days}
+
+
+def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
+    """Begin to bring back documents, rows of :func:`contents` of one collection; returns the operation. They are
+    indexed again from what is stored; what is stored no more is made again."""
+    if not documents:
+        raise UsageError("There is no such document in the trash.", "`semantik trash` lists what is there.")
+    with runtime.ledger.write() as tx:
+        found = collections.get_collection(tx, documents[0]["collection"])
+        operation_id = operations.begin(tx, found.id, "restore")
+        names = [row["document"] for row in documents]
+        ids = [row["id"] for row in documents]
+        number = ledger.restore_documents(tx, ids, operation_id=operation_id)
+        detail = {"operation": operation_id, "documents": number, "some": names[:5]}
+        audit_trail.record(tx, event="document.restore", subject=found.name, detail=detail)
+    with runtime.ledger.write() as tx:
+        operations.settle(tx)  # documents without a text are back at once
+    runtime.ring("chunk")
+    return operation_id
+
+
+def restore_source(runtime: Runtime, source: dict[str, Any]) -> int:
+    """Begin to bring back a source, a row of :func:`contents`, with the documents that went with it; returns the
+    operation. Its schedule goes on from now."""
+    with runtime.ledger.write() as tx:
+        operation_id = ledger.begin_restoring(tx, source["id"])
+        subject = f"{source['collection']}: {source['name']}"
+        detail = {"source": source["id"], "operation": operation_id}
+        audit_trail.record(tx, event="source.restore", subject=subject, detail=detail)
+    runtime.ring("maintenance")
+    return operation_id
+
+
+def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> dict[str, Any]:
+    """Hide a collection and stop its syncs and operations; with ``purge``, or without a window, it is gone for good as
+    soon as maintenance has dropped it. Returns ``id``, ``name`` and whether it is ``purged``. Raises UsageError for one
+    that does not exist, Conflict for one that is in the trash already."""
+    at_once = purge or runtime.settings.retention.trash_days == 0
+    with runtime.ledger.write() as tx:
+        found = collections.find_collection(tx, name, trashed=True) or collections.get_collection(tx, name)
+        if found.trashed_at is not None and not at_once:
+            raise Conflict(
+                f"The collection {name!r} is in the trash already.", "Delete it with --purge, and it is gone for good."
+            )
+        ledger.bin_collection(tx, found.id, purge=at_once)
+        audit_trail.record(tx, event="collection.delete", subject=name, detail={"purge": at_once})
+    _stop(runtime)
+    runtime.ring("maintenance")
+    return {"id": found.id, "name": name, "purged": at_once}
+
+
+def restore_collection(runtime: Runtime, name: str) -> int | None:
+    """Show a collection again, as it was. What its deletion stopped goes on; returns the operation that does it, or
+    None if nothing was stopped. Its schedules go on too. Raises UsageError if it is not in the trash."""
+    with runtime.ledger.write() as tx:
+        found = collections.find_collection(tx, name, trashed=True)
+        if found is None or found.trashed_at is None:
+            raise UsageError(f"There is no collection {name!r} in the trash.", "`semantik trash` lists what is there.")
+        ledger.restore_collection(tx, found.id)
+        operation_id = operations.begin(tx, found.id, "restore")
+        units = ledger.take_up_parked(tx, found.id, operation_id=operation_id)
+        detail = {"operation": operation_id, "units": units}
+        audit_trail.record(tx, event="collection.restore", subject=name, detail=detail)
+    with runtime.ledger.write() as tx:
+        operations.settle(tx)
+    running.ring_all(runtime)
+    return operation_id if units else None
+
+
+# -- what maintenance does --------------------------------------------------------------------------------------------
+
+
+def advance(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
+    """Restore and purge what there is to, as far as it goes now and in these seconds. Returns whether it could go on at
+    once."""
+    until = time.monotonic() + seconds
+    _stop(runtime)
+    steps = _steps(runtime)
+    for more in steps:
+        if runtime.stopping.is_set() or (more and time.monotonic() >= until):
+            return more
+    return False
+
+
+def _stop(runtime: Runtime) -> None:
+    """Cancel what still runs in collections of the trash."""
+    with runtime.ledger.read() as tx:
+        left = ledger.running_in_trash(tx)
+    for operation_id in left:
+        with suppress(UsageError):  # it has ended meanwhile
+            running.cancel(runtime, operation_id)
+
+
+def _steps(runtime: Runtime) -> Iterator[bool]:
+    """Each step is a short transaction or the dropping of an index; says whether there may be another of its kind."""
+    window = runtime.settings.retention.trash_days * DAY
+    with runtime.ledger.read() as tx:
+        restoring = ledger.restoring(tx)
+    for operation_id in restoring:
+        more = True
+        while more:
+            with runtime.ledger.write() as tx:
+                more = ledger.restore_step(tx, operation_id)
+            runtime.ring("chunk")
+            yield more
+    with runtime.ledger.read() as tx:
+        sources, documents = ledger.sources_over(tx, older_than=window), ledger.documents_over(tx, older_than=window)
+    for source_id in sources:
+        _purge_source(runtime, source_id, window)
+        yield True
+    while documents:
+        for collection_id, ids in documents.items():
+            _purge_documents(runtime, collection_id, ids)
+        yield True
+        with runtime.ledger.read() as tx:
+            documents = ledger.documents_over(tx, older_than=window)
+    with runtime.ledger.write() as tx:
+        over = ledger.collections_over(tx, older_than=window)
+    for collection_id in over:
+        yield from _purge_collection(runtime, collection_id)
+
+
+def _purge_source(runtime: Runtime, source_id: int, window: float) -> None:
+    """Begin to remove it for good; removals carry on."""
+    with runtime.ledger.write() as tx:
+        if source_id in ledger.sources_over(tx, older_than=window):
+            collection_id = ledger.lock_source(tx, source_id)
+            operation_id = operations.begin(tx, collection_id, "delete", detail={"purge": True})
+            removal.begin(tx, source_id, operation_id)
+
+
+def _purge_documents(runtime: Runtime, collection_id: int, ids: Sequence[int]) -> None:
+    with runtime.ledger.write() as tx:
+        operation_id = operations.begin(tx, collection_id, "delete", detail={"purge": True})
+        ledger.purge_documents(tx, ids, operation_id=operation_id)
+    runtime.ring("upsert")
+
+
+def _purge_collection(runtime: Runtime, collection_id: int) -> Iterator[bool]:
+    """Documents first, so that nobody has a unit of it in hand; then its indexes, then what is left."""
+    while True:
+        with runtime.ledger.write() as tx:
+            dropped = purging.drop_documents(tx, collection_id)
+        if dropped.waits:
+            return
+        if dropped.ended:
+            break
+        _remove_bodies(runtime, dropped)
+        yield True
+    with runtime.ledger.read() as tx:
+        indexes = purging.indexes(tx, collection_id)
+    for index in indexes:
+        runtime.drop_index(index)
+        yield True
+    more = True
+    while more:
+        with runtime.ledger.write() as tx:
+            more = purging.drop_collection(tx, collection_id)
+        yield more
+
+
+def _remove_bodies(runtime: Runtime, dropped: purging.Dropped) -> None:
+    """Those that nothing else refers to; what is too young for that, or missed by a kill, the hourly sweep finds."""
+    for kind, keys in (("raw", dropped.raw), ("parsed", dropped.parsed)):
+        with runtime.ledger.read() as tx:
+            unused = content.unused_bodies(tx, kind, keys)
+        for key in unused:
+            runtime.blobs.remove(kind, key)
