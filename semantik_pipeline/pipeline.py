@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs, maintenance
 from semantik_pipeline.ledger import operations
+from semantik_pipeline.plugins.frames import PATIENCE
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
 from semantik_pipeline.stages.claims import Claims, Prepare
 
@@ -40,16 +41,14 @@ STAGES: dict[str, Stage] = {
         prepare=chunk.prepare,
         documents=32,
         chunks=lambda settings: None,
-        deadline=lambda settings: (
-            settings.child.parse_deadline + settings.child.deadline_per_mb * settings.child.max_bytes / 1e6
-        ),
+        deadline=lambda settings: PATIENCE * settings.child.deadline_of(settings.child.max_bytes),
     ),
     "extract": Stage(
         run=extract.run,
         prepare=extract.prepare,
         documents=64,
         chunks=lambda settings: 256,
-        deadline=lambda settings: 4 * settings.child.extract_deadline,
+        deadline=lambda settings: PATIENCE * settings.child.extract_deadline,
     ),
     "embed": Stage(
         run=embed.run,

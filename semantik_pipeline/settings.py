@@ -97,10 +97,14 @@ class Trace(Section):
 class Child(Section):
     processes: int = Field(0, ge=0)  # 0: one for each core but one
     memory_mb: int = Field(2048, ge=64)  # above what the child needs when idle
-    parse_deadline: float = Field(60.0, gt=0)  # seconds for parsing and chunking one document, plus `per_mb`
-    extract_deadline: float = Field(60.0, gt=0)  # seconds for extracting one batch of chunks
-    deadline_per_mb: float = Field(10.0, ge=0)  # seconds added for each megabyte of the document
+    parse_deadline: float = Field(10.0, gt=0)  # seconds for parsing and chunking one document, plus `per_mb`
+    extract_deadline: float = Field(30.0, gt=0)  # seconds for extracting one batch of chunks
+    deadline_per_mb: float = Field(4.0, ge=0)  # seconds added for each megabyte of the document
     max_bytes: int = Field(200_000_000, ge=1)  # larger documents are quarantined unread
+
+    def deadline_of(self, size: int) -> float:
+        """Seconds for parsing and chunking documents of so many bytes together."""
+        return self.parse_deadline + self.deadline_per_mb * size / 1e6
 
 
 class Embed(Section):

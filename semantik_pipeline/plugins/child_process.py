@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -63,7 +64,9 @@ class ChildProcess:
         self._seen = psutil.Process(self.pid)
         self._idle_size = self._largest = 0
         self._ready = False
-        self._wire = frames.Wire(self._process.stdin.fileno(), self._process.stdout.fileno(), self._watch)
+        self._waited_before = self._most_pardoned = 0.0
+        pipes = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._wire = frames.Wire(*pipes, self._watch, self._pardoned)
         hello = frames.dump((list(sys.path), frames.dump((state, kinds, memory_mb))))
         with suppress(EOFError, frames.DeadlinePassed):  # a child that is gone already is found out by await_ready
             self._wire.send(frames.HELLO, hello, time.monotonic() + START_SECONDS)
@@ -99,12 +102,13 @@ class ChildProcess:
     def ask(self, what: str, request: bytes, deadline: float, services: Services) -> tuple[bytes, bytes]:
         """Send a request and return the answer, (tag, body). Serves the child's service calls meanwhile.
 
-        ``deadline`` is in seconds; what the services take does not count. Raises ChildTimeout, ChildCrashed or
+        ``deadline`` is in seconds; what the services take does not count, nor does waiting for a processor. Raises ChildTimeout, ChildCrashed or
         ChildOutOfMemory; after any of them the child is of no more use.
         """
         until = time.monotonic() + deadline
         self._asked_in = contextvars.copy_context()
         self._largest = 0
+        self._waited_before, self._most_pardoned = self._waited(), (frames.PATIENCE - 1) * deadline
         self._said.clear()
         try:
             self._wire.send(frames.RUN, request, until)
@@ -146,6 +150,17 @@ class ChildProcess:
         if self._largest > self._memory:
             self.kill()
             raise self._out_of_memory("The plugin")
+
+    def _pardoned(self) -> float:
+        return min(self._waited() - self._waited_before, self._most_pardoned)
+
+    def _waited(self) -> float:
+        """Seconds that its threads were ready to run and had no processor; 0 where the kernel does not say (Linux does)."""
+        waited = 0
+        for schedule in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(OSError, ValueError, IndexError):  # threads end, and some kernels don't count
+                waited += int(schedule.read_text().split()[1])
+        return waited / 1e9
 
     def _size(self) -> int:
         try:

@@ -164,7 +164,7 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
         packed = runtime.children.run(
             parse_and_chunk,
             [job.request for job in group],
-            deadline=_deadline(runtime, group),
+            deadline=runtime.settings.child.deadline_of(sum(job.unit.size or 0 for job in group)),
             services={"embed": _embed(runtime, group[0].unit.generation_id)},
         )
         answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
@@ -180,11 +180,6 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
             return
         answers = [error]
     _settle(runtime, held.claim, group, answers)
-
-
-def _deadline(runtime: Runtime, group: list[Job]) -> float:
-    child = runtime.settings.child
-    return child.parse_deadline + child.deadline_per_mb * sum(job.unit.size or 0 for job in group) / 1e6
 
 
 def _embed(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:

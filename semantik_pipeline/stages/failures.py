@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import logs
 from semantik_pipeline.errors import (
+    ChildTimeout,
     FingerprintMismatch,
     LeaseLost,
     OutOfMemory,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 log = logging.getLogger(__name__)
+
+#: How often a document whose plugin hangs is tried alone: each try costs the stage's whole deadline.
+HANGS = 2
 
 #: How long units wait for a server that is away, in seconds.
 AWAY = 2.0
@@ -98,9 +102,8 @@ def _record(
             gone = False
         else:
             after = error.retry_after if isinstance(error, TransientError) else None
-            gone = work.charge(
-                tx, unit, described, max_attempts=settings.max_attempts, backoff=settings.backoff, retry_after=after
-            )
+            attempts = min(settings.max_attempts, HANGS if isinstance(error, ChildTimeout) else settings.max_attempts)
+            gone = work.charge(tx, unit, described, max_attempts=attempts, backoff=settings.backoff, retry_after=after)
         if gone:
             lost.append(unit)
             runtime.tally.count("quarantines", stage=claim.stage, type=type(error).__name__)

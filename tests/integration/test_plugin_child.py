@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,8 @@ from semantik_pipeline.errors import (
     UnsupportedContent,
 )
 from semantik_pipeline.plugins.child import ChildPool
+from semantik_pipeline.plugins.child_process import ChildProcess
+from semantik_pipeline.plugins.frames import PATIENCE
 from semantik_pipeline.plugins.state import PluginState
 
 JOBS = textwrap.dedent(
@@ -106,6 +109,12 @@ JOBS = textwrap.dedent(
         wanted = ("torch", "celery", "sqlalchemy", "spacy", "numpy", "sentence_transformers", "qdrant_client")
         return [name for name in wanted if name in sys.modules]
 
+    def spin(host, processor, seconds):
+        os.sched_setaffinity(0, {processor})
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+
     def nap(host, seconds):
         time.sleep(seconds)
         return os.getpid()
@@ -159,6 +168,31 @@ def test_a_hang_ends_at_the_deadline(pool, jobs):
         pool.run(jobs.hang, deadline=0.5)
     assert pool.run(jobs.pid, deadline=30) != before
     assert not psutil.pid_exists(before)
+
+
+@pytest.mark.parametrize(("share", "seconds"), [(0.5, 0.6), (1.0, 0.3 * PATIENCE)])
+def test_waiting_for_a_processor_does_not_count_but_not_forever(pool, jobs, monkeypatch, share, seconds):
+    """A child that waits ``share`` of the time for a processor gets the rest of its deadline nevertheless."""
+    pool.run(jobs.pid, deadline=30)
+    monkeypatch.setattr(ChildProcess, "_waited", lambda self: share * time.monotonic())
+    started = time.monotonic()
+    with pytest.raises(ChildTimeout):
+        pool.run(jobs.hang, deadline=0.3)
+    assert seconds <= time.monotonic() - started < seconds + 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long a process waited for a processor")
+def test_the_kernel_says_how_long_a_child_waited(jobs):
+    """Two children that are busy on one processor wait for each other."""
+    processor = min(os.sched_getaffinity(0))
+    pool = ChildPool(2, PluginState(), kinds=[], memory_mb=400)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            for answer in [threads.submit(pool.run, jobs.spin, processor, 1.0, deadline=30) for _ in range(2)]:
+                answer.result()
+            assert sum(child._waited() for child in pool._all) > 0.2
+    finally:
+        pool.close()
 
 
 def test_what_the_plugin_started_dies_with_it(pool, jobs, tmp_path):
