@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from semantik_pipeline import sources
+from semantik_pipeline import sources, trash
+from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import chores, content, deaths, operations, retention, statistics, sync, work
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     if runtime.scheduling and not runtime.stopping.is_set():
         sources.begin_due(runtime)
     removing = sources.advance_removals(runtime, seconds=SLICE)
+    removing = building.advance(runtime, seconds=SLICE) or removing
+    removing = trash.advance(runtime, seconds=SLICE) or removing
     ring_due(runtime)
     _gather_statistics(runtime)
     return _sweep(runtime) or removing

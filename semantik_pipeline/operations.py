@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ from semantik_pipeline.errors import NotFound, PipelineError, UsageError
 from semantik_pipeline.ledger import (
     Transaction,
     audit_trail,
+    builds,
     collections,
     holds,
     operation_reports,
     operations,
     reports,
     revisions,
+    switching,
     waits,
     workers,
 )
@@ -89,9 +92,10 @@ def begin_retry(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
     return _begin_for(runtime, documents, "retry", revisions.retry_documents)
 
 
-def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
+def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]], *, purge: bool = False) -> int:
     """Remove documents from the index. One that its source still has comes back with the source's next sync."""
-    return _begin_for(runtime, documents, "delete", revisions.drop_documents)
+    trash = not purge and runtime.settings.retention.trash_days > 0
+    return _begin_for(runtime, documents, "delete", partial(revisions.drop_documents, trash=trash))
 
 
 def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str, change: Callable[..., None]) -> int:
@@ -101,6 +105,8 @@ def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str,
         found = collections.get_collection(tx, documents[0]["collection"])
         operation_id = operations.begin(tx, found.id, kind)
         change(tx, [document["id"] for document in documents], operation_id=operation_id, lane=API_LANE)
+        some = {"documents": len(documents), "some": [document["document"] for document in documents[:5]]}
+        audit_trail.record(tx, event=f"document.{kind}", subject=found.name, detail={"operation": operation_id, **some})
     for stage in ("upsert", "chunk"):
         runtime.ring(stage)
     return operation_id
@@ -171,11 +177,22 @@ def resume(runtime: Runtime, operation_id: int) -> int:
 
 def cancel(runtime: Runtime, operation_id: int) -> int:
     """Stop reading and park what is not finished (see ``ledger/holds.py``); returns how many units are parked."""
-    parked = _steer(runtime, operation_id, "cancel", holds.cancel)
+    parked = _steer(runtime, operation_id, "cancel", _cancel)
     with runtime.ledger.write() as tx:
         operations.settle(tx)
     runtime.ring("upsert")  # its deletions
     return parked
+
+
+def _cancel(tx: Transaction, operation_id: int) -> int:
+    """One that builds a generation ends at once; maintenance removes what it built."""
+    build = builds.of_operation(tx, operation_id)
+    if build is None:
+        return holds.cancel(tx, operation_id)
+    holds.lock(tx, operation_id)
+    switching.end(tx, build, "cancelled")
+    switching.abandon(tx, operation_id)
+    return 0
 
 
 def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Transaction, int], int]) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from semantik_pipeline import generations, logs
+from semantik_pipeline import configurations, generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
 from semantik_pipeline.errors import DataFolderInUse, PipelineError, SettingsError
@@ -39,6 +39,7 @@ from semantik_pipeline.traces import Traces, open_traces
 
 if TYPE_CHECKING:
     from semantik_pipeline.access import Keyring
+    from semantik_pipeline.generations.gate import Gate
     from semantik_pipeline.search.completeness import Completeness
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
@@ -73,6 +74,8 @@ class Runtime:
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
         self.statistics_of: int | None = None  # the tables' size for which the planner has its statistics
         self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
+        self.embeds = True  # this process embeds; one that does not leaves a build's gate to others
+        self.gate: Gate | None = None  # a build that this process is judging, as far as its last tick came
         self.sweeping = threading.Lock()
 
     @cached_property
@@ -269,22 +272,36 @@ class Runtime:
             return self.index(generation)
         return None
 
+    def drop_index(self, name: str) -> None:
+        """Remove an index that nothing reads or writes any more; a missing one is fine."""
+        with self._lock:
+            self._indexes.discard(name)
+            self.host.call(self.store.drop_index, name)
+
+    def forget_index(self, index: str) -> None:
+        """The index is gone from the store."""
+        with self._lock:
+            self._indexes.discard(index)
+
     def collection(self, name: str, config: dict[str, Any] | None = None) -> Collection:
         """The collection of that name; made, with ``config`` over the defaults, if there is none."""
         with self.ledger.read() as tx:
             found = ledger_collections.find_collection(tx, name)
         if found is not None:
             return found
+        configurations.check_name(name)
         given = {**self.settings.collection, **(config or {})}
-        complete = generations.complete(self.host, given)
-        frozen, fingerprints = generations.freeze(self.host, complete)
-        choice = frozen["embedding"]
-        embedder = self.host.light(choice["plugin"], choice["options"], frozen=True)
-        dimension = self.host.call(embedder.get_dimension)
+        made = generations.frozen_from(self.host, generations.complete(self.host, given))
         with self.ledger.write() as tx:
             found = ledger_collections.find_collection(tx, name)
             return found or ledger_collections.create_collection(
-                tx, name, config=complete, frozen=frozen, fingerprints=fingerprints, dimension=dimension
+                tx,
+                name,
+                config=made.wanted,
+                frozen=made.config,
+                fingerprints=made.fingerprints,
+                dimension=made.dimension,
+                plugins=made.plugins,
             )
 
     def close(self) -> None:

@@ -135,6 +135,13 @@ class Search(Section):
     patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
 
 
+class Reindex(Section):
+    keep: float = Field(86400.0, ge=0)  # seconds that the generation before stays, written to, for a rollback
+    probes: int = Field(200, ge=0)  # chunks of a new generation that must find themselves before it is switched to
+    found_share: float = Field(0.95, ge=0, le=1)  # of the probes, within the first ten hits
+    patience: float = Field(300.0, ge=0)  # seconds to wait for what arrives meanwhile; then it may follow the switch
+
+
 class Api(Section):
     host: str = "127.0.0.1"  # where `semantik serve` listens
     port: int = Field(8642, ge=0, le=65535)  # 0: any that is free
@@ -155,6 +162,7 @@ class Schedule(Section):
 
 
 class Retention(Section):
+    trash_days: float = Field(7.0, ge=0)  # what people deleted can be restored for so long; 0: it goes at once
     cache_days: float = Field(1.0, ge=0)  # unreferenced parses, extractions and embeddings younger than this are kept
     operations_days: float = Field(30.0, ge=0)  # finished operations and what they list
     audit_days: float = Field(90.0, ge=0)  # entries of the audit trail
@@ -186,6 +194,7 @@ class Settings(BaseSettings):
     upsert: Upsert = Upsert()
     sync: Sync = Sync()
     search: Search = Search()
+    reindex: Reindex = Reindex()
     api: Api = Api()
     schedule: Schedule = Schedule()
     retention: Retention = Retention()

@@ -81,9 +81,18 @@ def verify(runtime: Runtime, collection: str | None = None) -> VerificationRepor
 
 def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationReport:
     report = GenerationReport(generation=generation)
+    for _ in comparing(runtime, report):
+        pass
+    return report
+
+
+def comparing(runtime: Runtime, report: GenerationReport) -> Iterator[None]:
+    """Fill in the report of its generation, a page of points between two yields."""
+    generation = report.generation
     matched: Counter[int] = Counter()
     for points in _pages(runtime, generation):
         _compare(runtime, report, points, matched)
+        yield
     with runtime.ledger.read() as tx:
         for document_id, unique_id, expected in comparison.point_counts(tx, generation.id):
             report.documents += 1
@@ -96,7 +105,6 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
                 report.damaged[document_id] = unique_id
             elif document_id in report.damaged:
                 report.damaged[document_id] = unique_id
-    return report
 
 
 def _pages(runtime: Runtime, generation: Generation) -> Iterator[list[StoredPoint]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection as Group
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import and_, bindparam, func, insert, select, update
 
-from semantik_pipeline.errors import NotFound
+from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
@@ -21,6 +22,7 @@ class Collection:
     name: str
     config: dict[str, Any]
     active_generation: int | None
+    trashed_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,18 @@ class Source:
     name: str
     config: dict[str, Any]
     paused: str | None
+    trashed_at: float | None = None
 
 
-def find_collection(tx: Transaction, name: str) -> Collection | None:
+def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Collection | None:
+    """Raises UsageError for one that is in the trash, unless ``trashed`` ones are looked for too."""
     columns = [collections.c[field] for field in Collection.__dataclass_fields__]
     row = tx.execute(select(*columns).where(collections.c.name == name)).mappings().first()
+    if row is not None and row["trashed_at"] is not None and not trashed:
+        raise UsageError(
+            f"The collection {name!r} is in the trash.",
+            f"`semantik collections restore {name}` brings it back; its name is free again when it is purged.",
+        )
     return Collection(**row) if row else None
 
 
@@ -68,9 +77,10 @@ def get_collection(tx: Transaction, name: str) -> Collection:
     """Raises UsageError naming the collections that exist."""
     found = find_collection(tx, name)
     if found is None:
-        names = tx.execute(select(collections.c.name).order_by(collections.c.name)).scalars().all()
-        there = f"There are: {', '.join(names)}." if names else "There is none yet: `semantik index PATH` makes one."
-        raise NotFound(f"There is no collection {name!r}.", there)
+        there = select(collections.c.name).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name)
+        names = tx.execute(there).scalars().all()
+        way_out = f"There are: {', '.join(names)}." if names else "There is none yet: `semantik index PATH` makes one."
+        raise NotFound(f"There is no collection {name!r}.", way_out)
     return found
 
 
@@ -82,6 +92,7 @@ def create_collection(
     frozen: dict[str, Any],
     fingerprints: dict[str, Any],
     dimension: int,
+    plugins: dict[str, str] | None = None,
 ) -> Collection:
     """A collection with its first generation, active from the start; as it is, if another made it meanwhile."""
     row = insert_for(tx, collections).values(name=name, config=config, created_at=now())
@@ -96,9 +107,12 @@ def create_collection(
             state="active",
             config=frozen,
             fingerprints=fingerprints,
-            index_name=f"c{collection_id}-{_slug(name)}-{_next_generation(tx)}",
+            index_name=index_name(tx, collection_id, name),
             dimension=dimension,
+            wanted=config,
+            plugins=plugins,
             created_at=now(),
+            activated_at=now(),
         )
         .returning(generations.c.id)
     ).scalar_one()
@@ -106,8 +120,13 @@ def create_collection(
     return get_collection(tx, name)
 
 
-def _next_generation(tx: Transaction) -> int:
-    return (tx.execute(select(func.max(generations.c.id))).scalar_one_or_none() or 0) + 1
+def index_name(tx: Transaction, collection_id: int, name: str) -> str:
+    """A name for the index of a new generation that no other generation has, or had."""
+    mine = select(func.count()).where(generations.c.collection_id == collection_id)
+    number = max(
+        tx.execute(select(func.max(generations.c.id))).scalar_one_or_none() or 0, tx.execute(mine).scalar_one()
+    )
+    return f"c{collection_id}-{_slug(name)}-{number + 1}-{uuid.uuid4().hex[:6]}"
 
 
 def _slug(name: str) -> str:
@@ -131,8 +150,8 @@ def get_generation(tx: Transaction, generation_id: int) -> Generation:
 
 
 def list_generations(tx: Transaction, collection_id: int | None = None) -> list[Generation]:
-    """Generations that are written to, of one collection or of all."""
-    which = generations.c.state != "retired"
+    """Generations that are written to, of one collection or of all that are not in the trash."""
+    which = and_(generations.c.state != "retired", collections.c.trashed_at.is_(None))
     if collection_id is not None:
         which = and_(which, generations.c.collection_id == collection_id)
     return [Generation(**row) for row in tx.execute(_GENERATION.where(which).order_by(generations.c.id)).mappings()]
@@ -183,16 +202,21 @@ def search_view(tx: Transaction, name: str) -> SearchView:
     )
 
 
-def visible(tx: Transaction, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
-    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out."""
-    shown = and_(
-        work.c.generation_id == generation_id,
-        work.c.document_id.in_(sorted(document_ids)),
+#: Built once: each search asks, and building this with its ids anew takes half of the time that the question takes.
+_VISIBLE = (
+    select(work.c.document_id, work.c.indexed_epoch)
+    .join_from(work, documents, work.c.document_id == documents.c.id)
+    .where(
+        work.c.generation_id == bindparam("generation"),
+        work.c.document_id.in_(bindparam("ids", expanding=True)),
         work.c.indexed_epoch.is_not(None),
         work.c.goal == "indexed",
         documents.c.deleted_at.is_(None),
     )
-    query = select(work.c.document_id, work.c.indexed_epoch).join_from(
-        work, documents, work.c.document_id == documents.c.id
-    )
-    return {row[0]: row[1] for row in tx.execute(query.where(shown))}
+)
+
+
+def visible(tx: Transaction, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
+    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out."""
+    rows = tx.execute(_VISIBLE, {"generation": generation_id, "ids": sorted(document_ids)})
+    return {document: epoch for document, epoch in rows.all()}

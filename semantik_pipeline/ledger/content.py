@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, select
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
 
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -78,6 +78,35 @@ def chunk_rows_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int
     found: dict[tuple[int, int], list[ChunkRow]] = {unit.key: [] for unit in units}
     for key, row in _rows_of(tx, units, _CHUNK):
         found[key].append(ChunkRow(**dict(zip(ChunkRow.__dataclass_fields__, row, strict=True))))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """What another generation has of a document: its chunks of an epoch, and the parse that they came from."""
+
+    generation_id: int
+    revision: int
+    parse_key: str
+    text_hash: str | None
+    chunks_epoch: int
+    chunks: int
+
+
+def twins(tx: Transaction, document_ids: Sequence[int], generation_ids: Sequence[int]) -> dict[int, list[Twin]]:
+    """document id -> what these generations have of it; those that have no chunks of it are left out."""
+    query = select(work.c.document_id, *(work.c[name] for name in Twin.__dataclass_fields__)).where(
+        work.c.document_id.in_(sorted(document_ids)),
+        work.c.generation_id.in_(generation_ids),
+        work.c.chunks_epoch == work.c.epoch,
+        work.c.parse_key.is_not(None),
+        work.c.stage != "chunk",
+        work.c.goal == "indexed",
+    )
+    found: dict[int, list[Twin]] = {}
+    for document_id, *values in tx.execute(query):
+        twin = Twin(**dict(zip(Twin.__dataclass_fields__, values, strict=True)))
+        found.setdefault(document_id, []).append(twin)
     return found
 
 
@@ -200,6 +229,16 @@ def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
 
 def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
     """Remove what deleted documents said, texts and vectors, but for those that other chunks share."""
+    _forget(tx, units, work.c.document_id.in_(sorted({unit.document_id for unit in units})))
+
+
+def forget_units(tx: Transaction, units: Sequence[Unit]) -> None:
+    """Remove what these units of one generation said; the documents stay in other generations."""
+    mine = work.c.generation_id == units[0].generation_id
+    _forget(tx, units, and_(mine, work.c.document_id.in_(sorted({unit.document_id for unit in units}))))
+
+
+def _forget(tx: Transaction, units: Sequence[Unit], gone: ColumnElement[bool]) -> None:
     embed_keys: set[str] = set()
     hashes = {unit.text_hash for unit in units if unit.text_hash}
     for generation_id, document_ids in _by_generation(units).items():
@@ -208,11 +247,18 @@ def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
             embed_keys.add(row.embed_key)
             hashes.add(row.text_hash)
     drop_chunks(tx, [(unit, ()) for unit in units])
+    forget_unused(tx, embed_keys, hashes, but=gone)
+
+
+def forget_unused(
+    tx: Transaction, embed_keys: Collection[str], hashes: Collection[str], *, but: ColumnElement[bool] | None = None
+) -> None:
+    """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
+    units whose word does not count."""
     for part in _parts(sorted(embed_keys)):
         tx.execute(delete(embeddings).where(embeddings.c.key.in_(part), _EMBEDDING_UNUSED))
-    gone = work.c.document_id.in_(sorted({unit.document_id for unit in units}))
     for part in _parts(sorted(hashes)):
-        tx.execute(delete(extractions).where(extractions.c.text_hash.in_(part), _extraction_unused(but=gone)))
+        tx.execute(delete(extractions).where(extractions.c.text_hash.in_(part), _extraction_unused(but=but)))
 
 
 def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
@@ -255,9 +301,16 @@ def _sweep(tx: Transaction, table: Table, unused: ColumnElement[bool], older_tha
 
 
 def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:
-    """Those of the ``raw`` or ``parsed`` bodies that no live document refers to."""
+    """Those of the ``raw`` or ``parsed`` bodies that no document refers to which lives, or is in the trash."""
     column = documents.c.content_hash if kind == "raw" else work.c.parse_key
-    live = documents.c.deleted_at.is_(None) if kind == "raw" else work.c.stage != "deleted"
+    in_trash = exists().where(documents.c.id == work.c.document_id, documents.c.trashed_at.is_not(None))
+    live = or_(
+        *(
+            (documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
+            if kind == "raw"
+            else (work.c.stage != "deleted", in_trash)
+        )
+    )
     used: set[str] = set()
     for part in _parts(sorted(keys)):
         used.update(tx.execute(select(column).where(column.in_(part), live)).scalars())

@@ -22,6 +22,7 @@ Locks are taken in the order that everybody keeps: sources, then operations, the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
@@ -30,23 +31,24 @@ from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger import turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
+from semantik_pipeline.ledger.items import owned
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, operations, sources, work
-from semantik_pipeline.ledger.work import STAGES
+from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
 
 
 def pause(tx: Transaction, operation_id: int) -> int:
     """Hold what the operation has left to do; returns how many units wait now. Raises UsageError if it has ended."""
-    _lock(tx, operation_id)
+    lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="paused"))
     in_hand = and_(sources.c.operation_id == operation_id, sources.c.held_by.is_(None))
     tx.execute(update(sources).where(in_hand).values(held_by=operation_id))
-    return _set(tx, and_(_owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
+    return _set(tx, and_(owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
 
 
 def resume(tx: Transaction, operation_id: int) -> int:
     """Let a paused operation go on; returns how many units were freed. What another paused one waits for too is held
     by that one from now on. Raises UsageError if it has ended."""
-    _lock(tx, operation_id)
+    lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running"))
     tx.execute(update(sources).where(sources.c.held_by == operation_id).values(held_by=None))
     return free(tx, operation_id)
@@ -55,11 +57,11 @@ def resume(tx: Transaction, operation_id: int) -> int:
 def cancel(tx: Transaction, operation_id: int) -> int:
     """Stop reading, park what is not finished; returns how many units are parked. It ends (``settle``) as soon as the
     units in hand have finished their piece and its deletions are done. Raises UsageError if it has ended."""
-    _lock(tx, operation_id)
+    lock(tx, operation_id)
     mine = sources.c.operation_id == operation_id
     kept = and_(mine, sources.c.removed_at.is_not(None))  # its schedule goes on, from now
     due_at = case((sources.c.schedule.is_not(None), now()))
-    tx.execute(update(sources).where(kept).values(removed_at=None, due_at=due_at))
+    tx.execute(update(sources).where(kept).values(removed_at=None, trashed_at=None, due_at=due_at))
     cursors = select(sources.c.id, sources.c.cursor).where(mine).order_by(sources.c.id)
     for source_id, cursor in tx.execute(cursors).all():
         freed = {"operation_id": None, "held_by": None, "lease_token": None, "lease_until": None, "not_before": 0}
@@ -69,7 +71,7 @@ def cancel(tx: Transaction, operation_id: int) -> int:
     tx.execute(update(operation_sources).where(reading).values(state="cancelled"))
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running", outcome="cancelled"))
     free(tx, operation_id)
-    parked = and_(_owned(operation_id), _UNFINISHED, work.c.goal != "deleted", ~_wanted_elsewhere(operation_id))
+    parked = and_(owned(operation_id), _UNFINISHED, work.c.goal != "deleted", ~_wanted_elsewhere(operation_id))
     return _set(tx, parked, operation_id)
 
 
@@ -86,17 +88,20 @@ def free(tx: Transaction, operation_id: int) -> int:
             operations.c.state == "paused",
         )
     )
-    return _free(tx, and_(_owned(operation_id), work.c.held_by == operation_id), paused.scalar_subquery())
+    return _free(tx, and_(owned(operation_id), work.c.held_by == operation_id), paused.scalar_subquery())
 
 
 #: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
 ASKED = 1
 
 
-def take_up(tx: Transaction, source_id: int, *, asked: bool) -> None:
+def take_up(tx: Transaction, source_id: int, *, asked: bool, documents: Sequence[int] | None = None) -> None:
     """A sync of the source frees what cancelled operations parked; one that somebody ``asked`` for, not a schedule,
-    also what paused ones hold."""
-    waiting = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), work.c.held_by.is_not(None))
+    also what paused ones hold. ``documents``: of these alone."""
+    mine = and_(work.c.source_id == source_id, work.c.lane < REBUILD_LANE)
+    waiting = and_(mine, work.c.stage.in_(STAGES), work.c.held_by.is_not(None))
+    if documents is not None:
+        waiting = and_(waiting, work.c.document_id.in_(sorted(documents)))
     if not asked:
         paused = select(operations.c.id).where(operations.c.state == "paused")
         waiting = and_(waiting, work.c.held_by.not_in(paused))
@@ -117,15 +122,6 @@ def settled(operation_id: int) -> ColumnElement[bool]:
 
 
 _UNFINISHED = work.c.stage.in_(STAGES)
-
-
-def _owned(operation_id: int) -> ColumnElement[bool]:
-    """Condition: units of the operation's items, as long as no newer revision took their place."""
-    return exists().where(
-        operation_items.c.operation_id == operation_id,
-        operation_items.c.document_id == work.c.document_id,
-        operation_items.c.revision == work.c.revision,
-    )
 
 
 def _wanted_elsewhere(operation_id: int) -> ColumnElement[bool]:
@@ -164,7 +160,7 @@ def _locked(tx: Transaction, which: ColumnElement[bool]) -> list[float]:
     return list(tx.execute(query.with_for_update(of=work)).scalars())
 
 
-def _lock(tx: Transaction, operation_id: int) -> None:
+def lock(tx: Transaction, operation_id: int) -> None:
     """Lock the operation's sources and the operation. Raises UsageError if there is no such one, or it has ended."""
     in_hand = select(sources.c.id).where(sources.c.operation_id == operation_id).order_by(sources.c.id)
     tx.execute(in_hand.with_for_update()).all()

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, select, update
 
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.cursors import Cursor
+from semantik_pipeline.ledger.items import concerned, joined
 from semantik_pipeline.ledger.tables import (
     documents,
+    generations,
     operation_items,
     operation_sources,
     operations,
@@ -27,7 +29,7 @@ from semantik_pipeline.ledger.work import STAGES
 class Progress:
     """How far an operation is. ``state``: running, paused, cancelling or finished. ``stages`` counts units by stage;
     ``chunks`` those of its documents that have any; ``age`` is the seconds since it began (or that it took);
-    ``reason`` is what blocks it."""
+    ``reason`` is what blocks it; ``phase`` is how far a build is (filling, building, judging)."""
 
     operation_id: int
     kind: str
@@ -42,11 +44,12 @@ class Progress:
     errors: list[str]
     age: float = 0.0
     reason: str | None = None
+    phase: str | None = None
 
 
-def begin(tx: Transaction, collection_id: int, kind: str) -> int:
-    """A new operation, running."""
-    values = {"collection_id": collection_id, "kind": kind, "state": "running", "created_at": now()}
+def begin(tx: Transaction, collection_id: int, kind: str, *, detail: dict[str, Any] | None = None) -> int:
+    """A new operation, running. ``detail`` is what was asked for, without secrets."""
+    values = {"collection_id": collection_id, "kind": kind, "state": "running", "created_at": now(), "detail": detail}
     return tx.execute(insert(operations).values(**values).returning(operations.c.id)).scalar_one()
 
 
@@ -57,11 +60,15 @@ def request_sync(
 
     ``full``: the connector names everything, also where it could tell what changed since the last run.
     """
-    columns = (sources.c.operation_id, sources.c.cursor, sources.c.name, sources.c.removed_at)
+    columns = (sources.c.operation_id, sources.c.cursor, sources.c.name, sources.c.removed_at, sources.c.trashed_at)
     in_hand = select(*columns).where(sources.c.id == source_id)
     # sources are locked before what belongs to them
-    earlier, cursor, name, removed_at = tx.execute(in_hand.with_for_update()).one()
-    if removed_at is not None:
+    earlier, cursor, name, removed_at, trashed_at = tx.execute(in_hand.with_for_update()).one()
+    if earlier is None and trashed_at is not None:  # in the trash: what it has still comes back as it names it
+        again = {"removed_at": None, "trashed_at": None, "due_at": case((sources.c.schedule.is_not(None), now()))}
+        tx.execute(update(sources).where(sources.c.id == source_id).values(**again))
+        full = True
+    elif removed_at is not None:
         raise UsageError(
             f"The source {name} is being removed.", "Add it again when it is gone: `semantik sources list`."
         )
@@ -137,7 +144,10 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     by_source = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     if tx.execute(select(operation_sources.c.source_id).where(by_source).limit(1)).first():
         return True
-    outcome = tx.execute(select(operations.c.outcome).where(operations.c.id == operation_id)).scalar_one()
+    about = select(operations.c.outcome, operations.c.generation_id).where(operations.c.id == operation_id)
+    outcome, builds = tx.execute(about).one()
+    if builds is not None:
+        return True  # it ends with its build (ledger/builds.py)
     left = unfinished_items(operation_id)
     if outcome == "cancelled":
         left = and_(left, ~holds.settled(operation_id))
@@ -147,12 +157,7 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
 
 def unfinished_items(operation_id: int) -> ColumnElement[bool]:
     """Condition that joins the operation's items to their units which some stage is still to work on."""
-    return and_(
-        operation_items.c.operation_id == operation_id,
-        operation_items.c.document_id == work.c.document_id,
-        operation_items.c.revision == work.c.revision,
-        work.c.stage.in_(STAGES),
-    )
+    return and_(joined(operation_id), work.c.stage.in_(STAGES))
 
 
 def _finish(tx: Transaction, operation_id: int) -> None:
@@ -169,7 +174,11 @@ def _finish(tx: Transaction, operation_id: int) -> None:
 def progress(tx: Transaction, operation_id: int) -> Progress:
     """How far the operation is; cheap enough to ask several times a second."""
     row = tx.execute(_PROGRESS.where(operations.c.id == operation_id)).one()
-    mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
+    mine = and_(
+        operation_items.c.operation_id == operation_id,
+        operation_items.c.document_id == work.c.document_id,
+        concerned(operation_id),
+    )
     stages = tx.execute(
         select(work.c.stage, func.count(), func.sum(work.c.chunks), func.sum(work.c.embedded))
         .select_from(operation_items)
@@ -177,15 +186,18 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
         .group_by(work.c.stage)
     ).all()
     running = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
+    phase = None if row.build is None or row.state == "finished" else row.build.get("phase")
+    sources_running = tx.execute(select(func.count()).select_from(operation_sources).where(running)).scalar_one()
     return Progress(
         operation_id=operation_id,
+        phase=phase,
         kind=row.kind,
         state="cancelling" if row.state != "finished" and row.outcome == "cancelled" else row.state,
         outcome=row.outcome if row.state == "finished" else None,
         result=row.result if row.state == "finished" else None,
         age=row.age,
-        sources_running=tx.execute(select(func.count()).select_from(operation_sources).where(running)).scalar_one(),
-        seen=_seen(tx, operation_id),
+        sources_running=sources_running + (phase == "filling"),
+        seen=_seen(tx, operation_id) + (_given(tx, operation_id) if row.kind == "push" else 0),
         stages={stage: count for stage, count, _, _ in stages},
         chunks=int(sum(chunks or 0 for _, _, chunks, _ in stages)),
         chunks_embedded=int(sum(embedded or 0 for _, _, _, embedded in stages)),
@@ -199,7 +211,14 @@ _PROGRESS = select(
     operations.c.outcome,
     operations.c.result,
     (func.coalesce(operations.c.finished_at, now()) - operations.c.created_at).label("age"),
-)
+    generations.c.build,
+).outerjoin_from(operations, generations, generations.c.id == operations.c.generation_id)
+
+
+def _given(tx: Transaction, operation_id: int) -> int:
+    """Documents that a caller gave, as items of the operation."""
+    mine = operation_items.c.operation_id == operation_id
+    return tx.execute(select(func.count()).select_from(operation_items).where(mine)).scalar_one()
 
 
 def _seen(tx: Transaction, operation_id: int) -> int:

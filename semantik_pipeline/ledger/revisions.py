@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, case, select, update
 
 from semantik_pipeline.ledger import holds, turns
 from semantik_pipeline.ledger.absence import vanished
@@ -15,6 +15,7 @@ from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.tables import (
+    collections,
     documents,
     generations,
     sources,
@@ -24,9 +25,10 @@ from semantik_pipeline.ledger.work import FREED
 
 
 def live_generations(tx: Transaction, collection_id: int) -> list[int]:
-    """Generations that are written to."""
+    """Generations that are written to, for a transaction that writes revisions: none comes or goes until its end."""
+    tx.execute(select(collections.c.id).where(collections.c.id == collection_id).with_for_update(read=True))
     query = select(generations.c.id).where(
-        generations.c.collection_id == collection_id, generations.c.state.in_(("active", "building"))
+        generations.c.collection_id == collection_id, generations.c.state != "retired"
     )
     return list(tx.execute(query.order_by(generations.c.id)).scalars())
 
@@ -85,7 +87,7 @@ def _write_documents(
             changed.append({"d": document_id, "revision": revision, **values})
         else:
             fresh.append({"unique_id": arrival.unique_id, "revision": 1, **values})
-    always = {"title": None, "seen_run": claim.run, "deleted_at": None}
+    always = {"title": None, "seen_run": claim.run, "deleted_at": None, "trashed_at": None}
     if changed:
         named: dict[str, Any] = {name: bindparam(name) for name in ("revision", *_CONTENT)}
         tx.execute(
@@ -218,24 +220,30 @@ def remove(tx: Transaction, claim: SourceClaim, *, full: bool, limit: int = 500)
 _FORGOTTEN: dict[str, Any] = {"change_hint": None, "title": None, "file_path": None, "metadata": {}, "principals": None}
 
 
-def delete_documents(tx: Transaction, places: dict[int, float], *, operation_id: int, lane: int) -> None:
+def delete_documents(
+    tx: Transaction, places: dict[int, float], *, operation_id: int, lane: int, trashed_at: Any = None
+) -> None:
     """Delete the documents that are the keys of ``places`` (their turns in the queue).
 
-    A deletion is a revision without chunks, in every generation that has the document.
+    A deletion is a revision without chunks, in every generation that has the document. With ``trashed_at`` (a time, or
+    the database's) those that live go to the trash: nothing of what they said is forgotten.
     """
     if not places:
         return
     in_order = select(documents.c.id).where(documents.c.id.in_(sorted(places))).order_by(documents.c.id)
     tx.execute(in_order.with_for_update()).all()
+    said = {**_FORGOTTEN, "trashed_at": None}
+    if trashed_at is not None:
+        said = {"trashed_at": case((documents.c.deleted_at.is_(None), trashed_at), else_=documents.c.trashed_at)}
     rows = tx.execute(
         update(documents)
         .where(documents.c.id.in_(sorted(places)))
-        .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **_FORGOTTEN)
+        .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **said)
         .returning(documents.c.id, documents.c.source_id, documents.c.revision)
     ).all()
     note_items(tx, operation_id, [(row.id, "deleted", row.revision) for row in rows])
     by_id = {row.id: row for row in rows}
-    units = select(work.c.document_id, work.c.generation_id).where(work.c.document_id.in_(sorted(places)))
+    units = select(work.c.document_id, work.c.generation_id, work.c.reason)
     revise(
         tx,
         [
@@ -247,8 +255,11 @@ def delete_documents(tx: Transaction, places: dict[int, float], *, operation_id:
                 lane=lane,
                 turn=places[document_id],
                 goal="deleted",
+                reason=reason if trashed_at is not None else None,  # why it was skipped, for its return
             )
-            for document_id, generation_id in tx.execute(units).all()
+            for document_id, generation_id, reason in tx.execute(
+                units.where(work.c.document_id.in_(sorted(places)))
+            ).all()
         ],
     )
 
@@ -302,8 +313,11 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     )
 
 
-def drop_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
-    """Delete these documents, whatever their sources say. The next sync names all that there is, not only changes."""
+def drop_documents(
+    tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int, trash: bool = False
+) -> None:
+    """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
+    there is, not only changes."""
     query = select(documents.c.source_id, documents.c.id).where(documents.c.id.in_(sorted(document_ids)))
     owned: dict[int, list[int]] = {}
     for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
@@ -314,4 +328,4 @@ def drop_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id
     places: dict[int, float] = {}
     for source_id, ids in owned.items():
         places |= zip(ids, turns.take(tx, source_id, len(ids)), strict=True)
-    delete_documents(tx, places, operation_id=operation_id, lane=lane)
+    delete_documents(tx, places, operation_id=operation_id, lane=lane, trashed_at=now() if trash else None)

@@ -20,7 +20,7 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 from semantik_pipeline.ledger.timetable import after_sync
-from semantik_pipeline.ledger.work import STAGES
+from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
 
 SOURCE_FREED = {"lease_token": None, "lease_until": None}
 
@@ -297,9 +297,10 @@ def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None
 
 
 def adopt(tx: Transaction, claim: SourceClaim) -> int:
-    """What earlier operations left on its way in this source becomes this operation's to wait for."""
+    """What earlier operations left on its way in this source becomes this operation's to wait for; a build beside the
+    active generation is its own operation's."""
     holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED)
-    on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES))
+    on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES), work.c.lane < REBUILD_LANE)
     rows = tx.execute(select(work.c.document_id, work.c.revision).where(on_their_way)).all()
     note_items(tx, claim.operation_id, [(row.document_id, "resumed", row.revision) for row in rows])
     return len(rows)
@@ -321,6 +322,7 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
 
 def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
     """Whether more than so many of a source's units are between sync and the end of upsert; what an operation holds
-    is not under way."""
-    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), work.c.held_by.is_(None))
+    is not under way, nor is what waits for a build beside the active generation."""
+    free = and_(work.c.held_by.is_(None), work.c.lane < REBUILD_LANE)
+    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), free)
     return tx.execute(select(work.c.document_id).where(mine).offset(limit).limit(1)).first() is not None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.items import owned
 from semantik_pipeline.ledger.operations import unfinished_items
 from semantik_pipeline.ledger.sync import is_blocked
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, sources, work
@@ -58,12 +59,7 @@ def _free(tx: Transaction, operation_id: int) -> bool:
 
 def _mine(operation_id: int) -> Any:
     """Condition: units of the operation that some stage is still to work on."""
-    item = exists().where(
-        operation_items.c.operation_id == operation_id,
-        operation_items.c.document_id == work.c.document_id,
-        operation_items.c.revision == work.c.revision,
-    )
-    return and_(work.c.stage.in_(STAGES), item)
+    return and_(work.c.stage.in_(STAGES), owned(operation_id))
 
 
 def _sources(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | None) -> tuple[bool, str | None]:

@@ -14,13 +14,15 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import documents, sources, work
+from semantik_pipeline.ledger.tables import documents, generations, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
 
 STAGES = ("chunk", "extract", "embed", "upsert")
 TERMINAL = ("indexed", "skipped", "deleted", "quarantined")
 LANES = (0, 1, 2)  # search, API, scheduled: a lower one is claimed first
+#: The lane of a build beside the active generation: behind everything else, and no part of the sources' fair shares.
+REBUILD_LANE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +309,8 @@ def mark_for_reconciling(tx: Transaction, keys: Iterable[tuple[int, int]]) -> No
 
 def reconcile(tx: Transaction) -> int:
     """Send marked documents that are at their end through ``upsert`` again, which removes older points."""
-    ended = work.c.stage.in_(("indexed", "skipped", "deleted"))
+    retired = select(generations.c.id).where(generations.c.state == "retired")
+    ended = and_(work.c.stage.in_(("indexed", "skipped", "deleted")), work.c.generation_id.not_in(retired))
     again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
     return tx.execute(update(work).where(work.c.reconcile, ended).values(**again)).rowcount
 

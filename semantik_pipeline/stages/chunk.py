@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import logs
-from semantik_pipeline.documents import ParsedDocument, short_hash
+from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.ledger import Transaction, content, moves, revisions, work
 from semantik_pipeline.ledger.content import ChunkRow
@@ -19,6 +19,7 @@ from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.journal import about
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
+from semantik_pipeline.stages.twins import find_twins, rows_of
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.collections import Generation
@@ -40,14 +41,23 @@ class Job:
     request: ChunkRequest
 
 
-#: A job with what became of it.
-Done = tuple[Job, ParsedDocument, list[ChunkRow]]
+@dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """What a unit's chunk stage came to."""
+
+    unit: Unit
+    parse_key: str
+    text_hash: str | None
+    rows: list[ChunkRow]
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
     """Parse and chunk documents in a child process: small ones together, each saved with its group."""
     for held in claims:
-        for number, group in enumerate(groups(_jobs(runtime, held))):
+        made, taken_over = _take_over(runtime, held)
+        for stage in {_next_stage(runtime, unit) for unit in taken_over}:
+            runtime.ring(stage)
+        for number, group in enumerate(groups(_jobs(runtime, held, made))):
             if claims.stopping or (number and held.wanted):
                 break  # what is left is given back
             try:
@@ -78,9 +88,36 @@ def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
         yield group
 
 
-def _jobs(runtime: Runtime, held: Held) -> Iterator[Job]:
-    """The claim's units with their requests; one that can't have any fails by itself."""
+def _take_over(runtime: Runtime, held: Held) -> tuple[set[tuple[int, int]], list[Unit]]:
+    """Units of which another generation has the very chunks get those: their keys, and the units that go on."""
+    keys: set[tuple[int, int]] = set()
+    units = []
+    for key, twins in find_twins(runtime, held.claim.units).items():
+        unit = next(one for one in held.claim.units if one.key == key)
+        try:
+            parse_key = _parse_key(runtime, unit)[1] if twins else None
+            twin = next((one for one in twins if one.parse_key == parse_key), None)
+            rows = rows_of(runtime, unit, twin) if twin else None
+            if twin is None or rows is None:
+                continue
+            held.hold.check()
+            chunks = Chunks(unit=unit, parse_key=twin.parse_key, text_hash=twin.text_hash, rows=rows)
+            _save(runtime, held.claim, [chunks])
+            held.hold.touch()
+            units.append(unit)
+        except LeaseLost:
+            break
+        except Exception as error:
+            fail(runtime, held.claim, [unit], error, alone=True)
+        keys.add(key)
+    return keys, units
+
+
+def _jobs(runtime: Runtime, held: Held, but: set[tuple[int, int]]) -> Iterator[Job]:
+    """The claim's units, ``but`` for these, with their requests; one that can't have any fails by itself."""
     for unit in held.claim.units:
+        if unit.key in but:
+            continue
         try:
             yield _job(runtime, unit)
         except Exception as error:
@@ -88,20 +125,13 @@ def _jobs(runtime: Runtime, held: Held) -> Iterator[Job]:
 
 
 def _job(runtime: Runtime, unit: Unit) -> Job:
-    generation = runtime.generation(unit.generation_id)
-    config = generation.config
+    config = runtime.generation(unit.generation_id).config
     limit = runtime.settings.child.max_bytes
     if unit.size is not None and unit.size > limit:
         raise PermanentError(
             f"It has {unit.size:,} bytes; the limit is {limit:,}.", "Raise child.max_bytes to index it."
         )
-    parsers = runtime.host.registry.of_kind("parser")
-    parser = choose_parser(
-        parsers, media_type=unit.media_type, file_path=unit.file_path, by_media_type=config["parsers"]["by_media_type"]
-    )
-    fingerprint = generation.fingerprints["parse"].get(parser, "")
-    suffix = (unit.file_path or "").rpartition(".")[2]
-    parse_key = short_hash(unit.content_hash or "", fingerprint, unit.media_type or "", suffix)
+    parser, parse_key = _parse_key(runtime, unit)
     parsed = runtime.blobs.get_parsed(parse_key)
     body = None if parsed else _raw_body(runtime, unit)
     request = ChunkRequest(
@@ -113,6 +143,20 @@ def _job(runtime: Runtime, unit: Unit) -> Job:
         **_plugins(config, parser),
     )
     return Job(unit=unit, parse_key=parse_key, request=request)
+
+
+def _parse_key(runtime: Runtime, unit: Unit) -> tuple[str, str]:
+    """The unit's parser, and the name of what it makes of the unit's body."""
+    generation = runtime.generation(unit.generation_id)
+    parser = choose_parser(
+        runtime.host.registry.of_kind("parser"),
+        media_type=unit.media_type,
+        file_path=unit.file_path,
+        by_media_type=generation.config["parsers"]["by_media_type"],
+    )
+    fingerprint = generation.fingerprints["parse"].get(parser, "")
+    suffix = (unit.file_path or "").rpartition(".")[2]
+    return parser, short_hash(unit.content_hash or "", fingerprint, unit.media_type or "", suffix)
 
 
 def _plugins(config: dict[str, Any], parser: str) -> dict[str, Any]:
@@ -209,31 +253,39 @@ def _next_stage(runtime: Runtime, unit: Unit) -> str:
 
 def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chunked | BaseException]) -> None:
     """Save what was chunked, the whole group in one transaction where it is small; record what failed."""
-    done: list[Done] = []
+    done: list[Chunks] = []
+    titles: list[tuple[int, int, str | None]] = []
     for job, answer in zip(group, answers, strict=True):
+        unit = job.unit
         if isinstance(answer, SkipDocument):
-            _skip(runtime, claim, job.unit, str(answer))
+            _skip(runtime, claim, unit, str(answer))
         elif isinstance(answer, BaseException):
-            fail(runtime, claim, [job.unit], answer, alone=True)
+            fail(runtime, claim, [unit], answer, alone=True)
         else:
             parsed = answer.parsed or job.request.parsed
             assert parsed is not None  # it was made there, or given
             if answer.parsed is not None:
                 runtime.blobs.put_parsed(job.parse_key, parsed)
-            generation = runtime.generation(job.unit.generation_id)
-            done.append((job, parsed, chunk_rows(generation, job.unit, parsed, answer)))
-    if sum(len(rows) for _, _, rows in done) > ROWS:
-        for job, _, rows in done:
-            _write_ahead(runtime, claim, job.unit, rows)
-    elif not done:
+            rows = chunk_rows(runtime.generation(unit.generation_id), unit, parsed, answer)
+            titles.append((unit.document_id, unit.revision, title_of(unit, parsed)))
+            text_hash = short_hash(parsed.text)
+            done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=text_hash, rows=rows))
+    _save(runtime, claim, done, titles)
+
+
+def _save(
+    runtime: Runtime, claim: Claim, done: list[Chunks], titles: Sequence[tuple[int, int, str | None]] = ()
+) -> None:
+    if not done:
         return
-    done.sort(key=lambda one: one[0].unit.key)
+    if sum(len(one.rows) for one in done) > ROWS:
+        for one in done:
+            _write_ahead(runtime, claim, one.unit, one.rows)
+    done.sort(key=lambda one: one.unit.key)
     with runtime.ledger.write() as tx:
-        # documents are locked before their units, as a sync does
-        units = [(job.unit, title_of(job.unit, parsed)) for job, parsed, _ in done]
-        revisions.set_titles(tx, [(unit.document_id, unit.revision, title) for unit, title in units])
+        revisions.set_titles(tx, titles)  # documents are locked before their units, as a sync does
         mine = work.held(tx, claim.token)
-        _finish(runtime, tx, [one for one in done if one[0].unit.key in mine])
+        _finish(runtime, tx, [one for one in done if one.unit.key in mine])
 
 
 def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow]) -> None:
@@ -247,22 +299,22 @@ def _write_ahead(runtime: Runtime, claim: Claim, unit: Unit, rows: list[ChunkRow
             content.write_chunks(tx, [(unit, rows[start : start + ROWS])])
 
 
-def _finish(runtime: Runtime, tx: Transaction, done: list[Done]) -> None:
+def _finish(runtime: Runtime, tx: Transaction, done: list[Chunks]) -> None:
     """The last rows, and on to the next stage. Call under :func:`work.held`."""
-    ahead = {job.unit.key: len(range(0, len(rows) - ROWS, ROWS)) * ROWS for job, _, rows in done}
-    _drop_rows(tx, [job.unit for job, _, _ in done if not ahead[job.unit.key]])
-    content.write_chunks(tx, [(job.unit, rows[ahead[job.unit.key] :]) for job, _, rows in done])
+    ahead = {one.unit.key: len(range(0, len(one.rows) - ROWS, ROWS)) * ROWS for one in done}
+    _drop_rows(tx, [one.unit for one in done if not ahead[one.unit.key]])
+    content.write_chunks(tx, [(one.unit, one.rows[ahead[one.unit.key] :]) for one in done])
     values = [
         {
-            "chunks": len(rows),
-            "chunks_epoch": job.unit.epoch,
-            "parse_key": job.parse_key,
-            "text_hash": short_hash(parsed.text),
+            "chunks": len(one.rows),
+            "chunks_epoch": one.unit.epoch,
+            "parse_key": one.parse_key,
+            "text_hash": one.text_hash,
         }
-        for job, parsed, rows in done
+        for one in done
     ]
-    stages = [_next_stage(runtime, job.unit) for job, _, _ in done]
-    moves.move_all(tx, list(zip([job.unit for job, _, _ in done], stages, values, strict=True)))
+    stages = [_next_stage(runtime, one.unit) for one in done]
+    moves.move_all(tx, list(zip([one.unit for one in done], stages, values, strict=True)))
 
 
 def _drop_rows(tx: Transaction, units: list[Unit]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 
-from semantik_pipeline.documents import ParsedDocument, short_hash
+from semantik_pipeline.documents import Chunk, ParsedDocument, short_hash
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Unit
@@ -19,8 +20,7 @@ def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunk
     the signature tells whether anything else of its payload changed.
     """
     fingerprints = generation.fingerprints
-    about = [unit.metadata, title_of(unit, parsed), unit.file_path, unit.media_type, fingerprints["extract"]]
-    shared = short_hash(json.dumps(about, sort_keys=True))
+    shared = _shared(generation, unit, title_of(unit, parsed))
     owner = (str(unit.collection_id), str(unit.source_id), unit.unique_id)
     seen: dict[str, int] = {}
     rows = []
@@ -28,7 +28,6 @@ def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunk
         text_hash = short_hash(chunk.text)
         occurrence = seen[text_hash] = seen.get(text_hash, -1) + 1
         embed_key = short_hash(fingerprints["embed"], lead + chunk.text)
-        place = json.dumps([chunk.start, chunk.end, chunk.ordinal, chunk.metadata], sort_keys=True)
         rows.append(
             ChunkRow(
                 ordinal=chunk.ordinal,
@@ -41,10 +40,31 @@ def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunk
                 metadata=chunk.metadata,
                 point_id=str(uuid.UUID(short_hash(*owner, text_hash, str(occurrence)))),
                 embed_key=embed_key,
-                signature=short_hash(shared, place, embed_key),
+                signature=_signature(shared, chunk, embed_key),
             )
         )
     return rows
+
+
+def signed_anew(generation: Generation, unit: Unit, rows: list[ChunkRow]) -> list[ChunkRow]:
+    """Rows of another generation that chunks alike, as this one has them: its embeddings, its extractors."""
+    shared = _shared(generation, unit, unit.title)
+    made = []
+    for row in rows:
+        embed_key = short_hash(generation.fingerprints["embed"], row.lead + row.text)
+        made.append(replace(row, embed_key=embed_key, signature=_signature(shared, row, embed_key)))
+    return made
+
+
+def _shared(generation: Generation, unit: Unit, title: str | None) -> str:
+    """What all chunks of a document have in common, beside their text."""
+    about = [unit.metadata, title, unit.file_path, unit.media_type, generation.fingerprints["extract"]]
+    return short_hash(json.dumps(about, sort_keys=True))
+
+
+def _signature(shared: str, chunk: Chunk | ChunkRow, embed_key: str) -> str:
+    place = json.dumps([chunk.start, chunk.end, chunk.ordinal, chunk.metadata], sort_keys=True)
+    return short_hash(shared, place, embed_key)
 
 
 def title_of(unit: Unit, parsed: ParsedDocument) -> str | None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from semantik_pipeline import configurations
 from semantik_pipeline.documents import IndexSpec
-from semantik_pipeline.errors import FingerprintMismatch, PipelineError, UsageError
+from semantik_pipeline.errors import FingerprintMismatch, PipelineError
+from semantik_pipeline.ledger.builds import Frozen
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.plugins.host import PluginHost
 
@@ -46,9 +48,7 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
 
     Raises UsageError for an unknown part, PluginNotFoundError and PluginConfigError for what plugins refuse.
     """
-    unknown = sorted(set(given) - set(DEFAULT))
-    if unknown:
-        raise UsageError(f"A collection has no setting {unknown[0]!r}.", f"There are {', '.join(sorted(DEFAULT))}.")
+    configurations.check(given)
     config: dict[str, Any] = {
         name: {**value, **given.get(name, {})} if isinstance(value, dict) else given.get(name)
         for name, value in DEFAULT.items()
@@ -60,6 +60,7 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
         if "plugin" not in given.get("embedding", {}):
             embedding["plugin"] = host.supports_model(model)
     config["embedding"] = embedding
+    configurations.validate(host, config)
     return config
 
 
@@ -108,6 +109,34 @@ def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
         },
         "embed": host.fingerprint(embedding["plugin"], embedding["options"], frozen=True),
     }
+
+
+def frozen_from(host: PluginHost, wanted: dict[str, Any]) -> Frozen:
+    """All that a generation of a complete configuration is made of. Loads a model if only that tells its dimension."""
+    config, prints = freeze(host, wanted)
+    choice = config["embedding"]
+    embedder = host.light(choice["plugin"], choice["options"], frozen=True)
+    return Frozen(
+        wanted=wanted,
+        config=config,
+        fingerprints=prints,
+        plugins=plugin_versions(host, config),
+        dimension=host.call(embedder.get_dimension),
+    )
+
+
+def plugins_of(frozen: dict[str, Any]) -> list[str]:
+    """The plugins that give a generation its content, in the order of the stages."""
+    extraction = frozen["extraction"]
+    extractors = [choice["plugin"] for choice in (*extraction["chunk"], *extraction["document"])]
+    named = [*frozen["parsers"]["options"], frozen["chunking"]["plugin"], *extractors, frozen["embedding"]["plugin"]]
+    return list(dict.fromkeys(named))
+
+
+def plugin_versions(host: PluginHost, frozen: dict[str, Any]) -> dict[str, str]:
+    """The versions here of a generation's plugins; those that are not loaded are left out."""
+    known = {plugin.id: plugin.cls.PLUGIN_VERSION for plugin in host.registry}
+    return {plugin: known[plugin] for plugin in plugins_of(frozen) if plugin in known}
 
 
 def check(host: PluginHost, generation: Generation, stage: str) -> None:

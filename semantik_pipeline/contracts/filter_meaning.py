@@ -1,4 +1,4 @@
-"""What a filter means, in plain Python: the reference that stores are compared with.
+"""What a filter means, in plain Python: for documents of the ledger, and the reference that stores are compared with.
 
 It agrees with Qdrant 1.17 on fields without a payload index; typed indexes make no difference where a field's values
 have the type of its index.

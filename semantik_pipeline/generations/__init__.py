@@ -1,0 +1,40 @@
+"""Generations: one build of a collection's index each.
+
+``configuration`` freezes what a generation is made of; ``plan`` foretells what building one costs; ``reindex`` asks for
+it; ``building`` carries it out, a slice at a time, wherever maintenance runs; ``gate`` judges it before search is switched
+to it; ``outdated`` says what a collection's generation lacks of what is wanted and installed.
+"""
+
+from semantik_pipeline.generations.configuration import (
+    DEFAULT,
+    PAYLOAD_INDEXES,
+    check,
+    complete,
+    fingerprints,
+    freeze,
+    frozen_from,
+    index_spec,
+    refusal,
+)
+from semantik_pipeline.generations.outdated import outdated
+from semantik_pipeline.generations.plan import Plan, plan
+from semantik_pipeline.generations.reindex import history, reindex, rerun, rollback
+
+__all__ = [
+    "DEFAULT",
+    "PAYLOAD_INDEXES",
+    "Plan",
+    "check",
+    "complete",
+    "fingerprints",
+    "freeze",
+    "frozen_from",
+    "history",
+    "index_spec",
+    "outdated",
+    "plan",
+    "refusal",
+    "reindex",
+    "rerun",
+    "rollback",
+]

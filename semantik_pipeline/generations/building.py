@@ -1,0 +1,167 @@
+"""Carrying out a build, a slice at a time, wherever maintenance runs: fill, wait for the stages, judge, switch; and
+removing the generations that nobody reads any more. Everything that is kept between slices is in the ledger."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.generations.configuration import refusal
+from semantik_pipeline.generations.gate import Gate, Verdict
+from semantik_pipeline.generations.reindex import point_alias
+from semantik_pipeline.ledger import builds, filling, switching
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.builds import Build
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which a process that judges a build has it for itself; prolonged with each slice.
+JUDGE_SECONDS = 60.0
+
+
+def advance(runtime: Runtime, *, seconds: float) -> bool:
+    """Go on with every build, and with every removal, for about so many seconds in all. Returns whether more could be
+    done at once."""
+    until = time.monotonic() + seconds
+    with runtime.ledger.read() as tx:
+        found = builds.building(tx)
+        over = switching.any_due(tx)
+    more = False
+    for build in found:
+        if build.operation_state == "running":
+            more = _advance(runtime, build, until) or more
+    if over:
+        with runtime.ledger.write() as tx:
+            switching.retire_due(tx)
+    with runtime.ledger.read() as tx:
+        gone = switching.retired(tx)
+    for one in gone:
+        more = _remove(runtime, one, until) or more
+    return more
+
+
+def _advance(runtime: Runtime, build: Build, until: float) -> bool:
+    if build.phase == "filling":
+        return _fill(runtime, build, until)
+    if build.phase == "building":
+        with runtime.ledger.read() as tx:
+            left = builds.unfinished(tx, build, but_arrivals=True)
+        if left:
+            return False
+        with runtime.ledger.write() as tx:
+            if builds.take(tx, build.generation_id) is None:
+                return True
+            builds.note(tx, build.generation_id, phase="judging", judge=None)
+    return _judge(runtime, build, until)
+
+
+def _fill(runtime: Runtime, build: Build, until: float) -> bool:
+    """Give documents their units; there is always time for one batch."""
+    while True:
+        with runtime.ledger.write() as tx:
+            mine = builds.take(tx, build.generation_id)
+            if mine is None or mine.operation_state != "running" or mine.phase != "filling":
+                return False
+            more = filling.step(tx, mine)
+        runtime.ring("chunk")
+        if not more or time.monotonic() >= until or runtime.stopping.is_set():
+            return True
+
+
+# -- judging -------------------------------------------------------------------------------------------------------------
+
+
+def _judge(runtime: Runtime, build: Build, until: float) -> bool:
+    """Go on judging, if this process can, and nobody else does; at the end switch, or give the build up."""
+    if not runtime.embeds or refusal(runtime.host, runtime.generation(build.generation_id), "embed") is not None:
+        return False  # the probes want the model: somebody who embeds comes by
+    if not _mine_to_judge(runtime, build):
+        return False
+    if runtime.gate is None or runtime.gate.generation_id != build.generation_id:
+        runtime.gate = Gate(runtime, build)
+    try:
+        verdict = runtime.gate.advance(until)
+    except PipelineError as error:
+        log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
+        runtime.gate = None
+        return False
+    if verdict is None:
+        return True
+    runtime.gate = None
+    _decide(runtime, build, verdict)
+    return True
+
+
+def _mine_to_judge(runtime: Runtime, build: Build) -> bool:
+    with runtime.ledger.write() as tx:
+        mine = builds.take(tx, build.generation_id)
+        if mine is None or mine.phase != "judging" or mine.operation_state != "running":
+            return False
+        return builds.judged_by(tx, mine, runtime.worker_id, seconds=JUDGE_SECONDS)
+
+
+def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> None:
+    """Switch to what passed, if nothing came in between; give up what did not."""
+    settings = runtime.settings.reindex
+    with runtime.ledger.write() as tx:
+        mine = builds.take(tx, build.generation_id)
+        if mine is None or mine.operation_state != "running":
+            return
+        builds.lock(tx, mine.collection_id)
+        if verdict.reason is None:
+            waited = builds.seconds_judged(tx, mine)
+            if builds.unfinished(tx, mine) and waited < settings.patience:
+                builds.note(tx, mine.generation_id, phase="building")  # what arrived meanwhile comes first
+                return
+            switching.end(tx, mine, _outcome(tx, mine), gate=verdict.to_dict(), generation=mine.generation_id)
+            switching.switch(tx, mine, keep=settings.keep)
+        else:
+            switching.end(tx, mine, "failed", gate=verdict.to_dict(), error=verdict.reason)
+            switching.abandon(tx, mine.operation_id)
+    if verdict.reason is None:
+        log.info("%s reads generation %d from now on.", build.collection, build.generation_id)
+        _tell_outsiders(runtime, build.collection)
+    else:
+        log.error("reindex-%d failed, the index stays as it was: %s", build.operation_id, verdict.reason)
+
+
+def _outcome(tx: Any, build: Build) -> str:
+    quarantined = builds.counts(tx, build.generation_id)["documents"]["quarantined"]
+    return "degraded" if quarantined else "succeeded"
+
+
+def _tell_outsiders(runtime: Runtime, collection: str) -> None:
+    try:
+        point_alias(runtime, collection)
+    except PipelineError as error:
+        log.warning("The store's alias of %s still names the index before: %s", collection, error)
+
+
+# -- removing ------------------------------------------------------------------------------------------------------------
+
+
+def _remove(runtime: Runtime, gone: switching.Retired, until: float) -> bool:
+    """Remove the rows of a retired generation, then its index, then itself; there is always time for one batch."""
+    while True:
+        with runtime.ledger.write() as tx:
+            more = switching.remove_rows(tx, gone.generation_id)
+        if not more:
+            break
+        if time.monotonic() >= until or runtime.stopping.is_set():
+            return True
+    if not gone.quiet:
+        return False
+    try:
+        if gone.index in runtime.host.call(runtime.store.list_indexes):
+            runtime.host.call(runtime.store.drop_index, gone.index)
+    except PipelineError as error:
+        log.info("The index %s can't be removed yet: %s", gone.index, error)
+        return False
+    runtime.forget_index(gone.index)
+    with runtime.ledger.write() as tx:
+        switching.forget(tx, gone.generation_id)
+    return False

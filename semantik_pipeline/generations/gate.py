@@ -1,0 +1,129 @@
+"""The gate of a build: what must hold before search is switched to it. Judged in slices, so that a maintenance tick stays
+short; begun anew where the process that judges dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import verification
+from semantik_pipeline.ledger import builds
+from semantik_pipeline.ledger.collections import SearchView
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.builds import Build
+    from semantik_pipeline.runtime import Runtime
+
+#: Documents that a verdict names.
+NAMED = 5
+
+#: Among how many hits a probe must find itself.
+WITHIN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was found. ``reason``: why the build may not be switched to; None: it may."""
+
+    losses: int
+    lost: list[str] = field(default_factory=list)
+    missing: int = 0
+    orphaned: int = 0
+    stale: int = 0
+    probes: int = 0
+    found: int = 0
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Gate:
+    """One judging of one build."""
+
+    def __init__(self, runtime: Runtime, build: Build) -> None:
+        self.generation_id = build.generation_id
+        self._runtime = runtime
+        self._build = build
+        self._verdict = Verdict(losses=0)
+        self._steps = self._judge()
+
+    def advance(self, until: float) -> Verdict | None:
+        """Judge on until about then (``time.monotonic()``). Returns the verdict once there is one."""
+        for _ in self._steps:
+            if self._verdict.reason is not None:
+                break
+            if time.monotonic() >= until or self._runtime.stopping.is_set():
+                return None
+        return self._verdict
+
+    def _judge(self) -> Iterator[None]:
+        yield from self._complete()
+        yield from self._stored()
+        yield from self._findable()
+
+    def _note(self, **found: Any) -> None:
+        self._verdict = replace(self._verdict, **found)
+
+    def _complete(self) -> Iterator[None]:
+        """No document that search finds now is missing."""
+        with self._runtime.ledger.read() as tx:
+            total, some = builds.losses(tx, self._build, limit=NAMED)
+            accepted = builds.accepts_losses(tx, self._build)
+        lines = [f"{name} ({why})" for name, why in some]
+        self._note(losses=total, lost=lines)
+        if total and not accepted:
+            more = f" and {total - len(lines)} more" if total > len(lines) else ""
+            said = f"{total} documents that search finds now are not in the build: {', '.join(lines)}{more}"
+            self._note(reason=f"{said}. --accept-losses switches all the same.")
+        yield
+
+    def _stored(self) -> Iterator[None]:
+        """The store has what the ledger says, point by point."""
+        runtime = self._runtime
+        report = verification.GenerationReport(generation=runtime.generation(self.generation_id))
+        for _ in verification.comparing(runtime, report):
+            yield
+        self._note(missing=report.missing, orphaned=report.orphaned, stale=report.stale)
+        if report.missing or report.stale or report.orphaned:
+            parts = [f"{getattr(report, name)} {name}" for name in ("missing", "orphaned", "stale")]
+            self._note(reason=f"the store does not have what the ledger says: {', '.join(parts)} points")
+        yield
+
+    def _findable(self) -> Iterator[None]:
+        """Chunks find themselves, asked for by what they say, with the build's own model."""
+        runtime, settings = self._runtime, self._runtime.settings.reindex
+        with runtime.ledger.read() as tx:
+            probes = builds.probes(tx, self.generation_id, settings.probes)
+        view = view_of(runtime, self._build)
+        found = 0
+        for text in probes:
+            found += finds_itself(runtime, view, text)
+            self._note(probes=self._verdict.probes + 1, found=found)
+            yield
+        if probes and found < settings.found_share * len(probes):
+            said = f"only {found} of {len(probes)} sampled chunks find themselves among the first {WITHIN} hits"
+            self._note(reason=f"{said}; {settings.found_share:.0%} are needed (reindex.found_share)")
+        yield
+
+
+def view_of(runtime: Runtime, build: Build) -> SearchView:
+    """What a search of the build would read, if it were active."""
+    generation = runtime.generation(build.generation_id)
+    return SearchView(
+        collection=build.collection,
+        generation_id=generation.id,
+        index=generation.index,
+        dimension=generation.dimension,
+        config={**generation.config, "default_reranker": None},
+    )
+
+
+def finds_itself(runtime: Runtime, view: SearchView, text: str) -> bool:
+    """Whether a search for all that a chunk says has it, or its very words elsewhere, among the first hits."""
+    from semantik_pipeline.search import query
+
+    asked = query.SearchQuery(text=text, collection=view.collection, limit=WITHIN, rerank=False)
+    return any(hit.text == text for hit in query.search_view(runtime, view, asked).hits)

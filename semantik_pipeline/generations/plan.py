@@ -1,0 +1,242 @@
+"""What a build would cost: what is computed already, what has to be, how long that takes, how much room it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.documents import short_hash
+from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.generations.outdated import changed_stages, differences, reasons
+from semantik_pipeline.ledger import collections, estimates, lineage
+from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.builds import Frozen
+    from semantik_pipeline.ledger.lineage import Record
+    from semantik_pipeline.runtime import Runtime
+
+#: Documents that are chunked anew to foretell how many chunks there will be, and the bytes that they have together.
+SAMPLE, SAMPLE_BYTES = 32, 2_000_000
+
+#: Texts that are embedded to learn how fast that is, where no operation has shown it.
+TRIED = 16
+
+#: Bytes that a point takes beside its vectors (which are in the ledger and in the store): payload, sparse vector and rows,
+#: for each character of its text, and in any case. Measured on the project's own documents.
+PER_CHARACTER, PER_POINT = 6.0, 1500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is foretold of a build. ``reuse`` says for each stage how much is taken over, and of what; ``embed`` counts
+    the texts that the model is given; with ``estimated`` that comes from ``sampled`` documents that were chunked anew.
+    ``seconds`` is the time of the embedding, as far as anybody knows; ``disk`` in bytes, as long as both builds are kept."""
+
+    collection: str
+    changes: list[str]
+    reasons: list[str]
+    stages_changed: list[str]
+    documents: int
+    chunks: int
+    reuse: dict[str, dict[str, int]]
+    embed: int
+    estimated: bool
+    sampled: int
+    seconds: float | None
+    disk: int
+    dimension: int
+    active: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(runtime: Runtime, collection: str, changes: Mapping[str, Any] | None = None) -> Plan:
+    """Foretell the build that :func:`.reindex` with these changes would make; nothing is written.
+
+    Raises UsageError and PluginConfigError for what makes no sense.
+    """
+    from semantik_pipeline.generations.reindex import wanted
+
+    with runtime.ledger.read() as tx:
+        found = collections.get_collection(tx, collection)
+        active = lineage.active(tx, found.id)
+        size = estimates.size(tx, found.id, active.id)
+    frozen = wanted(runtime, found, changes or {})
+    stages = changed_stages(active.fingerprints, frozen.fingerprints)
+    parsed = _parsed_alike(runtime, found.id, active, frozen)
+    chunked = parsed if "chunk" not in stages else 0
+    look = _Look(chunks=size.chunks)
+    if chunked < size.documents and size.chunks:
+        look = _sampled(runtime, found.id, active, frozen, size)
+    embed = look.embed if look.sampled else _to_embed(runtime, active, stages)
+    return Plan(
+        collection=collection,
+        changes=differences(active.config, frozen.config),
+        reasons=reasons(runtime.host, frozen.wanted, active),
+        stages_changed=stages,
+        documents=size.documents,
+        chunks=look.chunks,
+        reuse={
+            "parse": {"documents": parsed, "of": size.documents},
+            "chunk": {"documents": chunked, "of": size.documents},
+            "extract": _extracted(runtime, active, frozen, look.chunks, chunked == size.documents),
+            "embed": {"chunks": max(0, look.chunks - embed), "of": look.chunks},
+        },
+        embed=embed,
+        estimated=look.sampled > 0,
+        sampled=look.sampled,
+        seconds=_seconds(runtime, found.id, frozen, embed, "embed" not in stages, look.texts),
+        disk=int(look.chunks * (8 * frozen.dimension + PER_POINT + PER_CHARACTER * size.characters)),
+        dimension=frozen.dimension,
+        active={"generation": active.id, "dimension": active.dimension},
+    )
+
+
+def _parsed_alike(runtime: Runtime, collection_id: int, active: Record, frozen: Frozen) -> int:
+    """Documents whose stored parse is what the build would make."""
+    alike: dict[tuple[str | None, str], bool] = {}
+    count = 0
+    with runtime.ledger.read() as tx:
+        for media_type, path in estimates.kinds_of_files(tx, collection_id):
+            kind = (media_type, (path or "").rpartition(".")[2].lower())
+            if kind not in alike:
+                built = _parser(runtime, active.config, active.fingerprints, media_type, path)
+                alike[kind] = built == _parser(runtime, frozen.config, frozen.fingerprints, media_type, path)
+            count += alike[kind]
+    return count
+
+
+def _parser(
+    runtime: Runtime, config: dict[str, Any], fingerprints: dict[str, Any], media_type: str | None, path: str | None
+) -> str | None:
+    """The fingerprint of the parser that a configuration gives such files; None if it gives them none."""
+    parsers, by_type = runtime.host.registry.of_kind("parser"), config["parsers"]["by_media_type"]
+    try:
+        name = choose_parser(parsers, media_type=media_type, file_path=path, by_media_type=by_type)
+    except PipelineError:
+        return None
+    return fingerprints["parse"].get(name)
+
+
+def _to_embed(runtime: Runtime, active: Record, stages: list[str]) -> int:
+    """Texts to embed where chunks stay as they are: counted, not estimated."""
+    with runtime.ledger.read() as tx:
+        if "embed" in stages:
+            return estimates.distinct_inputs(tx, active.id)
+        return estimates.unembedded(tx, active.id)
+
+
+def _extracted(runtime: Runtime, active: Record, frozen: Frozen, chunks: int, alike: bool) -> dict[str, int]:
+    """Texts of chunks that extractors have seen, summed over the extractors that look at chunks."""
+    choices = [choice["plugin"] for choice in frozen.config["extraction"]["chunk"]]
+    if not choices:
+        return {"texts": 0, "of": 0}
+    seen = 0
+    with runtime.ledger.read() as tx:
+        total = estimates.distinct_inputs(tx, active.id) if alike else chunks
+        for plugin in choices if alike else ():
+            seen += total - estimates.unextracted(tx, active.id, frozen.fingerprints["extract"][plugin])
+    return {"texts": max(0, seen), "of": total * len(choices)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What chunking some documents anew has shown."""
+
+    chunks: int
+    embed: int = 0
+    sampled: int = 0
+    texts: tuple[str, ...] = ()
+
+
+def _sampled(runtime: Runtime, collection_id: int, active: Record, frozen: Frozen, size: estimates.Size) -> _Look:
+    with runtime.ledger.read() as tx:
+        rows = estimates.sample(tx, collection_id, active.id, SAMPLE)
+    inputs: list[str] = []
+    before = after = looked = taken = 0
+    for row in rows:
+        taken += row["size"] or 0
+        if looked and taken > SAMPLE_BYTES:
+            break
+        chunked = _chunk(runtime, active, frozen, row)
+        if chunked is None:
+            continue
+        looked += 1
+        before += row["chunks"]
+        after += len(chunked.chunks)
+        inputs += [lead + chunk.text for lead, chunk in zip(chunked.leads, chunked.chunks, strict=True)]
+    if not looked or not before:
+        return _Look(chunks=size.chunks, embed=size.chunks, sampled=looked)
+    chunks = round(size.chunks * after / before)
+    keys = sorted({short_hash(frozen.fingerprints["embed"], text) for text in inputs})
+    with runtime.ledger.read() as tx:
+        known = estimates.known_keys(tx, keys)
+    embed = round(chunks * (len(keys) - known) / after) if after else 0
+    return _Look(chunks=chunks, embed=embed, sampled=looked, texts=tuple(inputs[:TRIED]))
+
+
+def _chunk(runtime: Runtime, active: Record, frozen: Frozen, row: dict[str, Any]) -> Chunked | None:
+    """A document as the build would chunk it; None if that fails here."""
+    config = frozen.config
+    body = runtime.blobs.get_raw(row["content_hash"] or "")
+    if body is None:
+        return None
+    try:
+        parser = choose_parser(
+            runtime.host.registry.of_kind("parser"),
+            media_type=row["media_type"],
+            file_path=row["file_path"],
+            by_media_type=config["parsers"]["by_media_type"],
+        )
+        request = ChunkRequest(
+            content=body,
+            parsed=None,
+            file_path=row["file_path"],
+            media_type=row["media_type"],
+            metadata=row["metadata"],
+            parser=parser,
+            parser_options=config["parsers"]["options"].get(parser, {}),
+            chunker=config["chunking"]["plugin"],
+            chunker_options=config["chunking"]["options"],
+            embedder=config["embedding"]["plugin"],
+            embedder_options=config["embedding"]["options"],
+        )
+        answers = runtime.children.run(
+            parse_and_chunk,
+            [request],
+            deadline=runtime.settings.child.parse_deadline,
+            services={"embed": lambda texts: _embed(runtime, frozen, texts)},
+        )
+    except PipelineError:
+        return None
+    return answers[0] if isinstance(answers[0], Chunked) else None
+
+
+def _embed(runtime: Runtime, frozen: Frozen, texts: list[str]) -> Any:
+    choice = frozen.config["embedding"]
+    model = runtime.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
+    return runtime.host.call(model.embed_texts, texts, batch_size=runtime.settings.embed.batch_size)
+
+
+def _seconds(
+    runtime: Runtime, collection_id: int, frozen: Frozen, embed: int, same_model: bool, texts: tuple[str, ...]
+) -> float | None:
+    """How long the embedding takes: at the pace of the last operations where the model stays, else as this process
+    embeds some texts. None where that can't be tried here."""
+    if not embed:
+        return 0.0
+    with runtime.ledger.read() as tx:
+        rate = estimates.embedding_rate(tx, collection_id) if same_model else None
+    if rate is None and texts and runtime.embeds and not runtime.settings.fleet:
+        try:
+            _embed(runtime, frozen, list(texts[:1]))  # loads the model
+            began = time.monotonic()
+            _embed(runtime, frozen, list(texts))
+            rate = len(texts) / max(time.monotonic() - began, 1e-3)
+        except PipelineError:
+            rate = None
+    return round(embed / rate, 1) if rate else None

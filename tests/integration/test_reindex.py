@@ -1,0 +1,339 @@
+"""Another build of a collection's index beside the one that search reads: filled, judged, switched to, taken back."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, update
+
+from semantik_pipeline import generations, operations
+from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.generations import building
+from semantik_pipeline.ledger import collections as ledger_collections
+from semantik_pipeline.ledger import operation_reports
+from semantik_pipeline.ledger.tables import chunks, embeddings, operation_items, work
+from semantik_pipeline.ledger.tables import generations as table
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION, texts
+
+LEDGERS = ("sqlite", "postgres")
+
+WORDS = [
+    "lease",
+    "epoch",
+    "bell",
+    "ledger",
+    "broker",
+    "worker",
+    "queue",
+    "chunk",
+    "vector",
+    "index",
+    "reranker",
+    "document",
+]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Twenty documents of three chunks or so each, every sentence its own."""
+    contents = {
+        f"d{number:02}": "\n\n".join(
+            " ".join(f"{word}{number:02}x{part} speaks of {word}." for word in WORDS) for part in range(3)
+        )
+        for number in range(20)
+    }
+    return texts(tmp_path / "corpus", **contents)
+
+
+def build(pipe, operation_id: int, rounds: int = 200) -> dict:
+    """Let maintenance and the stages work until the operation has ended."""
+    for _ in range(rounds):
+        building.advance(pipe.runtime, seconds=5)
+        pipe.run()
+        if pipe.result(operation_id)["outcome"] is not None:
+            return pipe.result(operation_id)
+    raise AssertionError(f"not at its end: {shown(pipe, operation_id)}")
+
+
+def shown(pipe, operation_id: int) -> dict:
+    with pipe.runtime.ledger.read() as tx:
+        return operation_reports.show_operation(tx, operation_id, workers=None)
+
+
+def clear(pipe) -> None:
+    """Let maintenance remove what is retired."""
+    while building.advance(pipe.runtime, seconds=5):
+        pass
+
+
+def states(pipe) -> list[str]:
+    return [one["state"] for one in generations.history(pipe.runtime, "default")]
+
+
+def ask(pipe, text: str = "epoch03x1", **options) -> list[str]:
+    query = SearchQuery(text=text, limit=5, rerank=False, **options)
+    return [Path(hit.document).stem for hit in search(pipe.runtime, query).hits]
+
+
+def view(pipe):
+    return pipe.runtime.ledger.search_view("default")
+
+
+def rows(pipe, *tables) -> list[int]:
+    with pipe.runtime.ledger.read() as tx:
+        return [tx.execute(select(func.count()).select_from(one)).scalar_one() for one in tables]
+
+
+def test_a_model_of_another_dimension_takes_over(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    before = view(pipe)
+    assert ask(pipe)[0] == "d03"
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    assert view(pipe) == before
+    result = build(pipe, operation_id)
+    assert result["outcome"] == "succeeded", result
+    assert result["documents"]["seen"] == 20
+    assert result["gate"]["reason"] is None
+    assert result["gate"]["probes"] == result["gate"]["found"] == result["chunks"]["total"]
+    after = view(pipe)
+    assert (before.dimension, after.dimension) == (64, 32)
+    assert after.index != before.index
+    assert ask(pipe)[0] == "d03"
+    assert states(pipe) == ["active", "kept"]
+    assert verify(pipe.runtime).clean
+    with pipe.runtime.ledger.read() as tx:
+        assert ledger_collections.get_collection(tx, "default").config["embedding"]["options"]["dimension"] == 32
+
+
+def test_what_changes_meanwhile_reaches_both_and_a_rollback_loses_nothing(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipe.runtime, seconds=5)  # filled; nothing is worked on yet
+    (corpus / "d03.txt").write_text("a changed document about zebras")
+    (corpus / "d04.txt").unlink()
+    texts(corpus, new="a new document about okapis")
+    pipe.folder(corpus, run=False)
+    assert build(pipe, operation_id)["outcome"] == "succeeded"
+
+    def check() -> None:
+        assert ask(pipe, "zebras")[0] == "d03"
+        assert ask(pipe, "okapis")[0] == "new"
+        assert "d04" not in ask(pipe, "epoch04x1")
+        assert verify(pipe.runtime).clean
+
+    check()
+    (corpus / "d05.txt").write_text("changed after the switch, about quaggas")
+    pipe.folder(corpus)
+    replaced = view(pipe)
+    generations.rollback(pipe.runtime, "default")
+    assert view(pipe).dimension == 64
+    check()
+    assert ask(pipe, "quaggas")[0] == "d05"
+    generations.rollback(pipe.runtime, "default")  # and forward again
+    assert view(pipe) == replaced
+    check()
+
+
+def test_only_what_changed_is_computed(make_pipeline, corpus, tmp_path):
+    log = tmp_path / "embedded"
+    pipe = make_pipeline(plugins={"fake-embedder": {"log_path": str(log)}})
+    pipe.folder(corpus)
+
+    def embedded() -> int:
+        return len(log.read_text().splitlines())
+
+    first = embedded()
+    operation_id = generations.reindex(pipe.runtime, "default", {"extraction": True, "extraction.chunk": ["patterns"]})
+    parsed = []
+    original = pipe.runtime.children.run
+    pipe.runtime.children.run = lambda task, *args, **named: (
+        parsed.append(task.__name__),
+        original(task, *args, **named),
+    )[1]
+    result = build(pipe, operation_id)
+    assert result["outcome"] == "succeeded"
+    assert result["chunks"]["embedded"] == 0
+    assert embedded() == first
+    assert "parse_and_chunk" not in parsed  # chunks are taken over
+    # another chunk size embeds exactly the texts that were not seen before
+    with pipe.runtime.ledger.read() as tx:
+        known = set(tx.execute(select(embeddings.c.key)).scalars())
+    result = build(pipe, generations.reindex(pipe.runtime, "default", {"chunking.max_tokens": 25}))
+    with pipe.runtime.ledger.read() as tx:
+        now = set(
+            tx.execute(select(chunks.c.embed_key).where(chunks.c.generation_id == view(pipe).generation_id)).scalars()
+        )
+    assert result["chunks"]["embedded"] == len(now - known) == embedded() - first > 0
+
+
+def test_a_plan_foretells_it(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    total = rows(pipe, chunks)[0]
+    same = generations.plan(pipe.runtime, "default")
+    assert (same.documents, same.chunks, same.embed, same.changes) == (20, total, 0, [])
+    other_model = generations.plan(pipe.runtime, "default", {"embedding.dimension": 32})
+    assert other_model.embed == total
+    assert other_model.reuse["parse"] == {"documents": 20, "of": 20}
+    assert other_model.changes == ["embedding.options.dimension: 64 → 32"]
+    extraction = generations.plan(pipe.runtime, "default", {"extraction.enabled": True})
+    assert extraction.embed == 0
+    assert extraction.reuse["chunk"] == {"documents": 20, "of": 20}
+    finer = generations.plan(pipe.runtime, "default", {"chunking.max_tokens": 20})
+    assert finer.estimated
+    assert finer.chunks > total
+    result = build(pipe, generations.reindex(pipe.runtime, "default", {"chunking.max_tokens": 20}))
+    assert finer.chunks == result["chunks"]["total"]  # all documents are in the sample
+    assert finer.embed == result["chunks"]["embedded"]
+
+
+def test_a_build_that_loses_documents_is_not_switched_to(make_pipeline, corpus):
+    pipe = make_pipeline(plugins={"fake-chunker": {"fail_on": "lease07x0"}})
+    pipe.folder(corpus)
+    before = view(pipe)
+    changes = {"chunking.plugin": "fake-chunker"}
+    result = build(pipe, generations.reindex(pipe.runtime, "default", changes))
+    assert result["outcome"] == "failed"
+    assert "1 documents that search finds now are not in the build" in result["errors"][0]
+    assert "d07" in result["errors"][0]
+    assert view(pipe) == before
+    clear(pipe)
+    assert states(pipe) == ["active"]
+    assert pipe.runtime.host.call(pipe.runtime.store.list_indexes) == [before.index]
+    assert verify(pipe.runtime).clean
+    accepted = build(pipe, generations.reindex(pipe.runtime, "default", changes, accept_losses=True))
+    assert accepted["outcome"] == "degraded"
+    assert (accepted["gate"]["losses"], accepted["documents"]["quarantined"]) == (1, 1)
+    assert ask(pipe)[0] == "d03"
+
+
+def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    outcomes: list[object] = []
+
+    def begin() -> None:
+        try:
+            outcomes.append(generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+        except Conflict as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    begun = [one for one in outcomes if isinstance(one, int)]
+    assert len(begun) == 1
+    assert all(f"reindex-{begun[0]}" in one for one in outcomes if isinstance(one, str))
+    with pytest.raises(UsageError, match="would be what its index is now"):
+        generations.reindex(pipe.runtime, "default", {})
+
+
+def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    before = rows(pipe, chunks, embeddings, work, table)
+    indexes = pipe.runtime.host.call(pipe.runtime.store.list_indexes)
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipe.runtime, seconds=5)
+    for _ in range(3):
+        pipe.run("chunk", "embed")
+    assert rows(pipe, chunks)[0] > before[0]
+    operations.cancel(pipe.runtime, operation_id)
+    assert pipe.result(operation_id)["outcome"] == "cancelled"
+    clear(pipe)
+    pipe.run()
+    assert rows(pipe, chunks, embeddings, work, table) == before
+    assert pipe.runtime.host.call(pipe.runtime.store.list_indexes) == indexes
+    assert ask(pipe)[0] == "d03"
+    with pytest.raises(UsageError):
+        operations.cancel(pipe.runtime, operation_id)
+
+
+def test_paused_it_waits_and_keeps_no_sync_from_going_on(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipe.runtime, seconds=5)
+    operations.pause(pipe.runtime, operation_id)
+    (corpus / "d03.txt").write_text("a changed document about zebras")
+    synced = pipe.folder(corpus)
+    assert (synced["outcome"], synced["documents"]["changed"]) == ("succeeded", 1)
+    building.advance(pipe.runtime, seconds=5)
+    pipe.run()
+    assert shown(pipe, operation_id)["state"] == "paused"
+    assert states(pipe) == ["building", "active"]
+    operations.resume(pipe.runtime, operation_id)
+    assert build(pipe, operation_id)["outcome"] == "succeeded"
+    assert ask(pipe, "zebras")[0] == "d03"
+
+
+def test_a_kept_generation_retires_when_its_time_is_over(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    first = view(pipe)
+    build(pipe, generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+    clear(pipe)
+    assert states(pipe) == ["active", "kept"]
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(update(table).where(table.c.id == first.generation_id).values(retire_at=1.0))
+    clear(pipe)
+    assert states(pipe) == ["active"]
+    assert pipe.runtime.host.call(pipe.runtime.store.list_indexes) == [view(pipe).index]
+    with pipe.runtime.ledger.read() as tx:
+        assert tx.execute(select(func.count()).where(chunks.c.generation_id == first.generation_id)).scalar_one() == 0
+    assert verify(pipe.runtime).clean
+    with pytest.raises(UsageError, match="no generation to go back to"):
+        generations.rollback(pipe.runtime, "default")
+
+
+def test_a_collection_says_what_is_outdated(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    assert generations.outdated(pipe.runtime, "default") == []
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(update(table).values(plugins={"recursive": "0.0.1", "fake-embedder": "1.0.0"}))
+    [line] = generations.outdated(pipe.runtime, "default")
+    assert line.startswith("recursive: built with 0.0.1, ")
+
+
+def test_documents_that_meet_a_filter_go_their_way_again(make_pipeline, corpus):
+    pipe = make_pipeline(plugins={"fake-chunker": {"fail_on": "lease07x0"}})
+    config = {**FAKE_COLLECTION, "chunking": {"plugin": "fake-chunker", "options": {}}}
+    assert pipe.folder(corpus, config=config)["documents"]["quarantined"] == 1
+    where = {
+        "must": [
+            {"key": "status", "match": {"value": "quarantined"}},
+            {"key": "error.stage", "match": {"value": "chunk"}},
+        ]
+    }
+    operation_id = generations.rerun(pipe.runtime, "default", where)
+    pipe.run()
+    with pipe.runtime.ledger.read() as tx:
+        mine = operation_items.c.operation_id == operation_id
+        assert tx.execute(select(func.count()).where(mine)).scalar_one() == 1
+    with pytest.raises(UsageError, match="meets the filter"):
+        generations.rerun(pipe.runtime, "default", {"must": [{"key": "media_type", "match": {"value": "image/png"}}]})
+    with pytest.raises(UsageError):
+        generations.rerun(pipe.runtime, "default", {"muss": []})
+
+
+def test_an_empty_collection_and_documents_without_text_are_built_too(make_pipeline, tmp_path):
+    pipe = make_pipeline()
+    folder = texts(tmp_path / "few", blank="   ", real="one real text about leases")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.4 no pdf")
+    first = pipe.folder(folder)
+    assert (first["documents"]["skipped"], first["documents"]["quarantined"]) == (1, 1)
+    result = build(pipe, generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+    assert result["outcome"] == "degraded"  # one was in quarantine before, and is
+    assert result["documents"]["seen"] == 3
+    assert (result["documents"]["skipped"], result["documents"]["quarantined"]) == (1, 1)
+    json.dumps(result)
