@@ -75,7 +75,7 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
         "state": row.state if row.alive or row.state == "stopped" else "lost",
         "command": row.command,
         "up": round(row.up, 1),
-        "heartbeat_age": round(row.age, 1),
+        "heartbeat_age": round(max(row.age, 0.0), 1),
         "queues": row.report.get("queues", []),
         "gpus": row.report.get("gpus", []),
         "version": row.report.get("version"),

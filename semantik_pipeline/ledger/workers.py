@@ -19,6 +19,10 @@ COMMANDS = ("drain", "resume", "restart")
 MISSED = 4
 
 
+#: Seconds that a program which runs anew may take until its next sign of life.
+LOADING = 30.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerRow:
     """A worker process: what it said at its start (``report``) and with its last heartbeat (``activity``).
@@ -58,8 +62,10 @@ def _restarting(host: str, pid: int) -> ColumnElement[bool]:
 
 
 def keep_turn(tx: Transaction, *, host: str, pid: int) -> None:
-    """The process is running its program anew, and has its turn at restarting (:func:`take_turn`) until it registers."""
-    tx.execute(update(workers).where(_restarting(host, pid)).values(activity=None, command=None, heartbeat=now()))
+    """The process is running its program anew, and has its turn at restarting (:func:`take_turn`) until it registers.
+    It can't speak before its program is loaded, so it counts as alive some time longer than others would."""
+    later = now() + LOADING
+    tx.execute(update(workers).where(_restarting(host, pid)).values(activity=None, command=None, heartbeat=later))
 
 
 def beat(tx: Transaction, worker_id: str, *, state: str, activity: dict[str, Any]) -> str | None:
