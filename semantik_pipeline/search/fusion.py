@@ -36,18 +36,13 @@ def fuse(
 
     ``legs`` are ``dense``, ``sparse`` or both, each best first. A leg without results has no say.
     """
-    present = {name: leg for name, leg in legs.items() if leg}
+    present = {name: {point.id: point.score for point in leg} for name, leg in legs.items() if leg}
     fused = _reciprocal_ranks(present) if method == "rrf" else _blend(present, dense_weight)
-    raw = {name: {point.id: point.score for point in leg} for name, leg in present.items()}
-    candidates = [
-        Candidate(
-            id=id,
-            scores={name: scores[id] for name, scores in raw.items() if id in scores},
-            fused=score,
-        )
-        for id, score in fused.items()
+    best_first = sorted((-score, id) for id, score in fused.items())
+    return [
+        Candidate(id=id, scores={name: raw[id] for name, raw in present.items() if id in raw}, fused=-negative)
+        for negative, id in best_first
     ]
-    return sorted(candidates, key=lambda candidate: (-candidate.fused, candidate.id))
 
 
 def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
@@ -59,26 +54,28 @@ def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
     span = high / 2 - low / 2
     if span <= 0 or not math.isfinite(span):
         return dict.fromkeys(scores, 1.0)
-    return {key: min(1.0, max(0.0, (score / 2 - low / 2) / span)) for key, score in scores.items()}
+    floor = low / 2
+    return {key: min(1.0, max(0.0, (score / 2 - floor) / span)) for key, score in scores.items()}
 
 
-def _blend(legs: Mapping[str, Sequence[ScoredPoint]], dense_weight: float) -> dict[str, float]:
+def _blend(legs: Mapping[str, Mapping[str, float]], dense_weight: float) -> dict[str, float]:
     """The weighted mean of the legs' min-max scores; a leg that does not have a point counts as its 0."""
     weights = {"dense": dense_weight, "sparse": 1 - dense_weight}
     if len(legs) == 1:
         weights = dict.fromkeys(legs, 1.0)
     fused: dict[str, float] = {}
     for name, leg in legs.items():
-        for id, score in min_max({point.id: point.score for point in leg}).items():
-            fused[id] = fused.get(id, 0.0) + weights[name] * score
+        weight = weights[name]
+        for id, score in min_max(leg).items():
+            fused[id] = fused.get(id, 0.0) + weight * score
     return fused
 
 
-def _reciprocal_ranks(legs: Mapping[str, Sequence[ScoredPoint]]) -> dict[str, float]:
+def _reciprocal_ranks(legs: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The sum of 1 / (RRF_K + rank) over the legs, divided by the best possible sum so that it can be blended."""
     best = len(legs) / (RRF_K + 1)
     fused: dict[str, float] = {}
     for leg in legs.values():
-        for rank, point in enumerate(leg, 1):
-            fused[point.id] = fused.get(point.id, 0.0) + 1 / (RRF_K + rank) / best
+        for rank, id in enumerate(leg, 1):
+            fused[id] = fused.get(id, 0.0) + 1 / (RRF_K + rank) / best
     return fused
