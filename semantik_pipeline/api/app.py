@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PREFIX = "/api/v2"
 
 #: Modules of ``routes``, in the order of the OpenAPI document.
-RESOURCES = ("fleet", "health")
+RESOURCES = ("plugins", "offers", "fleet", "health")
 
 
 def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:

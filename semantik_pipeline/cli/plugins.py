@@ -64,9 +64,10 @@ def show(context: typer.Context, plugin_id: IdArgument) -> int:
 def enable(context: typer.Context, plugin_id: IdArgument) -> int:
     """Enable a plugin."""
     call = begin(context)
-    from semantik_pipeline.plugins import administer
+    from semantik_pipeline import administration
 
-    info = administer.enable(call.settings().state_file, plugin_id)
+    with call.runtime() as runtime:
+        info = administration.enable(runtime, plugin_id)
     return _give(call, info, f"{info.id} is enabled. {LATER}")
 
 
@@ -74,9 +75,10 @@ def enable(context: typer.Context, plugin_id: IdArgument) -> int:
 def disable(context: typer.Context, plugin_id: IdArgument) -> int:
     """Disable a plugin: no process that starts from now on imports it."""
     call = begin(context)
-    from semantik_pipeline.plugins import administer
+    from semantik_pipeline import administration
 
-    info = administer.disable(call.settings().state_file, plugin_id)
+    with call.runtime() as runtime:
+        info = administration.disable(runtime, plugin_id)
     return _give(call, info, f"{info.id} is disabled. {LATER}")
 
 
@@ -91,15 +93,16 @@ def configure(
 ) -> int:
     """Set options of a plugin in the shared state file. Secrets are named by environment variable: api_key_env=NAME."""
     call = begin(context)
+    from semantik_pipeline import administration
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.plugins import administer
 
     if not options and not unset:
         raise UsageError(
             "There is nothing to configure.", f"`semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
         )
     values = dict(parse_option(option) for option in options or ())
-    info = administer.configure(call.settings().state_file, plugin_id, values, unset or ())
+    with call.runtime() as runtime:
+        info = administration.configure(runtime, plugin_id, values, unset or ())
     return _give(call, info, f"{info.id} is configured. {LATER}")
 
 
@@ -110,15 +113,14 @@ def health(
 ) -> int:
     """Ask plugins whether they could work now. For one that is named, exit code 1 if it could not."""
     call = begin(context)
+    from semantik_pipeline import administration
     from semantik_pipeline.cli.plugin_views import show_health
-    from semantik_pipeline.plugins import administer
 
-    settings = call.settings()
-    timeout = settings.plugin.health_timeout
-    if plugin_id is None:
-        found = administer.list_plugins(settings.state_file, None, True, timeout, settings.offered)
-    else:
-        found = (administer.show_plugin(settings.state_file, plugin_id, True, timeout, settings.offered),)
+    with call.runtime() as runtime:
+        if plugin_id is None:
+            found = administration.list_plugins(runtime, health=True)
+        else:
+            found = (administration.show_plugin(runtime, plugin_id, health=True),)
     answers = [{"id": one.id, "type": one.kind, "health": one.health, "reason": one.reason} for one in found]
     call.output.give(
         answers[0] if plugin_id is not None else {"plugins": answers}, lambda console: show_health(console, found)

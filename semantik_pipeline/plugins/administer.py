@@ -5,7 +5,7 @@ A change is a change of the shared state file; running workers go on with what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,8 @@ def show_plugin(
     names = require_candidate(plugin_id)
     state = replace(read_state(state_file), offered=offered or {})
     registry, report = load_plugins(state)
-    infos = [
-        info
-        for info in _infos(registry, report, state)
-        if canonical(info.id) == canonical(plugin_id) or canonical(info.entry_point) in names
-    ]
+    wanted = {canonical(plugin_id), *names}
+    infos = _infos(registry, report, state, lambda one: bool({canonical(one.id), canonical(one.entry_point)} & wanted))
     info = min(infos, key=lambda info: _STATUSES.index(info.status))
     return _with_health([info], registry, state, timeout)[0] if health else info
 
@@ -135,8 +132,17 @@ def disable(state_file: Path | str, plugin_id: str) -> PluginInfo:
     return show_plugin(state_file, plugin_id)
 
 
-def configure(state_file: Path | str, plugin_id: str, options: Options, unset: Iterable[str] = ()) -> PluginInfo:
-    """Set and unset options in the state file, if what comes out is valid.
+def configure(
+    state_file: Path | str,
+    plugin_id: str,
+    options: Options,
+    unset: Iterable[str] = (),
+    *,
+    anew: bool = False,
+    check: Callable[[Options], None] | None = None,
+) -> PluginInfo:
+    """Set and unset options in the state file, if what comes out is valid. ``anew``: these options and no others.
+    ``check`` is called with what there is before anything is written, while nobody else writes.
 
     Raises PluginConfigError (then nothing is written), PluginNotFoundError or StateFileError. A disabled plugin is not
     imported for this, so only secrets are refused; the rest is checked when it is enabled and used.
@@ -146,7 +152,10 @@ def configure(state_file: Path | str, plugin_id: str, options: Options, unset: I
     unset = set(unset)
 
     def change(state: PluginState) -> PluginState:
-        kept = {name: value for name, value in state.config_of(plugin_id).items() if name not in unset}
+        before = state.config_of(plugin_id)
+        if check is not None:
+            check(before)
+        kept = {name: value for name, value in before.items() if name not in unset and not anew}
         changed = configured.layered(kept, options)
         others = {key: value for key, value in state.configs.items() if canonical(key) != canonical(plugin_id)}
         after = replace(state, configs={**others, canonical(plugin_id): changed} if changed else others)
@@ -171,10 +180,15 @@ def _check(registry: PluginRegistry, state: PluginState, plugin_id: str, options
 # -- describing -------------------------------------------------------------------------------------------------------
 
 
-def _infos(registry: PluginRegistry, report: LoadReport, state: PluginState) -> list[PluginInfo]:
-    infos = [_loaded_info(plugin, state) for plugin in registry]
+def _infos(
+    registry: PluginRegistry,
+    report: LoadReport,
+    state: PluginState,
+    wanted: Callable[[LoadedPlugin | LoadOutcome], bool] = lambda one: True,
+) -> list[PluginInfo]:
+    infos = [_loaded_info(plugin, state) for plugin in registry if wanted(plugin)]
     for status, outcomes in (("disabled", report.disabled), ("failed", report.failed), ("conflict", report.conflicts)):
-        infos += [_absent_info(outcome, status, state) for outcome in outcomes]
+        infos += [_absent_info(outcome, status, state) for outcome in outcomes if wanted(outcome)]
     return infos
 
 

@@ -55,7 +55,8 @@ class Candidate:
 def find_candidates(found: Iterable[EntryPoint] | None = None) -> list[Candidate]:
     """Every plugin that is installed: built-ins first, then by distribution and name, the same on each machine."""
     found = entry_points(group=ENTRY_POINT_GROUP) if found is None else found
-    candidates = [_candidate(entry_point) for entry_point in found]
+    packages: dict[int, tuple[str, str]] = {}  # a package's name and version take parsing: once, not for each plugin
+    candidates = [_candidate(entry_point, packages) for entry_point in found]
     return sorted(candidates, key=lambda candidate: (not candidate.builtin, candidate.origin.lower(), candidate.name))
 
 
@@ -74,10 +75,14 @@ def require_candidate(plugin_id: str) -> set[str]:
     return {name for candidate in wanted for name in (candidate.id, canonical(candidate.name))}
 
 
-def _candidate(entry_point: EntryPoint) -> Candidate:
+def _candidate(entry_point: EntryPoint, packages: dict[int, tuple[str, str]]) -> Candidate:
     distribution = getattr(entry_point, "dist", None)
-    name = distribution.name if distribution is not None else "unknown"
-    origin = f"{name} {distribution.version}" if distribution is not None else entry_point.value
+    name, origin = "unknown", entry_point.value
+    if distribution is not None:
+        if id(distribution) not in packages:
+            packages[id(distribution)] = (distribution.name, distribution.version)
+        name, version = packages[id(distribution)]
+        origin = f"{name} {version}"
     kind, plugin_id = split_name(entry_point.name)
     return Candidate(
         name=entry_point.name,

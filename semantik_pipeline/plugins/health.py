@@ -24,6 +24,10 @@ from semantik_pipeline.plugins.state import PluginState
 #: Seconds that health checks get.
 HEALTH_SECONDS = 5.0
 
+#: Checks that have not answered yet: (class, state, configuration) -> their answer.
+_begun: dict[tuple[type, str, str], Future[HealthStatus]] = {}
+_starting = threading.Lock()
+
 
 def check_all(
     plugins: Iterable[LoadedPlugin],
@@ -47,7 +51,15 @@ def check_all(
 def _start(
     plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, timeout: float
 ) -> Future[HealthStatus]:
+    """Begin to ask; who asks the same while one is still at it waits for that one, so that a check which never returns
+    costs one thread however often somebody looks."""
+    asked = (plugin.cls, state.digest, configured.canonical_json(config or {}))
     answer: Future[HealthStatus] = Future()
+    with _starting:
+        for done in [key for key, one in _begun.items() if one.done()]:
+            del _begun[done]
+        if _begun.setdefault(asked, answer) is not answer:
+            return _begun[asked]
 
     def work() -> None:
         try:

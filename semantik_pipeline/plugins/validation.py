@@ -6,7 +6,9 @@ No message carries a value that may be a secret.
 from __future__ import annotations
 
 import difflib
+import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from semantik_pipeline.errors import PluginConfigError, PluginLoadError
@@ -53,20 +55,31 @@ def check_variable_name(plugin_id: str, name: str, value: Any) -> None:
 
 
 def _check_against_schema(plugin_id: str, schema: dict[str, Any], options: Options) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
     schema, options = _without_references(schema, options)
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
+    fault = _schema_fault(json.dumps(schema, sort_keys=True, default=str))
+    if fault is not None:
         raise PluginLoadError(
-            f"The configuration schema of the plugin {plugin_id!r} is no JSON Schema: {error.message}.",
+            f"The configuration schema of the plugin {plugin_id!r} is no JSON Schema: {fault}.",
             "Tell the plugin's author.",
-        ) from None
+        )
     worst = best_match(Draft202012Validator(schema).iter_errors(options))
     if worst is not None:
         raise _config_error(plugin_id, schema, worst)
+
+
+@lru_cache(maxsize=256)
+def _schema_fault(schema: str) -> str | None:
+    """What is wrong with a schema, if anything is. Asked once for each: it takes 20 ms, and plugins' schemas stay."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(json.loads(schema))
+    except SchemaError as error:
+        return error.message
+    return None
 
 
 def _without_references(schema: dict[str, Any], options: Options) -> tuple[dict[str, Any], Options]:

@@ -1,0 +1,138 @@
+"""Plugins: what is installed, how it is configured, whether it works."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from semantik_pipeline.contracts import KINDS
+
+Kind = StrEnum("Kind", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here
+
+Health = Literal["healthy", "unhealthy", "unknown"]
+
+
+class Plugin(BaseModel):
+    """A plugin in a list. ``health`` is what was found last, unless it was asked for."""
+
+    id: str = Field(examples=["cross-encoder"])
+    type: str | None = Field(examples=["reranker"], description="null if it can't be told without importing it.")
+    display_name: str = Field(examples=["Cross encoder"])
+    version: str | None = Field(examples=["2.0.0"])
+    enabled: bool
+    builtin: bool
+    health: Health
+    status: Literal["loaded", "disabled", "failed", "conflict"]
+    reason: str | None = Field(description="Why it is not loaded, or not healthy.")
+
+
+class PluginList(BaseModel):
+    plugins: list[Plugin]
+    types: list[str] = Field(examples=[["connector", "parser", "reranker"]], description="The kinds that there are.")
+    total: int
+
+
+class PluginDetail(Plugin):
+    """All about one. ``config`` is what the state file says, without secrets; its ETag is the answer's."""
+
+    description: str
+    origin: str = Field(examples=["semantik-pipeline 2.0.0"], description="The package that it comes from.")
+    config: dict[str, Any] = Field(examples=[{"model": "cross-encoder/ms-marco-MiniLM-L6-v2"}])
+    capabilities: dict[str, Any]
+    revision: int = Field(description="Of the state file.")
+
+
+class Manifest(BaseModel):
+    """What a plugin says of itself."""
+
+    id: str
+    version: str
+    type: str
+    display_name: str
+    description: str = ""
+    author: str | None = None
+    license: str | None = None
+    homepage: str | None = None
+    requires: list[str] = []
+    semantik_version: str | None = Field(None, examples=[">=2.0,<3"])
+    capabilities: dict[str, Any] = {}
+    config_schema: dict[str, Any] | None = None
+
+
+class PluginHealth(BaseModel):
+    id: str
+    health: Health
+    reason: str | None = Field(examples=["the environment variable OPENAI_API_KEY is not set"])
+
+
+class NewConfig(BaseModel):
+    """All options of a plugin; those that are left out have their defaults. Secrets are named, never given."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"config": {"model": "text-embedding-3-small", "api_key_env": "OPENAI_API_KEY"}}},
+    )
+
+    config: dict[str, Any]
+
+
+class Spread(BaseModel):
+    """Who works with the state file as it is now. A worker loads it at its start: `POST /fleet/restart` replaces
+    workers one by one."""
+
+    revision: int | None
+    current: list[str] = Field(description="Workers that have loaded it.")
+    outdated: list[str] = Field(examples=[["gpu1:4711:9f2c"]], description="Workers that still run the state before.")
+    api_current: bool = Field(description="Whether the API's own process has loaded it.")
+
+
+class PluginChanged(BaseModel):
+    plugin: PluginDetail
+    workers: Spread
+
+
+class ConfigField(BaseModel):
+    """An option, for a form."""
+
+    name: str
+    type: Any = Field(examples=["string"])
+    label: str
+    required: bool
+    default: Any = None
+    secret: bool = Field(description="Give the name of an environment variable instead, as `NAME_env`.")
+    description: str | None = None
+    choices: list[Any] | None = None
+
+
+class Offer(BaseModel):
+    """An enabled plugin as something to choose."""
+
+    id: str
+    display_name: str
+    version: str
+    description: str
+    builtin: bool
+    capabilities: dict[str, Any]
+    config_fields: list[ConfigField]
+
+
+class Rerankers(BaseModel):
+    rerankers: list[Offer]
+
+
+class Extractors(BaseModel):
+    extractors: list[Offer]
+
+
+class Embeddings(BaseModel):
+    embeddings: list[Offer]
+
+
+class Chunkers(BaseModel):
+    chunkers: list[Offer]
+
+
+class Connectors(BaseModel):
+    connectors: list[Offer]

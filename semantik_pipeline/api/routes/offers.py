@@ -1,0 +1,59 @@
+"""What there is to choose from when a collection or a source is made: the enabled plugins of a kind."""
+
+from __future__ import annotations
+
+from semantik_pipeline import administration
+from semantik_pipeline.api.dependencies import Reader, TheRuntime
+from semantik_pipeline.api.models.plugins import (
+    Chunkers,
+    ConfigField,
+    Connectors,
+    Embeddings,
+    Extractors,
+    Offer,
+    Rerankers,
+)
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("plugins")
+
+
+@router.get("/rerankers", operation_id="rerankers_list", summary="Rerankers, with their limits.")
+def rerankers(runtime: TheRuntime, caller: Reader) -> Rerankers:
+    return Rerankers(rerankers=_offers(runtime, "reranker"))
+
+
+@router.get("/extractors", operation_id="extractors_list", summary="Extractors, with what they extract.")
+def extractors(runtime: TheRuntime, caller: Reader) -> Extractors:
+    return Extractors(extractors=_offers(runtime, "extractor"))
+
+
+@router.get("/embeddings", operation_id="embeddings_list", summary="Embedders.")
+def embeddings(runtime: TheRuntime, caller: Reader) -> Embeddings:
+    return Embeddings(embeddings=_offers(runtime, "embedding"))
+
+
+@router.get("/chunkers", operation_id="chunkers_list", summary="Chunkers.")
+def chunkers(runtime: TheRuntime, caller: Reader) -> Chunkers:
+    return Chunkers(chunkers=_offers(runtime, "chunking"))
+
+
+@router.get("/connectors", operation_id="connectors_list", summary="Connectors, with the fields of their forms.")
+def connectors(runtime: TheRuntime, caller: Reader) -> Connectors:
+    return Connectors(connectors=_offers(runtime, "connector"))
+
+
+def _offers(runtime: Runtime, kind: str) -> list[Offer]:
+    return [
+        Offer(
+            id=found.plugin.id,
+            display_name=found.plugin.manifest.display_name,
+            version=found.plugin.manifest.version,
+            description=found.plugin.manifest.description,
+            builtin=found.plugin.builtin,
+            capabilities=found.capabilities,
+            config_fields=[ConfigField(**field) for field in found.fields],
+        )
+        for found in administration.offers(runtime, kind)
+    ]

@@ -1,0 +1,149 @@
+"""Plugins: list, show, check, enable, disable, configure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+
+from semantik_pipeline import administration
+from semantik_pipeline.api import etags
+from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
+from semantik_pipeline.api.models.plugins import (
+    Kind,
+    Manifest,
+    NewConfig,
+    Plugin,
+    PluginChanged,
+    PluginDetail,
+    PluginHealth,
+    PluginList,
+    Spread,
+)
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.contracts import KINDS
+from semantik_pipeline.plugins.administer import PluginInfo
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("plugins", "/plugins")
+
+NOT_THERE = documented(404)
+
+
+@router.get("", operation_id="plugins_list", summary="Everything that is installed, what failed to load too.")
+def list_plugins(
+    runtime: TheRuntime,
+    caller: Reader,
+    kind: Annotated[Kind | None, Query(alias="type", description="Only this kind.")] = None,
+    enabled: Annotated[bool | None, Query(description="Only these.")] = None,
+    include_health: Annotated[
+        bool, Query(description="Ask each whether it could work now: takes `plugin.health_timeout` at most.")
+    ] = False,
+) -> PluginList:
+    found = administration.list_plugins(runtime, kind, health=include_health)
+    known = {} if include_health else administration.last_health(runtime)
+    shown = [_plugin(info, known) for info in found if enabled in (None, info.enabled)]
+    return PluginList(plugins=shown, types=list(KINDS), total=len(shown))
+
+
+@router.get("/{plugin_id}", operation_id="plugins_show", summary="All about one.", responses=NOT_THERE)
+def show(runtime: TheRuntime, caller: Reader, plugin_id: str, response: Response) -> PluginDetail:
+    info = administration.show_plugin(runtime, plugin_id)
+    response.headers["ETag"] = etags.of(info.config)
+    return _detail(runtime, info)
+
+
+@router.get(
+    "/{plugin_id}/manifest",
+    operation_id="plugins_manifest",
+    summary="What an enabled plugin says of itself.",
+    responses=NOT_THERE,
+)
+def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> Manifest:
+    return Manifest(**asdict(administration.manifest(runtime, plugin_id)))
+
+
+@router.get(
+    "/{plugin_id}/config-schema",
+    operation_id="plugins_config_schema",
+    summary="The JSON Schema of its options; `{}` if it has none or is not loaded.",
+    responses=NOT_THERE,
+)
+def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[str, Any]:
+    return administration.show_plugin(runtime, plugin_id).schema or {}
+
+
+@router.get(
+    "/{plugin_id}/health",
+    operation_id="plugins_health",
+    summary="Whether it could work now, as it is configured. Takes `plugin.health_timeout` at most.",
+    responses=NOT_THERE,
+)
+def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
+    info = administration.show_plugin(runtime, plugin_id, health=True)
+    return PluginHealth.model_validate({"id": info.id, "health": info.health or "unknown", "reason": info.reason})
+
+
+@router.post(
+    "/{plugin_id}/enable",
+    operation_id="plugins_enable",
+    summary="Enable it, for processes that start from now on.",
+    responses=NOT_THERE,
+)
+def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
+    return _changed(runtime, administration.enable(runtime, plugin_id))
+
+
+@router.post(
+    "/{plugin_id}/disable",
+    operation_id="plugins_disable",
+    summary="Disable it: no process that starts from now on imports it.",
+    responses=NOT_THERE,
+)
+def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
+    return _changed(runtime, administration.disable(runtime, plugin_id))
+
+
+@router.put(
+    "/{plugin_id}/config",
+    operation_id="plugins_configure",
+    summary="Give it these options and no others. Raw secrets are refused: name a variable, as `api_key_env`.",
+    responses=documented(404, 412),
+)
+def configure(
+    runtime: TheRuntime,
+    caller: Operator,
+    plugin_id: str,
+    new: NewConfig,
+    response: Response,
+    if_match: etags.IfMatch = None,
+) -> PluginChanged:
+    info = administration.replace_config(runtime, plugin_id, new.config, check=etags.checker(if_match))
+    response.headers["ETag"] = etags.of(info.config)
+    return _changed(runtime, info)
+
+
+def _changed(runtime: Runtime, info: PluginInfo) -> PluginChanged:
+    found = administration.spread(runtime)
+    spread = Spread(revision=found.revision, current=found.current, outdated=found.outdated, api_current=found.here)
+    return PluginChanged(plugin=_detail(runtime, info), workers=spread)
+
+
+def _plugin(info: PluginInfo, known: dict[str, str]) -> Plugin:
+    return Plugin.model_validate(_fields(info, known))
+
+
+def _detail(runtime: Runtime, info: PluginInfo) -> PluginDetail:
+    return PluginDetail.model_validate(_fields(info, administration.last_health(runtime)))
+
+
+def _fields(info: PluginInfo, known: dict[str, str]) -> dict[str, Any]:
+    fields = asdict(info)
+    return {
+        **fields,
+        "type": fields["kind"],
+        "display_name": info.display_name or info.id,
+        "health": info.health or known.get(info.id, "unknown"),
+    }
