@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
-import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
+import psutil
 import pytest
 
-POOL = 32  # chunks: embed.pool_chunks of these tests
+#: Texts that may be embedded and not yet saved: a pool on the device, one that waits for the writer and one that is
+#: being written. Each has embed.pool_chunks of these tests, and what the last document of it has more.
+IN_FLIGHT = 3 * (32 + 4)
 
 
-def kill_in_mid_run(semantik, folder, seconds: float) -> bool:
-    """Start an index run and kill it with all its children; False if it was done before."""
+def kill_in_mid_run(semantik, folder, now: Callable[[float], bool]) -> bool:
+    """Start an index run and kill it with all its children once ``now(seconds)``; False if it was done before."""
     process = semantik.start("index", str(folder))
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return True
+    started = time.monotonic()
+    while process.poll() is None and not now(time.monotonic() - started):
+        time.sleep(0.01)
+    with suppress(psutil.NoSuchProcess):
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in family:
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
     process.communicate()
-    return False
+    return process.returncode == -signal.SIGKILL
+
+
+def random_moment(semantik, chance: random.Random, texts: int) -> Callable[[float], bool]:
+    """After some time (perhaps before anything is embedded), or after up to so many ``texts`` and a little more."""
+    if chance.random() < 0.25:
+        seconds = chance.uniform(0.5, 2.5)
+        return lambda passed: passed > seconds
+    enough = len(semantik.embedded()) + chance.randint(1, texts)
+    reached: list[float] = []
+    rest = chance.uniform(0, 0.2)
+
+    def now(passed: float) -> bool:
+        if not reached and len(semantik.embedded()) >= enough:
+            reached.append(passed)
+        return bool(reached) and passed >= reached[0] + rest
+
+    return now
 
 
 def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
     """Kill ``kills`` runs, editing and deleting files between them, let one more finish, and hold all to account."""
     chance = random.Random(seed)
     folder = corpus(files)
-    killed = 0
+    marks: list[tuple[int, bool]] = []
     for _ in range(kills):
-        killed += kill_in_mid_run(semantik, folder, chance.uniform(0.8, 5.0))
+        killed = kill_in_mid_run(semantik, folder, random_moment(semantik, chance, files * 4 // kills))
+        marks.append((len(semantik.embedded()), killed))
         victim = folder / f"file{chance.randrange(files):04}.txt"
         if victim.exists() and chance.random() < 0.3:
             victim.unlink()
         else:
-            victim.write_text(f"Edited at kill {killed}, seed {seed}: {victim.name} " + "again " * 5)
+            victim.write_text(f"Edited after run {len(marks)}, seed {seed}: {victim.name} " + "again " * 5)
     result = semantik.run("index", str(folder), timeout=300)
     here = len(list(folder.iterdir()))
     documents = result["documents"]
@@ -48,11 +73,22 @@ def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
     assert report["points_found"] == report["points_expected"] == result["chunks"]["total"]
     listed = semantik.run("documents", "list")
     assert {row["status"] for row in listed["documents"]} == {"indexed"}
-    lines = semantik.embedded()
-    doubled = len(lines) - len(set(lines))
-    assert doubled <= killed * 2 * POOL, f"{doubled} texts were embedded twice in {killed} kills"
-    if kills:
-        assert killed > 0, "no run was killed: the test proved nothing"
+    killed = sum(killed for _, killed in marks)
+    assert killed > kills // 2, f"{killed} of {kills} runs were killed in their middle: too few to prove anything"
+    prove_only_what_was_in_flight_is_embedded_again(semantik.embedded(), marks)
+
+
+def prove_only_what_was_in_flight_is_embedded_again(lines: list[str], marks: list[tuple[int, bool]]) -> None:
+    """``lines`` are the texts in the order of their embedding, ``marks`` how many there were at the end of each run
+    but the last, and whether it was killed."""
+    last = {}
+    for place, line in enumerate(lines):
+        if line in last:
+            mark, killed = next((one for one in marks if last[line] < one[0]), (len(lines), False))
+            assert mark <= place, f"line {place} was embedded twice by one run"
+            assert killed, f"line {place} was embedded by a run that ended orderly"
+            assert mark - last[line] <= IN_FLIGHT, f"line {place} was embedded and saved long before the kill at {mark}"
+        last[line] = place
 
 
 def test_a_few_kills(semantik, corpus):
