@@ -1,0 +1,191 @@
+"""Documents that callers give, without a connector that reads them: files, or texts in bulk.
+
+They go the way of a sync's: their bodies to the blobs, their revisions into the ledger, where the stages find them. What
+is given again as it was costs nothing. A push is taken in whole or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import PluginError, TransientError, UsageError
+from semantik_pipeline.ledger import Transaction, audit_trail, collections, deliveries, holds, operations, revisions
+from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.sync import Arrival, Known
+from semantik_pipeline.pipeline import settle
+from semantik_pipeline.stages.arrivals import arrival_of, redescribed, same_content
+from semantik_pipeline.stages.parsing import storable
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: The connector of sources that take documents in, and the name of a collection's own one.
+CONNECTOR = "push"
+SOURCE = "push"
+
+#: Documents that one push takes: what one short transaction writes. More are several pushes.
+MOST = 1000
+
+#: Characters of a unique id.
+LONGEST_ID = 2000
+
+#: So many times ``work.max_in_flight`` units of a source may be under way before it takes no more for a while, and the
+#: seconds after which a caller should ask again.
+PENDING, AGAIN = 10, 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A document that a caller gives. ``unique_id`` names it within its source for ever.
+
+    ``content`` is text, or a file's bytes. Without ``media_type`` it is found by content and ``file_name``. ``title``
+    goes before one that the parser finds only if that finds none. ``principals`` are who may find it (None: as the
+    source says).
+    """
+
+    unique_id: str
+    content: str | bytes
+    file_name: str | None = None
+    media_type: str | None = None
+    title: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    principals: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """One document of a push: its id in the ledger, and whether it is ``new``, ``changed`` or ``unchanged``."""
+
+    unique_id: str
+    document_id: int
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """What a push has become: an operation, which ends when its documents are indexed."""
+
+    operation_id: int
+    source_id: int
+    documents: list[Taken]
+
+
+def push(runtime: Runtime, documents: Iterable[Given], *, collection: str, source: str = SOURCE) -> Pushed:
+    """Take documents into a source of the collection; it is made if there is none of that name.
+
+    Bodies are read and stored one by one. Raises UsageError for an unknown collection, no document, more than MOST, two
+    of one unique id, and a source that is paused or deleted; TransientError where too much of the source is under way.
+    """
+    began = time.time()
+    with runtime.ledger.read() as tx:
+        collections.get_collection(tx, collection)
+    arrivals = _stored(runtime, documents)
+    with runtime.ledger.write() as tx:
+        found = collections.get_collection(tx, collection)
+        place = deliveries.open_source(tx, found.id, CONNECTOR, source)
+        if ledger.crowded(tx, place["id"], PENDING * runtime.settings.work.max_in_flight):
+            raise TransientError(
+                f"Too many documents of {collection}: {source} are under way.",
+                "Give more when some of them are indexed.",
+                retry_after=AGAIN,
+            )
+        before = ledger.known(tx, place["id"], list(arrivals))
+        operation_id = operations.begin(tx, found.id, "push")
+        claim = deliveries.claim_of(place, operation_id)
+        changed = _changed(runtime, tx, arrivals, before)
+        revisions.arrive(tx, claim, changed, before)
+        taken = _outcomes(tx, claim.source_id, operation_id, arrivals, changed, before)
+        audit_trail.record(
+            tx,
+            event="documents.push",
+            subject=f"{collection}: {source}",
+            detail={"source": claim.source_id, "operation": operation_id, **_counted(taken)},
+        )
+    runtime.journal.arrived(claim, changed, before, began)
+    if changed:
+        runtime.ring("chunk")
+        runtime.ring("upsert")
+    settle(runtime)  # where nothing was new
+    return Pushed(operation_id=operation_id, source_id=claim.source_id, documents=taken)
+
+
+def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
+    """The documents by unique id, their bodies in the blobs and no longer in memory."""
+    connector: Any = runtime.host.instance(CONNECTOR, {}, kind="connector")
+    if not hasattr(connector, "receive"):
+        raise PluginError(f"The connector {CONNECTOR!r} that is loaded here takes no documents.", "Remove that plugin.")
+    arrivals: dict[str, Arrival] = {}
+    for one in documents:
+        name = _name_of(one)
+        if name in arrivals:
+            raise UsageError(f"Two documents have the unique id {name!r}.", "Give each one of its own.")
+        if len(arrivals) == MOST:
+            raise UsageError(f"A push takes {MOST:,} documents.", "Give the others in another one.")
+        document = connector.receive(
+            storable(one.content) if isinstance(one.content, str) else one.content,
+            name,
+            file_name=one.file_name,
+            media_type=one.media_type,
+            metadata={**one.metadata, **({"title": one.title} if one.title else {})},
+            principals=one.principals,
+        ).check()
+        runtime.blobs.put_raw(document.content_hash, document.body)
+        arrivals[name] = arrival_of(name, document, None)
+    if not arrivals:
+        raise UsageError("No document is given.", "Give one at least.")
+    return arrivals
+
+
+def _name_of(one: Given) -> str:
+    name = storable(one.unique_id)
+    if not name.strip():
+        raise UsageError("A document has no unique id.", "Give it one: what names it for ever.")
+    if len(name) > LONGEST_ID:
+        raise UsageError(
+            f"A unique id has {len(name):,} characters; the most are {LONGEST_ID:,}.", "Give a shorter one."
+        )
+    return name
+
+
+def _changed(
+    runtime: Runtime, tx: Transaction, arrivals: dict[str, Arrival], before: dict[str, Known]
+) -> list[Arrival]:
+    """Those that are new, or have another content or description than the ledger's."""
+    registry = runtime.host.registry
+    pairs = [(before[name], arrival) for name, arrival in arrivals.items() if name in before]
+    same = [(known, arrival) for known, arrival in pairs if same_content(registry, known, arrival)]
+    unchanged = {arrival.unique_id for _, arrival in same} - redescribed(tx, same)
+    return [arrival for name, arrival in arrivals.items() if name not in unchanged]
+
+
+def _outcomes(
+    tx: Transaction,
+    source_id: int,
+    operation_id: int,
+    arrivals: dict[str, Arrival],
+    changed: list[Arrival],
+    before: dict[str, Known],
+) -> list[Taken]:
+    """What became of each, in the order given. What was not changed is the operation's too: it may still be on its way,
+    and goes on if somebody parked it."""
+    touched = {arrival.unique_id for arrival in changed}
+    identities = deliveries.document_ids(tx, source_id, list(arrivals))
+    unchanged = [identities[name] for name in arrivals if name not in touched]
+    operations.note_items(tx, operation_id, [(identity, "unchanged", revision) for identity, revision in unchanged])
+    holds.take_up(tx, source_id, asked=True, documents=[identity for identity, _ in unchanged])
+    fresh = {name for name in touched if name not in before or before[name].deleted}
+    return [
+        Taken(
+            unique_id=name,
+            document_id=identities[name][0],
+            outcome="new" if name in fresh else "changed" if name in touched else "unchanged",
+        )
+        for name in arrivals
+    ]
+
+
+def _counted(taken: list[Taken]) -> dict[str, int]:
+    return {kind: sum(1 for one in taken if one.outcome == kind) for kind in ("new", "changed", "unchanged")}
