@@ -158,6 +158,10 @@ class ChangedMeanwhile(Conflict):
     """What was read to be changed is no longer what is there: somebody else changed it. Read it again."""
 
 
+class UnreadableExport(UsageError):
+    """A file to import is no export of a collection, damaged, cut short, or of a newer format. Nothing was imported."""
+
+
 class Unauthorized(PipelineError):
     """The API does not know who calls: no key, or one that is unknown, expired or revoked."""
 

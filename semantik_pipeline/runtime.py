@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
 
-#: Says in the data folder which process owns it: ``{"pid", "command"}``.
+#: Says in the data folder which process owns it: ``{"pid", "command"}``, and ``url`` of one that serves.
 OWNER_NOTE = "owner.json"
 
 #: How long an answer about a fingerprint is believed, in seconds.
@@ -195,8 +195,15 @@ class Runtime:
             note.unlink(missing_ok=True)
             lock.release()
 
+    def announce(self, url: str) -> None:
+        """Let the note of this process, which owns the data folder, say where it answers HTTP requests."""
+        note = self.settings.data_dir / OWNER_NOTE
+        fresh = note.with_suffix(".new")
+        fresh.write_text(json.dumps({"pid": os.getpid(), "command": " ".join(sys.argv), "url": url}), "utf-8")
+        fresh.replace(note)
+
     def owner(self) -> dict[str, Any] | None:
-        """``{"pid", "command"}`` of the process that owns the data folder; None if none does."""
+        """``{"pid", "command"}`` of the process that owns the data folder, and ``url`` if it serves; None if none does."""
         import psutil
 
         note = _read_note(self.settings.data_dir / OWNER_NOTE)
@@ -275,13 +282,19 @@ class Runtime:
     def drop_index(self, name: str) -> None:
         """Remove an index that nothing reads or writes any more; a missing one is fine."""
         with self._lock:
-            self._indexes.discard(name)
             self.host.call(self.store.drop_index, name)
+            self.forget_index(name)
 
     def forget_index(self, index: str) -> None:
-        """The index is gone from the store."""
+        """The index is gone from the store. What is known here of its generation is forgotten: SQLite gives the id of
+        the newest row again when that row is gone."""
         with self._lock:
             self._indexes.discard(index)
+            for generation in [one for one in self._generations.values() if one.index == index]:
+                del self._generations[generation.id]
+                self.completeness.forget(generation.id)
+                for place in [place for place in self._refusals if place[0] == generation.id]:
+                    del self._refusals[place]
 
     def collection(self, name: str, config: dict[str, Any] | None = None) -> Collection:
         """The collection of that name; made, with ``config`` over the defaults, if there is none."""
@@ -332,6 +345,7 @@ def _read_note(note: Path) -> dict[str, Any] | None:
     """An owner's note; None for one that is absent, or half written."""
     try:
         found = json.loads(note.read_text("utf-8"))
-        return {"pid": int(found["pid"]), "command": str(found["command"])}
+        url = {"url": str(found["url"])} if "url" in found else {}
+        return {"pid": int(found["pid"]), "command": str(found["command"]), **url}
     except (OSError, ValueError, KeyError, TypeError):
         return None

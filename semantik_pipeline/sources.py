@@ -39,7 +39,13 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     _check_weight(new.weight)
     found = runtime.collection(collection)
     with runtime.ledger.write() as tx:
-        if collections.find_source(tx, found.id, new.connector, new.name) is not None:
+        there = collections.find_source(tx, found.id, new.connector, new.name)
+        if there is not None and there.trashed_at is not None:
+            raise UsageError(
+                f"The source {new.name!r} of {collection!r} is in the trash.",
+                f"`semantik sources restore {there.id}` brings it back; --name gives another name.",
+            )
+        if there is not None:
             raise UsageError(
                 f"The collection {collection!r} has a source {new.name!r} already.",
                 "`semantik sources set` changes it; --name gives another name.",
@@ -124,16 +130,22 @@ def resume(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = 
     return operation_id
 
 
-def remove(runtime: Runtime, source: dict[str, Any]) -> int:
-    """Begin to remove a source: its documents leave the index, then it is gone. Returns the operation. Nothing is
-    synced from it any more; the source itself is not touched."""
+def remove(runtime: Runtime, source: dict[str, Any], *, purge: bool = False) -> int:
+    """Begin to remove a source: its documents leave the index, then it is in the trash; with ``purge`` it is gone, and
+    what was there of it in the trash too. Returns the operation. Nothing is synced from it any more; the place itself
+    is not touched."""
+    trash = not purge and runtime.settings.retention.trash_days > 0
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])
-        if now_there["removed_at"] is not None and now_there["operation"] is not None:
-            return now_there["operation"]
-        operation_id = operations.begin(tx, now_there["collection_id"], "delete")
-        removal.begin(tx, source["id"], operation_id)
-        _note(tx, "source.remove", source, {"operation": operation_id})
+        operation_id = now_there["operation"]
+        if now_there["removed_at"] is None or operation_id is None:
+            operation_id = operations.begin(tx, now_there["collection_id"], "delete")
+            removal.begin(tx, source["id"], operation_id, trash=trash)
+        elif purge:
+            removal.forever(tx, source["id"])
+        else:
+            return operation_id
+        _note(tx, "source.remove", source, {"operation": operation_id, "purge": not trash})
     runtime.ring("maintenance")
     return operation_id
 

@@ -89,7 +89,7 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
     None if nothing was stopped. Its schedules go on too. Raises UsageError if it is not in the trash."""
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
-        if found is None or found.trashed_at is None:
+        if found is None or found.trashed_at is None or found.importing_at is not None:
             raise UsageError(f"There is no collection {name!r} in the trash.", "`semantik trash` lists what is there.")
         ledger.restore_collection(tx, found.id)
         operation_id = operations.begin(tx, found.id, "restore")

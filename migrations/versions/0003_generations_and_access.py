@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 ADDED = {
-    "collections": (("trashed_at", sa.Double()),),
+    "collections": (("trashed_at", sa.Double()), ("importing_at", sa.Double())),
     "generations": (
         ("operation_id", Id),
         ("wanted", Json),

@@ -23,6 +23,7 @@ class Collection:
     config: dict[str, Any]
     active_generation: int | None
     trashed_at: float | None = None
+    importing_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Col
     """Raises UsageError for one that is in the trash, unless ``trashed`` ones are looked for too."""
     columns = [collections.c[field] for field in Collection.__dataclass_fields__]
     row = tx.execute(select(*columns).where(collections.c.name == name)).mappings().first()
+    if row is not None and row["importing_at"] is not None and not trashed:
+        raise UsageError(f"The collection {name!r} is being imported.", "It is there when its import has ended.")
     if row is not None and row["trashed_at"] is not None and not trashed:
         raise UsageError(
             f"The collection {name!r} is in the trash.",
@@ -219,4 +222,4 @@ _VISIBLE = (
 def visible(tx: Transaction, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
     """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out."""
     rows = tx.execute(_VISIBLE, {"generation": generation_id, "ids": sorted(document_ids)})
-    return {document: epoch for document, epoch in rows.all()}
+    return {row[0]: row[1] for row in rows.all()}

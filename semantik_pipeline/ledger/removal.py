@@ -1,9 +1,9 @@
-"""Removing a source: its documents leave every live generation, then its rows go. All of it in short transactions that
-anybody may go on with."""
+"""Removing a source: its documents leave every live generation, then its rows go, or rest in the trash. All of it in
+short transactions that anybody may go on with."""
 
 from __future__ import annotations
 
-from sqlalchemy import and_, delete, not_, select, update
+from sqlalchemy import and_, delete, not_, or_, select, update
 
 from semantik_pipeline.ledger import operations, turns
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -25,43 +25,61 @@ BATCH = 500
 LANE = 1
 
 
-def begin(tx: Transaction, source_id: int, operation_id: int) -> None:
+def begin(tx: Transaction, source_id: int, operation_id: int, *, trash: bool = False) -> None:
     """From here on the source is never synced; a sync in hand ends where it is. Its schedule and its pause stay with
-    it, for the removal may be cancelled."""
+    it, for the removal may be cancelled, or it may come back from the ``trash``. Without that, what is there of it in
+    the trash goes too."""
     mine = sources.c.id == source_id
     paused = tx.execute(select(sources.c.paused).where(mine).with_for_update()).scalar_one()
-    tx.execute(update(sources).where(mine).values(removed_at=None))  # one that nobody carries out begins anew
+    # one that nobody carries out begins anew
+    tx.execute(update(sources).where(mine).values(removed_at=None, trashed_at=None))
     operations.request_sync(tx, operation_id, source_id, lane=LANE, allow_deletions=False, full=True)
-    tx.execute(update(sources).where(mine).values(removed_at=now(), due_at=None, paused=paused))
+    trashed_at = now() if trash else None
+    tx.execute(update(sources).where(mine).values(removed_at=now(), trashed_at=trashed_at, due_at=None, paused=paused))
+
+
+def forever(tx: Transaction, source_id: int) -> None:
+    """What is on its way to the trash goes for good."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(trashed_at=None))
 
 
 def pending(tx: Transaction) -> list[int]:
     """Sources that are being removed."""
-    return list(tx.execute(select(sources.c.id).where(sources.c.removed_at.is_not(None))).scalars())
+    removing = and_(sources.c.removed_at.is_not(None), sources.c.operation_id.is_not(None))
+    return list(tx.execute(select(sources.c.id).where(removing)).scalars())
 
 
 def step(tx: Transaction, source_id: int) -> bool:
-    """Delete up to BATCH documents, or drop the rows of as many that are deleted everywhere; at last the source's.
+    """Delete up to BATCH documents, or drop the rows of as many that are deleted everywhere; at last the source's. On
+    its way to the trash no row is dropped, and its documents get its own time there.
 
     Returns whether another step could be made now. A source that another process is at is left to it.
     """
-    mine = select(sources.c.operation_id).where(sources.c.id == source_id, sources.c.removed_at.is_not(None))
-    operation_id = tx.execute(mine.with_for_update(skip_locked=True)).scalar_one_or_none()
-    if operation_id is None:
+    columns = (sources.c.operation_id, sources.c.trashed_at)
+    mine = select(*columns).where(sources.c.id == source_id, sources.c.removed_at.is_not(None))
+    row = tx.execute(mine.with_for_update(skip_locked=True)).first()
+    if row is None or row.operation_id is None:
         return False
+    operation_id, trashed_at = row
     # whoever pauses it locks the source first, so it is paused before this step or after it
     state = tx.execute(select(table.c.state).where(table.c.id == operation_id)).scalar_one_or_none()
     if state == "paused":
         return False
-    live = select(documents.c.id).where(documents.c.source_id == source_id, documents.c.deleted_at.is_(None))
+    left = documents.c.deleted_at.is_(None)
+    if trashed_at is None:
+        left = or_(left, documents.c.trashed_at.is_not(None))
+    live = select(documents.c.id).where(documents.c.source_id == source_id, left)
     found = tx.execute(live.order_by(documents.c.id).limit(BATCH)).scalars().all()
     if found:
-        places = turns.take(tx, source_id, len(found))
-        delete_documents(tx, dict(zip(found, places, strict=True)), operation_id=operation_id, lane=LANE)
+        places = dict(zip(found, turns.take(tx, source_id, len(found)), strict=True))
+        delete_documents(tx, places, operation_id=operation_id, lane=LANE, trashed_at=trashed_at)
         return True
     ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
     tx.execute(update(operation_sources).where(ended).values(state="finished"))
     if state not in (None, "finished") or _on_its_way(tx, source_id):
+        return False
+    if trashed_at is not None:
+        tx.execute(update(sources).where(sources.c.id == source_id).values(operation_id=None))
         return False
     return _drop_rows(tx, source_id)
 

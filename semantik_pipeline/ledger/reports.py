@@ -34,6 +34,7 @@ _DOCUMENT = (
     .join(collections, documents.c.collection_id == collections.c.id)
     .join(sources, documents.c.source_id == sources.c.id)
     .join(work, and_(work.c.document_id == documents.c.id, work.c.generation_id == collections.c.active_generation))
+    .where(collections.c.trashed_at.is_(None))
 )
 
 
@@ -85,8 +86,8 @@ def _matching(tx: Transaction, name: str, collection: str | None) -> list[dict[s
     return []
 
 
-def show_document(tx: Transaction, document_id: int) -> dict[str, Any]:
-    """A document's way through the stages, in every generation, and what went wrong."""
+def show_document(tx: Transaction, document_id: int, *, chunks: bool = True) -> dict[str, Any]:
+    """A document's way through the stages, in every generation, and what went wrong; with its ``chunks`` or without."""
     document = dict(tx.execute(select(documents).where(documents.c.id == document_id)).mappings().one())
     units = tx.execute(select(work, now().label("now")).where(work.c.document_id == document_id)).mappings().all()
     source = tx.execute(select(sources.c.name).where(sources.c.id == document["source_id"])).scalar_one()
@@ -101,11 +102,11 @@ def show_document(tx: Transaction, document_id: int) -> dict[str, Any]:
         "metadata": document["metadata"],
         "deleted_at": document["deleted_at"],
         "changed_at": document["changed_at"],
-        "generations": [_show_unit(tx, dict(unit)) for unit in units],
+        "generations": [_show_unit(tx, dict(unit), chunks=chunks) for unit in units],
     }
 
 
-def _show_unit(tx: Transaction, unit: dict[str, Any]) -> dict[str, Any]:
+def _show_unit(tx: Transaction, unit: dict[str, Any], *, chunks: bool) -> dict[str, Any]:
     stage = unit["stage"]
     failed_at = (unit["error"] or {}).get("stage") if stage == "quarantined" else None
     shown = {
@@ -122,7 +123,7 @@ def _show_unit(tx: Transaction, unit: dict[str, Any]) -> dict[str, Any]:
         "suspect": unit["suspect"],
         "searchable": unit["indexed_epoch"] is not None and unit["goal"] == "indexed",
         "extracted": unit["extracted"],
-        "chunks": _show_chunks(tx, unit),
+        "chunks": _show_chunks(tx, unit) if chunks else [],
     }
 
 
@@ -157,6 +158,7 @@ def totals(tx: Transaction) -> dict[str, Any]:
         select(collections.c.name, work.c.stage, func.count(), func.coalesce(func.sum(work.c.chunks), 0))
         .select_from(collections)
         .outerjoin(work, work.c.generation_id == collections.c.active_generation)
+        .where(collections.c.trashed_at.is_(None))
         .group_by(collections.c.name, work.c.stage)
         .order_by(collections.c.name)
     ).all()
@@ -166,8 +168,9 @@ def totals(tx: Transaction) -> dict[str, Any]:
         if stage is not None:
             entry["documents"][stage] = count
             entry["chunks"] += int(total) if stage not in ("deleted",) else 0
-    by_source = select(collections.c.name, func.count()).join_from(collections, sources).group_by(collections.c.name)
-    for name, count in tx.execute(by_source):
+    shown = and_(collections.c.trashed_at.is_(None), sources.c.trashed_at.is_(None))
+    by_source = select(collections.c.name, func.count()).join_from(collections, sources).where(shown)
+    for name, count in tx.execute(by_source.group_by(collections.c.name)):
         found[name]["sources"] = count
     return {
         "collections": found,
@@ -179,7 +182,11 @@ def totals(tx: Transaction) -> dict[str, Any]:
         "backlog": _backlog(tx),
         "paused_sources": [
             {"source": row.name, "reason": row.paused}
-            for row in tx.execute(select(sources.c.name, sources.c.paused).where(sources.c.paused.is_not(None)))
+            for row in tx.execute(
+                select(sources.c.name, sources.c.paused)
+                .join_from(sources, collections)
+                .where(sources.c.paused.is_not(None), shown)
+            )
         ],
     }
 

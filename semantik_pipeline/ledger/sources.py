@@ -34,10 +34,15 @@ _SOURCE = select(
     now().label("now"),
 ).join_from(sources, collections, sources.c.collection_id == collections.c.id)
 
+#: Not in the trash; one on its way there still is shown.
+_SHOWN = and_(
+    collections.c.trashed_at.is_(None), or_(sources.c.trashed_at.is_(None), sources.c.operation_id.is_not(None))
+)
+
 
 def list_sources(tx: Transaction, *, collection: str | None = None) -> list[dict[str, Any]]:
     """All sources, by collection and name, each with its ``state`` and how many documents it has."""
-    query = _SOURCE.order_by(collections.c.name, sources.c.name, sources.c.id)
+    query = _SOURCE.where(_SHOWN).order_by(collections.c.name, sources.c.name, sources.c.id)
     if collection is not None:
         query = query.where(collections.c.name == collection)
     return _described(tx, query)
@@ -49,7 +54,7 @@ def find_source(tx: Transaction, name: str, *, collection: str | None = None) ->
     if name.isdecimal() and int(name) < 2**63:
         exact = or_(exact, sources.c.id == int(name))
     for which in (exact, sources.c.name.endswith(f"/{name}", autoescape=True)):
-        query = _SOURCE.where(which)
+        query = _SOURCE.where(which, _SHOWN)
         if collection is not None:
             query = query.where(collections.c.name == collection)
         rows = _described(tx, query.order_by(sources.c.id))

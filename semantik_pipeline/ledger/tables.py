@@ -58,6 +58,7 @@ collections = Table(
     Column("active_generation", Id),  # what search reads: index and model together
     Column("created_at", Double, nullable=False),
     Column("trashed_at", Double),  # somebody deleted it: hidden, and purged when the trash window is over
+    Column("importing_at", Double),  # an import's last sign of life; hidden until it ends
 )
 
 generations = Table(
@@ -65,7 +66,9 @@ generations = Table(
     metadata,
     Column("id", Id, primary_key=True),
     _reference("collections.id", index=True),
-    Column("state", Text, nullable=False),  # building | active | kept (written to, for a rollback) | retired (on its way out)
+    Column(
+        "state", Text, nullable=False
+    ),  # building | active | kept (written to, for a rollback) | retired (on its way out)
     Column("config", Json, nullable=False),  # frozen: the options that shape output
     Column("fingerprints", Json, nullable=False),  # stage -> fingerprint
     Column("index_name", Text, nullable=False, unique=True),

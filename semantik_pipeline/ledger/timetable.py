@@ -12,7 +12,7 @@ from sqlalchemy import and_, select, update
 
 from semantik_pipeline.ledger import operations
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import sources
+from semantik_pipeline.ledger.tables import collections, sources
 from semantik_pipeline.schedules import Schedule, wait_after_faults
 
 #: The lane of what a schedule asked for: after what people and applications asked for.
@@ -26,7 +26,7 @@ def begin_due(tx: Transaction) -> list[int]:
     """Begin a sync of up to BATCH sources whose time has come; returns the operations' ids.
 
     Each is due next at the first time of its schedule after now, so missed times run once. One whose sync is in hand,
-    that is paused or being removed is left alone.
+    that is paused, being removed or in the trash is left alone.
     """
     due = and_(
         sources.c.due_at <= now(),
@@ -35,6 +35,8 @@ def begin_due(tx: Transaction) -> list[int]:
         sources.c.removed_at.is_(None),
     )
     columns = (sources.c.id, sources.c.collection_id, sources.c.schedule, sources.c.created_at, now().label("now"))
+    shown = select(collections.c.id).where(collections.c.trashed_at.is_(None))
+    due = and_(due, sources.c.collection_id.in_(shown))
     query = select(*columns).where(due).order_by(sources.c.due_at, sources.c.id).limit(BATCH)
     begun = []
     for row in tx.execute(query.with_for_update(skip_locked=True)).all():

@@ -27,6 +27,9 @@ from semantik_pipeline.ledger.work import STAGES
 #: Since when a collection is in the trash that is being purged.
 PURGED = 0.0
 
+#: Seconds without a sign of life after which what an import left is removed.
+DEAD = 600.0
+
 #: Documents that one transaction restores or purges.
 BATCH = 500
 
@@ -65,7 +68,7 @@ _COLLECTIONS = (
         collections.c.trashed_at,
         _count(documents.c.collection_id == collections.c.id).label("documents"),
     )
-    .where(collections.c.trashed_at.is_not(None))
+    .where(collections.c.trashed_at.is_not(None), collections.c.importing_at.is_(None))
     .order_by(collections.c.trashed_at, collections.c.id)
 )
 
@@ -292,7 +295,7 @@ def restore_step(tx: Transaction, operation_id: int) -> bool:
 
 def bin_collection(tx: Transaction, collection_id: int, *, purge: bool) -> None:
     """Hide a collection; with ``purge`` it is on its way out."""
-    changes = {"trashed_at": PURGED if purge else now()}
+    changes = {"trashed_at": PURGED if purge else now(), "importing_at": None}
     tx.execute(update(collections).where(collections.c.id == collection_id).values(**changes))
 
 
@@ -318,15 +321,20 @@ def take_up_parked(tx: Transaction, collection_id: int, *, operation_id: int) ->
 
 
 def collections_over(tx: Transaction, *, older_than: float) -> list[int]:
-    """Collections that are in the trash for longer than so many seconds; they are on their way out from now on."""
-    over = select(collections.c.id).where(collections.c.trashed_at <= now() - older_than).order_by(collections.c.id)
+    """Collections that are in the trash for longer than so many seconds, and those whose import is dead; they are on
+    their way out from now on."""
+    whole = and_(collections.c.importing_at.is_(None), collections.c.trashed_at <= now() - older_than)
+    dead = collections.c.importing_at < now() - DEAD
+    over = select(collections.c.id).where(or_(whole, dead)).order_by(collections.c.id)
     ids = list(tx.execute(over.with_for_update()).scalars())
-    tx.execute(update(collections).where(collections.c.id.in_(ids)).values(trashed_at=PURGED))
+    gone = {"trashed_at": PURGED, "importing_at": None}
+    tx.execute(update(collections).where(collections.c.id.in_(ids)).values(**gone))
     return ids
 
 
 def running_in_trash(tx: Transaction) -> list[int]:
-    """Operations of collections in the trash that nobody has stopped yet."""
+    """Operations of collections in the trash that nobody has stopped yet; those of an import go on."""
     query = select(table.c.id).join(collections, collections.c.id == table.c.collection_id)
     still = and_(table.c.state != "finished", table.c.outcome.is_distinct_from("cancelled"))
-    return list(tx.execute(query.where(still, collections.c.trashed_at.is_not(None)).order_by(table.c.id)).scalars())
+    hidden = and_(collections.c.trashed_at.is_not(None), collections.c.importing_at.is_(None))
+    return list(tx.execute(query.where(still, hidden).order_by(table.c.id)).scalars())

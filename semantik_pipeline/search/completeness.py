@@ -52,3 +52,7 @@ class Completeness:
             lacking = shortfall(runtime, view.generation_id)
             self._known[view.generation_id] = (time.monotonic(), lacking)
         return [lacking.told(view.collection)] if lacking else []
+
+    def forget(self, generation_id: int) -> None:
+        """The generation is gone."""
+        self._known.pop(generation_id, None)

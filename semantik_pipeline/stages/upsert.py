@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import Transaction, content, moves, work
+from semantik_pipeline.ledger import Transaction, content, moves, trash, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -188,6 +188,7 @@ class Upsert:
             replaced = [unit for unit in units if unit.indexed_chunks_epoch not in (None, unit.chunks_epoch)]
             kept = [(unit, {unit.chunks_epoch}) for unit in replaced if unit.goal == "indexed" and unit.key in mine]
             content.drop_chunks(tx, kept)
+            in_trash = trash.kept(tx, [unit.document_id for unit in units if unit.goal == "deleted"])
             for unit in units:
                 if unit.key not in mine:
                     continue
@@ -196,7 +197,9 @@ class Upsert:
                     shown = {"indexed_epoch": unit.epoch, "indexed_chunks_epoch": unit.chunks_epoch}
                 else:
                     shown = {"indexed_epoch": None, "indexed_chunks_epoch": None, "touched": False}
-                    if unit.goal == "deleted":
+                    if unit.document_id in in_trash:
+                        shown |= {"extracted": None, "notes": None}
+                    elif unit.goal == "deleted":
                         deleted.append(unit)
                         shown |= {"extracted": None, "notes": None, "text_hash": None, "parse_key": None}
                     else:

@@ -112,6 +112,7 @@ def make_pipeline(
     before = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(installed_fakes), before])))
     monkeypatch.setenv("SEMANTIK_WORK_BACKOFF", "0")
+    monkeypatch.setenv("SEMANTIK_RETENTION_TRASH_DAYS", "0")  # what is deleted is gone, but for the tests of the trash
     made: list[Runtime] = []
 
     def make(
