@@ -100,7 +100,7 @@ def push(runtime: Runtime, documents: Iterable[Given], *, collection: str, sourc
         taken = _outcomes(tx, claim.source_id, operation_id, arrivals, changed, before)
         audit_trail.record(
             tx,
-            event="documents.push",
+            event="document.push",
             subject=f"{collection}: {source}",
             detail={"source": claim.source_id, "operation": operation_id, **_counted(taken)},
         )

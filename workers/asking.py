@@ -6,47 +6,125 @@ any more is taken and costs a search. It does not carry the time at which it is 
 
 from __future__ import annotations
 
+import contextvars
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import errors
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.errors import PipelineError, ServiceUnavailable
+from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError
 from semantik_pipeline.queue import SEARCH, SEARCH_TASK, configure
 from semantik_pipeline.search import SearchAnswer, SearchQuery, search
 from semantik_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from semantik_pipeline.runtime import Runtime
+
+#: Queries of a process that wait for workers at once; more wait for their turn.
+ASKERS = 32
 
 
 def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:
     """On the worker: ``{"answer": ...}``, or ``{"error": {"type", "message", "hint"}}`` for an error of this project."""
     try:
-        return {"answer": search(runtime, SearchQuery(**asked)).to_dict()}
+        return {"answer": search(runtime, _query(asked)).to_dict()}
     except PipelineError as error:
         return {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
 
 
+class Searching:
+    """Answers queries for a process, however many of its threads ask: here, or by the fleet's search workers, as
+    ``search.on`` says. Raises what the search raises, ServiceUnavailable where no worker answers within
+    ``search.patience`` seconds, and SettingsError where workers are to answer and there is no broker."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._mine = threading.local()
+        self._apps: list[Celery] = []
+
+    def __call__(self, query: SearchQuery) -> SearchAnswer:
+        settings = self._runtime.settings
+        if settings.search.on == "here":
+            return search(self._runtime, query)
+        if not settings.fleet:
+            raise SettingsError(
+                "search.on is 'workers', but there is no broker.", "Set broker.url, or search.on to 'here'."
+            )
+        with self._lock:
+            self._threads = self._threads or ThreadPoolExecutor(ASKERS, thread_name_prefix="asking")
+        return self._threads.submit(contextvars.copy_context().run, self._ask, query).result()
+
+    def _ask(self, query: SearchQuery) -> SearchAnswer:
+        """With an app of this thread's own: replies come to the thread that asked, and connecting takes a while."""
+        app = getattr(self._mine, "app", None)
+        if app is None:
+            app = self._mine.app = _app(self._runtime.settings)
+            with self._lock:
+                self._apps.append(app)
+        try:
+            reply = _reply(app, self._runtime.settings.search.patience, query)
+        except ServiceUnavailable:
+            self._mine.app = None  # what comes late is for nobody
+            with self._lock:
+                self._apps.remove(app)
+            app.close()
+            raise
+        return _answer(reply)
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        for app in self._apps:
+            app.close()
+
+
 def ask(settings: Settings, query: SearchQuery) -> SearchAnswer:
-    """Let a search worker answer. Raises what the search raised there, and ServiceUnavailable where none answers
-    within ``search.patience`` seconds."""
+    """Let a search worker answer this one query; raises as :class:`Searching` does."""
+    with closing(_app(settings)) as app:
+        return _answer(_reply(app, settings.search.patience, query))
+
+
+def _app(settings: Settings) -> Celery:
     from celery import Celery
+
+    app = Celery("semantik", set_as_current=False)
+    configure(app, settings)
+    return app
+
+
+def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
     from celery.exceptions import TimeoutError as NoAnswer
 
-    patience = settings.search.patience
-    with closing(Celery("semantik", set_as_current=False)) as app:
-        configure(app, settings)
-        try:
-            sent = app.send_task(
-                SEARCH_TASK, args=[asdict(query)], queue=SEARCH, expiration=patience, ignore_result=False
-            )
-            reply = sent.get(timeout=patience)
-        except NoAnswer:
-            raise ServiceUnavailable(
-                f"No search worker answered within {patience:.0f} s.",
-                "Start one (`semantik worker --profile search`), or set search.on to 'here'.",
-            ) from None
-        except OSError as error:  # and kombu's OperationalError, which is one
-            raise ServiceUnavailable(f"The broker can't be asked: {error}") from None
+    try:
+        sent = app.send_task(SEARCH_TASK, args=[_sent(query)], queue=SEARCH, expiration=patience, ignore_result=False)
+        return sent.get(timeout=patience)
+    except NoAnswer:
+        raise ServiceUnavailable(
+            f"No search worker answered within {patience:.0f} s.",
+            "Start one (`semantik worker --profile search`), or set search.on to 'here'.",
+        ) from None
+    except OSError as error:  # and kombu's OperationalError, which is one
+        raise ServiceUnavailable(f"The broker can't be asked: {error}") from None
+
+
+def _sent(query: SearchQuery) -> dict[str, Any]:
+    """The query as JSON, which knows no sets."""
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(query).items()}
+
+
+def _query(asked: dict[str, Any]) -> SearchQuery:
+    principals = asked.get("principals")
+    return SearchQuery(**{**asked, **({"principals": frozenset(principals)} if principals is not None else {})})
+
+
+def _answer(reply: dict[str, Any]) -> SearchAnswer:
     if "error" in reply:
         raise _rebuilt(**reply["error"])
     answer = reply["answer"]

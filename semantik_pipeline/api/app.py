@@ -16,6 +16,8 @@ from semantik_pipeline import __version__
 from semantik_pipeline.api import openapi, problems
 from semantik_pipeline.api.rates import Rates
 from semantik_pipeline.api.request import BodyLimit, Frame
+from semantik_pipeline.api.streams import Streams
+from workers.asking import Searching
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "/api/v2"
 
 #: Modules of ``routes``, in the order of the OpenAPI document.
-RESOURCES = ("plugins", "offers", "fleet", "health")
+RESOURCES = ("documents", "pushes", "operations", "search", "plugins", "offers", "fleet", "health")
 
 
 def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
@@ -47,6 +49,8 @@ def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
     app.state.runtime = runtime
     app.state.rates = rates or Rates(settings)
     app.state.ending = threading.Event()
+    app.state.streams = Streams(app.state.ending)
+    app.state.searching = Searching(runtime)
     problems.install(app)
     routers = [import_module(f"semantik_pipeline.api.routes.{name}").router for name in RESOURCES]
     for router in routers:
@@ -62,6 +66,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     current_default_thread_limiter().total_tokens = app.state.runtime.settings.api.threads
     yield
     app.state.ending.set()
+    app.state.searching.close()
 
 
 def _middleware(origins: list[str]) -> list[Middleware]:

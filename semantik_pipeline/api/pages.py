@@ -11,12 +11,14 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Query
+from fastapi import Path, Query
 
 from semantik_pipeline.errors import UsageError
 
 Entry = TypeVar("Entry")
 
+#: An id of the ledger's in a path.
+Number = Annotated[int, Path(ge=1, lt=2**63)]
 Limit = Annotated[int, Query(ge=1, le=500, description="Entries of a page, at most.")]
 Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before.")]
 

@@ -70,20 +70,17 @@ def search(
 
 def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
     """The answer, by this process or by a fleet's search workers, as the settings say."""
-    from semantik_pipeline.errors import SettingsError
-
     settings = runtime.settings
     if settings.search.on == "here":
         from semantik_pipeline.search import search
 
         return search(runtime, asked)
-    if not settings.fleet:
-        raise SettingsError(
-            "search.on is 'workers', but there is no broker.", "Set broker.url, or search.on to 'here'."
-        )
-    from workers.asking import ask
+    from contextlib import closing
 
-    return ask(settings, asked)
+    from workers.asking import Searching
+
+    with closing(Searching(runtime)) as searching:
+        return searching(asked)
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,31 @@ def list_operations(
         _ROW.where(operations.c.state == "finished").order_by(operations.c.id.desc()).limit(finished)
     ).all()
     rows = sorted([*left, *ended], key=lambda row: row.id, reverse=True)
+    parts = _parts(tx, [row.id for row in rows])
+    return [_described(tx, row, parts.get(row.id, []), workers) for row in rows]
+
+
+def page(
+    tx: Transaction,
+    *,
+    workers: Sequence[WorkerRow] | None,
+    limit: int,
+    before: int | None = None,
+    collections_: Collection[str] | None = None,
+    kind: str | None = None,
+    ended: bool | None = None,
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` operations, newest first, with an id below ``before``, of these collections (None: all)."""
+    query = _ROW.order_by(operations.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(operations.c.id < before)
+    if collections_ is not None:
+        query = query.where(collections.c.name.in_(sorted(collections_)))
+    if kind is not None:
+        query = query.where(operations.c.kind == kind)
+    if ended is not None:
+        query = query.where((operations.c.state == "finished") if ended else (operations.c.state != "finished"))
+    rows = tx.execute(query).all()
     parts = _parts(tx, [row.id for row in rows])
     return [_described(tx, row, parts.get(row.id, []), workers) for row in rows]
 

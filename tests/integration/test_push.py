@@ -171,7 +171,7 @@ def test_a_push_is_in_the_audit_trail(pipeline: Pipeline) -> None:
     pushed, _ = give(pipeline, text("a", "zebras graze"))
     with pipeline.runtime.ledger.read() as tx:
         entry = audit_trail.entries(tx, limit=1)[0]
-    assert (entry["event"], entry["subject"]) == ("documents.push", "default: push")
+    assert (entry["event"], entry["subject"]) == ("document.push", "default: push")
     counts = {"new": 1, "changed": 0, "unchanged": 0}
     assert entry["detail"] == {"source": pushed.source_id, "operation": pushed.operation_id, **counts}
 

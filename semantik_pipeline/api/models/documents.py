@@ -1,0 +1,203 @@
+"""Documents: listed, shown, given."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.push import LONGEST_ID, MOST, SOURCE
+
+#: What a document is called by its source, a collection, a source.
+UniqueId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Document(BaseModel):
+    """A document, and where it is."""
+
+    id: int = Field(description="Its number here.")
+    document: str = Field(examples=["file:///srv/handbook/travel.md"], description="Its unique id, as hits name it.")
+    collection: str = Field(examples=["default"])
+    source_id: int
+    source: str = Field(examples=["/srv/handbook"])
+    status: str = Field(
+        examples=["indexed"],
+        description="chunk, extract, embed or upsert, where it waits; or indexed, skipped, quarantined, deleted",
+    )
+    reason: str | None = Field(description="Why it is skipped, in quarantine or blocked.")
+    chunks: int
+    revision: int = Field(description="Counts its contents.")
+    media_type: str | None = Field(examples=["text/markdown"])
+    size: int | None = Field(description="Bytes.")
+    title: str | None
+    content_hash: str | None = Field(description="SHA-256 of its content.")
+    principals: list[str] | None = Field(description="Who may find it; null: everybody.")
+    created_at: float
+    changed_at: float
+    deleted_at: float | None
+    trashed_at: float | None = Field(description="Since when it is in the trash, from where it can be restored.")
+
+
+class DocumentList(BaseModel):
+    documents: list[Document]
+    next_cursor: str | None = None
+
+
+class Way(BaseModel):
+    """A document's way through the stages in one generation of its collection's index."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    generation_id: int
+    status: str = Field(examples=["quarantined"])
+    stages: dict[str, str] = Field(examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}])
+    reason: str | None
+    attempts: int
+    blocked: str | None
+    held_by: str | None = Field(description="The worker that has it in hand.")
+    waits_seconds: float
+    suspect: bool
+    searchable: bool
+    notes: dict[str, Any] | None = Field(description="Extractors that failed on it.")
+    error: dict[str, Any] | None = Field(description="Stage, type, message and traceback of what failed.")
+    extracted: dict[str, Any] | None = Field(description="What extractors found in all of it.")
+
+
+class DocumentDetail(Document):
+    metadata: dict[str, Any]
+    generations: list[Way]
+
+
+class ParsedElement(BaseModel):
+    """A piece of structure; offsets are in characters of the text."""
+
+    kind: str = Field(examples=["heading"])
+    start: int
+    end: int
+    page: int | None = None
+    section: list[str] = []
+
+
+class Parsed(BaseModel):
+    """What the parser read of a document."""
+
+    text: str
+    title: str | None
+    metadata: dict[str, Any]
+    elements: list[ParsedElement]
+
+
+class DocumentChunk(BaseModel):
+    ordinal: int
+    text: str
+    start: int = Field(description="Offset in characters of the parsed text.")
+    end: int
+    token_count: int
+    metadata: dict[str, Any]
+    embedded: bool
+
+
+class ChunkList(BaseModel):
+    chunks: list[DocumentChunk]
+    next_cursor: str | None = None
+
+
+class About(BaseModel):
+    """What is said of a document that is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, StringConstraints(max_length=500)] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Filters find it under `metadata.NAME`.")
+    media_type: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, examples=["text/markdown"])
+    principals: list[str] | None = Field(None, description="Who may find it; null: as its source says.")
+
+
+class AboutFile(About):
+    """The same of an uploaded file."""
+
+    document: UniqueId | None = Field(None, description="Its unique id, if it is not to be its name.")
+
+
+class NewDocument(About):
+    """A text that is given."""
+
+    document: UniqueId = Field(description="Its unique id: the same one again is the same document, changed or not.")
+    text: str
+
+
+class NewDocuments(BaseModel):
+    """Texts for a collection."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "collection": "default",
+                "documents": [
+                    {
+                        "document": "faq/17",
+                        "title": "Forgotten passwords",
+                        "text": "Passwords are reset at the help desk, room 12.",
+                        "metadata": {"team": "it"},
+                    }
+                ],
+            }
+        },
+    )
+
+    collection: Name = "default"
+    source: Name = Field(SOURCE, description="Which of the collection's push sources; made if there is none.")
+    documents: list[NewDocument] = Field(min_length=1, max_length=MOST)
+
+
+class TakenDocument(BaseModel):
+    """A document that was given."""
+
+    id: int
+    document: str
+    outcome: str = Field(examples=["new"], description="new, changed or unchanged")
+
+
+class PushAccepted(Accepted):
+    """What was given is stored. It is found as soon as the operation has ended."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "operation": "push-7",
+                "id": 7,
+                "source_id": 2,
+                "documents": [{"id": 41, "document": "faq/17", "outcome": "new"}],
+            }
+        }
+    )
+
+    source_id: int
+    documents: list[TakenDocument]
+
+
+class Chosen(BaseModel):
+    """Documents of a collection by their unique ids."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"collection": "default", "documents": ["faq/17"]}}
+    )
+
+    collection: Name = "default"
+    documents: list[UniqueId] = Field(min_length=1, max_length=MOST)
+
+
+class ToRetry(BaseModel):
+    """Documents of a collection by their unique ids; without any, those that are in quarantine."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"collection": "default"}})
+
+    collection: Name = "default"
+    documents: list[UniqueId] | None = Field(None, min_length=1, max_length=MOST)
+
+
+class ToDelete(Chosen):
+    purge: bool = Field(False, description="For good, at once: not into the trash.")

@@ -1,0 +1,142 @@
+"""Questions and their answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from semantik_pipeline.search.request import MAX_LIMIT
+
+#: Collections that one question may go to, and questions of a batch.
+MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Search(BaseModel):
+    """A question to one collection, or to several."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "query": "how do I get a new password?",
+                "collection": "default",
+                "top_k": 5,
+                "filter": {"must": [{"key": "metadata.team", "match": {"value": "it"}}]},
+            }
+        },
+    )
+
+    query: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+    collection: Name | None = Field(None, description="Where to look; `default` unless `collections` says where.")
+    collections: list[Name] | None = Field(
+        None, min_length=1, max_length=MOST_COLLECTIONS, description="Several, their hits merged by score."
+    )
+    top_k: int = Field(10, ge=1, le=MAX_LIMIT, description="How many hits at most.")
+    offset: int = Field(0, ge=0, le=MAX_LIMIT, description="`next_offset` of the page before.")
+    search_mode: Literal["hybrid", "dense", "sparse"] = Field(
+        "hybrid", description="By words and meaning, by meaning alone, by words alone."
+    )
+    filter: dict[str, Any] | None = Field(None, description="Qdrant's filter JSON (docs/search.md).")
+    use_reranker: bool = Field(True, description="Read the best hits again, closely.")
+    reranker_id: Name | None = Field(None, description="The plugin that does; null: the collection's.")
+    rerank_top_k: int | None = Field(
+        None, ge=1, le=MAX_LIMIT, description="How many of the best hits the reranker reads; null: 5 x top_k, 20..200."
+    )
+    score_threshold: float | None = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="Leave out hits with a lower score."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Search:
+        if self.collection is not None and self.collections is not None:
+            raise ValueError("give `collection` or `collections`, not both")
+        if self.offset + self.top_k > MAX_LIMIT:
+            raise ValueError(f"offset + top_k may be {MAX_LIMIT} at most: narrow the search with a filter")
+        return self
+
+    @property
+    def among(self) -> list[str]:
+        """The collections, each once, in the order in which they were named."""
+        return list(dict.fromkeys(self.collections or [self.collection or "default"]))
+
+
+class Scores(BaseModel):
+    """Where a hit's score comes from: of each leg as the store gave it, of both together (0..1), of the reranker."""
+
+    dense: float | None
+    sparse: float | None
+    fused: float | None
+    rerank: float | None
+
+
+class Hit(BaseModel):
+    """A passage that answers."""
+
+    rank: int = Field(description="From 1, over all pages.")
+    collection: str
+    document: str = Field(description="Its document's unique id.")
+    title: str | None
+    text: str
+    start: int = Field(description="Offset in characters of the document's text.")
+    end: int
+    score: float = Field(description="0..1, the better the higher; beside the other hits of this answer.")
+    rerank_score: float | None = Field(description="The reranker's own; null: it did not read this one.")
+    scores: Scores
+    metadata: dict[str, Any] = Field(
+        description="The source's, and what the pipeline found: page, section, entities ..."
+    )
+
+
+class Found(BaseModel):
+    """Hits, the best first, and how they were found."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "hits": [
+                    {
+                        "rank": 1,
+                        "collection": "default",
+                        "document": "faq/17",
+                        "title": "Forgotten passwords",
+                        "text": "Passwords are reset at the help desk, room 12.",
+                        "start": 0,
+                        "end": 46,
+                        "score": 0.97,
+                        "rerank_score": 0.81,
+                        "scores": {"dense": 0.71, "sparse": 6.2, "fused": 1.0, "rerank": 0.81},
+                        "metadata": {"team": "it"},
+                    }
+                ],
+                "next_offset": None,
+                "reranked": True,
+                "timings_ms": {"embed": 9.1, "retrieve": 6.0, "rerank": 20.4, "total": 36.2},
+                "warnings": [],
+            }
+        }
+    )
+
+    hits: list[Hit]
+    next_offset: int | None = Field(description="The `offset` of the next page; null: there is none.")
+    reranked: bool = Field(description="Whether a reranker read any of them.")
+    timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
+    warnings: list[str]
+
+
+class Searches(BaseModel):
+    """Several questions at once."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"searches": [{"query": "passwords"}, {"query": "travel"}]}}
+    )
+
+    searches: list[Search] = Field(min_length=1, max_length=MOST_SEARCHES)
+
+
+class Answers(BaseModel):
+    """The answers, in the order of the questions."""
+
+    answers: list[Found]

@@ -1,0 +1,249 @@
+"""Documents: list, show, read, retry, delete, restore."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import Query, Response
+
+from semantik_pipeline import operations, trash
+from semantik_pipeline.api import pages
+from semantik_pipeline.api.accepted import ACCEPTED, accepted
+from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
+from semantik_pipeline.api.models.documents import (
+    ChunkList,
+    Document,
+    DocumentChunk,
+    DocumentDetail,
+    DocumentList,
+    Parsed,
+    ToDelete,
+    ToRetry,
+    Way,
+)
+from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.api.words import scrubbed
+from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.errors import Conflict, NotFound, UsageError
+from semantik_pipeline.ledger import document_pages, reports
+from semantik_pipeline.push import MOST
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("documents", "/documents")
+
+NOT_THERE = documented(404)
+
+
+@router.get("", operation_id="documents_list", summary="Documents and where they are, in the order in which they came.")
+def list_documents(
+    runtime: TheRuntime,
+    caller: Reader,
+    collection: Annotated[str | None, Query(description="Only of this one.")] = None,
+    document: Annotated[str | None, Query(description="Only of this unique id.")] = None,
+    source: Annotated[int | None, Query(description="Only of the source of this id.", ge=1, lt=2**63)] = None,
+    status: Annotated[str | None, Query(description="Only these; deleted ones are listed only so.")] = None,
+    media_type: Annotated[str | None, Query(examples=["application/pdf"])] = None,
+    name: Annotated[str | None, Query(description="Part of the unique id, path or title.", max_length=500)] = None,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> DocumentList:
+    if collection is not None:
+        caller.require("reader", collection)
+    wanted = document_pages.Wanted(
+        collection=collection,
+        document=document,
+        source_id=source,
+        status=status,
+        media_type=media_type,
+        name=name,
+        collections=caller.collections,
+        principals=caller.principals,
+    )
+    after = pages.decode(cursor, int)
+    with runtime.ledger.read() as tx:
+        found = document_pages.page(tx, wanted, after=after[0] if after else 0, limit=limit + 1)
+    page, following = pages.cut(found, limit, lambda row: (row["id"],))
+    return DocumentList(documents=[Document.model_validate(scrubbed(row)) for row in page], next_cursor=following)
+
+
+@router.get(
+    "/{document_id}",
+    operation_id="documents_show",
+    summary="One, its metadata, and its way through the stages.",
+    responses=NOT_THERE,
+)
+def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> DocumentDetail:
+    row = _allowed(runtime, caller, "reader", document_id)
+    with runtime.ledger.read() as tx:
+        more = reports.show_document(tx, document_id, chunks=False)
+    ways = [Way.model_validate(scrubbed(one)) for one in more["generations"]]
+    return DocumentDetail(**scrubbed(row), metadata=more["metadata"], generations=ways)
+
+
+@router.get(
+    "/{document_id}/content",
+    operation_id="documents_content",
+    summary="Its content as its source has it, byte for byte.",
+    response_class=Response,
+    responses={
+        200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "Its bytes."},
+        **NOT_THERE,
+    },
+)
+def content(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Response:
+    row = _allowed(runtime, caller, "reader", document_id)
+    body = runtime.blobs.get_raw(row["content_hash"]) if row["content_hash"] and not _gone(row) else None
+    if body is None:
+        raise NotFound(f"The document {document_id} has no stored content.", "Its source may have it: sync it again.")
+    name = (row["document"].rstrip("/").rpartition("/")[2] or "document")[-200:]
+    return Response(
+        body,
+        media_type=row["media_type"] or "application/octet-stream",
+        headers={
+            # a browser neither shows it nor runs what is in it: it is somebody's, and not this server's
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
+            "Content-Security-Policy": "sandbox",
+        },
+    )
+
+
+@router.get(
+    "/{document_id}/text",
+    operation_id="documents_text",
+    summary="The text that was read of it, with its structure.",
+    responses=NOT_THERE,
+)
+def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Parsed:
+    row = _allowed(runtime, caller, "reader", document_id)
+    with runtime.ledger.read() as tx:
+        key = document_pages.parse_key(tx, document_id)
+    found = runtime.blobs.get_parsed(key) if key is not None and not _gone(row) else None
+    if found is None:
+        raise NotFound(f"The document {document_id} has no parsed text (any more).", "`retry` makes it again.")
+    return Parsed.model_validate(found, from_attributes=True)
+
+
+@router.get(
+    "/{document_id}/chunks",
+    operation_id="documents_chunks",
+    summary="Its chunks, in order: what is embedded, and found.",
+    responses=NOT_THERE,
+)
+def chunks(
+    runtime: TheRuntime,
+    caller: Reader,
+    document_id: pages.Number,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> ChunkList:
+    _allowed(runtime, caller, "reader", document_id)
+    after = pages.decode(cursor, int)
+    with runtime.ledger.read() as tx:
+        found = document_pages.chunk_page(tx, document_id, after=after[0] if after else -1, limit=limit + 1)
+    page, following = pages.cut(found, limit, lambda row: (row["ordinal"],))
+    return ChunkList(chunks=[DocumentChunk.model_validate(row) for row in page], next_cursor=following)
+
+
+@router.post(
+    "/{document_id}/retry",
+    operation_id="documents_retry",
+    summary="Let it run again from its first stage.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def retry(runtime: TheRuntime, caller: Writer, document_id: pages.Number, response: Response) -> Accepted:
+    row = _allowed(runtime, caller, "writer", document_id)
+    if _gone(row):
+        raise Conflict(f"The document {document_id} is deleted.", "Restore it first.")
+    return accepted(runtime, response, operations.begin_retry(runtime, [row]))
+
+
+@router.delete(
+    "/{document_id}",
+    operation_id="documents_delete",
+    summary="Remove it from the index, into the trash. One that its source still has comes back with its next sync.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def delete(
+    runtime: TheRuntime,
+    caller: Writer,
+    document_id: pages.Number,
+    response: Response,
+    purge: Annotated[bool, Query(description="For good, at once.")] = False,
+) -> Accepted:
+    row = _allowed(runtime, caller, "writer", document_id)
+    if _gone(row) and not (purge and row["trashed_at"] is not None):
+        raise Conflict(f"The document {document_id} is deleted already.", "With `purge` it leaves the trash for good.")
+    return accepted(runtime, response, operations.begin_drop(runtime, [row], purge=purge))
+
+
+@router.post(
+    "/{document_id}/restore",
+    operation_id="documents_restore",
+    summary="Bring it back from the trash.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def restore(runtime: TheRuntime, caller: Writer, document_id: pages.Number, response: Response) -> Accepted:
+    row = _allowed(runtime, caller, "writer", document_id)
+    if row["trashed_at"] is None:
+        raise Conflict(
+            f"The document {document_id} is not in the trash.", "`GET /documents?status=deleted` lists some."
+        )
+    return accepted(runtime, response, trash.restore_documents(runtime, [row]))
+
+
+@router.post(
+    "/retry",
+    operation_id="documents_retry_many",
+    summary=f"Let several run again, or all that are in quarantine ({MOST:,} at once).",
+    responses=NOT_THERE,
+    **ACCEPTED,
+)
+def retry_many(runtime: TheRuntime, caller: Writer, chosen: ToRetry, response: Response) -> Accepted:
+    caller.require("writer", chosen.collection)
+    if chosen.documents is not None:
+        rows = _named(runtime, caller, chosen.collection, chosen.documents)
+    else:
+        wanted = document_pages.Wanted(collection=chosen.collection, status="quarantined", principals=caller.principals)
+        with runtime.ledger.read() as tx:
+            document_pages.check(tx, chosen.collection)
+            rows = document_pages.page(tx, wanted, limit=MOST)
+    if not rows:
+        raise UsageError(f"No document of {chosen.collection} is in quarantine.", "There is nothing to retry.")
+    return accepted(runtime, response, operations.begin_retry(runtime, rows))
+
+
+@router.post(
+    "/delete",
+    operation_id="documents_delete_many",
+    summary="Remove several from the index, into the trash.",
+    responses=NOT_THERE,
+    **ACCEPTED,
+)
+def delete_many(runtime: TheRuntime, caller: Writer, chosen: ToDelete, response: Response) -> Accepted:
+    caller.require("writer", chosen.collection)
+    rows = _named(runtime, caller, chosen.collection, chosen.documents)
+    return accepted(runtime, response, operations.begin_drop(runtime, rows, purge=chosen.purge))
+
+
+def _allowed(runtime: Runtime, caller: Principal, role: Literal["reader", "writer"], number: int) -> dict[str, Any]:
+    """The document, if it is open to the caller, who has the role in its collection."""
+    with runtime.ledger.read() as tx:
+        row = document_pages.get(tx, number, principals=caller.principals)
+    caller.require(role, row["collection"])
+    return row
+
+
+def _named(runtime: Runtime, caller: Principal, collection: str, unique_ids: list[str]) -> list[dict[str, Any]]:
+    with runtime.ledger.read() as tx:
+        document_pages.check(tx, collection)
+        return document_pages.named(tx, collection, unique_ids, principals=caller.principals)
+
+
+def _gone(row: dict[str, Any]) -> bool:
+    return row["deleted_at"] is not None

@@ -1,0 +1,192 @@
+"""Operations: list, show, follow, pause, resume, cancel, retry."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from semantik_pipeline import operations
+from semantik_pipeline.api import idempotency, pages, streams
+from semantik_pipeline.api.accepted import ACCEPTED, accepted
+from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
+from semantik_pipeline.api.models.operations import (
+    Accepted,
+    Operation,
+    OperationDetail,
+    OperationList,
+    Progress,
+    Steered,
+    Undone,
+)
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.ledger import operation_reports, outcomes
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("operations", "/operations")
+
+NOT_THERE = documented(404)
+
+
+@router.get("", operation_id="operations_list", summary="What runs and what has ended, newest first.")
+def list_operations(
+    runtime: TheRuntime,
+    caller: Reader,
+    collection: Annotated[str | None, Query(description="Only of this one.")] = None,
+    kind: Annotated[str | None, Query(description="Only these: sync, push, reindex ...", max_length=40)] = None,
+    ended: Annotated[bool | None, Query(description="Only those that have ended, or have not.")] = None,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> OperationList:
+    if collection is not None:
+        caller.require("reader", collection)
+    among = [collection] if collection is not None else caller.collections
+    before = pages.decode(cursor, int)
+    with runtime.ledger.read() as tx:
+        found = operation_reports.page(
+            tx,
+            workers=operations.living(runtime, tx),
+            limit=limit + 1,
+            before=before[0] if before else None,
+            collections_=among,
+            kind=kind,
+            ended=ended,
+        )
+    page, following = pages.cut(found, limit, lambda row: (row["id"],))
+    return OperationList(operations=[_operation(row, caller) for row in page], next_cursor=following)
+
+
+@router.get("/{operation}", operation_id="operations_show", summary="How far one is.", responses=NOT_THERE)
+def show(runtime: TheRuntime, caller: Reader, operation: str) -> OperationDetail:
+    row = _allowed(runtime, caller, "reader", operation)
+    with runtime.ledger.read() as tx:
+        problems = outcomes.problems(tx, row["id"])
+        left = operation_reports.undone(tx, row["id"])
+    return OperationDetail(
+        **_operation(row, caller).model_dump(),
+        progress=_progress(runtime, row, caller),
+        problems=problems if caller.principals is None else [],
+        undone=Undone(quarantined=len(left.quarantined), parked=len(left.parked), sources=len(left.sources)),
+    )
+
+
+@router.get(
+    "/{operation}/events",
+    operation_id="operations_events",
+    summary="Follow one live, by server-sent events: `progress` whenever something moved, at last `ended`.",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Until it has ended."},
+        204: {"description": "It has ended, and the caller has seen that: don't come back."},
+        **NOT_THERE,
+    },
+)
+async def events(
+    request: Request,
+    runtime: TheRuntime,
+    caller: Reader,
+    operation: str,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", max_length=100, description="The last event that was seen.")
+    ] = None,
+) -> Response:
+    row = await run_in_threadpool(_allowed, runtime, caller, "reader", operation)
+    if row["state"] == "finished" and last_event_id is not None:
+        snapshot = await run_in_threadpool(_progress, runtime, row, caller)
+        if streams.mark_of(snapshot) == last_event_id:
+            return Response(status_code=204)
+    found: streams.Streams = request.app.state.streams
+    shown = "some" if caller.principals is not None else "all"
+    return found.open((row["id"], shown), partial(_progress, runtime, row, caller), last_event_id)
+
+
+@router.post(
+    "/{operation}/pause",
+    operation_id="operations_pause",
+    summary="Let nobody take what one has left, until it is resumed.",
+    responses=NOT_THERE,
+)
+def pause(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
+    return _steered(runtime, caller, operation, operations.pause)
+
+
+@router.post(
+    "/{operation}/resume", operation_id="operations_resume", summary="Let a paused one go on.", responses=NOT_THERE
+)
+def resume(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
+    return _steered(runtime, caller, operation, operations.resume)
+
+
+@router.post(
+    "/{operation}/cancel",
+    operation_id="operations_cancel",
+    summary="Stop one; documents that are not finished are parked where they are.",
+    responses=NOT_THERE,
+)
+def cancel(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
+    return _steered(runtime, caller, operation, operations.cancel)
+
+
+@router.post(
+    "/{operation}/retry",
+    operation_id="operations_retry",
+    summary="Run again what one that has ended left undone, as an operation of its own.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def retry(
+    request: Request,
+    runtime: TheRuntime,
+    caller: Writer,
+    operation: str,
+    response: Response,
+    key: idempotency.Key = None,
+) -> Accepted:
+    row = _allowed(runtime, caller, "writer", operation)
+
+    def act() -> Accepted:
+        return accepted(runtime, response, operations.retry(runtime, row["id"]))
+
+    return idempotency.once(request, caller, key, None, Accepted, response, act)
+
+
+def _allowed(runtime: Runtime, caller: Principal, role: str, name: str) -> dict[str, Any]:
+    """The operation of that name (``sync-12``) or number, if the caller has the role in its collection."""
+    with runtime.ledger.read() as tx:
+        operation_id = operation_reports.find(tx, name)
+        row = operation_reports.show_operation(tx, operation_id, workers=operations.living(runtime, tx))
+    caller.require(role, row["collection"])
+    return row
+
+
+def _steered(runtime: Runtime, caller: Principal, name: str, steer: Any) -> Steered:
+    row = _allowed(runtime, caller, "writer", name)
+    units = steer(runtime, row["id"])
+    return Steered(operation=_operation(_allowed(runtime, caller, "writer", name), caller), units=units)
+
+
+def _operation(row: dict[str, Any], caller: Principal) -> Operation:
+    """As this caller may see it: who sees some documents only is not told what may name others."""
+    found = Operation.model_validate(row)
+    if caller.principals is None:
+        return found
+    parts = [part.model_copy(update={"error": None}) for part in found.sources]
+    return found.model_copy(update={"reason": None, "sources": parts, "result": _counts(found.result)})
+
+
+def _counts(result: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A result without its words."""
+    return result and {name: value for name, value in result.items() if name not in ("errors", "taken_over")}
+
+
+def _progress(runtime: Runtime, row: dict[str, Any], caller: Principal) -> Progress:
+    found = operations.look(runtime, row["id"])
+    values = {**asdict(found), "operation": row["operation"], "seconds": round(found.age, 1)}
+    if caller.principals is not None:
+        values |= {"reason": None, "errors": [], "result": _counts(found.result)}
+    return Progress.model_validate(values)

@@ -1,0 +1,147 @@
+"""Documents that callers give: texts in bulk, files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import File, Form, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+
+from semantik_pipeline import push
+from semantik_pipeline.api import idempotency
+from semantik_pipeline.api.accepted import ACCEPTED, accepted
+from semantik_pipeline.api.dependencies import TheRuntime, Writer
+from semantik_pipeline.api.models.documents import AboutFile, Name, NewDocuments, PushAccepted, TakenDocument
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.push import MOST, SOURCE, Given, Pushed
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("documents", "/documents")
+
+_ABOUT = TypeAdapter(dict[str, AboutFile])
+
+#: Bytes of a file that are hashed at a time.
+PIECE = 2**20
+
+
+@router.post(
+    "",
+    operation_id="documents_push",
+    summary=f"Give texts, {MOST:,} at most: all are taken, or none. What is given again as it was changes nothing.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def give(
+    request: Request,
+    runtime: TheRuntime,
+    caller: Writer,
+    new: NewDocuments,
+    response: Response,
+    key: idempotency.Key = None,
+) -> PushAccepted:
+    caller.require("writer", new.collection)
+    given = (
+        Given(
+            unique_id=one.document,
+            content=one.text,
+            media_type=one.media_type or "text/plain",
+            title=one.title,
+            metadata=one.metadata,
+            principals=one.principals,
+        )
+        for one in new.documents
+    )
+
+    def act() -> PushAccepted:
+        pushed = push.push(runtime, given, collection=new.collection, source=new.source)
+        return _answer(runtime, response, pushed)
+
+    asked = new.model_dump(mode="json") if key is not None else None
+    return idempotency.once(request, caller, key, asked, PushAccepted, response, act)
+
+
+@router.post(
+    "/files",
+    operation_id="documents_upload",
+    summary=f"Upload files, {MOST:,} at most: all are taken, or none. What is given again as it was changes nothing.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def upload(
+    request: Request,
+    runtime: TheRuntime,
+    caller: Writer,
+    response: Response,
+    files: Annotated[list[UploadFile], File(description="Each is a document; its name is its unique id.")],
+    collection: Annotated[Name, Form()] = "default",
+    source: Annotated[Name, Form(description="Which of the collection's push sources.")] = SOURCE,
+    about: Annotated[
+        str | None,
+        Form(
+            description="JSON by file name: title, metadata, media_type, principals, and `document` for another unique id.",
+            examples=['{"travel.pdf": {"document": "handbook/travel", "metadata": {"team": "hr"}}}'],
+        ),
+    ] = None,
+    key: idempotency.Key = None,
+) -> PushAccepted:
+    caller.require("writer", collection)
+    told = _told(about, files)
+
+    def act() -> PushAccepted:
+        pushed = push.push(runtime, _given(files, told), collection=collection, source=source)
+        return _answer(runtime, response, pushed)
+
+    asked = [collection, source, about, [_fingerprint(file) for file in files]] if key is not None else None
+    return idempotency.once(request, caller, key, asked, PushAccepted, response, act)
+
+
+def _given(files: list[UploadFile], told: dict[str, AboutFile]) -> Iterator[Given]:
+    """One after the other, so that one body at a time is in memory."""
+    for file in files:
+        name = file.filename or ""
+        about = told.get(name, AboutFile())
+        file.file.seek(0)
+        yield Given(
+            unique_id=about.document or name,
+            content=file.file.read(),
+            file_name=name,
+            media_type=about.media_type or file.content_type,
+            title=about.title,
+            metadata=about.metadata,
+            principals=about.principals,
+        )
+
+
+def _told(about: str | None, files: list[UploadFile]) -> dict[str, AboutFile]:
+    """What is said of files by their names. Raises UsageError for one that was not uploaded."""
+    try:
+        told = _ABOUT.validate_json(about) if about else {}
+    except ValidationError as error:
+        faults = [{**one, "loc": ("body", "about", *one["loc"])} for one in error.errors()]
+        raise RequestValidationError(faults) from None
+    names = {file.filename for file in files}
+    for name in told:
+        if name not in names:
+            raise UsageError(f"`about` tells of {name!r}, which is none of the files.", "Check its name.")
+    return told
+
+
+def _fingerprint(file: UploadFile) -> list[Any]:
+    file.file.seek(0)
+    digest = hashlib.sha256()
+    while piece := file.file.read(PIECE):
+        digest.update(piece)
+    return [file.filename, file.content_type, digest.hexdigest()]
+
+
+def _answer(runtime: Runtime, response: Response, pushed: Pushed) -> PushAccepted:
+    begun = accepted(runtime, response, pushed.operation_id)
+    documents = [
+        TakenDocument(id=one.document_id, document=one.unique_id, outcome=one.outcome) for one in pushed.documents
+    ]
+    return PushAccepted(**begun.model_dump(), source_id=pushed.source_id, documents=documents)

@@ -1,0 +1,103 @@
+"""Search: one question, or several at once, to one collection or several."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from fastapi import Request
+
+from semantik_pipeline.api.dependencies import Reader, TheRuntime
+from semantik_pipeline.api.models.search import Answers, Found, Hit, Scores, Search, Searches
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, whole
+from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
+
+router = guarded("search", "/search")
+
+
+@router.post("", operation_id="search", summary="Find the passages that answer a question.", responses=documented(404))
+def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) -> Found:
+    _require(caller, asked)
+    return _found(request, runtime, caller, asked)
+
+
+@router.post("/batch", operation_id="search_batch", summary="Ask several questions at once.", responses=documented(404))
+def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches) -> Answers:
+    for one in asked.searches:
+        _require(caller, one)
+    return Answers(answers=[_found(request, runtime, caller, one) for one in asked.searches])
+
+
+def _require(caller: Principal, asked: Search) -> None:
+    for collection in asked.among:
+        caller.require("reader", collection)
+
+
+def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search) -> Found:
+    """One hit more is asked for than the page has: it says whether there is another page."""
+    among = asked.among
+    more = 1 if asked.offset + asked.top_k < MAX_LIMIT else 0
+    restricted: dict[str, Any] = {} if caller.principals is None else {"principals": frozenset(caller.principals)}
+    query = SearchQuery(
+        text=asked.query,
+        collection=among[0],
+        limit=asked.top_k + more,
+        offset=asked.offset,
+        mode=asked.search_mode,
+        rerank=asked.use_reranker,
+        reranker=asked.reranker_id,
+        filter=asked.filter,
+        candidates=asked.rerank_top_k or candidates_for(asked.top_k),
+        score_threshold=asked.score_threshold,
+        **restricted,
+    )
+    searching = request.app.state.searching
+    if len(among) == 1:
+        answer: SearchAnswer = searching(query)
+        hits = [_hit(among[0], hit) for hit in answer.hits]
+        answers = {among[0]: answer}
+    else:
+        answers = {name: searching(whole(query, name)) for name in among}
+        page = merged(answers, offset=query.offset, limit=query.limit)
+        hits = [_hit(one.collection, one.hit) for one in page]
+    return Found(
+        hits=hits[: asked.top_k],
+        next_offset=asked.offset + asked.top_k if len(hits) > asked.top_k else None,
+        reranked=any(answer.reranked for answer in answers.values()),
+        timings_ms=_timings(answers),
+        warnings=_warnings(answers),
+    )
+
+
+def _hit(collection: str, hit: Any) -> Hit:
+    return Hit(
+        rank=hit.rank,
+        collection=collection,
+        document=hit.document,
+        title=hit.title,
+        text=hit.text,
+        start=hit.start,
+        end=hit.end,
+        score=hit.score,
+        rerank_score=hit.scores.get("rerank"),
+        scores=Scores.model_validate(hit.scores),
+        metadata=hit.metadata,
+    )
+
+
+def _timings(answers: dict[str, SearchAnswer]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for answer in answers.values():
+        total.update(answer.timings_ms)
+    return {step: round(milliseconds, 2) for step, milliseconds in total.items()}
+
+
+def _warnings(answers: dict[str, SearchAnswer]) -> list[str]:
+    """Of several collections, each with its name."""
+    if len(answers) == 1:
+        return [warning for answer in answers.values() for warning in answer.warnings]
+    return [f"{name}: {warning}" for name, answer in answers.items() for warning in answer.warnings]

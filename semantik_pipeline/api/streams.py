@@ -1,0 +1,131 @@
+"""Live progress of operations as server-sent events.
+
+A stream is a coroutine: it costs a thread only while the ledger is asked, and those that follow one operation share what
+it answers. Each event is a whole snapshot, so whoever comes back has missed nothing that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Hashable
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from semantik_pipeline.api.models.operations import Progress
+from semantik_pipeline.errors import ServiceUnavailable
+
+#: Streams of this process at once, and the seconds after which one more should be asked for again.
+MOST, AGAIN = 200, 10.0
+
+#: The least seconds between two looks at an operation; a look that takes long is repeated less often.
+POLL = 0.5
+
+#: Seconds without an event after which a comment says that the stream lives.
+HEARTBEAT = 15.0
+
+#: Seconds after which a stream ends, that its caller shows its key again. A client comes back by itself.
+LONGEST = 900.0
+
+#: Milliseconds that a client waits before it comes back.
+RETRY = 2000
+
+
+class Streams:
+    """The streams of an application. ``ending`` is set when it stops."""
+
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending = ending
+        self._count = 0
+        self._watches: dict[Hashable, _Watch] = {}
+
+    def open(self, subject: Hashable, look: Callable[[], Progress], last_id: str | None) -> StreamingResponse:
+        """A response that follows an operation to its end; ``look`` is the same for the same ``subject``. ``last_id``:
+        the event that the caller saw last. Call from the event loop. Raises ServiceUnavailable if there are too many."""
+        if self._count >= MOST:
+            raise ServiceUnavailable(f"{MOST} streams are open.", "Ask for the operation itself.", retry_after=AGAIN)
+        watch = self._watches.setdefault(subject, _Watch(look))
+        watch.followers += 1
+        self._count += 1
+
+        def left() -> None:
+            self._count -= 1
+            watch.followers -= 1
+            if not watch.followers:
+                self._watches.pop(subject, None)
+
+        return _Stream(self._events(watch, last_id), left)
+
+    async def _events(self, watch: _Watch, last_id: str | None) -> AsyncIterator[bytes]:
+        yield f"retry: {RETRY}\n\n".encode()
+        began = heard = time.monotonic()
+        while not self._ending.is_set() and time.monotonic() < began + LONGEST:
+            snapshot = await watch.look()
+            mark = mark_of(snapshot)
+            if mark != last_id:
+                last_id, heard = mark, time.monotonic()
+                yield event(snapshot, mark)
+            elif time.monotonic() >= heard + HEARTBEAT:
+                heard = time.monotonic()
+                yield b": still here\n\n"
+            if snapshot.state == "finished":
+                return
+            await self._rest(watch.pause)
+
+    async def _rest(self, seconds: float) -> None:
+        for _ in range(math.ceil(seconds / POLL)):
+            if self._ending.is_set():
+                return
+            await asyncio.sleep(POLL)
+
+
+class _Watch:
+    """One operation, looked at for all who follow it."""
+
+    def __init__(self, look: Callable[[], Progress]) -> None:
+        self.followers = 0
+        self.pause = POLL
+        self._look = look
+        self._asking = asyncio.Lock()
+        self._asked = float("-inf")
+        self._snapshot: Progress | None = None
+
+    async def look(self) -> Progress:
+        async with self._asking:
+            if self._snapshot is None or time.monotonic() >= self._asked + 0.9 * self.pause:
+                self._asked = time.monotonic()
+                self._snapshot = await run_in_threadpool(self._look)
+                self.pause = max(POLL, 20 * (time.monotonic() - self._asked))
+            return self._snapshot
+
+
+class _Stream(StreamingResponse):
+    """Says when it is over, however it ended."""
+
+    def __init__(self, events: AsyncIterator[bytes], left: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._left()
+
+
+def mark_of(snapshot: Progress) -> str:
+    """The id of its event: the same for the same progress, whenever and by whichever process it is told."""
+    told: dict[str, Any] = snapshot.model_dump(mode="json", exclude={"seconds"})
+    return hashlib.sha256(repr(sorted(told.items())).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def event(snapshot: Progress, mark: str) -> bytes:
+    name = "ended" if snapshot.state == "finished" else "progress"
+    return f"event: {name}\nid: {mark}\ndata: {snapshot.model_dump_json()}\n\n".encode()
