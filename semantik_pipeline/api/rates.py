@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
@@ -37,13 +37,15 @@ class Rates:
         for rate in self._refused:
             self._limiter.hit(rate, "refused", client)
 
-    def admit(self, client: str) -> None:
-        """Raise HTTPException 429 for an address from which too many keys were tried that are none."""
-        for rate in self._refused:
-            if not self._limiter.test(rate, "refused", client):
-                self._refuse(rate, "refused", client, "Too many requests without a valid key came from your address.")
+    def tried(self, client: str) -> RateLimitItem | None:
+        """The rate that requests without a valid key from this address have used up; None if it may try another."""
+        return next((rate for rate in self._refused if not self._limiter.test(rate, "refused", client)), None)
 
-    def _refuse(self, rate: RateLimitItem, *names: str) -> None:
+    def turn_away(self, client: str, rate: RateLimitItem) -> NoReturn:
+        """Raise HTTPException 429 for an address that has to wait."""
+        self._refuse(rate, "refused", client, "Too many requests without a valid key came from your address.")
+
+    def _refuse(self, rate: RateLimitItem, *names: str) -> NoReturn:
         *key, told = names
         window = self._limiter.get_window_stats(rate, *key)
         wait = max(1, math.ceil(window.reset_time - time.time()))

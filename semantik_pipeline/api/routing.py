@@ -52,14 +52,22 @@ def guarded(tag: str, prefix: str = "") -> APIRouter:
 
 
 async def _known(request: Request, asked: AuthRequest) -> Principal:
-    """Who calls, if that can be told, and asks not too often."""
+    """Who calls, if that can be told, and asks not too often.
+
+    From an address that tried too much, API keys alone still open: nobody guesses those, and one caller with a wrong
+    key must not lock out the others behind the same proxy.
+    """
     rates, address = request.app.state.rates, _address(request)
-    rates.admit(address)
+    spent = rates.tried(address)
     try:
         caller = await run_in_threadpool(access.authenticate, request.app.state.runtime, asked)
     except Unauthorized:
+        if spent is not None:
+            rates.turn_away(address, spent)
         rates.refused(address)
         raise
+    if spent is not None and not caller.name.startswith("key:"):
+        rates.turn_away(address, spent)
     rates.asked(caller.name)
     return caller
 

@@ -21,6 +21,7 @@ from semantik_pipeline.cli import (
     plugins,
     scheduler,
     search,
+    serve,
     sources,
     status,
     verify,
@@ -78,6 +79,7 @@ app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILO
 app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)
 app.command("doctor", short_help="Look for what is broken; say what to do.", epilog=EPILOG)(doctor.doctor)
 app.add_typer(fleet.app, name="fleet")
+app.command("serve", short_help="Answer HTTP requests until stopped.", epilog=EPILOG)(serve.serve)
 app.command("worker", short_help="Work for a fleet until stopped.", epilog=EPILOG)(worker.worker)
 app.command("scheduler", short_help="Sync sources when they are due, until stopped.", epilog=EPILOG)(
     scheduler.scheduler

@@ -1,0 +1,137 @@
+"""Sources: where documents come from, when they are synced, whether that works."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class When(BaseModel):
+    """A schedule: an interval, or a cron expression."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"every": "15m"}})
+
+    every: str | None = Field(None, examples=["15m"], max_length=100)
+    cron: str | None = Field(None, examples=["0 3 * * *"], max_length=200)
+    timezone: str | None = Field(None, examples=["Europe/Berlin"], max_length=100)
+    jitter: str | None = Field(None, examples=["30s"], max_length=100)
+
+
+class NewSource(BaseModel):
+    """A source to add. The collection is made if there is none."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "connector": "directory",
+                "name": "handbook",
+                "collection": "default",
+                "config": {"path": "/srv/handbook"},
+                "schedule": {"every": "15m"},
+            }
+        },
+    )
+
+    connector: str = Field(max_length=200)
+    name: str = Field(min_length=1, max_length=2000, description="What people call it.")
+    collection: str = Field("default", max_length=200)
+    config: dict[str, Any] = Field({}, description="The connector's options: `GET /connectors` lists them.")
+    schedule: When | None = Field(None, description="None: it is synced when somebody asks.")
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False, description="Its share beside other sources.")
+    principals: list[str] | None = Field(None, description="Who may find its documents; null: everybody.")
+
+
+class SourceChange(BaseModel):
+    """What is to be otherwise; what is left out stays. `schedule: null` ends the schedule."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"schedule": {"cron": "0 3 * * *"}}})
+
+    name: str | None = Field(None, min_length=1, max_length=2000)
+    config: dict[str, Any] | None = Field(None, description="All options anew.")
+    schedule: When | None = None
+    weight: float | None = Field(None, gt=0, allow_inf_nan=False)
+    principals: list[str] | None = Field(None, description="null: everybody.")
+
+
+class Source(BaseModel):
+    """A source as it is. Times are seconds since 1970."""
+
+    id: int
+    name: str = Field(examples=["handbook"])
+    connector: str = Field(examples=["directory"])
+    collection: str = Field(examples=["default"])
+    state: str = Field(
+        examples=["idle"],
+        description="idle, due, waiting, running, retrying, failing, paused, removing, or in the trash",
+    )
+    config: dict[str, Any] = Field(examples=[{"path": "/srv/handbook"}], description="Without secrets.")
+    schedule: dict[str, Any] | None = Field(examples=[{"every": 900.0}])
+    weight: float
+    principals: list[str] | None = None
+    documents: int
+    quarantined: int
+    due_at: float | None
+    synced_at: float | None
+    paused: str | None = Field(description="Why.")
+    operation: int | None = Field(description="The sync in hand.")
+    error: dict[str, Any] | None = Field(description="Of the last sync that failed: type, message, at.")
+    problems: list[str] | None = Field(description="What the last enumeration could not read.")
+    created_at: float
+
+
+class SourceList(BaseModel):
+    sources: list[Source]
+    next_cursor: str | None = None
+
+
+class SyncRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"full": False}})
+
+    full: bool = Field(False, description="Name everything, not only what changed.")
+    allow_deletions: bool = Field(False, description="Believe it if most of the documents are gone.")
+
+
+class PauseRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "the server moves"}})
+
+    reason: str = Field("paused by hand", min_length=1, max_length=1000, description="Why; it is shown.")
+
+
+class ResumeRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"allow_deletions": False}})
+
+    allow_deletions: bool = Field(False, description="Sync it now, and believe that what has vanished is gone.")
+
+
+class PreviewRequest(BaseModel):
+    """A source that nobody has added yet."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"connector": "directory", "config": {"path": "/srv/handbook"}, "limit": 5}},
+    )
+
+    connector: str = Field(max_length=200)
+    config: dict[str, Any] = {}
+    collection: str = Field("default", max_length=200, description="What it would be added to.")
+    limit: int = Field(10, ge=1, le=50)
+    seconds: float = Field(10.0, gt=0, le=30, description="How long to look.")
+
+
+class EmittedDocument(BaseModel):
+    document: str = Field(examples=["file:///srv/handbook/travel.md"])
+    size: int | None
+    media_type: str | None
+    metadata: dict[str, Any]
+    text: str | None = Field(description="Its beginning, if it is text.")
+    problem: str | None = Field(description="Why it could not be had.")
+
+
+class SourcePreview(BaseModel):
+    """What a source would emit first. Nothing was stored."""
+
+    documents: list[EmittedDocument]
+    complete: bool = Field(description="Whether these are all.")
+    stopped: Literal["limit", "time"] | None

@@ -1,0 +1,123 @@
+"""The server: it listens, answers until it is told to stop, finishes what it has begun, and ends."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from semantik_pipeline import access, administration
+from semantik_pipeline.api.app import create_app
+from semantik_pipeline.errors import PipelineError, SettingsError
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+#: Connections that wait to be accepted.
+BACKLOG = 512
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes any that is free. Raises SettingsError where that can't be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family, kind, protocol)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(address)
+            opened.listen(BACKLOG)
+        except BaseException:
+            opened.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"The API can't listen on {host}, port {port}: {error.strerror or error}.",
+            "Set another api.port, or --port; 0 takes any that is free.",
+        ) from None
+    return opened
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where a caller on this machine reaches the socket."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(runtime: Runtime, listening: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT, or until the runtime can work no more: then raise why. Requests in hand
+    are finished, for up to ``worker.soft_shutdown`` seconds.
+
+    Raises PluginNotFoundError if ``api.auth`` names what is no auth plugin, before anything is answered.
+    """
+    access.check(runtime)
+    with suppress(PipelineError):  # the mirror is for history; the file counts
+        administration.mirror(runtime)
+    app = create_app(runtime)
+    config = uvicorn.Config(
+        app,
+        log_config=None,  # our own lines: one for each request, with its id
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=round(runtime.settings.worker.soft_shutdown),
+    )
+    if runtime.settings.search.on == "here":
+        threading.Thread(target=_warm_up, args=(runtime,), name="warm-up", daemon=True).start()
+    _Server(config, runtime, app.state.ending).run(sockets=[listening])
+    if runtime.fatal is not None:
+        raise runtime.fatal
+
+
+class _Server(uvicorn.Server):
+    """Tells what answers for long that it ends, and ends with a runtime that can work no more."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, ending: threading.Event) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._ending = ending
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Unlike uvicorn's own, it does not send itself again what it has obeyed: the process has more to close."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._ending.set()
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        over = await super().on_tick(counter)
+        if self._runtime.fatal is not None:
+            self._ending.set()
+            return True
+        return over
+
+
+def _warm_up(runtime: Runtime) -> None:
+    """Ask each collection something, so that nobody's first search waits for a model to load."""
+    from semantik_pipeline.ledger import reports
+    from semantik_pipeline.search import SearchQuery, search
+
+    try:
+        with runtime.ledger.read() as tx:
+            found = reports.totals(tx)["collections"]
+        for name, totals in found.items():
+            if totals["documents"].get("indexed") and not runtime.stopping.is_set():
+                search(runtime, SearchQuery(text="warm up", collection=name, limit=1))
+    except Exception as error:  # whoever searches is told
+        log.info("The models can't be loaded ahead: %s", error)

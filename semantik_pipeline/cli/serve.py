@@ -1,0 +1,70 @@
+"""``semantik serve``: the HTTP API; without a fleet, with the worker and the schedule in the same process."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where to listen. [env: SEMANTIK_API_HOST]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, metavar="N", help="0 takes any. [env: SEMANTIK_API_PORT]")
+    ] = None,
+) -> int:
+    """Answer HTTP requests until stopped (SIGTERM or Ctrl-C): search, and everything that these commands do.
+
+    Without a fleet it owns the data folder, does the work and begins scheduled syncs too; other commands find it by
+    themselves. On a fleet it answers, and the workers work.
+    """
+    call = begin(context)
+    from contextlib import closing
+
+    from semantik_pipeline import logs
+    from semantik_pipeline.api import server
+    from semantik_pipeline.cli.working import at_work
+
+    settings = call.settings()
+    logs.configure(settings.logs, level="debug" if call.verbose else None)
+    where = settings.api.host if host is None else host, settings.api.port if port is None else port
+    with closing(server.listen(*where)) as listening, at_work(call) as runtime:
+        url = server.url_of(listening)
+        if not settings.fleet:
+            runtime.scheduling = True
+            _tell_local(call, runtime, url)
+        call.say(f"The API listens at {url}/api/v2 until Ctrl-C.")
+        if not _is_loopback(listening.getsockname()[0]):
+            log.warning("The API is reachable from other hosts, without TLS: put a proxy with TLS in front of it.")
+        try:
+            server.serve(runtime, listening)
+        except KeyboardInterrupt:  # before it answered the first request
+            return 0
+        call.say("Stopping: what is in hand is finished or given back.")
+    return 0
+
+
+def _tell_local(call: Invocation, runtime: Runtime, url: str) -> None:
+    """Where commands in the same data folder, and the person at the terminal, find server and key."""
+    from semantik_pipeline import access
+
+    key_file = access.first_key(runtime)
+    runtime.announce(url)
+    call.say(f"An admin key is in {key_file}.")
+
+
+def _is_loopback(host: str) -> bool:
+    from ipaddress import ip_address
+
+    return ip_address(host.partition("%")[0]).is_loopback
