@@ -61,7 +61,11 @@ class Blobs:
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
         body = self._get(f"parsed/{key}")
-        return None if body is None else _parsed(json.loads(zlib.decompress(body)))
+        return None if body is None else parsed_of(json.loads(zlib.decompress(body)))
+
+    def get_body(self, kind: str, key: str) -> bytes | None:
+        """A ``raw`` or ``parsed`` body as it is stored, or None."""
+        return self._get(f"{kind}/{key}")
 
     def keys(self, kind: str, *, older_than: float) -> Iterator[list[str]]:
         """Keys of the ``raw`` or ``parsed`` bodies that are older than this many seconds, a folder at a time."""
@@ -168,7 +172,8 @@ def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
-def _parsed(value: dict[str, Any]) -> ParsedDocument:
+def parsed_of(value: dict[str, Any]) -> ParsedDocument:
+    """A parsed document from its values, as a parsed body has them."""
     elements = [Element(**{**element, "section": tuple(element["section"])}) for element in value["elements"]]
     return ParsedDocument(**{**value, "elements": elements})
 

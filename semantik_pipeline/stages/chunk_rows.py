@@ -21,7 +21,7 @@ def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunk
     """
     fingerprints = generation.fingerprints
     shared = _shared(generation, unit, title_of(unit, parsed))
-    owner = (str(unit.collection_id), str(unit.source_id), unit.unique_id)
+    owner = (unit.collection_id, unit.source_id, unit.unique_id)
     seen: dict[str, int] = {}
     rows = []
     for chunk, lead in zip(chunked.chunks, chunked.leads, strict=True):
@@ -38,7 +38,7 @@ def chunk_rows(generation: Generation, unit: Unit, parsed: ParsedDocument, chunk
                 end=chunk.end,
                 token_count=chunk.token_count,
                 metadata=chunk.metadata,
-                point_id=str(uuid.UUID(short_hash(*owner, text_hash, str(occurrence)))),
+                point_id=point_id(*owner, text_hash, occurrence),
                 embed_key=embed_key,
                 signature=_signature(shared, chunk, embed_key),
             )
@@ -54,6 +54,11 @@ def signed_anew(generation: Generation, unit: Unit, rows: list[ChunkRow]) -> lis
         embed_key = short_hash(generation.fingerprints["embed"], row.lead + row.text)
         made.append(replace(row, embed_key=embed_key, signature=_signature(shared, row, embed_key)))
     return made
+
+
+def point_id(collection_id: int, source_id: int, unique_id: str, text_hash: str, occurrence: int) -> str:
+    """The point of a text's so-manyth occurrence in a document."""
+    return str(uuid.UUID(short_hash(str(collection_id), str(source_id), unique_id, text_hash, str(occurrence))))
 
 
 def _shared(generation: Generation, unit: Unit, title: str | None) -> str:

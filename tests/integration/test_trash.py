@@ -91,20 +91,19 @@ def in_trash(pipeline) -> dict[str, list[str]]:
 
 
 def logged(tmp_path: Path) -> dict[str, Any]:
-    """A configuration whose embedder notes what it embeds."""
-    embedding = {"plugin": "fake-embedder", "options": {"log_path": str(tmp_path / "embedded")}}
-    return {**FAKE_COLLECTION, "embedding": embedding}
+    """Options of plugins that let the embedder note what it embeds."""
+    return {"fake-embedder": {"log_path": str(tmp_path / "embedded")}}
 
 
 # -- documents --------------------------------------------------------------------------------------------------------
 
 
 def test_a_dropped_document_vanishes_at_once_and_comes_back_as_it_was(make_pipeline, tmp_path) -> None:
-    pipeline = make_pipeline(**KEPT)
-    papers = texts(tmp_path / "papers", a="alpha beta gamma", b="delta epsilon", c="")
-    pipeline.folder(papers, config=logged(tmp_path))
+    pipeline = make_pipeline(plugins=logged(tmp_path), **KEPT)
+    pipeline.folder(texts(tmp_path / "papers", a="alpha beta gamma", b="delta epsilon", c=""))
     before, stored, computed = hits(pipeline, "alpha gamma"), bodies(pipeline), embedded(tmp_path / "embedded")
     rows = operations.list_documents(pipeline.runtime, collection=None, status=None)
+    assert computed == 2
     drop(pipeline, "a.txt", "c.txt")
     assert [name for name, _, _ in hits(pipeline, "alpha gamma")] == [name for name, _, _ in before if "b.txt" in name]
     assert pipeline.runtime.host.call(pipeline.runtime.store.count, _index(pipeline)) == 1

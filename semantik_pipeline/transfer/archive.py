@@ -1,0 +1,144 @@
+"""The file of an exported collection: a tar, gzipped where its name ends in ``gz``, written and read as a stream.
+
+In this order::
+
+    manifest.json               format, version, configuration, fingerprints, sources
+    PAGE/documents.jsonl        documents, each with what became of it; PAGE is 000000, 000001 ...
+    PAGE/PART/chunks.jsonl      chunks of these documents; ``document`` counts within the page, ``vector`` within the part
+    PAGE/PART/vectors.npy       float32, (n, dimension), little endian
+    PAGE/extractions.jsonl      what extractors found in these texts
+    PAGE/raw/HASH               bodies as they were fetched, by their SHA-256
+    PAGE/parsed/KEY             parsed bodies, JSON deflated
+    end.json                    how many members there were, and the SHA-256 over all of them: a file without it was cut
+
+A reader of version 1 refuses a greater one, and passes over members that it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline.errors import UnreadableExport, UsageError
+
+FORMAT, VERSION = "semantik-collection", 1
+
+#: Bytes of one member that are read; a larger one is no part of an export.
+LARGEST = 4 * 1024**3
+
+
+class Writer:
+    """Writes members, and keeps the sum over them."""
+
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._sum = Sum()
+
+    def add(self, name: str, body: bytes) -> None:
+        self._sum.add(name, body)
+        self._write(name, body)
+
+    def add_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        self.add(name, b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows))
+
+    def end(self) -> None:
+        self._write("end.json", json.dumps(self._sum.told()).encode())
+
+    def _write(self, name: str, body: bytes) -> None:
+        about = tarfile.TarInfo(name)
+        about.size, about.mode = len(body), 0o600
+        self._tar.addfile(about, io.BytesIO(body))
+
+
+class Sum:
+    """How many members there were, and one hash over their names and contents."""
+
+    def __init__(self) -> None:
+        self._hash, self._members = hashlib.sha256(), 0
+
+    def add(self, name: str, body: bytes) -> None:
+        self._members += 1
+        self._hash.update(f"{name}\0{len(body)}\0".encode())
+        self._hash.update(body)
+
+    def told(self) -> dict[str, Any]:
+        return {"members": self._members, "sha256": self._hash.hexdigest()}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Writer]:
+    """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already."""
+    if path.exists():
+        raise UsageError(f"There is a file {path} already.", "Give another name, or remove it.")
+    half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w|gz" if path.name.endswith("gz") else "w|") as tar:
+                writer = Writer(tar)
+                yield writer
+                writer.end()
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The members by name, in order, without the end, which is checked. Raises UnreadableExport for a file that is
+    damaged or was cut; what came before that is not to be believed."""
+    summed = Sum()
+    try:
+        with tarfile.open(path, mode="r|*") as tar:
+            for about in tar:
+                if about.size > LARGEST or not about.isfile():
+                    raise UnreadableExport(f"{path} is no export: {about.name} can't be part of one.")
+                found = tar.extractfile(about)
+                body = found.read() if found is not None else b""
+                if len(body) != about.size:
+                    break
+                if about.name == "end.json":
+                    if json.loads(body) != summed.told():
+                        raise UnreadableExport(
+                            f"{path} is damaged: its contents are not what was written.", EXPORT_AGAIN
+                        )
+                    return
+                summed.add(about.name, body)
+                yield about.name, body
+    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+        raise UnreadableExport(f"{path} is no export, or damaged: {error}.", EXPORT_AGAIN) from None
+    raise UnreadableExport(f"{path} was cut short: its end is missing.", EXPORT_AGAIN)
+
+
+EXPORT_AGAIN = "Nothing was imported. Copy it again, or export it again: `semantik collections export`."
+
+
+def manifest_of(path: Path, members: Iterator[tuple[str, bytes]]) -> dict[str, Any]:
+    """The first member's values. Raises UnreadableExport for what is no export, or one of a newer format."""
+    name, body = next(members, ("", b""))
+    try:
+        manifest = json.loads(body) if name == "manifest.json" else {}
+    except ValueError:
+        manifest = {}
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UnreadableExport(f"{path} is no export of a collection.", "`semantik collections export` writes one.")
+    if not isinstance(manifest.get("version"), int) or manifest["version"] > VERSION:
+        raise UnreadableExport(
+            f"{path} has version {manifest.get('version')} of the format; this program reads {VERSION}.",
+            "Install the newer release.",
+        )
+    return manifest
+
+
+def lines(body: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in body.splitlines()]

@@ -1,0 +1,135 @@
+"""Writing a collection into a file: page by page, so memory is bounded by a page and not by the collection."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.ledger import audit_trail, content, exports
+from semantik_pipeline.ledger.collections import Generation, get_collection, get_generation
+from semantik_pipeline.transfer.archive import FORMAT, VERSION, Writer, writing
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: Documents of a page, and chunks of a part of it.
+PAGE, PART = 200, 1000
+
+
+def export(runtime: Runtime, name: str, path: Path, on_progress: Callable[[int], None] | None = None) -> dict[str, Any]:
+    """Write a collection's active generation to ``path``: documents, chunks, vectors, extractions, bodies, sources.
+
+    Documents on their way are written with their bodies and worked on where they are imported; what changes meanwhile
+    is in the file as it was, or as it is. What is in the trash stays. Answers with what was written. Raises UsageError
+    for a collection that does not exist, and a file that does. ``on_progress`` gets the number of documents.
+    """
+    with runtime.ledger.read() as tx:
+        found = get_collection(tx, name)
+        assert found.active_generation is not None
+        generation = get_generation(tx, found.active_generation)
+        origins = exports.sources_of(tx, found.id)
+    with writing(path) as writer:
+        writer.add_lines("manifest.json", [_manifest(found.name, found.config, generation, origins)])
+        told = _Pages(runtime, generation, writer, [row["id"] for row in origins]).write(found.id, on_progress)
+    answer = {"collection": name, "file": str(path), "bytes": path.stat().st_size, "sources": len(origins), **told}
+    with runtime.ledger.write() as tx:
+        audit_trail.record(tx, event="collection.export", subject=name, detail=told)
+    return answer
+
+
+def _manifest(
+    name: str, config: dict[str, Any], generation: Generation, origins: list[dict[str, Any]]
+) -> dict[str, Any]:
+    from semantik_pipeline import __version__
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "program": __version__,
+        "collection": name,
+        "config": config,
+        "generation": {
+            "config": generation.config,
+            "fingerprints": generation.fingerprints,
+            "dimension": generation.dimension,
+        },
+        "sources": [{field: row[field] for field in exports.SOURCE} for row in origins],
+    }
+
+
+class _Pages:
+    """The pages of one generation."""
+
+    def __init__(self, runtime: Runtime, generation: Generation, writer: Writer, source_ids: Sequence[int]) -> None:
+        self._runtime, self._generation, self._writer = runtime, generation, writer
+        self._places = {source_id: place for place, source_id in enumerate(source_ids)}
+        self._told = {"documents": 0, "chunks": 0, "vectors": 0, "bodies": 0}
+
+    def write(self, collection_id: int, on_progress: Callable[[int], None] | None) -> dict[str, int]:
+        """Returns how much was written of what."""
+        after, number = 0, 0
+        while True:
+            with self._runtime.ledger.read() as tx:
+                rows = exports.page(tx, collection_id, self._generation.id, after=after, limit=PAGE)
+            if not rows:
+                return self._told
+            after = rows[-1]["id"]
+            self._write_page(f"{number:06}", [row for row in rows if row["source_id"] in self._places])
+            number += 1
+            if on_progress is not None:
+                on_progress(self._told["documents"])
+
+    def _write_page(self, page: str, rows: list[dict[str, Any]]) -> None:
+        told = [
+            {"source": self._places[row["source_id"]], "document": row["document"], "unit": row["unit"]} for row in rows
+        ]
+        self._writer.add_lines(f"{page}/documents.jsonl", told)
+        self._told["documents"] += len(rows)
+        hashes = {row["unit"]["text_hash"] for row in rows if row["unit"]["text_hash"]}
+        for part, listed in enumerate(self._parts(rows)):
+            self._write_part(f"{page}/{part:04}", listed)
+            hashes |= {chunk["text_hash"] for _, chunk in listed}
+        self._write_extractions(page, sorted(hashes))
+        for kind, keys in (
+            ("raw", {row["document"]["content_hash"] for row in rows}),
+            ("parsed", {row["unit"]["parse_key"] for row in rows}),
+        ):
+            for key in sorted(filter(None, keys)):
+                body = self._runtime.blobs.get_body(kind, key)
+                if body is not None:  # a missing body is a miss, there as it is here
+                    self._writer.add(f"{page}/{kind}/{key}", body)
+                    self._told["bodies"] += 1
+
+    def _parts(self, rows: list[dict[str, Any]]) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+        """``(document's place in the page, chunk)`` of what is indexed."""
+        indexed = {row["id"]: row["epoch"] for row in rows if row["unit"]["stage"] == "indexed" and row["epoch"]}
+        places = {row["id"]: place for place, row in enumerate(rows)}
+        if indexed:
+            for listed in exports.chunk_pages(self._runtime.ledger, self._generation.id, indexed, limit=PART):
+                yield [(places[document_id], chunk) for document_id, chunk in listed]
+
+    def _write_part(self, name: str, listed: list[tuple[int, dict[str, Any]]]) -> None:
+        import numpy as np
+
+        with self._runtime.ledger.read() as tx:
+            vectors = content.load_embeddings(tx, {chunk["embed_key"] for _, chunk in listed})
+        keys = sorted(vectors)
+        places = {key: place for place, key in enumerate(keys)}
+        rows = [{"document": at, **chunk, "vector": places.get(chunk["embed_key"])} for at, chunk in listed]
+        self._writer.add_lines(f"{name}/chunks.jsonl", rows)
+        array = np.frombuffer(b"".join(vectors[key] for key in keys), dtype="<f4")
+        buffer = io.BytesIO()
+        np.save(buffer, array.reshape(len(keys), -1) if keys else array.reshape(0, self._generation.dimension))
+        self._writer.add(f"{name}/vectors.npy", buffer.getvalue())
+        self._told["chunks"] += len(rows)
+        self._told["vectors"] += len(keys)
+
+    def _write_extractions(self, page: str, hashes: list[str]) -> None:
+        """Of these texts, by the generation's own extractors, which the manifest names."""
+        fingerprints = self._generation.fingerprints["extract"].values()
+        with self._runtime.ledger.read() as tx:
+            found = content.load_extractions(tx, [(text, one) for text in hashes for one in fingerprints])
+        rows = [{"text_hash": text, "fingerprint": one, "result": found[text, one]} for text, one in sorted(found)]
+        self._writer.add_lines(f"{page}/extractions.jsonl", rows)

@@ -1,0 +1,91 @@
+"""How an export fits this installation: which plugins it needs, and what they would make otherwise here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from semantik_pipeline import generations
+from semantik_pipeline.documents import short_hash
+from semantik_pipeline.generations.configuration import plugin_versions
+from semantik_pipeline.plugins.host import PluginHost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A collection as it is made here. ``recomputed`` says which stages have to work on it again, and why."""
+
+    config: dict[str, Any]
+    frozen: dict[str, Any]
+    fingerprints: dict[str, Any]
+    plugins: dict[str, str]
+    dimension: int
+    chunks_alike: bool
+    extracts_alike: bool
+    embeds_alike: bool
+    recomputed: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def made(self) -> dict[str, Any]:
+        """What the ledger's ``create_collection`` is told."""
+        told = {"config": self.config, "frozen": self.frozen, "fingerprints": self.fingerprints}
+        return {**told, "dimension": self.dimension, "plugins": self.plugins}
+
+    def stage_of(self, stage: str) -> str:
+        """Where a unit begins here that was at ``stage`` there: what was indexed needs its points only."""
+        if stage != "indexed" or not self.chunks_alike:
+            return "chunk"
+        if not self.extracts_alike:
+            return "extract"
+        return "upsert" if self.embeds_alike else "embed"
+
+    def embed_key(self, text: str) -> str:
+        """The key of a model input's embedding here."""
+        return short_hash(self.fingerprints["embed"], text)
+
+
+def fit(host: PluginHost, manifest: Mapping[str, Any]) -> Fit:
+    """Hold an export against the plugins that are loaded. Raises PluginNotFoundError or PluginConfigError for one that
+    is missing, without which nothing can be indexed or searched."""
+    warnings = []
+    config, frozen = copy.deepcopy(manifest["config"]), copy.deepcopy(manifest["generation"]["config"])
+    there = manifest["generation"]["fingerprints"]
+    here_parsers = {plugin.id for plugin in host.registry.of_kind("parser")}
+    options = frozen["parsers"]["options"]
+    for name in sorted(set(options) - here_parsers):
+        del options[name]
+        config.get("parsers", {}).get("options", {}).pop(name, None)
+        warnings.append(f"the parser {name} is not loaded here; documents that need it can't be parsed again")
+    reranker = config.get("default_reranker")
+    reranker_id = reranker.get("plugin") if isinstance(reranker, Mapping) else reranker
+    if reranker_id is not None and reranker_id not in {plugin.id for plugin in host.registry.of_kind("reranker")}:
+        config["default_reranker"] = None
+        warnings.append(f"the reranker {reranker_id} is not loaded here; the settings' one is used")
+    complete = generations.complete(host, config)
+    here = generations.fingerprints(host, frozen)
+    parsers = sorted(name for name, one in here["parse"].items() if there["parse"].get(name) != one)
+    extractors = sorted(name for name, one in here["extract"].items() if there["extract"].get(name) != one)
+    chunks_alike = not parsers and there["chunk"] == here["chunk"]
+    embeds_alike = there["embed"] == here["embed"]
+    recomputed = []
+    if not chunks_alike:
+        what = f"the parser {', '.join(parsers)}" if parsers else f"the chunker {frozen['chunking']['plugin']}"
+        recomputed.append(f"chunks: {what} makes another output here")
+    if extractors:
+        recomputed.append(f"extractions: {', '.join(extractors)} finds something else here")
+    if not embeds_alike:
+        recomputed.append(f"embeddings: {frozen['embedding']['plugin']} makes other vectors here")
+    return Fit(
+        config=complete,
+        frozen=frozen,
+        fingerprints=here,
+        plugins=plugin_versions(host, frozen),
+        dimension=int(manifest["generation"]["dimension"]),
+        chunks_alike=chunks_alike,
+        extracts_alike=not extractors,
+        embeds_alike=embeds_alike,
+        recomputed=tuple(recomputed),
+        warnings=tuple(warnings),
+    )

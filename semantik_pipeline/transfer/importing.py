@@ -1,0 +1,257 @@
+"""Reading a collection out of a file. Until the file was read to its end and found whole, nobody sees the collection; an
+import that dies is cleaned up by maintenance, or by the next one of that name."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline import configurations, trash
+from semantik_pipeline.blobs import parsed_of
+from semantik_pipeline.documents import content_hash, short_hash
+from semantik_pipeline.errors import Conflict, PipelineError, UnreadableExport
+from semantik_pipeline.ledger import audit_trail, content, exports, operations
+from semantik_pipeline.ledger import collections as ledger
+from semantik_pipeline.ledger import trash as bin_ledger
+from semantik_pipeline.ledger.collections import Collection, Generation
+from semantik_pipeline.stages.chunk_rows import point_id
+from semantik_pipeline.transfer.archive import EXPORT_AGAIN, lines, manifest_of, read
+from semantik_pipeline.transfer.fitting import Fit, fit
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+PAUSED = "it was imported; resume it if this installation is to sync it"
+
+#: Seconds that a new import gives maintenance's work for what an earlier one of that name left.
+CLEANING = 30.0
+
+_MEMBER = re.compile(
+    r"(\d{6})/(?:(documents|extractions)\.jsonl|(\d{4})/(chunks\.jsonl|vectors\.npy)|(raw|parsed)/(\w+))"
+)
+
+
+def import_collection(
+    runtime: Runtime, path: Path, *, name: str | None = None, on_progress: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Make a collection of an export: documents, bodies, chunks and vectors as they are, and sources, paused. Answers
+    with the ``operation`` that brings its points into the store, what was read, and what has to be computed again here
+    (``recomputed``, with the reasons).
+
+    ``name``: another one than it had. Raises UnreadableExport for a file that is none, damaged, cut or of a newer
+    format; Conflict if the name is taken; PluginNotFoundError or PluginConfigError if a plugin is missing here. Nothing
+    is left of what was not read to its end.
+    """
+    members = read(path)
+    manifest = manifest_of(path, members)
+    name = name or str(manifest["collection"])
+    configurations.check_name(name)
+    fitted = fit(runtime.host, manifest)
+    _clear(runtime, name)
+    with runtime.ledger.write() as tx:
+        if ledger.find_collection(tx, name, trashed=True) is not None:
+            raise Conflict(f"There is a collection {name!r} already.", "Import it under another name: --name.")
+        made = ledger.create_collection(tx, name, **fitted.made())
+        exports.hide(tx, made.id)
+        operation_id = operations.begin(tx, made.id, "import", detail={"file": path.name})
+        _RUNNING.add(made.id)
+        owners = [
+            exports.write_source(tx, made.id, operation_id, source, paused=PAUSED) for source in manifest["sources"]
+        ]
+    try:
+        told = _Reader(runtime, made, operation_id, owners, fitted, on_progress).read(members)
+        with runtime.ledger.write() as tx:
+            exports.reveal(tx, made.id, operation_id)
+            detail = {"operation": operation_id, **told}
+            audit_trail.record(tx, event="collection.import", subject=name, detail=detail)
+    except BaseException as error:
+        _give_up(runtime, made.id)
+        if isinstance(error, KeyError | TypeError | ValueError | zlib.error) and not isinstance(error, PipelineError):
+            raise UnreadableExport(f"{path} is damaged: {error!r}.", EXPORT_AGAIN) from error
+        raise
+    finally:
+        _RUNNING.discard(made.id)
+    for stage in ("upsert", "chunk", "embed", "extract"):
+        runtime.ring(stage)
+    recomputed = {"recomputed": list(fitted.recomputed), "warnings": list(fitted.warnings)}
+    return {"collection": name, "operation": operation_id, "sources": len(owners), **told, **recomputed}
+
+
+#: Collections that this process is importing.
+_RUNNING: set[int] = set()
+
+
+def _clear(runtime: Runtime, name: str) -> None:
+    """Remove what a dead import of that name left. Raises Conflict if it is not dead."""
+    with runtime.ledger.read() as tx:
+        there = ledger.find_collection(tx, name, trashed=True)
+        silent = exports.silence(tx, there.id) if there else None
+    if there is None or silent is None:
+        return
+    if there.id in _RUNNING or (runtime.settings.fleet and silent < exports.SILENCE):
+        raise Conflict(f"The collection {name!r} is being imported now.", "Wait for its end, or give another --name.")
+    _give_up(runtime, there.id)
+
+
+def _give_up(runtime: Runtime, collection_id: int) -> None:
+    """Remove what was read, as far as it goes now; the rest is maintenance's."""
+    with runtime.ledger.write() as tx:
+        bin_ledger.bin_collection(tx, collection_id, purge=True)
+    with suppress(PipelineError):
+        trash.advance(runtime, seconds=CLEANING)
+    runtime.ring("maintenance")
+
+
+class _Reader:
+    """Writes the members of an export into a new collection, a page at a time."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        collection: Collection,
+        operation_id: int,
+        owners: list[int],
+        fitted: Fit,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        assert collection.active_generation is not None
+        self._runtime, self._collection, self._operation = runtime, collection, operation_id
+        self._generation: Generation = runtime.generation(collection.active_generation)
+        self._owners, self._fit, self._on_progress = owners, fitted, on_progress
+        self._told: Counter[str] = Counter(documents=0, chunks=0, vectors=0, bodies=0)
+        self._begin("", [])
+
+    def _begin(self, page: str, rows: list[tuple[int, dict[str, Any], dict[str, Any]]]) -> None:
+        self._page = page
+        self._rows = rows
+        self._ids: list[int] = []
+        self._written: Counter[int] = Counter()  # chunks by place in the page
+        self._seen: Counter[tuple[int, str]] = Counter()  # texts of a document
+        self._vectors: list[str | None] = []  # of the part in hand: their keys
+
+    def read(self, members: Iterator[tuple[str, bytes]]) -> dict[str, int]:
+        """Returns how much was read of what."""
+        for member, body in members:
+            found = _MEMBER.fullmatch(member)
+            if found is None:
+                continue
+            page, listed, _, part, kind, key = found.groups()
+            if page != self._page:
+                self._end()
+            if listed == "documents":
+                self._read_documents(page, lines(body))
+            elif listed == "extractions":
+                self._read_extractions(lines(body))
+            elif part == "chunks.jsonl":
+                self._read_chunks(lines(body))
+            elif part == "vectors.npy":
+                self._read_vectors(body)
+            else:
+                self._read_body(kind, key, body)
+        self._end()
+        return dict(self._told)
+
+    def _read_documents(self, page: str, listed: list[dict[str, Any]]) -> None:
+        rows = [
+            (self._owners[row["source"]], {name: row["document"][name] for name in exports.DOCUMENT}, self._unit(row))
+            for row in listed
+        ]
+        self._begin(page, rows)
+        with self._runtime.ledger.write() as tx:
+            if not exports.sign_of_life(tx, self._collection.id):
+                raise Conflict(f"Somebody deleted {self._collection.name!r} while it was imported.")
+            places = {"collection_id": self._collection.id, "generation_id": self._generation.id}
+            self._ids = exports.write_documents(tx, rows, operation_id=self._operation, **places)
+        self._told["documents"] += len(rows)
+        if self._on_progress is not None:
+            self._on_progress(self._told["documents"])
+
+    def _unit(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What the unit is here. One that some stage is to work on is held until all of its page is there."""
+        unit = {name: row["unit"][name] for name in exports.UNIT}
+        at_rest = unit["stage"] in ("skipped", "quarantined")
+        held = {"held_by": None if at_rest else self._operation}
+        if at_rest:
+            return {**unit, **held, "chunks": 0, "parse_key": None, "text_hash": None}
+        return {
+            **unit,
+            **held,
+            "stage": self._fit.stage_of(unit["stage"]),
+            "goal": "indexed",
+            "reason": None,
+            "error": None,
+        }
+
+    def _read_chunks(self, listed: list[dict[str, Any]]) -> None:
+        rows, self._vectors = [], []
+        by_place: dict[int, str | None] = {}
+        for row in listed:
+            at = row["document"]
+            source_id, document, _ = self._rows[at]
+            text_hash = short_hash(row["text"])
+            occurrence = self._seen[at, text_hash]
+            self._seen[at, text_hash] += 1
+            self._written[at] += 1
+            key = row["embed_key"] if self._fit.embeds_alike else self._fit.embed_key(row["lead"] + row["text"])
+            if row["vector"] is not None:
+                by_place[row["vector"]] = row["embed_key"]
+            owner = (self._collection.id, source_id, document["unique_id"])
+            chunk = {name: row[name] for name in exports.CHUNK}
+            same = {"text_hash": text_hash, "embed_key": key, "point_id": point_id(*owner, text_hash, occurrence)}
+            rows.append((self._ids[at], {**chunk, **same}))
+        self._vectors = [by_place.get(place) for place in range(len(by_place))]
+        if self._fit.chunks_alike:
+            with self._runtime.ledger.write() as tx:
+                exports.write_chunks(tx, self._generation.id, rows)
+            self._told["chunks"] += len(rows)
+
+    def _read_vectors(self, body: bytes) -> None:
+        """Vectors of the part before; under another fingerprint they are nobody's."""
+        import numpy as np
+
+        array = np.load(io.BytesIO(body), allow_pickle=False)
+        if array.ndim != 2 or array.dtype != np.dtype("<f4") or len(array) != len(self._vectors):
+            raise UnreadableExport("The export is damaged: its vectors are not those of its chunks.", EXPORT_AGAIN)
+        if not self._fit.embeds_alike or not self._fit.chunks_alike:
+            return
+        if len(array) and array.shape[1] != self._generation.dimension:
+            raise UnreadableExport("The export is damaged: its vectors have another dimension.", EXPORT_AGAIN)
+        found = {key: row.tobytes() for key, row in zip(self._vectors, array, strict=True) if key is not None}
+        with self._runtime.ledger.write() as tx:
+            content.save_embeddings(tx, found)
+        self._told["vectors"] += len(found)
+
+    def _read_extractions(self, listed: list[dict[str, Any]]) -> None:
+        """Results are kept by text and fingerprint: those of an extractor that is another one here are swept."""
+        with self._runtime.ledger.write() as tx:
+            content.save_extractions(tx, {(row["text_hash"], row["fingerprint"]): row["result"] for row in listed})
+
+    def _read_body(self, kind: str, key: str, body: bytes) -> None:
+        if kind == "raw":
+            if content_hash(body) != key:
+                raise UnreadableExport(f"The export is damaged: a body is not what its name {key} says.", EXPORT_AGAIN)
+            self._runtime.blobs.put_raw(key, body)
+        else:
+            self._runtime.blobs.put_parsed(key, parsed_of(json.loads(zlib.decompress(body))))
+        self._told["bodies"] += 1
+
+    def _end(self) -> None:
+        """All of a page is there: let the stages have it. Where chunks are missing, they are made again."""
+        stages = {}
+        for document_id, (at, (_, _, unit)) in zip(self._ids, enumerate(self._rows), strict=True):
+            if unit["held_by"] is not None:
+                whole = self._fit.chunks_alike and self._written[at] == unit["chunks"] > 0
+                stages[document_id] = unit["stage"] if whole else "chunk"
+        if stages:
+            with self._runtime.ledger.write() as tx:
+                exports.queue(tx, self._generation.id, stages)
+            for stage in sorted(set(stages.values())):
+                self._runtime.ring(stage)
+        self._begin("", [])

@@ -1,0 +1,275 @@
+"""A collection in a file: what is found stays the same, nothing is embedded again, and what is broken is refused, on
+both ledgers."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from semantik_pipeline import collections, sources, trash
+from semantik_pipeline.errors import Conflict, PluginNotFoundError, UnreadableExport, UsageError
+from semantik_pipeline.ledger.tables import collections as collection_table
+from semantik_pipeline.ledger.tables import documents, embeddings, metadata
+from semantik_pipeline.ledger.tables import sources as source_table
+from semantik_pipeline.testing import FakeEmbedder
+from semantik_pipeline.transfer import archive, export, exporting, import_collection, importing
+from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION, texts
+from tests.integration.test_sources import count
+from tests.integration.test_trash import bodies, drop, embedded, hits, left, logged, ticks
+
+LEDGERS = ("sqlite", "postgres")
+
+CONTENTS = {"a": "alpha beta gamma. delta epsilon", "b": "zeta eta", "c": "", "same": "zeta eta"}
+
+
+def exported(pipeline, tmp_path: Path, name: str = "notes.tar", **config: Any) -> Path:
+    """An export of a collection that has all kinds of documents."""
+    papers = texts(tmp_path / "papers", **CONTENTS)
+    (papers / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows\n")
+    pipeline.folder(papers, collection="notes", config={**FAKE_COLLECTION, **config})
+    file = tmp_path / name
+    export(pipeline.runtime, "notes", file)
+    return file
+
+
+def rewritten(file: Path, change: Callable[[str, bytes], bytes | None], *, to: str = "changed.tar") -> Path:
+    """The export with other members (None: left out), and an end that is right for them."""
+    path = file.with_name(to)
+    with archive.writing(path) as writer, tarfile.open(file) as tar:
+        for about in tar:
+            found = tar.extractfile(about)
+            assert found is not None
+            body = change(about.name, found.read())
+            if body is not None and about.name != "end.json":
+                writer.add(about.name, body)
+    return path
+
+
+def comparable(rows: list[tuple[str, str, float]]) -> list[tuple[str, str, float]]:
+    return sorted((name, text, score) for name, text, score in rows)
+
+
+def test_it_is_the_same_elsewhere_and_embeds_nothing(make_pipeline, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(exporting, "PAGE", 2)
+    monkeypatch.setattr(exporting, "PART", 2)
+    pipeline = make_pipeline(plugins=logged(tmp_path))
+    file = exported(pipeline, tmp_path, "notes.tar.gz", extraction={"chunk": [{"plugin": "patterns"}], "document": []})
+    before, computed = hits(pipeline, "alpha zeta", "notes"), embedded(tmp_path / "embedded")
+    assert (len(before), computed) == (3, 2)
+    stages = pipeline.stages()
+    trash.delete_collection(pipeline.runtime, "notes", purge=True)
+    ticks(pipeline)
+    assert left(pipeline) == {}
+    done = import_collection(pipeline.runtime, file)
+    assert (done["documents"], done["recomputed"], done["warnings"]) == (5, [], [])
+    assert (done["chunks"], done["vectors"]) == (3, 3)
+    pipeline.run("upsert")  # no other stage has anything to do
+    result = pipeline.result(done["operation"])
+    assert result["outcome"] == "degraded"  # the broken one is in quarantine there too
+    assert (result["documents"]["new"], result["documents"]["skipped"]) == (4, 1)
+    assert comparable(hits(pipeline, "alpha zeta", "notes")) == comparable(before)
+    assert embedded(tmp_path / "embedded") == computed
+    assert pipeline.stages() == stages
+    assert verify(pipeline.runtime).clean
+    (source,) = _sources(pipeline)
+    assert (source["state"], source["connector"]) == ("paused", "directory")
+    sources.resume(pipeline.runtime, source)
+    sources.sync(pipeline.runtime, _sources(pipeline)[0])
+    pipeline.run()
+    assert embedded(tmp_path / "embedded") == computed
+    assert pipeline.stages() == stages
+
+
+def _sources(pipeline) -> list[dict[str, Any]]:
+    with pipeline.runtime.ledger.read() as tx:
+        return sources.ledger.list_sources(tx)
+
+
+def test_another_name_beside_it_shares_what_is_the_same(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    vectors, stored = count(pipeline, embeddings), bodies(pipeline)
+    with pytest.raises(Conflict, match="notes"):
+        import_collection(pipeline.runtime, file)
+    import_collection(pipeline.runtime, file, name="copy")
+    pipeline.run()
+    assert comparable(hits(pipeline, "zeta", "copy")) == comparable(hits(pipeline, "zeta", "notes"))
+    assert (count(pipeline, embeddings), bodies(pipeline)) == (vectors, stored)
+    trash.delete_collection(pipeline.runtime, "notes", purge=True)
+    ticks(pipeline)
+    assert len(hits(pipeline, "zeta", "copy")) == 3
+    assert verify(pipeline.runtime).clean
+
+
+def test_what_plugins_make_otherwise_here_is_said_and_made_again(make_pipeline, tmp_path, monkeypatch) -> None:
+    pipeline = make_pipeline(plugins=logged(tmp_path))
+    file = exported(pipeline, tmp_path)
+    computed = embedded(tmp_path / "embedded")
+    monkeypatch.setattr(FakeEmbedder, "OUTPUT_VERSION", "2")
+    pipeline.runtime.close()
+    other = make_pipeline(plugins=logged(tmp_path))  # another process, with another release of the plugin
+    done = import_collection(other.runtime, file, name="copy")
+    assert [reason.split(":")[0] for reason in done["recomputed"]] == ["embeddings"]
+    other.run()
+    assert embedded(tmp_path / "embedded") > computed
+    assert len(hits(other, "zeta", "copy")) == 3
+    assert verify(other.runtime, "copy").clean
+
+
+def test_without_its_plugins_nothing_is_imported(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    pipeline.runtime.close()
+    other = make_pipeline(disabled=("fake-embedder",))
+    with pytest.raises(PluginNotFoundError, match="fake-embedder"):
+        import_collection(other.runtime, file, name="copy")
+    assert [row["name"] for row in collections.list_all(other.runtime)] == ["notes"]
+
+
+def _cut(file: Path) -> Path:
+    path = file.with_name("cut.tar")
+    path.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return path
+
+
+def _without_end(file: Path) -> Path:
+    path = file.with_name("endless.tar")
+    with tarfile.open(file) as tar, tarfile.open(path, "w") as out:
+        for about in tar:
+            if about.name != "end.json":
+                out.addfile(about, tar.extractfile(about))
+    return path
+
+
+def _flipped(file: Path) -> Path:
+    """One letter of a chunk's text is another: only the sum over all tells."""
+    path = file.with_name("flipped.tar")
+    path.write_bytes(file.read_bytes().replace(b"alpha beta", b"alphi beta"))
+    return path
+
+
+def _of_tomorrow(name: str, body: bytes) -> bytes:
+    manifest = json.loads(body) if name == "manifest.json" else None
+    return json.dumps({**manifest, "version": 99}).encode() if manifest else body
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "cut": (_cut, "cut short|damaged"),
+    "endless": (_without_end, "cut short"),
+    "flipped": (_flipped, "damaged"),
+    "newer": (lambda file: rewritten(file, _of_tomorrow), "version 99"),
+    "another body": (lambda file: rewritten(file, lambda name, body: b"odd" if "/raw/" in name else body), "body"),
+    "no vectors": (
+        lambda file: rewritten(file, lambda name, body: b"odd" if name.endswith("npy") else body),
+        "damaged",
+    ),
+    "a text": (lambda file: Path(__file__), "no export"),
+}
+
+
+def test_what_is_broken_is_refused_and_leaves_nothing(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    before = left(pipeline)
+    for kind, (damage, told) in BROKEN.items():
+        broken = damage(file)
+        with pytest.raises(UnreadableExport, match=told):
+            import_collection(pipeline.runtime, broken, name="copy")
+        broken.unlink() if broken.parent == tmp_path else None
+        ticks(pipeline, 1)
+        assert left(pipeline) == before, kind
+    assert len(pipeline.runtime.host.call(pipeline.runtime.store.list_indexes)) == 1
+
+
+def test_a_killed_import_is_not_seen_and_the_next_one_begins_anew(make_pipeline, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(exporting, "PAGE", 2)
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    rows = count(pipeline, documents)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as during:
+        during.setattr(importing, "_give_up", lambda *_: None)  # a kill tidies nothing up
+        during.setattr(importing.exports, "reveal", die)
+        with pytest.raises(Killed):
+            import_collection(pipeline.runtime, file, name="copy")
+    assert count(pipeline, documents) == 2 * rows
+    assert [row["name"] for row in collections.list_all(pipeline.runtime)] == ["notes"]
+    for ask in (lambda: hits(pipeline, "zeta", "copy"), lambda: collections.show(pipeline.runtime, "copy")):
+        with pytest.raises(UsageError, match="being imported"):
+            ask()
+    with pytest.raises(UsageError, match="in the trash"):
+        trash.restore_collection(pipeline.runtime, "copy")
+    ticks(pipeline)  # it is not dead for long enough
+    assert count(pipeline, documents) == 2 * rows
+    import_collection(pipeline.runtime, file, name="copy")
+    ticks(pipeline)
+    assert count(pipeline, documents) == 2 * rows
+    assert len(hits(pipeline, "zeta", "copy")) == 3
+    with pipeline.runtime.ledger.write() as tx:
+        mine = collection_table.c.name == "copy"
+        tx.execute(update(collection_table).where(mine).values(importing_at=1.0, trashed_at=1.0))
+    ticks(pipeline)
+    assert count(pipeline, documents) == rows
+
+
+def test_a_file_is_there_whole_or_not_at_all_and_is_never_written_over(make_pipeline, tmp_path, monkeypatch) -> None:
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path, "notes.tgz")
+    before = file.read_bytes()
+    assert gzip.decompress(before)
+    with pytest.raises(UsageError, match="already"):
+        export(pipeline.runtime, "notes", file)
+    assert file.read_bytes() == before
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive.Writer, "end", full)
+    with pytest.raises(OSError, match="space"):
+        export(pipeline.runtime, "notes", tmp_path / "other.tar")
+    assert sorted(path.name for path in tmp_path.glob("*.t*")) == ["notes.tgz"]
+    assert not list(tmp_path.glob(".*.tar.*"))
+
+
+def test_what_was_on_its_way_and_what_is_in_the_trash(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline(retention={"trash_days": 7})
+    papers = texts(tmp_path / "papers", a="alpha", b="beta", c="gamma")
+    pipeline.folder(papers, collection="notes", config=FAKE_COLLECTION)
+    drop(pipeline, "a.txt")
+    (papers / "d.txt").write_text("delta")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(
+            update(metadata.tables["work"]).where(metadata.tables["work"].c.stage == "indexed").values(notes=None)
+        )
+    pipeline.folder(papers, collection="notes", run=False)
+    pipeline.run("sync", "chunk")
+    file = tmp_path / "notes.tar"
+    told = export(pipeline.runtime, "notes", file)
+    assert told["documents"] == 4  # the sync brought back the one in the trash
+    import_collection(pipeline.runtime, file, name="copy")
+    pipeline.run()
+    found = {name[-5:] for name, _, _ in hits(pipeline, "alpha beta gamma delta", "copy")}
+    assert found == {"a.txt", "b.txt", "c.txt", "d.txt"}
+    drop(pipeline, f"{papers}/a.txt")
+    second = tmp_path / "second.tar"
+    assert export(pipeline.runtime, "notes", second)["documents"] == 3
+    with tarfile.open(second) as tar:
+        body = tar.extractfile("manifest.json")
+        assert body is not None
+        assert json.load(io.BytesIO(body.read()))["format"] == "semantik-collection"
+    assert count(pipeline, source_table) == 2
