@@ -44,7 +44,7 @@ def evaluate(
 ) -> int:
     """Measure how good the answers are on a dataset with judged queries. A second run only indexes what changed."""
     call = begin(context)
-    from semantik_pipeline.search import SearchQuery
+    from semantik_pipeline.search import SearchQuery, check_search
     from semantik_pipeline.search.evaluation import read_dataset
 
     began = time.monotonic()
@@ -60,6 +60,8 @@ def evaluate(
         reranker=reranker,
         filter=parse_filter(filter_json),
     )
+    with call.runtime() as runtime:  # a wrong option is told before the corpus is indexed
+        check_search(runtime, template)
     indexed = _index(call, dataset, name, config)
     asking = time.monotonic()
     report = _ask(call, dataset, template)

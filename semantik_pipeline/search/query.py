@@ -7,7 +7,7 @@ from typing import Any
 from semantik_pipeline.search.answer import SearchAnswer, to_hits
 from semantik_pipeline.search.blending import unranked
 from semantik_pipeline.search.query_vector import embed_query
-from semantik_pipeline.search.request import SearchQuery, plan_search
+from semantik_pipeline.search.request import SearchPlan, SearchQuery, plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.search.retrieval import retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
@@ -23,10 +23,22 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     return search_view(runtime, runtime.ledger.search_view(query.collection), query)
 
 
+def check_search(runtime: Any, query: SearchQuery, collection: dict[str, Any] | None = None) -> SearchPlan:
+    """The plan of a query, made before anything is loaded or asked; ``collection`` is a collection's configuration.
+
+    Raises UsageError for what makes no sense, and PluginNotFoundError for a reranker that the query names and that is
+    not loaded.
+    """
+    plan = plan_search(query, runtime.settings.search, collection or {})
+    if plan.reranker is not None and plan.reranker_named:
+        runtime.host.registry.get(plan.reranker, "reranker")
+    return plan
+
+
 def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     """The same from a generation of the caller's choice, which need not be the active one."""
     watch = Stopwatch()
-    plan = plan_search(query, runtime.settings.search, view.config)
+    plan = check_search(runtime, query, view.config)
     vector = None
     if plan.mode != "sparse":
         with watch.step("embed"):

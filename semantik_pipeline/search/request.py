@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
 
 MAX_LIMIT = 1000
@@ -129,6 +130,7 @@ def _check(query: SearchQuery) -> None:
             f"The filter is a {type(query.filter).__name__}, not a JSON object.",
             'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
         )
+    parse_filter(query.filter)
     if query.rerank_deadline is not None and not query.rerank_deadline >= 0:
         raise UsageError(f"rerank_deadline is {query.rerank_deadline}; it is a number of seconds, 0 or more.")
     _one_of("mode", query.mode, MODES)

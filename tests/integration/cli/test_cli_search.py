@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 
 def test_search_answers_as_promised(indexed):
     done = indexed.afresh("search", "when does a lease expire", "--json")
@@ -102,6 +104,32 @@ def test_eval_measures_and_reuses_its_index(cli, tmp_path):
     assert answer["seconds"] > 0
     cli("eval", dataset, "--mode", "sparse", "--no-rerank")
     assert list(cli("status", "--json").json()["collections"]) == [answer["collection"]]
+
+
+WRONG = [
+    (["--reranker", "nope"], "nope"),
+    (["--reranker", "fake-embedder"], "embedding"),
+    (["--filter", '{"must": [{"key": "page"}]}'], "filter"),
+    (["--limit", "0"], "limit"),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), WRONG, ids=[options[0] + " " + options[1] for options, _ in WRONG])
+def test_a_wrong_option_of_eval_is_told_before_anything_is_indexed(cli, tmp_path, options, named):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    (dataset / "corpus.jsonl").write_text('{"_id": "d1", "text": "leases expire"}\n')
+    (dataset / "queries.jsonl").write_text('{"_id": "q1", "text": "leases expire"}\n')
+    (dataset / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    refused = cli("eval", dataset, *options)
+    assert (refused.code, named in refused.err) == (2, True), refused.err
+    assert cli("status", "--json").json()["collections"] == {}
+
+
+def test_a_reranker_that_is_not_there_is_told_though_nothing_is_found(indexed):
+    options = ("--filter", '{"must": [{"key": "title", "match": {"value": "none"}}]}', "--reranker", "nope")
+    refused = indexed("search", "leases", *options)
+    assert (refused.code, "nope" in refused.err) == (2, True)
 
 
 def test_plugins_can_be_listed_configured_and_disabled(cli):
