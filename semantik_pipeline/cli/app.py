@@ -9,6 +9,7 @@ import typer
 
 from semantik_pipeline.cli import (
     audit,
+    collections,
     doctor,
     documents,
     evaluate,
@@ -19,11 +20,13 @@ from semantik_pipeline.cli import (
     models,
     operations,
     plugins,
+    reindex,
     scheduler,
     search,
     serve,
     sources,
     status,
+    trash,
     verify,
     worker,
 )
@@ -67,10 +70,14 @@ def semantik(
 
 app.command("index", short_help="Make folders or files searchable.", epilog=EPILOG)(index.index)
 app.command("search", epilog=EPILOG)(search.search)
+app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
 app.add_typer(sources.app, name="sources")
+app.command("trash", short_help="List what was deleted and can be restored.", epilog=EPILOG)(trash.trash)
 app.command("status", short_help="Show what there is, runs and waits.", epilog=EPILOG)(status.status)
 app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILOG)(verify.verify)
+app.command("reindex", short_help="Build a collection's index anew beside the old one.", epilog=EPILOG)(reindex.reindex)
+app.command("rollback", short_help="Go back to the index before.", epilog=EPILOG)(reindex.rollback)
 app.add_typer(operations.app, name="operations")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(models.app, name="models")

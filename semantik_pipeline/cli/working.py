@@ -83,6 +83,19 @@ def owning(call: Invocation) -> Iterator[Runtime]:
 
 
 @contextmanager
+def owning_or_beside(call: Invocation) -> Iterator[Runtime]:
+    """As :func:`owning`; beside the process that owns the data folder, for what changes the ledger alone."""
+    from semantik_pipeline.errors import DataFolderInUse
+
+    with ExitStack() as stack:
+        try:
+            runtime = stack.enter_context(owning(call))
+        except DataFolderInUse:
+            runtime = stack.enter_context(call.runtime())
+        yield runtime
+
+
+@contextmanager
 def stoppable(call: Invocation) -> Iterator[None]:
     """A first Ctrl-C (or SIGTERM) ends the work in an orderly way, a second one at once; either way nothing is lost."""
 

@@ -18,7 +18,7 @@ from semantik_pipeline.generations.configuration import (
 )
 from semantik_pipeline.generations.outdated import outdated
 from semantik_pipeline.generations.plan import Plan, plan
-from semantik_pipeline.generations.reindex import history, reindex, rerun, rollback
+from semantik_pipeline.generations.reindex import history, matching, reindex, rerun, rollback
 
 __all__ = [
     "DEFAULT",
@@ -31,6 +31,7 @@ __all__ = [
     "frozen_from",
     "history",
     "index_spec",
+    "matching",
     "outdated",
     "plan",
     "refusal",

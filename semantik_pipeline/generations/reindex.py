@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,10 @@ def rollback(runtime: Runtime, collection: str) -> dict[str, Any]:
 
 
 def point_alias(runtime: Runtime, collection: str) -> None:
-    """Let outsiders find the collection's index under the collection's name, where the store has aliases."""
+    """Let outsiders find the collection's index under one name, where the store has aliases: ``semantik-`` and the
+    collection's number. Left alone where another process has the store."""
+    if runtime.settings.database.url is None and (runtime.owner() or {}).get("pid") not in (None, os.getpid()):
+        return
     view = runtime.ledger.search_view(collection)
     generation = runtime.generation(view.generation_id)
     if runtime.existing_index(generation) is not None:
@@ -132,6 +136,13 @@ def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bo
         audit_trail.record(tx, event="collection.rerun", subject=collection, detail=detail)
     runtime.ring("chunk")
     return operation_id
+
+
+def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> list[str]:
+    """The unique ids of the documents that :func:`rerun` would send on their way."""
+    with runtime.ledger.read() as tx:
+        found = collections.get_collection(tx, collection)
+        return [one.document for one in selection.select_documents(tx, found.id, where)]
 
 
 def _forget_parses(runtime: Runtime, chosen: Sequence[selection.Selected]) -> None:

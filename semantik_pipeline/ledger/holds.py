@@ -27,7 +27,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 
-from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger import turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
@@ -37,7 +37,7 @@ from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
 
 
 def pause(tx: Transaction, operation_id: int) -> int:
-    """Hold what the operation has left to do; returns how many units wait now. Raises UsageError if it has ended."""
+    """Hold what the operation has left to do; returns how many units wait now. Raises Conflict if it has ended."""
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="paused"))
     in_hand = and_(sources.c.operation_id == operation_id, sources.c.held_by.is_(None))
@@ -47,7 +47,7 @@ def pause(tx: Transaction, operation_id: int) -> int:
 
 def resume(tx: Transaction, operation_id: int) -> int:
     """Let a paused operation go on; returns how many units were freed. What another paused one waits for too is held
-    by that one from now on. Raises UsageError if it has ended."""
+    by that one from now on. Raises Conflict if it has ended."""
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running"))
     tx.execute(update(sources).where(sources.c.held_by == operation_id).values(held_by=None))
@@ -56,7 +56,7 @@ def resume(tx: Transaction, operation_id: int) -> int:
 
 def cancel(tx: Transaction, operation_id: int) -> int:
     """Stop reading, park what is not finished; returns how many units are parked. It ends (``settle``) as soon as the
-    units in hand have finished their piece and its deletions are done. Raises UsageError if it has ended."""
+    units in hand have finished their piece and its deletions are done. Raises Conflict if it has ended."""
     lock(tx, operation_id)
     mine = sources.c.operation_id == operation_id
     kept = and_(mine, sources.c.removed_at.is_not(None))  # its schedule goes on, from now
@@ -161,7 +161,7 @@ def _locked(tx: Transaction, which: ColumnElement[bool]) -> list[float]:
 
 
 def lock(tx: Transaction, operation_id: int) -> None:
-    """Lock the operation's sources and the operation. Raises UsageError if there is no such one, or it has ended."""
+    """Lock the operation's sources and the operation. Raises NotFound if there is no such one, Conflict if it has ended."""
     in_hand = select(sources.c.id).where(sources.c.operation_id == operation_id).order_by(sources.c.id)
     tx.execute(in_hand.with_for_update()).all()
     query = select(operations.c.kind, operations.c.state, operations.c.outcome).where(operations.c.id == operation_id)
@@ -171,4 +171,4 @@ def lock(tx: Transaction, operation_id: int) -> None:
     if row.state == "finished" or row.outcome == "cancelled":
         ended = "has ended" if row.state == "finished" else "is being cancelled"
         again = "`semantik operations retry` runs again what it left undone."
-        raise UsageError(f"{row.kind}-{operation_id} {ended} ({row.outcome}).", again)
+        raise Conflict(f"{row.kind}-{operation_id} {ended} ({row.outcome}).", again)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import and_, case, func, or_, select, tuple_, update
 
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -64,6 +65,31 @@ def find_source(tx: Transaction, name: str, *, collection: str | None = None) ->
             some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
             raise UsageError(f"{name!r} names {len(rows)} sources: {some}.", "Name one by its id.")
     raise NotFound(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
+
+
+def get_source(tx: Transaction, source_id: int) -> dict[str, Any]:
+    """The source of this id. Raises NotFound."""
+    for row in _described(tx, _SOURCE.where(sources.c.id == source_id, _SHOWN)):
+        return row
+    raise NotFound(f"There is no source {source_id}.", "`semantik sources list` shows what there is.")
+
+
+def page(
+    tx: Transaction,
+    *,
+    limit: int,
+    among: Collection[str] | None = None,
+    after: tuple[str, str, int] | None = None,
+) -> list[dict[str, Any]]:
+    """At most ``limit`` sources of these collections (None: of all), as :func:`list_sources` has them, behind the one of
+    this collection, name and id."""
+    place = tuple_(collections.c.name, sources.c.name, sources.c.id)
+    query = _SOURCE.where(_SHOWN).order_by(collections.c.name, sources.c.name, sources.c.id).limit(limit)
+    if among is not None:
+        query = query.where(collections.c.name.in_(sorted(among)))
+    if after is not None:
+        query = query.where(place > tuple_(*after))
+    return _described(tx, query)
 
 
 def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:

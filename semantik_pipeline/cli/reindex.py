@@ -1,0 +1,225 @@
+"""``semantik reindex`` and ``semantik rollback``: build a collection's index anew while search goes on, and go back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semantik_pipeline.cli.invocation import Invocation, begin
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semantik_pipeline.runtime import Runtime
+
+CollectionArgument = Annotated[str, typer.Argument(metavar="COLLECTION", help="Whose index.")]
+
+
+def reindex(
+    context: typer.Context,
+    collection: CollectionArgument,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the configuration: chunking.max_tokens=150; repeatable."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop there.")] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Only documents like this, within the index that is there: error.stage=chunk, or a filter as JSON.",
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="With --where: parse anew what is parsed already.")] = False,
+    accept_losses: Annotated[
+        bool, typer.Option("--accept-losses", help="Switch although documents fail with the new configuration.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build it although it would be what is there.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when it has ended.")] = True,
+) -> int:
+    """Build a collection's index anew beside the one that search reads, and switch to it when it has passed its gate.
+
+    What changes meanwhile reaches both. Only what the changes concern is computed; nothing is asked of the sources. The
+    index before is kept, and written to, for a while: `semantik rollback` goes back to it at once.
+    """
+    call = begin(context)
+    from semantik_pipeline.configurations import parse_changes
+    from semantik_pipeline.errors import UsageError
+
+    changes = parse_changes(set_ or ())
+    if where and changes:
+        raise UsageError(
+            "--where sends documents through the index that is there; --set builds another.", "Leave one out."
+        )
+    if fresh and not where:
+        raise UsageError("--fresh goes with --where.", "`--where status=indexed --fresh` parses every document anew.")
+    if where:
+        return _rerun(call, collection, filter_of(where), fresh=fresh, wait=wait, dry_run=dry_run)
+    if dry_run:
+        return _plan(call, collection, changes)
+    return _reindex(call, collection, changes, wait=wait, accept_losses=accept_losses, force=force)
+
+
+def rollback(context: typer.Context, collection: CollectionArgument) -> int:
+    """Let search read the index before the last reindex again, at once. What came since is in it, and what was read until
+    now is kept: the same command goes forward again."""
+    call = begin(context)
+    from semantik_pipeline import generations
+    from semantik_pipeline.cli.working import owning_or_beside
+
+    with owning_or_beside(call) as runtime:
+        answer = generations.rollback(runtime, collection)
+    told = f"{collection!r} is searched in generation {answer['generation']} again; {answer['replaced']} is kept."
+    call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
+    return 0
+
+
+def filter_of(pairs: list[str]) -> dict[str, Any]:
+    """A filter from ``KEY=VALUE`` pairs that all hold, or from one JSON object. Raises UsageError."""
+    from semantik_pipeline.configurations import parse_value
+    from semantik_pipeline.errors import UsageError
+
+    if len(pairs) == 1 and pairs[0].lstrip().startswith("{"):
+        try:
+            return json.loads(pairs[0])
+        except ValueError as error:
+            raise UsageError(f"--where is no JSON: {error}.", 'As {"must": [{"key": "status", …}]}.') from None
+    conditions = []
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--where {pair!r} is no KEY=VALUE.", "Write --where status=quarantined.")
+        conditions.append({"key": key, "match": {"value": parse_value(text)}})
+    return {"must": conditions}
+
+
+def _plan(call: Invocation, collection: str, changes: dict[str, Any]) -> int:
+    from semantik_pipeline import generations
+
+    with call.runtime() as runtime:
+        found = generations.plan(runtime, collection, changes).to_dict()
+    call.output.give({**found, "dry_run": True}, lambda console: show_plan(console, found))
+    return 0
+
+
+def _reindex(call: Invocation, collection: str, changes: dict[str, Any], *, wait: bool, **how: bool) -> int:
+    from semantik_pipeline import generations
+
+    with _place(call, wait) as (runtime, _):
+        operation_id = generations.reindex(runtime, collection, changes, **how)
+        answer = _followed(runtime, operation_id, wait=wait)
+        answer["generations"] = generations.history(runtime, collection)
+        if wait and answer["outcome"] in ("succeeded", "degraded") and not runtime.settings.fleet:
+            from semantik_pipeline import operations
+
+            operations.optimize(runtime, collection)
+    call.output.give({**answer, "collection": collection}, lambda console: _show(call, console, collection, answer))
+    return _exit_code(answer)
+
+
+def _rerun(call: Invocation, collection: str, where: dict[str, Any], *, fresh: bool, wait: bool, dry_run: bool) -> int:
+    from semantik_pipeline import generations
+    from semantik_pipeline.cli.wording import counted
+
+    if dry_run:
+        with call.runtime() as runtime:
+            found = generations.matching(runtime, collection, where)
+        told = f"{counted(len(found), 'document')} of {collection!r} would go their way again."
+        answer = {"collection": collection, "documents": len(found), "examples": found[:10], "dry_run": True}
+        call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
+        return 0
+    with _place(call, wait) as (runtime, _):
+        operation_id = generations.rerun(runtime, collection, where, fresh=fresh)
+        answer = _followed(runtime, operation_id, wait=wait)
+    call.output.give({**answer, "collection": collection}, lambda console: _show(call, console, collection, answer))
+    return _exit_code(answer)
+
+
+def _place(call: Invocation, wait: bool) -> Any:
+    """A runtime, and whether this process does the work."""
+    from contextlib import contextmanager
+
+    from semantik_pipeline.cli.sources import beside
+    from semantik_pipeline.cli.working import at_work_or_beside
+
+    @contextmanager
+    def unattended() -> Any:
+        with beside(call) as runtime:
+            yield runtime, False
+
+    return at_work_or_beside(call) if wait else unattended()
+
+
+def _followed(runtime: Runtime, operation_id: int, *, wait: bool) -> dict[str, Any]:
+    from semantik_pipeline import operations
+    from semantik_pipeline.cli.progress import watching
+
+    if not wait:
+        kind = operations.look(runtime, operation_id).kind
+        return {"operation": f"{kind}-{operation_id}", "outcome": None}
+    with watching() as watch:
+        progress = operations.wait(runtime, operation_id, watch)
+    return {"operation": f"{progress.kind}-{operation_id}", "outcome": progress.outcome, **(progress.result or {})}
+
+
+def _exit_code(answer: dict[str, Any]) -> int:
+    from semantik_pipeline.cli.index import EXIT
+
+    return EXIT.get(answer["outcome"], 0)
+
+
+def _show(call: Invocation, console: Console, collection: str, answer: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.wording import counted, duration, printable
+
+    if answer["outcome"] is None:
+        watch = call.command(f"operations show {answer['operation']} --watch")
+        console.print(f"{answer['operation']} has begun. How far it is: {watch}", soft_wrap=True)
+        return
+    documents, chunks = answer["documents"], answer["chunks"]
+    console.print(f"{answer['operation']}: {answer['outcome']} in {duration(answer['seconds'])}.", soft_wrap=True)
+    console.print(f"  {counted(documents['seen'], 'document')}, {documents['quarantined']:,} in quarantine")
+    console.print(
+        f"  {counted(chunks['total'], 'chunk')}: {chunks['embedded']:,} embedded, {chunks['reused']:,} reused",
+        soft_wrap=True,
+    )
+    gate = answer.get("gate")
+    if gate:
+        console.print(f"  gate: {gate['found']:,} of {gate['probes']:,} sampled chunks find themselves", soft_wrap=True)
+    for line in answer.get("errors", ()):
+        console.print(f"  {printable(line)}", style="red", soft_wrap=True)
+    if gate and answer["outcome"] in ("succeeded", "degraded"):
+        back = call.command(f"rollback {collection}")
+        console.print(f"\nSearch reads it now. Back to the one before: {back}", soft_wrap=True)
+
+
+def show_plan(console: Console, plan: dict[str, Any]) -> None:
+    """What a build would cost."""
+    from semantik_pipeline.cli.tables import print_facts
+    from semantik_pipeline.cli.wording import duration, size
+
+    about = "about " if plan["estimated"] else ""
+    reuse = plan["reuse"]
+    seconds = plan["seconds"]
+    print_facts(
+        console,
+        [
+            ("changes", "; ".join(plan["changes"]) or "none"),
+            ("documents", f"{plan['documents']:,}"),
+            ("chunks", f"{about}{plan['chunks']:,}"),
+            ("parses taken over", f"{reuse['parse']['documents']:,} of {reuse['parse']['of']:,} documents"),
+            ("chunks taken over", f"of {reuse['chunk']['documents']:,} of {reuse['chunk']['of']:,} documents"),
+            ("extractions taken over", f"{reuse['extract']['texts']:,} of {reuse['extract']['of']:,}"),
+            ("embeddings taken over", f"{about}{reuse['embed']['chunks']:,} of {reuse['embed']['of']:,}"),
+            ("to embed", f"{about}{plan['embed']:,}"),
+            ("time to embed", "unknown here" if seconds is None else f"about {duration(seconds)}"),
+            ("room while both are kept", f"about {size(plan['disk'])}"),
+            ("foretold from", f"{plan['sampled']} documents chunked anew" if plan["estimated"] else ""),
+        ],
+        indent=0,
+    )
+    for reason in plan["reasons"]:
+        console.print(f"outdated: {reason}", style="yellow", soft_wrap=True)
