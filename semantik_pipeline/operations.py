@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import NotFound, PipelineError, UsageError
+from semantik_pipeline.errors import Conflict, NotFound, PipelineError, UsageError
 from semantik_pipeline.ledger import (
     Transaction,
     audit_trail,
@@ -212,7 +212,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
     with runtime.ledger.write() as tx:
         name = operation_reports.name(tx, operation_id)
         if operations.state(tx, operation_id) != "finished":
-            raise UsageError(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
+            raise Conflict(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
         left = operation_reports.undone(tx, operation_id)
         if not left:
             otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from semantik_pipeline import maintenance
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger import Ledger, idempotency
 from semantik_pipeline.ledger.idempotency import Answer
@@ -85,6 +86,17 @@ def test_a_sweep_removes_what_is_old(opened: Ledger, monkeypatch: pytest.MonkeyP
     with pytest.raises(Conflict):
         begin(opened, key="d")
     assert begin(opened, key="a") is None
+
+
+def test_maintenance_sweeps(make_pipeline: Callable[..., Pipeline]) -> None:
+    runtime = make_pipeline().runtime
+    begin(runtime.ledger, key="old")
+    age(runtime.ledger, idempotency.KEPT + 1)
+    begin(runtime.ledger, key="fresh")
+    while maintenance.tick(runtime):
+        pass
+    with runtime.ledger.read() as tx:
+        assert tx.execute(select(idempotency_keys.c.key)).scalars().all() == ["fresh"]
 
 
 def test_of_many_at_once_one_takes_the_request_in_hand(opened: Ledger) -> None:

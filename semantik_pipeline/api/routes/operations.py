@@ -109,14 +109,17 @@ async def events(
     "/{operation}/pause",
     operation_id="operations_pause",
     summary="Let nobody take what one has left, until it is resumed.",
-    responses=NOT_THERE,
+    responses=documented(404, 409),
 )
 def pause(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
     return _steered(runtime, caller, operation, operations.pause)
 
 
 @router.post(
-    "/{operation}/resume", operation_id="operations_resume", summary="Let a paused one go on.", responses=NOT_THERE
+    "/{operation}/resume",
+    operation_id="operations_resume",
+    summary="Let a paused one go on.",
+    responses=documented(404, 409),
 )
 def resume(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
     return _steered(runtime, caller, operation, operations.resume)
@@ -126,7 +129,7 @@ def resume(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
     "/{operation}/cancel",
     operation_id="operations_cancel",
     summary="Stop one; documents that are not finished are parked where they are.",
-    responses=NOT_THERE,
+    responses=documented(404, 409),
 )
 def cancel(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
     return _steered(runtime, caller, operation, operations.cancel)

@@ -1,0 +1,155 @@
+"""Search by the API: one question or several, one collection or several, and only what the caller may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from semantik_pipeline import push
+from semantik_pipeline.push import Given
+from semantik_pipeline.search import SearchAnswer, SearchQuery
+from tests.integration.api.conftest import Api, problem
+from tests.integration.conftest import FAKE_COLLECTION
+from workers.asking import Searching
+
+TEXTS = {
+    "a": "zebras graze in herds",
+    "b": "zebras sleep on their feet",
+    "c": "otters swim, zebras do not",
+    "d": "owls hunt at night",
+}
+
+
+SENSELESS: list[dict[str, Any]] = [
+    {},
+    {"query": " "},
+    {"query": "x", "top_k": 0},
+    {"query": "x", "top_k": 500, "offset": 501},
+    {"query": "x", "search_mode": "magic"},
+    {"query": "x", "filter": {"must": "nonsense"}},
+    {"query": "x", "collection": "default", "collections": ["default"]},
+    {"query": "x", "collections": []},
+    {"query": "x", "score_threshold": 2},
+    {"query": "x", "colour": 1},
+]
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    made = make_api(search={"reranker": "fake-reranker"})
+    give(made, "default", TEXTS)
+    return made
+
+
+def give(api: Api, collection: str, texts: dict[str, str], **about: Any) -> None:
+    api.runtime.collection(collection, FAKE_COLLECTION)
+    documents = [Given(unique_id=name, content=text, **about) for name, text in texts.items()]
+    push.push(api.runtime, documents, collection=collection)
+    api.pipeline.run()
+
+
+def ask(api: Api, query: str = "zebras", *, by: str = "reader", **more: Any) -> dict[str, Any]:
+    return api.good(api.post("/search", json={"query": query, **more}, by=by))
+
+
+def names(found: dict[str, Any]) -> list[str]:
+    return [hit["document"] for hit in found["hits"]]
+
+
+def test_a_question_is_answered_with_scores_and_times(api: Api) -> None:
+    found = ask(api, "zebras sleep", top_k=3)
+    first = found["hits"][0]
+    assert (first["document"], first["collection"], first["rank"]) == ("b", "default", 1)
+    assert first["text"] == TEXTS["b"] and first["rerank_score"] == first["scores"]["rerank"] is not None
+    assert found["reranked"] is True and set(found["timings_ms"]) == {"embed", "retrieve", "rerank", "total"}
+    assert found["warnings"] == []
+    plain = ask(api, "zebras sleep", use_reranker=False, search_mode="sparse")
+    assert plain["reranked"] is False and plain["hits"][0]["rerank_score"] is None
+    assert plain["hits"][0]["scores"]["dense"] is None
+
+
+def test_the_reranker_reads_as_many_as_it_is_told(api: Api) -> None:
+    found = ask(api, rerank_top_k=2, search_mode="sparse", reranker_id="fake-reranker")
+    assert sum(hit["rerank_score"] is not None for hit in found["hits"]) == 2
+    assert len(found["hits"]) == 3
+
+
+def test_pages_have_the_hits_of_the_whole_in_its_order(api: Api) -> None:
+    everything = ask(api, use_reranker=False)
+    assert everything["next_offset"] is None
+    hits, offset = [], 0
+    while offset is not None:
+        page = ask(api, use_reranker=False, top_k=2, offset=offset)
+        hits += page["hits"]
+        offset = page["next_offset"]
+    assert hits == everything["hits"] and len(hits) == 4
+    assert ask(api, top_k=1, offset=999)["hits"] == []
+
+
+def test_weak_hits_and_those_that_pass_no_filter_are_left_out(api: Api) -> None:
+    everything = ask(api, use_reranker=False)["hits"]
+    least = everything[1]["score"]
+    assert [hit["score"] >= least for hit in ask(api, use_reranker=False, score_threshold=least)["hits"]] == [
+        True,
+        True,
+    ]
+    only = {"must": [{"key": "document", "match": {"value": "c"}}]}
+    assert names(ask(api, filter=only)) == ["c"]
+
+
+def test_several_collections_are_asked_at_once(api: Api) -> None:
+    give(api, "more", {"e": "zebras cross rivers", "a": "zebras graze in herds"})
+    found = ask(api, collections=["default", "more", "default"], use_reranker=False)
+    assert {(hit["collection"], hit["document"]) for hit in found["hits"]} >= {
+        ("default", "a"),
+        ("more", "e"),
+        ("more", "a"),
+    }
+    assert [hit["rank"] for hit in found["hits"]] == list(range(1, len(found["hits"]) + 1))
+    scores = [hit["score"] for hit in found["hits"]]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 6
+    pages = [ask(api, collections=["default", "more"], use_reranker=False, top_k=4, offset=at) for at in (0, 4)]
+    assert [hit for page in pages for hit in page["hits"]] == found["hits"]
+    assert [page["next_offset"] for page in pages] == [4, None]
+    warned = ask(api, collections=["default", "more"], query="zebras " * 2000)["warnings"]
+    assert [warning.partition(":")[0] for warning in warned] == ["default", "more"]
+
+
+def test_a_batch_is_answered_in_its_order(api: Api) -> None:
+    body = {"searches": [{"query": "owls", "top_k": 1}, {"query": "otters", "top_k": 1}]}
+    found = api.good(api.post("/search/batch", json=body, by="reader"))
+    assert [names(answer) for answer in found["answers"]] == [["d"], ["c"]]
+    body["searches"].append({"query": "x", "collection": "nowhere"})
+    problem(api.post("/search/batch", json=body), 404)
+    problem(api.post("/search/batch", json={"searches": [{"query": "x"}] * 33}), 422)
+
+
+def test_a_question_that_makes_no_sense_is_refused(api: Api) -> None:
+    for body in SENSELESS:
+        problem(api.post("/search", json=body), 422)
+
+
+def test_what_is_named_must_be_there(api: Api) -> None:
+    problem(api.post("/search", json={"query": "x", "collection": "nowhere"}), 404)
+    problem(api.post("/search", json={"query": "x", "reranker_id": "nobody"}), 404)
+
+
+def test_whoever_has_some_collections_searches_no_others(api: Api) -> None:
+    anna = api.key("anna", role="reader", collections=["more"])
+    problem(api.post("/search", json={"query": "x"}, by=anna), 403)
+    problem(api.post("/search", json={"query": "x", "collections": ["more", "default"]}, by=anna), 403)
+    problem(api.post("/search/batch", json={"searches": [{"query": "x"}]}, by=anna), 403)
+
+
+def test_a_search_is_left_to_workers_where_the_settings_say_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[SearchQuery] = []
+
+    def answer(self: Searching, query: SearchQuery) -> SearchAnswer:
+        asked.append(query)
+        return SearchAnswer(hits=[])
+
+    monkeypatch.setattr(Searching, "__call__", answer)
+    assert ask(api, "zebras", top_k=7, offset=3)["hits"] == []
+    assert [(query.text, query.limit, query.offset) for query in asked] == [("zebras", 8, 3)]
