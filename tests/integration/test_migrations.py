@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, MetaData, insert, select, text
 
 from semantik_pipeline.errors import SchemaMismatch
-from semantik_pipeline.ledger import Ledger, schema
+from semantik_pipeline.ledger import Ledger, collections, operations, schema
 from semantik_pipeline.ledger.connection import open_engine
 from semantik_pipeline.ledger.tables import metadata
 
@@ -47,6 +50,161 @@ def test_migrated_tables_equal_the_models(database_url: str) -> None:
         assert found == []
     finally:
         engine.dispose()
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def reflected(connection: Connection) -> MetaData:
+    found = MetaData()
+    found.reflect(connection)
+    return found
+
+
+#: What the first release wrote: an indexed document and one on its way, by the tables of revision 0001.
+FIRST: dict[str, list[dict[str, Any]]] = {
+    "chores": [{"name": "sweep", "done_at": 1.0}],
+    "collections": [
+        {
+            "id": 1,
+            "name": "default",
+            "config": {"embedding": {"plugin": "e"}},
+            "active_generation": 1,
+            "created_at": 1.0,
+        }
+    ],
+    "generations": [
+        {
+            "id": 1,
+            "collection_id": 1,
+            "state": "active",
+            "config": {"embedding": {"plugin": "e", "options": {}}},
+            "fingerprints": {"embed": "f"},
+            "index_name": "default-1",
+            "dimension": 2,
+            "created_at": 1.0,
+        }
+    ],
+    "operations": [{"id": 1, "collection_id": 1, "kind": "sync", "state": "running", "created_at": 1.0}],
+    "sources": [
+        {
+            "id": 1,
+            "collection_id": 1,
+            "connector": "directory",
+            "name": "notes",
+            "config": {"path": "/n"},
+            "run": 3,
+            "cursor": {"at": 5},
+            "operation_id": 1,
+            "created_at": 1.0,
+        }
+    ],
+    "documents": [
+        {
+            "id": number,
+            "source_id": 1,
+            "collection_id": 1,
+            "unique_id": f"d{number}",
+            "revision": 1,
+            "content_hash": "h",
+            "metadata": {"n": number},
+            "seen_run": 3,
+            "created_at": 1.0,
+            "changed_at": 1.0,
+        }
+        for number in (1, 2)
+    ],
+    "operation_items": [{"operation_id": 1, "document_id": 2, "kind": "new", "revision": 1}],
+    "operation_sources": [{"operation_id": 1, "source_id": 1, "run": 3, "state": "done"}],
+    "work": [
+        {
+            "document_id": number,
+            "generation_id": 1,
+            "source_id": 1,
+            "revision": 1,
+            "stage": stage,
+            "goal": "index",
+            "epoch": 1,
+            "lane": 2,
+            "turn": 0.0,
+            "updated_at": 1.0,
+            "chunks": 1,
+        }
+        for number, stage in ((1, "indexed"), (2, "embed"))
+    ],
+    "chunks": [
+        {
+            "id": 1,
+            "generation_id": 1,
+            "document_id": 1,
+            "epoch": 1,
+            "ordinal": 0,
+            "lead": "",
+            "text": "words",
+            "text_hash": "t",
+            "start": 0,
+            "end": 5,
+            "token_count": 1,
+            "metadata": {},
+            "point_id": "p",
+            "embed_key": "k",
+            "signature": "s",
+        }
+    ],
+    "embeddings": [{"id": 1, "key": "k", "vector": b"12345678", "created_at": 1.0}],
+    "extractions": [{"id": 1, "text_hash": "t", "fingerprint": "x", "result": {"topics": []}, "created_at": 1.0}],
+}
+
+
+@pytest.fixture
+def first_release(database_url: str) -> Iterator[Engine]:
+    """A ledger of revision 0001 in which work is under way."""
+    engine = open_engine(database_url)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        upgrade(connection, "0001")
+        tables = reflected(connection).tables
+        for name in FIRST:
+            for row in FIRST[name]:
+                connection.execute(insert(tables[name]).values(row))
+    yield engine
+    engine.dispose()
+
+
+def test_a_ledger_of_the_first_release_keeps_every_row_and_goes_on(first_release: Engine, database_url: str) -> None:
+    schema.migrate(first_release)
+    with first_release.connect() as connection:
+        tables = reflected(connection).tables
+        for name, rows in FIRST.items():
+            table = tables[name]
+            columns = [table.c[column] for column in rows[0]]
+            found = connection.execute(select(*columns).order_by(next(iter(table.primary_key)))).mappings()
+            assert [dict(row) for row in found] == rows, name
+    ledger = Ledger(database_url)
+    try:
+        with ledger.read() as tx:
+            collection = collections.find_collection(tx, "default")
+            assert collection is not None and collection.config == {"embedding": {"plugin": "e"}}
+            progress = operations.progress(tx, 1)
+        assert progress.state == "running" and progress.stages == {"embed": 1}
+    finally:
+        ledger.close()
+
+
+def test_what_a_worker_of_the_first_release_writes_fits_after_the_migration(first_release: Engine) -> None:
+    """Its rows name the columns that it knows; all others have to have values of their own."""
+    schema.migrate(first_release)
+    with first_release.connect().execution_options(writes=True) as connection, connection.begin():
+        tables = reflected(connection).tables
+        document = {**FIRST["documents"][0], "id": 3, "unique_id": "d3"}
+        connection.execute(insert(tables["documents"]).values(document))
+        connection.execute(insert(tables["work"]).values({**FIRST["work"][1], "document_id": 3}))
+        source = {**FIRST["sources"][0], "id": 2, "name": "other"}
+        connection.execute(insert(tables["sources"]).values(source))
+        connection.execute(insert(tables["operations"]).values({**FIRST["operations"][0], "id": 2}))
 
 
 def test_the_comparison_sees_a_difference(database_url: str) -> None:
