@@ -209,7 +209,10 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
             parse_and_chunk,
             [job.request for job in group],
             deadline=runtime.settings.child.deadline_of(sum(job.unit.size or 0 for job in group)),
-            services={"embed": _embed(runtime, group[0].unit.generation_id)},
+            services={
+                "embed": _embed(runtime, group[0].unit.generation_id),
+                "progress": lambda share: held.hold.touch(),
+            },
         )
         answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
     except (ChildError, ChildOutOfMemory) as error:

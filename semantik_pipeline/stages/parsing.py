@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import ChunkConfig, EmbeddingPlugin
 from semantik_pipeline.documents import Chunk, ParsedDocument
-from semantik_pipeline.errors import SkipDocument, UnsupportedContent
+from semantik_pipeline.errors import PluginError, SkipDocument, UnsupportedContent
 from semantik_pipeline.plugins.child_errors import report
 from semantik_pipeline.stages.budget import RememberedCounts, split_to_budget
 
@@ -135,12 +136,36 @@ def _chunk(
     config = chunk_config(
         chunker.config, window, count_tokens, parsed, lambda texts: host.service("embed", list(texts))
     )
+    fits, why = host.call(chunker.validate_content, parsed.text)
+    if not fits:
+        raise SkipDocument(f"The chunker {request.chunker} does not take it: {why or 'it does not say why'}.")
     try:
-        chunks = host.call(chunker.chunk, parsed.text, config)
+        chunks = host.call(chunker.chunk, parsed.text, config, progress_callback=Progress(host))
         chunks = split_to_budget(chunks, config.max_tokens, count_tokens)
         return chunks, leads_of(chunks, title, window, count_tokens)
     finally:
         count_tokens.forget()
+
+
+class Progress:
+    """How far a chunker is, told to the parent if it listens, and at most every second."""
+
+    def __init__(self, host: PluginHost) -> None:
+        self._host = host
+        self._next = time.monotonic() + TELL_SECONDS
+
+    def __call__(self, share: float) -> None:
+        if time.monotonic() < self._next:
+            return
+        try:
+            self._host.service("progress", float(share))
+            self._next = time.monotonic() + TELL_SECONDS
+        except PluginError:  # not lent: nobody asks
+            self._next = float("inf")
+
+
+#: Seconds between two reports of a chunker's progress.
+TELL_SECONDS = 1.0
 
 
 def leads_of(

@@ -93,6 +93,12 @@ class ChunkingContract:
         assert all(0 <= share <= 1 for share in shares)
         assert shares == sorted(shares)
 
+    def test_says_whether_it_takes_a_text(self) -> None:
+        plugin = self.make_plugin()
+        assert plugin.validate_content(TEXTS[0])[0] is True
+        refused, why = plugin.validate_content("")
+        assert refused or why, "a text that is refused is listed with the reason"
+
     def test_estimates_a_number_of_chunks(self) -> None:
         plugin, config = self.make_plugin(), self.make_config()
         assert plugin.estimate_chunks(0, config) == 0

@@ -90,6 +90,12 @@ class ConnectorContract:
         ids = [document.unique_id for document in documents]
         assert len(ids) == len(set(ids)), "a unique id is given twice"
 
+    def test_its_form_has_each_option_and_its_secrets_are_options(self) -> None:
+        plugin = type(self.make_plugin())
+        fields = {field["name"]: field for field in plugin.get_config_fields()}
+        assert all({"type", "label", "required", "default"} <= set(field) for field in fields.values())
+        assert set(plugin.get_secret_fields()) <= set(fields)
+
     def test_same_source_same_documents(self) -> None:
         assert loaded(self.make_plugin()) == loaded(self.make_plugin())
 

@@ -123,6 +123,12 @@ class EmbeddingContract:
         if schema is not None and schema.get("type") == "object":
             jsonschema.validators.validator_for(schema).check_schema(schema)
 
+    def test_its_definition_names_the_provider(self):
+        definition = type(self.make_plugin()).get_definition()
+        assert definition.api_id == type(self.make_plugin()).PLUGIN_ID
+        assert definition.display_name
+        assert definition.provider_type in ("local", "remote", "hybrid")
+
     def test_model_info_is_known(self):
         async def work(plugin):
             return plugin.get_model_info()

@@ -82,6 +82,22 @@ class RerankerContract:
         part = {result.index: result.score for result in self.rerank(QUERY, TEXTS[:3])}
         assert all(math.isclose(part[i], whole[i], abs_tol=1e-2) for i in part)
 
+    def test_a_batch_is_each_query_alone(self):
+        async def life() -> list[list[RerankResult]]:
+            plugin = self.make_plugin()
+            await plugin.initialize()
+            try:
+                return await plugin.rerank_batch([QUERY, "vectors"], [TEXTS[:4], TEXTS[2:5]])
+            finally:
+                await plugin.cleanup()
+
+        batch = asyncio.run(life())
+        alone = [self.rerank(QUERY, TEXTS[:4]), self.rerank("vectors", TEXTS[2:5])]
+        for together, one in zip(batch, alone, strict=True):
+            check_ranking(together, len(one))
+            scores = {result.index: result.score for result in one}
+            assert all(math.isclose(result.score, scores[result.index], abs_tol=1e-2) for result in together)
+
     def test_odd_queries(self):
         for query in ("", "?!", "the", "lone \udc80", "leases expire " * 400):
             check_ranking(self.rerank(query, TEXTS[:2]), 2)
