@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Header, Query, Request, Response
+from fastapi import Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from semantik_pipeline import operations
@@ -31,6 +31,8 @@ from semantik_pipeline.runtime import Runtime
 router = guarded("operations", "/operations")
 
 NOT_THERE = documented(404)
+
+OperationId = Annotated[str, Path(description="Its name, as `sync-12`, or its number.", max_length=60)]
 
 
 @router.get("", operation_id="operations_list", summary="What runs and what has ended, newest first.")
@@ -62,7 +64,7 @@ def list_operations(
 
 
 @router.get("/{operation}", operation_id="operations_show", summary="How far one is.", responses=NOT_THERE)
-def show(runtime: TheRuntime, caller: Reader, operation: str) -> OperationDetail:
+def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> OperationDetail:
     row = _allowed(runtime, caller, "reader", operation)
     with runtime.ledger.read() as tx:
         problems = outcomes.problems(tx, row["id"])
@@ -90,7 +92,7 @@ async def events(
     request: Request,
     runtime: TheRuntime,
     caller: Reader,
-    operation: str,
+    operation: OperationId,
     last_event_id: Annotated[
         str | None, Header(alias="Last-Event-ID", max_length=100, description="The last event that was seen.")
     ] = None,
@@ -111,7 +113,7 @@ async def events(
     summary="Let nobody take what one has left, until it is resumed.",
     responses=documented(404, 409),
 )
-def pause(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
+def pause(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
     return _steered(runtime, caller, operation, operations.pause)
 
 
@@ -121,7 +123,7 @@ def pause(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
     summary="Let a paused one go on.",
     responses=documented(404, 409),
 )
-def resume(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
+def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
     return _steered(runtime, caller, operation, operations.resume)
 
 
@@ -131,7 +133,7 @@ def resume(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
     summary="Stop one; documents that are not finished are parked where they are.",
     responses=documented(404, 409),
 )
-def cancel(runtime: TheRuntime, caller: Writer, operation: str) -> Steered:
+def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
     return _steered(runtime, caller, operation, operations.cancel)
 
 
@@ -146,7 +148,7 @@ def retry(
     request: Request,
     runtime: TheRuntime,
     caller: Writer,
-    operation: str,
+    operation: OperationId,
     response: Response,
     key: idempotency.Key = None,
 ) -> Accepted:
