@@ -13,13 +13,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from semantik_pipeline import queue
+from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.settings import Settings, load_settings
 from workers import asking
@@ -40,6 +43,23 @@ queue.configure(app, load_settings())
 def work(stage):
     print("heard", stage, flush=True)
 app.Worker(pool="threads", concurrency=1, queues=["chunk"], loglevel="CRITICAL", quiet=True,
+           without_gossip=True, without_mingle=True).start()
+"""
+
+
+#: Answers a search with the query's own text, and complains where that is a number divisible by seven.
+ANSWERER = """
+from celery import Celery
+from semantik_pipeline import queue
+from semantik_pipeline.settings import load_settings
+app = Celery("semantik", set_as_current=False)
+queue.configure(app, load_settings())
+@app.task(name=queue.SEARCH_TASK, ignore_result=False)
+def search(asked):
+    if int(asked["text"]) % 7 == 0:
+        return {"error": {"type": "UsageError", "message": asked["text"], "hint": None}}
+    return {"answer": {"hits": [], "reranked": False, "timings_ms": {}, "warnings": [asked["text"]]}}
+app.Worker(pool="threads", concurrency=2, queues=["search"], loglevel="CRITICAL", quiet=True,
            without_gossip=True, without_mingle=True).start()
 """
 
@@ -235,6 +255,35 @@ def test_a_search_is_asked_for_without_a_time_of_day(settings_for: Make, monkeyp
     assert taken[-1].headers["task"] == queue.SEARCH_TASK
     assert taken[-1].headers["expires"] is None
     assert [type(error).__name__ for error in failed] == ["ServiceUnavailable"]
+
+
+def test_searches_of_many_threads_get_each_its_own_answer(settings_for: Make, tmp_path: Path) -> None:
+    shared: dict[str, Any] = {
+        "database": {"url": "postgresql://nobody@127.0.0.1/x"},
+        "qdrant": {"url": "http://127.0.0.1"},
+    }
+    settings = load_settings(
+        broker=settings_for().broker, data_dir=tmp_path, search={"on": "workers", "patience": 20}, **shared
+    )
+    environment = {"SEMANTIK_BROKER_URL": settings.broker.url, "SEMANTIK_BROKER_PREFIX": settings.broker.prefix}
+    worker = subprocess.Popen([sys.executable, "-c", ANSWERER], env={**os.environ, **environment})
+    searching = asking.Searching(SimpleNamespace(settings=settings))  # type: ignore[arg-type]
+
+    def ask(number: int) -> str:
+        try:
+            return searching(SearchQuery(text=str(number))).warnings[0]
+        except UsageError as error:
+            return f"refused {error.message}"
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(ask, range(1, 41)))
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        searching.close()
+    assert answers == [f"refused {number}" if number % 7 == 0 else str(number) for number in range(1, 41)]
+    assert len(searching._apps) <= 8
 
 
 def test_fleets_with_other_prefixes_hear_nothing(settings_for: Make) -> None:
