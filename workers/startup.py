@@ -45,6 +45,7 @@ class WorkerProcess:
         self.settings = settings
         self.profile = profile
         self.runtime = Runtime(settings)
+        self.runtime.embeds = "embed" in profile.queues
         self.bell = Bell(app, self.runtime.tally)
         self.runtime.ring = self.bell.ring
         self.presence = Presence(

@@ -60,6 +60,7 @@ def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -
         console,
         [
             ("state", answer["state"] + (f": {answer['outcome']}" if answer["outcome"] else "")),
+            ("phase", answer["progress"].get("phase") or ""),
             ("reason", printable(answer["reason"] or "")),
             ("collection", printable(answer["collection"])),
             ("started", f"{_when(answer['created_at'])}, {duration(answer['seconds'])} {_ago(answer)}"),

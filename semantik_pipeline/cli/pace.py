@@ -131,6 +131,7 @@ def measured(progress: Progress, pace: Pace) -> dict[str, Any]:
     moving = progress.state == "running" and progress.reason is None
     slowest = pace.bottleneck() if moving else None
     return {
+        "phase": progress.phase,
         "seen": progress.seen,
         "reading": now.reading,
         "documents": now.documents,
