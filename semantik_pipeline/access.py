@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import AuthRequest, Principal
 from semantik_pipeline.errors import Forbidden, PipelineError, Unauthorized, UsageError
-from semantik_pipeline.ledger import api_keys, audit_trail
+from semantik_pipeline.ledger import api_keys, audit_trail, openness
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -34,6 +34,7 @@ __all__ = [
     "list_keys",
     "note_denied",
     "revoke_key",
+    "visible_documents",
 ]
 
 LOGGER = logging.getLogger("semantik.access")
@@ -86,9 +87,16 @@ def note_denied(
 
 
 def check(runtime: Runtime) -> None:
-    """Raise PluginNotFoundError if ``api.auth`` names what is no loaded auth plugin. A server asks at its start."""
+    """Make the plugins of ``api.auth`` ready, as a server does at its start. Raises PluginNotFoundError for what is no
+    loaded auth plugin, PluginConfigError, or what its ``initialize`` raises."""
     for plugin_id in runtime.settings.api.auth:
-        runtime.host.registry.get(plugin_id, "auth")
+        runtime.host.instance(plugin_id, kind="auth")
+
+
+def visible_documents(runtime: Runtime, principal: Principal, document_ids: Collection[int]) -> set[int]:
+    """Those of the documents (the ledger's ids) that are open to the principal."""
+    with runtime.ledger.read() as tx:
+        return openness.open_ones(tx, document_ids, principal.principals)
 
 
 def _by_key(runtime: Runtime, request: AuthRequest) -> Principal | None:
@@ -192,7 +200,8 @@ def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: flo
     """The plugin's answer in a thread of its own, which is left behind at the deadline."""
     from semantik_pipeline.search.rerank_deadline import until
 
-    if not _free.acquire(blocking=False):
+    free = _free
+    if not free.acquire(blocking=False):
         raise TimeoutError
     moment = time.monotonic() + seconds
     answer: Future[Any] = Future()
@@ -204,7 +213,7 @@ def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: flo
         except BaseException as error:  # a plugin may raise anything, SystemExit too
             answer.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         finally:
-            _free.release()
+            free.release()
 
     threading.Thread(target=work, name=f"auth-{plugin_id}", daemon=True).start()
     return answer.result(max(0.0, moment - time.monotonic()))

@@ -25,7 +25,8 @@ class IngestedDocument:
     """A document as its source has it.
 
     ``content_hash`` is the SHA-256 of the content (text as UTF-8), 64 lowercase hex digits; :meth:`check` holds it.
-    ``unique_id`` names the document within its source for ever. ``principals`` are who may read it (None: anyone).
+    ``unique_id`` names the document within its source for ever. ``principals`` are who may read it (None: anyone whom
+    its source is open to; an empty list: nobody but callers who find everything).
     """
 
     content: str | bytes
@@ -43,12 +44,18 @@ class IngestedDocument:
         return self.content if isinstance(self.content, bytes) else self.content.encode("utf-8", "surrogatepass")
 
     def check(self) -> IngestedDocument:
-        """Return self if the hash is the content's; raise PermanentError naming both otherwise."""
+        """Return self if the hash is the content's and principals are names; raise PermanentError otherwise."""
         actual = content_hash(self.content)
         if self.content_hash != actual:
             raise PermanentError(
                 f"The connector says content_hash {self.content_hash!r} for {self.unique_id!r}, but the content's SHA-256 is {actual}.",
                 "Use semantik_pipeline.plugins.content_hash(content) in the connector.",
+            )
+        names = self.principals
+        if names is not None and (isinstance(names, str) or not all(isinstance(one, str) and one for one in names)):
+            raise PermanentError(
+                f"The connector says principals {names!r} for {self.unique_id!r}, which are no names.",
+                "Give a list of names that are not empty, or None for everybody.",
             )
         return self
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
-from semantik_pipeline.ledger import backlog
+from semantik_pipeline.ledger import audit_trail, backlog
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.workers import WorkerRow
 from semantik_pipeline.plugins.state import read_state
@@ -103,6 +103,8 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
             chosen |= {row.id: row for row in found}
         ids = sorted(chosen) if names else sorted(row.id for row in living)
         ledger_workers.ask(tx, ids, command)
+        for worker_id in ids:
+            audit_trail.record(tx, event=f"worker.{command}", subject=worker_id)
     return ids
 
 

@@ -45,6 +45,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     removing = sources.advance_removals(runtime, seconds=SLICE)
     removing = building.advance(runtime, seconds=SLICE) or removing
     removing = trash.advance(runtime, seconds=SLICE) or removing
+    removing = sources.advance_permissions(runtime, seconds=SLICE) or removing
     ring_due(runtime)
     _gather_statistics(runtime)
     return _sweep(runtime) or removing

@@ -83,6 +83,8 @@ def begin_sync(
             operations.request_sync(
                 tx, operation_id, source_id, lane=API_LANE, allow_deletions=allow_deletions, full=full
             )
+            asked = {"source": source_id, "operation": operation_id, "allow_deletions": allow_deletions, "full": full}
+            audit_trail.record(tx, event="source.sync", subject=f"{collection}: {source.name}", detail=asked)
     runtime.ring("sync")
     return operation_id
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import audit_trail, collections, operations, removal, timetable
+from semantik_pipeline.ledger import audit_trail, collections, operations, permissions, removal, timetable
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.schedules import Schedule
 
@@ -23,13 +24,19 @@ LANE = 1
 
 @dataclass(frozen=True, kw_only=True)
 class NewSource:
-    """A source to add: which connector, what a person calls it, its options (secrets only as ``*_env``)."""
+    """A source to add: which connector, what a person calls it, its options (secrets only as ``*_env``), and whom its
+    documents are open to that don't say so themselves (None: everybody)."""
 
     connector: str
     name: str
     config: dict[str, Any] = field(default_factory=dict)
     schedule: Schedule | None = None
     weight: float = 1.0
+    principals: Collection[str] | None = None
+
+
+#: What the audit trail tells of a new source.
+_GIVEN = ("connector", "config", "schedule", "weight", "principals")
 
 
 def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
@@ -51,29 +58,39 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
                 "`semantik sources set` changes it; --name gives another name.",
             )
         source_id = collections.put_source(tx, found.id, new.connector, new.name, new.config)
-        ledger.change_source(tx, source_id, weight=new.weight)
+        ledger.change_source(tx, source_id, weight=new.weight, principals=_names(new.principals))
         if new.schedule is not None:
             ledger.change_source(tx, source_id, schedule=new.schedule.stored())
             if new.schedule.every is not None:
                 ledger.make_due(tx, source_id)
         added = ledger.find_source(tx, str(source_id))
-        _note(tx, "source.add", added, {name: added[name] for name in ("connector", "config", "schedule", "weight")})
+        _note(tx, "source.add", added, {name: added[name] for name in _GIVEN})
     return added
 
 
 def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """Change ``name``, ``config``, ``weight`` or ``schedule`` (a Schedule, or None). What is synced already stays."""
+    """Change ``name``, ``config``, ``weight``, ``schedule`` (a Schedule, or None) or ``principals``. What is synced
+    already stays. Other principals count at once for what a search hides; an operation writes them into the index."""
     if "config" in values:
         runtime.host.effective_config(source["connector"], values["config"], kind="connector")
     if "weight" in values:
         _check_weight(values["weight"])
     if "schedule" in values:
         values["schedule"] = values["schedule"].stored() if values["schedule"] else None
+    if "principals" in values:
+        values["principals"] = _names(values["principals"])
+    _refuse_removed(source)
     with runtime.ledger.write() as tx:
-        _refuse_removed(source)
+        before = ledger.lock_source(tx, source["id"])
         ledger.change_source(tx, source["id"], **values)
-        _note(tx, "source.set", source, values)
-        return ledger.find_source(tx, str(source["id"]))
+        told = dict(values)
+        if values.get("principals", before["principals"]) != before["principals"]:
+            told["operation"] = permissions.begin(tx, source["id"], before["collection_id"])
+        _note(tx, "source.set", source, told)
+        changed = ledger.find_source(tx, str(source["id"]))
+    if "operation" in told:
+        runtime.ring("maintenance")
+    return changed
 
 
 def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = False, full: bool = False) -> int:
@@ -164,12 +181,26 @@ def begin_due(runtime: Runtime) -> list[int]:
 def advance_removals(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
     """Go on with sources that are being removed, a step of each in turn, as far as it goes now and in these seconds.
     Returns whether it could go on at once."""
+    return _advance(runtime, removal.pending, removal.step, seconds)
+
+
+def advance_permissions(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
+    """:func:`advance_removals`, of sources whose principals have changed."""
+    return _advance(runtime, permissions.pending, permissions.step, seconds)
+
+
+def _advance(
+    runtime: Runtime,
+    pending_of: Callable[[Transaction], list[int]],
+    step: Callable[[Transaction, int], bool],
+    seconds: float,
+) -> bool:
     until = time.monotonic() + seconds
     with runtime.ledger.read() as tx:
-        pending = deque(removal.pending(tx))
+        pending = deque(pending_of(tx))
     while pending and not runtime.stopping.is_set():
         with runtime.ledger.write() as tx:
-            if removal.step(tx, pending[0]):
+            if step(tx, pending[0]):
                 pending.rotate(-1)
             else:
                 pending.popleft()
@@ -186,6 +217,14 @@ def _note(tx: Transaction, event: str, source: dict[str, Any], detail: dict[str,
 def _check_weight(weight: float) -> None:
     if not 0 < weight < float("inf"):
         raise UsageError(f"The weight {weight:g} is no share.", "Give a number above 0; 1 is the usual one.")
+
+
+def _names(principals: Collection[str] | None) -> list[str] | None:
+    if principals is None:
+        return None
+    if isinstance(principals, str) or not all(isinstance(name, str) and name.strip() for name in principals):
+        raise UsageError(f"{principals!r} are no names of users or groups.", "Give a list of names, or none at all.")
+    return sorted(set(principals))
 
 
 def _refuse_removed(source: dict[str, Any]) -> None:

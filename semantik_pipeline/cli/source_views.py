@@ -100,6 +100,7 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
             ("in quarantine", f"{row['quarantined']:,}" if row["quarantined"] else ""),
             ("operation", str(row["operation"] or "")),
             ("weight", f"{row['weight']:g}"),
+            ("open to", "" if row["principals"] is None else ", ".join(map(printable, row["principals"])) or "nobody"),
             ("added", when(row["created_at"], row["now"])),
             ("last error", printable(f"{error['type']}: {error['message']}") if error else ""),
         ],

@@ -25,6 +25,9 @@ CronOption = Annotated[str | None, typer.Option(metavar='"0 3 * * *"', help="Syn
 ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="The cron's time zone: Europe/Berlin.")]
 JitterOption = Annotated[str | None, typer.Option(metavar="30s", help="Spread sources of one schedule over this.")]
 WeightOption = Annotated[float | None, typer.Option(metavar="W", help="Its share beside other sources; 1 is usual.")]
+PrincipalOption = Annotated[
+    list[str] | None, typer.Option("--principal", metavar="P", help="Whom its documents are open to; repeatable.")
+]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Come back when it is done.")]
 
 
@@ -42,6 +45,7 @@ def add(
     timezone: ZoneOption = None,
     jitter: JitterOption = None,
     weight: WeightOption = None,
+    principals: PrincipalOption = None,
 ) -> int:
     """Add a source. Without a schedule it is synced when somebody asks. Secrets are named: --set password_env=NAME."""
     call = begin(context)
@@ -64,7 +68,9 @@ def add(
             name = typed.source_name(connector, option, place, config)
         due = typed.parse_schedule(every, cron, timezone, jitter, default_zone=settings.schedule.timezone)
         share = 1.0 if weight is None else weight
-        new = sources.NewSource(connector=connector, name=name, config=config, schedule=due, weight=share)
+        new = sources.NewSource(
+            connector=connector, name=name, config=config, schedule=due, weight=share, principals=principals
+        )
         added = sources.add(runtime, new, collection=collection)
     return _give(call, added, "Added.")
 
@@ -111,6 +117,8 @@ def set_(
     jitter: JitterOption = None,
     no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Sync it only when somebody asks.")] = False,
     weight: WeightOption = None,
+    principals: PrincipalOption = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Its documents are open to everybody.")] = False,
 ) -> int:
     """Change a source. What it has indexed stays; new options count from its next sync."""
     call = begin(context)
@@ -131,9 +139,15 @@ def set_(
             changes["name"] = name
         if weight is not None:
             changes["weight"] = weight
+        if principals and everybody:
+            raise UsageError("--principal and --everybody contradict each other.", "Give one of them.")
+        if principals or everybody:
+            changes["principals"] = principals or None
         changes |= _schedule(runtime, before, (every, cron, timezone, jitter), no_schedule)
         if not changes:
-            raise UsageError("There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight or --name.")
+            raise UsageError(
+                "There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight, --principal or --name."
+            )
         changed = sources.change(runtime, before, **changes)
     return _give(call, changed, "Changed.")
 

@@ -51,6 +51,8 @@ class Principal:
             given = getattr(self, name)
             if isinstance(given, str):
                 raise UsageError(f"{name} of {self.name!r} is one text.", "Give a list of names, or None for all.")
+            if given is not None and not all(isinstance(one, str) and one for one in given):
+                raise UsageError(f"{name} of {self.name!r} holds what is no name.", "Names are texts, not empty ones.")
             object.__setattr__(self, name, None if given is None else frozenset(given))
 
     def may(self, role: str, collection: str | None = None) -> bool:
@@ -79,7 +81,7 @@ class Principal:
 
     def sees(self, principals: Collection[str] | None) -> bool:
         """Whether a document that is open to these principals (None: to everybody) is open to the caller."""
-        return principals is None or self.principals is None or not self.principals.isdisjoint(principals)
+        return principals is None or self.principals is None or bool({*self.principals} & {*principals})
 
 
 class AuthPlugin(SemanticPlugin):

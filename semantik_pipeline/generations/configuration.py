@@ -40,6 +40,7 @@ PAYLOAD_INDEXES = {
     "language": "keyword",
     "entity_types": "keyword",
     "keywords": "keyword",
+    "principals": "keyword",
 }
 
 

@@ -52,9 +52,11 @@ class Ledger:
         with self.read() as tx:
             return collections.search_view(tx, collection)
 
-    def visible(self, generation_id: int, document_ids: Collection[int]) -> dict[int, int]:
+    def visible(
+        self, generation_id: int, document_ids: Collection[int], principals: Collection[str] | None = None
+    ) -> dict[int, int]:
         with self.read() as tx:
-            return collections.visible(tx, generation_id, document_ids)
+            return collections.visible(tx, generation_id, document_ids, principals)
 
     def points_at_rest(self, generation_id: int) -> int:
         """How many points the generation's index holds at least."""

@@ -11,6 +11,7 @@ from sqlalchemy import and_, bindparam, func, insert, select, update
 
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.openness import open_to
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
 
@@ -219,7 +220,13 @@ _VISIBLE = (
 )
 
 
-def visible(tx: Transaction, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
-    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out."""
-    rows = tx.execute(_VISIBLE, {"generation": generation_id, "ids": sorted(document_ids)})
+def visible(
+    tx: Transaction, generation_id: int, document_ids: Group[int], principals: Group[str] | None = None
+) -> dict[int, int]:
+    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out, and
+    those that are not open to these principals (None: all are)."""
+    query = _VISIBLE
+    if principals is not None:
+        query = query.join(sources, documents.c.source_id == sources.c.id).where(open_to(tx, principals))
+    rows = tx.execute(query, {"generation": generation_id, "ids": sorted(document_ids)})
     return {row[0]: row[1] for row in rows.all()}

@@ -1,12 +1,16 @@
-"""Whose documents are whose: a document is open to the principals that it lists, else to those of its source, else to
-everybody."""
+"""Whose documents are whose. A document is open to the principals that it lists, else to those of its source, else to
+everybody.
+
+What a search finds is decided by the points, which carry the principals, and then by these rows. So a document that is
+closed is hidden from the next search on, and one that is opened is found when its points have been written anew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, cast, false, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, cast, false, func, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import Text
 
@@ -30,3 +34,10 @@ def _names_one(tx: Transaction, names: list[str]) -> ColumnElement[bool]:
         one: Any = func.json_each(LISTED).table_valued("value")
         return select(one.c.value).where(one.c.value.in_(names)).correlate(documents, sources).exists()
     return cast(LISTED, JSONB).has_any(cast(names, ARRAY(Text)))
+
+
+def open_ones(tx: Transaction, document_ids: Collection[int], principals: Collection[str] | None) -> set[int]:
+    """Those of the documents that are open to these principals (None: all)."""
+    here = select(documents.c.id).join(sources, documents.c.source_id == sources.c.id)
+    mine = and_(documents.c.id.in_(sorted(document_ids)), open_to(tx, principals))
+    return set(tx.execute(here.where(mine)).scalars())

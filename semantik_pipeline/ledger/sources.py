@@ -20,6 +20,7 @@ _SOURCE = select(
     sources.c.config,
     sources.c.schedule,
     sources.c.weight,
+    sources.c.principals,
     sources.c.due_at,
     sources.c.faults,
     sources.c.paused,
@@ -137,9 +138,10 @@ def _state(row: dict[str, Any]) -> str:
 
 
 def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
-    """``id``, ``collection_id``, ``operation`` (the one in hand, or None) and ``removed_at`` of a source, locked."""
+    """``id``, ``collection_id``, ``principals``, ``operation`` (the one in hand, or None) and ``removed_at`` of a source,
+    locked."""
     operation = sources.c.operation_id.label("operation")
-    columns = (sources.c.id, sources.c.collection_id, operation, sources.c.removed_at)
+    columns = (sources.c.id, sources.c.collection_id, sources.c.principals, operation, sources.c.removed_at)
     row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
     if row is None:
         raise NotFound(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
@@ -147,8 +149,8 @@ def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
 
 
 def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
-    """Change what an operator may change: ``name``, ``config``, ``weight``, ``schedule``. A new schedule counts from
-    now on."""
+    """Change what an operator may change: ``name``, ``config``, ``weight``, ``schedule``, ``principals``. A new schedule
+    counts from now on."""
     row = tx.execute(select(sources.c.created_at, now()).where(sources.c.id == source_id).with_for_update()).one()
     if "schedule" in values:
         values["due_at"] = next_time(values["schedule"], row[1], source_id, row[0])

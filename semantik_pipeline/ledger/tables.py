@@ -266,7 +266,7 @@ operation_items = Table(
     metadata,
     Column("operation_id", Id, ForeignKey("operations.id"), primary_key=True),
     Column("document_id", Id, primary_key=True),
-    Column("kind", Text, nullable=False),  # new | changed | deleted | resumed | retried | repaired
+    Column("kind", Text, nullable=False),  # new | changed | deleted | resumed | retried | repaired | permitted
     Column("revision", Integer, nullable=False),
     Index("ix_operation_items_document_id", "document_id"),
 )

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, func, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.openness import LISTED
 from semantik_pipeline.ledger.tables import documents, generations, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
@@ -57,6 +58,7 @@ class Unit:
     text_hash: str | None
     extracted: dict[str, Any] | None
     notes: dict[str, Any] | None
+    principals: list[str] | None = None
     progress: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -103,6 +105,7 @@ UNIT = select(
     work.c.text_hash,
     work.c.extracted,
     work.c.notes,
+    LISTED.label("principals_"),
     work.c.progress,
 ).select_from(
     work.join(documents, work.c.document_id == documents.c.id).join(sources, work.c.source_id == sources.c.id)

@@ -12,7 +12,10 @@ from semantik_pipeline.search.request import SearchPlan
 
 #: Payload fields that are the index's own business or have a place of their own in a hit.
 INTERNAL = frozenset(
-    {"document_id", "document", "epoch", "signature", "occurrence", "text", "title", "start", "end", "metadata"}
+    {
+        *("document_id", "document", "epoch", "signature", "occurrence", "text", "title", "start", "end", "metadata"),
+        "principals",  # who else may read it is nobody's business
+    }
 )
 
 

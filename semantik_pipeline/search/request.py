@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search.permitted import permitted
 
 MAX_LIMIT = 1000
 #: Characters of a query that are read; the rest is cut with a warning. No embedding model's window reaches so far.
@@ -25,6 +27,8 @@ class SearchQuery:
     ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
     many of the fused hits the reranker gets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
     those with a lower score (0..1, see docs/search.md). None means: as the settings say.
+
+    ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
     """
 
     text: str
@@ -41,6 +45,11 @@ class SearchQuery:
     rerank_deadline: float | None = None
     candidates: int | None = None
     score_threshold: float | None = None
+    principals: Collection[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.principals is not None:  # as JSON has it, for search workers
+            object.__setattr__(self, "principals", tuple(sorted(self.principals)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,7 @@ class SearchPlan:
     offset: int = 0
     mode: str
     filter: dict[str, Any] | None
+    principals: Collection[str] | None = None
     dense_weight: float
     fusion: str
     candidates: int
@@ -89,7 +99,8 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         limit=query.limit,
         offset=query.offset,
         mode=query.mode,
-        filter=query.filter,
+        filter=permitted(query.filter, query.principals),
+        principals=query.principals,
         dense_weight=_share("dense_weight", _given(query.dense_weight, settings.dense_weight)),
         fusion=query.fusion or settings.fusion,
         candidates=max(query.offset + query.limit, to_rerank),

@@ -36,7 +36,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
         legs = runtime.host.call(runtime.store.search, index, list(requests.values()))
         by_name = dict(zip(requests, legs, strict=True))
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion)
-        found = _first_shown(runtime, view.generation_id, index, fused, plan.candidates)
+        found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in legs)
         if len(found) >= plan.offset + plan.limit or exhausted:
             return found
@@ -52,16 +52,17 @@ def _requests(plan: SearchPlan, vector: np.ndarray | None, depth: int) -> dict[s
 
 
 def _first_shown(
-    runtime: Any, generation_id: int, index: str, fused: Sequence[Candidate], wanted: int
+    runtime: Any, generation_id: int, index: str, fused: Sequence[Candidate], plan: SearchPlan
 ) -> list[Candidate]:
-    """The first ``wanted`` of these that may be shown, with their payloads."""
+    """The first ``plan.candidates`` of these that may be shown, with their payloads."""
     found: list[Candidate] = []
+    wanted = plan.candidates
     for batch in _batches(fused, wanted):
         ids = [candidate.id for candidate in batch]
         page, _ = runtime.host.call(runtime.store.scroll, index, filter={"must": [{"has_id": ids}]}, limit=len(ids))
         payloads = {point.id: point.payload for point in page}
         known = [replace(candidate, payload=payloads[candidate.id]) for candidate in batch if candidate.id in payloads]
-        found += shown(known, runtime.ledger.visible(generation_id, document_ids(known)))
+        found += shown(known, runtime.ledger.visible(generation_id, document_ids(known), plan.principals))
         if len(found) >= wanted:
             break
     return found[:wanted]

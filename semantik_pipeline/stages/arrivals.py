@@ -47,7 +47,7 @@ def arrival_of(name: str, document: IngestedDocument, reference: DocumentReferen
         file_path=storable(document.file_path) if document.file_path else None,
         size=len(document.body),
         metadata=storable_values(document.metadata),
-        principals=document.principals,
+        principals=None if document.principals is None else sorted({*document.principals}),
     )
 
 

@@ -64,6 +64,8 @@ def point_id(collection_id: int, source_id: int, unique_id: str, text_hash: str,
 def _shared(generation: Generation, unit: Unit, title: str | None) -> str:
     """What all chunks of a document have in common, beside their text."""
     about = [unit.metadata, title, unit.file_path, unit.media_type, generation.fingerprints["extract"]]
+    if unit.principals is not None:  # what is open to everybody keeps the signature that it had before there were any
+        about.append(unit.principals)
     return short_hash(json.dumps(about, sort_keys=True))
 
 

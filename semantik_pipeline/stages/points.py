@@ -96,6 +96,10 @@ def _stored(tx: content.Transaction, unit: Unit, rows: list[ChunkRow]) -> dict[s
     return content.signatures(tx, unit, before, [row.point_id for row in rows])
 
 
+#: Stands in the payload for an empty list of principals, which to a store is the same as none. Nobody is called so.
+NOBODY = ""
+
+
 def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[str, Any]:
     """Everything that filters, hits and verification need; absent parts are left out."""
     payload = {
@@ -116,6 +120,7 @@ def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[
         "page": row.metadata.get("page"),
         "section": row.metadata.get("section"),
         "metadata": unit.metadata,
+        "principals": [NOBODY] if unit.principals == [] else unit.principals,
         **(unit.extracted or {}),
         **extracted,
     }

@@ -36,7 +36,7 @@ class FakeConnector(ConnectorPlugin):
 
     ``removed`` names documents to report as gone; ``incomplete`` ends with ``Complete(full=False)``; ``fail_after``
     raises TransientError after that many references; ``fail_fetch`` maps ids to ``skip | gone | transient | permanent
-    | bug``; ``hints: false`` gives no change hints. What is fetched is a line of ``log_path``. With ``incremental`` a run
+    | bug``; ``hints: false`` gives no change hints; ``principals`` maps ids to whom they are open to. What is fetched is a line of ``log_path``. With ``incremental`` a run
     ends with a cursor, and the next one names only what changed.
     """
 
@@ -52,6 +52,7 @@ class FakeConnector(ConnectorPlugin):
             "properties": {
                 "documents": {"type": "object", "description": "Texts by unique id."},
                 "documents_file": {"type": "string", "description": "A JSON file with the same."},
+                "principals": {"type": "object", "description": "Whom documents are open to, by unique id."},
                 "removed": {"type": "array", "items": {"type": "string"}},
                 "incomplete": {"type": "boolean", "default": False},
                 "fail_after": {"type": "integer", "minimum": 0, "x-operational": True},
@@ -76,7 +77,7 @@ class FakeConnector(ConnectorPlugin):
                 continue
             if named == self.config.get("fail_after"):
                 raise TransientError(f"This fake source fails after {named} documents.")
-            hint = self._hint(documents.get(unique_id))
+            hint = self._hint(documents.get(unique_id), unique_id)
             if unique_id not in documents:
                 yield Removal(unique_id)
             elif since is None or since.get(unique_id) != hint:
@@ -85,13 +86,15 @@ class FakeConnector(ConnectorPlugin):
             named += 1
             if named % self.config.get("checkpoint_every", 100) == 0:
                 yield Checkpoint({"since": since, "after": unique_id})
-        following = {"since": {unique_id: self._hint(text) for unique_id, text in documents.items()}}
+        following = {"since": {unique_id: self._hint(text, unique_id) for unique_id, text in documents.items()}}
         full = since is None and not self.config.get("incomplete", False)
         yield Complete(full=full, cursor=following if self.config.get("incremental") else None)
 
-    @staticmethod
-    def _hint(text: str | None) -> str | None:
-        return None if text is None else content_hash(text)[:16]
+    def _hint(self, text: str | None, unique_id: str) -> str | None:
+        if text is None:
+            return None
+        principals = self.config.get("principals", {}).get(unique_id)
+        return content_hash(text if principals is None else f"{text} {principals}")[:16]
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
         Misbehaviour(self.config).log(reference.unique_id)
@@ -108,6 +111,7 @@ class FakeConnector(ConnectorPlugin):
             {"words": len(text.split())},
             content_hash(text),
             media_type=self.config.get("media_type", "text/plain"),
+            principals=self.config.get("principals", {}).get(reference.unique_id),
         )
 
     def _documents(self) -> dict[str, str]:

@@ -95,7 +95,7 @@ class Ledger:
             collection=collection, generation_id=7, index="default-7", dimension=self.dimension, config=self.config
         )
 
-    def visible(self, generation_id, document_ids):
+    def visible(self, generation_id, document_ids, principals=None):
         assert generation_id == 7
         return {id: self.epochs[id] for id in document_ids if id in self.epochs}
 
