@@ -21,7 +21,8 @@ GOOD = {
         class Source:
             PLUGIN_ID = "acme-source"
             async def load_documents(self, source_id=None):
-                yield IngestedDocument("hello", "doc-1", "acme", {}, content_hash("hello"))
+                for number, text in enumerate(("hello", "leases expire when nobody renews them")):
+                    yield IngestedDocument(text, f"doc-{number + 1}", "acme", {}, content_hash(text), None, "text/x-acme")
         """,
     "parser": """
         from semantik_pipeline.plugins import ParsedDocument, ParserPlugin
@@ -68,19 +69,58 @@ GOOD = {
                 return [RerankResult(i, len(text) * self.config["factor"]) for i, text in enumerate(documents)]
         """,
     "store": """
+        import numpy, os, pathlib, pickle
+        from semantik_pipeline.plugins import ScoredPoint, StoredPoint
+        def meets(payload, filter):
+            filter = filter or {}
+            return all(one(payload, c) for c in filter.get("must", [])) and not any(
+                one(payload, c) for c in filter.get("must_not", [])
+            ) and (not filter.get("should") or any(one(payload, c) for c in filter["should"]))
+        def one(payload, condition):
+            if "key" not in condition:
+                return meets(payload, condition)
+            value, match, bounds = payload.get(condition["key"]), condition.get("match"), condition.get("range", {})
+            if match is not None:
+                return value in match["any"] if "any" in match else value == match["value"]
+            tests = {"lt": lambda b: value < b, "lte": lambda b: value <= b, "gt": lambda b: value > b, "gte": lambda b: value >= b}
+            return value is not None and all(tests[name](bound) for name, bound in bounds.items() if bound is not None)
         class Store:
             PLUGIN_ID = "acme-store"
             def __init__(self, config=None):
-                self.indexes = {}
-            def create_index(self, name, spec): self.indexes[name] = {}
-            def drop_index(self, name): self.indexes.pop(name, None)
+                self.file = pathlib.Path(os.environ["ACME_MARKS"], "store.pickle")
+                self.indexes = pickle.loads(self.file.read_bytes()) if self.file.exists() else {}
+            def keep(self): self.file.write_bytes(pickle.dumps(self.indexes))
+            def create_index(self, name, spec): self.indexes.setdefault(name, {}); self.keep()
+            def drop_index(self, name): self.indexes.pop(name, None); self.keep()
             def list_indexes(self): return list(self.indexes)
-            def insert(self, name, points): self.indexes[name] |= {point.id: point for point in points}
-            def search(self, name, requests): return [[] for _ in requests]
-            def delete(self, name, ids=None, filter=None): self.indexes[name].clear()
-            def count(self, name, filter=None): return len(self.indexes[name])
-            def scroll(self, name, filter=None, fields=None, after=None, limit=1000): return [], None
-            def set_payload(self, name, ids, payload): pass
+            def some(self, name, ids, filter):
+                found = [self.indexes[name][i] for i in ids if i in self.indexes[name]] if ids is not None else list(self.indexes[name].values())
+                return [point for point in found if meets(point.payload, filter)]
+            def insert(self, name, points, condition=None):
+                for point in points:
+                    known = self.indexes[name].get(point.id)
+                    if known is None or meets(known.payload, condition):
+                        self.indexes[name][point.id] = point
+                self.keep()
+            def search(self, name, requests): return [self.leg(name, request) for request in requests]
+            def leg(self, name, request):
+                def score(p): return float(p.vector @ request.vector / (numpy.linalg.norm(p.vector) * numpy.linalg.norm(request.vector)))
+                found = [] if request.vector is None else self.some(name, None, request.filter)
+                best = sorted(((score(p), p) for p in found), key=lambda pair: -pair[0])[: request.limit]
+                return [ScoredPoint(id=p.id, score=s, payload=p.payload if request.with_payload else {}) for s, p in best]
+            def delete(self, name, ids=None, filter=None):
+                for point in self.some(name, ids, filter):
+                    del self.indexes[name][point.id]
+                self.keep()
+            def count(self, name, filter=None): return len(self.some(name, None, filter))
+            def scroll(self, name, filter=None, fields=None, after=None, limit=1000):
+                found = sorted((p for p in self.some(name, None, filter) if after is None or p.id >= after), key=lambda p: p.id)
+                page = [StoredPoint(id=p.id, payload={k: v for k, v in p.payload.items() if fields is None or k in fields}) for p in found[:limit]]
+                return page, found[limit].id if len(found) > limit else None
+            def set_payload(self, name, ids, payload, condition=None):
+                for point in self.some(name, ids, condition):
+                    point.payload.update(payload)
+                self.keep()
         """,
 }
 # Entry-point names: the id alone, with its kind before it, with underscores.
@@ -222,7 +262,7 @@ def test_a_plugin_of_every_kind_is_found_and_used(ask):
     assert set(kinds) == {"connector", "parser", "chunking", "extractor", "embedding", "reranker", "vectordb"}
     assert set(kinds.values()) == {"acme-plugins 1.5"}
     assert found == {
-        "connector": ["doc-1"],
+        "connector": ["doc-1", "doc-2"],
         "parser": "ABC",
         "chunking": "abc",
         "extractor": "en",
@@ -232,6 +272,55 @@ def test_a_plugin_of_every_kind_is_found_and_used(ask):
         "vectordb": 1,
         "fingerprint": 32,
     }
+
+
+STRANGERS = """
+[store]
+plugin = "acme-store"
+[search]
+reranker = "acme-reranker"
+[collection.embedding]
+plugin = "acme-embedder"
+[collection.chunking]
+plugin = "acme-chunker"
+[collection.parsers.by_media_type]
+"text/x-acme" = "acme-parser"
+[[collection.extraction.chunk]]
+plugin = "acme-extractor"
+"""
+
+
+def test_strangers_plugins_together_index_and_answer(ask, site, tmp_path):
+    """The whole way of a document, through the command line, with nobody's plugin but a stranger's."""
+    config = tmp_path / "semantik.toml"
+    config.write_text(STRANGERS)
+
+    def semantik(*arguments: str, code: int = 0) -> dict:
+        command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json"]
+        done = subprocess.run(
+            [*command, "--data-dir", str(tmp_path / "data"), "--config", str(config)],
+            env={**os.environ, "PYTHONPATH": str(site), "ACME_MARKS": str(tmp_path / "marks")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    semantik("sources", "add", "acme-source", "--name", "acme")
+    for known in (0, 2):
+        (synced,) = semantik("sources", "sync", "acme", "--wait")["sources"]
+        assert (synced["outcome"], synced["documents"]["unchanged"]) == ("succeeded", known), synced
+    language = {"must": [{"key": "language", "match": {"value": "en"}}]}  # as the extractor has it
+    answer = semantik("search", "leases", "--filter", json.dumps(language))
+    assert {hit["document"]: hit["text"] for hit in answer["hits"]} == {
+        "doc-1": "HELLO",  # as the parser has it
+        "doc-2": "LEASES EXPIRE WHEN NOBODY RENEWS THEM",
+    }
+    assert answer["reranked"] is True
+    assert answer["hits"][0]["scores"]["rerank"] is not None
+    report = semantik("verify")
+    assert (report["points_found"], report["missing"], report["orphaned"], report["stale"]) == (2, 0, 0, 0)
 
 
 def test_a_strangers_parser_works_in_a_child_process(ask):
