@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -19,12 +18,14 @@ from filelock import FileLock, Timeout
 from semantik_pipeline import configurations, generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
-from semantik_pipeline.errors import DataFolderInUse, PipelineError, SettingsError
+from semantik_pipeline.errors import PipelineError, SettingsError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.ledger.leases import Keeper
+from semantik_pipeline.ownership import OWNER_NOTE, in_use, read_note
+from semantik_pipeline.parts import part
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.residency import Budget
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
 
-#: Says in the data folder which process owns it: ``{"pid", "command"}``, and ``url`` of one that serves.
-OWNER_NOTE = "owner.json"
-
 #: How long an answer about a fingerprint is believed, in seconds.
 REFUSAL_SECONDS = 30.0
 
@@ -67,6 +65,7 @@ class Runtime:
         self._indexes: set[str] = set()
         self._lock = threading.RLock()
         self.stopping = threading.Event()  # the process is to end
+        self.closed = False
         self.scheduling = True  # maintenance begins scheduled syncs; not in a process that ends with its one command
         self.left = LeftSources()
         self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
@@ -78,7 +77,7 @@ class Runtime:
         self.gate: Gate | None = None  # a build that this process is judging, as far as its last tick came
         self.sweeping = threading.Lock()
 
-    @cached_property
+    @part
     def ledger(self) -> Ledger:
         return Ledger(self.settings.database_url)
 
@@ -86,7 +85,7 @@ class Runtime:
     def blobs(self) -> Blobs:
         return Blobs(self.settings.blob_url)
 
-    @cached_property
+    @part
     def host(self) -> PluginHost:
         """The plugins, loaded once, from the shared state file. A broken file stops the process here."""
         worker = self.settings.worker
@@ -98,7 +97,7 @@ class Runtime:
         )
         return PluginHost.start(state, budget=budget, tally=self.tally)
 
-    @cached_property
+    @part
     def children(self) -> ChildPool:
         memory = self.settings.child.memory_mb
         return ChildPool(self.child_count, self.host.state, kinds=CHILD_KINDS, memory_mb=memory)
@@ -140,7 +139,7 @@ class Runtime:
 
         return Keyring()
 
-    @cached_property
+    @part
     def keeper(self) -> Keeper:
         return Keeper(self.settings.work.renew)
 
@@ -206,7 +205,7 @@ class Runtime:
         """``{"pid", "command"}`` of the process that owns the data folder, and ``url`` if it serves; None if none does."""
         import psutil
 
-        note = _read_note(self.settings.data_dir / OWNER_NOTE)
+        note = read_note(self.settings.data_dir / OWNER_NOTE)
         return note if note and psutil.pid_exists(note["pid"]) else None  # a killed owner leaves its note behind
 
     @property
@@ -318,34 +317,15 @@ class Runtime:
             )
 
     def close(self) -> None:
-        """Give everything back, in the reverse order of making; what was never made is not made now."""
+        """Give everything back, in the reverse order of making; what was never made is not made now, nor afterwards."""
+        self.closed = True
         for name in ("keeper", "children", "traces", "host", "ledger"):
-            part = self.__dict__.pop(name, None)
-            if part is not None:
-                part.close()
+            made = self.__dict__.pop(name, None)
+            if made is not None:
+                made.close()
 
     def __enter__(self) -> Runtime:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def in_use(folder: Path, note: Path) -> DataFolderInUse:
-    """The error of a second process, naming the first."""
-    owner = _read_note(note)
-    who = f"process {owner['pid']} ({owner['command']})" if owner else "another process"
-    return DataFolderInUse(
-        f"The data folder {folder} is in use by {who}.",
-        "Wait until it ends, or use another --data-dir; `semantik status` and `semantik documents` work meanwhile.",
-    )
-
-
-def _read_note(note: Path) -> dict[str, Any] | None:
-    """An owner's note; None for one that is absent, or half written."""
-    try:
-        found = json.loads(note.read_text("utf-8"))
-        url = {"url": str(found["url"])} if "url" in found else {}
-        return {"pid": int(found["pid"]), "command": str(found["command"]), **url}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,30 @@ LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 #: Classes of ``semantik_pipeline.testing``; the plugin of FakeParser is ``fake-parser``.
 FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker", "Auth")
+
+
+#: Threads of workers, by the beginnings of their names. One that outlives its test works on with what the test took
+#: away, and disturbs the next: in a process with others, a stray traceback is enough.
+WORKERS = ("embedded-", "embed-", "presence", "lease-keeper", "metrics")
+
+#: Seconds that a worker's thread has to end after its test.
+PATIENCE = 10.0
+
+
+def working() -> list[threading.Thread]:
+    """The threads of workers that are alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith(WORKERS)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test whose fixtures are gone has left no worker behind."""
+    yield
+    until = time.monotonic() + PATIENCE
+    for thread in working():
+        thread.join(max(0.0, until - time.monotonic()))
+    left = sorted(thread.name for thread in working())
+    assert not left, f"{item.nodeid} left threads of a worker alive: {', '.join(left)}; end what was started"
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from semantik_pipeline import pipeline
+from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.queue import SEARCH_TASK, TASK
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def register(app: Celery, process: Working) -> None:
     @app.task(name=TASK, shared=False)  # of this app alone: a second one in this process has a runtime of its own
     def work(stage: str) -> None:
         process.bell.heard(stage)
-        pipeline.work_on(process.runtime, stage)
+        try:
+            pipeline.work_on(process.runtime, stage)
+        except PipelineError:
+            if not process.runtime.closed:  # its units were given back: what fails afterwards is nobody's concern
+                raise
 
     @app.task(name=SEARCH_TASK, shared=False, ignore_result=False)
     def search(asked: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def indexed(make_pipeline, tmp_path: Path) -> Any:
     pipeline = make_pipeline()
     pipeline.folder(texts(tmp_path / "docs", a="one text", b="another text"))
     pipeline.runtime.close()  # gives the index back
-    return pipeline
+    return make_pipeline()
 
 
 def test_all_is_well_where_it_is(indexed) -> None:
@@ -74,8 +74,8 @@ def test_what_became_of_documents_sources_and_plugins(make_pipeline, tmp_path: P
     pipeline.folder(texts(tmp_path / "docs", a="POISON"))
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(text("update sources set paused = 'somebody said so'"))
-    pipeline.runtime.close()
     maintenance.tick(pipeline.runtime)
+    pipeline.runtime.close()
     again = make_pipeline(disabled=("fake-embedder",))
     found = by_name(examine(again.runtime))
     assert found["quarantine of 'default'"].state == "warning"

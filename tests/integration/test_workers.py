@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from sqlalchemy import func, select, update
 
 from semantik_pipeline import fleet
 from semantik_pipeline.cli.fleet_views import show_fleet
-from semantik_pipeline.errors import SettingsError, UsageError
+from semantik_pipeline.errors import PipelineError, SettingsError, UsageError
 from semantik_pipeline.ledger import backlog
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.tables import work, workers
@@ -216,8 +217,9 @@ def test_profiles_answer_what_they_are_for() -> None:
 
 
 def test_what_an_ending_run_can_t_finish_in_time_is_given_back_unblamed(make_pipeline):
-    """An embedder that takes longer than the soft shutdown: its documents are free, and nobody suspects them."""
-    slow = {"fake-embedder": {"sleep_ms_per_text": 300}}
+    """An embedder that takes longer than the soft shutdown: its documents are free, nobody suspects them, and what it
+    still finds changes nothing."""
+    slow = {"fake-embedder": {"sleep_ms_per_text": 150}}
     pipeline = make_pipeline(plugins=slow, worker={"soft_shutdown": 0.5})
     texts = {f"d{number}": f"text number {number}" for number in range(20)}
     source = SourceRequest(connector="fake-connector", name="slow", config={"documents": texts})
@@ -229,9 +231,20 @@ def test_what_an_ending_run_can_t_finish_in_time_is_given_back_unblamed(make_pip
             time.sleep(0.02)
         began = time.monotonic()
     assert time.monotonic() - began < 15
-    with pipeline.runtime.ledger.read() as tx:
-        rows = tx.execute(select(work.c.suspect, work.c.attempts, work.c.lease_token)).all()
-    assert len(rows) == 20 and set(rows) == {(False, 0, None)}
+    [still_at_work] = [thread for thread in threading.enumerate() if thread.name == "embedded-worker"]
+    for _ in range(2):
+        with pipeline.runtime.ledger.read() as tx:
+            rows = tx.execute(select(work.c.suspect, work.c.attempts, work.c.lease_token)).all()
+        assert len(rows) == 20 and set(rows) == {(False, 0, None)}
+        still_at_work.join(30)
+
+
+def test_what_works_on_after_the_end_starts_nothing_that_nobody_ends(make_pipeline):
+    runtime = make_pipeline().runtime
+    runtime.close()
+    for part in ("ledger", "host", "children", "keeper"):
+        with pytest.raises(PipelineError, match="ended"):
+            getattr(runtime, part)
 
 
 def leased(pipeline, stage: str) -> int:
