@@ -98,6 +98,35 @@ class Schedule:
         return f"{self.cron} {self.timezone or 'UTC'}{spread}"
 
 
+def parse_schedule(
+    every: str | None,
+    cron: str | None,
+    timezone: str | None,
+    jitter: str | None,
+    *,
+    default_zone: str,
+    before: Schedule | None = None,
+) -> Schedule | None:
+    """The schedule that a person's words say, durations as ``15m``; what they leave open is as ``before``. None: on
+    request only. Raises UsageError."""
+    stored: dict[str, Any] = before.stored() if before else {}
+    if every is not None or cron is not None:
+        stored = {name: value for name, value in stored.items() if name == "jitter"}
+    if every is not None:
+        stored["every"] = parse_duration(every)
+    if cron is not None:
+        stored |= {"cron": cron, "timezone": default_zone}
+    if timezone is not None:
+        stored["timezone"] = timezone
+    if jitter is not None:
+        stored["jitter"] = parse_duration(jitter) if jitter != "0" else 0.0
+    if not stored:
+        return None
+    if "every" not in stored and "cron" not in stored:
+        raise UsageError("A jitter or a time zone says more of a schedule.", "Give --every 15m or --cron '0 3 * * *'.")
+    return Schedule(**stored)
+
+
 def wait_after_faults(faults: int) -> float:
     """Seconds that a source waits after so many syncs in a row that failed."""
     return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(faults - 1, 20)) if faults > 0 else 0.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.ledger import Transaction
 
-app = typer.Typer(help="List, show, retry and drop documents.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="List, show, retry, drop and restore documents.", rich_markup_mode=None, no_args_is_help=True)
 
 CollectionOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only this collection.")]
 NamesArgument = Annotated[
@@ -85,15 +85,41 @@ def retry(context: typer.Context, uris: NamesArgument = None, collection: Collec
 
 
 @app.command(epilog=EPILOG)
-def drop(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
-    """Remove documents from the index. One that its source still has comes back with the next `index`."""
+def drop(
+    context: typer.Context,
+    uris: NamesArgument = None,
+    collection: CollectionOption = None,
+    purge: Annotated[bool, typer.Option("--purge", help="For good: they can't be restored.")] = False,
+) -> int:
+    """Remove documents from the index; they can be restored until the trash's window is over. One that its source still
+    has comes back with the next `index`."""
     call = begin(context)
+    from functools import partial
+
     from semantik_pipeline import operations
     from semantik_pipeline.errors import UsageError
 
     if not uris:
         raise UsageError("No document is named.", "`semantik documents drop URI...`; `documents list` shows the names.")
-    return _change(call, lambda tx: _named(tx, uris, collection), operations.begin_drop, "dropped")
+    begin_change = partial(operations.begin_drop, purge=purge)
+    return _change(call, lambda tx: _named(tx, uris, collection), begin_change, "dropped")
+
+
+@app.command(short_help="Bring back what was dropped.", epilog=EPILOG)
+def restore(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
+    """Bring documents back from the trash, from what is stored: their sources are not asked."""
+    call = begin(context)
+    from semantik_pipeline import trash
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.ledger import trash as ledger
+
+    if not uris:
+        raise UsageError("No document is named.", "`semantik documents restore URI...`; `semantik trash` lists them.")
+
+    def choose(tx: Transaction) -> list[dict[str, Any]]:
+        return [row for name in uris for row in ledger.find_documents(tx, name, collection=collection)]
+
+    return _change(call, choose, trash.restore_documents, "restored")
 
 
 def _named(tx: Transaction, names: list[str], collection: str | None) -> list[dict[str, Any]]:

@@ -6,13 +6,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from semantik_pipeline.errors import UsageError
-
-if TYPE_CHECKING:
-    from semantik_pipeline.schedules import Schedule
 
 #: Options that may be what stands after the connector, where the schema requires none: the first that it has.
 _PLACES = ("path", "url", "urls", "start_urls", "bucket", "host")
@@ -98,33 +95,3 @@ def parse_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("--config-json is no JSON object.", 'Write --config-json \'{"path": "notes"}\'.')
     return value
-
-
-def parse_schedule(
-    every: str | None,
-    cron: str | None,
-    timezone: str | None,
-    jitter: str | None,
-    *,
-    default_zone: str,
-    before: Schedule | None = None,
-) -> Schedule | None:
-    """The schedule that the options say; what they leave open is as ``before``. None: on request only."""
-    from semantik_pipeline.schedules import Schedule, parse_duration
-
-    stored: dict[str, Any] = before.stored() if before else {}
-    if every is not None or cron is not None:
-        stored = {name: value for name, value in stored.items() if name == "jitter"}
-    if every is not None:
-        stored["every"] = parse_duration(every)
-    if cron is not None:
-        stored |= {"cron": cron, "timezone": default_zone}
-    if timezone is not None:
-        stored["timezone"] = timezone
-    if jitter is not None:
-        stored["jitter"] = parse_duration(jitter) if jitter != "0" else 0.0
-    if not stored:
-        return None
-    if "every" not in stored and "cron" not in stored:
-        raise UsageError("--jitter and --timezone say more of a schedule.", "Give --every 15m or --cron '0 3 * * *'.")
-    return Schedule(**stored)

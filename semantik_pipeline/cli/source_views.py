@@ -123,6 +123,10 @@ def show_operations(console: Console, answers: list[dict[str, Any]], way_on: str
             gone = counted(counts["deleted"], "document")
             console.print(f"{name}: {operation} removed it and {gone} from the index.", soft_wrap=True)
             continue
+        if operation.startswith("restore-") and answer["outcome"] == "succeeded":
+            back = counted(answer["source"]["documents"], "document")
+            console.print(f"{name}: {operation} brought it and {back} back.", soft_wrap=True)
+            continue
         parts = [f"{counts[kind]:,} {kind}" for kind in ("new", "changed", "unchanged", "skipped", "deleted")]
         console.print(f"{name}: {operation} {answer['outcome']}: {', '.join(parts)}", soft_wrap=True)
         for line in answer["errors"]:

@@ -15,16 +15,21 @@ if TYPE_CHECKING:
 
 
 def run_for(
-    call: Invocation, names: Sequence[str], begin_one: Callable[[Runtime, dict[str, Any]], int], *, wait: bool
+    call: Invocation,
+    names: Sequence[str],
+    begin_one: Callable[[Runtime, dict[str, Any]], int],
+    *,
+    wait: bool,
+    find: Callable[[Runtime, str], dict[str, Any]] = named,
 ) -> int:
-    """Begin an operation for each source; with ``wait`` come back at their ends, else name them.
+    """Begin an operation for each source that ``find`` finds; with ``wait`` come back at their ends, else name them.
 
     Where another process owns the data folder, or a fleet works, they do it.
     """
     from semantik_pipeline.cli.source_views import show_operations
 
     with _place(call, wait) as (runtime, here):
-        found = [named(runtime, name) for name in dict.fromkeys(names)]  # all of them, before anything begins
+        found = [find(runtime, name) for name in dict.fromkeys(names)]  # all of them, before anything begins
         begun = [(source, begin_one(runtime, source)) for source in found]
         answers = [_follow(runtime, source, operation, wait=wait, here=here) for source, operation in begun]
     call.output.give({"sources": answers}, lambda console: show_operations(console, answers, _way_on(call)))

@@ -52,6 +52,7 @@ def add(
     from semantik_pipeline import sources
     from semantik_pipeline.cli import source_options as typed
     from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.schedules import parse_schedule
 
     with beside(call) as runtime:
         settings, schema = runtime.settings, _schema(runtime, connector)
@@ -66,7 +67,7 @@ def add(
             if place is None:
                 raise UsageError("The source has no name.", "Give its path or URL after the connector, or --name.")
             name = typed.source_name(connector, option, place, config)
-        due = typed.parse_schedule(every, cron, timezone, jitter, default_zone=settings.schedule.timezone)
+        due = parse_schedule(every, cron, timezone, jitter, default_zone=settings.schedule.timezone)
         share = 1.0 if weight is None else weight
         new = sources.NewSource(
             connector=connector, name=name, config=config, schedule=due, weight=share, principals=principals
@@ -207,16 +208,37 @@ def resume(
 
 
 @app.command(short_help="Remove sources and their documents.", epilog=EPILOG)
-def remove(context: typer.Context, names: SourcesArgument, wait: WaitOption = False) -> int:
-    """Remove sources: their documents leave the index, then they are gone. The places themselves are not touched.
+def remove(
+    context: typer.Context,
+    names: SourcesArgument,
+    wait: WaitOption = False,
+    purge: Annotated[bool, typer.Option("--purge", help="For good: they can't be restored.")] = False,
+) -> int:
+    """Remove sources: their documents leave the index, then they are in the trash. The places themselves are not
+    touched.
 
     On a fleet --wait comes back when that is done; else it is done in this process.
     """
+    from functools import partial
+
     from semantik_pipeline import sources
     from semantik_pipeline.cli.source_work import run_for
 
     call = begin(context)
-    return run_for(call, names, sources.remove, wait=wait or not call.settings().fleet)
+    removed = partial(sources.remove, purge=purge)
+    find = anywhere if purge else named
+    return run_for(call, names, removed, wait=wait or not call.settings().fleet, find=find)
+
+
+@app.command(short_help="Bring back what was removed.", epilog=EPILOG)
+def restore(context: typer.Context, names: SourcesArgument, wait: WaitOption = False) -> int:
+    """Bring sources back from the trash, with the documents that went with them. Their schedules go on."""
+    from semantik_pipeline import trash
+    from semantik_pipeline.cli.source_work import run_for
+
+    call = begin(context)
+    here = not call.settings().fleet
+    return run_for(call, names, trash.restore_source, wait=wait or here, find=in_trash)
 
 
 @contextmanager
@@ -234,6 +256,27 @@ def named(runtime: Runtime, name: str) -> dict[str, Any]:
 
     with runtime.ledger.read() as tx:
         return ledger.find_source(tx, name)
+
+
+def in_trash(runtime: Runtime, name: str) -> dict[str, Any]:
+    """The source in the trash of this id or name. Raises UsageError."""
+    from semantik_pipeline.ledger import trash as ledger
+
+    with runtime.ledger.read() as tx:
+        return {**ledger.find_source(tx, name), "removed_at": None}
+
+
+def anywhere(runtime: Runtime, name: str) -> dict[str, Any]:
+    """The source of this id or name, be it in the trash. Raises UsageError."""
+    from semantik_pipeline.errors import UsageError
+
+    try:
+        return named(runtime, name)
+    except UsageError as error:
+        try:
+            return in_trash(runtime, name)
+        except UsageError:
+            raise error from None
 
 
 def _schema(runtime: Runtime, connector: str) -> dict[str, Any] | None:
@@ -256,9 +299,8 @@ def _schedule(
     runtime: Runtime, before: dict[str, Any], given: tuple[str | None, ...], no_schedule: bool
 ) -> dict[str, Any]:
     """``{"schedule"}`` if it changes, else nothing."""
-    from semantik_pipeline.cli.source_options import parse_schedule
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.schedules import Schedule
+    from semantik_pipeline.schedules import Schedule, parse_schedule
 
     if no_schedule and any(given):
         raise UsageError("--no-schedule and a schedule contradict each other.", "Give one of them.")
