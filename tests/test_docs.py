@@ -113,6 +113,13 @@ def test_every_contract_test_is_documented_and_every_one_named_is_there() -> Non
         assert inspect.isclass(getattr(testing, name)), name
 
 
+def test_every_metric_is_documented_and_every_one_named_is_measured() -> None:
+    from workers.metrics import NAMES
+
+    rows = re.findall(r"^\| `(semantik_\w+)` \|", section(page("docs/operations.md"), "Metrics"), re.MULTILINE)
+    assert sorted(rows) == sorted(NAMES)
+
+
 def commands() -> Iterator[tuple[str, Any]]:
     import typer.main
 

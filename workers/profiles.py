@@ -20,8 +20,8 @@ from semantik_pipeline.settings import Settings, visible_gpus
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A kind of worker. ``queues`` in the order of what it is for; ``processes`` unless the settings say how many;
-    ``child_processes`` says whether it runs plugin code for parsing and extracting."""
+    """A kind of worker. ``queues`` in the order of what it is for; ``prefetch`` messages for each thread; ``processes``
+    side by side, unless the settings say how many."""
 
     queues: tuple[str, ...]
     pool: str = "threads"
