@@ -7,11 +7,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, exc, make_url, text
+
+from semantik_pipeline.ledger import Ledger, schema
+from semantik_pipeline.ledger.tables import metadata
 
 #: Where tests look for PostgreSQL unless SEMANTIK_TEST_DATABASE_URL says otherwise.
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
@@ -71,9 +75,9 @@ def no_server() -> Callable[[str, str], None]:
     return missing_server
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A database of the test's own on a PostgreSQL server, dropped afterwards."""
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """The URL of a new database on a PostgreSQL server, dropped afterwards."""
     server = make_url(os.environ.get("SEMANTIK_TEST_DATABASE_URL", LOCAL_POSTGRES)).set(drivername="postgresql+psycopg")
     name = f"semantik_test_{uuid.uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
@@ -93,6 +97,50 @@ def postgres_url() -> Iterator[str]:
         with engine.connect() as connection:
             connection.execute(text(f"drop database {name} with (force)"))
         engine.dispose()
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """An empty database of the test's own, dropped afterwards."""
+    with postgres_database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ledger_database() -> Iterator[str]:
+    """A database with a ledger's tables, for one test after the other: :func:`ledger_url` empties it. To make and drop one
+    takes a hundred times as long, for PostgreSQL writes a checkpoint."""
+    with postgres_database() as url:
+        opened = Ledger(url, check=False)
+        schema.migrate(opened.engine)
+        opened.close()
+        yield url
+
+
+@pytest.fixture
+def ledger_url(ledger_database: str) -> Iterator[str]:
+    """A migrated ledger without a row, as if nobody had ever used it."""
+    yield ledger_database
+    opened = Ledger(ledger_database)  # raises if the test left another schema
+    with opened.engine.begin() as connection:
+        others = "datname = current_database() and pid <> pg_backend_pid()"
+        connection.execute(text(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}"))
+        connection.execute(text("set local session_replication_role = replica"))  # no order of foreign keys
+        for table in metadata.tables:
+            connection.execute(text(f'delete from "{table}"'))
+        restart = (
+            "select setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) from pg_sequences"
+        )
+        connection.execute(text(restart))
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def fresh_ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite ledger that was migrated and never used, to be copied: migrating one takes a quarter of a second."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite3"
+    Ledger(f"sqlite:///{path}").close()
+    return path
 
 
 class Repository:

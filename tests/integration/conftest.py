@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance, operations, pipeline
-from semantik_pipeline.ledger import Ledger, schema
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
@@ -96,16 +96,16 @@ def ledger(request: pytest.FixtureRequest) -> str | None:
     """The URL of the pipelines' ledger, its tables made; None is the data folder's SQLite file."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return None
-    url = request.getfixturevalue("postgres_url")
-    opened = Ledger(url, check=False)
-    schema.migrate(opened.engine)
-    opened.close()
-    return url
+    return request.getfixturevalue("ledger_url")
 
 
 @pytest.fixture
 def make_pipeline(
-    tmp_path: Path, installed_fakes: Path, ledger: str | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    installed_fakes: Path,
+    ledger: str | None,
+    fresh_ledger_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Pipeline]]:
     """``make_pipeline(plugins={id: options}, disabled=[...], **settings)``; several share folder and ledger."""
     monkeypatch.syspath_prepend(str(installed_fakes))
@@ -122,6 +122,8 @@ def make_pipeline(
         data.mkdir(exist_ok=True)
         state = {"version": 1, "disabled_ids": list(disabled), "configs": plugins or {}}
         (data / "plugins.json").write_text(json.dumps(state))
+        if ledger is None and not (data / "ledger.sqlite3").exists():
+            shutil.copyfile(fresh_ledger_file, data / "ledger.sqlite3")
         runtime = Runtime(load_settings(data_dir=data, database={"url": ledger}, **settings))
         made.append(runtime)
         return Pipeline(runtime)
