@@ -103,5 +103,10 @@ def _described(row: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_taken(runtime: Runtime, name: str) -> None:
     with runtime.ledger.read() as tx:
-        if ledger.find_collection(tx, name) is not None:
-            raise Conflict(f"There is a collection {name!r} already.", "Give another name.")
+        found = ledger.find_collection(tx, name, trashed=True)
+    if found is not None and found.trashed_at is not None:
+        raise Conflict(
+            f"The collection {name!r} is in the trash.", "Restore or purge it, or call it otherwise; or give another name."
+        )
+    if found is not None:
+        raise Conflict(f"There is a collection {name!r} already.", "Give another name.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger import audit_trail, collections, operations, permissions, removal, timetable
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.schedules import Schedule
@@ -48,12 +48,12 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     with runtime.ledger.write() as tx:
         there = collections.find_source(tx, found.id, new.connector, new.name)
         if there is not None and there.trashed_at is not None:
-            raise UsageError(
+            raise Conflict(
                 f"The source {new.name!r} of {collection!r} is in the trash.",
                 f"`semantik sources restore {there.id}` brings it back; --name gives another name.",
             )
         if there is not None:
-            raise UsageError(
+            raise Conflict(
                 f"The collection {collection!r} has a source {new.name!r} already.",
                 "`semantik sources set` changes it; --name gives another name.",
             )
@@ -98,7 +98,7 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
     itself). Raises UsageError for a source that is paused or being removed."""
     _refuse_removed(source)
     if source["paused"] is not None:
-        raise UsageError(
+        raise Conflict(
             f"The source {source['name']} is paused: {source['paused'].rstrip('.')}.",
             f"`semantik sources resume {source['id']}` lets it go on.",
         )
@@ -229,4 +229,4 @@ def _names(principals: Collection[str] | None) -> list[str] | None:
 
 def _refuse_removed(source: dict[str, Any]) -> None:
     if source["removed_at"] is not None:
-        raise UsageError(f"The source {source['name']} is being removed.", "Add it again when it is gone.")
+        raise Conflict(f"The source {source['name']} is being removed.", "Add it again when it is gone.")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import operations as running
-from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.errors import Conflict, NotFound, UsageError
 from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal
 from semantik_pipeline.ledger import trash as ledger
 
@@ -39,7 +39,7 @@ def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> 
     """Begin to bring back documents, rows of :func:`contents` of one collection; returns the operation. They are
     indexed again from what is stored; what is stored no more is made again."""
     if not documents:
-        raise UsageError("There is no such document in the trash.", "`semantik trash` lists what is there.")
+        raise NotFound("There is no such document in the trash.", "`semantik trash` lists what is there.")
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
         operation_id = operations.begin(tx, found.id, "restore")
@@ -90,7 +90,7 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
         if found is None or found.trashed_at is None or found.importing_at is not None:
-            raise UsageError(f"There is no collection {name!r} in the trash.", "`semantik trash` lists what is there.")
+            raise NotFound(f"There is no collection {name!r} in the trash.", "`semantik trash` lists what is there.")
         ledger.restore_collection(tx, found.id)
         operation_id = operations.begin(tx, found.id, "restore")
         units = ledger.take_up_parked(tx, found.id, operation_id=operation_id)

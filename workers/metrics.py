@@ -19,6 +19,7 @@ from semantik_pipeline.errors import PipelineError, SettingsError
 from semantik_pipeline.tally import BUCKETS, Distribution, Labels, Tally
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
     from semantik_pipeline.runtime import Runtime
@@ -180,6 +181,18 @@ def _gpu_memory() -> list[tuple[Labels, float]]:
     ]
 
 
+def registry_of(collectors: Iterable[Any]) -> CollectorRegistry:
+    """What a scrape asks: these collectors, and what the process itself needs of memory and processors."""
+    from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    for collector in collectors:
+        registry.register(_Described(collector))
+    return registry
+
+
 #: Answers a probe: None if all is well, else the reason.
 Probe = Callable[[], str | None]
 
@@ -188,13 +201,9 @@ class Endpoint:
     """``/metrics``, ``/live`` and ``/ready`` on all interfaces, until closed."""
 
     def __init__(self, port: int, collectors: Iterable[Any], *, live: Probe, ready: Probe) -> None:
-        from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+        from prometheus_client import generate_latest
 
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        for collector in collectors:
-            registry.register(_Described(collector))
+        registry = registry_of(collectors)
         pages: dict[str, Callable[[], tuple[int, bytes]]] = {
             "/metrics": lambda: (200, generate_latest(registry)),
             "/live": lambda: _probed(live),

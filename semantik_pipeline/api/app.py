@@ -25,7 +25,21 @@ if TYPE_CHECKING:
 PREFIX = "/api/v2"
 
 #: Modules of ``routes``, in the order of the OpenAPI document.
-RESOURCES = ("documents", "pushes", "operations", "search", "plugins", "offers", "fleet", "health")
+RESOURCES = (
+    "collections",
+    "sources",
+    "documents",
+    "pushes",
+    "search",
+    "operations",
+    "trash",
+    "plugins",
+    "offers",
+    "fleet",
+    "keys",
+    "health",
+    "metrics",
+)
 
 
 def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:

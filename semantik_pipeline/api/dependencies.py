@@ -5,6 +5,7 @@ A route says who may call it by the type of its ``caller``; a route that says no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from fastapi import Depends, Request
 
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.settings import Settings
 
 
 async def _runtime(request: Request) -> Runtime:
@@ -23,18 +25,22 @@ TheRuntime = Annotated[Runtime, Depends(_runtime)]
 
 class Allowed:
     """The rule of a route: callers of this role. ``everywhere``: in the whole installation; else the route itself calls
-    ``caller.require(role, collection)`` for the collection that it is about, or shows what is the caller's only."""
+    ``caller.require(role, collection)`` for the collection that it is about, or shows what is the caller's only.
+    ``unless`` these settings let everybody in, whoever calls."""
 
-    def __init__(self, role: str, *, everywhere: bool = False) -> None:
+    def __init__(
+        self, role: str, *, everywhere: bool = False, unless: Callable[[Settings], bool] = lambda settings: False
+    ) -> None:
         self.role = role
         self.everywhere = everywhere
+        self.unless = unless
 
     def check(self, caller: Principal) -> None:
         """Raise Forbidden unless the caller may."""
         (caller if self.everywhere else replace(caller, collections=None)).require(self.role)
 
-    async def __call__(self, request: Request) -> Principal:
-        return request.state.caller
+    async def __call__(self, request: Request) -> Principal | None:
+        return getattr(request.state, "caller", None)
 
 
 #: Whoever has a key. What it shows is of the caller's collections: ``caller.require("reader", collection)``.

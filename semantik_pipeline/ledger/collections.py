@@ -70,7 +70,7 @@ def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Col
     if row is not None and row["importing_at"] is not None and not trashed:
         raise UsageError(f"The collection {name!r} is being imported.", "It is there when its import has ended.")
     if row is not None and row["trashed_at"] is not None and not trashed:
-        raise UsageError(
+        raise NotFound(
             f"The collection {name!r} is in the trash.",
             f"`semantik collections restore {name}` brings it back; its name is free again when it is purged.",
         )

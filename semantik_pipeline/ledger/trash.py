@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
 
-from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.errors import Conflict, NotFound, UsageError
 from semantik_pipeline.ledger import holds, operations, turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -117,7 +117,7 @@ def find_documents(tx: Transaction, name: str, *, collection: str | None = None)
         rows = _rows(tx, query.where(collections.c.name == collection) if collection is not None else query)
         if rows:
             return rows
-    raise UsageError(f"There is no document {name!r} in the trash.", "`semantik trash` lists what is there.")
+    raise NotFound(f"There is no document {name!r} in the trash.", "`semantik trash` lists what is there.")
 
 
 def find_source(tx: Transaction, name: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def find_source(tx: Transaction, name: str) -> dict[str, Any]:
         if rows:
             some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
             raise UsageError(f"{name!r} names {len(rows)} sources in the trash: {some}.", "Name one by its id.")
-    raise UsageError(f"There is no source {name!r} in the trash.", "`semantik trash` lists what is there.")
+    raise NotFound(f"There is no source {name!r} in the trash.", "`semantik trash` lists what is there.")
 
 
 def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:

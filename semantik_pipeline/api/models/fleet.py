@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semantik_pipeline.api.models.plain import Name
+
 
 class PluginStateNow(BaseModel):
     """The shared plugin state file; ``error`` says why it can't be read."""
@@ -48,7 +50,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"workers": ["gpu"]}})
 
-    workers: list[str] = Field([], max_length=1000, description="Ids, hosts or profiles.")
+    workers: list[Name] = Field([], max_length=1000, description="Ids, hosts or profiles.")
 
 
 class Told(BaseModel):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semantik_pipeline.api.models.plain import Options
 from semantik_pipeline.contracts import KINDS
 
 Kind = StrEnum("Kind", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here
@@ -75,7 +76,7 @@ class NewConfig(BaseModel):
         json_schema_extra={"example": {"config": {"model": "text-embedding-3-small", "api_key_env": "OPENAI_API_KEY"}}},
     )
 
-    config: dict[str, Any]
+    config: Options
 
 
 class Spread(BaseModel):

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semantik_pipeline.api.models.plain import Line, Name, Options
+
 
 class When(BaseModel):
     """A schedule: an interval, or a cron expression."""
@@ -34,13 +36,12 @@ class NewSource(BaseModel):
         },
     )
 
-    connector: str = Field(max_length=200)
-    name: str = Field(min_length=1, max_length=2000, description="What people call it.")
-    collection: str = Field("default", max_length=200)
-    config: dict[str, Any] = Field({}, description="The connector's options: `GET /connectors` lists them.")
+    connector: Name
+    name: Line = Field(description="What people call it.")
+    collection: Name = "default"
+    config: Options = Field({}, description="The connector's options: `GET /connectors` lists them.")
     schedule: When | None = Field(None, description="None: it is synced when somebody asks.")
     weight: float = Field(1.0, gt=0, allow_inf_nan=False, description="Its share beside other sources.")
-    principals: list[str] | None = Field(None, description="Who may find its documents; null: everybody.")
 
 
 class SourceChange(BaseModel):
@@ -48,11 +49,10 @@ class SourceChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"schedule": {"cron": "0 3 * * *"}}})
 
-    name: str | None = Field(None, min_length=1, max_length=2000)
-    config: dict[str, Any] | None = Field(None, description="All options anew.")
+    name: Line | None = None
+    config: Options | None = Field(None, description="All options anew.")
     schedule: When | None = None
     weight: float | None = Field(None, gt=0, allow_inf_nan=False)
-    principals: list[str] | None = Field(None, description="null: everybody.")
 
 
 class Source(BaseModel):
@@ -69,7 +69,6 @@ class Source(BaseModel):
     config: dict[str, Any] = Field(examples=[{"path": "/srv/handbook"}], description="Without secrets.")
     schedule: dict[str, Any] | None = Field(examples=[{"every": 900.0}])
     weight: float
-    principals: list[str] | None = None
     documents: int
     quarantined: int
     due_at: float | None
@@ -96,7 +95,7 @@ class SyncRequest(BaseModel):
 class PauseRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "the server moves"}})
 
-    reason: str = Field("paused by hand", min_length=1, max_length=1000, description="Why; it is shown.")
+    reason: Line = Field("paused by hand", description="Why; it is shown.")
 
 
 class ResumeRequest(BaseModel):
@@ -113,9 +112,9 @@ class PreviewRequest(BaseModel):
         json_schema_extra={"example": {"connector": "directory", "config": {"path": "/srv/handbook"}, "limit": 5}},
     )
 
-    connector: str = Field(max_length=200)
-    config: dict[str, Any] = {}
-    collection: str = Field("default", max_length=200, description="What it would be added to.")
+    connector: Name
+    config: Options = {}
+    collection: Name = Field("default", description="What it would be added to.")
     limit: int = Field(10, ge=1, le=50)
     seconds: float = Field(10.0, gt=0, le=30, description="How long to look.")
 

@@ -11,6 +11,9 @@ from semantik_pipeline.runtime import Runtime
 
 router = guarded("fleet", "/fleet")
 
+#: Without a body.
+ALL = Asked()
+
 
 @router.get("", operation_id="fleet_status", summary="Workers, what waits for each stage, what is stuck and why.")
 def show(runtime: TheRuntime, caller: Reader) -> Fleet:
@@ -20,17 +23,17 @@ def show(runtime: TheRuntime, caller: Reader) -> Fleet:
 
 
 @router.post("/drain", operation_id="fleet_drain", summary="Let workers finish what they have and take nothing more.")
-def drain(runtime: TheRuntime, caller: Operator, asked: Asked) -> Told:
+def drain(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
     return _ask(runtime, asked, "drain")
 
 
 @router.post("/resume", operation_id="fleet_resume", summary="Let drained workers take work again.")
-def resume(runtime: TheRuntime, caller: Operator, asked: Asked) -> Told:
+def resume(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
     return _ask(runtime, asked, "resume")
 
 
 @router.post("/restart", operation_id="fleet_restart", summary="Replace worker processes one by one, work going on.")
-def restart(runtime: TheRuntime, caller: Operator, asked: Asked) -> Told:
+def restart(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
     return _ask(runtime, asked, "restart")
 
 

@@ -1,0 +1,45 @@
+"""Values that callers send and the ledger keeps: no database takes a NUL, and no JSON has NaN or half a character."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import AfterValidator, StringConstraints
+
+_NO_NUL = r"^[^\x00]*$"
+
+
+def _storable(options: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(options, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (ValueError, RecursionError):
+        raise ValueError("it holds what JSON has not: NaN, an infinity, half a character, or too many levels") from None
+    if "\\u0000" in text:
+        raise ValueError("it holds a NUL character")
+    return options
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character") from None
+    return text
+
+
+#: Half a character can come in JSON only, as an escape.
+_Whole = AfterValidator(_whole)
+
+#: A line that people read.
+Line = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=_NO_NUL), _Whole]
+#: A name of a collection, a connector, a key.
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_NUL), _Whole]
+#: The same in a path.
+NameInPath = Annotated[str, Path(min_length=1, max_length=200, pattern=_NO_NUL)]
+#: A filter of a list, in a query.
+Part = Annotated[str, StringConstraints(max_length=2000, pattern=_NO_NUL)]
+#: Options of a plugin or a collection.
+Options = Annotated[dict[str, Any], AfterValidator(_storable)]

@@ -1,0 +1,179 @@
+"""Collections: list, show, create, configure, rename, delete, restore; building their indexes anew."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Response
+
+from semantik_pipeline import collections, generations, trash
+from semantik_pipeline.api import etags, pages
+from semantik_pipeline.api.accepted import ACCEPTED, accepted
+from semantik_pipeline.api.dependencies import Admin, Reader, TheRuntime, Writer
+from semantik_pipeline.api.models.collections import (
+    Collection,
+    CollectionChange,
+    CollectionDetail,
+    CollectionList,
+    Deleted,
+    NewCollection,
+    NewName,
+    PlanRequest,
+    ReindexPlan,
+    ReindexRequest,
+    Renamed,
+    RerunRequest,
+    Restored,
+    RolledBack,
+)
+from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.plain import NameInPath
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+
+router = guarded("collections", "/collections")
+
+NOT_THERE = documented(404)
+BUSY = documented(404, 409)
+
+#: Without a body.
+PLAN, REINDEX = PlanRequest(), ReindexRequest()
+
+
+@router.get("", operation_id="collections_list", summary="What there is to search.")
+def list_collections(
+    runtime: TheRuntime, caller: Reader, limit: pages.Limit = 100, cursor: pages.Cursor = None
+) -> CollectionList:
+    after = pages.decode(cursor, str)
+    found = [row for row in collections.list_all(runtime) if caller.may("reader", row["name"])]
+    rest = [row for row in found if after is None or row["name"] > after[0]]
+    page, following = pages.cut(rest, limit, lambda row: (row["name"],))
+    return CollectionList(collections=[Collection.model_validate(row) for row in page], next_cursor=following)
+
+
+@router.post(
+    "",
+    operation_id="collections_create",
+    summary="Make a collection. What it is made of is checked against the plugins' schemas.",
+    status_code=201,
+    responses=documented(404, 409),
+)
+def create(runtime: TheRuntime, caller: Writer, new: NewCollection, response: Response) -> CollectionDetail:
+    caller.require("writer", new.name)
+    made = collections.create(runtime, new.name, config=new.config, changes=new.changes)
+    response.headers["Location"] = f"/api/v2/collections/{new.name}"
+    response.headers["ETag"] = etags.quoted(made["etag"])
+    return CollectionDetail.model_validate(made)
+
+
+@router.get("/{name}", operation_id="collections_show", summary="All about one.", responses=NOT_THERE)
+def show(runtime: TheRuntime, caller: Reader, name: NameInPath, response: Response) -> CollectionDetail:
+    caller.require("reader", name)
+    found = collections.show(runtime, name)
+    response.headers["ETag"] = etags.quoted(found["etag"])
+    return CollectionDetail.model_validate(found)
+
+
+@router.patch(
+    "/{name}",
+    operation_id="collections_configure",
+    summary="Change what it is to be made of. The default reranker counts at once, the rest from the next reindex on.",
+    responses=documented(404, 412),
+)
+def configure(
+    runtime: TheRuntime,
+    caller: Writer,
+    name: NameInPath,
+    change: CollectionChange,
+    response: Response,
+    if_match: etags.IfMatch = None,
+) -> CollectionDetail:
+    caller.require("writer", name)
+    found = collections.configure(runtime, name, change.changes, if_match=etags.wanted(if_match))
+    response.headers["ETag"] = etags.quoted(found["etag"])
+    return CollectionDetail.model_validate(found)
+
+
+@router.post(
+    "/{name}/rename",
+    operation_id="collections_rename",
+    summary="Call it otherwise; searches under the old name fail from then on.",
+    responses=BUSY,
+)
+def rename(runtime: TheRuntime, caller: Writer, name: NameInPath, new: NewName) -> Renamed:
+    caller.require("writer", name)
+    caller.require("writer", new.name)
+    return Renamed.model_validate(collections.rename(runtime, name, new.name))
+
+
+@router.delete(
+    "/{name}",
+    operation_id="collections_delete",
+    summary="Hide it at once, and stop its syncs. It rests in the trash, unless it is purged.",
+    responses=BUSY,
+)
+def delete(
+    runtime: TheRuntime, caller: Admin, name: NameInPath, purge: Annotated[bool, Query(description="For good.")] = False
+) -> Deleted:
+    caller.require("admin", name)
+    return Deleted.model_validate(trash.delete_collection(runtime, name, purge=purge))
+
+
+@router.post(
+    "/{name}/restore",
+    operation_id="collections_restore",
+    summary="Bring it back from the trash, as it was.",
+    responses=documented(404, 409),
+)
+def restore(runtime: TheRuntime, caller: Admin, name: NameInPath) -> Restored:
+    caller.require("admin", name)
+    return Restored(name=name, operation=trash.restore_collection(runtime, name))
+
+
+@router.post(
+    "/{name}/reindex/plan",
+    operation_id="collections_plan",
+    summary="What building its index anew would cost, and what it would take over. Nothing is written.",
+    responses=NOT_THERE,
+)
+def plan(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: PlanRequest = PLAN) -> ReindexPlan:
+    caller.require("writer", name)
+    return ReindexPlan.model_validate(generations.plan(runtime, name, asked.changes).to_dict())
+
+
+@router.post(
+    "/{name}/reindex",
+    operation_id="collections_reindex",
+    summary="Build its index anew beside the one that search reads, and switch to it when it has passed its gate.",
+    responses=BUSY,
+    **ACCEPTED,
+)
+def reindex(
+    runtime: TheRuntime, caller: Writer, name: NameInPath, response: Response, asked: ReindexRequest = REINDEX
+) -> Accepted:
+    caller.require("writer", name)
+    operation = generations.reindex(runtime, name, asked.changes, accept_losses=asked.accept_losses, force=asked.force)
+    return accepted(runtime, response, operation)
+
+
+@router.post(
+    "/{name}/rerun",
+    operation_id="collections_rerun",
+    summary="Send documents that meet a filter through the stages again, within the index that is there.",
+    responses=NOT_THERE,
+    **ACCEPTED,
+)
+def rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: RerunRequest, response: Response) -> Accepted:
+    caller.require("writer", name)
+    return accepted(runtime, response, generations.rerun(runtime, name, asked.where, fresh=asked.fresh))
+
+
+@router.post(
+    "/{name}/rollback",
+    operation_id="collections_rollback",
+    summary="Let search read the index before the last reindex again, at once.",
+    responses=BUSY,
+)
+def rollback(runtime: TheRuntime, caller: Writer, name: NameInPath) -> RolledBack:
+    caller.require("writer", name)
+    return RolledBack.model_validate(generations.rollback(runtime, name))

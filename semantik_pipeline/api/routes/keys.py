@@ -1,0 +1,46 @@
+"""API keys: list, make, revoke."""
+
+from __future__ import annotations
+
+from semantik_pipeline import access
+from semantik_pipeline.api.dependencies import Operator, TheRuntime
+from semantik_pipeline.api.models.keys import Key, KeyList, MadeKey, NewKey
+from semantik_pipeline.api.models.plain import NameInPath
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.schedules import parse_duration
+
+router = guarded("keys", "/keys")
+
+
+@router.get(
+    "", operation_id="keys_list", summary="All keys, revoked and expired ones too, without the keys themselves."
+)
+def list_keys(runtime: TheRuntime, caller: Operator) -> KeyList:
+    return KeyList(keys=[Key.model_validate(row) for row in access.list_keys(runtime)])
+
+
+@router.post(
+    "",
+    operation_id="keys_create",
+    summary="Make a key. It is shown in this answer, and never again.",
+    status_code=201,
+    responses=documented(409),
+)
+def create(runtime: TheRuntime, caller: Operator, new: NewKey) -> MadeKey:
+    made = access.create_key(
+        runtime,
+        new.name,
+        role=new.role,
+        collections=new.collections,
+        principals=new.principals,
+        seconds=None if new.expires is None else parse_duration(new.expires),
+    )
+    return MadeKey.model_validate({**made.row, "key": made.key})
+
+
+@router.delete(
+    "/{name}", operation_id="keys_revoke", summary="Let nobody in with it any more.", responses=documented(404)
+)
+def revoke(runtime: TheRuntime, caller: Operator, name: NameInPath) -> Key:
+    return Key.model_validate(access.revoke_key(runtime, name))

@@ -1,0 +1,183 @@
+"""Sources: list, show, add, change, sync, pause, resume, remove, and a look at what one would emit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+
+from semantik_pipeline import preview, sources
+from semantik_pipeline.api import pages
+from semantik_pipeline.api.accepted import ACCEPTED, accepted
+from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
+from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.plain import Name
+from semantik_pipeline.api.models.sources import (
+    NewSource,
+    PauseRequest,
+    PreviewRequest,
+    ResumeRequest,
+    Source,
+    SourceChange,
+    SourceList,
+    SourcePreview,
+    SyncRequest,
+    When,
+)
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.api.words import scrubbed
+from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.schedules import Schedule, parse_schedule
+
+router = guarded("sources", "/sources")
+
+NOT_THERE = documented(404)
+BUSY = documented(404, 409)
+
+#: Without a body.
+SYNC, PAUSE, RESUME = SyncRequest(), PauseRequest(), ResumeRequest()
+
+
+@router.get("", operation_id="sources_list", summary="Where documents come from.")
+def list_sources(
+    runtime: TheRuntime,
+    caller: Reader,
+    collection: Annotated[Name | None, Query(description="Only of this one.")] = None,
+    limit: pages.Limit = 100,
+    cursor: pages.Cursor = None,
+) -> SourceList:
+    if collection is not None:
+        caller.require("reader", collection)
+    after = pages.decode(cursor, str, str, int)
+    among = [collection] if collection is not None else caller.collections
+    with runtime.ledger.read() as tx:
+        found = ledger.page(tx, limit=limit + 1, among=among, after=after)  # type: ignore[arg-type]
+    page, following = pages.cut(found, limit, lambda row: (row["collection"], row["name"], row["id"]))
+    return SourceList(sources=[_source(runtime, row) for row in page], next_cursor=following)
+
+
+@router.post(
+    "",
+    operation_id="sources_add",
+    summary="Add a source. On an interval it is synced at once, else when it is due or somebody asks.",
+    status_code=201,
+    responses=documented(404, 409),
+)
+def add(runtime: TheRuntime, caller: Writer, new: NewSource, response: Response) -> Source:
+    caller.require("writer", new.collection)
+    added = sources.add(
+        runtime,
+        sources.NewSource(
+            connector=new.connector,
+            name=new.name,
+            config=new.config,
+            schedule=_schedule(runtime, new.schedule),
+            weight=new.weight,
+        ),
+        collection=new.collection,
+    )
+    response.headers["Location"] = f"/api/v2/sources/{added['id']}"
+    return _source(runtime, added)
+
+
+@router.post(
+    "/preview",
+    operation_id="sources_preview",
+    summary="The first documents that a source would emit, before it is added. Nothing is stored.",
+    responses=documented(404),
+)
+def look(runtime: TheRuntime, caller: Writer, asked: PreviewRequest) -> SourcePreview:
+    caller.require("writer", asked.collection)
+    found = preview.preview(runtime, asked.connector, asked.config, limit=asked.limit, seconds=asked.seconds)
+    return SourcePreview.model_validate(asdict(found))
+
+
+@router.get("/{source_id}", operation_id="sources_show", summary="All about one.", responses=NOT_THERE)
+def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number) -> Source:
+    return _source(runtime, _found(runtime, caller, "reader", source_id))
+
+
+@router.patch(
+    "/{source_id}",
+    operation_id="sources_change",
+    summary="Change it. What it has indexed stays; new options count from its next sync.",
+    responses=BUSY,
+)
+def change(runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: SourceChange) -> Source:
+    found = _found(runtime, caller, "writer", source_id)
+    values: dict[str, Any] = {
+        name: getattr(new, name) for name in ("name", "config", "weight") if getattr(new, name) is not None
+    }
+    if "schedule" in new.model_fields_set:
+        values["schedule"] = _schedule(runtime, new.schedule)
+    return _source(runtime, sources.change(runtime, found, **values))
+
+
+@router.post("/{source_id}/sync", operation_id="sources_sync", summary="Sync it now.", responses=BUSY, **ACCEPTED)
+def sync(
+    runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response, asked: SyncRequest = SYNC
+) -> Accepted:
+    found = _found(runtime, caller, "writer", source_id)
+    operation = sources.sync(runtime, found, full=asked.full, allow_deletions=asked.allow_deletions)
+    return accepted(runtime, response, operation)
+
+
+@router.post(
+    "/{source_id}/pause", operation_id="sources_pause", summary="Sync it no more until it is resumed.", responses=BUSY
+)
+def pause(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: PauseRequest = PAUSE) -> Source:
+    return _source(runtime, sources.pause(runtime, _found(runtime, caller, "writer", source_id), asked.reason))
+
+
+@router.post("/{source_id}/resume", operation_id="sources_resume", summary="Let it go on.", responses=BUSY)
+def resume(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: ResumeRequest = RESUME) -> Source:
+    found = _found(runtime, caller, "writer", source_id)
+    sources.resume(runtime, found, allow_deletions=asked.allow_deletions)
+    return _source(runtime, _found(runtime, caller, "writer", source_id))
+
+
+@router.delete(
+    "/{source_id}",
+    operation_id="sources_remove",
+    summary="Remove it and its documents from the index. It rests in the trash, unless it is purged.",
+    responses=BUSY,
+    **ACCEPTED,
+)
+def remove(
+    runtime: TheRuntime,
+    caller: Writer,
+    source_id: pages.Number,
+    response: Response,
+    purge: Annotated[bool, Query(description="For good.")] = False,
+) -> Accepted:
+    found = _found(runtime, caller, "writer", source_id)
+    return accepted(runtime, response, sources.remove(runtime, found, purge=purge))
+
+
+def _found(runtime: Runtime, caller: Principal, role: str, source_id: int) -> dict[str, Any]:
+    """The source, if the caller has the role in its collection."""
+    with runtime.ledger.read() as tx:
+        found = ledger.get_source(tx, source_id)
+    caller.require(role, found["collection"])
+    return found
+
+
+def _source(runtime: Runtime, row: dict[str, Any]) -> Source:
+    """A row for everybody's eyes: secrets that an edit by hand left in it are not among them."""
+    from semantik_pipeline.plugins.configuration import schema_of
+    from semantik_pipeline.plugins.secrets import redact
+
+    registry = runtime.host.registry
+    schema = schema_of(registry.get(row["connector"])) if row["connector"] in registry else None
+    return Source.model_validate({**scrubbed(row), "config": redact(row["config"], schema)})
+
+
+def _schedule(runtime: Runtime, when: When | None) -> Schedule | None:
+    if when is None:
+        return None
+    zone = runtime.settings.schedule.timezone
+    return parse_schedule(when.every, when.cron, when.timezone, when.jitter, default_zone=zone)

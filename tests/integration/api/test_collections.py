@@ -1,0 +1,116 @@
+"""Collections over HTTP: made, configured, built anew, deleted, brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semantik_pipeline import maintenance
+from tests.integration.api.conftest import Api, problem
+from tests.integration.conftest import FAKE_COLLECTION, texts
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    return make_api(collection=FAKE_COLLECTION, retention={"trash_days": 7})
+
+
+def make(api: Api, name: str = "papers", **more: Any) -> dict[str, Any]:
+    return api.good(api.post("/collections", by="writer", json={"name": name, **more}), 201)
+
+
+def finish(api: Api) -> None:
+    for _ in range(6):
+        maintenance.tick(api.runtime)
+        api.pipeline.run()
+
+
+def test_a_collection_is_made_shown_and_listed(api: Api) -> None:
+    made = make(api, changes={"chunking.max_tokens": 30})
+    assert made["config"]["chunking"]["options"]["max_tokens"] == 30 and made["outdated"] == []
+    shown = api.get("/collections/papers", by="reader")
+    assert api.good(shown) == made and shown.headers["etag"] == f'"{made["etag"]}"'
+    assert [one["name"] for one in api.good(api.get("/collections"))["collections"]] == ["papers"]
+    problem(api.post("/collections", json={"name": "papers"}), 409)
+    problem(api.get("/collections/none"), 404)
+
+
+@pytest.mark.parametrize(
+    ("config", "status"),
+    [
+        ({"chunker": {}}, 422),
+        ({"chunking": {"plugin": "nothing"}}, 404),
+        ({"chunking": {"plugin": "recursive", "options": {"max_tokens": "many"}}}, 422),
+        ({"chunking": {"plugin": "recursive", "options": {"x": "a\0b"}}}, 422),
+    ],
+)
+def test_what_plugins_do_not_take_is_refused_when_it_is_set(api: Api, config: dict[str, Any], status: int) -> None:
+    problem(api.post("/collections", json={"name": "papers", "config": config}), status)
+    problem(api.get("/collections/papers"), 404)
+
+
+def test_a_configuration_is_changed_only_as_it_was_read(api: Api) -> None:
+    tag = make(api)["etag"]
+    change = {"changes": {"chunking.max_tokens": 30}}
+    changed = api.patch("/collections/papers", json=change, headers={"If-Match": f'"{tag}"'})
+    assert api.good(changed)["config"]["chunking"]["options"]["max_tokens"] == 30
+    assert api.good(changed)["outdated"] and changed.headers["etag"] != f'"{tag}"'
+    late = api.patch(
+        "/collections/papers", json={"changes": {"chunking.max_tokens": 9}}, headers={"If-Match": f'"{tag}"'}
+    )
+    assert problem(late, 412)["type"].endswith(":ChangedMeanwhile")
+    assert api.good(api.get("/collections/papers"))["config"]["chunking"]["options"]["max_tokens"] == 30
+
+
+def test_an_index_is_built_anew_and_taken_back(api: Api, tmp_path: Path) -> None:
+    api.pipeline.folder(texts(tmp_path / "n", one="First things. " * 20, two="Second things."), collection="papers")
+    plan = api.good(api.post("/collections/papers/reindex/plan", json={"changes": {"chunking.max_tokens": 20}}))
+    assert plan["documents"] == 2 and "chunk" in plan["stages_changed"]
+    begun = api.post("/collections/papers/reindex", by="writer", json={"changes": {"chunking.max_tokens": 20}})
+    operation = api.good(begun, 202)
+    assert begun.headers["location"].endswith(f"/operations/{operation['id']}")
+    second = problem(api.post("/collections/papers/reindex", json={"force": True}), 409)
+    assert operation["operation"] in f"{second['detail']} {second.get('hint')}"
+    finish(api)
+    assert api.good(api.get(f"/operations/{operation['id']}"))["outcome"] == "succeeded"
+    after = api.good(api.get("/collections/papers"))
+    assert {one["state"] for one in after["generations"]} == {"active", "kept"}
+    back = api.good(api.post("/collections/papers/rollback"))
+    assert back["replaced"] == after["active_generation"] != back["generation"]
+    problem(api.post("/collections/papers/rerun", json={"where": {"must": [{"key": "nothing"}]}}), 422)
+    where = {"must": [{"key": "status", "match": {"value": "indexed"}}]}
+    api.good(api.post("/collections/papers/rerun", json={"where": where}), 202)
+
+
+def test_a_collection_is_renamed_deleted_and_brought_back(api: Api) -> None:
+    make(api, "old")
+    make(api, "other")
+    problem(api.post("/collections/old/rename", json={"name": "other"}), 409)
+    assert api.good(api.post("/collections/old/rename", json={"name": "new"}))["before"] == "old"
+    problem(api.delete("/collections/new", by="writer"), 403)
+    assert api.good(api.delete("/collections/new"))["purged"] is False
+    problem(api.get("/collections/new"), 404)
+    problem(api.post("/collections", json={"name": "new"}), 409)
+    assert [one["name"] for one in api.good(api.get("/trash"))["collections"]] == ["new"]
+    assert api.good(api.post("/collections/new/restore"))["name"] == "new"
+    api.good(api.get("/collections/new"))
+    assert api.good(api.delete("/collections/new", params={"purge": True}))["purged"] is True
+    finish(api)
+    assert api.good(api.get("/trash"))["collections"] == []
+    problem(api.post("/collections/new/restore"), 404)
+
+
+def test_collections_come_in_pages_of_those_that_the_caller_may_see(api: Api) -> None:
+    for name in ("a", "b", "c"):
+        make(api, name)
+    first = api.good(api.get("/collections", params={"limit": 2}))
+    rest = api.good(api.get("/collections", params={"limit": 2, "cursor": first["next_cursor"]}))
+    assert [one["name"] for page in (first, rest) for one in page["collections"]] == ["a", "b", "c"]
+    assert rest["next_cursor"] is None
+    limited = api.key("ac", role="writer", collections=["a", "c"])
+    assert [one["name"] for one in api.good(api.get("/collections", by=limited))["collections"]] == ["a", "c"]
+    problem(api.post("/collections", by=limited, json={"name": "d"}), 403)
+    problem(api.post("/collections/a/rename", by=limited, json={"name": "d"}), 403)
