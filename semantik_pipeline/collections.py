@@ -106,7 +106,8 @@ def _refuse_taken(runtime: Runtime, name: str) -> None:
         found = ledger.find_collection(tx, name, trashed=True)
     if found is not None and found.trashed_at is not None:
         raise Conflict(
-            f"The collection {name!r} is in the trash.", "Restore or purge it, or call it otherwise; or give another name."
+            f"The collection {name!r} is in the trash.",
+            "Restore or purge it, or call it otherwise; or give another name.",
         )
     if found is not None:
         raise Conflict(f"There is a collection {name!r} already.", "Give another name.")

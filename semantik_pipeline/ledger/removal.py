@@ -65,9 +65,8 @@ def step(tx: Transaction, source_id: int) -> bool:
     state = tx.execute(select(table.c.state).where(table.c.id == operation_id)).scalar_one_or_none()
     if state == "paused":
         return False
-    left = documents.c.deleted_at.is_(None)
-    if trashed_at is None:
-        left = or_(left, documents.c.trashed_at.is_not(None))
+    alive, in_trash = documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None)
+    left = alive if trashed_at is not None else or_(alive, in_trash)
     live = select(documents.c.id).where(documents.c.source_id == source_id, left)
     found = tx.execute(live.order_by(documents.c.id).limit(BATCH)).scalars().all()
     if found:
