@@ -74,7 +74,8 @@ class Runtime:
         self.statistics_of: int | None = None  # the tables' size for which the planner has its statistics
         self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
         self.embeds = True  # this process embeds; one that does not leaves a build's gate to others
-        self.gate: Gate | None = None  # a build that this process is judging, as far as its last tick came
+        self.judging: dict[int, Gate] = {}  # builds that this process judges, as far as its last tick came
+        self.advancing = threading.Lock()  # held by the thread that goes on with builds
         self.sweeping = threading.Lock()
 
     @part

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.generations.configuration import refusal
 from semantik_pipeline.generations.gate import Gate, Verdict
 from semantik_pipeline.generations.reindex import point_alias
 from semantik_pipeline.ledger import builds, filling, switching
@@ -26,7 +25,15 @@ JUDGE_SECONDS = 60.0
 def advance(runtime: Runtime, *, seconds: float) -> bool:
     """Go on with every build, and with every removal, for about so many seconds in all. Returns whether more could be
     done at once."""
-    until = time.monotonic() + seconds
+    if not runtime.advancing.acquire(blocking=False):
+        return False  # another thread is at it
+    try:
+        return _advance_all(runtime, time.monotonic() + seconds)
+    finally:
+        runtime.advancing.release()
+
+
+def _advance_all(runtime: Runtime, until: float) -> bool:
     with runtime.ledger.read() as tx:
         found = builds.building(tx)
         over = switching.any_due(tx)
@@ -77,21 +84,21 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
 
 def _judge(runtime: Runtime, build: Build, until: float) -> bool:
     """Go on judging, if this process can, and nobody else does; at the end switch, or give the build up."""
-    if not runtime.embeds or refusal(runtime.host, runtime.generation(build.generation_id), "embed") is not None:
+    if not runtime.embeds or runtime.refusal(build.generation_id, "embed") is not None:
         return False  # the probes want the model: somebody who embeds comes by
     if not _mine_to_judge(runtime, build):
+        runtime.judging.pop(build.generation_id, None)
         return False
-    if runtime.gate is None or runtime.gate.generation_id != build.generation_id:
-        runtime.gate = Gate(runtime, build)
+    gate = runtime.judging.setdefault(build.generation_id, Gate(runtime, build))
     try:
-        verdict = runtime.gate.advance(until)
-    except PipelineError as error:
+        verdict = gate.advance(until)
+    except Exception as error:  # a server that is away: nothing is known of the build
         log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
-        runtime.gate = None
+        del runtime.judging[build.generation_id]
         return False
     if verdict is None:
         return True
-    runtime.gate = None
+    del runtime.judging[build.generation_id]
     _decide(runtime, build, verdict)
     return True
 

@@ -169,7 +169,8 @@ def _live(build: Build) -> ColumnElement[bool]:
 
 def unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> int:
     """Units of the build that some stage is still to work on, deletions too. ``but_arrivals`` leaves out those of
-    revisions that came meanwhile and that the active generation has not finished either."""
+    revisions that came meanwhile and that the active generation has not finished either, unless search finds an older
+    revision of the document there and none here."""
     mine = and_(work.c.generation_id == build.generation_id, work.c.stage.in_(STAGES))
     if but_arrivals:
         beside = work.alias()
@@ -177,6 +178,7 @@ def unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> 
             beside.c.document_id == work.c.document_id,
             beside.c.generation_id == build.active_generation,
             beside.c.stage.in_(STAGES),
+            or_(beside.c.indexed_epoch.is_(None), work.c.indexed_epoch.is_not(None)),
         )
         mine = and_(mine, ~moving.exists())
     return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, select
 
-from semantik_pipeline.ledger.tables import operation_items, operations, work
+from semantik_pipeline.ledger.tables import collections, operation_items, operations, work
 
 
 def joined(operation_id: int) -> ColumnElement[bool]:
@@ -31,3 +31,10 @@ def concerned(operation_id: int) -> ColumnElement[bool]:
     """Condition: the unit is of a generation that the operation is about."""
     built: Any = select(operations.c.generation_id).where(operations.c.id == operation_id).scalar_subquery()
     return work.c.generation_id == func.coalesce(built, work.c.generation_id)
+
+
+def shown_by(operation_id: int) -> Any:
+    """The generation in which an operation's progress is shown: the one that it builds, else the active one."""
+    shown = func.coalesce(operations.c.generation_id, collections.c.active_generation)
+    mine = select(shown).join(collections, collections.c.id == operations.c.collection_id)
+    return mine.where(operations.c.id == operation_id).scalar_subquery()
