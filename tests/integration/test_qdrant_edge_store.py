@@ -209,6 +209,14 @@ def test_a_disk_below_the_reserve_stops_writing_and_loses_nothing(folder: Path) 
         assert store.count("one") == 0
 
 
+def test_no_index_is_begun_on_a_disk_below_the_reserve(folder: Path) -> None:
+    with opened(folder, reserve_mb=10**9) as store:
+        with pytest.raises(StorageFull, match="one"):
+            store.create_index("one", SPEC)
+        assert store.list_indexes() == []
+    assert not (folder / "one").exists()
+
+
 def test_remnants_of_a_killed_owner_are_cleared(folder: Path) -> None:
     with opened(folder) as store:
         store.create_index("one", SPEC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,13 @@ def full(index: str) -> StorageFull:
         f"The disk of the index {index} is full.",
         "Free some space and run the same command again; what was acknowledged is safe.",
     )
+
+
+def check_room(folder: Path, reserve: int, index: str) -> None:
+    """Raise StorageFull where fewer bytes than ``reserve`` are free: the engine maps its files, and a page of one that
+    the disk has no place for ends the process."""
+    if reserve and shutil.disk_usage(folder).free < reserve:
+        raise full(index)
 
 
 def damaged(index: Path, error: Exception) -> TransientError:

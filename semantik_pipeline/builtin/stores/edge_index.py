@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_facet, query_vector, slices, vector_rows
-from semantik_pipeline.builtin.stores.edge_errors import full, translated
+from semantik_pipeline.builtin.stores.edge_errors import check_room, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_fold import fold
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
@@ -153,5 +152,4 @@ class EdgeIndex:
             fold(self)
 
     def _check_room(self) -> None:
-        if self._reserve and shutil.disk_usage(self.folder).free < self._reserve:
-            raise full(self.name)
+        check_room(self.folder, self._reserve, self.name)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from semantik_pipeline.builtin.stores.bm25 import bm25_of
 from semantik_pipeline.builtin.stores.checks import check_same_spec, missing_index
 from semantik_pipeline.builtin.stores.edge_config import create_shard, payload_index
-from semantik_pipeline.builtin.stores.edge_errors import translated
+from semantik_pipeline.builtin.stores.edge_errors import check_room, translated
 from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
 from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
 from semantik_pipeline.builtin.stores.edge_rebuild import RebuildPolicy, rebuild
@@ -87,6 +87,7 @@ class QdrantEdgeStore(VectorDBPlugin):
                 return
             schemas = {key: payload_index(kind) for key, kind in spec.payload_indexes.items()}
             bm25_of(spec)  # wrong options are refused before there is anything
+            check_room(folder.path, self._reserve, name)
             folder.remove(name)  # a remnant: without its spec a folder is no index
             (folder.path / name).mkdir()
             with translated(name):
@@ -161,6 +162,10 @@ class QdrantEdgeStore(VectorDBPlugin):
 
     # -- the folder --------------------------------------------------------------------------------------------------
 
+    @property
+    def _reserve(self) -> int:
+        return self._options["reserve_mb"] * 1_000_000
+
     def _owned(self) -> EdgeFolder:
         if self._folder is None:
             raise PipelineError("The embedded store is not open.", "Await initialize() first.")
@@ -185,7 +190,7 @@ class QdrantEdgeStore(VectorDBPlugin):
             shard=OpenShard(self._owned().shard(name), shard),
             slice_points=self._options["slice_points"],
             fold_points=self._options["fold_points"],
-            reserve=self._options["reserve_mb"] * 1_000_000,
+            reserve=self._reserve,
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -63,9 +65,46 @@ def test_an_unknown_model(cli, tmp_path):
         '[collection.embedding]\nplugin = "dense-local"\n[collection.embedding.options]\nmodel = "/no/m"\n'
     )
     (tmp_path / "a.txt").write_text("text")
-    done = cli("index", tmp_path / "a.txt", "--config", config)
-    refused(done, done.code, "/no/m")
-    assert done.code in (1, 2)
+    refused(cli("index", tmp_path / "a.txt", "--config", config), 1, "/no/m", "models folder")
+    config.write_text('[collection.embedding]\nmodel = "nope/nope"\n')
+    refused(cli("index", tmp_path / "a.txt", "--config", config), 2, "nope/nope", "dense-local")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 MB; making one is root's privilege."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no file system can be made here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("mount"), reason="there is no mount")
+def test_a_full_disk(cli, papers, small_disk, tmp_path):
+    """One line that says so and the way out; and when there is space again, nothing is missing."""
+    data = ("--data-dir", small_disk / "data")
+    assert cli("index", papers, *data).code == 3
+    more = tmp_path / "more"
+    more.mkdir()
+    for number in range(40):
+        (more / f"t{number}.txt").write_text(f"text {number} " * 5000)
+    ballast = small_disk / "ballast"
+    with suppress(OSError), ballast.open("wb") as file:
+        while file.write(bytes(4096)):
+            file.flush()
+    os.truncate(ballast, ballast.stat().st_size - 200_000)
+    done = cli("index", more, *data)
+    assert (done.code, "Traceback" in done.err) == (1, False), done.err
+    assert "full" in done.err and "Free" in done.err
+    ballast.unlink()
+    done = cli("index", more, *data, "--json")
+    assert (done.code, done.json()["documents"]["seen"]) == (0, 40), done.err
+    report = cli("verify", *data, "--json").json()
+    assert report["documents"] == 42
+    assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("query", ["", "  \n"])
