@@ -23,6 +23,7 @@ Key = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
         description="Names this request, for a day: sent again under it, it gets the same answer and changes nothing."
         " Another request under it is refused (422), and one that is in hand too (409).",
     ),

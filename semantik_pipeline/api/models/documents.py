@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from semantik_pipeline.api.models.operations import Accepted
-from semantik_pipeline.push import LONGEST_ID, MOST, SOURCE
+from semantik_pipeline.api.models.plain import Line, Name, Options
+from semantik_pipeline.push import MOST, SOURCE
 
-#: What a document is called by its source, a collection, a source.
-UniqueId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+#: What a document is called by its source.
+UniqueId = Line
 
 
 class Document(BaseModel):
@@ -110,9 +110,11 @@ class About(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, StringConstraints(max_length=500)] | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Filters find it under `metadata.NAME`.")
-    media_type: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, examples=["text/markdown"])
-    principals: list[str] | None = Field(None, description="Who may find it; null: as its source says.")
+    metadata: Options = Field(default_factory=dict, description="Filters find it under `metadata.NAME`.")
+    media_type: Name | None = Field(None, examples=["text/markdown"])
+    principals: list[Name] | None = Field(
+        None, max_length=1000, description="Who may find it; null: as its source says."
+    )
 
 
 class AboutFile(About):

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from semantik_pipeline.api.models.plain import Name, Options
 from semantik_pipeline.search.request import MAX_LIMIT
 
 #: Collections that one question may go to, and questions of a batch.
 MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Search(BaseModel):
@@ -39,7 +38,7 @@ class Search(BaseModel):
     search_mode: Literal["hybrid", "dense", "sparse"] = Field(
         "hybrid", description="By words and meaning, by meaning alone, by words alone."
     )
-    filter: dict[str, Any] | None = Field(None, description="Qdrant's filter JSON (docs/search.md).")
+    filter: Options | None = Field(None, description="Qdrant's filter JSON (docs/search.md).")
     use_reranker: bool = Field(True, description="Read the best hits again, closely.")
     reranker_id: Name | None = Field(None, description="The plugin that does; null: the collection's.")
     rerank_top_k: int | None = Field(

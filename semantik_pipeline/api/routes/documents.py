@@ -23,6 +23,7 @@ from semantik_pipeline.api.models.documents import (
     Way,
 )
 from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.api.words import scrubbed
@@ -41,12 +42,12 @@ NOT_THERE = documented(404)
 def list_documents(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[str | None, Query(description="Only of this one.")] = None,
-    document: Annotated[str | None, Query(description="Only of this unique id.")] = None,
+    collection: Annotated[Part | None, Query(description="Only of this one.")] = None,
+    document: Annotated[Part | None, Query(description="Only of this unique id.")] = None,
     source: Annotated[int | None, Query(description="Only of the source of this id.", ge=1, lt=2**63)] = None,
-    status: Annotated[str | None, Query(description="Only these; deleted ones are listed only so.")] = None,
-    media_type: Annotated[str | None, Query(examples=["application/pdf"])] = None,
-    name: Annotated[str | None, Query(description="Part of the unique id, path or title.", max_length=500)] = None,
+    status: Annotated[Part | None, Query(description="Only these; deleted ones are listed only so.")] = None,
+    media_type: Annotated[Part | None, Query(examples=["application/pdf"])] = None,
+    name: Annotated[Part | None, Query(description="Part of the unique id, path or title.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> DocumentList:
@@ -66,7 +67,8 @@ def list_documents(
     with runtime.ledger.read() as tx:
         found = document_pages.page(tx, wanted, after=after[0] if after else 0, limit=limit + 1)
     page, following = pages.cut(found, limit, lambda row: (row["id"],))
-    return DocumentList(documents=[Document.model_validate(scrubbed(row)) for row in page], next_cursor=following)
+    shown = [Document.model_validate(_shown(row, caller)) for row in page]
+    return DocumentList(documents=shown, next_cursor=following)
 
 
 @router.get(
@@ -80,7 +82,7 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
     with runtime.ledger.read() as tx:
         more = reports.show_document(tx, document_id, chunks=False)
     ways = [Way.model_validate(scrubbed(one)) for one in more["generations"]]
-    return DocumentDetail(**scrubbed(row), metadata=more["metadata"], generations=ways)
+    return DocumentDetail(**_shown(row, caller), metadata=more["metadata"], generations=ways)
 
 
 @router.get(
@@ -243,6 +245,13 @@ def _named(runtime: Runtime, caller: Principal, collection: str, unique_ids: lis
     with runtime.ledger.read() as tx:
         document_pages.check(tx, collection)
         return document_pages.named(tx, collection, unique_ids, principals=caller.principals)
+
+
+def _shown(row: dict[str, Any], caller: Principal) -> dict[str, Any]:
+    """As this caller may see it: who else may find a document is nobody's business who sees some documents only."""
+    if caller.principals is not None and row["principals"] is not None:
+        row = {**row, "principals": sorted(set(caller.principals) & set(row["principals"]))}
+    return scrubbed(row)
 
 
 def _gone(row: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from semantik_pipeline.api.models.operations import (
     Steered,
     Undone,
 )
+from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -39,8 +40,8 @@ OperationId = Annotated[str, Path(description="Its name, as `sync-12`, or its nu
 def list_operations(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[str | None, Query(description="Only of this one.")] = None,
-    kind: Annotated[str | None, Query(description="Only these: sync, push, reindex ...", max_length=40)] = None,
+    collection: Annotated[Part | None, Query(description="Only of this one.")] = None,
+    kind: Annotated[Part | None, Query(description="Only these: sync, push, reindex ...")] = None,
     ended: Annotated[bool | None, Query(description="Only those that have ended, or have not.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,

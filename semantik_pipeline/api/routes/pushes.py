@@ -14,7 +14,8 @@ from semantik_pipeline import push
 from semantik_pipeline.api import idempotency
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import TheRuntime, Writer
-from semantik_pipeline.api.models.documents import AboutFile, Name, NewDocuments, PushAccepted, TakenDocument
+from semantik_pipeline.api.models.documents import AboutFile, NewDocuments, PushAccepted, TakenDocument
+from semantik_pipeline.api.models.plain import Name
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.errors import UsageError

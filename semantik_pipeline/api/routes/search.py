@@ -41,7 +41,6 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
     """One hit more is asked for than the page has: it says whether there is another page."""
     among = asked.among
     more = 1 if asked.offset + asked.top_k < MAX_LIMIT else 0
-    restricted: dict[str, Any] = {} if caller.principals is None else {"principals": frozenset(caller.principals)}
     query = SearchQuery(
         text=asked.query,
         collection=among[0],
@@ -53,7 +52,7 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         filter=asked.filter,
         candidates=asked.rerank_top_k or candidates_for(asked.top_k),
         score_threshold=asked.score_threshold,
-        **restricted,
+        principals=None if caller.principals is None else frozenset(caller.principals),
     )
     searching = request.app.state.searching
     if len(among) == 1:

@@ -15,6 +15,8 @@ from tests.integration.conftest import FAKE_COLLECTION
 
 LEDGERS = ("sqlite", "postgres")
 
+JSON = {"Content-Type": "application/json"}
+
 
 @pytest.fixture
 def api(make_api: Callable[..., Api]) -> Api:
@@ -75,7 +77,8 @@ def test_documents_are_listed_in_pages_and_by_what_they_are(api: Api) -> None:
     assert listed(api, "?document=d3&collection=default") == ["d3"]
     assert listed(api, "?status=indexed&source=1") == everything
     assert listed(api, "?status=quarantined") == listed(api, "?source=99") == listed(api, "?name=d_") == []
-    problem(api.get("/documents?status=lost"), 422)
+    for odd in ("status=lost", "name=%00", "document=%00", "collection=%00", "media_type=%00", f"source={2**63}"):
+        problem(api.get(f"/documents?{odd}"), 422)
     problem(api.get("/documents?cursor=xyz"), 422)
 
 
@@ -106,6 +109,13 @@ def test_what_is_not_there_is_told(api: Api) -> None:
     problem(api.post("/documents", json={"collection": "nowhere", "documents": [new("a", "x")]}), 404)
     problem(api.post("/documents", json={"documents": [new("a", "x"), new("a", "y")]}), 422)
     problem(api.post("/documents", json={"documents": []}), 422)
+    for odd in (
+        new("\0", "x"),
+        new("\ud800", "x"),
+        new("a", "x", metadata={"a": "\0"}),
+        new("a", "x", principals=["\0"]),
+    ):
+        problem(api.post("/documents", content=json.dumps({"documents": [odd]}), headers=JSON), 422)
     problem(api.post("/documents/delete", json={"documents": ["a"]}), 404)
     problem(api.post("/documents/retry", json={}), 422)
     problem(api.post("/documents/retry", json={"collection": "nowhere"}), 404)
@@ -162,6 +172,7 @@ def test_whoever_sees_some_documents_sees_no_others(api: Api) -> None:
     nobody = api.key("nobody", role="reader", principals=[])
     assert listed(api, by=anna) == ["open", "ours"]
     assert listed(api, by=nobody) == ["open"]
+    assert api.good(api.get(f"/documents/{ids['ours']}", by=anna))["principals"] == ["hr"]
     for path in ("", "/content", "/text", "/chunks"):
         api.good(api.get(f"/documents/{ids['open']}", by=anna))
         problem(api.get(f"/documents/{ids['theirs']}{path}", by=anna), 404)

@@ -143,6 +143,22 @@ def test_whoever_has_some_collections_searches_no_others(api: Api) -> None:
     problem(api.post("/search/batch", json={"searches": [{"query": "x"}]}, by=anna), 403)
 
 
+def test_whoever_sees_some_documents_finds_no_others(api: Api) -> None:
+    give(api, "default", {"ours": "zebras in our zoo"}, principals=["hr", "ops"])
+    give(api, "default", {"theirs": "zebras in their zoo"}, principals=["it"])
+    anna = api.key("anna", role="reader", principals=["hr"])
+    assert set(names(ask(api))) == {*TEXTS, "ours", "theirs"}
+    for more in (
+        {},
+        {"search_mode": "sparse"},
+        {"filter": {"should": [{"key": "principals", "match": {"value": "it"}}]}},
+    ):
+        assert "theirs" not in names(ask(api, by=anna, **more))
+    assert set(names(ask(api, by=anna))) == {*TEXTS, "ours"}
+    batch = api.good(api.post("/search/batch", json={"searches": [{"query": "zebras"}]}, by=anna))
+    assert set(names(batch["answers"][0])) == {*TEXTS, "ours"}
+
+
 def test_a_search_is_left_to_workers_where_the_settings_say_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[SearchQuery] = []
 
