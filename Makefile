@@ -4,7 +4,7 @@
 #   make test    all tests but the long ones
 #   make lint    style, import layers, types
 #   make bench   the figures, one JSON object for each; one that lacks a server prints {"skipped": why} and the rest go on
-#   make chaos   the long proofs of failure: many kills, at random moments
+#   make chaos   the long proofs of failure, which fail after 20 minutes: many kills, at random moments
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)

@@ -1,9 +1,11 @@
-"""Fleets on servers of their own."""
+"""Fleets on servers of their own; the time that all long proofs together may take, and what each took."""
 
 from __future__ import annotations
 
 import os
+import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +16,47 @@ from kombu import Connection
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests.chaos.fleet import Fleet
-from tests.chaos.servers import OwnRedis, answers
+from tests.chaos.servers import OwnPostgres, OwnRedis, answers
 from tests.conftest import missing_server
 
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+
+#: Seconds from the beginning of the first long proof to the end of the last.
+BUDGET = 20 * 60.0
+
+BEGAN = pytest.StashKey[float]()
+
+
+def until(item: pytest.Item) -> float:
+    """time.monotonic() at which the time of all long proofs is over; infinity for a short one."""
+    if item.get_closest_marker("chaos") is None:
+        return float("inf")
+    return item.session.stash.setdefault(BEGAN, time.monotonic()) + BUDGET
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A proof that begins too late fails; one that is under way then fails where it waits (``Fleet.until``)."""
+    if time.monotonic() > until(item):
+        pytest.fail(f"not begun: the {BUDGET / 60:.0f} minutes of all proofs together are over", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The seconds of each proof, its servers' and its fleet's start and end included, and what it recorded."""
+    seconds: dict[str, float] = defaultdict(float)
+    told: dict[str, list[str]] = defaultdict(list)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            name = getattr(report, "nodeid", "")
+            if "tests/chaos/" in name and hasattr(report, "duration"):
+                seconds[name.rpartition("::")[2]] += report.duration
+                if report.when == "call":
+                    told[name.rpartition("::")[2]] += [f"{what}: {value}" for what, value in report.user_properties]
+    if seconds:
+        terminalreporter.section("seconds of each proof")
+        for name, spent in sorted(seconds.items(), key=lambda one: -one[1]):
+            terminalreporter.line("; ".join([f"{spent:7.1f}  {name}", *told[name]]))
+        terminalreporter.line(f"{sum(seconds.values()):7.1f}  together; the long ones may take {BUDGET:.0f}")
 
 
 @pytest.fixture
@@ -59,6 +98,16 @@ def brokers(redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 
 @pytest.fixture
+def own_postgres() -> Iterator[OwnPostgres]:
+    """A PostgreSQL server of the test's own."""
+    if OwnPostgres.programs() is None:
+        missing_server("PostgreSQL's own programs are not here.", "Install them, for example: apt install postgresql.")
+    server = OwnPostgres().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 def qdrant() -> Iterator[QdrantDouble]:
     """A double of a Qdrant server, in this process."""
     double = QdrantDouble().start()
@@ -68,7 +117,7 @@ def qdrant() -> Iterator[QdrantDouble]:
 
 @pytest.fixture
 def make_fleet(
-    tmp_path: Path, installed_fakes: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, installed_fakes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Fleet]]:
     """``make_fleet(database=url, broker=url, qdrant=url)``; every process is ended afterwards."""
     monkeypatch.syspath_prepend(str(installed_fakes))
@@ -76,6 +125,7 @@ def make_fleet(
 
         def make(**urls: str) -> Fleet:
             fleet = Fleet(tmp_path, installed_fakes, **urls)
+            fleet.until = until(request.node)
             stack.callback(fleet.close)
             return fleet
 

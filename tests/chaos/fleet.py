@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 
+from semantik_pipeline import fleet as operators
 from semantik_pipeline import operations
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import workers as ledger_workers
@@ -28,12 +31,20 @@ from semantik_pipeline.settings import load_settings
 
 POOL = 32  # chunks: embed.pool_chunks
 
+#: Pools that a process can have embedded and not saved: one on its device, one that waits for its writer, one that the
+#: writer saves (stages/embed.py).
+UNSAVED = 3
+
 #: A collection with every stage at work and no model.
 COLLECTION: dict[str, Any] = {
     "embedding": {"plugin": "fake-embedder", "options": {}},
     "chunking": {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}},
     "extraction": {"chunk": [{"plugin": "fake-extractor", "options": {}}], "document": []},
 }
+
+
+#: Seconds that a run of 2,000 documents may take with its disturbances.
+LONG = 400.0
 
 
 class Fleet:
@@ -57,6 +68,8 @@ class Fleet:
         self._others: list[subprocess.Popen[bytes]] = []
         self._started = 0
         self.kills = 0
+        self.stops = 0
+        self.until = float("inf")  # time.monotonic() at which nothing is waited for any more
         self.blamed: dict[str, int] = {}  # document -> attempts that were held against it at some moment
         self.configure()
         settings = {name: {"url": url} for name, url in urls.items()}
@@ -147,6 +160,11 @@ class Fleet:
         self.workers.remove(worker)
         self.kills += 1
 
+    def freeze(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGSTOP; SIGCONT lets it go on."""
+        worker.send_signal(signal.SIGSTOP)
+        self.stops += 1
+
     def close(self) -> None:
         for process in [*self.workers, *self._others]:
             if process.poll() is None:
@@ -200,6 +218,39 @@ class Fleet:
             attempts, suspects = tx.execute(held).one()
         return int(attempts), suspects
 
+    def places(self, held: Iterable[int]) -> dict[int, tuple[str, str | None]]:
+        """Of what :meth:`held_by` names: how far it is, and the process that holds it now."""
+        documents_held = [one for one in held if one > 0]
+        found: dict[int, tuple[str, str | None]] = {}
+        with self.runtime.ledger.read() as tx:
+            units = select(work.c.document_id, work.c.stage, work.c.embedded, work.c.worker, work.c.lease_token)
+            for row in tx.execute(units.where(work.c.document_id.in_(documents_held))):
+                found[row.document_id] = (f"{row.stage} {row.embedded}", row.worker if row.lease_token else None)
+            reading = select(
+                sources.c.id, sources.c.operation_id, sources.c.cursor, sources.c.worker, sources.c.lease_token
+            )
+            for row in tx.execute(reading.where(sources.c.id.in_([-one for one in held if one < 0]))):
+                found[-row.id] = (f"{row.operation_id} {row.cursor}", row.worker if row.lease_token else None)
+        return found
+
+    def taken_up(self, victim: int, *, first: float, last: float) -> list[float]:
+        """The seconds after which each unit that a dead process held was held by another one, or had got further; the
+        first and the last of them within so many. Units that were held together are suspects, and suspects run alone,
+        one after another: so the last comes later than the first."""
+        began = time.monotonic()
+        before = self.places(self.held_by(victim))
+        waiting, taken = set(before), list[float]()
+        while waiting:
+            for one, (far, holder) in self.places(waiting).items():
+                if far != before[one][0] or (holder is not None and f":{victim}:" not in holder):
+                    waiting.discard(one)
+                    taken.append(time.monotonic() - began)
+            spent = time.monotonic() - began
+            over = spent > (last if taken else first)
+            assert not over, f"{len(waiting)} of {len(before)} units wait after {spent:.0f} s; taken up: {taken}"
+            time.sleep(0.02)
+        return taken
+
     def worker_holding(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
         """A worker that holds units of a stage at this moment; None if there is none for so long."""
         held = select(work.c.worker).where(work.c.stage == stage, work.c.lease_token.is_not(None))
@@ -233,10 +284,11 @@ class Fleet:
         self, operation: int, seconds: float, disturb: Callable[[], None] | None = None, every: float = 0.2
     ) -> Progress:
         """Wait for the end of an operation, disturbing it now and then."""
-        deadline = time.monotonic() + seconds
+        deadline = min(self.until, time.monotonic() + seconds)
         following = time.monotonic() + every
         while (progress := self.progress(operation)).state != "finished":
-            assert time.monotonic() < deadline, f"not finished in {seconds:.0f} s: {progress}\n{self.logs()}"
+            over = f"not finished in {seconds:.0f} s, or before the time for all proofs is over"
+            assert time.monotonic() < deadline, f"{over}: {progress}\n{self.logs()}"
             if disturb is not None and time.monotonic() >= following:
                 disturb()
                 following = time.monotonic() + every
@@ -269,12 +321,24 @@ class Fleet:
             assert time.monotonic() < deadline, f"{self.progress(operation)}\n{self.logs()}"
             time.sleep(0.05)
 
+    def synced_again(self, corpus: Path) -> None:
+        """Sync once more a folder that changed while it was synced: now all is well."""
+        here = len(list(corpus.iterdir()))
+        last = self.wait(self.begin(corpus, allow_deletions=True), LONG)
+        assert last.outcome == "succeeded" and last.result["documents"]["seen"] == here
+        self.account(here=here, cut=0)
+
+    def status(self) -> list[dict[str, Any]]:
+        """The workers, as `semantik fleet status` has them."""
+        return operators.view(self.runtime)["workers"]
+
     # -- the account ----------------------------------------------------------------------------------------------------
 
-    def account(self, *, here: int, poison: str | None = None, disturbed: int | None = None) -> None:
+    def account(self, *, here: int, poison: str | None = None, cut: int | None = None) -> None:
         """Every document is accounted for, ledger and store agree, nothing was embedded twice beyond batches in flight.
 
-        ``poison`` names the one document that is to blame. ``disturbed``: how many batches may have been in flight when something was cut; kills, unless given.
+        ``poison`` names the one document that is to blame. ``cut``: how often a process was ended, stopped, or kept from
+        saving while it may have had batches in hand; kills and stops, unless given.
         """
         poisoned = 0 if poison is None else 1
         with self.runtime.ledger.read() as tx:
@@ -282,16 +346,24 @@ class Fleet:
             joined = select(work.c.stage, func.count()).join(documents, documents.c.id == work.c.document_id)
             states = Counter(dict(map(tuple, tx.execute(joined.where(alive).group_by(work.c.stage)).all())))
         assert states == Counter({"indexed": here - poisoned, "quarantined": poisoned}) - Counter(), states
-        innocents = {name: attempts for name, attempts in self.blamed.items() if poison is None or poison not in name}
-        # a kill from outside may hit a suspect that runs alone: that is charged, though never to the end
-        assert not innocents or self.kills, f"innocent documents had attempts held against them: {innocents}"
+        self._account_for_blame(poison)
         report = self.semantik("verify", code=None)
         assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0), report
         assert report["points_found"] == report["points_expected"] > 0
         lines = self.log.read_text().splitlines()
         doubled = len(lines) - len(set(lines))
-        allowed = 2 * POOL * (self.kills if disturbed is None else disturbed)
+        allowed = UNSAVED * POOL * (self.kills + self.stops if cut is None else cut)
         assert doubled <= allowed, f"{doubled} texts were embedded twice; {allowed} may have been in flight"
+
+    def _account_for_blame(self, poison: str | None) -> None:
+        """A kill or a stop from outside may hit one suspect that runs alone: that is charged, though never to the end.
+        Nothing else is held against a document that is not to blame."""
+        innocents = {name: attempts for name, attempts in self.blamed.items() if poison is None or poison not in name}
+        told = (
+            f"attempts were held against innocent documents, at {self.kills} kills and {self.stops} stops: {innocents}"
+        )
+        assert sum(innocents.values()) <= self.kills + self.stops, told
+        assert max(innocents.values(), default=0) < self.settings.work.max_attempts, told
 
     def without_torch(self) -> bool:
         """No living worker has torch in memory."""
@@ -310,3 +382,123 @@ def make_corpus(folder: Path, count: int, *, parts: int = 2) -> Path:
         ]
         (folder / f"file{number:05}.txt").write_text("\n\n".join(lines))
     return folder
+
+
+def json_lines(folder: Path, name: str, count: int, *, parts: int = 1) -> SourceRequest:
+    """A source of ``count`` documents of so many chunks each."""
+    path = folder / f"{name}.jsonl"
+    with path.open("w") as file:
+        for number in range(count):
+            texts = [
+                f"{name} {number} part {part} speaks of topic{number % 101} and of "
+                + " ".join(f"word{(number * 31 + part * 17 + place) % 997}" for place in range(22 * (parts > 1)))
+                for part in range(parts)
+            ]
+            file.write(json.dumps({"id": f"{name}-{number}", "text": "\n\n".join(texts)}) + "\n")
+    return SourceRequest(connector="jsonl", name=name, config={"path": str(path)})
+
+
+# -- what proofs have in common ------------------------------------------------------------------------------------------
+
+
+def begun(fleet: Fleet, folder: Path, *, workers: int, documents: int) -> int:
+    """An operation of the fleet, in the middle of indexing a folder."""
+    fleet.start_scheduler()
+    for _ in range(workers):
+        fleet.start_worker()
+    fleet.ready(workers)
+    operation = fleet.begin(make_corpus(folder / "corpus", documents))
+    fleet.until_indexed(operation, documents // 20)
+    assert fleet.without_torch()
+    return operation
+
+
+def finish(
+    fleet: Fleet,
+    operation: int,
+    *,
+    documents: int,
+    disturb: Callable[[], None] | None = None,
+    every: float = 3.0,
+    **account: Any,
+) -> None:
+    """Wait for the end, disturbing it now and then; all were found, and the account is in order."""
+    progress = fleet.wait(operation, LONG, disturb, every)
+    poisoned = int("poison" in account)
+    assert progress.outcome == ("degraded" if poisoned else "succeeded")
+    found = progress.result["documents"]
+    assert found["seen"] == found["new"] == documents and found["quarantined"] == poisoned
+    fleet.account(here=documents, **account)
+
+
+def poisoned(fleet: Fleet, folder: Path, *, documents: int) -> None:
+    """One of the documents kills each process that embeds it; who is killed is replaced. It alone ends in quarantine,
+    after one death in company and the configured attempts."""
+    name = f"file{documents // 3:05}"
+    corpus = make_corpus(folder / "corpus", documents)
+    (corpus / f"{name}.txt").write_text("this text is the poison, and all processes that embed it die")
+    fleet.configure(crash_on="poison")
+    fleet.start_scheduler()
+    for _ in range(2):
+        fleet.start_worker()
+    fleet.ready(2)
+    operation = fleet.begin(corpus)
+    deaths = 0
+
+    def replace() -> None:
+        nonlocal deaths
+        for worker in [one for one in fleet.workers if one.poll() is not None]:
+            fleet.workers.remove(worker)
+            fleet.start_worker()
+            deaths += 1
+
+    progress = fleet.wait(operation, LONG, replace, 0.3)
+    assert progress.outcome == "degraded"
+    found = progress.result["documents"]
+    assert found["seen"] == found["new"] == documents and found["quarantined"] == 1
+    fleet.account(here=documents, poison=name, cut=deaths)
+    [row] = fleet.semantik("documents", "list", "--status", "quarantined")["documents"]
+    assert name in row["document"]
+    attempts = int(fleet.environment.get("SEMANTIK_WORK_MAX_ATTEMPTS", fleet.settings.work.max_attempts))
+    assert attempts <= deaths <= attempts + 1, f"{deaths} deaths"
+
+
+@contextmanager
+def edited(corpus: Path, every: float = 0.01) -> Iterator[None]:
+    """Meanwhile documents of the folder change and vanish."""
+    chance, over = random.Random(7), threading.Event()
+    names = sorted(corpus.iterdir())
+
+    def edit() -> None:
+        while not over.wait(every):
+            victim = chance.choice(names)
+            if chance.random() < 0.3:
+                victim.unlink(missing_ok=True)
+            else:
+                victim.write_text(f"Edited at {time.time()} in mid-run: {victim.name}")
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    try:
+        yield
+    finally:
+        over.set()
+        editor.join()
+
+
+@contextmanager
+def ready_meanwhile(fleet: Fleet) -> Iterator[list[int]]:
+    """How many workers took work, look by look."""
+    looks, over = [fleet.living()], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            looks.append(fleet.living())
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        yield looks
+    finally:
+        over.set()
+        looker.join()

@@ -1,4 +1,5 @@
-"""One worker process as operators meet it: drained, resumed, restarted without a supervisor, ended; each in mid-work."""
+"""One worker process as operators meet it: drained, resumed, restarted without a supervisor, ended, each in mid-work.
+Beside it: a small source that comes after a large one."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import pty
 import signal
 import time
 
-from tests.chaos.fleet import make_corpus
+from tests.chaos.fleet import json_lines, make_corpus
 from tests.chaos.servers import until
 
 
@@ -28,7 +29,7 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     fleet.start_scheduler()
     fleet.ready(1)
     [first] = fleet.workers_of(worker.pid)
-    operation = fleet.begin(make_corpus(tmp_path / "corpus", 600))
+    operation = fleet.begin(make_corpus(tmp_path / "corpus", 1500))
     until(lambda: fleet.held_by(worker.pid), "it works")
 
     fleet.semantik("fleet", "drain")
@@ -37,7 +38,11 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     time.sleep(2.5)  # two ticks of the scheduler, each of which rings
     assert fleet.leases() == 0 and fleet.progress(operation).stages == before
     fleet.semantik("fleet", "resume")
-    until(lambda: fleet.worker_holding("embed", 0.5), "it embeds again")
+    small = fleet.wait(fleet.begin_source(json_lines(tmp_path, "small", 20)), 60)
+    assert small.outcome == "succeeded"
+    assert fleet.progress(operation).state == "running", (
+        "a small source that comes later is not kept waiting for its end"
+    )
 
     fleet.semantik("fleet", "restart")
     assert worker.poll() is None, "its process id is what an init system knows"

@@ -1,0 +1,82 @@
+"""What ``test_fleet.py`` proves at length, in nights of some seconds on small corpora; several disturbances in each."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.chaos.fleet import begun, edited, finish, make_corpus, poisoned, ready_meanwhile
+
+SMALL = 200
+
+
+def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, tmp_path):
+    """A death, a worker that stands still past its lease, bells that all hear, an empty broker, one that is away."""
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_RENEW": "1"}
+    operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
+    first, second = fleet.workers
+    fleet.ring_twice()
+    fleet.kill(first)
+    fleet.start_worker()
+    redis.ask("flushall")
+    assert fleet.taken_up(first.pid, first=30, last=60)
+    redis.stop()
+    fleet.freeze(second)
+    time.sleep(6)
+    redis.start()
+    second.send_signal(signal.SIGCONT)
+    finish(fleet, operation, documents=SMALL)
+    fleet.environment["SEMANTIK_SEARCH_ON"] = "workers"
+    found = fleet.semantik("search", "file 7 part 1 speaks of topic49", "--no-rerank")
+    assert found["hits"][0]["document"].endswith("file00007.txt")
+    refused = fleet.semantik("search", "anything", "--collection", "nowhere", code=None)
+    assert "nowhere" in refused["error"]["message"]
+
+
+def test_a_night_of_servers(own_postgres, make_fleet, brokers, qdrant, tmp_path):
+    """RabbitMQ rings; the ledger restarts twice, the store is away and then slow."""
+    fleet = make_fleet(database=own_postgres.url, broker=brokers("rabbitmq"), qdrant=qdrant.url)
+    fleet.configure(sleep_ms_per_text=10)
+    operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
+    own_postgres.restart()
+    qdrant.away = True
+    time.sleep(1)
+    own_postgres.restart()
+    time.sleep(1)
+    assert fleet.progress(operation).state == "running"
+    qdrant.away, qdrant.delay = False, 0.2
+    time.sleep(1)
+    qdrant.delay = 0.0
+    finish(fleet, operation, documents=SMALL, cut=2 * 2)
+
+
+def test_a_night_of_people(make_fleet, postgres_url, redis, qdrant, tmp_path):
+    """In mid-run somebody changes the embedder's options and restarts the processes, which a supervisor replaces one by
+    one; documents change and vanish."""
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    fleet.configure(sleep_ms_per_text=15)
+    fleet.start_scheduler()
+    fleet.start_supervisor("--profile", "all", "--processes", "2")
+    fleet.ready(2)
+    corpus = make_corpus(tmp_path / "corpus", SMALL)
+    with edited(corpus, every=0.1):
+        operation = fleet.begin(corpus)
+        fleet.until_indexed(operation, 20)
+        before = {worker["id"] for worker in fleet.status()}
+        fleet.configure(dimension=32, sleep_ms_per_text=1)
+        with ready_meanwhile(fleet) as ready:
+            fleet.semantik("fleet", "restart", timeout=120)
+        assert min(ready) >= 1, "one restarts at a time"
+        assert fleet.wait(operation, 120).outcome in ("succeeded", "degraded")
+    after = [one for one in fleet.status() if one["state"] == "ready"]
+    assert len(after) == 2 and not before & {worker["id"] for worker in after}
+    assert all(worker["plugin_state_current"] for worker in after)
+    fleet.synced_again(corpus)
+    assert qdrant.dimensions() == {64}
+
+
+def test_a_night_of_poison(make_fleet, postgres_url, redis, qdrant, tmp_path):
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_RENEW": "1", "SEMANTIK_WORK_MAX_ATTEMPTS": "2"}
+    poisoned(fleet, tmp_path, documents=60)
