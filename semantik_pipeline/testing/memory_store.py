@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from semantik_pipeline.contracts.filter_meaning import matches, values_at
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
-from semantik_pipeline.contracts.filter_meaning import matches, values_at
 
 _WORD = re.compile(r"\w+")
 _SHARED: dict[str, dict[str, _Index]] = {}

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.stores.client_filters import client_filter
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
+from semantik_pipeline.contracts.filter_meaning import matches, values_at
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.documents import IndexSpec, Point
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.contracts.filter_meaning import matches, values_at
 from semantik_pipeline.testing.store_points import point_id
 
 INDEX = "filters"

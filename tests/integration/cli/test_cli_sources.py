@@ -65,7 +65,7 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
         (("add", "fake-connector", "--name", "x", "--config-json", "[1]"), "--config-json is no JSON object."),
         (("add", "fake-connector", "--name", "x", "--every", "15"), "'15' is no duration."),
         (("add", "fake-connector", "--name", "x", "--cron", "0 25 * * *"), "'0 25 * * *' is no use: Bad hour."),
-        (("add", "fake-connector", "--name", "x", "--timezone", "UTC"), "say more of a schedule"),
+        (("add", "fake-connector", "--name", "x", "--timezone", "UTC"), "says more of a schedule"),
         (("add", "fake-connector", "--name", "x", "--weight", "0"), "The weight 0 is no share."),
         (("show", "nobody"), "There is no source 'nobody'."),
         (("list", "--collection", "nobody"), "There is no collection 'nobody'."),
