@@ -170,6 +170,17 @@ class Forbidden(PipelineError):
     """The API knows who calls, and they may not; the message says which role or collection is needed."""
 
 
+class ApiError(PipelineError):
+    """The API answered a client with a fault that is none of these; ``status`` is HTTP's, ``request_id`` is in its log."""
+
+    def __init__(
+        self, message: str = "", hint: str | None = None, status: int = 500, request_id: str | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.request_id = request_id
+
+
 class SchemaMismatch(PipelineError):
     """The ledger's schema is not this program's; the hint names the command that mends it."""
 

@@ -1,0 +1,100 @@
+"""Collections, and building their indexes anew."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Generation(TypedDict):
+    """One build of a collection's index."""
+
+    id: int
+    state: str
+    dimension: int
+    created_at: float
+    activated_at: float | None
+    retire_at: float | None
+
+
+class SourceOf(TypedDict):
+    """A source of a collection."""
+
+    id: int
+    connector: str
+    name: str
+
+
+class Collection(TypedDict):
+    """A collection as it is. Times are seconds since 1970."""
+
+    id: int
+    name: str
+    config: dict[str, Any]
+    etag: str
+    active_generation: int | None
+    generations: list[Generation]
+    documents: dict[str, int]
+    total: int
+    chunks: int
+    sources: list[SourceOf]
+    created_at: float
+
+
+class CollectionList(TypedDict):
+    """A page of collections."""
+
+    collections: list[Collection]
+    next_cursor: str | None
+
+
+class CollectionDetail(Collection):
+    """All about a collection. ``outdated``: what a reindex would bring."""
+
+    outdated: list[str]
+
+
+class Deleted(TypedDict):
+    """A collection that is hidden. ``purged``: it is gone for good; else it rests in the trash."""
+
+    id: int
+    name: str
+    purged: bool
+
+
+class Renamed(TypedDict):
+    """A collection's name, and the one ``before``."""
+
+    id: int
+    name: str
+    before: str
+
+
+class Restored(TypedDict):
+    """``operation`` goes on with what the deletion stopped; None: nothing was."""
+
+    name: str
+    operation: int | None
+
+
+class ReindexPlan(TypedDict):
+    """What is foretold of a build; it has more fields. Nothing was written."""
+
+    collection: str
+    changes: list[str]
+    reasons: list[str]
+    stages_changed: list[str]
+    documents: int
+    chunks: int
+    embed: int
+    estimated: bool
+    seconds: float | None
+    disk: int
+    dimension: int
+
+
+class RolledBack(TypedDict):
+    """``generation`` is what search reads now, ``replaced`` what it read before."""
+
+    collection: str
+    generation: int
+    replaced: int

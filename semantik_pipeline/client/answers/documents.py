@@ -1,0 +1,115 @@
+"""Documents: listed, shown, given."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from semantik_pipeline.client.answers.operations import Accepted
+
+
+class Document(TypedDict):
+    """A document, and where it is."""
+
+    id: int
+    document: str
+    collection: str
+    source_id: int
+    source: str
+    status: str
+    reason: str | None
+    chunks: int
+    revision: int
+    media_type: str | None
+    size: int | None
+    title: str | None
+    content_hash: str | None
+    principals: list[str] | None
+    created_at: float
+    changed_at: float
+    deleted_at: float | None
+    trashed_at: float | None
+
+
+class DocumentList(TypedDict):
+    """A page of documents."""
+
+    documents: list[Document]
+    next_cursor: str | None
+
+
+class TakenDocument(TypedDict):
+    """A document that was given."""
+
+    id: int
+    document: str
+    outcome: str
+
+
+class PushAccepted(Accepted):
+    """What was given is stored. It is found as soon as the operation has ended."""
+
+    source_id: int
+    documents: list[TakenDocument]
+
+
+class Way(TypedDict):
+    """A document's way through the stages in one generation of its collection's index."""
+
+    generation_id: int
+    status: str
+    stages: dict[str, str]
+    reason: str | None
+    attempts: int
+    blocked: str | None
+    held_by: str | None
+    waits_seconds: float
+    suspect: bool
+    searchable: bool
+    notes: dict[str, Any] | None
+    error: dict[str, Any] | None
+    extracted: dict[str, Any] | None
+
+
+class DocumentDetail(Document):
+    """A document with its metadata and its way through each generation."""
+
+    metadata: dict[str, Any]
+    generations: list[Way]
+
+
+class ParsedElement(TypedDict):
+    """A piece of structure; offsets are in characters of the text."""
+
+    kind: str
+    start: int
+    end: int
+    page: int | None
+    section: list[str]
+
+
+class Parsed(TypedDict):
+    """What the parser read of a document."""
+
+    text: str
+    title: str | None
+    metadata: dict[str, Any]
+    elements: list[ParsedElement]
+
+
+class DocumentChunk(TypedDict):
+    """A chunk; offsets are in characters of the parsed text."""
+
+    ordinal: int
+    text: str
+    start: int
+    end: int
+    token_count: int
+    metadata: dict[str, Any]
+    embedded: bool
+
+
+class ChunkList(TypedDict):
+    """A page of chunks."""
+
+    chunks: list[DocumentChunk]
+    next_cursor: str | None

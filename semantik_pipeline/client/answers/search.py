@@ -1,0 +1,46 @@
+"""Hits, and how they were found."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Scores(TypedDict):
+    """Where a hit's score comes from: of each leg as the store gave it, of both together (0..1), of the reranker."""
+
+    dense: float | None
+    sparse: float | None
+    fused: float | None
+    rerank: float | None
+
+
+class Hit(TypedDict):
+    """A passage that answers."""
+
+    rank: int
+    collection: str
+    document: str
+    title: str | None
+    text: str
+    start: int
+    end: int
+    score: float
+    rerank_score: float | None
+    scores: Scores
+    metadata: dict[str, Any]
+
+
+class Found(TypedDict):
+    """Hits, the best first, and how they were found."""
+
+    hits: list[Hit]
+    next_offset: int | None
+    reranked: bool
+    timings_ms: dict[str, float]
+    warnings: list[str]
+
+
+class Answers(TypedDict):
+    """The answers, in the order of the questions."""
+
+    answers: list[Found]

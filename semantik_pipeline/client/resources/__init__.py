@@ -1,0 +1,77 @@
+"""The API by its resources, for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semantik_pipeline.client.answers import Answers, Found, Trash
+from semantik_pipeline.client.calls import Call, Resource, S, request
+from semantik_pipeline.client.resources.collections import Collections
+from semantik_pipeline.client.resources.documents import Documents
+from semantik_pipeline.client.resources.operations import Operations
+from semantik_pipeline.client.resources.plugins import Plugins
+from semantik_pipeline.client.resources.server import Health, Keys, Workers
+from semantik_pipeline.client.resources.sources import Sources
+
+
+class Api(Resource[S]):
+    """What a client has."""
+
+    def __init__(self, client: S) -> None:
+        super().__init__(client)
+        self.collections: Collections[S] = Collections(client)
+        self.sources: Sources[S] = Sources(client)
+        self.documents: Documents[S] = Documents(client)
+        self.operations: Operations[S] = Operations(client)
+        self.plugins: Plugins[S] = Plugins(client)
+        self.fleet: Workers[S] = Workers(client)
+        self.keys: Keys[S] = Keys(client)
+        self.health: Health[S] = Health(client)
+
+    @request("search", "POST /search", repeatable=True)
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str | None = None,
+        collections: Sequence[str] | None = None,
+        top_k: int = 10,
+        offset: int = 0,
+        search_mode: str = "hybrid",
+        filter: Mapping[str, Any] | None = None,
+        use_reranker: bool = True,
+        reranker_id: str | None = None,
+        rerank_top_k: int | None = None,
+        score_threshold: float | None = None,
+    ) -> Call[Found]:
+        """Find the passages that answer a question, in one collection (``default``) or several."""
+        asked = {
+            "query": query,
+            "collection": collection,
+            "collections": None if collections is None else [*collections],
+            "top_k": top_k,
+            "offset": offset,
+            "search_mode": search_mode,
+            "filter": filter,
+            "use_reranker": use_reranker,
+            "reranker_id": reranker_id,
+            "rerank_top_k": rerank_top_k,
+            "score_threshold": score_threshold,
+        }
+        return Call(json=asked)
+
+    @request("search_batch", "POST /search/batch", repeatable=True)
+    def search_batch(self, searches: Sequence[Mapping[str, Any]]) -> Call[Answers]:
+        """Ask several questions at once: each has a ``query`` and may have what :meth:`search` takes."""
+        return Call(json={"searches": [dict(one) for one in searches]})
+
+    @request("trash_list", "GET /trash")
+    def trash(self) -> Call[Trash]:
+        """What was deleted and can be restored."""
+        return Call()
+
+    @request("metrics", "GET /metrics")
+    def metrics(self) -> Call[str]:
+        """Counters and gauges, as Prometheus reads them."""
+        return Call(read="text")

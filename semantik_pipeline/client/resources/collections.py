@@ -1,0 +1,93 @@
+"""Collections: made, configured, deleted; their indexes built anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from semantik_pipeline.client.answers import (
+    Accepted,
+    Collection,
+    CollectionDetail,
+    CollectionList,
+    Deleted,
+    ReindexPlan,
+    Renamed,
+    Restored,
+    RolledBack,
+)
+from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
+
+
+class Collections(Resource[S]):
+    """``client.collections``. ``changes`` are dotted names and what they are to be; None unsets."""
+
+    @request("collections_list", "GET /collections")
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Call[CollectionList]:
+        """A page of what there is to search."""
+        return Call(query={"limit": limit, "cursor": cursor})
+
+    each: Pages[..., Collection] = Pages(list, "collections")
+
+    @request("collections_create", "POST /collections")
+    def create(
+        self, name: str, *, config: Mapping[str, Any] | None = None, changes: Mapping[str, Any] | None = None
+    ) -> Call[CollectionDetail]:
+        """Make one. What is not said is as the server's settings have it."""
+        return Call(json={"name": name, "config": dict(config or {}), "changes": dict(changes or {})})
+
+    @request("collections_show", "GET /collections/{name}")
+    def show(self, name: str) -> Call[CollectionDetail]:
+        """All about one."""
+        return Call(at={"name": name})
+
+    @request("collections_configure", "PATCH /collections/{name}")
+    def configure(
+        self, name: str, changes: Mapping[str, Any], *, if_match: str | None = None
+    ) -> Call[CollectionDetail]:
+        """Change what it is to be made of. ``if_match``: only if its ``etag`` is still this one, else ChangedMeanwhile."""
+        tag = None if if_match is None else f'"{if_match}"'
+        return Call(at={"name": name}, json={"changes": dict(changes)}, headers={"If-Match": tag})
+
+    @request("collections_rename", "POST /collections/{name}/rename")
+    def rename(self, name: str, new_name: str) -> Call[Renamed]:
+        """Call it otherwise."""
+        return Call(at={"name": name}, json={"name": new_name})
+
+    @request("collections_delete", "DELETE /collections/{name}")
+    def delete(self, name: str, *, purge: bool = False) -> Call[Deleted]:
+        """Hide it at once. It rests in the trash, unless it is purged."""
+        return Call(at={"name": name}, query={"purge": purge})
+
+    @request("collections_restore", "POST /collections/{name}/restore")
+    def restore(self, name: str) -> Call[Restored]:
+        """Bring it back from the trash."""
+        return Call(at={"name": name})
+
+    @request("collections_plan", "POST /collections/{name}/reindex/plan", repeatable=True)
+    def plan(self, name: str, changes: Mapping[str, Any] | None = None) -> Call[ReindexPlan]:
+        """What building its index anew would cost. Nothing is written."""
+        return Call(at={"name": name}, json={"changes": dict(changes or {})})
+
+    @request("collections_reindex", "POST /collections/{name}/reindex")
+    def reindex(
+        self,
+        name: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        accept_losses: bool = False,
+        force: bool = False,
+    ) -> Call[Accepted]:
+        """Build its index anew beside the one that search reads, and switch to it when it has passed its gate."""
+        asked = {"changes": dict(changes or {}), "accept_losses": accept_losses, "force": force}
+        return Call(at={"name": name}, json=asked)
+
+    @request("collections_rerun", "POST /collections/{name}/rerun")
+    def rerun(self, name: str, where: Mapping[str, Any], *, fresh: bool = False) -> Call[Accepted]:
+        """Send documents that meet a filter through the stages again."""
+        return Call(at={"name": name}, json={"where": dict(where), "fresh": fresh})
+
+    @request("collections_rollback", "POST /collections/{name}/rollback")
+    def rollback(self, name: str) -> Call[RolledBack]:
+        """Let search read the index before the last reindex again, at once."""
+        return Call(at={"name": name})

@@ -1,0 +1,130 @@
+"""Documents: listed, read, given, deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from semantik_pipeline.client.answers import (
+    Accepted,
+    ChunkList,
+    Document,
+    DocumentChunk,
+    DocumentDetail,
+    DocumentList,
+    Parsed,
+    PushAccepted,
+)
+from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, request
+
+
+class Documents(Resource[S]):
+    """``client.documents``. What is given has a name that only this request has, unless ``key`` says another: so it is
+    sent again where its answer got lost, and taken once."""
+
+    @request("documents_list", "GET /documents")
+    def list(
+        self,
+        *,
+        collection: str | None = None,
+        document: str | None = None,
+        source: int | None = None,
+        status: str | None = None,
+        media_type: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Call[DocumentList]:
+        """A page of them, in the order in which they came. ``document`` is a unique id, ``name`` a part of one, or of a
+        path or title."""
+        wanted = {"collection": collection, "document": document, "source": source, "status": status}
+        return Call(query={**wanted, "media_type": media_type, "name": name, "limit": limit, "cursor": cursor})
+
+    each: Pages[..., Document] = Pages(list, "documents")
+
+    @request("documents_show", "GET /documents/{document_id}")
+    def show(self, document_id: int) -> Call[DocumentDetail]:
+        """One, its metadata, and its way through the stages."""
+        return Call(at={"document_id": document_id})
+
+    @request("documents_content", "GET /documents/{document_id}/content")
+    def content(self, document_id: int) -> Call[bytes]:
+        """Its content as its source has it."""
+        return Call(at={"document_id": document_id}, read="bytes")
+
+    @request("documents_text", "GET /documents/{document_id}/text")
+    def text(self, document_id: int) -> Call[Parsed]:
+        """The text that was read of it, with its structure."""
+        return Call(at={"document_id": document_id})
+
+    @request("documents_chunks", "GET /documents/{document_id}/chunks")
+    def chunks(self, document_id: int, *, limit: int | None = None, cursor: str | None = None) -> Call[ChunkList]:
+        """A page of its chunks."""
+        return Call(at={"document_id": document_id}, query={"limit": limit, "cursor": cursor})
+
+    each_chunk: Pages[..., DocumentChunk] = Pages(chunks, "chunks")
+
+    @request("documents_push", "POST /documents")
+    def push(
+        self,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        collection: str = "default",
+        source: str | None = None,
+        key: str | None = None,
+    ) -> Call[PushAccepted]:
+        """Give texts: each has ``document`` (its unique id) and ``text``, and may have title, metadata, media_type and
+        principals. All are taken, or none."""
+        given = {"collection": collection, "documents": [dict(one) for one in documents]}
+        return Call(json=given if source is None else {**given, "source": source}, headers=_named(key))
+
+    @request("documents_upload", "POST /documents/files")
+    def upload(
+        self,
+        files: Sequence[Upload],
+        *,
+        collection: str = "default",
+        source: str | None = None,
+        about: Mapping[str, Mapping[str, Any]] | None = None,
+        key: str | None = None,
+    ) -> Call[PushAccepted]:
+        """Give files. ``about`` says more of them by their names: title, metadata, media_type, principals, and
+        ``document`` for another unique id. All are taken, or none."""
+        form = {"collection": collection, **({} if source is None else {"source": source})}
+        if about:
+            form["about"] = json.dumps({name: dict(told) for name, told in about.items()})
+        return Call(form=form, files=tuple(files), headers=_named(key))
+
+    @request("documents_retry", "POST /documents/{document_id}/retry")
+    def retry(self, document_id: int) -> Call[Accepted]:
+        """Let it run again from its first stage."""
+        return Call(at={"document_id": document_id})
+
+    @request("documents_delete", "DELETE /documents/{document_id}")
+    def delete(self, document_id: int, *, purge: bool = False) -> Call[Accepted]:
+        """Remove it from the index, into the trash unless it is purged."""
+        return Call(at={"document_id": document_id}, query={"purge": purge})
+
+    @request("documents_restore", "POST /documents/{document_id}/restore")
+    def restore(self, document_id: int) -> Call[Accepted]:
+        """Bring it back from the trash."""
+        return Call(at={"document_id": document_id})
+
+    @request("documents_retry_many", "POST /documents/retry")
+    def retry_many(self, documents: Sequence[str] | None = None, *, collection: str = "default") -> Call[Accepted]:
+        """Let those of these unique ids run again; None: all that are in quarantine."""
+        named = None if documents is None else [*documents]
+        return Call(json={"collection": collection, "documents": named})
+
+    @request("documents_delete_many", "POST /documents/delete")
+    def delete_many(
+        self, documents: Sequence[str], *, collection: str = "default", purge: bool = False
+    ) -> Call[Accepted]:
+        """Remove those of these unique ids from the index."""
+        return Call(json={"collection": collection, "documents": [*documents], "purge": purge})
+
+
+def _named(key: str | None) -> dict[str, str | None]:
+    return {"Idempotency-Key": key or str(uuid4())}

@@ -1,0 +1,93 @@
+"""Plugins: what is installed, how it is configured, what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from semantik_pipeline.client.answers import (
+    Chunkers,
+    Connectors,
+    Embeddings,
+    Extractors,
+    Manifest,
+    PluginChanged,
+    PluginDetail,
+    PluginHealth,
+    PluginList,
+    Rerankers,
+)
+from semantik_pipeline.client.calls import Call, Resource, S, request
+
+
+class Plugins(Resource[S]):
+    """``client.plugins``. What is changed counts for processes that start from then on."""
+
+    @request("plugins_list", "GET /plugins")
+    def list(
+        self, *, kind: str | None = None, enabled: bool | None = None, include_health: bool = False
+    ) -> Call[PluginList]:
+        """Everything that is installed; with ``include_health`` each is asked whether it could work now."""
+        return Call(query={"type": kind, "enabled": enabled, "include_health": include_health})
+
+    @request("plugins_show", "GET /plugins/{plugin_id}")
+    def show(self, plugin_id: str) -> Call[PluginDetail]:
+        """All about one."""
+        return Call(at={"plugin_id": plugin_id})
+
+    @request("plugins_manifest", "GET /plugins/{plugin_id}/manifest")
+    def manifest(self, plugin_id: str) -> Call[Manifest]:
+        """What an enabled one says of itself."""
+        return Call(at={"plugin_id": plugin_id})
+
+    @request("plugins_config_schema", "GET /plugins/{plugin_id}/config-schema")
+    def config_schema(self, plugin_id: str) -> Call[dict[str, Any]]:
+        """The JSON Schema of its options."""
+        return Call(at={"plugin_id": plugin_id})
+
+    @request("plugins_health", "GET /plugins/{plugin_id}/health")
+    def health(self, plugin_id: str) -> Call[PluginHealth]:
+        """Whether it could work now, as it is configured."""
+        return Call(at={"plugin_id": plugin_id})
+
+    @request("plugins_enable", "POST /plugins/{plugin_id}/enable", repeatable=True)
+    def enable(self, plugin_id: str) -> Call[PluginChanged]:
+        """Enable it."""
+        return Call(at={"plugin_id": plugin_id})
+
+    @request("plugins_disable", "POST /plugins/{plugin_id}/disable", repeatable=True)
+    def disable(self, plugin_id: str) -> Call[PluginChanged]:
+        """Disable it."""
+        return Call(at={"plugin_id": plugin_id})
+
+    @request("plugins_configure", "PUT /plugins/{plugin_id}/config")
+    def configure(
+        self, plugin_id: str, config: Mapping[str, Any], *, if_match: str | None = None
+    ) -> Call[PluginChanged]:
+        """Give it these options and no others. Secrets are named: ``api_key_env``."""
+        return Call(at={"plugin_id": plugin_id}, json={"config": dict(config)}, headers={"If-Match": if_match})
+
+    @request("rerankers_list", "GET /rerankers")
+    def rerankers(self) -> Call[Rerankers]:
+        """Rerankers to choose from."""
+        return Call()
+
+    @request("extractors_list", "GET /extractors")
+    def extractors(self) -> Call[Extractors]:
+        """Extractors to choose from."""
+        return Call()
+
+    @request("embeddings_list", "GET /embeddings")
+    def embeddings(self) -> Call[Embeddings]:
+        """Embedders to choose from."""
+        return Call()
+
+    @request("chunkers_list", "GET /chunkers")
+    def chunkers(self) -> Call[Chunkers]:
+        """Chunkers to choose from."""
+        return Call()
+
+    @request("connectors_list", "GET /connectors")
+    def connectors(self) -> Call[Connectors]:
+        """Connectors to choose from, with the fields of their forms."""
+        return Call()

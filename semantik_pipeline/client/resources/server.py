@@ -1,0 +1,77 @@
+"""Workers, keys, and whether the server is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from semantik_pipeline.client.answers import Alive, Fleet, Key, KeyList, MadeKey, Readiness, Told
+from semantik_pipeline.client.calls import Call, Resource, S, request
+
+
+class Workers(Resource[S]):
+    """``client.fleet``. Workers are named by id, host or profile; None means all that live."""
+
+    @request("fleet_status", "GET /fleet")
+    def status(self) -> Call[Fleet]:
+        """Who works, what waits for each stage, what is stuck and why."""
+        return Call()
+
+    @request("fleet_drain", "POST /fleet/drain", repeatable=True)
+    def drain(self, workers: Sequence[str] | None = None) -> Call[Told]:
+        """Let workers finish what they have and take nothing more."""
+        return Call(json={"workers": [*(workers or ())]})
+
+    @request("fleet_resume", "POST /fleet/resume", repeatable=True)
+    def resume(self, workers: Sequence[str] | None = None) -> Call[Told]:
+        """Let drained workers take work again."""
+        return Call(json={"workers": [*(workers or ())]})
+
+    @request("fleet_restart", "POST /fleet/restart")
+    def restart(self, workers: Sequence[str] | None = None) -> Call[Told]:
+        """Replace worker processes one by one, work going on."""
+        return Call(json={"workers": [*(workers or ())]})
+
+
+class Keys(Resource[S]):
+    """``client.keys``."""
+
+    @request("keys_list", "GET /keys")
+    def list(self) -> Call[KeyList]:
+        """All keys, without the keys themselves."""
+        return Call()
+
+    @request("keys_create", "POST /keys")
+    def create(
+        self,
+        name: str,
+        *,
+        role: str = "reader",
+        collections: Sequence[str] | None = None,
+        principals: Sequence[str] | None = None,
+        expires: str | None = None,
+    ) -> Call[MadeKey]:
+        """Make one, valid for a time such as ``90d``. It is in the answer, and shown nowhere again."""
+        asked: dict[str, Any] = {"name": name, "role": role, "expires": expires}
+        for field, names in (("collections", collections), ("principals", principals)):
+            asked[field] = None if names is None else [*names]
+        return Call(json=asked)
+
+    @request("keys_revoke", "DELETE /keys/{name}")
+    def revoke(self, name: str) -> Call[Key]:
+        """Let nobody in with it any more."""
+        return Call(at={"name": name})
+
+
+class Health(Resource[S]):
+    """``client.health``; no key is needed."""
+
+    @request("health_live", "GET /health/live")
+    def live(self) -> Call[Alive]:
+        """Whether the process answers."""
+        return Call()
+
+    @request("health_ready", "GET /health/ready")
+    def ready(self) -> Call[Readiness]:
+        """Whether requests can be answered; what is missing, if not."""
+        return Call(good=frozenset({503}))

@@ -1,0 +1,80 @@
+"""Sources: where documents come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from semantik_pipeline.client.answers import Accepted, Source, SourceList, SourcePreview
+from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
+
+
+class Sources(Resource[S]):
+    """``client.sources``. A schedule is ``{"every": "15m"}`` or ``{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}``."""
+
+    @request("sources_list", "GET /sources")
+    def list(
+        self, *, collection: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Call[SourceList]:
+        """A page of them."""
+        return Call(query={"collection": collection, "limit": limit, "cursor": cursor})
+
+    each: Pages[..., Source] = Pages(list, "sources")
+
+    @request("sources_add", "POST /sources")
+    def add(
+        self, connector: str, name: str, *, config: Mapping[str, Any], collection: str = "default", **options: Any
+    ) -> Call[Source]:
+        """Add one. ``options``: schedule, weight."""
+        return Call(
+            json={"connector": connector, "name": name, "config": dict(config), "collection": collection, **options}
+        )
+
+    @request("sources_preview", "POST /sources/preview", repeatable=True)
+    def preview(
+        self,
+        connector: str,
+        config: Mapping[str, Any],
+        *,
+        collection: str = "default",
+        limit: int = 10,
+        seconds: float = 10.0,
+    ) -> Call[SourcePreview]:
+        """The first documents that a source would emit. Nothing is stored."""
+        asked = {"connector": connector, "config": dict(config), "collection": collection}
+        return Call(json={**asked, "limit": limit, "seconds": seconds})
+
+    @request("sources_show", "GET /sources/{source_id}")
+    def show(self, source_id: int) -> Call[Source]:
+        """All about one."""
+        return Call(at={"source_id": source_id})
+
+    @request("sources_change", "PATCH /sources/{source_id}")
+    def change(self, source_id: int, **changes: Any) -> Call[Source]:
+        """Change its name, config (all options anew), schedule (None ends it) or weight; the rest stays."""
+        return Call(at={"source_id": source_id}, json=changes)
+
+    @request("sources_sync", "POST /sources/{source_id}/sync")
+    def sync(self, source_id: int, *, full: bool = False, allow_deletions: bool = False) -> Call[Accepted]:
+        """Sync it now."""
+        return Call(at={"source_id": source_id}, json={"full": full, "allow_deletions": allow_deletions})
+
+    @request("sources_pause", "POST /sources/{source_id}/pause")
+    def pause(self, source_id: int, *, reason: str = "paused by hand") -> Call[Source]:
+        """Sync it no more until it is resumed."""
+        return Call(at={"source_id": source_id}, json={"reason": reason})
+
+    @request("sources_resume", "POST /sources/{source_id}/resume")
+    def resume(self, source_id: int, *, allow_deletions: bool = False) -> Call[Source]:
+        """Let it go on."""
+        return Call(at={"source_id": source_id}, json={"allow_deletions": allow_deletions})
+
+    @request("sources_remove", "DELETE /sources/{source_id}")
+    def remove(self, source_id: int, *, purge: bool = False) -> Call[Accepted]:
+        """Remove it and its documents from the index, into the trash unless it is purged."""
+        return Call(at={"source_id": source_id}, query={"purge": purge})
+
+    @request("sources_restore", "POST /sources/{source_id}/restore")
+    def restore(self, source_id: int) -> Call[Accepted]:
+        """Bring it back from the trash, with the documents that went with it."""
+        return Call(at={"source_id": source_id})
