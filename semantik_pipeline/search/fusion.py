@@ -8,7 +8,7 @@ only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,18 +31,19 @@ class Candidate:
 
 def fuse(
     legs: Mapping[str, Sequence[ScoredPoint]], *, dense_weight: float = 0.6, method: str = "minmax"
-) -> list[Candidate]:
-    """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable.
+) -> Iterator[Candidate]:
+    """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable. Candidates
+    are made as they are asked for: of some hundreds a few dozen are.
 
     ``legs`` are ``dense``, ``sparse`` or both, each best first. A leg without results has no say.
     """
     present = {name: {point.id: point.score for point in leg} for name, leg in legs.items() if leg}
     fused = _reciprocal_ranks(present) if method == "rrf" else _blend(present, dense_weight)
     best_first = sorted((-score, id) for id, score in fused.items())
-    return [
+    return (
         Candidate(id=id, scores={name: raw[id] for name, raw in present.items() if id in raw}, fused=-negative)
         for negative, id in best_first
-    ]
+    )
 
 
 def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import SearchRequest
@@ -52,7 +53,7 @@ def _requests(plan: SearchPlan, vector: np.ndarray | None, depth: int) -> dict[s
 
 
 def _first_shown(
-    runtime: Any, generation_id: int, index: str, fused: Sequence[Candidate], plan: SearchPlan
+    runtime: Any, generation_id: int, index: str, fused: Iterator[Candidate], plan: SearchPlan
 ) -> list[Candidate]:
     """The first ``plan.candidates`` of these that may be shown, with their payloads."""
     found: list[Candidate] = []
@@ -68,9 +69,8 @@ def _first_shown(
     return found[:wanted]
 
 
-def _batches(candidates: Sequence[Candidate], size: int) -> Iterator[Sequence[Candidate]]:
+def _batches(candidates: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
     """In order, each batch twice as long as the one before: hidden hits are rare, but come in masses."""
-    start = 0
-    while start < len(candidates):
-        yield candidates[start : start + size]
-        start, size = start + size, size * 2
+    while batch := list(islice(candidates, size)):
+        yield batch
+        size *= 2

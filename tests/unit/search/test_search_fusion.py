@@ -27,7 +27,7 @@ def leg(scores: dict[str, float]) -> list[ScoredPoint]:
 
 @given(scores, scores, weights, methods)
 def test_every_point_of_the_legs_is_there_once(dense, sparse, weight, method):
-    fused = fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight, method=method)
+    fused = list(fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight, method=method))
     assert sorted(c.id for c in fused) == sorted({*dense, *sparse})
     assert all(-1e-9 <= c.fused <= 1 + 1e-9 for c in fused)
     assert [(-c.fused, c.id) for c in fused] == sorted((-c.fused, c.id) for c in fused)
@@ -77,18 +77,20 @@ def test_equal_scores_and_a_single_one_count_as_full():
 
 
 def test_a_point_that_one_leg_missed_counts_as_its_lowest():
-    fused = fuse({"dense": leg({"a": 0.9, "b": 0.5, "c": 0.1}), "sparse": leg({"b": 12.0, "d": 4.0})}, dense_weight=0.6)
+    fused = list(
+        fuse({"dense": leg({"a": 0.9, "b": 0.5, "c": 0.1}), "sparse": leg({"b": 12.0, "d": 4.0})}, dense_weight=0.6)
+    )
     assert {c.id: pytest.approx(c.fused) for c in fused} == {"a": 0.6, "b": 0.6 * 0.5 + 0.4, "c": 0.0, "d": 0.0}
     assert [c.id for c in fused] == ["b", "a", "c", "d"]
 
 
 def test_an_empty_leg_has_no_say():
-    fused = fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": []}, dense_weight=0.6)
+    fused = list(fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": []}, dense_weight=0.6))
     assert [(c.id, c.fused) for c in fused] == [("a", 1.0), ("b", 0.0)]
 
 
 def test_reciprocal_ranks_reward_both_legs_and_reach_one():
-    fused = fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": leg({"a": 3.0, "c": 1.0})}, method="rrf")
+    fused = list(fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": leg({"a": 3.0, "c": 1.0})}, method="rrf"))
     assert fused[0].id == "a"
     assert fused[0].fused == pytest.approx(1.0)
     assert [c.id for c in fused[1:]] == ["b", "c"]  # equal: in order of id
