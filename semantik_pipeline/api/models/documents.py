@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,6 +13,9 @@ from semantik_pipeline.push import MOST, SOURCE
 #: What a document is called by its source.
 UniqueId = Line
 
+#: Where a document may be.
+Status = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted"]
+
 
 class Document(BaseModel):
     """A document, and where it is."""
@@ -22,7 +25,7 @@ class Document(BaseModel):
     collection: str = Field(examples=["default"])
     source_id: int
     source: str = Field(examples=["/srv/handbook"])
-    status: str = Field(
+    status: Status = Field(
         examples=["indexed"],
         description="chunk, extract, embed or upsert, where it waits; or indexed, skipped, quarantined, deleted",
     )
