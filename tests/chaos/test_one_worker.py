@@ -38,7 +38,7 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     time.sleep(2.5)  # two ticks of the scheduler, each of which rings
     assert fleet.leases() == 0 and fleet.progress(operation).stages == before
     fleet.semantik("fleet", "resume")
-    small = fleet.wait(fleet.begin_source(json_lines(tmp_path, "small", 20)), 60)
+    small = fleet.wait(fleet.begin_source(json_lines(tmp_path, "small", 20)), 200)
     assert small.outcome == "succeeded"
     assert fleet.progress(operation).state == "running", (
         "a small source that comes later is not kept waiting for its end"
