@@ -7,18 +7,21 @@ dropping collections. A kill costs nothing but time. Every deletion and every re
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import operations as running
-from semantik_pipeline.errors import Conflict, NotFound, UsageError
+from semantik_pipeline.errors import Conflict, NotFound, ServiceUnavailable, UsageError
 from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal
 from semantik_pipeline.ledger import trash as ledger
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 DAY = 86400.0
 
@@ -110,10 +113,12 @@ def advance(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
     once."""
     until = time.monotonic() + seconds
     _stop(runtime)
-    steps = _steps(runtime)
-    for more in steps:
-        if runtime.stopping.is_set() or (more and time.monotonic() >= until):
-            return more
+    try:
+        for more in _steps(runtime):
+            if runtime.stopping.is_set() or (more and time.monotonic() >= until):
+                return more
+    except ServiceUnavailable as error:  # the store or the blobs; what waits meanwhile for maintenance needs neither
+        log.info("The trash waits: %s", error)
     return False
 
 
@@ -149,8 +154,11 @@ def _steps(runtime: Runtime) -> Iterator[bool]:
         yield True
         with runtime.ledger.read() as tx:
             documents = ledger.documents_over(tx, older_than=window)
-    with runtime.ledger.write() as tx:
+    with runtime.ledger.read() as tx:
         over = ledger.collections_over(tx, older_than=window)
+    if over:
+        with runtime.ledger.write() as tx:
+            over = ledger.begin_purging(tx, older_than=window)
     for collection_id in over:
         yield from _purge_collection(runtime, collection_id)
 

@@ -11,7 +11,7 @@ from semantik_pipeline.ledger import content, turns
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
-from semantik_pipeline.ledger.tables import chunks, collections, documents, operation_sources, operations, sources, work
+from semantik_pipeline.ledger.tables import chunks, collections, documents, operation_sources, sources, work
 
 #: What goes along of a document, of what became of it, of a chunk, and of a source.
 DOCUMENT = (
@@ -134,12 +134,15 @@ def silence(tx: Transaction, collection_id: int) -> float | None:
     return tx.execute(query).scalar_one_or_none()
 
 
-def reveal(tx: Transaction, collection_id: int, operation_id: int) -> None:
-    """The import is whole: it is a collection as any other."""
+def reveal(tx: Transaction, collection_id: int, operation_id: int) -> bool:
+    """The import is whole: it is a collection as any other. Returns False if somebody purged it meanwhile."""
+    mine = and_(collections.c.id == collection_id, collections.c.importing_at.is_not(None))
+    values = {"trashed_at": None, "importing_at": None}
+    if not tx.execute(update(collections).where(mine).values(**values)).rowcount:
+        return False
     done = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     tx.execute(update(operation_sources).where(done).values(state="finished"))
-    values = {"trashed_at": None, "importing_at": None}
-    tx.execute(update(collections).where(collections.c.id == collection_id).values(**values))
+    return True
 
 
 def write_source(
@@ -209,7 +212,3 @@ def queue(tx: Transaction, generation_id: int, stages: Mapping[int, str]) -> Non
         for start in range(0, len(ids), content.KEYS):
             part = work.c.document_id.in_(ids[start : start + content.KEYS])
             tx.execute(update(work).where(part, work.c.generation_id == generation_id).values(**values))
-
-
-def state(tx: Transaction, operation_id: int) -> str | None:
-    return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one_or_none()

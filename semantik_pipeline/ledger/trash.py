@@ -321,12 +321,18 @@ def take_up_parked(tx: Transaction, collection_id: int, *, operation_id: int) ->
 
 
 def collections_over(tx: Transaction, *, older_than: float) -> list[int]:
-    """Collections that are in the trash for longer than so many seconds, and those whose import is dead; they are on
-    their way out from now on."""
+    """Collections that are in the trash for longer than so many seconds, and those whose import is dead."""
     whole = and_(collections.c.importing_at.is_(None), collections.c.trashed_at <= now() - older_than)
     dead = collections.c.importing_at < now() - DEAD
-    over = select(collections.c.id).where(or_(whole, dead)).order_by(collections.c.id)
-    ids = list(tx.execute(over.with_for_update()).scalars())
+    return list(tx.execute(select(collections.c.id).where(or_(whole, dead)).order_by(collections.c.id)).scalars())
+
+
+def begin_purging(tx: Transaction, *, older_than: float) -> list[int]:
+    """Those of :func:`collections_over` are on their way out from now on; returns which."""
+    over = collections_over(tx, older_than=older_than)
+    hidden = and_(collections.c.id.in_(over), collections.c.trashed_at.is_not(None))
+    in_order = select(collections.c.id).where(hidden).order_by(collections.c.id)
+    ids = list(tx.execute(in_order.with_for_update()).scalars())  # but for what was restored meanwhile
     gone = {"trashed_at": PURGED, "importing_at": None}
     tx.execute(update(collections).where(collections.c.id.in_(ids)).values(**gone))
     return ids

@@ -68,7 +68,8 @@ def import_collection(
     try:
         told = _Reader(runtime, made, operation_id, owners, fitted, on_progress).read(members)
         with runtime.ledger.write() as tx:
-            exports.reveal(tx, made.id, operation_id)
+            if not exports.reveal(tx, made.id, operation_id):
+                raise Conflict(f"Somebody deleted {name!r} while it was imported.")
             detail = {"operation": operation_id, **told}
             audit_trail.record(tx, event="collection.import", subject=name, detail=detail)
     except BaseException as error:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from semantik_pipeline import collections, maintenance, operations, sources, trash
+from semantik_pipeline import collections, generations, maintenance, operations, sources, trash
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger import purging, reports
 from semantik_pipeline.ledger import trash as ledger
@@ -376,6 +376,26 @@ def test_a_purge_goes_on_after_a_kill_and_waits_for_who_holds_a_unit(make_pipeli
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(update(work).values(lease_token=None, lease_until=None))
     trash.advance(pipeline.runtime)
+    assert left(pipeline) == {}
+    assert pipeline.runtime.host.call(pipeline.runtime.store.list_indexes) == []
+
+
+def test_a_build_beside_the_index_goes_with_the_collection(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline(**KEPT)
+    pipeline.folder(texts(tmp_path / "papers", a="alpha", b="beta"))
+    operation = generations.reindex(pipeline.runtime, "default", {"embedding.dimension": 32})
+    maintenance.tick(pipeline.runtime)
+    pipeline.run()
+    assert len(pipeline.runtime.host.call(pipeline.runtime.store.list_indexes)) == 2
+    trash.delete_collection(pipeline.runtime, "default")
+    assert pipeline.result(operation)["outcome"] == "cancelled"
+    trash.restore_collection(pipeline.runtime, "default")
+    ticks(pipeline)
+    assert len(hits(pipeline, "alpha")) == 2
+    generations.reindex(pipeline.runtime, "default", {"embedding.dimension": 16})
+    maintenance.tick(pipeline.runtime)
+    trash.delete_collection(pipeline.runtime, "default", purge=True)
+    ticks(pipeline)
     assert left(pipeline) == {}
     assert pipeline.runtime.host.call(pipeline.runtime.store.list_indexes) == []
 
