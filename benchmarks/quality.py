@@ -37,6 +37,9 @@ WAYS: dict[str, SearchQuery] = {
 
 def main() -> None:
     asked = _arguments()
+    if asked.dataset is None:
+        print(json.dumps({"skipped": "No dataset was named: python benchmarks/quality.py DATASET."}))
+        return
     dataset = read_dataset(asked.dataset)
     with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=asked.data_dir or folder)) as runtime:
         seconds = index(runtime, dataset)
@@ -79,7 +82,7 @@ def rounded(report: EvaluationReport) -> dict[str, Any]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, nargs="?")
     parser.add_argument("--data-dir", type=Path, help="keep the index here and use it again")
     parser.add_argument("--ways", type=_ways, help=f"with commas between them, of: {', '.join(WAYS)}")
     return parser.parse_args()
