@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -100,6 +101,31 @@ def test_a_few_kills(semantik, corpus):
 @pytest.mark.parametrize("seed", range(4))
 def test_many_kills(semantik, corpus, seed):
     prove(semantik, corpus, files=400, kills=12, seed=seed)
+
+
+def test_a_process_that_is_stopped_past_its_leases_goes_on_and_loses_nothing(semantik, corpus):
+    """Its own maintenance frees what it held; what it still has in hand comes too late, and does no harm."""
+    folder = corpus(60)
+    semantik.environment["SEMANTIK_WORK_LEASE"] = "1"
+    process = semantik.start("index", str(folder))
+    try:
+        deadline = time.monotonic() + 60
+        while len(semantik.embedded()) < 40 and time.monotonic() < deadline:
+            assert process.poll() is None, "it was done before it was stopped"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        stopped_at = len(semantik.embedded())
+        time.sleep(2.5)
+        assert len(semantik.embedded()) == stopped_at < 240
+    finally:
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    result = json.loads(out)
+    assert (result["outcome"], result["documents"]["new"]) == ("succeeded", 60)
+    report = semantik.run("verify")
+    assert report["points_found"] == report["points_expected"] == result["chunks"]["total"] == 240
+    assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0)
 
 
 def test_a_second_process_is_told_who_has_the_folder(semantik, corpus):
