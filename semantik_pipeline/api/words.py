@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 #: Fields whose words come from errors, not from documents.
-TOLD = ("reason", "blocked", "error", "errors", "notes", "problems")
+TOLD = ("reason", "blocked", "error", "errors", "notes", "problems", "result", "sources")
 
 
 def scrubbed(row: dict[str, Any]) -> dict[str, Any]:

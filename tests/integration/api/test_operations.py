@@ -22,6 +22,8 @@ from semantik_pipeline.push import Given
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 
+SECRET = "sk-proj-" + "q8Zt" * 10
+
 
 @pytest.fixture
 def api(make_api: Callable[..., Api]) -> Api:
@@ -121,6 +123,24 @@ def test_whoever_sees_some_documents_is_not_told_what_may_name_others(api: Api) 
     assert shown["outcome"] == told["outcome"]
     assert "errors" not in shown["result"] and shown["progress"]["errors"] == []
     assert "errors" not in shown["progress"]["result"]
+
+
+def test_what_failed_is_told_without_what_looks_like_a_credential(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from semantik_pipeline import operations
+    from semantik_pipeline.errors import PermanentError
+    from semantik_pipeline.testing import FakeConnector
+
+    def refuse(self: FakeConnector) -> None:
+        raise PermanentError(f"The server refuses {SECRET}.")
+
+    monkeypatch.setattr(FakeConnector, "validate_config", refuse)
+    source = operations.SourceRequest(connector="fake-connector", name="fake", config={"documents": {"x": "y"}})
+    number = operations.begin_sync(api.runtime, [source], collection="default")
+    api.pipeline.run()
+    shown = api.get(f"/operations/{number}")
+    assert "The server refuses" in api.good(shown)["result"]["errors"][0]
+    for found in (shown, api.get("/operations"), api.get(f"/operations/{number}/events")):
+        assert "The server refuses" in found.text and SECRET not in found.text
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
