@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.contracts import AuthRequest, Principal
 from semantik_pipeline.errors import Forbidden, PipelineError, Unauthorized, UsageError
 from semantik_pipeline.ledger import api_keys, audit_trail, openness
+from semantik_pipeline.ownership import KEY_FILE
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -48,8 +49,8 @@ KNOWN_SECONDS = 3.0
 NOTED_SECONDS = 60.0
 #: Requests that wait for auth plugins at once; what hangs costs no more threads than this.
 MAX_ASKED = 32
-#: The key of the embedded server, and the file in the data folder that holds it.
-LOCAL_KEY, LOCAL_FILE = "local", "admin.key"
+#: The key of the embedded server; `KEY_FILE` in the data folder holds it.
+LOCAL_KEY = "local"
 
 _free = threading.BoundedSemaphore(MAX_ASKED)
 
@@ -280,7 +281,7 @@ def revoke_key(runtime: Runtime, name: str) -> dict[str, Any]:
 def first_key(runtime: Runtime) -> Path:
     """The file in the data folder with the embedded server's admin key, made with the key where there is none, or where
     it holds one that lets nobody in. Only the folder's owner may read it, who could open the ledger as well."""
-    path = runtime.settings.data_dir / LOCAL_FILE
+    path = runtime.settings.data_dir / KEY_FILE
     with suppress(OSError, UnicodeDecodeError, Unauthorized):
         if (found := runtime.keyring.open(runtime, path.read_text("utf-8").strip())) and found.may("admin"):
             return path

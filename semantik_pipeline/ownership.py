@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from semantik_pipeline.errors import DataFolderInUse
 
 #: Says in the data folder which process owns it: ``{"pid", "command"}``, and ``url`` of one that serves.
 OWNER_NOTE = "owner.json"
+
+#: Holds the admin key of an embedded server, for whoever may read the data folder.
+KEY_FILE = "admin.key"
 
 
 def in_use(folder: Path, note: Path) -> DataFolderInUse:
@@ -20,6 +25,37 @@ def in_use(folder: Path, note: Path) -> DataFolderInUse:
         f"The data folder {folder} is in use by {who}.",
         "Wait until it ends, or use another --data-dir; `semantik status` and `semantik documents` work meanwhile.",
     )
+
+
+def local_server(folder: Path) -> tuple[str, str] | None:
+    """URL and admin key of the server that owns this folder; None if none does, or its key is not for this user.
+
+    The lock says that it lives: what a killed one left in the folder must not lead to whoever took its port since.
+    """
+    note = read_note(folder / OWNER_NOTE)
+    if note is None or "url" not in note or not _locked(folder / "owner.lock"):
+        return None
+    try:
+        key = (folder / KEY_FILE).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return (note["url"], key) if key else None
+
+
+def _locked(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def read_note(note: Path) -> dict[str, Any] | None:

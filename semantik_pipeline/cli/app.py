@@ -32,6 +32,10 @@ from semantik_pipeline.cli import (
 )
 from semantik_pipeline.cli.arguments import EPILOG
 from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.routing import route
+
+#: Of `--url`.
+URL_HELP = "A server to ask, instead of working here. [env: SEMANTIK_URL]"
 
 # Plain help: rich would take longer to import than all the rest.
 app = typer.Typer(name="semantik", rich_markup_mode=None, add_completion=False, no_args_is_help=True)
@@ -54,6 +58,13 @@ def semantik(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A settings file (TOML). [env: SEMANTIK_CONFIG]")
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="SEMANTIK_URL", show_envvar=False, help=URL_HELP),
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The variable that holds the key, if not SEMANTIK_API_KEY.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say more on standard error, tracebacks too.")] = False,
     version: Annotated[
@@ -65,7 +76,9 @@ def semantik(
     The options below may stand before or after the command. Exit codes: 0 done, 1 failed, 2 usage, 3 done, but a
     document is in quarantine.
     """
-    context.obj = Invocation(output=context.obj, data_dir=data_dir, config=config, verbose=verbose)
+    context.obj = Invocation(
+        output=context.obj, data_dir=data_dir, config=config, verbose=verbose, url=url or None, api_key_env=api_key_env
+    )
 
 
 app.command("index", short_help="Make folders or files searchable.", epilog=EPILOG)(index.index)
@@ -92,3 +105,4 @@ app.command("scheduler", short_help="Sync sources when they are due, until stopp
     scheduler.scheduler
 )
 app.command("audit", short_help="Show who changed what.", epilog=EPILOG)(audit.audit)
+route(app)

@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from semantik_pipeline.errors import UsageError
 
 #: Global options, and whether each takes a value.
-GLOBAL_OPTIONS = {"--data-dir": True, "--config": True, "--json": False, "--verbose": False}
+GLOBAL_OPTIONS = {
+    "--data-dir": True,
+    "--config": True,
+    "--url": True,
+    "--api-key-env": True,
+    "--json": False,
+    "--verbose": False,
+}
 
 #: The last line of every command's help.
-EPILOG = "Also, before or after the command: --data-dir DIR, --config FILE, --json, --verbose."
+EPILOG = "Also, before or after the command: --data-dir DIR, --config FILE, --url URL, --api-key-env NAME, --json, --verbose."
 
 
 def globals_first(argv: Sequence[str]) -> list[str]:
@@ -32,6 +39,17 @@ def globals_first(argv: Sequence[str]) -> list[str]:
         else:
             front += [word, _value(name, next(words, None))]
     return front + rest
+
+
+def command_word(args: Sequence[str]) -> str | None:
+    """The command of arguments whose global options are at the front: the first word that is no option nor its value."""
+    words = iter(args)
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        if GLOBAL_OPTIONS.get(word):
+            next(words, None)
+    return None
 
 
 def _value(name: str, value: str | None) -> str:

@@ -15,8 +15,12 @@ from semantik_pipeline.cli.output import Output
 if TYPE_CHECKING:
     import typer
 
+    from semantik_pipeline.client import Client
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.settings import Settings
+
+#: The variable that holds the key for a server that `--url` names.
+KEY_VARIABLE = "SEMANTIK_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,8 @@ class Invocation:
     data_dir: Path | None = None
     config: Path | None = None
     verbose: bool = False
+    url: str | None = None
+    api_key_env: str | None = None
 
     def settings(self) -> Settings:
         from semantik_pipeline.cli.logs import configure_logs
@@ -46,9 +52,41 @@ class Invocation:
         with Runtime(settings) as runtime:
             yield runtime
 
+    def server(self) -> Client | None:
+        """The server that this call is for: the one that ``--url`` names, or one that owns the data folder; None: there
+        is none, and this process does what is asked. Close it. Raises UsageError where the key is not to be had."""
+        from semantik_pipeline.ownership import local_server
+        from semantik_pipeline.surroundings import data_folder
+
+        url, key = self.url, None
+        if url is not None:
+            key = self._key()
+        elif found := local_server(data_folder(self.config, self.data_dir)):
+            url, key = found
+        if url is None:
+            return None
+        # httpx brings a command of its own, which loads more than all the rest of it; it does without
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+        from semantik_pipeline.client import Client
+
+        return Client(url, key)
+
+    def _key(self) -> str | None:
+        from semantik_pipeline.errors import UsageError
+        from semantik_pipeline.surroundings import variable
+
+        key = variable(self.api_key_env or KEY_VARIABLE)
+        if key is None and self.api_key_env is not None:
+            raise UsageError(f"The environment variable {self.api_key_env} is not set.", "It has to hold the API key.")
+        return key
+
     def command(self, line: str) -> str:
-        """A command to type next, with the global options of this one, so that it means the same data folder."""
+        """A command to type next, with the global options of this one, so that it means the same place."""
         given = []
+        if self.url:
+            given.append(f"--url {shlex.quote(self.url)} ")
+        if self.api_key_env:
+            given.append(f"--api-key-env {shlex.quote(self.api_key_env)} ")
         if self.data_dir:
             given.append(f"--data-dir {shlex.quote(str(self.data_dir))} ")
         if self.config:

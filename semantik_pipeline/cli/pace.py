@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.ledger.operations import Progress
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.operations import Progress
 
 #: Stages of documents, in order, and what people call them.
 STAGES = {"chunk": "parsing", "extract": "extracting", "embed": "embedding", "upsert": "indexing"}

@@ -30,9 +30,11 @@ def _command(argv: Sequence[str], output: Output) -> int:
     import typer.main
 
     from semantik_pipeline.cli.app import app
+    from semantik_pipeline.cli.routing import narrowed
 
-    command = typer.main.get_command(app)
-    code = command.main(args=globals_first(argv), prog_name="semantik", standalone_mode=False, obj=output)
+    args = globals_first(argv)
+    command = typer.main.get_command(narrowed(app, args))
+    code = command.main(args=args, prog_name="semantik", standalone_mode=False, obj=output)
     return code if isinstance(code, int) else 0
 
 

@@ -108,11 +108,16 @@ def why_nothing(call: Invocation, runtime: Runtime, asked: SearchQuery) -> str:
 
     with runtime.ledger.read() as tx:
         indexed = reports.totals(tx)["collections"][asked.collection]["documents"].get("indexed", 0)
+    return nothing_found(call, asked.collection, indexed, filtered=asked.filter is not None)
+
+
+def nothing_found(call: Invocation, collection: str, indexed: int, *, filtered: bool) -> str:
+    """Why a search of a collection with so many indexed documents found nothing."""
     if not indexed:
-        return f"The collection {asked.collection!r} has no indexed document yet: {call.command('index PATH')}"
-    if asked.filter is not None:
-        return f"Nothing in the collection {asked.collection!r} passes the filter and fits the query."
-    return f"Nothing found in the collection {asked.collection!r}."
+        return f"The collection {collection!r} has no indexed document yet: {call.command('index PATH')}"
+    if filtered:
+        return f"Nothing in the collection {collection!r} passes the filter and fits the query."
+    return f"Nothing found in the collection {collection!r}."
 
 
 def _show(console: Any, asked: Any, answer: Any, note: str | None) -> None:

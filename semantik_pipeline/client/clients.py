@@ -17,6 +17,7 @@ from semantik_pipeline.client.events import SILENCE, Stream
 from semantik_pipeline.client.failures import failure_of, unreachable
 from semantik_pipeline.client.resources import Api
 from semantik_pipeline.client.retries import Retries
+from semantik_pipeline.errors import UsageError
 
 T = TypeVar("T")
 
@@ -184,14 +185,20 @@ _QUIET: dict[str, Any] = {"timeout": httpx.Timeout(SILENCE, connect=CONNECT)}
 
 
 def _options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What both of httpx's clients are given. A server on this machine is not asked through a proxy, and where there is no
+    """What both of httpx's clients are given. Raises UsageError for what is no URL.
+
+    A server on this machine is not asked through a proxy, and where there is no
     TLS no certificates are read, which would take longer than a search."""
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{url!r} is no URL: {error}.", "It looks like http://127.0.0.1:8642.") from None
     return {
         "base_url": f"{url}{PREFIX}",
         "headers": {"Authorization": f"Bearer {key}"} if key else {},
         "timeout": httpx.Timeout(timeout, connect=CONNECT),
         "verify": url.startswith("https:"),
-        "trust_env": httpx.URL(url).host not in ("127.0.0.1", "::1", "localhost"),
+        "trust_env": host not in ("127.0.0.1", "::1", "localhost"),
     }
 
 

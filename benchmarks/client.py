@@ -1,0 +1,82 @@
+"""How long ``semantik search`` takes beside a server that owns the data folder: ``python benchmarks/client.py [FOLDER]``.
+
+Indexes the documents of FOLDER (docs/) with the packaged model, starts ``semantik serve``, and asks 7 questions by the
+whole command, as a person types it, after 2 that warm the server up; with reranking, whose time is the model's, and
+without. Prints one JSON object: for each the median and all seconds of the command from its start to its end, the
+processor's seconds of the command (the median), and the milliseconds that the server needed for the search itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SEMANTIK = Path(sys.executable).with_name("semantik")
+
+RUNS, WARM = 7, 2
+
+QUESTION = "how do I bring back what I deleted?"
+
+
+def command(data: Path, *arguments: str) -> list[str]:
+    return [str(SEMANTIK), "--data-dir", str(data), *arguments]
+
+
+def wait_for(server: subprocess.Popen[bytes], note: Path) -> None:
+    """Until the server's note says where it listens."""
+    while '"url"' not in (note.read_text("utf-8") if note.exists() else ""):
+        if server.poll() is not None:
+            raise SystemExit("the server did not start")
+        time.sleep(0.05)
+
+
+def ask(data: Path, *options: str) -> tuple[float, float, dict[str, Any]]:
+    """Seconds of a search in all, the processor's, and its answer."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    done = subprocess.run(command(data, "search", QUESTION, "--json", *options), capture_output=True, check=True)
+    took = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, busy, json.loads(done.stdout)
+
+
+def main() -> None:
+    documents = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs"
+    os.environ.pop("SEMANTIK_URL", None)
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        subprocess.run(command(data, "index", str(documents)), check=True, stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(command(data, "serve", "--port", "0"), stderr=subprocess.DEVNULL)
+        try:
+            wait_for(server, data / "owner.json")
+            plain = measured(data, "--no-rerank")
+            reranked = measured(data, "--rerank")
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+    print(json.dumps({"without_reranking": plain, "reranked": reranked}))
+
+
+def measured(data: Path, option: str) -> dict[str, Any]:
+    asked = [ask(data, option) for _ in range(WARM + RUNS)][WARM:]
+    assert all(answer["hits"] for _, _, answer in asked)
+    return {
+        "seconds": round(statistics.median(took for took, _, _ in asked), 3),
+        "of": [round(took, 3) for took, _, _ in asked],
+        "processor_seconds": round(statistics.median(busy for _, busy, _ in asked), 3),
+        "server_ms": round(statistics.median(answer["timings_ms"]["total"] for _, _, answer in asked), 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""``semantik search`` by a server."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.search import Mode, nothing_found, parse_filter
+from semantik_pipeline.documents import SearchHit
+
+if TYPE_CHECKING:
+    from semantik_pipeline.client import Client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the server found, as the core's own answer has it."""
+
+    hits: list[SearchHit]
+    reranked: bool
+    timings_ms: dict[str, float]
+    warnings: list[str]
+
+
+#: What a hit of the API has beside.
+_MORE = ("collection", "rerank_score")
+
+
+def search(
+    call: Invocation,
+    client: Client,
+    *,
+    query: str,
+    collection: str,
+    limit: int,
+    mode: Mode,
+    rerank: bool,
+    reranker: str | None,
+    filter_json: str | None,
+) -> int:
+    asked = parse_filter(filter_json)
+    found: dict[str, Any] = {
+        **client.search(
+            query,
+            collection=collection,
+            top_k=limit,
+            search_mode=mode.value,
+            filter=asked,
+            use_reranker=rerank,
+            reranker_id=reranker,
+        )
+    }
+    hits = [SearchHit(**{name: value for name, value in hit.items() if name not in _MORE}) for hit in found["hits"]]
+    answer: Any = Answer(hits=hits, **{name: found[name] for name in ("reranked", "timings_ms", "warnings")})
+    note = None
+    if not hits:
+        indexed = client.collections.show(collection)["documents"].get("indexed", 0)
+        note = nothing_found(call, collection, indexed, filtered=asked is not None)
+
+    def show(console: Any) -> None:
+        from semantik_pipeline.cli.hits import show_hits
+
+        show_hits(console, query, answer, note)
+
+    call.output.give(asdict(answer), show)
+    return 0

@@ -1,0 +1,84 @@
+"""Who does what a command asks for: this process, or a server.
+
+Commands are written for this process. Those that a server can do have a second function, in ``cli/remote``, that asks
+the client and answers the same; it takes the same arguments. Here one of both is chosen, for all commands alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.arguments import command_word
+
+if TYPE_CHECKING:
+    import typer
+
+    from semantik_pipeline.cli.invocation import Invocation
+
+#: Commands that a server can do -> their functions below ``cli/remote``.
+REMOTE = {
+    "search": "search:search",
+}
+
+
+def route(app: typer.Typer, above: str = "") -> None:
+    """Let each command of the tree find who does it."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = f"{above}{command.name or command.callback.__name__}"
+        command.callback = _routed(name, command.callback)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        route(group.typer_instance, f"{above}{group.name} ")
+
+
+def narrowed(app: typer.Typer, args: Sequence[str]) -> typer.Typer:
+    """The tree with nothing but the command that is asked for, because reading the signatures of all takes a while; the
+    whole tree where no command is."""
+    word = command_word(args)
+    names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    if word not in names:
+        return app
+    one = copy.copy(app)
+    one.registered_commands = [command for command in app.registered_commands if command.name == word]
+    one.registered_groups = [group for group in app.registered_groups if group.name == word]
+    return one
+
+
+def _routed(name: str, command: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(command)
+    def run(context: typer.Context, **given: Any) -> int:
+        call: Invocation = context.find_root().obj
+        if name not in REMOTE:
+            _require_here(call, name)
+            return command(context, **given)
+        client = call.server()
+        if client is None:
+            return command(context, **given)
+        from semantik_pipeline.cli.invocation import begin
+
+        begin(context)
+        with client:
+            return _remote(name)(call, client, **given)
+
+    return run
+
+
+def _remote(name: str) -> Callable[..., int]:
+    module, _, function = REMOTE[name].partition(":")
+    return getattr(import_module(f"semantik_pipeline.cli.remote.{module}"), function)
+
+
+def _require_here(call: Invocation, name: str) -> None:
+    """Raise UsageError for a command that no server does, if one is named."""
+    if call.url is not None:
+        from semantik_pipeline.errors import UsageError
+
+        raise UsageError(
+            f"`semantik {name}` works on the host itself, not through {call.url}.",
+            "Run it there, without --url or SEMANTIK_URL.",
+        )
