@@ -41,7 +41,7 @@ def create(
         made = access.create_key(
             runtime, name, role=role, collections=collections, principals=principals, seconds=seconds
         )
-    call.output.give({"key": made.key, **made.row}, lambda console: _show_new(console, made.key, made.row))
+    call.output.give({"key": made.key, **made.row}, lambda console: show_new(console, made.key, made.row))
     return 0
 
 
@@ -53,7 +53,7 @@ def list_(context: typer.Context) -> int:
 
     with call.runtime() as runtime:
         rows = access.list_keys(runtime)
-    call.output.give({"keys": rows}, lambda console: _show_list(console, rows))
+    call.output.give({"keys": rows}, lambda console: show_keys(console, rows))
     return 0
 
 
@@ -69,7 +69,7 @@ def revoke(context: typer.Context, name: NameArgument) -> int:
     return 0
 
 
-def _show_new(console: Console, key: str, row: dict[str, Any]) -> None:
+def show_new(console: Console, key: str, row: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_facts
 
     console.print(key, soft_wrap=True)
@@ -77,7 +77,7 @@ def _show_new(console: Console, key: str, row: dict[str, Any]) -> None:
     console.print("The key is shown this once.", style="dim")
 
 
-def _show_list(console: Console, rows: list[dict[str, Any]]) -> None:
+def show_keys(console: Console, rows: list[dict[str, Any]]) -> None:
     from semantik_pipeline.cli.tables import print_table
 
     if not rows:

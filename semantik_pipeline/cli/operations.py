@@ -124,12 +124,13 @@ def cancel(context: typer.Context, operation: NameArgument) -> int:
     if answer["state"] != "finished" and unattended:
         answer = {**_finished_here(call, operation_id), "parked": parked}
     ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
-    told = f"{answer['operation']} {ended}. {_after_cancel(call, answer, parked)}"
+    told = f"{answer['operation']} {ended}. {after_cancel(call, answer, parked)}"
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
 
 
-def _after_cancel(call: Invocation, answer: dict[str, Any], parked: int) -> str:
+def after_cancel(call: Invocation, answer: dict[str, Any], parked: int) -> str:
+    """What was cancelled leaves behind, and how to go on with it."""
     if answer["kind"] == "delete":
         kept = "What is deleted already stays so; a source that was being removed is there again with the rest."
         sync, remove = call.command("sources sync"), call.command("sources remove")

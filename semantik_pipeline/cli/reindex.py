@@ -47,6 +47,16 @@ def reindex(
     index before is kept, and written to, for a while: `semantik rollback` goes back to it at once.
     """
     call = begin(context)
+    changes = asked_changes(set_, where, fresh=fresh)
+    if where:
+        return _rerun(call, collection, filter_of(where), fresh=fresh, wait=wait, dry_run=dry_run)
+    if dry_run:
+        return _plan(call, collection, changes)
+    return _reindex(call, collection, changes, wait=wait, accept_losses=accept_losses, force=force)
+
+
+def asked_changes(set_: list[str] | None, where: list[str] | None, *, fresh: bool) -> dict[str, Any]:
+    """The changes of the configuration. Raises UsageError for options that contradict each other."""
     from semantik_pipeline.configurations import parse_changes
     from semantik_pipeline.errors import UsageError
 
@@ -57,11 +67,7 @@ def reindex(
         )
     if fresh and not where:
         raise UsageError("--fresh goes with --where.", "`--where status=indexed --fresh` parses every document anew.")
-    if where:
-        return _rerun(call, collection, filter_of(where), fresh=fresh, wait=wait, dry_run=dry_run)
-    if dry_run:
-        return _plan(call, collection, changes)
-    return _reindex(call, collection, changes, wait=wait, accept_losses=accept_losses, force=force)
+    return changes
 
 
 def rollback(context: typer.Context, collection: CollectionArgument) -> int:
@@ -73,9 +79,13 @@ def rollback(context: typer.Context, collection: CollectionArgument) -> int:
 
     with owning_or_beside(call) as runtime:
         answer = generations.rollback(runtime, collection)
-    told = f"{collection!r} is searched in generation {answer['generation']} again; {answer['replaced']} is kept."
+    told = rolled_back(collection, answer)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
+
+
+def rolled_back(collection: str, answer: dict[str, Any]) -> str:
+    return f"{collection!r} is searched in generation {answer['generation']} again; {answer['replaced']} is kept."
 
 
 def filter_of(pairs: list[str]) -> dict[str, Any]:
@@ -117,7 +127,9 @@ def _reindex(call: Invocation, collection: str, changes: dict[str, Any], *, wait
             from semantik_pipeline import operations
 
             operations.optimize(runtime, collection)
-    call.output.give({**answer, "collection": collection}, lambda console: _show(call, console, collection, answer))
+    call.output.give(
+        {**answer, "collection": collection}, lambda console: show_reindex(call, console, collection, answer)
+    )
     return _exit_code(answer)
 
 
@@ -135,7 +147,9 @@ def _rerun(call: Invocation, collection: str, where: dict[str, Any], *, fresh: b
     with _place(call, wait) as (runtime, _):
         operation_id = generations.rerun(runtime, collection, where, fresh=fresh)
         answer = _followed(runtime, operation_id, wait=wait)
-    call.output.give({**answer, "collection": collection}, lambda console: _show(call, console, collection, answer))
+    call.output.give(
+        {**answer, "collection": collection}, lambda console: show_reindex(call, console, collection, answer)
+    )
     return _exit_code(answer)
 
 
@@ -172,7 +186,7 @@ def _exit_code(answer: dict[str, Any]) -> int:
     return EXIT.get(answer["outcome"], 0)
 
 
-def _show(call: Invocation, console: Console, collection: str, answer: dict[str, Any]) -> None:
+def show_reindex(call: Invocation, console: Console, collection: str, answer: dict[str, Any]) -> None:
     from semantik_pipeline.cli.wording import counted, duration, printable
 
     if answer["outcome"] is None:

@@ -21,7 +21,51 @@ if TYPE_CHECKING:
 
 #: Commands that a server can do -> their functions below ``cli/remote``.
 REMOTE = {
+    "index": "index:index",
     "search": "search:search",
+    "documents list": "documents:list_",
+    "documents show": "documents:show",
+    "documents retry": "documents:retry",
+    "documents drop": "documents:drop",
+    "documents restore": "documents:restore",
+    "operations list": "operations:list_",
+    "operations show": "operations:show",
+    "operations pause": "operations:pause",
+    "operations resume": "operations:resume",
+    "operations cancel": "operations:cancel",
+    "operations retry": "operations:retry",
+    "collections create": "collections:create",
+    "collections list": "collections:list_",
+    "collections show": "collections:show",
+    "collections configure": "collections:configure",
+    "collections rename": "collections:rename",
+    "collections delete": "collections:delete",
+    "collections restore": "collections:restore",
+    "reindex": "collections:reindex",
+    "rollback": "collections:rollback",
+    "sources add": "sources:add",
+    "sources list": "sources:list_",
+    "sources show": "sources:show",
+    "sources set": "sources:set_",
+    "sources sync": "sources:sync",
+    "sources pause": "sources:pause",
+    "sources resume": "sources:resume",
+    "sources remove": "sources:remove",
+    "sources restore": "sources:restore",
+    "plugins list": "plugins:list_",
+    "plugins show": "plugins:show",
+    "plugins enable": "plugins:enable",
+    "plugins disable": "plugins:disable",
+    "plugins configure": "plugins:configure",
+    "plugins health": "plugins:health",
+    "keys create": "server:create_key",
+    "keys list": "server:list_keys",
+    "keys revoke": "server:revoke_key",
+    "fleet status": "server:fleet_status",
+    "fleet drain": "server:drain",
+    "fleet resume": "server:resume",
+    "fleet restart": "server:restart",
+    "trash": "server:trash",
 }
 
 
@@ -63,12 +107,13 @@ def _routed(name: str, command: Callable[..., int]) -> Callable[..., int]:
 
         begin(context)
         with client:
-            return _remote(name)(call, client, **given)
+            return remote(name)(call, client, **given)
 
     return run
 
 
-def _remote(name: str) -> Callable[..., int]:
+def remote(name: str) -> Callable[..., int]:
+    """What asks a server for this command."""
     module, _, function = REMOTE[name].partition(":")
     return getattr(import_module(f"semantik_pipeline.cli.remote.{module}"), function)
 

@@ -26,7 +26,7 @@ def trash(
 
     with call.runtime() as runtime:
         found = contents(runtime, limit=limit or (None if call.output.as_json else LISTED))
-    call.output.give(found, lambda console: _show(console, found))
+    call.output.give(found, lambda console: show_trash(console, found))
     return 0
 
 
@@ -36,7 +36,7 @@ def window(call: Invocation) -> str:
     return f"It can be restored for {days:g} days: {call.command('trash')} lists it." if days else ""
 
 
-def _show(console: Console, found: dict[str, Any]) -> None:
+def show_trash(console: Console, found: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_table
     from semantik_pipeline.cli.wording import place, printable, short_path
 

@@ -38,18 +38,19 @@ def size(number: float) -> str:
 
 def place(document: str) -> str:
     """A document's name for people: a ``file://`` URI as a path, short where it is below this or the home folder."""
-    path = _path_of(document)
+    path = local_path(document)
     return short_path(path) if path is not None else printable(document)
 
 
 def reason_of(document: str, reason: str) -> str:
     """A reason on one line, where the document's name stands beside it and need not stand in it too."""
-    for name in (_path_of(document), document):
+    for name in (local_path(document), document):
         reason = reason.replace(f": {name} ", ": ") if name else reason
     return printable(reason)
 
 
-def _path_of(document: str) -> str | None:
+def local_path(document: str) -> str | None:
+    """The path of a ``file://`` URI; None for any other unique id."""
     if not document.startswith("file:///"):
         return None
     return os.fsdecode(unquote_to_bytes(document.removeprefix("file://")))

@@ -54,6 +54,8 @@ class Way(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     generation_id: int
+    revision: int
+    epoch: int = Field(description="Rises with each revision; points in the index carry it.")
     status: str = Field(examples=["quarantined"])
     stages: dict[str, str] = Field(examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}])
     reason: str | None

@@ -58,6 +58,7 @@ class Progress(BaseModel):
                 "state": "running",
                 "outcome": None,
                 "reason": None,
+                "phase": None,
                 "result": None,
                 "sources_running": 0,
                 "seen": 200,
@@ -74,6 +75,7 @@ class Progress(BaseModel):
     state: Literal["running", "paused", "cancelling", "finished"]
     outcome: str | None
     reason: str | None = Field(description="What blocks it.")
+    phase: str | None = Field(None, description="Of a build: filling, building or judging.")
     result: dict[str, Any] | None
     sources_running: int = Field(description="Sources that are still read.")
     seen: int = Field(description="Documents that were named, or given, so far.")

@@ -40,6 +40,7 @@ class PluginDetail(Plugin):
 
     description: str
     origin: str = Field(examples=["semantik-pipeline 2.0.0"], description="The package that it comes from.")
+    entry_point: str
     config: dict[str, Any] = Field(examples=[{"model": "cross-encoder/ms-marco-MiniLM-L6-v2"}])
     capabilities: dict[str, Any]
     revision: int = Field(description="Of the state file.")

@@ -42,6 +42,7 @@ class NewSource(BaseModel):
     config: Options = Field({}, description="The connector's options: `GET /connectors` lists them.")
     schedule: When | None = Field(None, description="None: it is synced when somebody asks.")
     weight: float = Field(1.0, gt=0, allow_inf_nan=False, description="Its share beside other sources.")
+    principals: list[Name] | None = Field(None, description="Whom its documents are open to; null: everybody.")
 
 
 class SourceChange(BaseModel):
@@ -53,6 +54,7 @@ class SourceChange(BaseModel):
     config: Options | None = Field(None, description="All options anew.")
     schedule: When | None = None
     weight: float | None = Field(None, gt=0, allow_inf_nan=False)
+    principals: list[Name] | None = Field(None, description="Whom its documents are open to; null: everybody.")
 
 
 class Source(BaseModel):
@@ -77,7 +79,13 @@ class Source(BaseModel):
     operation: int | None = Field(description="The sync in hand.")
     error: dict[str, Any] | None = Field(description="Of the last sync that failed: type, message, at.")
     problems: list[str] | None = Field(description="What the last enumeration could not read.")
+    principals: list[str] | None = Field(description="Whom its documents are open to; null: everybody.")
+    faults: int = Field(description="Syncs that failed, one after the other.")
+    attempts: int = Field(description="Of the slice in hand.")
+    retry_at: float | None = Field(description="When that is tried again.")
+    removed_at: float | None
     created_at: float
+    now: float = Field(description="The server's clock.")
 
 
 class SourceList(BaseModel):

@@ -77,6 +77,7 @@ def add(runtime: TheRuntime, caller: Writer, new: NewSource, response: Response)
             config=new.config,
             schedule=_schedule(runtime, new.schedule),
             weight=new.weight,
+            principals=new.principals,
         ),
         collection=new.collection,
     )
@@ -112,6 +113,8 @@ def change(runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: So
     values: dict[str, Any] = {
         name: getattr(new, name) for name in ("name", "config", "weight") if getattr(new, name) is not None
     }
+    if "principals" in new.model_fields_set:
+        values["principals"] = new.principals
     if "schedule" in new.model_fields_set:
         values["schedule"] = _schedule(runtime, new.schedule)
     return _source(runtime, sources.change(runtime, found, **values))

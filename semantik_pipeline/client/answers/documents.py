@@ -56,6 +56,8 @@ class Way(TypedDict):
     """A document's way through the stages in one generation of its collection's index."""
 
     generation_id: int
+    revision: int
+    epoch: int
     status: str
     stages: dict[str, str]
     reason: str | None

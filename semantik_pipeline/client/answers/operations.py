@@ -53,6 +53,7 @@ class Progress(TypedDict):
     state: Literal["running", "paused", "cancelling", "finished"]
     outcome: str | None
     reason: str | None
+    phase: str | None
     result: dict[str, Any] | None
     sources_running: int
     seen: int

@@ -34,6 +34,7 @@ class PluginDetail(Plugin):
 
     description: str
     origin: str
+    entry_point: str
     config: dict[str, Any]
     capabilities: dict[str, Any]
     revision: int

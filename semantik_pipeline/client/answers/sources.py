@@ -24,7 +24,13 @@ class Source(TypedDict):
     operation: int | None
     error: dict[str, Any] | None
     problems: list[str] | None
+    principals: list[str] | None
+    faults: int
+    attempts: int
+    retry_at: float | None
+    removed_at: float | None
     created_at: float
+    now: float
 
 
 class SourceList(TypedDict):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +77,139 @@ def test_a_search_is_answered_by_the_server_that_owns_the_folder(served: Served,
     assert "passes the filter" in served.here("search", "lease", "--filter", none).out
 
 
+def shape(value: Any, depth: int = 4) -> Any:
+    """The fields of an answer, down to some depth; of a list those of its first entry. Of generations the API tells less
+    than the ledger's own row."""
+    if isinstance(value, dict) and "fingerprints" not in value and "retire_at" not in value:
+        return {name: shape(inner, depth - 1) if depth else ... for name, inner in value.items()}
+    return [shape(value[0], depth)] if isinstance(value, list) and value and depth else ...
+
+
+LOOKS = [
+    "documents list",
+    "documents list --status quarantined",
+    "documents show leases.md",
+    "operations list",
+    "operations show 1",
+    "collections list",
+    "collections show default",
+    "sources list",
+    "sources show papers",
+    "plugins show fake-embedder",
+    "plugins health fake-embedder",
+    "reindex default --dry-run",
+    "trash",
+    "fleet status",
+]
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_server_answers_with_the_same_fields(command: str, served: Served, indexed: CommandLine) -> None:
+    here, far = indexed(*command.split(), "--json"), served.far(*command.split(), "--json")
+    assert far.code == here.code, far.err
+    left = {"owner", "workers", "reasons", "changes"}  # a server is an owner and a worker
+
+    def plain(answer: Any) -> Any:
+        return {name: inner for name, inner in shape(answer).items() if name not in left}
+
+    assert plain(far.json()) == plain(here.json())
+    people = served.far(*command.split())
+    assert people.code == here.code, people.err
+    assert people.out
+
+
+def test_every_command_by_a_server_takes_what_its_twin_takes() -> None:
+    from semantik_pipeline.cli.app import app
+    from semantik_pipeline.cli.routing import REMOTE, remote
+
+    def walk(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+        for command in group.registered_commands:
+            yield f"{above}{command.name or command.callback.__name__}", command.callback
+        for inner in group.registered_groups:
+            yield from walk(inner.typer_instance, f"{above}{inner.name} ")
+
+    commands = dict(walk(app))
+    assert set(REMOTE) <= set(commands)
+    for name in REMOTE:
+        takes = set(inspect.signature(commands[name]).parameters) - {"context"}
+        assert takes == set(inspect.signature(remote(name)).parameters) - {"call", "client"}, name
+
+
+def test_files_are_uploaded_to_a_server_elsewhere_and_forgotten_when_they_are_gone(
+    served: Served, tmp_path: Path
+) -> None:
+    folder = tmp_path / "notes"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "lanes.md").write_text("# Lanes\n\nA lane is an order of work.\n")
+    (folder / "sub" / "bells.txt").write_text("A bell names a stage.\n")
+    (folder / "left.log").write_text("not this one\n")
+    asked = ("index", folder, "--collection", "far", "--exclude", "*.log", "--json")
+    first = served.far(*asked)
+    assert first.code == 0, first.err
+    assert {"seen": 2, "new": 2, "unchanged": 0}.items() <= first.json()["documents"].items()
+    hits = served.far("search", "what is a bell", "--collection", "far", "--json").json()["hits"]
+    assert hits[0]["document"] == f"file://{folder}/sub/bells.txt"
+    (folder / "sub" / "bells.txt").unlink()
+    (folder / "lanes.md").write_text("# Lanes\n\nA lane is another order of work.\n")
+    again = served.far(*asked)
+    assert again.code == 0, again.err
+    assert {"seen": 1, "changed": 1, "deleted": 1}.items() <= again.json()["documents"].items()
+    rows = served.far("documents", "list", "--collection", "far", "--json").json()["documents"]
+    assert [row["document"] for row in rows] == [f"file://{folder}/lanes.md"]
+
+
+def test_the_server_of_the_folder_syncs_paths_as_sources(served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "lanes.md").write_text("# Lanes\n\nA lane is an order of work.\n")
+    for new, unchanged in ((1, 0), (0, 1)):
+        done = served.here("index", folder, "--collection", "near", "--json")
+        assert done.code == 0, done.err
+        assert {"new": new, "unchanged": unchanged}.items() <= done.json()["documents"].items()
+    rows = served.here("sources", "list", "--collection", "near", "--json").json()["sources"]
+    assert [(row["connector"], row["name"]) for row in rows] == [("directory", str(folder))]
+
+
+def test_what_is_changed_by_a_server(served: Served, tmp_path: Path) -> None:
+    far = served.far
+    made = far("collections", "create", "mine", "--set", "chunking.max_tokens=90", "--json")
+    assert made.json()["config"]["chunking"]["options"]["max_tokens"] == 90
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "one.md").write_text("# One\n\nOne thing.\n")
+    added = far("sources", "add", "directory", folder, "--collection", "mine", "--every", "1h", "--json").json()
+    assert added["schedule"]["every"] == 3600
+    changed = far("sources", "set", added["id"], "--jitter", "30s", "--principal", "anna", "--json").json()
+    assert (changed["schedule"]["jitter"], changed["principals"]) == (30, ["anna"])
+    synced = far("sources", "sync", added["id"], "--wait", "--json")
+    assert (synced.code, synced.json()["sources"][0]["outcome"]) == (0, "succeeded")
+    dropped = far("documents", "drop", "one.md", "--collection", "mine", "--json")
+    assert (dropped.code, dropped.json()["dropped"]) == (0, 1)
+    back = far("documents", "restore", "one.md", "--json")
+    assert (back.code, back.json()["documents"][0]["status"]) == (0, "indexed")
+    again = far("reindex", "mine", "--set", "chunking.max_tokens=80", "--json")
+    assert (again.code, again.json()["outcome"]) == (0, "succeeded")
+    rolled = far("rollback", "mine", "--json")
+    assert rolled.code == 0, rolled.err
+    retried = far("documents", "retry", "--json", "--collection", "default")
+    assert (retried.code, retried.json()["retried"]) == (3, 1)
+    assert far("operations", "retry", "1").code == 0
+    key = far("keys", "create", "page", "--collection", "mine", "--json").json()
+    assert far("search", "thing", "--collection", "mine", SEMANTIK_API_KEY=key["key"]).code == 0
+    assert (
+        far(
+            "collections",
+            "list",
+            SEMANTIK_API_KEY=key["key"],
+        ).code
+        == 0
+    )
+    assert far("keys", "list", SEMANTIK_API_KEY=key["key"]).code == 1
+    assert far("keys", "revoke", "page", "--json").json()["state"] == "revoked"
+    assert far("collections", "delete", "mine").code == 0
+    assert "collections restore mine" in far("trash").out
+
+
 def test_errors_and_exit_codes_are_the_same(served: Served) -> None:
     for options, named in (
         (["--collection", "nope"], "nope"),
@@ -111,9 +247,6 @@ def test_nothing_heavy_is_imported_for_a_search_by_a_server(served: Served) -> N
         "heavy = {'torch', 'numpy', 'sqlalchemy', 'fastapi', 'celery', 'semantik_pipeline.settings'} & set(sys.modules);"
         "print(code, sorted(heavy), file=sys.stderr)"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", code, "search", "lease", "--json"],
         env=served.here.environment,

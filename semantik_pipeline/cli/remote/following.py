@@ -1,0 +1,73 @@
+"""Operations of a server, watched to their ends as if this process did the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
+from semantik_pipeline.cli.progress import watching
+
+if TYPE_CHECKING:
+    from semantik_pipeline.client import Client
+
+#: Exit codes of an operation's outcome; 0 of one that has not ended.
+EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the server tells of an operation, by the names of the ledger's own ``Progress``."""
+
+    operation_id: str
+    kind: str
+    state: str
+    outcome: str | None
+    result: dict[str, Any] | None
+    sources_running: int
+    seen: int
+    stages: dict[str, int]
+    chunks: int
+    chunks_embedded: int
+    errors: list[str]
+    age: float
+    reason: str | None
+    phase: str | None
+
+
+def told(progress: Any) -> Any:
+    """The API's progress as the ledger's."""
+    name = progress["operation"]
+    same = ("state", "outcome", "result", "sources_running", "seen", "stages", "chunks", "chunks_embedded", "errors")
+    values = {field: progress[field] for field in same}
+    return Told(
+        operation_id=name,
+        kind=name.rpartition("-")[0],
+        age=progress["seconds"],
+        reason=progress["reason"],
+        phase=progress.get("phase"),
+        **values,
+    )
+
+
+def followed(call: Invocation, client: Client, operation: str | int) -> dict[str, Any]:
+    """The operation at its end: ``operation`` (its name), ``outcome`` and ``result``."""
+    last: Any = None
+    try:
+        with watching() as watch:
+            for last in client.operations.follow(operation):
+                watch(told(last))
+    except KeyboardInterrupt:
+        call.say("No longer watching. The server goes on: `semantik operations list` shows how far it is.")
+        raise
+    return {name: last[name] for name in ("operation", "outcome", "result")}
+
+
+def shown(row: Any, pace: Pace | None = None) -> dict[str, Any]:
+    """An operation of the API's, as ``semantik operations show --json`` has it: its progress is measured."""
+    progress = told({**row["progress"], "reason": row["reason"]})
+    pace = pace or Pace()
+    pace.add(sample(progress.age, progress))
+    found = measured(progress, pace if pace.looks > 1 else since_start(progress))
+    return {**cast("dict[str, Any]", row), "progress": found}

@@ -1,0 +1,89 @@
+"""``semantik index`` by a server: one on this machine syncs the paths as sources, one elsewhere is given the files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.index import EXIT, show, source_of
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.remote.following import followed
+from semantik_pipeline.cli.remote.uploading import upload
+
+if TYPE_CHECKING:
+    from semantik_pipeline.client import Client
+    from semantik_pipeline.operations import SourceRequest
+
+#: Outcomes, the worst one first.
+WORST = ("failed", "cancelled", "degraded", "succeeded")
+
+
+def index(
+    call: Invocation,
+    client: Client,
+    *,
+    paths: list[Path],
+    collection: str,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    recursive: bool,
+    connector: str,
+    allow_deletions: bool,
+) -> int:
+    rules = {"include": include or (), "exclude": exclude or (), "recursive": recursive}
+    asked = [source_of(path, connector, rules) for path in paths]
+    if call.url is None:
+        ended = [_synced(call, client, one, collection, allow_deletions=allow_deletions) for one in asked]
+    else:
+        ended = [upload(call, client, one, collection, allow_deletions=allow_deletions) for one in asked]
+    sources = {name for one in ended for name in one["sources"]}
+    failed: list[Any] = [*client.documents.each(collection=collection, status="quarantined", limit=500)]
+    quarantined = [row for row in failed if row["source_id"] in sources]
+    answer = _together(ended, collection, degraded=bool(quarantined))
+    call.output.give(answer, lambda console: show(call, console, answer, quarantined))
+    return EXIT[answer["outcome"]]
+
+
+def _synced(
+    call: Invocation, client: Client, asked: SourceRequest, collection: str, *, allow_deletions: bool
+) -> dict[str, Any]:
+    """Sync the source that the path is, made or changed if it has to be; returns what came of it."""
+    there = [row for row in client.collections.each() if row["name"] == collection]
+    known = client.sources.each(collection=collection) if there else ()
+    found: Any = next((row for row in known if (row["connector"], row["name"]) == (asked.connector, asked.name)), None)
+    if found is None:
+        found = client.sources.add(asked.connector, asked.name, config=asked.config, collection=collection)
+    elif found["config"] != asked.config:
+        found = client.sources.change(found["id"], config=asked.config)
+    if found["paused"] is not None and allow_deletions:
+        client.sources.resume(found["id"], allow_deletions=True)
+    begun = client.sources.sync(found["id"], allow_deletions=allow_deletions)
+    ended = followed(call, client, begun["operation"])
+    problems = client.operations.show(begun["id"])["problems"]
+    return {**ended, "problems": problems, "sources": [found["id"]]}
+
+
+def _together(ended: list[dict[str, Any]], collection: str, *, degraded: bool) -> dict[str, Any]:
+    """One answer for all paths, as a sync of all of them together gives."""
+    documents: Counter[str] = Counter()
+    chunks: Counter[str] = Counter()
+    seconds, errors = 0.0, []
+    for one in ended:
+        result = one["result"] or {}
+        documents.update(result["documents"])
+        chunks.update(result["chunks"])
+        seconds += result["seconds"]
+        errors += [*result.get("errors", []), *result.get("taken_over", [])]
+    outcomes = {one["outcome"] for one in ended} | ({"degraded"} if degraded else set())
+    return {
+        "operation": ", ".join(dict.fromkeys(one["operation"] for one in ended if one["operation"])) or None,
+        "collection": collection,
+        "outcome": next(outcome for outcome in WORST if outcome in outcomes),
+        "documents": dict(documents),
+        "chunks": dict(chunks),
+        "seconds": round(seconds, 2),
+        "restored": 0,
+        "problems": [line for one in ended for line in one["problems"]],
+        "errors": errors,
+    }

@@ -1,0 +1,112 @@
+"""``semantik fleet``, ``keys`` and ``trash`` by a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import sleep
+from typing import TYPE_CHECKING, Any, cast
+
+from semantik_pipeline.cli.fleet import LOOK, NO_FLEET
+from semantik_pipeline.cli.fleet_views import show_fleet
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.keys import show_keys, show_new
+from semantik_pipeline.cli.trash import LISTED, show_trash
+from semantik_pipeline.schedules import parse_duration
+
+if TYPE_CHECKING:
+    from semantik_pipeline.client import Client
+
+
+def trash(call: Invocation, client: Client, *, limit: int | None) -> int:
+    limit = limit or (None if call.output.as_json else LISTED)
+    found: dict[str, Any] = {**client.trash()}
+    found["documents"] = found["documents"][:limit]
+    call.output.give(found, lambda console: show_trash(console, found))
+    return 0
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def create_key(
+    call: Invocation,
+    client: Client,
+    *,
+    name: str,
+    role: str,
+    collections: list[str] | None,
+    principals: list[str] | None,
+    expires: str | None,
+) -> int:
+    if expires is not None:
+        parse_duration(expires)  # refused here, in the command's own words
+    made: dict[str, Any] = {
+        **client.keys.create(name, role=role, collections=collections, principals=principals, expires=expires)
+    }
+    key = made.pop("key")
+    call.output.give({"key": key, **made}, lambda console: show_new(console, key, made))
+    return 0
+
+
+def list_keys(call: Invocation, client: Client) -> int:
+    rows: list[Any] = list(client.keys.list()["keys"])
+    call.output.give({"keys": rows}, lambda console: show_keys(console, rows))
+    return 0
+
+
+def revoke_key(call: Invocation, client: Client, *, name: str) -> int:
+    row = cast("dict[str, Any]", client.keys.revoke(name))
+    call.output.give(row, lambda console: console.print(f"Revoked {row['name']}.", soft_wrap=True))
+    return 0
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+def fleet_status(call: Invocation, client: Client, *, watch: bool) -> int:
+    while True:
+        found = cast("dict[str, Any]", client.fleet.status())
+        if watch and not call.output.as_json:
+            call.output.console().clear()
+        call.output.give(found, lambda console, found=found: show_fleet(console, found))
+        call.output.flush()
+        if not watch:
+            return 1 if found["blocked"] else 0
+        sleep(LOOK)
+
+
+def drain(call: Invocation, client: Client, *, workers: list[str] | None, wait: bool) -> int:
+    return _ask(call, client, client.fleet.drain, workers, "drained", wait=wait)
+
+
+def resume(call: Invocation, client: Client, *, workers: list[str] | None, wait: bool) -> int:
+    return _ask(call, client, client.fleet.resume, workers, "at work again", wait=wait)
+
+
+def restart(call: Invocation, client: Client, *, workers: list[str] | None, wait: bool) -> int:
+    return _ask(call, client, client.fleet.restart, workers, "restarted", wait=wait)
+
+
+def _ask(
+    call: Invocation, client: Client, ask: Callable[..., Any], names: list[str] | None, done: str, *, wait: bool
+) -> int:
+    told = ask(names)
+    asked, command = told["workers"], told["command"]
+    while wait and _waiting_for(client.fleet.status()["workers"], asked, command):
+        sleep(LOOK / 4)
+    answer: dict[str, Any] = {"command": command, "workers": asked, "done": True if wait else None}
+    many = f"{len(asked)} worker{'' if len(asked) == 1 else 's'}"
+    line = f"{many} {done}." if wait else f"{many} asked to {command}; `semantik fleet status` shows how far they are."
+    call.output.give(answer, lambda console: console.print(line if asked else NO_FLEET))
+    return 0 if asked else 1
+
+
+def _waiting_for(workers: Any, asked: list[str], command: str) -> list[str]:
+    """Those that have not done yet what they were asked; a restarted process is another worker."""
+    living = {row["id"]: row for row in workers if row["state"] not in ("lost", "stopped")}
+    mine = [living[name] for name in asked if name in living]
+    if command == "restart":
+        return [row["id"] for row in mine]
+    wanted = "draining" if command == "drain" else "ready"
+    busy = command == "drain"
+    return [row["id"] for row in mine if row["state"] != wanted or (busy and (row.get("in_hand") or {}).get("stages"))]
