@@ -85,7 +85,6 @@ class Source(BaseModel):
     retry_at: float | None = Field(description="When that is tried again.")
     removed_at: float | None
     created_at: float
-    now: float = Field(description="The server's clock.")
 
 
 class SourceList(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli import source_options as typed
@@ -54,7 +55,7 @@ def add(
 def list_(call: Invocation, client: Client, *, collection: str | None) -> int:
     if collection is not None:
         client.collections.show(collection)
-    found: list[Any] = [*client.sources.each(collection=collection)]
+    found = [_row(row) for row in client.sources.each(collection=collection)]
     way_on = call.command("sources add CONNECTOR PATH-or-URL")
     call.output.give({"sources": found}, lambda console: show_list(console, found, way_on))
     return 0
@@ -186,5 +187,11 @@ def _follow(call: Invocation, client: Client, source: Any, operation: str, *, wa
 
 
 def _give(call: Invocation, row: Any, done: str | None) -> int:
-    call.output.give(row, lambda console: show_source(console, row, done))
+    told = _row(row)
+    call.output.give(told, lambda console: show_source(console, told, done))
     return 0
+
+
+def _row(row: Any) -> dict[str, Any]:
+    """With the time by which its own are told from now: this machine's."""
+    return {**row, "now": time()}

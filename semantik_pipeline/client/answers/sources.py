@@ -30,7 +30,6 @@ class Source(TypedDict):
     retry_at: float | None
     removed_at: float | None
     created_at: float
-    now: float
 
 
 class SourceList(TypedDict):
