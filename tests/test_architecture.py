@@ -182,7 +182,11 @@ def test_only_settings_and_plugins_read_the_environment() -> None:
         if "os.environ" in text or "os.getenv" in text:
             readers.append(name)
     allowed = ("semantik_pipeline.settings", "semantik_pipeline.surroundings", "semantik_pipeline.plugins")
-    strays = [name for name in readers if not within(name, (*allowed, "semantik_pipeline.builtin", "semantik_pipeline.testing"))]
+    strays = [
+        name
+        for name in readers
+        if not within(name, (*allowed, "semantik_pipeline.builtin", "semantik_pipeline.testing"))
+    ]
     assert not strays, strays
 
 

@@ -37,6 +37,7 @@ RESOURCES = (
     "offers",
     "fleet",
     "keys",
+    "status",
     "health",
     "metrics",
 )

@@ -25,11 +25,11 @@ def audit(
     seconds = parse_duration(since) if since else None
     with call.runtime() as runtime, runtime.ledger.read() as tx:
         found = audit_trail.entries(tx, limit=limit, since=seconds)
-    call.output.give({"entries": found}, lambda console: _show(console, found, limit))
+    call.output.give({"entries": found}, lambda console: show_audit(console, found, limit))
     return 0
 
 
-def _show(console: Console, found: list[dict[str, Any]], limit: int) -> None:
+def show_audit(console: Console, found: list[dict[str, Any]], limit: int) -> None:
     import json
     import time
 

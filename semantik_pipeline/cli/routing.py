@@ -66,6 +66,8 @@ REMOTE = {
     "fleet resume": "server:resume",
     "fleet restart": "server:restart",
     "trash": "server:trash",
+    "status": "status:status",
+    "audit": "status:audit",
 }
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def status(context: typer.Context) -> int:
     """Show collections, running operations, what waits, disk use, and who owns the data folder."""
     call = begin(context)
-    from semantik_pipeline.cli.disk import disk_use
     from semantik_pipeline.cli.operations import unfinished
+    from semantik_pipeline.disk import disk_use
     from semantik_pipeline.ledger import reports
 
     with call.runtime() as runtime:
@@ -26,12 +26,12 @@ def status(context: typer.Context) -> int:
         answer = {"data_dir": str(runtime.settings.data_dir), "owner": runtime.owner(), **found}
         answer["operations"] = unfinished(call, runtime)
         answer["disk"] = disk_use(runtime)
-    call.output.give(answer, lambda console: _show(call, console, answer))
+    call.output.give(answer, lambda console: show_status(call, console, answer))
     return 0
 
 
-def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
-    from semantik_pipeline.cli.disk import told
+def show_status(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+    from semantik_pipeline.cli.disk_words import told
     from semantik_pipeline.cli.tables import print_facts
     from semantik_pipeline.cli.wording import printable, short_path
 

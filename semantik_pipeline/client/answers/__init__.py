@@ -63,12 +63,15 @@ from semantik_pipeline.client.answers.plugins import (
 )
 from semantik_pipeline.client.answers.search import Answers, Found, Hit, Scores
 from semantik_pipeline.client.answers.sources import EmittedDocument, Source, SourceList, SourcePreview
+from semantik_pipeline.client.answers.status import AuditEntry, AuditTrail, PausedSource, Status, Totals, Waiting
 from semantik_pipeline.client.answers.trash import Trash, TrashedCollection, TrashedDocument, TrashedSource
 
 __all__ = [
     "Accepted",
     "Alive",
     "Answers",
+    "AuditEntry",
+    "AuditTrail",
     "ChunkList",
     "Chunkers",
     "Collection",
@@ -99,6 +102,7 @@ __all__ = [
     "Parsed",
     "ParsedElement",
     "Part",
+    "PausedSource",
     "Plugin",
     "PluginChanged",
     "PluginDetail",
@@ -119,14 +123,17 @@ __all__ = [
     "SourceOf",
     "SourcePreview",
     "Spread",
+    "Status",
     "Steered",
     "TakenDocument",
     "Told",
+    "Totals",
     "Trash",
     "TrashedCollection",
     "TrashedDocument",
     "TrashedSource",
     "Undone",
+    "Waiting",
     "Way",
     "Worker",
 ]

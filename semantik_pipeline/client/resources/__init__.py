@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semantik_pipeline.client.answers import Answers, Found, Trash
+from semantik_pipeline.client.answers import Answers, AuditTrail, Found, Status, Trash
 from semantik_pipeline.client.calls import Call, Resource, S, request
 from semantik_pipeline.client.resources.collections import Collections
 from semantik_pipeline.client.resources.documents import Documents
@@ -70,6 +70,16 @@ class Api(Resource[S]):
     def trash(self) -> Call[Trash]:
         """What was deleted and can be restored."""
         return Call()
+
+    @request("status", "GET /status")
+    def status(self) -> Call[Status]:
+        """What there is, runs and waits."""
+        return Call()
+
+    @request("audit_list", "GET /audit")
+    def audit(self, *, limit: int | None = None, since: float | None = None) -> Call[AuditTrail]:
+        """What people changed, newest first; with ``since`` in the last so many seconds."""
+        return Call(query={"limit": limit, "since": since})
 
     @request("metrics", "GET /metrics")
     def metrics(self) -> Call[str]:

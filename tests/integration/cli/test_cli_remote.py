@@ -79,9 +79,9 @@ def test_a_search_is_answered_by_the_server_that_owns_the_folder(served: Served,
 
 def shape(value: Any, depth: int = 4) -> Any:
     """The fields of an answer, down to some depth; of a list those of its first entry. Of generations the API tells less
-    than the ledger's own row."""
+    than the ledger's own row, and what an audit's entry details is its event's."""
     if isinstance(value, dict) and "fingerprints" not in value and "retire_at" not in value:
-        return {name: shape(inner, depth - 1) if depth else ... for name, inner in value.items()}
+        return {name: shape(inner, depth - 1) if depth and name != "detail" else ... for name, inner in value.items()}
     return [shape(value[0], depth)] if isinstance(value, list) and value and depth else ...
 
 
@@ -100,6 +100,8 @@ LOOKS = [
     "reindex default --dry-run",
     "trash",
     "fleet status",
+    "status",
+    "audit",
 ]
 
 
@@ -208,6 +210,15 @@ def test_what_is_changed_by_a_server(served: Served, tmp_path: Path) -> None:
     assert far("keys", "revoke", "page", "--json").json()["state"] == "revoked"
     assert far("collections", "delete", "mine").code == 0
     assert "collections restore mine" in far("trash").out
+
+
+def test_the_example_of_the_page_runs(served: Served) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8").partition("## The Python client")[2]
+    told: dict[str, Any] = {"url": served.url, "key": served.key}
+    exec(page.partition("```python\n")[2].partition("```")[0], told)
+    assert told["progress"]["outcome"] == "succeeded"
+    assert told["found"]["hits"][0]["document"] == "travel"
+    assert told["names"] == ["travel", "bread.md"]
 
 
 def test_errors_and_exit_codes_are_the_same(served: Served) -> None:

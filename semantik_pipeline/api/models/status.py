@@ -1,0 +1,54 @@
+"""What there is, runs and waits; and who changed what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Totals(BaseModel):
+    documents: dict[str, int] = Field(examples=[{"indexed": 120}], description="By status.")
+    chunks: int
+    sources: int
+
+
+class Waiting(BaseModel):
+    """What waits for a stage."""
+
+    units: int
+    held: int
+    blocked: int
+    oldest_seconds: float
+
+
+class PausedSource(BaseModel):
+    source: str
+    reason: str | None
+
+
+class Status(BaseModel):
+    """As `semantik status` tells it."""
+
+    data_dir: str
+    owner: dict[str, Any] | None = Field(description="Without a fleet: the process that has the data folder.")
+    collections: dict[str, Totals]
+    operations_running: list[int]
+    backlog: dict[str, Waiting] = Field(description="By stage.")
+    paused_sources: list[PausedSource]
+    disk: dict[str, Any] = Field(description="Bytes of ledger, blobs and index; null: they lie elsewhere.")
+
+
+class AuditEntry(BaseModel):
+    id: int
+    at: float
+    actor: str = Field(examples=["key:search-page"])
+    event: str = Field(examples=["source.pause"])
+    subject: str
+    detail: dict[str, Any]
+
+
+class AuditTrail(BaseModel):
+    """The latest changes, newest first."""
+
+    entries: list[AuditEntry]

@@ -1,0 +1,40 @@
+"""What there is, runs and waits in the whole installation; and who changed what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+from semantik_pipeline.api import pages
+from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
+from semantik_pipeline.api.models.status import AuditTrail, Status
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.api.words import scrubbed
+from semantik_pipeline.disk import disk_use
+from semantik_pipeline.errors import Forbidden
+from semantik_pipeline.ledger import audit_trail, reports
+
+router = guarded("status")
+
+
+@router.get("/status", operation_id="status", summary="Collections, what waits, and how much disk it takes.")
+def show(runtime: TheRuntime, caller: Reader) -> Status:
+    if caller.collections is not None or caller.principals is not None:  # it counts all collections
+        raise Forbidden("The status is shown to who may see all collections and documents.")
+    with runtime.ledger.read() as tx:
+        found = reports.totals(tx)
+    found["paused_sources"] = [scrubbed(row) for row in found["paused_sources"]]
+    folder = str(runtime.settings.data_dir)
+    return Status.model_validate({"data_dir": folder, "owner": runtime.owner(), **found, "disk": disk_use(runtime)})
+
+
+@router.get("/audit", operation_id="audit_list", summary="What people changed, newest first.")
+def audit(
+    runtime: TheRuntime,
+    caller: Operator,
+    limit: pages.Limit = 50,
+    since: Annotated[float | None, Query(gt=0, le=1e10, description="Only the last so many seconds.")] = None,
+) -> AuditTrail:
+    with runtime.ledger.read() as tx:
+        return AuditTrail.model_validate({"entries": audit_trail.entries(tx, limit=limit, since=since)})

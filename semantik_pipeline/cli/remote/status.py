@@ -1,0 +1,33 @@
+"""``semantik status`` and ``audit`` by a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.audit import show_audit
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.remote.operations import listed
+from semantik_pipeline.cli.status import show_status
+from semantik_pipeline.schedules import parse_duration
+
+if TYPE_CHECKING:
+    from semantik_pipeline.client import Client
+
+#: Entries of the trail that a server tells at once.
+MOST = 500
+
+
+def status(call: Invocation, client: Client) -> int:
+    found: dict[str, Any] = {**client.status()}
+    disk = found.pop("disk")
+    answer = {**found, "operations": listed(client, 0, {}), "disk": disk}
+    call.output.give(answer, lambda console: show_status(call, console, answer))
+    return 0
+
+
+def audit(call: Invocation, client: Client, *, limit: int, since: str | None) -> int:
+    seconds = parse_duration(since) if since else None
+    limit = min(limit, MOST)
+    found: list[Any] = list(client.audit(limit=limit, since=seconds)["entries"])
+    call.output.give({"entries": found}, lambda console: show_audit(console, found, limit))
+    return 0
