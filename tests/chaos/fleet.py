@@ -28,6 +28,7 @@ from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
+from tests.chaos.servers import PATIENCE
 
 POOL = 32  # chunks: embed.pool_chunks
 
@@ -159,6 +160,18 @@ class Fleet:
         worker.wait()
         self.workers.remove(worker)
         self.kills += 1
+
+    def kill_at_work(self, worker: subprocess.Popen[bytes]) -> None:
+        """kill -9 at a moment at which it holds something: seen while it stands still."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            worker.send_signal(signal.SIGSTOP)
+            if self.held_by(worker.pid):
+                break
+            worker.send_signal(signal.SIGCONT)
+            assert time.monotonic() < deadline, "the victim holds nothing"
+            time.sleep(0.02)
+        self.kill(worker)
 
     def freeze(self, worker: subprocess.Popen[bytes]) -> None:
         """SIGSTOP; SIGCONT lets it go on."""

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-#: Seconds that a server gets to answer.
-PATIENCE = 30.0
+#: Seconds that a server, or a worker that has to start, gets on a machine that is busy with other tests.
+PATIENCE = 90.0
 
 
 def free_port() -> int:

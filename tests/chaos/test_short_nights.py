@@ -17,7 +17,7 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
     operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
     first, second = fleet.workers
     fleet.ring_twice()
-    fleet.kill(first)
+    fleet.kill_at_work(first)
     fleet.start_worker()
     redis.ask("flushall")
     assert fleet.taken_up(first.pid, first=30, last=60)
