@@ -262,7 +262,7 @@ def test_pods_refer_to_what_is_there() -> None:
 def test_what_serves_metrics_is_probed_there() -> None:
     port = int(resource("ConfigMap", "semantik-settings")["data"]["SEMANTIK_METRICS_PORT"])
     for name, pod in pods().items():
-        if name != "semantik-migrate":
+        if name not in ("semantik-migrate", "semantik-api"):
             [container] = pod["containers"]
             assert container["ports"] == [{"name": "metrics", "containerPort": port}]
             asked = {
@@ -270,6 +270,23 @@ def test_what_serves_metrics_is_probed_there() -> None:
             }
             assert asked["livenessProbe"] == {"path": "/live", "port": "metrics"}
             assert asked["startupProbe"] == asked["readinessProbe"] == {"path": "/ready", "port": "metrics"}
+
+
+def test_the_api_is_probed_where_it_listens_and_reached_there() -> None:
+    from semantik_pipeline.api.app import PREFIX, create_app
+    from semantik_pipeline.runtime import Runtime
+
+    port, paths = Settings().api.port, create_app(Runtime(Settings())).openapi()["paths"]
+    [container] = pods()["semantik-api"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": port}]
+    probes = {probe: container[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert probes["livenessProbe"] == {"path": f"{PREFIX}/health/live", "port": "http"}
+    assert probes["startupProbe"] == probes["readinessProbe"] == {"path": f"{PREFIX}/health/ready", "port": "http"}
+    assert {f"{PREFIX}/health/{what}" for what in ("live", "ready")} <= set(paths)
+    service = resource("Service", "semantik-api")["spec"]
+    assert service["selector"] == deployments()["semantik-api"]["spec"]["selector"]["matchLabels"]
+    assert f"127.0.0.1:{port}{PREFIX}/health/ready" in str(ours()["api"]["healthcheck"])
+    assert ours()["api"]["ports"] == [f"127.0.0.1:${{API_PORT:-{port}}}:{port}"]  # this host alone
 
 
 def test_budgets_and_scalers_select_deployments() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from semantik_pipeline.settings import load_settings
 from workers.metrics import DISTRIBUTIONS, NAMES
 from workers.profiles import PROFILES
 
@@ -99,7 +100,10 @@ def test_prometheus_asks_services_that_serve_metrics() -> None:
             by_name += [(host, int(port)) for host, _, port in (target.partition(":") for target in entry["targets"])]
         assert by_name
         for name, port in by_name:
-            if found[name]["image"].startswith("semantik-pipeline:"):
+            if name == "api":  # at its own port, and it has no key to give
+                assert (job["metrics_path"], port) == ("/api/v2/metrics", load_settings().api.port)
+                assert found[name]["environment"]["SEMANTIK_API_PUBLIC_METRICS"] == "true"
+            elif found[name]["image"].startswith("semantik-pipeline:"):
                 assert found[name]["environment"]["SEMANTIK_METRICS_PORT"] == str(port)
                 assert f":{port}/live" in found[name]["healthcheck"]["test"][-1]
 

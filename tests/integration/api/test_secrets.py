@@ -1,0 +1,83 @@
+"""Secrets planted wherever one can get by mistake: no answer of the API, no line of the log, no audit entry tells one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from semantik_pipeline.ledger import audit_trail
+from semantik_pipeline.ledger.tables import sources, work
+from tests.integration.api.conftest import PREFIX, Api
+from tests.integration.conftest import FAKE_COLLECTION, texts
+
+#: Each of a well-known credential's shape, or under a name that says what it is.
+IN_ENVIRONMENT = "sk-proj-" + "e1Nv" * 10
+IN_STATE_FILE = "sk-proj-" + "s7Af" * 10
+IN_PASSWORD = "correct-horse-battery"
+IN_ERROR = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+ALL = (IN_ENVIRONMENT, IN_STATE_FILE, IN_PASSWORD, IN_ERROR)
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
+    monkeypatch.setenv("PLANTED_KEY", IN_ENVIRONMENT)
+    api = make_api(collection=FAKE_COLLECTION, api={"rate": ""})
+    api.pipeline.folder(texts(tmp_path / "notes", one="First things."))
+    body = {"openai-compatible": {"api_key_env": "PLANTED_KEY"}, "cross-encoder": {"model": IN_STATE_FILE}}
+    written = {**json.loads(api.runtime.settings.state_file.read_text()), "configs": body}
+    api.runtime.settings.state_file.write_text(json.dumps(written))
+    failed = {"type": "TransientError", "message": f"login with {IN_ERROR} failed", "at": 1.0}
+    planted = {"path": "/", "password": IN_PASSWORD, "token": IN_STATE_FILE}
+    with api.runtime.ledger.write() as tx:
+        tx.execute(update(sources).values(config=planted, error=failed, problems=[f"{IN_ERROR} was refused"]))
+        tx.execute(update(work).values(error={**failed, "stage": "chunk", "traceback": IN_ERROR}, blocked=IN_ERROR))
+    return api
+
+
+def test_no_answer_tells_a_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    told, asked = [], 0
+    document = api.client.get(f"{PREFIX}/openapi.json").json()
+    with caplog.at_level(logging.DEBUG):
+        for path, methods in document["paths"].items():
+            name = methods.get("get", {}).get("operationId")
+            if name in (None, "operations_events"):
+                continue
+            place = re.sub(r"{(\w+_id|operation)}", "1", path.removeprefix(PREFIX)).replace("{name}", "default")
+            for plugin in ("openai-compatible", "cross-encoder") if "/plugins/1" in place else ("",):
+                found = api.get(place.replace("/plugins/1", f"/plugins/{plugin}"), params=_more(name))
+                asked += found.status_code == 200
+                told += [f"{name}: {secret}" for secret in ALL if secret in f"{found.text} {found.headers}"]
+    assert not told, "\n".join(told)
+    assert asked > 25
+    assert not [secret for secret in ALL if secret in caplog.text]
+
+
+def _more(name: str) -> dict[str, Any]:
+    return {"include_health": True} if name == "plugins_list" else {}
+
+
+def test_a_secret_that_is_sent_is_refused_and_not_repeated_or_kept(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    requests = [
+        ("PUT", "/plugins/recursive/config", {"config": {"api_key": IN_PASSWORD}}),
+        ("PUT", "/plugins/openai-compatible/config", {"config": {"model": IN_ERROR}}),
+        ("POST", "/sources", {"connector": "imap", "name": "m", "config": {"host": "h", "password": IN_PASSWORD}}),
+        ("POST", "/sources/preview", {"connector": "imap", "config": {"host": "h", "password": IN_PASSWORD}}),
+        ("POST", "/collections", {"name": "c", "config": {"embedding": {"options": {"api_key": IN_PASSWORD}}}}),
+        ("PATCH", "/collections/default", {"changes": {"embedding.api_key": IN_PASSWORD}}),
+        ("POST", "/collections/default/reindex/plan", {"changes": {"embedding.api_key": IN_PASSWORD}}),
+        ("POST", "/keys", {"name": "k", "role": IN_PASSWORD}),
+    ]
+    with caplog.at_level(logging.DEBUG):
+        found = [(path, api.ask(method, path, json=body)) for method, path, body in requests]
+    assert {one.status_code for _, one in found} == {422}
+    assert not [path for path, one in found for secret in ALL if secret in one.text]
+    with api.runtime.ledger.read() as tx:
+        trail = str(audit_trail.entries(tx, limit=100))
+    assert not [secret for secret in ALL if secret in trail or secret in caplog.text]
