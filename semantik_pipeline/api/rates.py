@@ -28,8 +28,18 @@ class Rates:
 
     def asked(self, caller: str) -> None:
         """Count a request. Raises HTTPException 429, with the time to wait, for one too many."""
+        self._count(caller, 1, spare=0)
+
+    def more(self, caller: str, count: int) -> None:
+        """Count so many more for a request that was counted as one and is the work of several. It may use up a whole
+        rate, and no more than that: it would never be let in."""
+        if count:
+            self._count(caller, count, spare=1)
+
+    def _count(self, caller: str, count: int, *, spare: int) -> None:
         for rate in self._asked:
-            if not self._limiter.hit(rate, "asked", caller):
+            cost = min(count, rate.amount - spare)
+            if cost and not self._limiter.hit(rate, "asked", caller, cost=cost):
                 self._refuse(rate, "asked", caller, f"{caller} asks more often than {rate} allows.")
 
     def refused(self, client: str) -> None:

@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from semantik_pipeline.api.models.plain import Name, Options
-from semantik_pipeline.search.request import MAX_LIMIT
+from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
 
 #: Collections that one question may go to, and questions of a batch.
 MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
+
+#: What one request may cost: a question to a collection counts as one, and as the passages that the reranker reads.
+MOST_ASKED, MOST_RERANKED = 64, 4000
 
 
 class Search(BaseModel):
@@ -54,7 +57,13 @@ class Search(BaseModel):
             raise ValueError("give `collection` or `collections`, not both")
         if self.offset + self.top_k > MAX_LIMIT:
             raise ValueError(f"offset + top_k may be {MAX_LIMIT} at most: narrow the search with a filter")
+        _within([self])
         return self
+
+    @property
+    def reads(self) -> int:
+        """How many passages of each collection the reranker reads."""
+        return (self.rerank_top_k or candidates_for(self.top_k)) if self.use_reranker else 0
 
     @property
     def among(self) -> list[str]:
@@ -134,8 +143,23 @@ class Searches(BaseModel):
 
     searches: list[Search] = Field(min_length=1, max_length=MOST_SEARCHES)
 
+    @model_validator(mode="after")
+    def _bounded(self) -> Searches:
+        _within(self.searches)
+        return self
+
 
 class Answers(BaseModel):
     """The answers, in the order of the questions."""
 
     answers: list[Found]
+
+
+def _within(searches: list[Search]) -> None:
+    """Raise ValueError for what costs more than one request may."""
+    asked = sum(len(one.among) for one in searches)
+    if asked > MOST_ASKED:
+        raise ValueError(f"these are {asked} searches, questions times collections; {MOST_ASKED} at most")
+    read = sum(one.reads * len(one.among) for one in searches)
+    if read > MOST_RERANKED:
+        raise ValueError(f"the reranker would read {read} passages, {MOST_RERANKED} at most: lower `rerank_top_k`")

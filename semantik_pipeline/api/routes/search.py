@@ -14,7 +14,7 @@ from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, whole
-from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
+from semantik_pipeline.search.request import MAX_LIMIT
 
 router = guarded("search", "/search")
 
@@ -22,6 +22,7 @@ router = guarded("search", "/search")
 @router.post("", operation_id="search", summary="Find the passages that answer a question.", responses=documented(404))
 def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) -> Found:
     _require(caller, asked)
+    _count(request, caller, [asked])
     return _found(request, runtime, caller, asked)
 
 
@@ -29,12 +30,18 @@ def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) ->
 def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches) -> Answers:
     for one in asked.searches:
         _require(caller, one)
+    _count(request, caller, asked.searches)
     return Answers(answers=[_found(request, runtime, caller, one) for one in asked.searches])
 
 
 def _require(caller: Principal, asked: Search) -> None:
     for collection in asked.among:
         caller.require("reader", collection)
+
+
+def _count(request: Request, caller: Principal, searches: list[Search]) -> None:
+    """Each question to each collection is a request by the caller's rate; the first is counted."""
+    request.app.state.rates.more(caller.name, sum(len(one.among) for one in searches) - 1)
 
 
 def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search) -> Found:
@@ -50,7 +57,7 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         rerank=asked.use_reranker,
         reranker=asked.reranker_id,
         filter=asked.filter,
-        candidates=asked.rerank_top_k or candidates_for(asked.top_k),
+        candidates=asked.reads or None,
         score_threshold=asked.score_threshold,
         principals=None if caller.principals is None else frozenset(caller.principals),
     )

@@ -126,6 +126,25 @@ def test_a_batch_is_answered_in_its_order(api: Api) -> None:
     problem(api.post("/search/batch", json={"searches": [{"query": "x"}] * 33}), 422)
 
 
+def test_what_one_request_may_cost_is_bounded(api: Api) -> None:
+    many = [f"c{number}" for number in range(16)]
+    said = problem(api.post("/search/batch", json={"searches": [{"query": "x", "collections": many}] * 5}), 422)
+    assert "80 searches" in said["detail"]
+    problem(api.post("/search", json={"query": "x", "collections": many, "rerank_top_k": 1000}), 422)
+    said = problem(api.post("/search/batch", json={"searches": [{"query": "x", "rerank_top_k": 500}] * 9}), 422)
+    assert "4500 passages" in said["detail"]
+
+
+def test_a_question_counts_once_for_each_collection(make_api: Callable[..., Api]) -> None:
+    api = make_api(api={"rate": "6/minute"}, search={"reranker": "fake-reranker"})
+    give(api, "default", TEXTS)
+    batch = {"searches": [{"query": "owls"}] * 4}
+    api.good(api.post("/search/batch", json=batch, by="reader"))
+    problem(api.post("/search/batch", json=batch, by="reader"), 429)
+    api.good(api.post("/search/batch", json={"searches": [{"query": "owls"}] * 32}, by="writer"))  # all there is
+    problem(api.get("/fleet", by="writer"), 429)
+
+
 def test_a_question_that_makes_no_sense_is_refused(api: Api) -> None:
     for body in SENSELESS:
         problem(api.post("/search", json=body), 422)
