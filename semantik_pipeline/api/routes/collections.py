@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from semantik_pipeline import collections, generations, trash
-from semantik_pipeline.api import etags, pages
+from semantik_pipeline.api import etags, pages, trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Admin, Reader, TheRuntime, Writer
 from semantik_pipeline.api.models.collections import (
@@ -60,6 +60,8 @@ def list_collections(
 )
 def create(runtime: TheRuntime, caller: Writer, new: NewCollection, response: Response) -> CollectionDetail:
     caller.require("writer", new.name)
+    for given in (new.config, new.changes):
+        trusted.check_collection(runtime.settings, caller, given)
     made = collections.create(runtime, new.name, config=new.config, changes=new.changes)
     response.headers["Location"] = f"/api/v2/collections/{new.name}"
     response.headers["ETag"] = etags.quoted(made["etag"])
@@ -89,6 +91,7 @@ def configure(
     if_match: etags.IfMatch = None,
 ) -> CollectionDetail:
     caller.require("writer", name)
+    trusted.check_collection(runtime.settings, caller, change.changes)
     found = collections.configure(runtime, name, change.changes, if_match=etags.wanted(if_match))
     response.headers["ETag"] = etags.quoted(found["etag"])
     return CollectionDetail.model_validate(found)
@@ -138,6 +141,7 @@ def restore(runtime: TheRuntime, caller: Admin, name: NameInPath) -> Restored:
 )
 def plan(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: PlanRequest = PLAN) -> ReindexPlan:
     caller.require("writer", name)
+    trusted.check_collection(runtime.settings, caller, asked.changes)
     return ReindexPlan.model_validate(generations.plan(runtime, name, asked.changes).to_dict())
 
 
@@ -152,6 +156,7 @@ def reindex(
     runtime: TheRuntime, caller: Writer, name: NameInPath, response: Response, asked: ReindexRequest = REINDEX
 ) -> Accepted:
     caller.require("writer", name)
+    trusted.check_collection(runtime.settings, caller, asked.changes)
     operation = generations.reindex(runtime, name, asked.changes, accept_losses=asked.accept_losses, force=asked.force)
     return accepted(runtime, response, operation)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query, Response
 
 from semantik_pipeline import administration
-from semantik_pipeline.api import etags
+from semantik_pipeline.api import etags, trusted
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
 from semantik_pipeline.api.models.plugins import (
     Kind,
@@ -120,6 +120,7 @@ def configure(
     response: Response,
     if_match: etags.IfMatch = None,
 ) -> PluginChanged:
+    trusted.check(runtime.settings, new.config)
     info = administration.replace_config(runtime, plugin_id, new.config, check=etags.checker(if_match))
     response.headers["ETag"] = etags.of(info.config)
     return _changed(runtime, info)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import Query, Response
 
 from semantik_pipeline import preview, sources
-from semantik_pipeline.api import pages
+from semantik_pipeline.api import pages, trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
-from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
+from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime, Writer
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Name
 from semantik_pipeline.api.models.sources import (
@@ -67,8 +67,8 @@ def list_sources(
     status_code=201,
     responses=documented(404, 409),
 )
-def add(runtime: TheRuntime, caller: Writer, new: NewSource, response: Response) -> Source:
-    caller.require("writer", new.collection)
+def add(runtime: TheRuntime, caller: Operator, new: NewSource, response: Response) -> Source:
+    trusted.check(runtime.settings, new.config, new.connector)
     added = sources.add(
         runtime,
         sources.NewSource(
@@ -91,8 +91,8 @@ def add(runtime: TheRuntime, caller: Writer, new: NewSource, response: Response)
     summary="The first documents that a source would emit, before it is added. Nothing is stored.",
     responses=documented(404),
 )
-def look(runtime: TheRuntime, caller: Writer, asked: PreviewRequest) -> SourcePreview:
-    caller.require("writer", asked.collection)
+def look(runtime: TheRuntime, caller: Operator, asked: PreviewRequest) -> SourcePreview:
+    trusted.check(runtime.settings, asked.config, asked.connector)
     found = preview.preview(runtime, asked.connector, asked.config, limit=asked.limit, seconds=asked.seconds)
     return SourcePreview.model_validate(asdict(found))
 
@@ -105,11 +105,14 @@ def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number) -> Source
 @router.patch(
     "/{source_id}",
     operation_id="sources_change",
-    summary="Change it. What it has indexed stays; new options count from its next sync.",
+    summary="Change it. What it has indexed stays; new options count from its next sync, and take the role admin.",
     responses=BUSY,
 )
 def change(runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: SourceChange) -> Source:
     found = _found(runtime, caller, "writer", source_id)
+    if new.config is not None:
+        caller.require("admin")
+        trusted.check(runtime.settings, new.config, found["connector"])
     values: dict[str, Any] = {
         name: getattr(new, name) for name in ("name", "config", "weight") if getattr(new, name) is not None
     }

@@ -23,7 +23,7 @@ def notes(tmp_path: Path) -> Path:
 
 def test_a_preview_shows_what_would_be_emitted_and_stores_nothing(api: Api, notes: Path) -> None:
     asked = {"connector": "directory", "config": {"path": str(notes)}}
-    found = api.good(api.post("/sources/preview", by="writer", json={**asked, "limit": 1}))
+    found = api.good(api.post("/sources/preview", json={**asked, "limit": 1}))
     assert len(found["documents"]) == 1 and (found["complete"], found["stopped"]) == (False, "limit")
     found = api.good(api.post("/sources/preview", json=asked))
     assert found["complete"] and {one["text"] for one in found["documents"]} == {"First things.", "Second things."}

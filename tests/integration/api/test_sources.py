@@ -28,7 +28,7 @@ def notes(tmp_path: Path) -> Path:
 
 def add(api: Api, notes: Path, **more: Any) -> dict[str, Any]:
     new = {"connector": "directory", "name": "notes", "config": {"path": str(notes)}, **more}
-    return api.good(api.post("/sources", by="writer", json=new), 201)
+    return api.good(api.post("/sources", json=new), 201)
 
 
 def finish(api: Api) -> None:
@@ -52,7 +52,7 @@ def test_a_source_is_added_shown_listed_and_synced(api: Api, notes: Path) -> Non
     assert api.good(api.get(f"/operations/{operation['id']}"))["outcome"] == "succeeded"
     with api.runtime.ledger.read() as tx:
         actors = {row["event"]: row["actor"] for row in audit_trail.entries(tx, limit=20)}
-    assert (actors["source.add"], actors["source.sync"]) == ("key:writer", "key:writer")
+    assert (actors["source.add"], actors["source.sync"]) == ("key:admin", "key:writer")
 
 
 def test_what_makes_no_sense_is_refused(api: Api, notes: Path) -> None:
@@ -79,6 +79,9 @@ def test_a_source_is_changed_paused_resumed_and_removed(api: Api, notes: Path) -
     assert (changed["name"], changed["weight"], changed["schedule"]) == ("mine", 3, {"every": 900})
     assert api.good(api.patch(place, json={"weight": 1}))["schedule"] == {"every": 900}
     assert api.good(api.patch(place, json={"schedule": None}))["schedule"] is None
+    problem(api.patch(place, by="writer", json={"principals": None}), 403)
+    assert api.good(api.patch(place, json={"principals": ["anna"]}))["principals"] == ["anna"]
+    assert api.good(api.patch(place, json={"principals": None}))["principals"] is None
     paused = api.good(api.post(f"{place}/pause", json={"reason": "it moves"}))
     assert (paused["state"], paused["paused"]) == ("paused", "it moves")
     assert "it moves" in problem(api.post(f"{place}/sync"), 409)["detail"]
