@@ -68,8 +68,8 @@ def preview(
     options = runtime.host.effective_config(connector, config, kind="connector")
     resolved = configured.resolve_env(options, configured.schema_of(loaded), plugin_id=loaded.id)
     secrets = [str(value) for name, value in resolved.items() if options.get(name) != value]
-    found = Preview()
-    if not _places.acquire(blocking=False):
+    found, places = Preview(), _places
+    if not places.acquire(blocking=False):
         raise ServiceUnavailable(
             f"{AT_ONCE} previews are in hand already.", "Try again in a while.", retry_after=seconds
         )
@@ -81,7 +81,7 @@ def preview(
         except Exception as error:  # a connector may raise anything
             ended.append(error)
         finally:
-            _places.release()
+            places.release()
 
     thread = threading.Thread(target=work, name=f"preview-{loaded.id}", daemon=True)
     thread.start()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Name, Options
 
-_CHANGES = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
+_CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
 
 
 class NewCollection(BaseModel):

@@ -29,6 +29,7 @@ from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.api.words import scrubbed
 from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.errors import Forbidden
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.schedules import Schedule, parse_schedule
@@ -57,7 +58,7 @@ def list_sources(
     with runtime.ledger.read() as tx:
         found = ledger.page(tx, limit=limit + 1, among=among, after=after)  # type: ignore[arg-type]
     page, following = pages.cut(found, limit, lambda row: (row["collection"], row["name"], row["id"]))
-    return SourceList(sources=[_source(runtime, row) for row in page], next_cursor=following)
+    return SourceList(sources=[_source(runtime, row, caller) for row in page], next_cursor=following)
 
 
 @router.post(
@@ -99,7 +100,7 @@ def look(runtime: TheRuntime, caller: Operator, asked: PreviewRequest) -> Source
 
 @router.get("/{source_id}", operation_id="sources_show", summary="All about one.", responses=NOT_THERE)
 def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number) -> Source:
-    return _source(runtime, _found(runtime, caller, "reader", source_id))
+    return _source(runtime, _found(runtime, caller, "reader", source_id), caller)
 
 
 @router.patch(
@@ -117,6 +118,8 @@ def change(runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: So
         name: getattr(new, name) for name in ("name", "config", "weight") if getattr(new, name) is not None
     }
     if "principals" in new.model_fields_set:
+        if caller.principals is not None:
+            raise Forbidden("Who sees some documents only can't say who sees the others.")
         values["principals"] = new.principals
     if "schedule" in new.model_fields_set:
         values["schedule"] = _schedule(runtime, new.schedule)
@@ -172,8 +175,12 @@ def _found(runtime: Runtime, caller: Principal, role: str, source_id: int) -> di
     return found
 
 
-def _source(runtime: Runtime, row: dict[str, Any]) -> Source:
-    """A row for everybody's eyes: secrets that an edit by hand left in it are not among them."""
+def _source(runtime: Runtime, row: dict[str, Any], caller: Principal | None = None) -> Source:
+    """A row for this caller's eyes: secrets that an edit by hand left in it are not among them, nor, for one who sees some
+    documents only, what may name others or says who else finds them."""
+    if caller is not None and caller.principals is not None:
+        mine = None if row["principals"] is None else sorted({*caller.principals} & {*row["principals"]})
+        row = {**row, "error": None, "problems": None, "principals": mine}
     from semantik_pipeline.plugins.configuration import schema_of
     from semantik_pipeline.plugins.secrets import redact
 
