@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("request_hash", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
         sa.Column("status", sa.Integer()),
         sa.Column("answer", Json),
         sa.Column("created_at", sa.Double(), nullable=False),

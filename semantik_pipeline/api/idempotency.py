@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Request, Response
@@ -14,6 +17,8 @@ from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.ledger import idempotency
 from semantik_pipeline.ledger.idempotency import Answer
 from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,22 +51,46 @@ def once(
     runtime: Runtime = request.app.state.runtime
     with runtime.ledger.write() as tx:
         before = idempotency.begin(tx, caller.name, key, _hash(request, asked))
-    if before is not None:
+    if isinstance(before, Answer):
         response.status_code = before.status
         response.headers.update(before.body["headers"])
         response.headers["Idempotency-Replayed"] = "true"
         return model.model_validate(before.body["answer"])
+    mine = (caller.name, key, before)
     try:
-        answer = act()
+        with _in_hand(runtime, mine):
+            answer = act()
     except BaseException:
         with runtime.ledger.write() as tx:
-            idempotency.forget(tx, caller.name, key)
+            idempotency.forget(tx, *mine)
         raise
     kept = {name: response.headers[name] for name in ("location",) if name in response.headers}
     body = {"answer": answer.model_dump(mode="json"), "headers": kept}
     with runtime.ledger.write() as tx:
-        idempotency.keep(tx, caller.name, key, Answer(status=response.status_code or 200, body=body))
+        idempotency.keep(tx, *mine, Answer(status=response.status_code or 200, body=body))
     return answer
+
+
+@contextmanager
+def _in_hand(runtime: Runtime, mine: tuple[str, str, str]) -> Iterator[None]:
+    """Say again and again that the request is in hand: it may take longer than one whose process died is waited for."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(idempotency.IN_HAND / 4):
+            try:
+                with runtime.ledger.write() as tx:
+                    idempotency.renew(tx, *mine)
+            except Exception as error:  # the next time may go well
+                log.warning("A request in hand could not be renewed: %s", error)
+
+    renewing = threading.Thread(target=renew, name="in-hand", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewing.join()
 
 
 def _hash(request: Request, asked: Any) -> str:

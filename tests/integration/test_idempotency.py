@@ -23,9 +23,16 @@ def opened(make_pipeline: Callable[..., Pipeline]) -> Ledger:
     return make_pipeline().runtime.ledger
 
 
-def begin(ledger: Ledger, request: str = "r1", *, actor: str = "anna", key: str = "k") -> Answer | None:
+def begin(ledger: Ledger, request: str = "r1", *, actor: str = "anna", key: str = "k") -> Answer | str:
     with ledger.write() as tx:
         return idempotency.begin(tx, actor, key, request)
+
+
+def taken(ledger: Ledger, **who: str) -> str:
+    """The token of a request that is in hand from now on."""
+    token = begin(ledger, **who)
+    assert isinstance(token, str)
+    return token
 
 
 def age(ledger: Ledger, seconds: float) -> None:
@@ -34,41 +41,56 @@ def age(ledger: Ledger, seconds: float) -> None:
 
 
 def test_the_same_request_is_answered_again_and_another_is_refused(opened: Ledger) -> None:
-    assert begin(opened) is None
+    token = taken(opened)
     with pytest.raises(Conflict):
         begin(opened)
     answer = Answer(status=202, body={"operation": "push-1"})
     with opened.write() as tx:
-        idempotency.keep(tx, "anna", "k", answer)
+        idempotency.keep(tx, "anna", "k", token, answer)
     assert begin(opened) == answer
     with pytest.raises(UsageError, match="another request") as refused:
         begin(opened, "r2")
     assert not isinstance(refused.value, Conflict)
-    assert begin(opened, actor="bob") is None
-    assert begin(opened, key="other") is None
+    assert taken(opened, actor="bob") != taken(opened, key="other")
 
 
 def test_what_failed_may_be_sent_again_and_what_was_answered_is_not_forgotten(opened: Ledger) -> None:
-    begin(opened)
+    first = taken(opened)
     with opened.write() as tx:
-        idempotency.forget(tx, "anna", "k")
-    assert begin(opened) is None
+        idempotency.forget(tx, "anna", "k", first)
+    token = taken(opened)
     with opened.write() as tx:
-        idempotency.keep(tx, "anna", "k", Answer(status=200, body=1))
-        idempotency.forget(tx, "anna", "k")
+        idempotency.keep(tx, "anna", "k", token, Answer(status=200, body=1))
+        idempotency.forget(tx, "anna", "k", token)
     assert begin(opened) == Answer(status=200, body=1)
 
 
 def test_a_request_whose_process_died_and_an_old_answer_make_way(opened: Ledger) -> None:
-    begin(opened)
+    late = taken(opened)
     age(opened, idempotency.IN_HAND + 1)
-    assert begin(opened) is None
+    token = taken(opened)
+    with opened.write() as tx:  # it lived after all: what another one has in hand is not its business
+        idempotency.renew(tx, "anna", "k", late)
+        idempotency.keep(tx, "anna", "k", late, Answer(status=200, body="late"))
+        idempotency.forget(tx, "anna", "k", late)
+    with pytest.raises(Conflict):
+        begin(opened)
     with opened.write() as tx:
-        idempotency.keep(tx, "anna", "k", Answer(status=200, body=1))
+        idempotency.keep(tx, "anna", "k", token, Answer(status=200, body=1))
     age(opened, idempotency.KEPT - 10)
     assert begin(opened) == Answer(status=200, body=1)
     age(opened, 20)
-    assert begin(opened, "r2") is None
+    assert isinstance(begin(opened, "r2"), str)
+
+
+def test_a_request_that_is_renewed_stays_in_hand(opened: Ledger) -> None:
+    token = taken(opened)
+    age(opened, idempotency.IN_HAND - 1)
+    with opened.write() as tx:
+        idempotency.renew(tx, "anna", "k", token)
+    age(opened, 2)
+    with pytest.raises(Conflict):
+        begin(opened)
 
 
 def test_a_sweep_removes_what_is_old(opened: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +107,7 @@ def test_a_sweep_removes_what_is_old(opened: Ledger, monkeypatch: pytest.MonkeyP
     assert [sweep(), sweep()] == [True, False]
     with pytest.raises(Conflict):
         begin(opened, key="d")
-    assert begin(opened, key="a") is None
+    taken(opened, key="a")
 
 
 def test_maintenance_sweeps(make_pipeline: Callable[..., Pipeline]) -> None:
@@ -104,7 +126,7 @@ def test_of_many_at_once_one_takes_the_request_in_hand(opened: Ledger) -> None:
 
     def ask() -> None:
         try:
-            results.append("begun" if begin(opened) is None else "answered")
+            results.append("begun" if isinstance(begin(opened), str) else "answered")
         except Conflict:
             results.append("in hand")
 

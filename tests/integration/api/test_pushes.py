@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from httpx import Response
 
 from semantik_pipeline import push
-from semantik_pipeline.ledger import audit_trail
+from semantik_pipeline.ledger import audit_trail, idempotency
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 
@@ -120,3 +121,21 @@ def test_a_large_upload_and_a_large_body_are_refused(make_api: Callable[..., Api
     api = make_api(api={"max_body_mb": 1, "max_upload_mb": 2})
     problem(upload(api, ("a.txt", b"x" * 2_100_000)), 413)
     problem(api.post("/documents", json={"documents": [{"document": "a", "text": "x" * 1_100_000}]}), 413)
+
+
+def test_a_request_that_takes_long_is_not_done_twice(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "IN_HAND", 0.4)
+    plain, again = push.push, []
+    body = {"documents": [{"document": "slow", "text": "owls"}]}
+
+    def send() -> Response:
+        return api.post("/documents", json=body, headers={"Idempotency-Key": "slow"}, by="writer")
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(1)
+        again.append(send())
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(push, "push", slow)
+    api.good(send(), 202)
+    assert "in hand" in problem(again[0], 409)["detail"] and len(again) == 1
