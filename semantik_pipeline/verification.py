@@ -26,6 +26,7 @@ class GenerationReport:
     """What is wrong with one generation: documents with missing or stale points, and points of no document."""
 
     generation: Generation
+    since: float = 0.0  # on the database's clock: what moved later is not judged
     documents: int = 0
     expected: int = 0
     found: int = 0
@@ -89,6 +90,8 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
 def comparing(runtime: Runtime, report: GenerationReport) -> Iterator[None]:
     """Fill in the report of its generation, a page of points between two yields."""
     generation = report.generation
+    with runtime.ledger.read() as tx:
+        report.since = comparison.clock(tx)
     matched: Counter[int] = Counter()
     for points in _pages(runtime, generation):
         _compare(runtime, report, points, matched)
@@ -98,7 +101,7 @@ def comparing(runtime: Runtime, report: GenerationReport) -> Iterator[None]:
             report.documents += 1
             report.expected += expected
             short = expected - matched[document_id]
-            if short > 0 and comparison.in_flight(tx, generation.id, [document_id]):
+            if short > 0 and comparison.in_flight(tx, generation.id, [document_id], since=report.since):
                 report.pending += 1
             elif short > 0:
                 report.missing += short
@@ -124,21 +127,31 @@ def _compare(runtime: Runtime, report: GenerationReport, points: list[StoredPoin
     report.found += len(points)
     with runtime.ledger.read() as tx:
         known = comparison.expected(tx, generation_id, [point.id for point in points])
-        others = [point for point in points if point.id not in known]
-        owners = {int(point.payload.get("document_id", 0)) for point in others}
-        moving = comparison.in_flight(tx, generation_id, sorted(owners)) if owners else set()
-    for point in points:
+        wrong = [point for point in points if not _agrees(point, known.get(point.id))]
+        owners = {known[point.id].document_id if point.id in known else _owner(point) for point in wrong}
+        moving = comparison.in_flight(tx, generation_id, sorted(owners), since=report.since) if owners else set()
+    matched.update(known[point.id].document_id for point in points if point.id in known)
+    for point in wrong:
         wanted = known.get(point.id)
-        if wanted is None:
-            if int(point.payload.get("document_id", 0)) not in moving:
-                report.orphaned += 1
-                report.orphans.append(point.id)
+        if (wanted.document_id if wanted else _owner(point)) in moving:
             continue
-        matched[wanted.document_id] += 1
-        current = point.payload.get("epoch", -1) >= wanted.epoch
-        if point.payload.get("signature") != wanted.signature or not current:
+        if wanted is None:
+            report.orphaned += 1
+            report.orphans.append(point.id)
+        else:
             report.stale += 1
             report.damaged.setdefault(wanted.document_id, "")
+
+
+def _owner(point: StoredPoint) -> int:
+    return int(point.payload.get("document_id", 0))
+
+
+def _agrees(point: StoredPoint, wanted: comparison.Expected | None) -> bool:
+    """Whether a point is what the ledger says, and not older."""
+    if wanted is None:
+        return False
+    return point.payload.get("signature") == wanted.signature and point.payload.get("epoch", -1) >= wanted.epoch
 
 
 def repair(runtime: Runtime, report: VerificationReport) -> int | None:

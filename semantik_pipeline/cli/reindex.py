@@ -85,7 +85,8 @@ def rollback(context: typer.Context, collection: CollectionArgument) -> int:
 
 
 def rolled_back(collection: str, answer: dict[str, Any]) -> str:
-    return f"{collection!r} is searched in generation {answer['generation']} again; {answer['replaced']} is kept."
+    late = f" {answer['behind']:,} documents are still brought up to date there." if answer["behind"] else ""
+    return f"{collection!r} is searched in generation {answer['generation']} again; {answer['replaced']} is kept.{late}"
 
 
 def filter_of(pairs: list[str]) -> dict[str, Any]:
@@ -119,11 +120,11 @@ def _plan(call: Invocation, collection: str, changes: dict[str, Any]) -> int:
 def _reindex(call: Invocation, collection: str, changes: dict[str, Any], *, wait: bool, **how: bool) -> int:
     from semantik_pipeline import generations
 
-    with _place(call, wait) as (runtime, _):
+    with _place(call, wait) as (runtime, here):
         operation_id = generations.reindex(runtime, collection, changes, **how)
         answer = _followed(runtime, operation_id, wait=wait)
         answer["generations"] = generations.history(runtime, collection)
-        if wait and answer["outcome"] in ("succeeded", "degraded") and not runtime.settings.fleet:
+        if here and answer["outcome"] in ("succeeded", "degraded"):
             from semantik_pipeline import operations
 
             operations.optimize(runtime, collection)

@@ -7,9 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.generations.gate import Gate, Verdict
-from semantik_pipeline.generations.reindex import point_alias
+from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError
+from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
+from semantik_pipeline.generations.reindex import tell_outsiders
 from semantik_pipeline.ledger import builds, filling, switching
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def _advance_all(runtime: Runtime, until: float) -> bool:
     with runtime.ledger.read() as tx:
         found = builds.building(tx)
         over = switching.any_due(tx)
+    for ended in {*runtime.judging} - {build.generation_id for build in found}:
+        del runtime.judging[ended]  # its number may be given again
     more = False
     for build in found:
         if build.operation_state == "running":
@@ -86,44 +88,56 @@ def _judge(runtime: Runtime, build: Build, until: float) -> bool:
     """Go on judging, if this process can, and nobody else does; at the end switch, or give the build up."""
     if not runtime.embeds or runtime.refusal(build.generation_id, "embed") is not None:
         return False  # the probes want the model: somebody who embeds comes by
-    if not _mine_to_judge(runtime, build):
-        runtime.judging.pop(build.generation_id, None)
+    mine = _mine_to_judge(runtime, build)
+    if not mine:
+        if mine is False:
+            runtime.judging.pop(build.generation_id, None)
         return False
-    gate = runtime.judging.setdefault(build.generation_id, Gate(runtime, build))
+    gate = runtime.judging.get(build.generation_id)
+    if gate is None or gate.compares_with != build.active_generation:
+        gate = runtime.judging[build.generation_id] = Gate(runtime, build)
     try:
         verdict = gate.advance(until)
+    except (PermanentError, FingerprintMismatch) as error:
+        verdict = Verdict(losses=0, reason=f"it can't be judged: {error}")
     except Exception as error:  # a server that is away: nothing is known of the build
         log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
         del runtime.judging[build.generation_id]
         return False
-    if verdict is None:
-        return True
-    del runtime.judging[build.generation_id]
-    _decide(runtime, build, verdict)
+    if verdict is not None and _decide(runtime, build, verdict):
+        del runtime.judging[build.generation_id]
     return True
 
 
-def _mine_to_judge(runtime: Runtime, build: Build) -> bool:
+def _mine_to_judge(runtime: Runtime, build: Build) -> bool | None:
+    """Whether this process is to judge the build; None: somebody has it locked just now."""
     with runtime.ledger.write() as tx:
         mine = builds.take(tx, build.generation_id)
-        if mine is None or mine.phase != "judging" or mine.operation_state != "running":
+        if mine is None:
+            return None
+        if mine.phase != "judging" or mine.operation_state != "running":
             return False
         return builds.judged_by(tx, mine, runtime.worker_id, seconds=JUDGE_SECONDS)
 
 
-def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> None:
-    """Switch to what passed, if nothing came in between; give up what did not."""
+def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
+    """Switch to what passed, if that still holds; give up what did not. Returns whether there is no more to decide.
+
+    What came since the gate looked is looked at once more, while nobody can write revisions of the collection.
+    """
     settings = runtime.settings.reindex
     with runtime.ledger.write() as tx:
         mine = builds.take(tx, build.generation_id)
         if mine is None or mine.operation_state != "running":
-            return
+            return False
         builds.lock(tx, mine.collection_id)
         if verdict.reason is None:
-            waited = builds.seconds_judged(tx, mine)
-            if builds.unfinished(tx, mine) and waited < settings.patience:
+            patient = builds.seconds_judged(tx, mine) < settings.patience
+            if builds.unfinished(tx, mine, but_arrivals=not patient):
                 builds.note(tx, mine.generation_id, phase="building")  # what arrived meanwhile comes first
-                return
+                return True
+            verdict = with_losses(tx, mine, verdict)
+        if verdict.reason is None:
             switching.end(tx, mine, _outcome(tx, mine), gate=verdict.to_dict(), generation=mine.generation_id)
             switching.switch(tx, mine, keep=settings.keep)
         else:
@@ -131,21 +145,15 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> None:
             switching.abandon(tx, mine.operation_id)
     if verdict.reason is None:
         log.info("%s reads generation %d from now on.", build.collection, build.generation_id)
-        _tell_outsiders(runtime, build.collection)
+        tell_outsiders(runtime, build.collection)
     else:
         log.error("reindex-%d failed, the index stays as it was: %s", build.operation_id, verdict.reason)
+    return True
 
 
 def _outcome(tx: Any, build: Build) -> str:
     quarantined = builds.counts(tx, build.generation_id)["documents"]["quarantined"]
     return "degraded" if quarantined else "succeeded"
-
-
-def _tell_outsiders(runtime: Runtime, collection: str) -> None:
-    try:
-        point_alias(runtime, collection)
-    except PipelineError as error:
-        log.warning("The store's alias of %s still names the index before: %s", collection, error)
 
 
 # -- removing ------------------------------------------------------------------------------------------------------------

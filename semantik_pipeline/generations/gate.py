@@ -13,6 +13,7 @@ from semantik_pipeline.ledger import builds
 from semantik_pipeline.ledger.collections import SearchView
 
 if TYPE_CHECKING:
+    from semantik_pipeline.ledger import Transaction
     from semantik_pipeline.ledger.builds import Build
     from semantik_pipeline.runtime import Runtime
 
@@ -45,6 +46,7 @@ class Gate:
 
     def __init__(self, runtime: Runtime, build: Build) -> None:
         self.generation_id = build.generation_id
+        self.compares_with = build.active_generation
         self._runtime = runtime
         self._build = build
         self._verdict = Verdict(losses=0)
@@ -70,14 +72,7 @@ class Gate:
     def _complete(self) -> Iterator[None]:
         """No document that search finds now is missing."""
         with self._runtime.ledger.read() as tx:
-            total, some = builds.losses(tx, self._build, limit=NAMED)
-            accepted = builds.accepts_losses(tx, self._build)
-        lines = [f"{name} ({why})" for name, why in some]
-        self._note(losses=total, lost=lines)
-        if total and not accepted:
-            more = f" and {total - len(lines)} more" if total > len(lines) else ""
-            said = f"{total} documents that search finds now are not in the build: {', '.join(lines)}{more}"
-            self._note(reason=f"{said}. --accept-losses switches all the same.")
+            self._verdict = with_losses(tx, self._build, self._verdict)
         yield
 
     def _stored(self) -> Iterator[None]:
@@ -107,6 +102,19 @@ class Gate:
             said = f"only {found} of {len(probes)} sampled chunks find themselves among the first {WITHIN} hits"
             self._note(reason=f"{said}; {settings.found_share:.0%} are needed (reindex.found_share)")
         yield
+
+
+def with_losses(tx: Transaction, build: Build, verdict: Verdict) -> Verdict:
+    """The verdict with what search finds now, and would not find in the build: a reason, unless whoever asked for the
+    build accepts it."""
+    total, some = builds.losses(tx, build, limit=NAMED)
+    lines = [f"{name} ({why})" for name, why in some]
+    found = replace(verdict, losses=total, lost=lines)
+    if not total or builds.accepts_losses(tx, build):
+        return found
+    more = f" and {total - len(lines)} more" if total > len(lines) else ""
+    said = f"{total} documents that search finds now are not in the build: {', '.join(lines)}{more}"
+    return replace(found, reason=f"{said}. --accept-losses switches all the same.")
 
 
 def view_of(runtime: Runtime, build: Build) -> SearchView:

@@ -72,7 +72,7 @@ def plan(runtime: Runtime, collection: str, changes: Mapping[str, Any] | None = 
     look = _Look(chunks=size.chunks)
     if chunked < size.documents and size.chunks:
         look = _sampled(runtime, found.id, active, frozen, size)
-    embed = look.embed if look.sampled else _to_embed(runtime, active, stages)
+    embed = look.embed if look.sampled else _to_embed(runtime, active, stages, frozen.fingerprints["embed"])
     return Plan(
         collection=collection,
         changes=differences(active.config, frozen.config),
@@ -122,12 +122,15 @@ def _parser(
     return fingerprints["parse"].get(name)
 
 
-def _to_embed(runtime: Runtime, active: Record, stages: list[str]) -> int:
+def _to_embed(runtime: Runtime, active: Record, stages: list[str], fingerprint: str) -> int:
     """Texts to embed where chunks stay as they are: counted, not estimated."""
     with runtime.ledger.read() as tx:
-        if "embed" in stages:
-            return estimates.distinct_inputs(tx, active.id)
-        return estimates.unembedded(tx, active.id)
+        if "embed" not in stages:
+            return estimates.unembedded(tx, active.id)
+        known = 0
+        for inputs in estimates.inputs(tx, active.id):
+            known += estimates.known_keys(tx, sorted({short_hash(fingerprint, text) for text in inputs}))
+        return max(0, estimates.distinct_inputs(tx, active.id) - known)
 
 
 def _extracted(runtime: Runtime, active: Record, frozen: Frozen, chunks: int, alike: bool) -> dict[str, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import PipelineError, UsageError
 from semantik_pipeline.generations.configuration import complete, frozen_from
 from semantik_pipeline.generations.outdated import reasons
 from semantik_pipeline.ledger import (
@@ -25,6 +26,8 @@ from semantik_pipeline.ledger.collections import Collection
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.builds import Frozen
     from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 #: The lane of documents that somebody sends through the stages again.
 API_LANE = 1
@@ -78,13 +81,15 @@ def reindex(
 
 def rollback(runtime: Runtime, collection: str) -> dict[str, Any]:
     """Let search read the generation before again, at once; what was active is kept in its place. Returns ``{"collection",
-    "generation", "replaced"}``. Raises UsageError if none is kept."""
+    "generation", "replaced", "behind"}``: documents on which the stages are still to work there, which are as they were
+    until then. Raises UsageError if none is kept."""
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
         generation_id = switching.rollback(tx, found, keep=runtime.settings.reindex.keep)
-        changes = {"generation": generation_id, "replaced": found.active_generation}
+        behind = builds.left(tx, generation_id)
+        changes = {"generation": generation_id, "replaced": found.active_generation, "behind": behind}
         audit_trail.record(tx, event="collection.rollback", subject=collection, detail=changes)
-    point_alias(runtime, collection)
+    tell_outsiders(runtime, collection)
     return {"collection": collection, **changes}
 
 
@@ -97,6 +102,14 @@ def point_alias(runtime: Runtime, collection: str) -> None:
     generation = runtime.generation(view.generation_id)
     if runtime.existing_index(generation) is not None:
         runtime.host.call(runtime.store.point_alias, f"semantik-{generation.collection_id}", view.index)
+
+
+def tell_outsiders(runtime: Runtime, collection: str) -> None:
+    """:func:`point_alias`, after the switch: a store that is away undoes nothing."""
+    try:
+        point_alias(runtime, collection)
+    except PipelineError as error:
+        log.warning("The store's alias of %s still names the index before: %s", collection, error)
 
 
 def history(runtime: Runtime, collection: str) -> list[dict[str, Any]]:

@@ -112,7 +112,8 @@ def of_operation(tx: Transaction, operation_id: int) -> Build | None:
 def take(tx: Transaction, generation_id: int) -> Build | None:
     """The build and its operation, locked for this transaction; None if somebody else has one, or it has ended."""
     mine = _BUILD.where(generations.c.id == generation_id)
-    mine = mine.with_for_update(of=[generations, operations], skip_locked=True)
+    # rows that refer to them may be written meanwhile
+    mine = mine.with_for_update(of=[generations, operations], key_share=True, skip_locked=True)
     row = tx.execute(mine).first()
     return _build(row) if row else None
 
@@ -133,7 +134,7 @@ def _build(row: Any) -> Build:
 def note(tx: Transaction, generation_id: int, **progress: Any) -> None:
     """Keep how far the build is."""
     kept = select(generations.c.build).where(generations.c.id == generation_id)
-    build = {**(tx.execute(kept.with_for_update()).scalar_one_or_none() or {}), **progress}
+    build = {**(tx.execute(kept.with_for_update(key_share=True)).scalar_one_or_none() or {}), **progress}
     tx.execute(update(generations).where(generations.c.id == generation_id).values(build=build))
 
 
@@ -184,14 +185,22 @@ def unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> 
     return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
 
 
+def left(tx: Transaction, generation_id: int) -> int:
+    """Units of a generation that some stage is still to work on."""
+    mine = and_(work.c.generation_id == generation_id, work.c.stage.in_(STAGES))
+    return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
+
+
 def losses(tx: Transaction, build: Build, *, limit: int) -> tuple[int, list[tuple[str, str]]]:
-    """Documents that search finds now and would not find in the build: how many, and ``(unique id, why)`` of some."""
+    """Documents that search finds now and would not find in the build: how many, and ``(unique id, why)`` of some. Those
+    that some stage is still to work on are :func:`unfinished`, not lost."""
     mine = work.alias()
     found_now = and_(
         work.c.generation_id == build.active_generation, work.c.goal == "indexed", work.c.indexed_epoch.is_not(None)
     )
     there = and_(mine.c.document_id == work.c.document_id, mine.c.generation_id == build.generation_id)
-    lost = or_(mine.c.document_id.is_(None), and_(mine.c.goal == "indexed", mine.c.indexed_epoch.is_(None)))
+    ended = and_(mine.c.goal == "indexed", mine.c.indexed_epoch.is_(None), mine.c.stage.not_in(STAGES))
+    lost = or_(mine.c.document_id.is_(None), ended)
     query = (
         select(documents.c.unique_id, mine.c.error, mine.c.stage)
         .select_from(documents)

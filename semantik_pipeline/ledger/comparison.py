@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, func, or_, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -46,9 +46,18 @@ def expected(tx: Transaction, generation_id: int, point_ids: Sequence[str]) -> d
     }
 
 
-def in_flight(tx: Transaction, generation_id: int, document_ids: Sequence[int]) -> set[int]:
-    """Those of the documents that some stage is still to work on; their points are in motion."""
-    mine = and_(work.c.generation_id == generation_id, work.c.document_id.in_(document_ids), work.c.stage.in_(STAGES))
+def clock(tx: Transaction) -> float:
+    """The database's time, from which on a comparison takes what moves as moving."""
+    return tx.execute(select(now())).scalar_one()
+
+
+def in_flight(
+    tx: Transaction, generation_id: int, document_ids: Sequence[int], *, since: float | None = None
+) -> set[int]:
+    """Those of the documents that some stage is still to work on, or that moved ``since`` then: their points are, or were
+    meanwhile, in motion."""
+    moves = work.c.stage.in_(STAGES) if since is None else or_(work.c.stage.in_(STAGES), work.c.updated_at > since)
+    mine = and_(work.c.generation_id == generation_id, work.c.document_id.in_(document_ids), moves)
     return set(tx.execute(select(work.c.document_id).where(mine)).scalars())
 
 

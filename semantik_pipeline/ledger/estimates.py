@@ -80,6 +80,19 @@ def distinct_inputs(tx: Transaction, generation_id: int) -> int:
     return tx.execute(keys).scalar_one()
 
 
+def inputs(tx: Transaction, generation_id: int) -> Iterator[list[str]]:
+    """The model inputs of the generation's chunks, page by page; texts that several chunks have come several times."""
+    after = 0
+    columns = (chunks.c.id, chunks.c.lead.concat(chunks.c.text))
+    while True:
+        page = select(*columns).select_from(work.join(chunks, _shown(generation_id))).where(chunks.c.id > after)
+        rows = tx.execute(page.order_by(chunks.c.id).limit(PAGE)).all()
+        if not rows:
+            return
+        yield [text for _, text in rows]
+        after = rows[-1][0]
+
+
 def unextracted(tx: Transaction, generation_id: int, fingerprint: str) -> int:
     """Distinct texts of the generation's chunks that an extractor of this fingerprint has not seen."""
     seen = and_(extractions.c.text_hash == chunks.c.text_hash, extractions.c.fingerprint == fingerprint)

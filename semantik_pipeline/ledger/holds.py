@@ -32,7 +32,7 @@ from semantik_pipeline.ledger import turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.items import owned
-from semantik_pipeline.ledger.tables import generations, operation_items, operation_sources, operations, sources, work
+from semantik_pipeline.ledger.tables import operation_items, operation_sources, operations, sources, work
 from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
 
 
@@ -71,9 +71,7 @@ def cancel(tx: Transaction, operation_id: int) -> int:
     tx.execute(update(operation_sources).where(reading).values(state="cancelled"))
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running", outcome="cancelled"))
     free(tx, operation_id)
-    building = select(generations.c.id).where(generations.c.state == "building")  # a build waits for all of it
-    mine = and_(owned(operation_id), _UNFINISHED, work.c.generation_id.not_in(building))
-    parked = and_(mine, work.c.goal != "deleted", ~_wanted_elsewhere(operation_id))
+    parked = and_(owned(operation_id), _UNFINISHED, work.c.goal != "deleted", ~_wanted_elsewhere(operation_id))
     return _set(tx, parked, operation_id)
 
 

@@ -12,13 +12,15 @@ from semantik_pipeline.ledger.tables import collections, operation_items, operat
 def joined(operation_id: int) -> ColumnElement[bool]:
     """Condition that joins the operation's items to their units, as long as no newer revision took their place.
 
-    An operation that builds a generation owns that generation's units alone; any other one those of all generations.
+    An operation that builds a generation owns that generation's units; any other one those of the generation that search
+    reads. Builds wait for their own units themselves, and nobody waits for those of a generation that is only kept: a
+    worker that can serve it may never come.
     """
     return and_(
         operation_items.c.operation_id == operation_id,
         operation_items.c.document_id == work.c.document_id,
         operation_items.c.revision == work.c.revision,
-        concerned(operation_id),
+        work.c.generation_id == concerned(operation_id),
     )
 
 
@@ -27,14 +29,8 @@ def owned(operation_id: int) -> ColumnElement[bool]:
     return exists().where(joined(operation_id)).correlate(work)
 
 
-def concerned(operation_id: int) -> ColumnElement[bool]:
-    """Condition: the unit is of a generation that the operation is about."""
-    built: Any = select(operations.c.generation_id).where(operations.c.id == operation_id).scalar_subquery()
-    return work.c.generation_id == func.coalesce(built, work.c.generation_id)
-
-
-def shown_by(operation_id: int) -> Any:
-    """The generation in which an operation's progress is shown: the one that it builds, else the active one."""
-    shown = func.coalesce(operations.c.generation_id, collections.c.active_generation)
-    mine = select(shown).join(collections, collections.c.id == operations.c.collection_id)
+def concerned(operation_id: int) -> Any:
+    """The generation that an operation is about: the one that it builds, else the active one."""
+    about = func.coalesce(operations.c.generation_id, collections.c.active_generation)
+    mine = select(about).join(collections, collections.c.id == operations.c.collection_id)
     return mine.where(operations.c.id == operation_id).scalar_subquery()

@@ -12,7 +12,7 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.cursors import Cursor
-from semantik_pipeline.ledger.items import joined, shown_by
+from semantik_pipeline.ledger.items import concerned, joined
 from semantik_pipeline.ledger.tables import (
     documents,
     generations,
@@ -177,7 +177,7 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
     mine = and_(
         operation_items.c.operation_id == operation_id,
         operation_items.c.document_id == work.c.document_id,
-        work.c.generation_id == shown_by(operation_id),
+        work.c.generation_id == concerned(operation_id),
     )
     stages = tx.execute(
         select(work.c.stage, func.count(), func.sum(work.c.chunks), func.sum(work.c.embedded))

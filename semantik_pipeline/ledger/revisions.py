@@ -23,6 +23,9 @@ from semantik_pipeline.ledger.tables import (
 )
 from semantik_pipeline.ledger.work import FREED
 
+#: Condition on units: nobody writes to a generation on its way out.
+_NOT_RETIRED = work.c.generation_id.not_in(select(generations.c.id).where(generations.c.state == "retired"))
+
 
 def live_generations(tx: Transaction, collection_id: int) -> list[int]:
     """Generations that are written to, for a transaction that writes revisions: none comes or goes until its end."""
@@ -258,7 +261,7 @@ def delete_documents(
                 reason=reason if trashed_at is not None else None,  # why it was skipped, for its return
             )
             for document_id, generation_id, reason in tx.execute(
-                units.where(work.c.document_id.in_(sorted(places)))
+                units.where(work.c.document_id.in_(sorted(places)), _NOT_RETIRED)
             ).all()
         ],
     )
@@ -296,7 +299,9 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
             forget_hint(tx, row.id, row.revision)
     owners = {row.id: row for row in rows if row.content_hash is not None}
     reached = turns.virtual_time(tx)  # back at their old turns they would hold the time there
-    units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(work.c.document_id.in_(sorted(owners)))
+    units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(
+        work.c.document_id.in_(sorted(owners)), _NOT_RETIRED
+    )
     revise(
         tx,
         [

@@ -14,6 +14,7 @@ from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import (
+    collections,
     documents,
     operation_sources,
     sources,
@@ -321,8 +322,9 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
 
 
 def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
-    """Whether more than so many of a source's units are between sync and the end of upsert; what an operation holds
-    is not under way, nor is what waits for a build beside the active generation."""
-    free = and_(work.c.held_by.is_(None), work.c.lane < REBUILD_LANE)
-    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), free)
+    """Whether more than so many of a source's units are between sync and the end of upsert, in the generation that search
+    reads; what an operation holds is not under way."""
+    active = select(collections.c.active_generation).join(sources, sources.c.collection_id == collections.c.id)
+    here = work.c.generation_id == active.where(sources.c.id == source_id).scalar_subquery()
+    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), work.c.held_by.is_(None), here)
     return tx.execute(select(work.c.document_id).where(mine).offset(limit).limit(1)).first() is not None

@@ -14,8 +14,9 @@ from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import operation_reports
-from semantik_pipeline.ledger.tables import chunks, embeddings, operation_items, work
+from semantik_pipeline.ledger.tables import chunks, documents, embeddings, operation_items, work
 from semantik_pipeline.ledger.tables import generations as table
+from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, texts
@@ -337,3 +338,52 @@ def test_an_empty_collection_and_documents_without_text_are_built_too(make_pipel
     assert result["documents"]["seen"] == 3
     assert (result["documents"]["skipped"], result["documents"]["quarantined"]) == (1, 1)
     json.dumps(result)
+
+
+def test_a_kept_index_that_nobody_can_serve_holds_up_no_sync(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    first = view(pipe).generation_id
+    build(pipe, generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+    with pipe.runtime.ledger.write() as tx:  # as if a newer plugin gave other results than it was built with
+        other = {**pipe.runtime.generation(first).fingerprints, "chunk": "0" * 32}
+        tx.execute(update(table).where(table.c.id == first).values(fingerprints=other))
+    pipe.runtime.close()
+    again = make_pipeline()
+    (corpus / "d03.txt").write_text("a changed document about zebras")
+    synced = again.folder(corpus, run=False)["id"]
+    for stage in ("sync", "chunk", "embed", "upsert"):
+        work_on(again.runtime, stage)
+    assert again.result(synced)["outcome"] == "succeeded"
+    assert ask(again, "zebras")[0] == "d03"
+    assert generations.rollback(again.runtime, "default")["behind"] == 1
+
+
+def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, monkeypatch):
+    """A document that search found all the while fails in the build alone, after the gate has looked for such."""
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    before = view(pipe)
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    original = building.Gate.advance
+
+    def judged(gate, until):
+        verdict = original(gate, until)
+        if verdict is not None:
+            lost = (work.c.generation_id == gate.generation_id) & (work.c.document_id == document_id(pipe, "d07.txt"))
+            with pipe.runtime.ledger.write() as tx:
+                tx.execute(update(work).where(lost).values(stage="quarantined", indexed_epoch=None))
+        return verdict
+
+    monkeypatch.setattr(building.Gate, "advance", judged)
+    result = build(pipe, operation_id)
+    assert result["outcome"] == "failed"
+    assert "d07" in result["errors"][0]
+    assert view(pipe) == before
+    clear(pipe)
+    assert pipe.runtime.judging == {}
+
+
+def document_id(pipe, name: str) -> int:
+    with pipe.runtime.ledger.read() as tx:
+        return tx.execute(select(documents.c.id).where(documents.c.unique_id.endswith(name))).scalar_one()

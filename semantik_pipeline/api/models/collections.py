@@ -151,6 +151,7 @@ class RolledBack(BaseModel):
     collection: str
     generation: int = Field(description="What search reads now.")
     replaced: int = Field(description="What it read before, kept in its place.")
+    behind: int = Field(description="Documents that the stages have yet to bring up to date there.")
 
 
 class TrashedCollection(BaseModel):

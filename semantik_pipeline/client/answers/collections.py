@@ -93,8 +93,10 @@ class ReindexPlan(TypedDict):
 
 
 class RolledBack(TypedDict):
-    """``generation`` is what search reads now, ``replaced`` what it read before."""
+    """``generation`` is what search reads now, ``replaced`` what it read before; ``behind`` counts the documents that the
+    stages have yet to bring up to date there."""
 
     collection: str
     generation: int
     replaced: int
+    behind: int
