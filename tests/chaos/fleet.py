@@ -25,10 +25,10 @@ from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.operations import Progress
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
-from semantik_pipeline.pipeline import QUEUES
+from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
-from tests.chaos.servers import PATIENCE
+from tests.chaos.servers import PATIENCE, until
 
 POOL = 32  # chunks: embed.pool_chunks
 
@@ -354,6 +354,7 @@ class Fleet:
         saving while it may have had batches in hand; kills and stops, unless given.
         """
         poisoned = 0 if poison is None else 1
+        until(lambda: not self._moving(), "what a late worker touched is written again")
         with self.runtime.ledger.read() as tx:
             alive = documents.c.deleted_at.is_(None)
             joined = select(work.c.stage, func.count()).join(documents, documents.c.id == work.c.document_id)
@@ -367,6 +368,13 @@ class Fleet:
         doubled = len(lines) - len(set(lines))
         allowed = UNSAVED * POOL * (self.kills + self.stops if cut is None else cut)
         assert doubled <= allowed, f"{doubled} texts were embedded twice; {allowed} may have been in flight"
+
+    def _moving(self) -> int:
+        """Units that some stage is still to work on, or that wait for it: after an operation's end only those of which a
+        worker without a lease touched the points."""
+        moving = work.c.stage.in_(STAGES) | work.c.reconcile
+        with self.runtime.ledger.read() as tx:
+            return tx.execute(select(func.count()).select_from(work).where(moving)).scalar_one()
 
     def _account_for_blame(self, poison: str | None) -> None:
         """A kill or a stop from outside may hit one suspect that runs alone: that is charged, though never to the end.
