@@ -6,13 +6,23 @@ is given again as it was costs nothing. A push is taken in whole or not at all.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import PluginError, TransientError, UsageError
-from semantik_pipeline.ledger import Transaction, audit_trail, collections, deliveries, holds, operations, revisions
+from semantik_pipeline.errors import Conflict, Forbidden, PluginError, TransientError, UsageError
+from semantik_pipeline.ledger import (
+    Transaction,
+    audit_trail,
+    collections,
+    deliveries,
+    holds,
+    openness,
+    operations,
+    revisions,
+)
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import Arrival, Known
 from semantik_pipeline.pipeline import settle
@@ -31,6 +41,9 @@ MOST = 1000
 
 #: Characters of a unique id.
 LONGEST_ID = 2000
+
+#: What a media type may be, without its parameters.
+MEDIA_TYPE = re.compile(r"[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+")
 
 #: So many times ``work.max_in_flight`` units of a source may be under way before it takes no more for a while, and the
 #: seconds after which a caller should ask again.
@@ -73,16 +86,28 @@ class Pushed:
     documents: list[Taken]
 
 
-def push(runtime: Runtime, documents: Iterable[Given], *, collection: str, source: str = SOURCE) -> Pushed:
+def push(
+    runtime: Runtime,
+    documents: Iterable[Given],
+    *,
+    collection: str,
+    source: str = SOURCE,
+    principals: Collection[str] | None = None,
+) -> Pushed:
     """Take documents into a source of the collection; it is made if there is none of that name.
 
+    ``principals`` are the caller's (None: it sees all documents): what it gives is open to some of them, all unless the
+    document says which, and what is not open to it stays as it is.
+
     Bodies are read and stored one by one. Raises UsageError for an unknown collection, no document, more than MOST, two
-    of one unique id, and a source that is paused or deleted; TransientError where too much of the source is under way.
+    of one unique id, what is no media type, and a source that is paused or deleted; Forbidden for principals that are not
+    the caller's, Conflict where a unique id is that of a document that is not open to it; TransientError where too much
+    of the source is under way.
     """
     began = time.time()
     with runtime.ledger.read() as tx:
         collections.get_collection(tx, collection)
-    arrivals = _stored(runtime, documents)
+    arrivals = _stored(runtime, documents if principals is None else _closed(documents, principals))
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
         place = deliveries.open_source(tx, found.id, CONNECTOR, source)
@@ -93,6 +118,7 @@ def push(runtime: Runtime, documents: Iterable[Given], *, collection: str, sourc
                 retry_after=AGAIN,
             )
         before = ledger.known(tx, place["id"], list(arrivals))
+        _refuse_hidden(tx, before, principals)
         operation_id = operations.begin(tx, found.id, "push")
         claim = deliveries.claim_of(place, operation_id)
         changed = _changed(runtime, tx, arrivals, before)
@@ -112,6 +138,25 @@ def push(runtime: Runtime, documents: Iterable[Given], *, collection: str, sourc
     return Pushed(operation_id=operation_id, source_id=claim.source_id, documents=taken)
 
 
+def _closed(documents: Iterable[Given], principals: Collection[str]) -> Iterator[Given]:
+    """The documents, open to principals of the caller and nobody else."""
+    for one in documents:
+        names = sorted({*(principals if one.principals is None else one.principals)})
+        if not names or not set(names) <= {*principals}:
+            raise Forbidden(
+                "What a caller with principals gives is open to one of them at least, and to nobody else.",
+                "Name some of the caller's own principals, or none at all.",
+            )
+        yield replace(one, principals=names)
+
+
+def _refuse_hidden(tx: Transaction, before: dict[str, Known], principals: Collection[str] | None) -> None:
+    """Of what is hidden from the caller it neither changes anything nor learns what is in it."""
+    ids = {known.document_id for known in before.values()}
+    if principals is not None and len(openness.open_ones(tx, ids, principals)) < len(ids):
+        raise Conflict("Some of these unique ids can't be used here.", "Give other ones, or another source.")
+
+
 def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
     """The documents by unique id, their bodies in the blobs and no longer in memory."""
     connector: Any = runtime.host.instance(CONNECTOR, {}, kind="connector")
@@ -124,6 +169,9 @@ def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:
             raise UsageError(f"Two documents have the unique id {name!r}.", "Give each one of its own.")
         if len(arrivals) == MOST:
             raise UsageError(f"A push takes {MOST:,} documents.", "Give the others in another one.")
+        kind = (one.media_type or "").partition(";")[0].strip()
+        if kind and not MEDIA_TYPE.fullmatch(kind):
+            raise UsageError(f"{kind[:80]!r} is no media type.", "Give one such as text/markdown, or none.")
         document = connector.receive(
             storable(one.content) if isinstance(one.content, str) else one.content,
             name,

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.errors import Forbidden
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import Settings
 
@@ -26,18 +27,31 @@ TheRuntime = Annotated[Runtime, Depends(_runtime)]
 class Allowed:
     """The rule of a route: callers of this role. ``everywhere``: in the whole installation; else the route itself calls
     ``caller.require(role, collection)`` for the collection that it is about, or shows what is the caller's only.
-    ``unless`` these settings let everybody in, whoever calls."""
+    ``unless`` these settings let everybody in, whoever calls.
+
+    Whoever sees some documents only changes nothing as a whole, in which there may be others: no source, collection or
+    operation. ``documents``: the route is about documents that it holds against ``caller.principals`` one by one."""
 
     def __init__(
-        self, role: str, *, everywhere: bool = False, unless: Callable[[Settings], bool] = lambda settings: False
+        self,
+        role: str,
+        *,
+        everywhere: bool = False,
+        documents: bool = False,
+        unless: Callable[[Settings], bool] = lambda settings: False,
     ) -> None:
         self.role = role
         self.everywhere = everywhere
+        self.documents = documents
         self.unless = unless
 
     def check(self, caller: Principal) -> None:
         """Raise Forbidden unless the caller may."""
         (caller if self.everywhere else replace(caller, collections=None)).require(self.role)
+        if self.role != "reader" and not self.documents and caller.principals is not None:
+            raise Forbidden(
+                f"This concerns more than the documents that {caller.name} sees.", "Use a key without principals."
+            )
 
     async def __call__(self, request: Request) -> Principal | None:
         return getattr(request.state, "caller", None)
@@ -45,8 +59,10 @@ class Allowed:
 
 #: Whoever has a key. What it shows is of the caller's collections: ``caller.require("reader", collection)``.
 Reader = Annotated[Principal, Depends(Allowed("reader"))]
-#: Who changes documents and sources; the route calls ``caller.require("writer", collection)``.
+#: Who changes sources and what is built of them; the route calls ``caller.require("writer", collection)``.
 Writer = Annotated[Principal, Depends(Allowed("writer"))]
+#: Who changes single documents; the route also asks whether each is open to the caller.
+DocumentWriter = Annotated[Principal, Depends(Allowed("writer", documents=True))]
 #: Who changes what a collection is; the route calls ``caller.require("admin", collection)``.
 Admin = Annotated[Principal, Depends(Allowed("admin"))]
 #: Who changes the installation: plugins, workers, keys. No key that is limited to some collections will do.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
 from semantik_pipeline.contracts.filters import parse_filter
+from semantik_pipeline.errors import UsageError
 
 #: The payload's field. Absent: open to everybody.
 FIELD = "principals"
@@ -25,3 +27,23 @@ def permitted(filter: dict[str, Any] | None, principals: Collection[str] | None)
         open_to.append({"key": FIELD, "match": {"any": sorted(principals)}})
     limit = {"should": open_to}
     return {"must": [limit, filter]} if filter else {"must": [limit]}
+
+
+def check_question(filter: dict[str, Any] | None, principals: Collection[str] | None) -> None:
+    """Raise UsageError for a filter of a limited caller that asks whom documents are open to: its answer would tell who
+    else finds them."""
+    if principals is not None and _asks_whose(filter):
+        raise UsageError("A caller with principals can't filter by `principals`.", "Leave that condition out.")
+
+
+def _asks_whose(filter: Any) -> bool:
+    """Whether any condition of the filter, however deep, has the field as its key, in whatever spelling."""
+    if isinstance(filter, dict):
+        key = filter.get("key")
+        return (isinstance(key, str) and _first(key) == FIELD) or any(map(_asks_whose, filter.values()))
+    return isinstance(filter, list | tuple) and any(map(_asks_whose, filter))
+
+
+def _first(path: str) -> str:
+    """The name that a path begins with: ``"principals"[]`` says ``principals``."""
+    return re.split(r"[.\[]", path, maxsplit=1)[0].strip('"')

@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.push import MOST, SOURCE
+from semantik_pipeline.push import MEDIA_TYPE, MOST, SOURCE
 
 #: What a document is called by its source.
 UniqueId = Line
+
+#: Without parameters: it becomes a header of an answer.
+MediaType = Annotated[str, StringConstraints(max_length=200, pattern=f"^{MEDIA_TYPE.pattern}$")]
 
 #: Where a document may be.
 Status = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted"]
@@ -116,7 +119,7 @@ class About(BaseModel):
 
     title: Annotated[str, StringConstraints(max_length=500)] | None = None
     metadata: Options = Field(default_factory=dict, description="Filters find it under `metadata.NAME`.")
-    media_type: Name | None = Field(None, examples=["text/markdown"])
+    media_type: MediaType | None = Field(None, examples=["text/markdown"])
     principals: list[Name] | None = Field(
         None, max_length=1000, description="Who may find it; null: as its source says."
     )

@@ -10,7 +10,7 @@ from fastapi import Query, Response
 from semantik_pipeline import operations, trash
 from semantik_pipeline.api import pages
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
-from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
+from semantik_pipeline.api.dependencies import DocumentWriter, Reader, TheRuntime
 from semantik_pipeline.api.models.documents import (
     ChunkList,
     Document,
@@ -28,10 +28,11 @@ from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.api.words import scrubbed
+from semantik_pipeline.builtin.media_types import UNKNOWN
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Conflict, NotFound, UsageError
 from semantik_pipeline.ledger import document_pages, reports
-from semantik_pipeline.push import MOST
+from semantik_pipeline.push import MEDIA_TYPE, MOST
 from semantik_pipeline.runtime import Runtime
 
 router = guarded("documents", "/documents")
@@ -104,7 +105,7 @@ def content(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> R
     name = (row["document"].rstrip("/").rpartition("/")[2] or "document")[-200:]
     return Response(
         body,
-        media_type=row["media_type"] or "application/octet-stream",
+        media_type=kind if MEDIA_TYPE.fullmatch(kind := row["media_type"] or "") else UNKNOWN,
         headers={
             # a browser neither shows it nor runs what is in it: it is somebody's, and not this server's
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
@@ -157,7 +158,7 @@ def chunks(
     responses=documented(404, 409),
     **ACCEPTED,
 )
-def retry(runtime: TheRuntime, caller: Writer, document_id: pages.Number, response: Response) -> Accepted:
+def retry(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number, response: Response) -> Accepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if _gone(row):
         raise Conflict(f"The document {document_id} is deleted.", "Restore it first.")
@@ -173,7 +174,7 @@ def retry(runtime: TheRuntime, caller: Writer, document_id: pages.Number, respon
 )
 def delete(
     runtime: TheRuntime,
-    caller: Writer,
+    caller: DocumentWriter,
     document_id: pages.Number,
     response: Response,
     purge: Annotated[bool, Query(description="For good, at once.")] = False,
@@ -191,7 +192,7 @@ def delete(
     responses=documented(404, 409),
     **ACCEPTED,
 )
-def restore(runtime: TheRuntime, caller: Writer, document_id: pages.Number, response: Response) -> Accepted:
+def restore(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number, response: Response) -> Accepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if row["trashed_at"] is None:
         raise Conflict(
@@ -207,7 +208,7 @@ def restore(runtime: TheRuntime, caller: Writer, document_id: pages.Number, resp
     responses=NOT_THERE,
     **ACCEPTED,
 )
-def retry_many(runtime: TheRuntime, caller: Writer, chosen: ToRetry, response: Response) -> Accepted:
+def retry_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToRetry, response: Response) -> Accepted:
     caller.require("writer", chosen.collection)
     if chosen.documents is not None:
         rows = _named(runtime, caller, chosen.collection, chosen.documents)
@@ -228,7 +229,7 @@ def retry_many(runtime: TheRuntime, caller: Writer, chosen: ToRetry, response: R
     responses=NOT_THERE,
     **ACCEPTED,
 )
-def delete_many(runtime: TheRuntime, caller: Writer, chosen: ToDelete, response: Response) -> Accepted:
+def delete_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToDelete, response: Response) -> Accepted:
     caller.require("writer", chosen.collection)
     rows = _named(runtime, caller, chosen.collection, chosen.documents)
     return accepted(runtime, response, operations.begin_drop(runtime, rows, purge=chosen.purge))

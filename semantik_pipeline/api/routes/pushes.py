@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from semantik_pipeline import push
 from semantik_pipeline.api import idempotency
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
-from semantik_pipeline.api.dependencies import TheRuntime, Writer
+from semantik_pipeline.api.dependencies import DocumentWriter, TheRuntime
 from semantik_pipeline.api.models.documents import AboutFile, NewDocuments, PushAccepted, TakenDocument
 from semantik_pipeline.api.models.plain import Name
 from semantik_pipeline.api.problems import documented
@@ -40,7 +40,7 @@ PIECE = 2**20
 def give(
     request: Request,
     runtime: TheRuntime,
-    caller: Writer,
+    caller: DocumentWriter,
     new: NewDocuments,
     response: Response,
     key: idempotency.Key = None,
@@ -59,7 +59,7 @@ def give(
     )
 
     def act() -> PushAccepted:
-        pushed = push.push(runtime, given, collection=new.collection, source=new.source)
+        pushed = push.push(runtime, given, collection=new.collection, source=new.source, principals=caller.principals)
         return _answer(runtime, response, pushed)
 
     asked = new.model_dump(mode="json") if key is not None else None
@@ -76,7 +76,7 @@ def give(
 def upload(
     request: Request,
     runtime: TheRuntime,
-    caller: Writer,
+    caller: DocumentWriter,
     response: Response,
     files: Annotated[list[UploadFile], File(description="Each is a document; its name is its unique id.")],
     collection: Annotated[Name, Form()] = "default",
@@ -94,7 +94,9 @@ def upload(
     told = _told(about, files)
 
     def act() -> PushAccepted:
-        pushed = push.push(runtime, _given(files, told), collection=collection, source=source)
+        pushed = push.push(
+            runtime, _given(files, told), collection=collection, source=source, principals=caller.principals
+        )
         return _answer(runtime, response, pushed)
 
     asked = [collection, source, about, [_fingerprint(file) for file in files]] if key is not None else None

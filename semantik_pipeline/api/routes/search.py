@@ -14,6 +14,7 @@ from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, whole
+from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
 
 router = guarded("search", "/search")
@@ -37,6 +38,7 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches
 def _require(caller: Principal, asked: Search) -> None:
     for collection in asked.among:
         caller.require("reader", collection)
+    check_question(asked.filter, caller.principals)
 
 
 def _count(request: Request, caller: Principal, searches: list[Search]) -> None:

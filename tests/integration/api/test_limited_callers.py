@@ -1,0 +1,133 @@
+"""What whoever sees some documents only may change, give and ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from semantik_pipeline.api.routing import GuardedRoute
+from semantik_pipeline.ledger.tables import documents, sources
+from tests.integration.api.conftest import Api, problem
+from tests.integration.conftest import FAKE_COLLECTION
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    made = make_api()
+    made.runtime.collection("default", FAKE_COLLECTION)
+    made.key("anna", role="writer", principals=["hr", "sales"])
+    made.key("nobody", role="writer", principals=[])
+    made.key("boss", role="admin", principals=["hr"])
+    return made
+
+
+def give(api: Api, by: str, name: str, text: str, **about: Any) -> Any:
+    return api.post("/documents", by=by, json={"documents": [{"document": name, "text": text, **about}]})
+
+
+def test_what_concerns_more_than_documents_is_not_for_them(api: Api) -> None:
+    give(api, "writer", "a", "zebras")
+    wrong, asked = [], 0
+    for method, path, route in guarded(api):
+        place = path.replace("{operation}", "1").replace("{source_id}", "1").replace("{name}", "default")
+        if route.rule.role == "reader" or route.rule.documents:
+            continue
+        asked += 1
+        found = api.ask(method, place, by="boss", json={})
+        if found.status_code != 403:
+            wrong.append(f"{method} {path}: {found.status_code}")
+    assert asked > 25 and not wrong, "\n".join(wrong)
+
+
+def guarded(api: Api) -> list[tuple[str, str, GuardedRoute]]:
+    from importlib import import_module
+
+    from semantik_pipeline.api.app import RESOURCES
+
+    routers = [import_module(f"semantik_pipeline.api.routes.{name}").router for name in RESOURCES]
+    return [
+        (method, route.path, route)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, GuardedRoute)
+        for method in route.methods
+    ]
+
+
+def test_only_routes_about_documents_are_open_to_them(api: Api) -> None:
+    names = {route.operation_id for _, _, route in guarded(api) if route.rule.documents}
+    single = {f"documents_{what}" for what in ("retry", "delete", "restore", "retry_many", "delete_many")}
+    assert names == single | {"documents_push", "documents_upload"}
+
+
+def test_what_is_hidden_is_neither_overwritten_nor_compared(api: Api) -> None:
+    api.good(give(api, "writer", "theirs", "owls", principals=["it"]), 202)
+    api.good(give(api, "writer", "ours", "bees", principals=["hr", "it"]), 202)
+    told = [problem(give(api, "anna", "theirs", text), 409)["detail"] for text in ("owls", "otters")]
+    assert told[0] == told[1]
+    both = [{"document": "new", "text": "x"}, {"document": "theirs", "text": "x"}]
+    problem(api.post("/documents", by="anna", json={"documents": both}), 409)
+    files = [("files", ("theirs", b"owls", "text/plain"))]
+    problem(api.post("/documents/files", by="anna", files=files), 409)
+    assert api.good(give(api, "anna", "ours", "wasps"), 202)["documents"][0]["outcome"] == "changed"
+    rows = {row["document"]: row for row in api.good(api.get("/documents"))["documents"]}
+    assert (set(rows), rows["theirs"]["revision"], rows["theirs"]["principals"]) == ({"theirs", "ours"}, 1, ["it"])
+
+
+def test_what_they_give_is_open_to_their_own_principals(api: Api) -> None:
+    api.good(give(api, "anna", "a", "zebras"), 202)
+    api.good(give(api, "anna", "b", "otters", principals=["sales"]), 202)
+    for principals in (["it"], ["hr", "it"], []):
+        problem(give(api, "anna", "c", "owls", principals=principals), 403)
+    problem(give(api, "nobody", "d", "owls"), 403)
+    rows = api.good(api.get("/documents"))["documents"]
+    assert {row["document"]: row["principals"] for row in rows} == {"a": ["hr", "sales"], "b": ["sales"]}
+
+
+def test_a_source_tells_them_nothing_of_others(api: Api) -> None:
+    number = api.good(give(api, "writer", "a", "zebras"), 202)["source_id"]
+    fault = {"type": "SyncFailed", "message": "plan-of-the-board.doc", "at": 1.0}
+    told = {"error": fault, "problems": ["plan-of-the-board.doc"], "principals": ["board", "hr"]}
+    with api.runtime.ledger.write() as tx:
+        tx.execute(update(sources).values(**told))
+    assert "plan-of-the-board" in api.get("/sources").text
+    for shown in (
+        api.good(api.get(f"/sources/{number}", by="anna")),
+        *api.good(api.get("/sources", by="anna"))["sources"],
+    ):
+        assert (shown["error"], shown["problems"], shown["principals"]) == (None, None, ["hr"])
+
+
+def test_they_ask_of_nobody_what_is_open_to_whom(api: Api) -> None:
+    whose = {"key": "principals", "match": {"value": "it"}}
+    for filter in (
+        {"must": [whose]},
+        {"must_not": [{"should": [{"is_empty": {"key": "principals"}}]}]},
+        {"must": [{"key": '"principals"[]', "match": {"any": ["it"]}}]},
+        {"must": [{"key": "principals[0]", "match": {"value": "it"}}]},
+        {"must": [{"nested": {"key": "principals", "filter": {"must": [{"key": "x", "match": {"value": 1}}]}}}]},
+        {"min_should": {"conditions": [whose], "min_count": 1}},
+    ):
+        asked = {"query": "x", "filter": filter}
+        assert "principals" in problem(api.post("/search", by="anna", json=asked), 422)["detail"]
+        problem(api.post("/search/batch", by="anna", json={"searches": [asked]}), 422)
+    allowed = {"must": [{"key": "metadata.principals", "match": {"value": "it"}}]}
+    api.good(api.post("/search", by="anna", json={"query": "x", "filter": allowed}))
+    api.good(api.post("/search", by="writer", json={"query": "x", "filter": {"must": [whose]}}))
+
+
+def test_a_media_type_is_nothing_but_one(api: Api) -> None:
+    for kind in ("text/html\r\nSet-Cookie: a=b", "text/plain\n", "texté/plain", "text", "text/plain; charset=x"):
+        problem(give(api, "writer", "a", "zebras", media_type=kind), 422)
+    body = {"files": [("files", ("a.txt", b"zebras", "text/plain; charset=utf-8"))]}
+    number = api.good(api.post("/documents/files", **body), 202)["documents"][0]["id"]
+    assert api.get(f"/documents/{number}/content").headers["content-type"].startswith("text/plain")
+    problem(api.post("/documents/files", files=[("files", ("b.txt", b"x", "no type"))]), 422)
+    for stored in ("text/html\r\nX: y", "text/☃", "nonsense"):  # a connector may say anything
+        with api.runtime.ledger.write() as tx:
+            tx.execute(update(documents).values(media_type=stored))
+        found = api.get(f"/documents/{number}/content")
+        assert (found.status_code, found.headers["content-type"]) == (200, "application/octet-stream")
