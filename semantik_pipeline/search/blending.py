@@ -49,4 +49,4 @@ def blend(candidates: Sequence[Candidate], scores: Mapping[int, float], weight: 
         )
         for position, candidate in enumerate(candidates)
     ]
-    return sorted(ranked, key=lambda r: (-r.score, -r.candidate.fused, r.candidate.id))
+    return sorted(ranked, key=lambda r: (-r.score, -r.candidate.fused))  # and as they came

@@ -30,18 +30,31 @@ class Candidate:
 
 
 def fuse(
-    legs: Mapping[str, Sequence[ScoredPoint]], *, dense_weight: float = 0.6, method: str = "minmax"
+    legs: Mapping[str, Sequence[ScoredPoint]],
+    *,
+    dense_weight: float = 0.6,
+    method: str = "minmax",
+    scored: int | None = None,
 ) -> Iterator[Candidate]:
     """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable. Candidates
     are made as they are asked for: of some hundreds a few dozen are.
 
-    ``legs`` are ``dense``, ``sparse`` or both, each best first. A leg without results has no say.
+    ``legs`` are ``dense``, ``sparse`` or both, each best first. A leg without results has no say. Of each leg the first
+    ``scored`` count (None: all). What only the rest has follows with 0, in the order of its best rank: so a search that
+    goes deeper repeats the list of one that does not, and continues it.
     """
-    present = {name: {point.id: point.score for point in leg} for name, leg in legs.items() if leg}
+    present = {name: {point.id: point.score for point in leg[:scored]} for name, leg in legs.items() if leg}
     fused = _reciprocal_ranks(present) if method == "rrf" else _blend(present, dense_weight)
+    ranks: dict[str, int] = {}
+    for leg in legs.values() if scored is not None else ():
+        for rank, point in enumerate(leg[scored:]):
+            if point.id not in fused:
+                ranks[point.id] = min(rank, ranks.get(point.id, rank))
     best_first = sorted((-score, id) for id, score in fused.items())
+    best_first += [(0.0, id) for _, id in sorted((rank, id) for id, rank in ranks.items())]
+    raw = {name: {point.id: point.score for point in leg} for name, leg in legs.items()} if ranks else present
     return (
-        Candidate(id=id, scores={name: raw[id] for name, raw in present.items() if id in raw}, fused=-negative)
+        Candidate(id=id, scores={name: leg[id] for name, leg in raw.items() if id in leg}, fused=-negative)
         for negative, id in best_first
     )
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.documents import SearchRequest
+from semantik_pipeline.documents import ScoredPoint, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
-from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: Results of each leg, at least. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's
+#: Results of each leg, at least, and those that its scores are made of, however deep it goes: so pages agree. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's
 #: odd queries nDCG@10 is 0.428 at 50, 0.434 at 100 and 0.439 at 200, and no better at 300 to 1,000.
 LEG_DEPTH = 200
 #: No leg goes deeper, however many of its results may not be shown.
@@ -31,17 +31,32 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
         return []
-    depth = max(LEG_DEPTH, plan.candidates)
+    depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else MAX_LIMIT, True
     while True:
-        requests = _requests(plan, vector, depth)
-        legs = runtime.host.call(runtime.store.search, index, list(requests.values()))
-        by_name = dict(zip(requests, legs, strict=True))
-        fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion)
+        by_name = _legs(runtime, index, plan, vector, {LEG_DEPTH, depth} if scored else {depth})
+        limit = LEG_DEPTH if scored else None
+        fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
-        exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in legs)
+        exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
         if len(found) >= plan.offset + plan.limit or exhausted:
             return found
+        scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
+
+
+def _legs(
+    runtime: Any, index: str, plan: SearchPlan, vector: np.ndarray | None, depths: set[int]
+) -> dict[str, list[ScoredPoint]]:
+    """The legs, each point once. What scores are made of is asked for alike on each page, and what lies deeper beside
+    it: of equal hits, a deeper search may have others among the first."""
+    asked = [(name, one) for depth in sorted(depths) for name, one in _requests(plan, vector, depth).items()]
+    answers = runtime.host.call(runtime.store.search, index, [one for _, one in asked])
+    legs: dict[str, dict[str, ScoredPoint]] = {}
+    for (name, _), answer in zip(asked, answers, strict=True):
+        leg = legs.setdefault(name, {})
+        for point in answer:
+            leg.setdefault(point.id, point)
+    return {name: list(leg.values()) for name, leg in legs.items()}
 
 
 def _requests(plan: SearchPlan, vector: np.ndarray | None, depth: int) -> dict[str, SearchRequest]:

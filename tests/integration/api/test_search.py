@@ -88,6 +88,18 @@ def test_pages_have_the_hits_of_the_whole_in_its_order(api: Api) -> None:
     assert ask(api, top_k=1, offset=999)["hits"] == []
 
 
+def test_pages_agree_beyond_the_depth_of_a_leg(api: Api) -> None:
+    give(api, "default", {f"n{number:03}": "zebras " * (number % 17 + 1) + f"n{number}" for number in range(320)})
+    for more in ({"use_reranker": False}, {"rerank_top_k": 20}):
+        pages = [ask(api, top_k=120, offset=offset, **more) for offset in (0, 120, 240)]
+        hits = [hit for page in pages for hit in page["hits"]]
+        assert len({hit["document"] for hit in hits}) == len(hits) == 324
+        assert [hit["rank"] for hit in hits] == list(range(1, 325))
+        scores = [hit["score"] for hit in hits]
+        assert scores == sorted(scores, reverse=True)
+        assert names(ask(api, top_k=324, **more)) == [hit["document"] for hit in hits]
+
+
 def test_weak_hits_and_those_that_pass_no_filter_are_left_out(api: Api) -> None:
     everything = ask(api, use_reranker=False)["hits"]
     least = everything[1]["score"]

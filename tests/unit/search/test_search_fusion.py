@@ -95,3 +95,14 @@ def test_reciprocal_ranks_reward_both_legs_and_reach_one():
     assert fused[0].fused == pytest.approx(1.0)
     assert [c.id for c in fused[1:]] == ["b", "c"]  # equal: in order of id
     assert fused[1].fused == pytest.approx((1 / 62) / (2 / 61))
+
+
+@given(scores, scores, weights, methods, st.integers(1, 20))
+def test_what_lies_deeper_continues_the_list_and_changes_nothing_of_it(dense, sparse, weight, method, scored):
+    deep = {"dense": leg(dense), "sparse": leg(sparse)}
+    shallow = {name: found[:scored] for name, found in deep.items()}
+    short = [(c.id, c.fused) for c in fuse(shallow, dense_weight=weight, method=method, scored=scored)]
+    long = [(c.id, c.fused) for c in fuse(deep, dense_weight=weight, method=method, scored=scored)]
+    assert long[: len(short)] == short
+    assert {fused for _, fused in long[len(short) :]} <= {0.0}
+    assert sorted(id for id, _ in long) == sorted({*dense, *sparse})

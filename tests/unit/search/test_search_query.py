@@ -123,9 +123,11 @@ def test_hidden_hits_are_made_up_for_by_looking_deeper(runtime):
         runtime.add("lease expiry", indexed=False)
     for number in range(30):
         runtime.add(f"lease number {number}")
+    runtime.add("owls hunt at night, in woods and over fields")
     answer = ask(runtime, limit=10, rerank=False)
     assert len(answer.hits) == 10
     assert all(text.startswith("lease number") for text in texts(answer))
+    assert answer.hits[0].score > 0
     depths = [requests[0].limit for _, requests in runtime.store.calls]
     assert len(depths) > 1
     assert depths == sorted(set(depths))
