@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -140,7 +141,7 @@ def _of_ours(request: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     elif status == 503:
         seconds = error.retry_after if isinstance(error, TransientError) else None
-        headers["Retry-After"] = str(round(seconds or RETRY_AFTER))
+        headers["Retry-After"] = str(max(1, math.ceil(seconds or RETRY_AFTER)))
     kind, told = type(error).__name__, error.message or type(error).__name__
     return response(status, told, kind=kind, hint=error.hint, request_id=id_of(request), headers=headers)
 

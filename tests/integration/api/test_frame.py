@@ -99,6 +99,14 @@ def test_a_service_that_is_away_says_when_to_come_back(api: Api, monkeypatch: py
     assert found.headers["retry-after"] == "17"
 
 
+def test_nobody_is_told_to_come_back_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(runtime: object) -> dict[str, object]:
+        raise errors.ServiceUnavailable("The store does not answer.", retry_after=0.3)
+
+    monkeypatch.setattr("semantik_pipeline.fleet.view", away)
+    assert api.get("/fleet").headers["retry-after"] == "1"
+
+
 def test_a_body_that_is_too_large_is_refused_however_it_comes(make_api: Callable[..., Api]) -> None:
     api = make_api(api={"max_body_mb": 1})
     large = json.dumps({"workers": ["x" * 1_100_000]}).encode()
