@@ -28,7 +28,6 @@ from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.api.words import scrubbed
-from semantik_pipeline.builtin.media_types import UNKNOWN
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Conflict, NotFound, UsageError
 from semantik_pipeline.ledger import document_pages, reports
@@ -105,7 +104,7 @@ def content(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> R
     name = (row["document"].rstrip("/").rpartition("/")[2] or "document")[-200:]
     return Response(
         body,
-        media_type=kind if MEDIA_TYPE.fullmatch(kind := row["media_type"] or "") else UNKNOWN,
+        media_type=kind if MEDIA_TYPE.fullmatch(kind := row["media_type"] or "") else "application/octet-stream",
         headers={
             # a browser neither shows it nor runs what is in it: it is somebody's, and not this server's
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
