@@ -160,9 +160,9 @@ def test_collections_sources_keys_and_plugins(ask: Asker, tmp_path: Path) -> Non
     assert changed["config"]["chunking"]["options"]["max_tokens"] == 50
     plan = ask(lambda client: client.collections.plan("notes", {"chunking.max_tokens": 60}))
     assert plan["documents"] == 0
-    source = ask(
-        lambda client: client.sources.add("directory", "n", config={"path": str(tmp_path)}, collection="notes")
-    )
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    source = ask(lambda client: client.sources.add("directory", "n", config={"path": str(papers)}, collection="notes"))
     assert ask(lambda client: client.sources.change(source["id"], name="m"))["name"] == "m"
     assert ask(lambda client: client.sources.pause(source["id"], reason="moves"))["paused"] == "moves"
     assert [one["name"] for one in ask(lambda client: client.sources.each(collection="notes"))] == ["m"]
