@@ -1,6 +1,6 @@
 """What another generation of the same collection has made already, with the same parser and chunker: taken over, not made
 again. So a build with another embedder or extractor chunks nothing, and a document that arrives while one is under way is
-chunked once for both."""
+chunked once for both, unless one claim takes both of its units."""
 
 from __future__ import annotations
 
