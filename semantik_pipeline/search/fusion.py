@@ -8,7 +8,7 @@ only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,10 @@ def fuse(
     goes deeper repeats the list of one that does not, and continues it.
     """
     present = {name: {point.id: point.score for point in leg[:scored]} for name, leg in legs.items() if leg}
-    fused = _reciprocal_ranks(present) if method == "rrf" else _blend(present, dense_weight)
+    weights, fused = leg_weights(present, dense_weight, method), dict[str, float]()
+    for name, leg_scores in normalised(present, method).items():
+        for id, score in leg_scores.items():
+            fused[id] = fused.get(id, 0.0) + weights[name] * score
     ranks: dict[str, int] = {}
     for leg in legs.values() if scored is not None else ():
         for rank, point in enumerate(leg[scored:]):
@@ -57,6 +60,20 @@ def fuse(
         Candidate(id=id, scores={name: leg[id] for name, leg in raw.items() if id in leg}, fused=-negative)
         for negative, id in best_first
     )
+
+
+def normalised(legs: Mapping[str, Mapping[str, float]], method: str) -> dict[str, dict[str, float]]:
+    """Each leg's own scores (by id, best first) as shares of 0..1, by this method of fusion."""
+    return {name: (_ranked(leg) if method == "rrf" else min_max(leg)) for name, leg in legs.items()}
+
+
+def leg_weights(legs: Collection[str], dense_weight: float, method: str) -> dict[str, float]:
+    """How much each of these legs counts; the weights add up to 1. The fused score is the sum of weight × normalised
+    score over the legs that have a point."""
+    if method == "rrf" or len(legs) == 1:
+        return {name: 1 / len(legs) for name in legs}
+    weights = {"dense": dense_weight, "sparse": 1 - dense_weight}
+    return {name: weights[name] for name in legs}
 
 
 def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
@@ -72,24 +89,6 @@ def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
     return {key: min(1.0, max(0.0, (score / 2 - floor) / span)) for key, score in scores.items()}
 
 
-def _blend(legs: Mapping[str, Mapping[str, float]], dense_weight: float) -> dict[str, float]:
-    """The weighted mean of the legs' min-max scores; a leg that does not have a point counts as its 0."""
-    weights = {"dense": dense_weight, "sparse": 1 - dense_weight}
-    if len(legs) == 1:
-        weights = dict.fromkeys(legs, 1.0)
-    fused: dict[str, float] = {}
-    for name, leg in legs.items():
-        weight = weights[name]
-        for id, score in min_max(leg).items():
-            fused[id] = fused.get(id, 0.0) + weight * score
-    return fused
-
-
-def _reciprocal_ranks(legs: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The sum of 1 / (RRF_K + rank) over the legs, divided by the best possible sum so that it can be blended."""
-    best = len(legs) / (RRF_K + 1)
-    fused: dict[str, float] = {}
-    for leg in legs.values():
-        for rank, id in enumerate(leg, 1):
-            fused[id] = fused.get(id, 0.0) + 1 / (RRF_K + rank) / best
-    return fused
+def _ranked(leg: Mapping[str, float]) -> dict[str, float]:
+    """1 / (RRF_K + rank), as a share of what the first has: so the sum over legs can be blended."""
+    return {id: (RRF_K + 1) / (RRF_K + rank) for rank, id in enumerate(leg, 1)}

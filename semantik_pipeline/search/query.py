@@ -44,8 +44,9 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
         with watch.step("embed"):
             vector = embed_query(runtime, view, plan.text)
     with watch.step("retrieve"):
-        candidates = retrieve(runtime, view, plan, vector)
+        retrieved = retrieve(runtime, view, plan, vector)
         lacking = runtime.completeness.warnings(runtime, view)
+    candidates = retrieved.candidates
     outcome = unranked(candidates)
     if plan.reranker is not None and candidates:
         with watch.step("rerank"):

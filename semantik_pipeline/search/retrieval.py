@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,17 @@ LEG_DEPTH = 200
 MAX_LEG_DEPTH = 10_000
 
 
-def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> list[Candidate]:
+@dataclass(frozen=True, kw_only=True)
+class Retrieved:
+    """``candidates`` may be shown, best first; ``legs`` are what they were fused from, hidden ones included, each best
+    first, of which the first ``scored`` made the scores (None: all)."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    legs: dict[str, list[ScoredPoint]] = field(default_factory=dict)
+    scored: int | None = LEG_DEPTH
+
+
+def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
     """The best ``plan.candidates`` that may be shown, with their payloads, or fewer where there are no more.
 
     ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs come without payloads (most of
@@ -30,7 +40,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     """
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
-        return []
+        return Retrieved()
     depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else MAX_LIMIT, True
     while True:
         by_name = _legs(runtime, index, plan, vector, {LEG_DEPTH, depth} if scored else {depth})
@@ -39,7 +49,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
         if len(found) >= plan.offset + plan.limit or exhausted:
-            return found
+            return Retrieved(candidates=found, legs=by_name, scored=limit)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
 
