@@ -1,8 +1,9 @@
 """From the legs of a query to one ranked list. Pure: values in, values out.
 
 Scores of different kinds (cosine, BM25) can't be added as they are. ``minmax`` maps each leg's own results to 0..1
-and blends them; ``rrf`` is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), which looks at ranks
-only.
+and blends them. ``dbsf`` (distribution-based score fusion, as Qdrant has it too) does so by their mean and spread, so
+that one outlier does not press the others together. ``rrf`` is reciprocal rank fusion (Cormack, Clarke and Büttcher,
+SIGIR 2009), which looks at ranks only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from semantik_pipeline.documents import ScoredPoint
 
 #: The constant of the paper: how little the very first ranks stand out.
 RRF_K = 60
+
+#: Standard deviations around a leg's mean that ``dbsf`` maps to 0..1: nearly all scores of whatever distribution.
+SPREAD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,8 @@ def fuse(
 
 def normalised(legs: Mapping[str, Mapping[str, float]], method: str) -> dict[str, dict[str, float]]:
     """Each leg's own scores (by id, best first) as shares of 0..1, by this method of fusion."""
-    return {name: (_ranked(leg) if method == "rrf" else min_max(leg)) for name, leg in legs.items()}
+    scale = {"rrf": _ranked, "dbsf": by_spread}.get(method, min_max)
+    return {name: scale(leg) for name, leg in legs.items()}
 
 
 def leg_weights(legs: Collection[str], dense_weight: float, method: str) -> dict[str, float]:
@@ -87,6 +92,18 @@ def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
         return dict.fromkeys(scores, 1.0)
     floor = low / 2
     return {key: min(1.0, max(0.0, (score / 2 - floor) / span)) for key, score in scores.items()}
+
+
+def by_spread(scores: Mapping[Any, float]) -> dict[Any, float]:
+    """The scores mapped to 0..1, their mean to 1/2, what lies SPREAD standard deviations from it to 0 and 1, what lies
+    farther too; equal ones (or a single one), which have no spread, to 1/2."""
+    largest = max(map(abs, scores.values()), default=0.0) or 1.0  # so that no square overflows
+    scaled = {key: score / largest for key, score in scores.items()}
+    mean = math.fsum(scaled.values()) / max(1, len(scaled))
+    deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scaled.values()) / max(1, len(scaled)))
+    if deviation < 1e-12:
+        return dict.fromkeys(scores, 0.5)
+    return {key: min(1.0, max(0.0, 0.5 + (score - mean) / (2 * SPREAD * deviation))) for key, score in scaled.items()}
 
 
 def _ranked(leg: Mapping[str, float]) -> dict[str, float]:

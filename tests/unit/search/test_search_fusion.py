@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semantik_pipeline.documents import ScoredPoint
-from semantik_pipeline.search.fusion import fuse, min_max
+from semantik_pipeline.search.fusion import by_spread, fuse, min_max
 
 scores = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=3),
@@ -18,7 +18,8 @@ scores = st.dictionaries(
     max_size=25,
 )
 weights = st.floats(0, 1)
-methods = st.sampled_from(["minmax", "rrf"])
+methods = st.sampled_from(["minmax", "rrf", "dbsf"])
+of_scores = st.sampled_from(["minmax", "dbsf"])
 
 
 def leg(scores: dict[str, float]) -> list[ScoredPoint]:
@@ -40,34 +41,85 @@ def test_raw_scores_are_kept_and_a_leg_that_missed_is_absent(dense, sparse, weig
         assert c.scores.get("sparse") == sparse.get(c.id)
 
 
-@given(scores, scores, weights)
-def test_better_in_both_legs_is_never_behind(dense, sparse, weight):
-    fused = {c.id: c.fused for c in fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight)}
+def fused_by_id(dense, sparse, weight, method):
+    found = fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight, method=method)
+    return {c.id: c.fused for c in found}
+
+
+@given(scores, scores, weights, methods)
+def test_better_in_both_legs_is_never_behind(dense, sparse, weight, method):
+    fused = fused_by_id(dense, sparse, weight, method)
     both = [id for id in dense if id in sparse]
     for a in both:
         for b in both:
-            if dense[a] >= dense[b] and sparse[a] >= sparse[b]:
+            ahead = (
+                dense[a] > dense[b] and sparse[a] > sparse[b] if method == "rrf" else None
+            )  # ranks part equal scores
+            if ahead or (ahead is None and dense[a] >= dense[b] and sparse[a] >= sparse[b]):
                 assert fused[a] >= fused[b] - 1e-12
 
 
-@given(scores, scores, weights, st.floats(0.01, 100), st.floats(-100, 100))
-def test_scale_and_offset_of_a_leg_do_not_matter(dense, sparse, weight, factor, offset):
-    plain = {c.id: c.fused for c in fuse({"dense": leg(dense), "sparse": leg(sparse)}, dense_weight=weight)}
+@given(scores, scores, weights, methods, st.randoms(use_true_random=False))
+def test_what_a_point_is_called_does_not_matter(dense, sparse, weight, method, random):
+    dense = {
+        id: score for id, score in dense.items() if list(dense.values()).count(score) == 1
+    }  # ranks part equal ones
+    sparse = {id: score for id, score in sparse.items() if list(sparse.values()).count(score) == 1}
+    ids = sorted({*dense, *sparse})
+    renamed = dict(zip(ids, random.sample(ids, len(ids)), strict=True))
+    other = fused_by_id(
+        {renamed[id]: score for id, score in dense.items()},
+        {renamed[id]: score for id, score in sparse.items()},
+        weight,
+        method,
+    )
+    assert {renamed[id]: fused for id, fused in fused_by_id(dense, sparse, weight, method).items()} == pytest.approx(
+        other
+    )
+
+
+@given(scores, weights, methods, st.sampled_from(["dense", "sparse"]))
+def test_a_leg_that_found_nothing_has_no_say(found, weight, method, name):
+    alone = [(c.id, c.fused) for c in fuse({name: leg(found)}, dense_weight=weight, method=method)]
+    empty = {"dense": [], "sparse": [], name: leg(found)}
+    assert [(c.id, c.fused) for c in fuse(empty, dense_weight=weight, method=method)] == alone
+    assert [id for id, _ in alone][:1] == [point.id for point in leg(found)][:1]
+
+
+@given(scores, scores, weights, st.floats(0.01, 100), st.floats(-100, 100), of_scores)
+def test_scale_and_offset_of_a_leg_do_not_matter(dense, sparse, weight, factor, offset, method):
+    plain = fused_by_id(dense, sparse, weight, method)
     moved = {id: score * factor + offset for id, score in dense.items()}
-    scaled = {c.id: c.fused for c in fuse({"dense": leg(moved), "sparse": leg(sparse)}, dense_weight=weight)}
+    scaled = fused_by_id(moved, sparse, weight, method)
     assert scaled.keys() == plain.keys()
     assert all(math.isclose(scaled[id], plain[id], abs_tol=1e-5) for id in plain)
 
 
-@given(st.dictionaries(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
-def test_min_max_is_monotone_and_within_bounds(values):
-    normal = min_max(values)
+@given(
+    st.dictionaries(st.integers(), st.floats(allow_nan=False, allow_infinity=False)),
+    st.sampled_from([min_max, by_spread]),
+)
+def test_normalising_is_monotone_and_within_bounds(values, scale):
+    normal = scale(values)
     assert normal.keys() == values.keys()
     assert all(0 <= score <= 1 for score in normal.values())
     ordered = sorted(values, key=values.get)
     assert all(normal[a] <= normal[b] for a, b in itertools.pairwise(ordered))
-    if values:
+    if values and scale is min_max:
         assert max(normal.values()) == 1.0
+
+
+def test_one_outlier_does_not_press_the_others_together():
+    values = {f"{n}": float(n) for n in range(20)} | {"far": 1000.0}
+    assert min_max(values)["19"] - min_max(values)["0"] < 0.02
+    assert by_spread(values)["far"] == 1.0
+    assert by_spread({"a": 1.0, "b": 3.0}) == pytest.approx({"a": 1 / 3, "b": 2 / 3})  # mean 2, deviation 1
+
+
+def test_scores_without_a_spread_lie_in_the_middle():
+    assert by_spread({"a": 3.0, "b": 3.0}) == {"a": 0.5, "b": 0.5}
+    assert by_spread({"a": -5.0}) == {"a": 0.5}
+    assert by_spread({}) == {}
 
 
 def test_equal_scores_and_a_single_one_count_as_full():
