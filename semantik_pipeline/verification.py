@@ -26,7 +26,7 @@ class GenerationReport:
     """What is wrong with one generation: documents with missing or stale points, and points of no document."""
 
     generation: Generation
-    since: float = 0.0  # on the database's clock: what moved later is not judged
+    since: float = 0.0  # on the database's clock: what moved since its slice was begun is not judged
     documents: int = 0
     expected: int = 0
     found: int = 0
@@ -88,34 +88,64 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
 
 
 def comparing(runtime: Runtime, report: GenerationReport) -> Iterator[None]:
-    """Fill in the report of its generation, a page of points between two yields."""
-    generation = report.generation
-    with runtime.ledger.read() as tx:
-        report.since = comparison.clock(tx)
-    matched: Counter[int] = Counter()
-    for points in _pages(runtime, generation):
-        _compare(runtime, report, points, matched)
+    """Fill in the report of its generation, a page of points between two yields; documents by slices of their ids, so that
+    what is kept in mind is bounded by a slice and by the damage, not by the corpus."""
+    generation_id, after = report.generation.id, None
+    while True:
+        with runtime.ledger.read() as tx:
+            report.since = comparison.clock(tx)
+            upto = comparison.slice_end(tx, generation_id, after=after)
+        matched: Counter[int] = Counter()
+        for points in _pages(runtime, report.generation, _of_documents(after, upto)):
+            _compare(runtime, report, points, matched)
+            yield
+        _count(runtime, report, after, upto, matched)
+        if upto is None:
+            return
+        after = upto
         yield
+
+
+def _count(
+    runtime: Runtime, report: GenerationReport, after: int | None, upto: int | None, matched: Counter[int]
+) -> None:
+    """Hold the points that were found of a slice's documents against how many there must be."""
+    generation_id = report.generation.id
     with runtime.ledger.read() as tx:
-        for document_id, unique_id, expected in comparison.point_counts(tx, generation.id):
-            report.documents += 1
-            report.expected += expected
-            short = expected - matched[document_id]
-            if short > 0 and comparison.in_flight(tx, generation.id, [document_id], since=report.since):
-                report.pending += 1
-            elif short > 0:
-                report.missing += short
-                report.damaged[document_id] = unique_id
-            elif document_id in report.damaged:
-                report.damaged[document_id] = unique_id
+        counts = comparison.point_counts(tx, generation_id, after=after, upto=upto)
+        short = [document_id for document_id, _, expected in counts if expected > matched[document_id]]
+        moving = comparison.in_flight(tx, generation_id, short, since=report.since) if short else set()
+    for document_id, unique_id, expected in counts:
+        report.documents += 1
+        report.expected += expected
+        missing = expected - matched[document_id]
+        if missing > 0 and document_id in moving:
+            report.pending += 1
+        elif missing > 0:
+            report.missing += missing
+            report.damaged[document_id] = unique_id
+        elif document_id in report.damaged:
+            report.damaged[document_id] = unique_id
 
 
-def _pages(runtime: Runtime, generation: Generation) -> Iterator[list[StoredPoint]]:
-    """What the store has of a generation; nothing if its index is lost."""
+def _of_documents(after: int | None, upto: int | None) -> dict[str, Any] | None:
+    """Condition on points of the documents behind ``after``, up to ``upto``. The last slice (``upto`` None) has every other
+    point too: those of documents that came since, and of no document."""
+    if upto is None and after is None:
+        return None
+    bounds = {name: value for name, value in (("gt", after), ("lte", upto)) if value is not None}
+    within = {"key": "document_id", "range": bounds}
+    return {"must": [within]} if upto is not None else {"should": [within, {"is_empty": {"key": "document_id"}}]}
+
+
+def _pages(runtime: Runtime, generation: Generation, only: dict[str, Any] | None) -> Iterator[list[StoredPoint]]:
+    """What the store has of a generation that meets a condition; nothing if its index is lost."""
     index, after = runtime.existing_index(generation), None
     while index is not None:
         fields = ["document_id", "epoch", "signature"]
-        points, after = runtime.host.call(runtime.store.scroll, index, fields=fields, after=after, limit=PAGE)
+        points, after = runtime.host.call(
+            runtime.store.scroll, index, filter=only, fields=fields, after=after, limit=PAGE
+        )
         yield points
         if after is None:
             return

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: Documents that a verdict names.
 NAMED = 5
 
+#: Damaged documents and orphaned points after which nothing more is looked for: the build is not switched to anyway.
+ENOUGH = 1000
+
 #: Among how many hits a probe must find itself.
 WITHIN = 10
 
@@ -80,6 +83,8 @@ class Gate:
         runtime = self._runtime
         report = verification.GenerationReport(generation=runtime.generation(self.generation_id))
         for _ in verification.comparing(runtime, report):
+            if len(report.damaged) + len(report.orphans) > ENOUGH:
+                break
             yield
         self._note(missing=report.missing, orphaned=report.orphaned, stale=report.stale)
         if report.missing or report.stale or report.orphaned:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, func, or_, select, update
@@ -12,8 +12,8 @@ from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import chunks, documents, work
 from semantik_pipeline.ledger.work import FREED, STAGES
 
-#: Document rows that one page of the comparison reads.
-PAGE = 5000
+#: Documents that are compared at a time.
+SLICE = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +67,33 @@ def points_at_rest(tx: Transaction, generation_id: int) -> int:
     return tx.execute(select(func.count()).select_from(work.join(chunks, at_rest))).scalar_one()
 
 
-def point_counts(tx: Transaction, generation_id: int) -> Iterator[tuple[int, str, int]]:
-    """``(document id, unique id, points the store must hold)`` of documents that are in the index, page by page."""
-    after = 0
-    while True:
-        counts = (
-            select(work.c.document_id, documents.c.unique_id, func.count(chunks.c.id))
-            .select_from(work)
-            .join(documents, documents.c.id == work.c.document_id)
-            .outerjoin(chunks, _shown(generation_id))
-            .where(
-                work.c.generation_id == generation_id,
-                work.c.indexed_epoch.is_not(None),
-                work.c.document_id > after,
-            )
-            .group_by(work.c.document_id, documents.c.unique_id)
-            .order_by(work.c.document_id)
-            .limit(PAGE)
-        )
-        rows = tx.execute(counts).all()
-        if not rows:
-            return
-        yield from (tuple(row) for row in rows)
-        after = rows[-1][0]
+def slice_end(tx: Transaction, generation_id: int, *, after: int | None) -> int | None:
+    """The last of the next SLICE documents of a generation, behind the id ``after``; None: there are no more than that."""
+    mine = and_(work.c.generation_id == generation_id, work.c.document_id > (after or 0))
+    query = select(work.c.document_id).where(mine).order_by(work.c.document_id).offset(SLICE - 1).limit(1)
+    return tx.execute(query).scalar_one_or_none()
+
+
+def point_counts(
+    tx: Transaction, generation_id: int, *, after: int | None, upto: int | None
+) -> list[tuple[int, str, int]]:
+    """``(document id, unique id, points the store must hold)`` of documents that are in the index, with ids behind ``after``
+    and up to ``upto``."""
+    which = and_(
+        work.c.generation_id == generation_id, work.c.indexed_epoch.is_not(None), work.c.document_id > (after or 0)
+    )
+    if upto is not None:
+        which = and_(which, work.c.document_id <= upto)
+    counts = (
+        select(work.c.document_id, documents.c.unique_id, func.count(chunks.c.id))
+        .select_from(work)
+        .join(documents, documents.c.id == work.c.document_id)
+        .outerjoin(chunks, _shown(generation_id))
+        .where(which)
+        .group_by(work.c.document_id, documents.c.unique_id)
+        .order_by(work.c.document_id)
+    )
+    return [(row[0], row[1], row[2]) for row in tx.execute(counts)]
 
 
 def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int], *, operation_id: int) -> int:
