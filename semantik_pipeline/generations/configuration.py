@@ -33,10 +33,15 @@ DEFAULT: dict[str, Any] = {
 #: Payload fields that filters use most, and their types; the store indexes them.
 PAYLOAD_INDEXES = {
     "document_id": "integer",
+    "document": "keyword",
     "source": "keyword",
     "source_type": "keyword",
     "media_type": "keyword",
     "path": "keyword",
+    "size": "integer",
+    "created": "datetime",
+    "modified": "datetime",
+    "indexed": "datetime",
     "language": "keyword",
     "entity_types": "keyword",
     "keywords": "keyword",

@@ -59,6 +59,9 @@ class Unit:
     extracted: dict[str, Any] | None
     notes: dict[str, Any] | None
     principals: list[str] | None = None
+    created_at: float = 0.0  # its document came here
+    changed_at: float = 0.0  # its document's present revision did
+    updated_at: float = 0.0  # it was claimed, or moved
     progress: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -106,6 +109,9 @@ UNIT = select(
     work.c.extracted,
     work.c.notes,
     LISTED.label("principals_"),
+    documents.c.created_at,
+    documents.c.changed_at,
+    work.c.updated_at,
     work.c.progress,
 ).select_from(
     work.join(documents, work.c.document_id == documents.c.id).join(sources, work.c.source_id == sources.c.id)

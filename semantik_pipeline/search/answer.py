@@ -15,6 +15,7 @@ INTERNAL = frozenset(
     {
         *("document_id", "document", "epoch", "signature", "occurrence", "text", "title", "start", "end", "metadata"),
         "principals",  # who else may read it is nobody's business
+        *("size", "created", "modified", "indexed"),  # for filters; a source may mean another thing by such a name
     }
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import Point
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Batch:
-    """What the store is told for one epoch: points to write, and ids whose epoch alone is new."""
+    """What the store is told for one epoch: points to write, and ids of which no more than these fields is new."""
 
     points: list[Point] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
+    unchanged: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
 
 
 class PointBuilder:
@@ -52,7 +53,9 @@ class PointBuilder:
         for (unit, rows), known, fresh in zip(chunked, stored, changed, strict=True):
             if all(row.embed_key in vectors for row in fresh):
                 batch = self._batches.setdefault(unit.epoch, Batch())
-                batch.unchanged += [row.point_id for row in rows if known.get(row.point_id) == row.signature]
+                kept = [row.point_id for row in rows if known.get(row.point_id) == row.signature]
+                if kept:
+                    batch.unchanged.append((of_revision(unit), kept))
                 self._add_points(batch, unit, fresh, vectors, extractions)
                 ready.append(unit)
         return ready
@@ -102,10 +105,9 @@ NOBODY = ""
 
 def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[str, Any]:
     """Everything that filters, hits and verification need; absent parts are left out."""
-    payload = {
+    payload: dict[str, Any] = {
         "document_id": unit.document_id,
         "document": unit.unique_id,
-        "epoch": unit.epoch,
         "signature": row.signature,
         "source": unit.source,
         "source_type": unit.source_type,
@@ -121,10 +123,34 @@ def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[
         "section": row.metadata.get("section"),
         "metadata": unit.metadata,
         "principals": [NOBODY] if unit.principals == [] else unit.principals,
+        **of_revision(unit),
         **(unit.extracted or {}),
         **extracted,
     }
     return {name: value for name, value in payload.items() if value is not None}
+
+
+def of_revision(unit: Unit) -> dict[str, Any]:
+    """What each revision has anew, in the points of chunks too that are as they were: epoch, size and times (UTC)."""
+    said = unit.metadata.get("modified") or unit.metadata.get("date")
+    fields = {
+        "epoch": unit.epoch,
+        "size": unit.size,
+        "created": instant(unit.metadata.get("created")) or instant(unit.created_at),
+        "modified": instant(said) or instant(unit.changed_at),
+        "indexed": instant(unit.updated_at),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def instant(told: Any) -> str | None:
+    """A time as RFC 3339 has it, in UTC and seconds: of a date as ISO 8601 writes it (what says no zone is UTC), or of
+    seconds since 1970; None for what is neither."""
+    try:
+        at = datetime.fromtimestamp(told, UTC) if isinstance(told, float) else datetime.fromisoformat(told)
+        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def sparse_text(unit: Unit, row: ChunkRow) -> str:

@@ -162,8 +162,9 @@ class Upsert:
             condition = {"must": [{"key": "epoch", "range": {"lte": epoch}}]}
             for points in _slices(batch.points, self.batch):
                 call(store.insert, self.index, points, condition=condition)
-            for ids in _slices(batch.unchanged, self.batch):
-                call(store.set_payload, self.index, ids, {"epoch": epoch}, condition=condition)
+            for fields, unchanged in batch.unchanged:
+                for ids in _slices(unchanged, self.batch):
+                    call(store.set_payload, self.index, ids, fields, condition=condition)
         self.hold.touch()
 
     def _delete_older(self, units: list[Unit]) -> None:
