@@ -145,9 +145,10 @@ class Reindex(Section):
 class Api(Section):
     host: str = "127.0.0.1"  # where `semantik serve` listens
     port: int = Field(8642, ge=0, le=65535)  # 0: any that is free
-    threads: int = Field(40, ge=1)  # requests that are worked on at once
+    threads: int = Field(40, ge=1)  # requests that are worked on at once, and as many searches
     max_body_mb: int = Field(16, ge=1)  # of a request
     max_upload_mb: int = Field(256, ge=1)  # of an upload of files
+    uploads: int = Field(4, ge=1)  # bodies of more than a megabyte that come in at once
     rate: str = "200/second"  # requests of one caller; "": no limit
     refused_rate: str = "60/minute"  # requests of one address without a valid key; "": no limit
     cors_origins: list[str] = Field(default_factory=list)  # web pages' origins that may call

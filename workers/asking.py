@@ -79,6 +79,7 @@ class Searching:
         return _answer(reply)
 
     def close(self) -> None:
+        """Blocks until queries in hand have their answer; those that wait for a thread get none (CancelledError)."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
         for app in self._apps:

@@ -8,21 +8,27 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from anyio import move_on_after
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from semantik_pipeline import __version__
 from semantik_pipeline.api import openapi, problems
+from semantik_pipeline.api.bodies import Bodies
 from semantik_pipeline.api.rates import Rates
-from semantik_pipeline.api.request import BodyLimit, Frame
+from semantik_pipeline.api.request import Frame
 from semantik_pipeline.api.streams import Streams
+from semantik_pipeline.api.threads import Threads
 from workers.asking import Searching
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 PREFIX = "/api/v2"
+
+#: Seconds that the connections of searches have to close at the end.
+CLOSING = 5.0
 
 #: Modules of ``routes``, in the order of the OpenAPI document.
 RESOURCES = (
@@ -46,8 +52,8 @@ RESOURCES = (
 def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
     """The API over a runtime, which stays the caller's to close.
 
-    ``app.state`` has the ``runtime``, the ``rates``, and ``ending``: an event that says that the server stops, so that
-    what answers for long (live progress) ends by itself.
+    ``app.state`` has the ``runtime``, the ``rates``, the ``threads``, and ``ending``: an event that says that the server
+    stops, so that what answers for long (live progress) ends by itself.
     """
     settings = runtime.settings.api
     app = FastAPI(
@@ -64,7 +70,9 @@ def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
     app.state.runtime = runtime
     app.state.rates = rates or Rates(settings)
     app.state.ending = threading.Event()
-    app.state.streams = Streams(app.state.ending)
+    app.state.threads = Threads(settings)
+    app.state.bodies = Bodies(settings)
+    app.state.streams = Streams(app.state.ending, app.state.threads)
     app.state.searching = Searching(runtime)
     problems.install(app)
     routers = [import_module(f"semantik_pipeline.api.routes.{name}").router for name in RESOURCES]
@@ -76,12 +84,10 @@ def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    from anyio.to_thread import current_default_thread_limiter
-
-    current_default_thread_limiter().total_tokens = app.state.runtime.settings.api.threads
     yield
     app.state.ending.set()
-    app.state.searching.close()
+    with move_on_after(CLOSING):  # a broker that is away holds up nobody's end
+        await app.state.threads.run("quick", app.state.searching.close)
 
 
 def _middleware(origins: list[str]) -> list[Middleware]:
@@ -93,4 +99,4 @@ def _middleware(origins: list[str]) -> list[Middleware]:
         allow_headers=["*"],
         expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
     )
-    return [Middleware(Frame), *([cors] if origins else []), Middleware(BodyLimit)]
+    return [Middleware(Frame), *([cors] if origins else [])]

@@ -14,7 +14,7 @@ from semantik_pipeline.api.problems import MEDIA_TYPE, Problem, described
 from semantik_pipeline.api.routing import GuardedRoute
 
 #: Problems of every route, of guarded ones, and of those that take a body.
-_ALL, _GUARDED, _BODY = (500, 503), (401, 403, 422, 429), (400, 413, 507)
+_ALL, _GUARDED, _BODY = (500, 503), (401, 403, 422, 429), (400, 408, 413, 507)
 
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},

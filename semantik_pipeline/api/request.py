@@ -1,4 +1,4 @@
-"""The frame around each request: its id, its line in the log, faults that nobody foresaw; and the limit of bodies."""
+"""The frame around each request: its id, its line in the log, and faults that nobody foresaw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from secrets import token_hex
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semantik_pipeline import logs
@@ -20,8 +19,6 @@ HEADER = "X-Request-Id"
 
 #: What a caller's own id may be: nothing that could forge a line of a log.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-_MEGABYTE = 1_000_000
 
 
 class Frame:
@@ -60,42 +57,3 @@ class Frame:
             took = 1000 * (time.monotonic() - began)
             level = logging.DEBUG if scope["method"] == "GET" and status < 400 else logging.INFO
             log.log(level, "%s %s %d in %.1f ms", scope["method"], scope["path"], status, took)
-
-
-class BodyLimit:
-    """Refuses a body that is too large (413): at once if its length is said, else where it passes the limit."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        settings = scope["app"].state.runtime.settings.api
-        upload = headers.get("content-type", "").startswith("multipart/")
-        limit = _MEGABYTE * (settings.max_upload_mb if upload else settings.max_body_mb)
-        told = f"The body is larger than {limit // _MEGABYTE} MB."
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
-            refusal = problems.response(
-                413,
-                told,
-                kind="ContentTooLarge",
-                request_id=scope["state"]["request_id"],
-                headers={"Connection": "close"},
-            )
-            await refusal(scope, receive, send)
-            return
-        taken = 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                raise HTTPException(413, told, headers={"Connection": "close"})
-            return message
-
-        await self._app(scope, counted, send)

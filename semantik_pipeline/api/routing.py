@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request, Response, params
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 
 from semantik_pipeline import access, logs
+from semantik_pipeline.api import threads
 from semantik_pipeline.api.dependencies import Allowed
 from semantik_pipeline.contracts.auth import AuthRequest, Principal
 from semantik_pipeline.errors import Forbidden, Unauthorized
 
 
 class GuardedRoute(APIRoute):
-    """A route whose endpoint has a ``caller`` (``dependencies.py``). What it changes is noted under the caller's name."""
+    """A route whose endpoint has a ``caller`` (``dependencies.py``). What it changes is noted under the caller's name.
+    A body is read after that, within the route's limit (``bodies.py``); what blocks works in a thread (``threads.py``)."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, threads.threaded(endpoint, options.get("operation_id")), **options)
+        self.takes_files = any(isinstance(one.field_info, params.File) for one in self.dependant.body_params)
         rules = [one.call for one in self.dependant.dependencies if isinstance(one.call, Allowed)]
         if len(rules) != 1:
             raise TypeError(
@@ -32,6 +34,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             runtime = request.app.state.runtime
+            threads.current.set(request.app.state.threads)
             if self.rule.unless(runtime.settings):
                 return await handle(request)
             asked = AuthRequest(request.method, request.url.path, dict(request.headers), _address(request))
@@ -40,7 +43,8 @@ class GuardedRoute(APIRoute):
             try:
                 self.rule.check(caller)
                 with access.acting_as(caller), logs.bound(caller=caller.name):
-                    return await handle(request)
+                    async with request.app.state.bodies.taking(request, files=self.takes_files) as read:
+                        return await handle(read)
             except Forbidden as error:
                 access.note_denied(runtime, error, asked, caller)
                 raise
@@ -62,7 +66,7 @@ async def _known(request: Request, asked: AuthRequest) -> Principal:
     rates, address = request.app.state.rates, _address(request)
     spent = rates.tried(address)
     try:
-        caller = await run_in_threadpool(access.authenticate, request.app.state.runtime, asked)
+        caller = await threads.current.get().run("auth", access.authenticate, request.app.state.runtime, asked)
     except Unauthorized:
         if spent is not None:
             rates.turn_away(address, spent)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from semantik_pipeline.api.app import create_app
 from semantik_pipeline.errors import PipelineError, SettingsError
 
 if TYPE_CHECKING:
+    from semantik_pipeline.api.threads import Threads
     from semantik_pipeline.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -52,11 +55,13 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(runtime: Runtime, listening: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT, or until the runtime can work no more: then raise why. Requests in hand
-    are finished, for up to ``worker.soft_shutdown`` seconds.
+def serve(runtime: Runtime, listening: socket.socket) -> int:
+    """Answer requests until SIGTERM or SIGINT, or until the runtime can work no more. Requests in hand are finished, for
+    up to ``worker.soft_shutdown`` seconds, while the runtime's worker comes to its end; another signal ends the process
+    at once, as any kill may.
 
-    Raises PluginNotFoundError if ``api.auth`` names what is no auth plugin, before anything is answered.
+    Returns how many threads still work for requests that were not finished: they use the runtime, and can't be stopped.
+    Raises what keeps the runtime from working if none does, and PluginNotFoundError if ``api.auth`` names what is no auth plugin, before anything is answered.
     """
     access.check(runtime)
     with suppress(PipelineError):  # the mirror is for history; the file counts
@@ -71,10 +76,13 @@ def serve(runtime: Runtime, listening: socket.socket) -> None:
         timeout_graceful_shutdown=round(runtime.settings.worker.soft_shutdown),
     )
     if runtime.settings.search.on == "here":
-        threading.Thread(target=_warm_up, args=(runtime,), name="warm-up", daemon=True).start()
-    _Server(config, runtime, app.state.ending).run(sockets=[listening])
-    if runtime.fatal is not None:
+        threading.Thread(target=_warm_up, args=(runtime, app.state.threads), name="warm-up", daemon=True).start()
+    server = _Server(config, runtime, app.state.ending)
+    server.run(sockets=[listening])
+    left = app.state.threads.left(server.ended_at + runtime.settings.worker.soft_shutdown)
+    if runtime.fatal is not None and not left:
         raise runtime.fatal
+    return left
 
 
 class _Server(uvicorn.Server):
@@ -84,32 +92,47 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._runtime = runtime
         self._ending = ending
+        self.ended_at = float("inf")  # on the monotonic clock
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Unlike uvicorn's own, it does not send itself again what it has obeyed: the process has more to close."""
+        """Unlike uvicorn's own, it does not send itself again what it has obeyed: the process has more to close, and
+        what is sent meanwhile is a second signal."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
         finally:
+            self._end()
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, self.handle_exit if self.should_exit else handler)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self._ending.set()
+        if self.should_exit:
+            os._exit(128 + sig)
+        self._end()
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
         over = await super().on_tick(counter)
         if self._runtime.fatal is not None:
-            self._ending.set()
+            self._end()
             return True
         return over
 
+    def _end(self) -> None:
+        self.ended_at = min(self.ended_at, time.monotonic())
+        self._ending.set()
+        self._runtime.stopping.set()
 
-def _warm_up(runtime: Runtime) -> None:
+
+def _warm_up(runtime: Runtime, threads: Threads) -> None:
     """Ask each collection something, so that nobody's first search waits for a model to load."""
+    with threads.counted():
+        _ask_all(runtime)
+
+
+def _ask_all(runtime: Runtime) -> None:
     from semantik_pipeline.ledger import reports
     from semantik_pipeline.search import SearchQuery, search
 

@@ -14,11 +14,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from semantik_pipeline.api.models.operations import Progress
+from semantik_pipeline.api.threads import Threads
 from semantik_pipeline.errors import ServiceUnavailable
 
 #: Streams of this process at once, and the seconds after which one more should be asked for again.
@@ -38,10 +38,11 @@ RETRY = 2000
 
 
 class Streams:
-    """The streams of an application. ``ending`` is set when it stops."""
+    """The streams of an application, which look in its threads. ``ending`` is set when it stops."""
 
-    def __init__(self, ending: threading.Event) -> None:
+    def __init__(self, ending: threading.Event, threads: Threads) -> None:
         self._ending = ending
+        self._threads = threads
         self._count = 0
         self._watches: dict[Hashable, _Watch] = {}
 
@@ -50,7 +51,7 @@ class Streams:
         the event that the caller saw last. Call from the event loop. Raises ServiceUnavailable if there are too many."""
         if self._count >= MOST:
             raise ServiceUnavailable(f"{MOST} streams are open.", "Ask for the operation itself.", retry_after=AGAIN)
-        watch = self._watches.setdefault(subject, _Watch(look))
+        watch = self._watches.setdefault(subject, _Watch(look, self._threads))
         watch.followers += 1
         self._count += 1
 
@@ -88,10 +89,11 @@ class Streams:
 class _Watch:
     """One operation, looked at for all who follow it."""
 
-    def __init__(self, look: Callable[[], Progress]) -> None:
+    def __init__(self, look: Callable[[], Progress], threads: Threads) -> None:
         self.followers = 0
         self.pause = POLL
         self._look = look
+        self._threads = threads
         self._asking = asyncio.Lock()
         self._asked = float("-inf")
         self._snapshot: Progress | None = None
@@ -100,7 +102,7 @@ class _Watch:
         async with self._asking:
             if self._snapshot is None or time.monotonic() >= self._asked + 0.9 * self.pause:
                 self._asked = time.monotonic()
-                self._snapshot = await run_in_threadpool(self._look)
+                self._snapshot = await self._threads.run("quick", self._look)
                 self.pause = max(POLL, 20 * (time.monotonic() - self._asked))
             return self._snapshot
 

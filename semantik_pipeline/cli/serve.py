@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Annotated
+import os
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -48,11 +49,29 @@ def serve(
         if not _is_loopback(listening.getsockname()[0]):
             log.warning("The API is reachable from other hosts, without TLS: put a proxy with TLS in front of it.")
         try:
-            server.serve(runtime, listening)
+            left = server.serve(runtime, listening)
         except KeyboardInterrupt:  # before it answered the first request
             return 0
         call.say("Stopping: what is in hand is finished or given back.")
+        if left:
+            _leave(call, runtime, left)
     return 0
+
+
+def _leave(call: Invocation, runtime: Runtime, left: int) -> NoReturn:
+    """End although requests are in hand: what they use can't be closed under them, and nobody can stop their threads.
+    Nothing is lost by it: units are given back, and what the store has acknowledged it keeps, as after any kill."""
+    from semantik_pipeline.cli.failures import describe
+    from workers.startup import give_back
+
+    log.warning("%d requests are not finished in time; the server ends without them.", left)
+    give_back(runtime)
+    failure = describe(runtime.fatal) if runtime.fatal is not None else None
+    for line in failure.lines(verbose=call.verbose) if failure else ():
+        call.say(line)
+    call.output.flush()
+    logging.shutdown()
+    os._exit(failure.exit_code if failure else 0)
 
 
 def _tell_local(call: Invocation, runtime: Runtime, url: str) -> None:

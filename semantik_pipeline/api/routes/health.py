@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from semantik_pipeline.api.dependencies import TheRuntime
 from semantik_pipeline.api.models.health import Alive, Readiness
@@ -29,16 +29,20 @@ async def live() -> Alive:
     summary="Whether requests can be answered: ledger and its schema, plugins, store.",
     responses={503: {"model": Readiness, "description": "Something is missing; the log says more."}},
 )
-def ready(runtime: TheRuntime, response: Response) -> Readiness:
+async def ready(request: Request, runtime: TheRuntime, response: Response) -> Readiness:
+    found = await request.app.state.threads.run("health", _found, runtime)
+    good = all(answer == "ok" for answer in found.values())
+    response.status_code = 200 if good else 503
+    return Readiness(status="ready" if good else "not ready", checks=found)
+
+
+def _found(runtime: Runtime) -> dict[str, str]:
     checks: dict[str, Callable[[Runtime], Any]] = {
         "ledger": _ask_ledger,
         "plugins": lambda runtime: runtime.host,
         "store": lambda runtime: runtime.host.call(runtime.store.list_indexes),
     }
-    found = {name: _checked(runtime, name, check) for name, check in checks.items()}
-    good = all(answer == "ok" for answer in found.values())
-    response.status_code = 200 if good else 503
-    return Readiness(status="ready" if good else "not ready", checks=found)
+    return {name: _checked(runtime, name, check) for name, check in checks.items()}
 
 
 def _ask_ledger(runtime: Runtime) -> None:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from semantik_pipeline import operations
 from semantik_pipeline.api import idempotency, pages, streams
@@ -99,9 +98,10 @@ async def events(
         str | None, Header(alias="Last-Event-ID", max_length=100, description="The last event that was seen.")
     ] = None,
 ) -> Response:
-    row = await run_in_threadpool(_allowed, runtime, caller, "reader", operation)
+    quick = partial(request.app.state.threads.run, "quick")
+    row = await quick(_allowed, runtime, caller, "reader", operation)
     if row["state"] == "finished" and last_event_id is not None:
-        snapshot = await run_in_threadpool(_progress, runtime, row, caller)
+        snapshot = await quick(_progress, runtime, row, caller)
         if streams.mark_of(snapshot) == last_event_id:
             return Response(status_code=204)
     found: streams.Streams = request.app.state.streams

@@ -17,6 +17,7 @@ from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.errors import PipelineError, SettingsError, UsageError
 from semantik_pipeline.settings import load_settings
 from tests.integration.api.conftest import Api, problem
+from tests.integration.conftest import FAKE_COLLECTION
 
 SECRET = "sk-proj-" + "q8Zt" * 10
 
@@ -113,6 +114,19 @@ def test_a_body_that_is_too_large_is_refused_however_it_comes(make_api: Callable
     assert "1 MB" in problem(api.post("/fleet/drain", content=large), 413)["detail"]
     pieces = (large[at : at + 65_536] for at in range(0, len(large), 65_536))  # chunked: no length is said
     problem(api.post("/fleet/drain", content=pieces, headers={"Content-Type": "application/json"}), 413)
+
+
+def test_what_a_body_calls_itself_does_not_make_its_limit(make_api: Callable[..., Api]) -> None:
+    api = make_api(api={"max_body_mb": 1, "max_upload_mb": 3})
+    large = b"x" * 1_100_000
+    named = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert "1 MB" in problem(api.post("/fleet/drain", content=large, headers=named), 413)["detail"]
+    pieces = (large[at : at + 65_536] for at in range(0, len(large), 65_536))
+    problem(api.post("/fleet/drain", content=pieces, headers=named), 413)
+    api.runtime.collection("default", FAKE_COLLECTION)
+    api.good(api.post("/documents/files", files={"files": ("a.txt", large, "text/plain")}), 202)
+    found = api.post("/documents/files", files={"files": ("a.txt", 3 * large, "text/plain")})
+    assert "3 MB" in problem(found, 413)["detail"]
 
 
 def test_a_caller_who_asks_too_often_waits_and_others_do_not(make_api: Callable[..., Api]) -> None:

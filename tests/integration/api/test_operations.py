@@ -17,8 +17,10 @@ from semantik_pipeline import push
 from semantik_pipeline.api import streams
 from semantik_pipeline.api.models.operations import Progress
 from semantik_pipeline.api.streams import Streams
+from semantik_pipeline.api.threads import Threads
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.push import Given
+from semantik_pipeline.settings import load_settings
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 
@@ -243,7 +245,7 @@ def test_there_are_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(streams, "MOST", 2)
 
     async def play() -> None:
-        found = Streams(threading.Event())
+        found = Streams(threading.Event(), Threads(load_settings().api))
         for _ in range(2):
             found.open("one", snapshot, None)
         with pytest.raises(ServiceUnavailable) as refused:
@@ -266,7 +268,7 @@ def test_those_who_follow_one_operation_share_the_looks_at_it(monkeypatch: pytes
         return [piece async for piece in found.open("one", look, None).body_iterator]
 
     async def play() -> list[list[bytes]]:
-        found = Streams(threading.Event())
+        found = Streams(threading.Event(), Threads(load_settings().api))
         return await asyncio.gather(*(follow(found) for _ in range(5)))
 
     told = asyncio.run(play())
@@ -279,7 +281,12 @@ def test_a_stream_ends_after_a_while_so_that_its_key_is_asked_for_again(monkeypa
     monkeypatch.setattr(streams, "POLL", 0.02)
 
     async def play() -> list[bytes]:
-        return [piece async for piece in Streams(threading.Event()).open("one", snapshot, None).body_iterator]
+        return [
+            piece
+            async for piece in Streams(threading.Event(), Threads(load_settings().api))
+            .open("one", snapshot, None)
+            .body_iterator
+        ]
 
     pieces = asyncio.run(play())
     assert [piece.split(b":")[0] for piece in pieces] == [b"retry", b"event"]
