@@ -236,7 +236,7 @@ class IndexSpec:
     """What an index must be able to do.
 
     ``payload_indexes`` maps a payload path to ``keyword | integer | float | bool | datetime | text``.
-    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language); None: no sparse leg.
+    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language, by_document); None: no sparse leg.
     """
 
     dimension: int
@@ -247,23 +247,30 @@ class IndexSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One chunk in the store. ``id`` is a UUID string; ``sparse_text`` is what the BM25 leg indexes."""
+    """One chunk in the store. ``id`` is a UUID string; ``sparse_text`` is what the BM25 leg indexes, and ``language``
+    the ISO 639-1 code of its language (None: not known)."""
 
     id: str
     vector: np.ndarray
     sparse_text: str
     payload: dict[str, Any]
+    language: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """One leg of a query: give ``vector`` (dense leg) or ``text`` (BM25 leg). ``filter`` is Qdrant's filter JSON."""
+    """One leg of a query: give ``vector`` (dense leg) or ``text`` (BM25 leg). ``filter`` is Qdrant's filter JSON.
+
+    ``languages`` are those of the index (ISO 639-1 codes), for a store that stems the words of each point by its own: it
+    can't tell the language of so short a text.
+    """
 
     vector: np.ndarray | None = None
     text: str | None = None
     filter: dict[str, Any] | None = None
     limit: int = 10
     with_payload: bool = True
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,3 +314,4 @@ class SearchHit:
     end: int
     metadata: dict[str, Any]
     scores: dict[str, float | None]
+    explanation: dict[str, Any] | None = None  # how it got its score, if that was asked for

@@ -18,6 +18,7 @@ from semantik_pipeline.errors import UsageError
 
 #: ``a.b``, ``a[].b``, ``a[0]``, ``"odd key".b``
 _PATH = re.compile(r'(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d*\])*(?:\.(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d*\])*)*')
+_ROOT = re.compile(r'[A-Za-z0-9_-]+|"[^"]+"')
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _MATCHES = ("value", "any", "except", "text", "text_any", "phrase")
 _CONDITIONS = ("match", "range", "values_count", "is_empty", "is_null")
@@ -106,6 +107,16 @@ Condition = Match | Range | ValuesCount | IsEmpty | IsNull | HasId | Nested | Cl
 def parse_filter(filter: dict[str, Any] | None) -> Clauses | None:
     """Read Qdrant's filter JSON; None stays None. Raises UsageError naming the part that is wrong."""
     return None if filter is None else _clauses(filter, "")
+
+
+def is_key(given: Any) -> bool:
+    """Whether it is a path of a payload, as conditions have it in ``key``."""
+    return isinstance(given, str) and _PATH.fullmatch(given) is not None
+
+
+def root(key: str) -> str:
+    """The payload's own field in which a path begins, itself a path: ``entities`` of ``entities.ORG``."""
+    return _ROOT.match(key)[0]  # type: ignore[index]  # every path begins with a name
 
 
 def _clauses(given: Any, at: str) -> Clauses:
@@ -244,7 +255,7 @@ def _names_ids(clauses: Clauses) -> bool:
 
 
 def _path(given: Any, at: str) -> str:
-    if not isinstance(given, str) or not _PATH.fullmatch(given):
+    if not is_key(given):
         raise _wrong(at, "takes a payload path such as language, metadata.author or pages[].number", given)
     return given
 

@@ -24,13 +24,17 @@ INTERNAL = frozenset(
 class SearchAnswer:
     """Hits best first. ``reranked`` only if the reranker scored at least one of the candidates.
 
-    ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``.
+    ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``. ``facets`` has
+    for each field that was asked for its values, ``{"value", "count"}``, the most frequent first. ``absent`` says why the
+    document that was asked for is not among the hits.
     """
 
     hits: list[SearchHit]
     reranked: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    facets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    absent: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the fields as named here."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from semantik_pipeline.search.answer import SearchAnswer, to_hits
 from semantik_pipeline.search.blending import unranked
+from semantik_pipeline.search.facets import Facets, count_facets
 from semantik_pipeline.search.query_vector import embed_query
 from semantik_pipeline.search.request import SearchPlan, SearchQuery, plan_search
 from semantik_pipeline.search.reranking import rerank
@@ -16,7 +17,8 @@ from semantik_pipeline.search.stopwatch import Stopwatch
 def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
-    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness`` and ``tally``. Blocks;
+    ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
+    ``index_languages`` and ``tally``. Blocks;
     may be called from several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
     PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
@@ -46,6 +48,10 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     with watch.step("retrieve"):
         retrieved = retrieve(runtime, view, plan, vector)
         lacking = runtime.completeness.warnings(runtime, view)
+    counted = Facets()
+    if plan.facets:
+        with watch.step("facets"):
+            counted = count_facets(runtime, view, plan, retrieved)
     candidates = retrieved.candidates
     outcome = unranked(candidates)
     if plan.reranker is not None and candidates:
@@ -58,5 +64,6 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
         hits=to_hits(outcome.ranked, plan),
         reranked=outcome.reranked,
         timings_ms=timings,
-        warnings=[*plan.warnings, *lacking, *outcome.warnings],
+        warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings],
+        facets=counted.counts,
     )

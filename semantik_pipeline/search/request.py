@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search.facets import check_facets
 from semantik_pipeline.search.permitted import permitted
 
 MAX_LIMIT = 1000
@@ -29,6 +30,10 @@ class SearchQuery:
     those with a lower score (0..1, see docs/search.md). None means: as the settings say.
 
     ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
+
+    ``facets`` are fields whose values are counted, at most ``facet_limit`` of each told. ``explain`` asks for each hit
+    how it got its score, ``explain_document`` why this document (by its unique id, its path or the end of one) is not
+    among the hits.
     """
 
     text: str
@@ -46,8 +51,13 @@ class SearchQuery:
     candidates: int | None = None
     score_threshold: float | None = None
     principals: Collection[str] | None = None
+    facets: tuple[str, ...] = ()
+    facet_limit: int = 10
+    explain: bool = False
+    explain_document: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "facets", tuple(self.facets))
         if self.principals is not None:  # as JSON has it, for search workers
             object.__setattr__(self, "principals", tuple(sorted(self.principals)))
 
@@ -77,6 +87,10 @@ class SearchPlan:
     reranker: str | None = None
     reranker_options: dict[str, Any] = field(default_factory=dict)
     reranker_named: bool = False
+    facets: tuple[str, ...] = ()
+    facet_limit: int = 10
+    explain: bool = False
+    explain_document: str | None = None
     warnings: list[str] = field(default_factory=list)
 
 
@@ -111,6 +125,10 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         reranker=reranker if query.rerank else None,
         reranker_options=reranker_options,
         reranker_named=query.reranker is not None,
+        facets=tuple(dict.fromkeys(query.facets)),
+        facet_limit=query.facet_limit,
+        explain=query.explain,
+        explain_document=query.explain_document,
         warnings=warnings,
     )
 
@@ -142,6 +160,7 @@ def _check(query: SearchQuery) -> None:
             'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
         )
     parse_filter(query.filter)
+    check_facets(query.facets, query.facet_limit, query.principals)
     if query.rerank_deadline is not None and not query.rerank_deadline >= 0:
         raise UsageError(f"rerank_deadline is {query.rerank_deadline}; it is a number of seconds, 0 or more.")
     _one_of("mode", query.mode, MODES)

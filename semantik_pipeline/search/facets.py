@@ -1,0 +1,149 @@
+"""How many documents have which value of a field: among those that a query matches, counted for who asks.
+
+What a query matches is what its legs found, the first LEG_DEPTH of each: a dense leg alone would match everything. So
+the counts are those of the list that hits are taken from, whatever page of it is shown, exact, and no estimate. A query
+without a text has no legs; then everything counts that meets its filter, up to MOST_POINTS chunks. Each document counts
+once for a value, however many of its chunks have it.
+
+Nothing is counted that could not be a hit: the filter, with the caller's principals, was met inside the engine, and the
+ledger is asked as it is for hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.contracts.filter_meaning import values_at
+from semantik_pipeline.contracts.filters import is_key, root
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.permitted import check_question
+from semantik_pipeline.search.visibility import document_ids, shown
+
+if TYPE_CHECKING:
+    from semantik_pipeline.search.request import SearchPlan
+    from semantik_pipeline.search.retrieval import Retrieved
+
+#: Fields that one query may ask for, and values of each that it may have told.
+MOST_KEYS, MOST_VALUES = 16, 1000
+#: Chunks that are looked at where nothing but a filter says which. Ids are hashes, so the first ones are as good as any.
+MOST_POINTS = 20_000
+#: Points that are read at once.
+PAGE = 1000
+
+Counts = dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facets:
+    """``counts`` maps each key that was asked for to its values, ``{"value", "count"}``, the most frequent first."""
+
+    counts: Counts = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_facets(keys: Sequence[str], limit: int, principals: Collection[str] | None) -> None:
+    """Raise UsageError for what can't be asked for, or not by this caller."""
+    if len(keys) > MOST_KEYS:
+        raise UsageError(f"These are {len(keys)} facets; {MOST_KEYS} at most.")
+    if not 1 <= limit <= MOST_VALUES:
+        raise UsageError(f"facet_limit is {limit}, outside 1..{MOST_VALUES}.")
+    for key in keys:
+        if not is_key(key):
+            raise UsageError(
+                f"There is no facet {key!r}.", "A facet is a field of points, as docs/search.md lists them."
+            )
+        check_question({"key": key}, principals)
+
+
+def count_facets(runtime: Any, view: Any, plan: SearchPlan, retrieved: Retrieved) -> Facets:
+    """The counts of the plan's ``facets``. A field that nothing has is there, without values."""
+    index = runtime.existing_index(runtime.generation(view.generation_id))
+    if index is None:
+        return Facets(counts={key: [] for key in plan.facets})
+    reading = _Reading(runtime, view.generation_id, index, plan)
+    tally = Tally(plan.facets)
+    for payload in reading.matched(retrieved) if plan.text else reading.everything():
+        tally.add(payload)
+    return Facets(counts=tally.counts(plan.facet_limit), warnings=reading.warnings)
+
+
+class Tally:
+    """Documents by key and value. Texts, numbers, true and false are values; what holds others (an object) is none."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._found: dict[str, dict[tuple[type, Any], set[int]]] = {key: {} for key in keys}
+
+    def add(self, payload: dict[str, Any]) -> None:
+        """Count a chunk's values for its document."""
+        for key, found in self._found.items():
+            for value in values_at(payload, key):
+                for one in value if isinstance(value, list) else (value,):
+                    if isinstance(one, str | int | float):
+                        found.setdefault((type(one), one), set()).add(payload["document_id"])
+
+    def counts(self, limit: int) -> Counts:
+        """The ``limit`` most frequent values of each key; of equally frequent ones those that come first by name."""
+        sizes = {key: {one: len(its) for one, its in found.items()} for key, found in self._found.items()}
+        return {key: _best(found, limit) for key, found in sizes.items()}
+
+
+def merged_facets(answers: Collection[Counts], limit: int) -> Counts:
+    """The counts of several collections together, none of whose documents is in another one."""
+    sums: dict[str, dict[tuple[type, Any], int]] = {}
+    for counts in answers:
+        for key, values in counts.items():
+            of_key = sums.setdefault(key, {})
+            for one in values:
+                value = (type(one["value"]), one["value"])
+                of_key[value] = of_key.get(value, 0) + one["count"]
+    return {key: _best(found, limit) for key, found in sums.items()}
+
+
+def _best(counts: dict[tuple[type, Any], int], limit: int) -> list[dict[str, Any]]:
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], str(one[0][1])))
+    return [{"value": value, "count": count} for (_, value), count in ordered[:limit]]
+
+
+class _Reading:
+    """The payloads that count, of chunks that may be shown, with no more than the fields that are asked for."""
+
+    def __init__(self, runtime: Any, generation_id: int, index: str, plan: SearchPlan) -> None:
+        self._runtime, self._generation_id, self._index, self._plan = runtime, generation_id, index, plan
+        self._fields = list(dict.fromkeys(["document_id", "epoch", *map(root, plan.facets)]))
+        self.warnings: list[str] = []
+
+    def matched(self, retrieved: Retrieved) -> Iterator[dict[str, Any]]:
+        """What the legs found; the candidates among it have been read and looked at."""
+        legs = (leg[: retrieved.scored] for leg in retrieved.legs.values())
+        found = list(dict.fromkeys(point.id for leg in legs for point in leg))
+        known = {candidate.id: candidate.payload for candidate in retrieved.candidates}
+        yield from (known[id] for id in found if id in known)
+        others = [id for id in found if id not in known]
+        for some in (others[start : start + PAGE] for start in range(0, len(others), PAGE)):
+            page, _ = self._scroll({"must": [{"has_id": some}]}, None, len(some))
+            yield from self._shown(page)
+
+    def everything(self) -> Iterator[dict[str, Any]]:
+        """What meets the filter, the first MOST_POINTS of it."""
+        after, seen = None, 0
+        while True:
+            page, after = self._scroll(self._plan.filter, after, PAGE)
+            seen += len(page)
+            yield from self._shown(page)
+            if after is None:
+                return
+            if seen >= MOST_POINTS:
+                self.warnings.append(f"facets count the documents of {seen:,} chunks; more meet the filter")
+                return
+
+    def _scroll(self, filter: dict[str, Any] | None, after: str | None, limit: int) -> tuple[list[Any], str | None]:
+        call, store = self._runtime.host.call, self._runtime.store
+        return call(store.scroll, self._index, filter=filter, fields=self._fields, after=after, limit=limit)
+
+    def _shown(self, page: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        points = [Candidate(id=point.id, fused=0.0, payload=point.payload) for point in page]
+        epochs = self._runtime.ledger.visible(self._generation_id, document_ids(points), self._plan.principals)
+        yield from (candidate.payload for candidate in shown(points, epochs))
