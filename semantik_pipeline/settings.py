@@ -125,9 +125,13 @@ class Sync(Section):
     guard_count: int = Field(50, ge=0)  # ... and more than this many documents pauses the source and asks
 
 
+#: How the legs of a search become one list.
+Fusion = Literal["minmax", "rrf", "dbsf"]
+
+
 class Search(Section):
     dense_weight: float = Field(0.6, ge=0, le=1)
-    fusion: Literal["minmax", "rrf"] = "minmax"
+    fusion: Fusion = "minmax"
     rerank_weight: float = Field(0.3, ge=0, le=1)
     rerank_deadline: float = Field(1.5, gt=0)  # seconds
     reranker: str = "late-interaction"
