@@ -13,13 +13,20 @@ from semantik_pipeline.documents import RerankResult
 
 @dataclass(frozen=True)
 class RerankerCapabilities:
-    """Limits that the host keeps for the plugin; lengths in tokens."""
+    """Limits that the host keeps for the plugin; lengths in tokens.
+
+    ``calibrated`` says that scores are within 0..1 and mean the same for every query, so that they can be blended as
+    they are; others are mapped to 0..1 over the passages of one query. ``first_documents`` is how many documents the
+    first call has, which tells the pace: more for an endpoint, where a call costs more than a document.
+    """
 
     max_documents: int = 100
     max_query_length: int = 512
     max_doc_length: int = 512
     supports_batching: bool = True
     models: tuple[str, ...] = ()
+    calibrated: bool = False
+    first_documents: int = 4
 
 
 class RerankerPlugin(SemanticPlugin):
@@ -41,7 +48,7 @@ class RerankerPlugin(SemanticPlugin):
         """Results best first, each index at most once, finite scores; all documents, or the best ``top_k``.
 
         ``metadata`` tells of each document what a search knows (title, section, page …). ``feedback`` are the texts
-        of the search's best passages before reranking, best first, the same in each call for one query; they tell
+        of the search's best passages before this reranker, best first, the same in each call for one query; they tell
         what good answers look like. Both are optional: a plugin that does not take them is not given them.
         """
         raise NotImplementedError

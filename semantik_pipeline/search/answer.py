@@ -22,7 +22,8 @@ INTERNAL = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchAnswer:
-    """Hits best first. ``reranked`` only if the reranker scored at least one of the candidates.
+    """Hits best first. ``reranked`` only if a reranker scored at least one of the candidates; ``rerankers`` says of each
+    what it did: ``{"id", "scored", "due", "milliseconds", "reason"}``.
 
     ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``. ``facets`` has
     for each field that was asked for its values, ``{"value", "count"}``, the most frequent first. ``absent`` says why the
@@ -31,6 +32,7 @@ class SearchAnswer:
 
     hits: list[SearchHit]
     reranked: bool = False
+    rerankers: list[dict[str, Any]] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     facets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

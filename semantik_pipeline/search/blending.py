@@ -1,20 +1,46 @@
-"""The reranker's scores and the fused ones in one order. Pure."""
+"""The rerankers' scores and the fused ones in one order. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from semantik_pipeline.search.fusion import Candidate, min_max
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What one reranker said of a candidate: its own score, and the share of 0..1 that it was blended as."""
+
+    reranker: str
+    score: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """A candidate with its final score; ``rerank`` is the reranker's own score (None: it has none)."""
+    """A candidate with its final score, and what the rerankers that read it said, in their order."""
 
     candidate: Candidate
     score: float
-    rerank: float | None = None
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def rerank(self) -> float | None:
+        """The own score of the last reranker that read it (None: none did)."""
+        return self.judgements[-1].score if self.judgements else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankerReport:
+    """What a reranker of the chain did: how many passages it scored of those that it was due to read, how long that
+    took, and why some have no score (None: all have one)."""
+
+    id: str
+    scored: int
+    due: int
+    milliseconds: float = 0.0
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,31 +48,50 @@ class Reranking:
     """Candidates in their final order, and what is to be said about how they got there."""
 
     ranked: list[Ranked]
-    reranked: bool = False
+    reports: list[RerankerReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def reranked(self) -> bool:
+        """Whether any reranker scored any of them."""
+        return any(report.scored for report in self.reports)
 
-def unranked(candidates: Sequence[Candidate], warnings: Sequence[str] = ()) -> Reranking:
+
+def unranked(candidates: Sequence[Candidate]) -> Reranking:
     """The fused order as the answer."""
-    return Reranking(ranked=[Ranked(candidate=c, score=c.fused) for c in candidates], warnings=list(warnings))
+    return Reranking(ranked=[Ranked(candidate=c, score=c.fused) for c in candidates])
 
 
-def blend(candidates: Sequence[Candidate], scores: Mapping[int, float], weight: float) -> list[Ranked]:
-    """All the candidates in the order of ``weight × reranker's score + (1 - weight) × fused score``.
+def blend(
+    before: Sequence[Ranked],
+    scores: Mapping[int, float],
+    weight: float,
+    *,
+    reranker: str = "",
+    calibrated: bool = False,
+) -> list[Ranked]:
+    """All of ``before`` (best first) in the order of ``weight × reranker's share + (1 - weight) × score before``.
 
-    ``scores`` maps positions to the reranker's scores, which are min-max normalised over what was scored. A candidate
-    without a score counts as the reranker's lowest, 0: since the best fused ones are scored first, running out of
-    time never lifts an unscored candidate above a scored one. Without any score the fused order stands.
+    ``scores`` maps positions to the reranker's scores; for their shares see :func:`shares`. A candidate without a score
+    counts as 0, the least that there is: since the best ones are scored first, running out of time never lifts an
+    unscored candidate above a scored one. Equal ones stay as they were; without any score all do.
     """
     if not scores:
-        return unranked(candidates).ranked
-    judged = min_max(scores)
-    ranked = [
-        Ranked(
-            candidate=candidate,
-            score=weight * judged.get(position, 0.0) + (1 - weight) * candidate.fused,
-            rerank=scores.get(position),
-        )
-        for position, candidate in enumerate(candidates)
-    ]
-    return sorted(ranked, key=lambda r: (-r.score, -r.candidate.fused))  # and as they came
+        return list(before)
+    judged = shares(scores, calibrated)
+    ranked = []
+    for position, entry in enumerate(before):
+        said = entry.judgements
+        if position in scores:
+            said = (*said, Judgement(reranker=reranker, score=scores[position], share=judged[position]))
+        score = weight * judged.get(position, 0.0) + (1 - weight) * entry.score
+        ranked.append(replace(entry, score=score, judgements=said))
+    return sorted(ranked, key=lambda entry: -entry.score)
+
+
+def shares(scores: Mapping[int, float], calibrated: bool = False) -> dict[int, float]:
+    """The scores within 0..1: as they are where they are ``calibrated`` (which is believed of what lies in there),
+    else mapped, the lowest to 0 and the highest to 1."""
+    if calibrated and all(0 <= score <= 1 for score in scores.values()):
+        return dict(scores)
+    return min_max(scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from semantik_pipeline.search.answer import SearchAnswer, to_hits
@@ -32,8 +33,9 @@ def check_search(runtime: Any, query: SearchQuery, collection: dict[str, Any] | 
     not loaded.
     """
     plan = plan_search(query, runtime.settings.search, collection or {})
-    if plan.reranker is not None and plan.reranker_named:
-        runtime.host.registry.get(plan.reranker, "reranker")
+    for reranker in plan.rerankers:
+        if reranker.named:
+            runtime.host.registry.get(reranker.plugin, "reranker")
     return plan
 
 
@@ -54,7 +56,7 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
             counted = count_facets(runtime, view, plan, retrieved)
     candidates = retrieved.candidates
     outcome = unranked(candidates)
-    if plan.reranker is not None and candidates:
+    if plan.rerankers and candidates:
         with watch.step("rerank"):
             outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
     timings = watch.timings_ms()
@@ -63,6 +65,7 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     return SearchAnswer(
         hits=to_hits(outcome.ranked, plan),
         reranked=outcome.reranked,
+        rerankers=[asdict(report) for report in outcome.reports],
         timings_ms=timings,
         warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings],
         facets=counted.counts,

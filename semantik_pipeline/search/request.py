@@ -5,29 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search.facets import check_facets
 from semantik_pipeline.search.permitted import permitted
+from semantik_pipeline.search.rerank_choice import ChosenReranker, chosen_rerankers
+from semantik_pipeline.settings import Fusion
 
 MAX_LIMIT = 1000
 #: Characters of a query that are read; the rest is cut with a warning. No embedding model's window reaches so far.
 MAX_QUERY_CHARACTERS = 8000
 
 MODES = ("hybrid", "dense", "sparse")
-FUSIONS = ("minmax", "rrf")
+FUSIONS = get_args(Fusion)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchQuery:
     """One question to one collection.
 
-    ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin (None: the collection's, else the settings').
+    ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin, or several in a row, each
+    of which reads the best of what the one before gave (None: the collection's, else the settings').
     ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
     many of the fused hits the reranker gets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
-    those with a lower score (0..1, see docs/search.md). None means: as the settings say.
+    those with a lower score (0..1, see docs/search.md). None means: as the
+    collection says (its part ``search``), else the settings.
 
     ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
 
@@ -42,10 +46,10 @@ class SearchQuery:
     offset: int = 0
     mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
     rerank: bool = True
-    reranker: str | None = None
+    reranker: str | tuple[str, ...] | None = None
     filter: dict[str, Any] | None = None
     dense_weight: float | None = None
-    fusion: Literal["minmax", "rrf"] | None = None
+    fusion: Fusion | None = None
     rerank_weight: float | None = None
     rerank_deadline: float | None = None
     candidates: int | None = None
@@ -60,6 +64,8 @@ class SearchQuery:
         object.__setattr__(self, "facets", tuple(self.facets))
         if self.principals is not None:  # as JSON has it, for search workers
             object.__setattr__(self, "principals", tuple(sorted(self.principals)))
+        if self.reranker is not None and not isinstance(self.reranker, str):
+            object.__setattr__(self, "reranker", tuple(self.reranker))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +73,8 @@ class SearchPlan:
     """A checked query with every default filled in.
 
     ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
-    are kept (at least ``offset`` + ``limit``), ``to_rerank`` how many of them the reranker gets. ``reranker`` None means none;
-    ``reranker_named`` says that the caller asked for this very one.
+    are kept (at least ``offset`` + ``limit``), ``to_rerank`` how many of them the first of ``rerankers``
+    gets; of these there may be none.
     """
 
     text: str
@@ -84,9 +90,7 @@ class SearchPlan:
     rerank_weight: float
     rerank_deadline: float
     score_threshold: float | None = None
-    reranker: str | None = None
-    reranker_options: dict[str, Any] = field(default_factory=dict)
-    reranker_named: bool = False
+    rerankers: tuple[ChosenReranker, ...] = ()
     facets: tuple[str, ...] = ()
     facet_limit: int = 10
     explain: bool = False
@@ -107,7 +111,8 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     _check(query)
     text, warnings = _readable(query.text)
     to_rerank = (query.candidates or candidates_for(query.limit)) if query.rerank else 0
-    reranker, reranker_options = _reranker(query.reranker, collection.get("default_reranker"), settings.reranker)
+    own = collection.get("search") or {}
+    rerankers = chosen_rerankers(query.reranker, collection, settings.reranker)
     return SearchPlan(
         text=text,
         limit=query.limit,
@@ -115,31 +120,22 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         mode=query.mode,
         filter=permitted(query.filter, query.principals),
         principals=query.principals,
-        dense_weight=_share("dense_weight", _given(query.dense_weight, settings.dense_weight)),
-        fusion=query.fusion or settings.fusion,
+        dense_weight=_share("dense_weight", _given(query.dense_weight, own.get("dense_weight"), settings.dense_weight)),
+        fusion=_given(query.fusion, own.get("fusion"), settings.fusion),
         candidates=max(query.offset + query.limit, to_rerank),
         to_rerank=to_rerank,
-        rerank_weight=_share("rerank_weight", _given(query.rerank_weight, settings.rerank_weight)),
+        rerank_weight=_share(
+            "rerank_weight", _given(query.rerank_weight, own.get("rerank_weight"), settings.rerank_weight)
+        ),
         rerank_deadline=_given(query.rerank_deadline, settings.rerank_deadline),
         score_threshold=query.score_threshold,
-        reranker=reranker if query.rerank else None,
-        reranker_options=reranker_options,
-        reranker_named=query.reranker is not None,
+        rerankers=rerankers if query.rerank else (),
         facets=tuple(dict.fromkeys(query.facets)),
         facet_limit=query.facet_limit,
         explain=query.explain,
         explain_document=query.explain_document,
         warnings=warnings,
     )
-
-
-def _reranker(named: str | None, collection: Any, default: str) -> tuple[str, dict[str, Any]]:
-    """Id and options of the reranker. A collection says ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; its options
-    count only for the plugin that it names."""
-    own: dict[str, Any] = {"plugin": collection} if isinstance(collection, str) else dict(collection or {})
-    own_id = own.get("plugin") or default
-    chosen = named or own_id
-    return chosen, dict(own.get("options") or {}) if chosen == own_id else {}
 
 
 def _check(query: SearchQuery) -> None:
@@ -178,8 +174,9 @@ def _share(name: str, value: float) -> float:
     return value
 
 
-def _given(value: Any, default: Any) -> Any:
-    return default if value is None else value
+def _given(*values: Any) -> Any:
+    """The first that somebody has given."""
+    return next((value for value in values if value is not None), None)
 
 
 def _readable(text: str) -> tuple[str, list[str]]:

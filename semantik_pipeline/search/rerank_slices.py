@@ -1,7 +1,7 @@
 """Running a reranker within a deadline, whatever it does.
 
-The candidates go to it in slices, best first: a small one, then as many as the last one's pace lets hope for in the time
-left. They run in a thread of their own, so that the answer leaves at the deadline even if a slice is still being
+The candidates go to it in slices, best first: a small one, then as many as the last one's pace lets hope for in a short
+while. They run in a thread of their own, so that the answer leaves at the deadline even if a slice is still being
 scored: that slice is abandoned, the ones before it count.
 """
 
@@ -19,10 +19,10 @@ from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.search.rerank_check import accepted
 
-#: Documents in the first slice, which tells the pace: a laptop without bf16 scores four within 0.2 seconds.
-FIRST_SLICE = 4
-#: Documents in the largest slice: enough to fill a device, and the most that is lost at the deadline.
-SLICE = 16
+#: Seconds that a slice is made for, by the pace of the one before: about the most that is lost at the deadline.
+SLICE_SECONDS = 0.1
+#: How much longer than the one before a slice may be: the pace of a few documents tells little of many.
+GROWTH = 4
 #: Share of the time left that a slice may hope to take: one that is still at work at the deadline counts for nothing.
 HOPE = 0.7
 #: Runs at once in a process, abandoned ones included, so that a reranker that hangs costs no thread for each search.
@@ -50,14 +50,17 @@ class RerankOutcome:
 def next_slice(before: int, seconds: float, left: float, capabilities: RerankerCapabilities) -> int:
     """How many documents the next slice takes, after one of ``before`` documents took ``seconds``.
 
-    At most twice as many as before, what the reranker takes, and what HOPE of the ``left`` seconds is enough for at
-    that pace; 0 if it is not enough for a single one. ``before`` 0 asks for the first slice.
+    At most GROWTH times as many as before, what the reranker takes, what SLICE_SECONDS are enough for at that pace
+    (as many as the first slice at least), and what HOPE of the ``left`` seconds is enough for; 0 if that is not enough for a single one.
+    ``before`` 0 asks for the first slice.
     """
-    largest = max(1, min(SLICE, capabilities.max_documents)) if capabilities.supports_batching else 1
+    largest = max(1, capabilities.max_documents) if capabilities.supports_batching else 1
+    first = max(1, min(capabilities.first_documents, largest))
     if before == 0:
-        return min(FIRST_SLICE, largest)
+        return first
     pace = max(seconds / before, 1e-9)
-    return int(min(2 * before, largest, HOPE * max(0.0, left) / pace))
+    short = max(first, int(min(SLICE_SECONDS / pace, largest)))
+    return int(min(GROWTH * before, short, HOPE * max(0.0, left) / pace))
 
 
 def score_within(

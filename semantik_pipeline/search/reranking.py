@@ -1,71 +1,116 @@
-"""The reranker's part of a search: find it, run it, blend what it says.
+"""The rerankers' part of a search: find them, run one after the other, blend what they say.
 
-Nothing that a reranker does or lacks fails a search: the fused order answers, with a warning.
+Nothing that a reranker does or lacks fails a search: the order before it answers, with a warning.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.errors import PluginNotFoundError
-from semantik_pipeline.search.blending import Reranking, blend, unranked
+from semantik_pipeline.search.blending import Ranked, RerankerReport, Reranking, blend, unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_deadline import until
 from semantik_pipeline.search.rerank_options import reranker_options
-from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
+from semantik_pipeline.search.rerank_slices import DEADLINE, RerankOutcome, score_within
 
-#: How many of the best fused passages the reranker gets as feedback; more of them stray (builtin late_scoring.py).
+#: How many of the best passages a reranker gets as feedback; more of them stray (builtin late_scoring.py).
 FEEDBACK = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A reranker that is loaded, and the limits that are kept for it."""
+
+    id: str
+    place: int
+    plugin: Any
+    capabilities: RerankerCapabilities
 
 
 def rerank(
     host: Any, plan: SearchPlan, candidates: Sequence[Candidate], embedding: Mapping[str, Any] | None = None
 ) -> Reranking:
-    """Let the plan's reranker score the best ``plan.to_rerank`` candidates within its deadline, and blend.
+    """Let the plan's rerankers, in their order, score the best candidates within one deadline, and blend.
 
-    ``embedding`` is the collection's embedder, whose model the reranker may share. Loading the plugin is not part of
-    the deadline. Raises PluginNotFoundError only for a reranker that the caller named (``plan.reranker_named``) and
-    that is not loaded.
+    The first reads ``plan.to_rerank``, each further one the best of what the one before gave (``read_by``), with its
+    part of the time that is left. One that can't be loaded, fails or runs out of time is told of, and the next goes on
+    with the order as it is. ``embedding`` is the collection's embedder, whose model a reranker may share. Loading is not
+    part of the deadline. Raises PluginNotFoundError only for a reranker that the caller named and that is not loaded.
     """
-    assert plan.reranker is not None  # a plan without one is not reranked
-    try:
-        options = reranker_options(host, plan.reranker, plan.reranker_options, embedding)
-        plugin = host.instance(plan.reranker, options, kind="reranker")
-        capabilities = host.call(plugin.get_capabilities)
-    except Exception as error:
-        # Whatever a plugin raises while it loads, the fused order still answers.
-        if plan.reranker_named and isinstance(error, PluginNotFoundError):
-            raise
-        return unranked(candidates, [f"not reranked: {plan.reranker} is not available ({_told(error)})"])
+    ready, reports, warnings = _load(host, plan, embedding)
+    ranked = unranked(candidates).ranked
+    end = time.monotonic() + plan.rerank_deadline
+    for place, one in enumerate(ready):
+        seconds = max(0.0, end - time.monotonic()) / (len(ready) - place)
+        ranked, report, said = _rerank_by(host, plan, one, ranked, seconds)
+        reports[one.place] = report
+        warnings += said
+    return Reranking(ranked=ranked, reports=[reports[place] for place in sorted(reports)], warnings=warnings)
+
+
+def _load(
+    host: Any, plan: SearchPlan, embedding: Mapping[str, Any] | None
+) -> tuple[list[_Ready], dict[int, RerankerReport], list[str]]:
+    """Those that can be had; reports by place in the chain, and warnings, of the others."""
+    ready: list[_Ready] = []
+    reports: dict[int, RerankerReport] = {}
+    warnings: list[str] = []
+    for place, chosen in enumerate(plan.rerankers):
+        try:
+            ready.append(_loaded(host, chosen, place, embedding))
+        except Exception as error:
+            # Whatever a plugin raises while it loads, the others and the fused order still answer.
+            if chosen.named and isinstance(error, PluginNotFoundError):
+                raise
+            reason = f"not available ({_told(error)})"
+            reports[place] = RerankerReport(id=chosen.plugin, scored=0, due=0, reason=reason)
+            warnings.append(f"not reranked: {chosen.plugin} is {reason}")
+    return ready, reports, warnings
+
+
+def _loaded(host: Any, chosen: ChosenReranker, place: int, embedding: Mapping[str, Any] | None) -> _Ready:
+    options = reranker_options(host, chosen.plugin, chosen.options, embedding)
+    plugin = host.instance(chosen.plugin, options, kind="reranker")
+    capabilities = host.call(plugin.get_capabilities)
     if not isinstance(capabilities, RerankerCapabilities):
         capabilities = RerankerCapabilities()
-    return _score_and_blend(host, plan, plugin, capabilities, candidates)
+    return _Ready(id=chosen.plugin, place=place, plugin=plugin, capabilities=capabilities)
 
 
-def _score_and_blend(
-    host: Any, plan: SearchPlan, plugin: Any, capabilities: RerankerCapabilities, candidates: Sequence[Candidate]
-) -> Reranking:
-    chosen = candidates[: plan.to_rerank]
-    query = cut(plan.text, estimate_tokens([plan.text])[0], capabilities.max_query_length)
-    texts = [_passage(candidate, capabilities.max_doc_length) for candidate in chosen]
-    method = until(time.monotonic() + plan.rerank_deadline, plugin.rerank)
+def _rerank_by(
+    host: Any, plan: SearchPlan, one: _Ready, before: list[Ranked], seconds: float
+) -> tuple[list[Ranked], RerankerReport, list[str]]:
+    """The order after this reranker, its report, and warnings."""
+    began = time.monotonic()
+    chosen = [entry.candidate for entry in before[: read_by(one.place, plan.to_rerank)]]
+    limits = one.capabilities
+    query = cut(plan.text, estimate_tokens([plan.text])[0], limits.max_query_length)
+    texts = [_passage(candidate, limits.max_doc_length) for candidate in chosen]
+    method = until(began + seconds, one.plugin.rerank)
     outcome = score_within(
-        plan.rerank_deadline,
+        seconds,
         lambda part, metadata: host.call(method, query, part, metadata=metadata, feedback=texts[:FEEDBACK]),
         texts,
         [_about(candidate) for candidate in chosen],
-        capabilities,
+        limits,
     )
-    return Reranking(
-        ranked=blend(candidates, outcome.scores, plan.rerank_weight),
-        reranked=bool(outcome.scores),
-        warnings=_warnings(plan.reranker, outcome, len(chosen)),
+    ranked = blend(before, outcome.scores, plan.rerank_weight, reranker=one.id, calibrated=limits.calibrated)
+    report = RerankerReport(
+        id=one.id,
+        scored=len(outcome.scores),
+        due=len(chosen),
+        milliseconds=round((time.monotonic() - began) * 1000, 2),
+        reason=_reason(one.id, outcome, len(chosen)),
     )
+    return ranked, report, _warnings(report, outcome, several=len(plan.rerankers) > 1)
 
 
 def cut(text: str, tokens: int, limit: int) -> str:
@@ -84,13 +129,21 @@ def _about(candidate: Candidate) -> dict[str, Any]:
     return {name: candidate.payload[name] for name in known if candidate.payload.get(name) is not None}
 
 
-def _warnings(plugin_id: str | None, outcome: RerankOutcome, due: int) -> list[str]:
-    """``reranked 48 of 100: deadline``, and a sentence for each kind of bad result."""
-    warnings = [f"reranker {plugin_id}: {violation}" for violation in dict.fromkeys(outcome.warnings)]
-    if len(outcome.scores) < due:
-        reason = outcome.reason or f"{plugin_id} gave no usable score for the others"
-        reason = reason if reason == "deadline" else f"{plugin_id}: {reason}" if outcome.reason else reason
-        warnings.append(f"reranked {len(outcome.scores)} of {due}: {reason}")
+def _reason(plugin_id: str, outcome: RerankOutcome, due: int) -> str | None:
+    if len(outcome.scores) >= due:
+        return None
+    if outcome.reason == DEADLINE:
+        return DEADLINE
+    return f"{plugin_id}: {outcome.reason}" if outcome.reason else f"{plugin_id} gave no usable score for the others"
+
+
+def _warnings(report: RerankerReport, outcome: RerankOutcome, *, several: bool) -> list[str]:
+    """``reranked 48 of 100: deadline``, and a sentence for each kind of bad result; of several rerankers the deadline's
+    says which."""
+    warnings = [f"reranker {report.id}: {violation}" for violation in dict.fromkeys(outcome.warnings)]
+    if report.reason:
+        by = f" by {report.id}" if several and report.reason == DEADLINE else ""
+        warnings.append(f"reranked {report.scored} of {report.due}{by}: {report.reason}")
     return warnings
 
 

@@ -1,0 +1,70 @@
+"""Which rerankers a search goes through, one after the other: what the query names, else its collection, else the
+settings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from semantik_pipeline.errors import UsageError
+
+#: Rerankers in a row: each has its share of one deadline, and what is left of it for more is too little.
+MAX_CHAIN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenReranker:
+    """A reranker of a search. ``named`` says that the caller asked for this very one."""
+
+    plugin: str
+    options: dict[str, Any] = field(default_factory=dict)
+    named: bool = False
+
+
+def chosen_rerankers(
+    named: str | Sequence[str] | None, collection: Mapping[str, Any], default: str | Sequence[str]
+) -> tuple[ChosenReranker, ...]:
+    """The chain, first the one that reads most.
+
+    A collection's configuration says it in ``search.rerankers``, a list, or in ``default_reranker``, one; each is
+    ``"ID"`` or ``{"plugin": "ID", "options": {…}}``, and one without ``plugin`` means the settings' first. Its options
+    count for the plugins that it names, whoever asks for them. Raises UsageError for a chain that makes no sense.
+    """
+    fallback = names_of(default)
+    own = [_entry(one, fallback[0]) for one in _listed(collection)]
+    if named is None:
+        return tuple(own) or tuple(ChosenReranker(plugin=name) for name in fallback)
+    options = {one.plugin: one.options for one in own}
+    return tuple(ChosenReranker(plugin=name, options=options.get(name, {}), named=True) for name in names_of(named))
+
+
+def names_of(named: str | Sequence[str]) -> list[str]:
+    """The ids of a chain. Raises UsageError for none, for too many, and for one that is there twice."""
+    names = [named] if isinstance(named, str) else list(named)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise UsageError("No reranker is named.", "Name one, or several in their order; or search without (rerank).")
+    if len(names) > MAX_CHAIN:
+        raise UsageError(f"{len(names)} rerankers in a row are more than {MAX_CHAIN}.", "Name fewer.")
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UsageError(f"The reranker {twice[0]!r} is named twice.", "Once is enough: it would say the same again.")
+    return names
+
+
+def read_by(place: int, candidates: int) -> int:
+    """How many candidates the reranker at this place of a chain reads: half as many as the one before, but 20 where
+    there are so many. So the dear ones, which come last, read what the cheap ones found best."""
+    for _ in range(place):
+        candidates = min(candidates, max(20, -(-candidates // 2)))
+    return candidates
+
+
+def _listed(collection: Mapping[str, Any]) -> Sequence[Any]:
+    chain = (collection.get("search") or {}).get("rerankers")
+    one = collection.get("default_reranker")
+    return chain if chain is not None else [] if one is None else [one]
+
+
+def _entry(one: Any, default: str) -> ChosenReranker:
+    said = {"plugin": one} if isinstance(one, str) else one
+    return ChosenReranker(plugin=said.get("plugin") or default, options=dict(said.get("options") or {}))
