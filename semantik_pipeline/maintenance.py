@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import sources, trash
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import chores, content, deaths, idempotency, operations, retention, statistics, sync, work
+from semantik_pipeline.ledger import (
+    chores,
+    content,
+    deaths,
+    evaluations,
+    idempotency,
+    operations,
+    retention,
+    statistics,
+    sync,
+    work,
+)
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -110,6 +121,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
     old: tuple[tuple[Callable[..., bool], float], ...] = (
         (retention.sweep_operations, kept.operations_days * DAY),
         (retention.sweep_audit, kept.audit_days * DAY),
+        (evaluations.sweep, kept.audit_days * DAY),
         (retention.sweep_workers, kept.workers_hours * HOUR),
         (idempotency.sweep, idempotency.KEPT),
     )

@@ -14,6 +14,7 @@ from semantik_pipeline.ledger import (
     collections,
     comparison,
     content,
+    evaluations,
     operations,
     reports,
     revisions,
@@ -23,7 +24,18 @@ from semantik_pipeline.ledger import (
 )
 from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
 
-__all__ = ["Ledger", "Transaction", "collections", "content", "operations", "reports", "revisions", "sync", "work"]
+__all__ = [
+    "Ledger",
+    "Transaction",
+    "collections",
+    "content",
+    "evaluations",
+    "operations",
+    "reports",
+    "revisions",
+    "sync",
+    "work",
+]
 
 
 class Ledger:
