@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search.evaluation.judged import Judged
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """A test collection.
+class Dataset(Judged):
+    """A test collection, its grades by document id.
 
-    ``queries`` maps query ids to texts, ``qrels`` query ids to grades by document id (above 0: relevant). Documents
-    are read from ``corpus`` (a path) when they are asked for, so that memory does not grow with them.
+    Documents are read from ``corpus`` (a path) when they are asked for, so that memory does not grow with them.
     """
 
     corpus: Path
-    queries: dict[str, str] = field(default_factory=dict)
-    qrels: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    @property
-    def judged(self) -> list[str]:
-        """Ids of the queries that have judgements, in the order of the file: the ones that count."""
-        return [query_id for query_id in self.queries if query_id in self.qrels]
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """Each document: ``_id``, ``text``, ``title`` and whatever else its line has. Raises UsageError with the line."""

@@ -1,22 +1,18 @@
-"""Ask every judged query and measure the answers: nDCG@10, recall@100, MRR@10."""
+"""What a run is worth: nDCG@10, recall@100 and MRR@10 of each judged query, by ir_measures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.search.evaluation.dataset import Dataset
-from semantik_pipeline.search.evaluation.ranking import as_run, rank_documents
-from semantik_pipeline.search.query import search
-from semantik_pipeline.search.request import MAX_LIMIT, SearchQuery, candidates_for
+from semantik_pipeline.search.evaluation.asking import Asker
+from semantik_pipeline.search.evaluation.judged import Judged
+from semantik_pipeline.search.request import SearchQuery
 
 #: Names as reported, and as ir_measures spells them.
 MEASURES = {"ndcg@10": "nDCG@10", "recall@100": "R@100", "mrr@10": "RR@10"}
-#: Documents that recall@100 looks at.
-DEPTH = 100
 
 Progress = Callable[[int, int], None]
 
@@ -36,6 +32,10 @@ class EvaluationReport:
         values = [measures[measure] for measures in self.per_query.values()]
         return math.fsum(values) / len(values) if values else 0.0
 
+    def scores(self, measure: str, query_ids: Sequence[str]) -> list[float]:
+        """One measure of these queries, in their order."""
+        return [self.per_query[query_id][measure] for query_id in query_ids]
+
     def only(self, query_ids: Iterable[str]) -> EvaluationReport:
         """The report over some of the queries (the odd ones, say)."""
         wanted = set(query_ids)
@@ -45,63 +45,34 @@ class EvaluationReport:
         return {**{name: self.mean(name) for name in MEASURES}, "queries": len(self.per_query)}
 
 
-def unique_id(hit: SearchHit) -> str:
-    """The dataset's id of a hit's document, where the two are the same."""
-    return hit.document
-
-
 def evaluate(
-    runtime: Any,
-    dataset: Dataset,
-    template: SearchQuery,
-    on_progress: Progress | None = None,
-    document_id: Callable[[SearchHit], str] = unique_id,
+    runtime: Any, judged: Judged, template: SearchQuery, on_progress: Progress | None = None
 ) -> EvaluationReport:
-    """Ask each judged query as ``template`` says (its text is replaced) and measure the documents that come back.
+    """Ask each judged query as ``template`` says, as :class:`Asker` does, and measure what comes back.
 
-    A document's score is its best chunk's. The reranker gets as many candidates as in a search for ``template.limit``
-    hits, and no deadline unless the template sets one: quality, not this machine's speed, is what is measured.
-    ``on_progress`` is called with queries done and queries in all. Raises what :func:`search` raises.
+    What is found has the score of its best chunk. ``on_progress`` is called with queries done and queries in all. Raises
+    what :func:`search` raises.
     """
-    template = replace(
-        template,
-        candidates=template.candidates or candidates_for(template.limit),
-        rerank_deadline=math.inf if template.rerank_deadline is None else template.rerank_deadline,
-    )
-    ask = _Asker(runtime, template, document_id)
-    run: dict[str, dict[str, float]] = {}
-    for done, query_id in enumerate(dataset.judged, 1):
-        run[query_id] = as_run(ask.documents(dataset.queries[query_id]))
+    asker = Asker(runtime, judged, template)
+    for done, query_id in enumerate(judged.judged, 1):
+        asker.ask(query_id)
         if on_progress:
-            on_progress(done, len(dataset.judged))
-    return EvaluationReport(per_query=measure(dataset, run), warnings=list(ask.warnings))
+            on_progress(done, len(judged.judged))
+    return report_of(judged, asker)
 
 
-def measure(dataset: Dataset, run: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+def report_of(judged: Judged, asker: Asker) -> EvaluationReport:
+    """The report of who asked all the judged queries."""
+    return EvaluationReport(per_query=measure(judged, asker.run), warnings=list(asker.warnings))
+
+
+def measure(judged: Judged, run: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Each judged query's measures; a query without an answer has 0 in all of them."""
     import ir_measures
 
     measures = {ir_measures.parse_measure(spelled): name for name, spelled in MEASURES.items()}
-    qrels = {query_id: dataset.qrels[query_id] for query_id in dataset.judged}
+    qrels = {query_id: judged.qrels[query_id] for query_id in judged.judged}
     per_query = {query_id: dict.fromkeys(MEASURES, 0.0) for query_id in qrels}
     for metric in ir_measures.iter_calc(list(measures), qrels, run):
         per_query[metric.query_id][measures[metric.measure]] = metric.value
     return per_query
-
-
-class _Asker:
-    """Asks queries and remembers how many chunks it takes to get DEPTH documents."""
-
-    def __init__(self, runtime: Any, template: SearchQuery, document_id: Callable[[SearchHit], str]) -> None:
-        self.runtime, self.template, self.document_id = runtime, template, document_id
-        self.limit = 2 * DEPTH  # as deep as the legs of any search, so that scores are those of a search
-        self.warnings: dict[str, None] = {}
-
-    def documents(self, text: str) -> list[str]:
-        while True:
-            answer = search(self.runtime, replace(self.template, text=text, limit=self.limit))
-            documents = rank_documents(answer.hits, self.document_id, DEPTH)
-            if len(documents) >= DEPTH or len(answer.hits) < self.limit or self.limit == MAX_LIMIT:
-                self.warnings.update(dict.fromkeys(answer.warnings))
-                return documents
-            self.limit = min(self.limit * 2, MAX_LIMIT)

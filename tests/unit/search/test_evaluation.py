@@ -10,7 +10,7 @@ import pytest
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.evaluation import evaluate, read_dataset
-from semantik_pipeline.search.evaluation.ranking import as_run, rank_documents
+from semantik_pipeline.search.evaluation.ranking import as_run, rank
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_ranking_keeps_the_order_of_best_chunks(library):
     from semantik_pipeline.search import search
 
     hits = search(library, SearchQuery(text="lease", mode="sparse", rerank=False)).hits
-    documents = rank_documents(hits, lambda hit: hit.document, 10)
+    documents = rank(hits, lambda hit: hit.document, 10)
     assert documents == ["doc-1", "doc-2"]
     run = as_run(documents)
     assert sorted(run, key=run.get, reverse=True) == documents

@@ -1,0 +1,137 @@
+"""Several ways of searching, asked the same queries: which is better, by how much, how fast, and is it luck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from semantik_pipeline.search.evaluation.asking import Asker
+from semantik_pipeline.search.evaluation.judged import Judged
+from semantik_pipeline.search.evaluation.measure import MEASURES, EvaluationReport, report_of
+from semantik_pipeline.search.evaluation.significance import holm, paired_p
+from semantik_pipeline.search.evaluation.ways import Way, rerankers_of
+from semantik_pipeline.search.query import search
+
+#: The measure on which ways are told apart.
+DECISIVE = "ndcg@10"
+#: Queries that each way is asked once more with a clock beside it: their median says p50.
+TIMED = 25
+#: A difference with a smaller p, adjusted for the number of ways, is no luck.
+SIGNIFICANT = 0.05
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A way and how good it is. ``difference`` (of DECISIVE's means) and the two ``p`` are against the default, None for
+    the default itself; ``p_adjusted`` allows for the number of ways. ``parts`` are DECISIVE's means by kind of query."""
+
+    way: Way
+    report: EvaluationReport
+    p50_ms: float | None = None
+    difference: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+
+    def mean(self, measure: str = DECISIVE) -> float:
+        return self.report.mean(measure)
+
+    @property
+    def verdict(self) -> str:
+        """``default``, ``better``, ``worse``, or ``alike``: no difference that luck can't explain."""
+        if self.p_adjusted is None or self.difference is None:
+            return "default"
+        if self.p_adjusted >= SIGNIFICANT:
+            return "alike"
+        return "better" if self.difference > 0 else "worse"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "way": self.way.name,
+            "default": self.way.default,
+            **{name: self.mean(name) for name in MEASURES},
+            "p50_ms": self.p50_ms,
+            "difference": self.difference,
+            "p": self.p,
+            "p_adjusted": self.p_adjusted,
+            "verdict": self.verdict,
+            "parts": self.parts,
+            "warnings": self.report.warnings,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """``ways`` best first. ``left_out``: name of a way -> why it could not be asked."""
+
+    ways: list[Compared]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def default(self) -> Compared:
+        return next(one for one in self.ways if one.way.default)
+
+
+def compare(runtime: Any, judged: Judged, ways: Sequence[Way], on_progress: Progress | None = None) -> Comparison:
+    """Ask each judged query in every way before the next query, so that each is embedded once and all ways meet the same
+    state of the machine. One of the ways is the default.
+
+    ``on_progress`` is called with searches done and searches in all. Raises what :func:`search` raises.
+    """
+    usable, left_out = _usable(runtime, judged, ways)
+    askers = [Asker(runtime, judged, way.query) for way in usable]
+    total = len(judged.judged) * len(askers)
+    for number, query_id in enumerate(judged.judged):
+        for done, asker in enumerate(askers, number * len(askers) + 1):
+            asker.ask(query_id)
+            if on_progress:
+                on_progress(done, total)
+        if number < TIMED:
+            embedding = max(asker.embedding_ms(query_id) for asker in askers)
+            for asker in askers:
+                asker.time(query_id, embedding)
+    found = [
+        Compared(way=way, report=report_of(judged, asker), p50_ms=asker.p50_ms)
+        for way, asker in zip(usable, askers, strict=True)
+    ]
+    ordered = sorted(_judged(judged, found), key=lambda one: (-one.mean(), one.way.name))
+    return Comparison(ways=ordered, left_out=left_out)
+
+
+def _usable(runtime: Any, judged: Judged, ways: Sequence[Way]) -> tuple[list[Way], dict[str, str]]:
+    """The ways that do what they say, and why the others don't: a reranker without its weights, say. This loads what
+    they need, too, so that no query waits for it."""
+    usable, left_out = [], dict[str, str]()
+    for way in ways:
+        first = judged.queries[judged.judged[0]]
+        answer = search(runtime, replace(way.query, text=first, rerank_deadline=way.query.rerank_deadline or 600.0))
+        if rerankers_of(way.plan) and answer.hits and not answer.reranked and not way.default:
+            left_out[way.name] = "; ".join(answer.warnings) or "it reranked nothing"
+        else:
+            usable.append(way)
+    return usable, left_out
+
+
+def _judged(judged: Judged, found: list[Compared]) -> list[Compared]:
+    """The same with what tells them from the default."""
+    asked = judged.judged
+    default = next(one for one in found if one.way.default)
+    theirs = default.report.scores(DECISIVE, asked)
+    ps = {one.way.name: paired_p(one.report.scores(DECISIVE, asked), theirs) for one in found if one is not default}
+    adjusted = holm(ps)
+    parts = [{name: one.report.only(ids).mean(DECISIVE) for name, ids in judged.parts.items()} for one in found]
+    return [
+        replace(one, parts=own)
+        if one is default
+        else replace(
+            one,
+            parts=own,
+            difference=one.mean() - default.mean(),
+            p=ps[one.way.name],
+            p_adjusted=adjusted[one.way.name],
+        )
+        for one, own in zip(found, parts, strict=True)
+    ]

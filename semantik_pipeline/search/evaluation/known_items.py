@@ -1,0 +1,63 @@
+"""Queries whose right answer is known, without anybody's judgement: a document's title, or a sentence out of it.
+
+Who can't find a passage by its own words finds it by no others. So such queries tell chunk sizes, models and rerankers
+apart on anybody's documents. They flatter the search by words, for they are made of the words that stand there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.search.evaluation.drawing import Item, drawn, only_unique
+from semantik_pipeline.search.evaluation.judged import Judged
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.passages import Passage
+
+#: What a hit counts as if it holds the sentence that was asked for.
+FOUND = "the passage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownItems(Judged):
+    """``items`` by query id. For a title, documents are ranked; for a sentence, passages: a document may be long."""
+
+    items: dict[str, Item] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> KnownItems:
+        by_id = {item.id: item for item in items}
+        return cls(
+            items=by_id,
+            queries={id: item.text for id, item in by_id.items()},
+            qrels={id: {item.document if item.kind == "title" else FOUND: 1} for id, item in by_id.items()},
+        )
+
+    @property
+    def parts(self) -> dict[str, list[str]]:
+        kinds: dict[str, list[str]] = {}
+        for query_id in self.judged:
+            kinds.setdefault(f"{self.items[query_id].kind}s", []).append(query_id)
+        return kinds
+
+    def identify(self, query_id: str, hit: SearchHit) -> str:
+        item = self.items[query_id]
+        if item.kind == "title":
+            return hit.document
+        return FOUND if item.is_met_by(hit) else f"{hit.document}\n{hit.start}"
+
+
+def known_items(passages: Callable[[], Iterable[Passage]], *, count: int, seed: int) -> KnownItems:
+    """At most ``count`` queries, half of them titles where there are so many; the same ones for the same words and seed.
+
+    ``passages`` gives all passages, document by document, each time it is called: once to draw from, and once to see
+    that what was drawn is at one place only.
+    """
+    candidates = only_unique(drawn(passages(), count, seed), passages())
+    titles = [item for item in candidates if item.kind == "title"]
+    sentences = [item for item in candidates if item.kind == "sentence"]
+    so_many = min(len(titles), max(count // 2, count - len(sentences)))
+    return KnownItems.of([*titles[:so_many], *sentences[: count - so_many]])
