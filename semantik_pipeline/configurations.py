@@ -10,9 +10,10 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.settings import Fusion
 
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.host import PluginHost
@@ -25,9 +26,16 @@ PARTS: dict[str, tuple[str, ...]] = {
     **STEPS,
     "parsers": ("by_media_type", "options"),
     "extraction": ("enabled", "chunk", "document"),
-    "sparse": ("k1", "b", "avg_len"),
+    "sparse": ("k1", "b", "avg_len", "language", "by_document", "title_weight", "heading_weight"),
     "default_reranker": ("plugin", "options"),
+    "search": ("dense_weight", "fusion", "rerank_weight", "rerankers", "postprocessors"),
 }
+
+#: Parts that say how to search, and shape nothing that an index holds: they count at once.
+AT_ONCE = ("default_reranker", "search")
+
+#: How often a title or a heading may count in the words of each chunk.
+MOST_WEIGHT = 20
 
 LONGEST_NAME = 200
 
@@ -185,7 +193,8 @@ def check(config: Mapping[str, Any]) -> None:
         _object(f"parsers.options.{plugin}", options)
     _object("parsers.by_media_type", (config.get("parsers") or {}).get("by_media_type", {}))
     _check_extraction(config.get("extraction") or {})
-    _check_numbers(config.get("sparse") or {})
+    _check_sparse(config.get("sparse") or {})
+    _check_search(config.get("search") or {})
 
 
 def _check_extraction(extraction: Mapping[str, Any]) -> None:
@@ -203,10 +212,52 @@ def _check_extraction(extraction: Mapping[str, Any]) -> None:
                 raise UsageError(f"An extractor in extraction.{name} {what}.", f"It has {', '.join(CHOICE)}.")
 
 
-def _check_numbers(sparse: Mapping[str, Any]) -> None:
-    for name, value in sparse.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise UsageError(f"sparse.{name} is {value!r}; it is a number, 0 or more.", "The defaults are in the docs.")
+def _check_sparse(sparse: Mapping[str, Any]) -> None:
+    for name in ("k1", "b", "avg_len"):
+        if name in sparse and not (_is_number(sparse[name]) and sparse[name] >= 0):
+            told = f"sparse.{name} is {sparse[name]!r}; it is a number, 0 or more."
+            raise UsageError(told, "The defaults are in the docs.")
+    for name in ("title_weight", "heading_weight"):
+        value = sparse.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_WEIGHT:
+            told = f"sparse.{name} is {value!r}; it is a whole number within 0..{MOST_WEIGHT}."
+            raise UsageError(told, "0 leaves it out of the words that are searched.")
+    if not isinstance(sparse.get("by_document", True), bool):
+        raise UsageError("sparse.by_document is neither true nor false.", "Write sparse.by_document=false.")
+    if not isinstance(sparse.get("language", ""), str):
+        raise UsageError(
+            f"sparse.language is {sparse['language']!r}; it is a language.", "Write sparse.language=german."
+        )
+
+
+def _check_search(search: Mapping[str, Any]) -> None:
+    for name in ("dense_weight", "rerank_weight"):
+        value = search.get(name)
+        if value is not None and not (_is_number(value) and 0 <= value <= 1):
+            told = f"search.{name} is {value!r}; it is a share between 0 and 1."
+            raise UsageError(told, f"Write search.{name}=0.5, or null for what the settings say.")
+    known = get_args(Fusion)
+    if search.get("fusion") is not None and search["fusion"] not in known:
+        raise UsageError(f"There is no fusion {search['fusion']!r}.", f"Known: {', '.join(known)}.")
+    for name in ("rerankers", "postprocessors"):
+        chain = search.get(name)
+        if chain is not None and not isinstance(chain, list):
+            raise UsageError(f"search.{name} is no list of plugins.", f'Write search.{name}=["ID"], the first first.')
+        for choice in map(chosen_plugin, chain or ()):
+            if not isinstance(choice.get("plugin"), str) or set(choice) - {"plugin", "options"}:
+                raise UsageError(
+                    f"search.{name} has {choice!r}.", 'An entry is "ID", or {"plugin": "ID", "options": {}}.'
+                )
+            _object(f"the options of {choice['plugin']} in search.{name}", choice.get("options") or {})
+
+
+def chosen_plugin(entry: Any) -> Config:
+    """A plugin as an object: a bare name is one with its defaults, and what is neither has no ``plugin``."""
+    return dict(entry) if isinstance(entry, Mapping) else {"plugin": entry}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _object(name: str, value: Any) -> None:
@@ -232,6 +283,9 @@ def validate(host: PluginHost, config: Mapping[str, Any]) -> None:
     reranker = config.get("default_reranker")
     if reranker:
         chosen.append(("reranker", {"plugin": reranker} if isinstance(reranker, str) else reranker))
+    search = config.get("search") or {}
+    chosen += [("reranker", chosen_plugin(one)) for one in search.get("rerankers") or ()]
+    chosen += [("postprocessor", chosen_plugin(one)) for one in search.get("postprocessors") or ()]
     for kind, choice in chosen:
         if choice.get("plugin") is not None:
             host.effective_config(choice["plugin"], choice.get("options"), kind=kind)

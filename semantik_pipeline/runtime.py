@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.access import Keyring
     from semantik_pipeline.generations.gate import Gate
     from semantik_pipeline.search.completeness import Completeness
+    from semantik_pipeline.search.index_languages import IndexLanguages
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
@@ -132,6 +133,12 @@ class Runtime:
         from semantik_pipeline.search.completeness import Completeness
 
         return Completeness()
+
+    @cached_property
+    def index_languages(self) -> IndexLanguages:
+        from semantik_pipeline.search.index_languages import IndexLanguages
+
+        return IndexLanguages()
 
     @cached_property
     def keyring(self) -> Keyring:
@@ -288,6 +295,7 @@ class Runtime:
     def forget_index(self, index: str) -> None:
         """The index is gone from the store. What is known here of its generation is forgotten: SQLite gives the id of
         the newest row again when that row is gone."""
+        self.index_languages.forget(index)
         with self._lock:
             self._indexes.discard(index)
             for generation in [one for one in self._generations.values() if one.index == index]:

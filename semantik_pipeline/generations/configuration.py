@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from semantik_pipeline import configurations
+from semantik_pipeline.contracts.languages import language_name
 from semantik_pipeline.documents import IndexSpec
 from semantik_pipeline.errors import FingerprintMismatch, PipelineError
 from semantik_pipeline.ledger.builds import Frozen
@@ -26,9 +27,21 @@ DEFAULT: dict[str, Any] = {
         "document": [{"plugin": "language", "types": None, "options": {}}],
     },
     "embedding": {"plugin": "dense-local", "options": {}},
-    "sparse": {"k1": 1.2, "b": 0.75, "avg_len": 80},
+    "sparse": {
+        "k1": 1.2,
+        "b": 0.75,
+        "avg_len": 80,
+        "language": "english",
+        "by_document": True,
+        "title_weight": 1,
+        "heading_weight": 1,
+    },
+    "search": {},
     "default_reranker": None,
 }
+
+#: Of ``sparse``, what shapes the text that the store is given, and is none of its own options.
+FIELD_WEIGHTS = ("title_weight", "heading_weight")
 
 #: Payload fields that filters use most, and their types; the store indexes them.
 PAYLOAD_INDEXES = {
@@ -66,6 +79,7 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
         if "plugin" not in given.get("embedding", {}):
             embedding["plugin"] = host.supports_model(model)
     config["embedding"] = embedding
+    language_name(config["sparse"]["language"])
     configurations.validate(host, config)
     return config
 
@@ -181,4 +195,5 @@ def _difference(built: Any, here: Any) -> str:
 
 def index_spec(generation: Generation) -> IndexSpec:
     """What the generation's index must be able to do."""
-    return IndexSpec(dimension=generation.dimension, bm25=generation.config["sparse"], payload_indexes=PAYLOAD_INDEXES)
+    bm25 = {name: value for name, value in generation.config["sparse"].items() if name not in FIELD_WEIGHTS}
+    return IndexSpec(dimension=generation.dimension, bm25=bm25, payload_indexes=PAYLOAD_INDEXES)

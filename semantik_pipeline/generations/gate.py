@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline import verification
+from semantik_pipeline import configurations, verification
 from semantik_pipeline.ledger import builds
 from semantik_pipeline.ledger.collections import SearchView
 
@@ -130,7 +130,7 @@ def view_of(runtime: Runtime, build: Build) -> SearchView:
         generation_id=generation.id,
         index=generation.index,
         dimension=generation.dimension,
-        config={**generation.config, "default_reranker": None},
+        config={**generation.config, **dict.fromkeys(configurations.AT_ONCE)},
     )
 
 

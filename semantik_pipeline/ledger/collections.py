@@ -9,10 +9,14 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, insert, select, update
 
+from semantik_pipeline import configurations
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.openness import open_to
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
+
+#: In what a generation keeps of its build, under ``alias``: the store's alias is still to name its index.
+ALIAS_OWED = "owed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,7 @@ def create_collection(
             dimension=dimension,
             wanted=config,
             plugins=plugins,
+            build={"alias": ALIAS_OWED},
             created_at=now(),
             activated_at=now(),
         )
@@ -202,7 +207,7 @@ def search_view(tx: Transaction, name: str) -> SearchView:
         generation_id=generation.id,
         index=generation.index,
         dimension=generation.dimension,
-        config={**generation.config, "default_reranker": collection.config.get("default_reranker")},
+        config={**generation.config, **{part: collection.config.get(part) for part in configurations.AT_ONCE}},
     )
 
 

@@ -25,11 +25,12 @@ MAX_LEG_DEPTH = 10_000
 @dataclass(frozen=True, kw_only=True)
 class Retrieved:
     """``candidates`` may be shown, best first; ``legs`` are what they were fused from, hidden ones included, each best
-    first, of which the first ``scored`` made the scores (None: all)."""
+    first, of which the first ``scored`` made the scores (None: all); ``requests`` is what each leg was asked."""
 
     candidates: list[Candidate] = field(default_factory=list)
     legs: dict[str, list[ScoredPoint]] = field(default_factory=dict)
     scored: int | None = LEG_DEPTH
+    requests: dict[str, SearchRequest] = field(default_factory=dict)
 
 
 def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
@@ -41,25 +42,26 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
         return Retrieved()
+    requests = _requests(runtime, view, plan, vector)
     depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else MAX_LIMIT, True
     while True:
-        by_name = _legs(runtime, index, plan, vector, {LEG_DEPTH, depth} if scored else {depth})
+        by_name = _legs(runtime, index, requests, {LEG_DEPTH, depth} if scored else {depth})
         limit = LEG_DEPTH if scored else None
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
         if len(found) >= plan.offset + plan.limit or exhausted:
-            return Retrieved(candidates=found, legs=by_name, scored=limit)
+            return Retrieved(candidates=found, legs=by_name, scored=limit, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
 
 
 def _legs(
-    runtime: Any, index: str, plan: SearchPlan, vector: np.ndarray | None, depths: set[int]
+    runtime: Any, index: str, requests: dict[str, SearchRequest], depths: set[int]
 ) -> dict[str, list[ScoredPoint]]:
     """The legs, each point once. What scores are made of is asked for alike on each page, and what lies deeper beside
     it: of equal hits, a deeper search may have others among the first."""
-    asked = [(name, one) for depth in sorted(depths) for name, one in _requests(plan, vector, depth).items()]
+    asked = [(name, replace(one, limit=depth)) for depth in sorted(depths) for name, one in requests.items()]
     answers = runtime.host.call(runtime.store.search, index, [one for _, one in asked])
     legs: dict[str, dict[str, ScoredPoint]] = {}
     for (name, _), answer in zip(asked, answers, strict=True):
@@ -69,12 +71,14 @@ def _legs(
     return {name: list(leg.values()) for name, leg in legs.items()}
 
 
-def _requests(plan: SearchPlan, vector: np.ndarray | None, depth: int) -> dict[str, SearchRequest]:
-    legs = {
-        "dense": SearchRequest(vector=vector, filter=plan.filter, limit=depth, with_payload=False),
-        "sparse": SearchRequest(text=plan.text, filter=plan.filter, limit=depth, with_payload=False),
-    }
-    return {name: request for name, request in legs.items() if plan.mode in (name, "hybrid")}
+def _requests(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> dict[str, SearchRequest]:
+    legs: dict[str, SearchRequest] = {}
+    if plan.mode in ("dense", "hybrid"):
+        legs["dense"] = SearchRequest(vector=vector, filter=plan.filter, with_payload=False)
+    if plan.mode in ("sparse", "hybrid"):
+        languages = runtime.index_languages.of(runtime, view)
+        legs["sparse"] = SearchRequest(text=plan.text, filter=plan.filter, with_payload=False, languages=languages)
+    return legs
 
 
 def _first_shown(

@@ -60,8 +60,8 @@ class PointBuilder:
                 ready.append(unit)
         return ready
 
-    @staticmethod
     def _add_points(
+        self,
         batch: Batch,
         unit: Unit,
         rows: list[ChunkRow],
@@ -70,11 +70,19 @@ class PointBuilder:
     ) -> None:
         import numpy as np
 
+        sparse = self._generation.config["sparse"]
+        title, heading = sparse.get("title_weight", 1), sparse.get("heading_weight", 1)
         for row in rows:
             payload = build_payload(unit, row, extractions.get(row.text_hash, {}))
             vector = np.frombuffer(vectors[row.embed_key], dtype="<f4")
             batch.points.append(
-                Point(id=row.point_id, vector=vector, sparse_text=sparse_text(unit, row), payload=payload)
+                Point(
+                    id=row.point_id,
+                    vector=vector,
+                    sparse_text=sparse_text(unit, row, title, heading),
+                    payload=payload,
+                    language=payload.get("language"),
+                )
             )
 
     def _extractions(self, tx: content.Transaction, rows: list[ChunkRow]) -> dict[str, dict[str, Any]]:
@@ -153,10 +161,14 @@ def instant(told: Any) -> str | None:
         return None
 
 
-def sparse_text(unit: Unit, row: ChunkRow) -> str:
-    """What the BM25 leg indexes of a chunk: its title and headings, then its text.
+def sparse_text(unit: Unit, row: ChunkRow, title_weight: int = 1, heading_weight: int = 1) -> str:
+    """What the BM25 leg indexes of a chunk: its title and headings, each as often as it weighs, then its text.
 
-    The title counts in every chunk, also where the text repeats it: +0.7 points of nDCG@10 on Cranfield.
+    So a word in the title counts as so many of it before its count is saturated, which is BM25F with one length for all
+    fields (Robertson, Zaragoza and Taylor, "Simple BM25 extension to multiple weighted fields", CIKM 2004), and every
+    store has it. A title that is a heading too counts once, as what weighs more.
     """
-    lead = dict.fromkeys([unit.title or "", *(row.metadata.get("section") or [])])
-    return "\n".join([*filter(None, lead), row.text])
+    weights: dict[str, int] = dict.fromkeys(row.metadata.get("section") or [], heading_weight)
+    if unit.title:
+        weights = {unit.title: max(title_weight, weights.pop(unit.title, 0)), **weights}
+    return "\n".join([line for line, weight in weights.items() if line for _ in range(weight)] + [row.text])

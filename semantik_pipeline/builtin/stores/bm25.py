@@ -3,12 +3,19 @@
 The store's IDF modifier supplies the inverse document frequency; the vectors carry the saturated term frequencies
 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009). Term ids are Qdrant's own hashes, so vectors
 made here fit an index whose server embeds the queries.
+
+Words are stemmed, and stop words dropped, by the rules of a text's own language. Nobody knows a query's: it is asked by
+the rules of every language that the index has, each term once.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.builtin.stores.unspaced import in_pairs
+from semantik_pipeline.contracts.languages import NONE, language_name, stemmed_as
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,34 +24,64 @@ if TYPE_CHECKING:
     from semantik_pipeline.documents import IndexSpec
 
 _DIRECT = ("b", "avg_len", "lowercase", "ascii_folding", "min_token_len", "max_token_len")
+_WORD = re.compile(r"\w+")
 
 
 class Bm25Vectors:
-    """``options``: ``k1`` (1.2), ``b`` (0.75), ``avg_len`` (256 terms), ``language`` (``english``; ``none`` neither
-    stems nor drops stop words), ``lowercase``, ``ascii_folding``, ``min_token_len``, ``max_token_len``."""
+    """``options``: ``k1`` (1.2), ``b`` (0.75), ``avg_len`` (256 terms), ``language`` (``english``, or its code ``en``;
+    ``none`` neither stems nor drops stop words), ``by_document``, ``lowercase``, ``ascii_folding``, ``min_token_len``,
+    ``max_token_len``.
+
+    With ``by_document`` a text of another language follows that language's rules, and ``language`` is for those whose
+    own nobody knows; without, all follow ``language``. An index from before there was that option has none, and splits
+    no script that is written without spaces.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        import qdrant_edge as edge
-
-        unknown = sorted(set(options) - {"k1", "language", *_DIRECT})
+        unknown = sorted(set(options) - {"k1", "language", "by_document", *_DIRECT})
         if unknown:
-            raise UsageError(f"BM25 has no option {unknown[0]!r}.", f"It has k1, language, {', '.join(_DIRECT)}.")
-        arguments = {name: options[name] for name in _DIRECT if name in options}
-        if options.get("language") == "none":
-            arguments |= {"stemmer": edge.DisabledStemmer(), "stopwords": edge.StopwordsSet(custom=set())}
-        elif "language" in options:
-            arguments["language"] = options["language"]
-        try:
-            self._model = edge.Bm25(edge.Bm25Config(k=options.get("k1"), **arguments))
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"BM25 can't be set up with {options!r}: {error}.") from None
+            known = f"k1, language, by_document, {', '.join(_DIRECT)}"
+            raise UsageError(f"BM25 has no option {unknown[0]!r}.", f"It has {known}.")
+        self._options = options
+        self._by_document = bool(options.get("by_document"))
+        self._in_pairs = "by_document" in options
+        self._own = language_name(options.get("language") or "english")
+        self._models: dict[str, qdrant_edge.Bm25] = {}
+        self._model(self._own)  # wrong options are refused here
 
-    def document(self, text: str) -> qdrant_edge.SparseVector:
-        """Weights of the text's terms; empty for a text without any."""
-        return self._model.embed_document(_encodable(text))
+    def document(self, text: str, language: str | None = None) -> qdrant_edge.SparseVector:
+        """Weights of the text's terms; empty for a text without any. ``language`` is its ISO 639-1 code."""
+        return self._model(self._rules(language)).embed_document(self._readable(text))
 
-    def query(self, text: str) -> qdrant_edge.SparseVector:
-        return self._model.embed_query(_encodable(text))
+    def query(self, text: str, languages: Iterable[str] = ()) -> dict[int, float]:
+        """Term -> weight, by the rules of ``language`` and of these others (ISO 639-1 codes)."""
+        text = self._readable(text)
+        own = self._model(self._own)
+        terms = _weights(own.embed_query(text))
+        others = {self._rules(language) for language in languages} - {self._own}
+        if others:
+            # In a text of another language a stop word of ours is a rare word, and would count more than all others.
+            words = dict.fromkeys(_WORD.findall(text))
+            rest = " ".join(word for word in words if own.embed_query(word).indices)
+            for name in sorted(others):
+                terms |= _weights(self._model(name).embed_query(rest))
+        return terms
+
+    def _rules(self, language: str | None) -> str:
+        return (stemmed_as(language) if self._by_document else None) or self._own
+
+    def _readable(self, text: str) -> str:
+        """The text as the engine can split it, without lone surrogates, which no engine can index."""
+        if text.isascii():
+            return text
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        return in_pairs(text) if self._in_pairs else text
+
+    def _model(self, name: str) -> qdrant_edge.Bm25:
+        model = self._models.get(name)
+        if model is None:
+            model = self._models[name] = _model(self._options, name)
+        return model
 
 
 def bm25_of(spec: IndexSpec) -> Bm25Vectors | None:
@@ -52,6 +89,19 @@ def bm25_of(spec: IndexSpec) -> Bm25Vectors | None:
     return None if spec.bm25 is None else Bm25Vectors(spec.bm25)
 
 
-def _encodable(text: str) -> str:
-    """The text without lone surrogates, which no engine can index and no query can ask for."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+def _model(options: dict[str, Any], language: str) -> qdrant_edge.Bm25:
+    import qdrant_edge as edge
+
+    arguments = {name: options[name] for name in _DIRECT if name in options}
+    if language == NONE:
+        arguments |= {"stemmer": edge.DisabledStemmer(), "stopwords": edge.StopwordsSet(custom=set())}
+    else:
+        arguments["language"] = language
+    try:
+        return edge.Bm25(edge.Bm25Config(k=options.get("k1"), **arguments))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"BM25 can't be set up with {options!r}: {error}.") from None
+
+
+def _weights(vector: qdrant_edge.SparseVector) -> dict[int, float]:
+    return dict(zip(vector.indices, vector.values, strict=True))

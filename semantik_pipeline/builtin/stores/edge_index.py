@@ -121,7 +121,7 @@ class EdgeIndex:
         for point, dense in zip(points, vector_rows(self.name, points, self.spec.dimension), strict=True):
             vectors: dict[str, Any] = {"dense": dense}
             if self._bm25 is not None:
-                vectors["sparse"] = self._bm25.document(point.sparse_text)
+                vectors["sparse"] = self._bm25.document(point.sparse_text, point.language)
             with translated(f"{self.name} (point {point.id})"):
                 made.append(edge.Point(point.id, vectors, point.payload))
         return made
@@ -134,7 +134,9 @@ class EdgeIndex:
             query = edge.Query.Nearest(dense, using="dense")
         else:
             assert request.text is not None  # a leg without a vector has a text: query_vector refuses others
-            query = edge.Query.Nearest(self._bm25.query(request.text), using="sparse")
+            terms = self._bm25.query(request.text, request.languages)
+            vector = edge.SparseVector(indices=list(terms), values=list(terms.values()))
+            query = edge.Query.Nearest(vector, using="sparse")
         return edge.QueryRequest(
             limit=request.limit, query=query, with_payload=request.with_payload, filter=edge_filter(request.filter)
         )

@@ -97,7 +97,7 @@ class QdrantStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "facet", "alias", "condition"}
+        return {"sparse", "languages", "facet", "alias", "condition"}
 
     # -- indexes -----------------------------------------------------------------------------------------------------
 
@@ -265,7 +265,7 @@ def _structs(name: str, points: Sequence[Point], spec: IndexSpec, bm25: Bm25Vect
     for point, dense in zip(points, vector_rows(name, points, spec.dimension), strict=True):
         vectors: dict[str, Any] = {"dense": dense}
         if bm25 is not None:
-            terms = bm25.document(point.sparse_text)
+            terms = bm25.document(point.sparse_text, point.language)
             vectors["sparse"] = models.SparseVector(indices=terms.indices, values=terms.values)
         made.append(models.PointStruct(id=point.id, vector=vectors, payload=point.payload))
     return made
@@ -281,10 +281,10 @@ def _query(
     using = "dense"
     if query is None:
         assert request.text is not None  # a leg without a vector has a text: query_vector refuses others
-        terms = bm25.query(request.text)
-        if not terms.indices:
+        terms = bm25.query(request.text, request.languages)
+        if not terms:
             return None
-        query, using = models.SparseVector(indices=terms.indices, values=terms.values), "sparse"
+        query, using = models.SparseVector(indices=list(terms), values=list(terms.values())), "sparse"
     return models.QueryRequest(
         query=query,
         using=using,

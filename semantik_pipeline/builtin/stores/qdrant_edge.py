@@ -75,7 +75,7 @@ class QdrantEdgeStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "facet", "optimize", "condition"}
+        return {"sparse", "languages", "facet", "optimize", "condition"}
 
     # -- indexes -----------------------------------------------------------------------------------------------------
 

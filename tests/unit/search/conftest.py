@@ -17,6 +17,7 @@ from semantik_pipeline.errors import PluginNotFoundError, UsageError
 from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.search.completeness import Completeness
+from semantik_pipeline.search.index_languages import IndexLanguages
 from semantik_pipeline.settings import Search
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.testing import MemoryStore
@@ -110,6 +111,7 @@ class Runtime:
         self.settings = SimpleNamespace(search=Search(reranker="words", rerank_deadline=60))
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self.completeness, self.tally = Completeness(), Tally()
+        self.index_languages = IndexLanguages()
         self._embedder = LetterEmbedder()
 
     def embedder(self, generation_id):
