@@ -134,9 +134,14 @@ class Search(Section):
     fusion: Fusion = "minmax"
     rerank_weight: float = Field(0.3, ge=0, le=1)
     rerank_deadline: float = Field(1.5, gt=0)  # seconds
-    reranker: str = "late-interaction"
+    reranker: str | list[str] = "late-interaction"  # one, or several that read one after the other
     on: Literal["here", "workers"] = "here"  # where a query runs: in the process that asks, or on search workers
     patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
+
+    @property
+    def rerankers(self) -> list[str]:
+        """The ids in ``reranker``, in their order."""
+        return [self.reranker] if isinstance(self.reranker, str) else self.reranker
 
 
 class Reindex(Section):

@@ -61,7 +61,7 @@ def _plugin(info: PluginInfo, *, in_use: bool) -> Iterator[Finding]:
 def in_use(patient: Patient) -> set[str]:
     """Ids of plugins that collections, sources or the settings name."""
     settings = patient.runtime.settings
-    found = {settings.search.reranker, *patient.connectors}
+    found = {*settings.search.rerankers, *patient.connectors}
     found.add(settings.store.plugin or ("qdrant" if settings.qdrant.url else "qdrant-edge"))
     for generation in patient.generations:
         found |= set(_named(generation.config))

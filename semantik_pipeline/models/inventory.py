@@ -13,6 +13,7 @@ from semantik_pipeline.errors import PipelineError, PluginError, PluginLoadError
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.models.checking import contents, size_of
 from semantik_pipeline.plugins.configuration import schema_of
+from semantik_pipeline.search.rerank_choice import chosen_rerankers
 from semantik_pipeline.search.rerank_options import reranker_options
 
 if TYPE_CHECKING:
@@ -109,20 +110,22 @@ def _places(folder: Path) -> list[Path]:
 
 def _uses(runtime: Runtime) -> Iterable[tuple[str, dict[str, Any], str, str]]:
     """``(plugin, options, kind, user)`` of every embedder and reranker that something names."""
-    reranker = runtime.settings.search.reranker
+    default = runtime.settings.search.reranker
     with runtime.ledger.read() as tx:
         live = ledger_collections.list_generations(tx)
     for generation in live:
         embedding, user = generation.config["embedding"], f"collection {generation.collection}"
         yield embedding["plugin"], embedding["options"], "embedding", user
-        name = generation.config.get("default_reranker") or reranker
-        yield name, {"of": embedding}, "reranker", f"searches of {generation.collection}"
+        for one in chosen_rerankers(None, generation.config, default):
+            options = {"of": embedding, "own": one.options}
+            yield one.plugin, options, "reranker", f"searches of {generation.collection}"
     if not live:
         embedding = generations.complete(runtime.host, dict(runtime.settings.collection))["embedding"]
         options = runtime.host.frozen_config(embedding["plugin"], embedding.get("options"))
         embedding = {**embedding, "options": options}
         yield embedding["plugin"], options, "embedding", "new collections"
-        yield reranker, {"of": embedding}, "reranker", "searches"
+        for one in chosen_rerankers(None, {}, default):
+            yield one.plugin, {"of": embedding, "own": {}}, "reranker", "searches"
 
 
 def _used(host: PluginHost, plugin: str, options: dict[str, Any], kind: str) -> Model | None:
@@ -130,7 +133,7 @@ def _used(host: PluginHost, plugin: str, options: dict[str, Any], kind: str) -> 
     name = str(options.get("model") or plugin)
     try:
         if kind == "reranker":
-            options = reranker_options(host, plugin, {}, options["of"])
+            options = reranker_options(host, plugin, options["own"], options["of"])
         light = host.light(plugin, options, frozen=kind == "embedding", kind=kind)
         files = light.model_files()
         if files is None and not light.config.get("model"):
