@@ -22,6 +22,14 @@ class Mode(StrEnum):
     SPARSE = "sparse"
 
 
+class Fusion(StrEnum):
+    """How the legs become one list; settings.Fusion has the same names."""
+
+    MINMAX = "minmax"
+    RRF = "rrf"
+    DBSF = "dbsf"
+
+
 #: Seconds that a reranker gets, unless the settings say otherwise: whoever waits for a model to load waits for it too.
 RERANK_SECONDS = 5.0
 
@@ -29,6 +37,19 @@ RERANK_SECONDS = 5.0
 ModeOption = Annotated[Mode, typer.Option(help="By words and meaning, by meaning alone, by words alone.")]
 RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Read the best hits again, closely.")]
 RerankerOption = Annotated[str | None, typer.Option(metavar="ID", help="The plugin that reranks.")]
+FusionOption = Annotated[
+    Fusion | None, typer.Option(help="How words and meaning become one order.", show_default="the collection's")
+]
+DenseWeightOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="What meaning weighs, 0..1; words have the rest.", show_default="the collection's"
+    ),
+]
+RerankWeightOption = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="What the reranker's word weighs, 0..1.", show_default="the collection's"),
+]
 FilterOption = Annotated[
     str | None,
     typer.Option("--filter", metavar="JSON", help='Qdrant\'s filter, as {"must": [{"key": "page", "match": …}]}.'),
@@ -44,6 +65,9 @@ def search(
     rerank: RerankOption = True,
     reranker: RerankerOption = None,
     filter_json: FilterOption = None,
+    fusion: FusionOption = None,
+    dense_weight: DenseWeightOption = None,
+    rerank_weight: RerankWeightOption = None,
 ) -> int:
     """Find the passages that answer a question."""
     call = begin(context)
@@ -58,6 +82,9 @@ def search(
         rerank=rerank,
         reranker=reranker,
         filter=parse_filter(filter_json),
+        fusion=None if fusion is None else fusion.value,
+        dense_weight=dense_weight,
+        rerank_weight=rerank_weight,
         rerank_deadline=None if "rerank_deadline" in settings.model_fields_set else RERANK_SECONDS,
     )
     with call.runtime() as runtime:

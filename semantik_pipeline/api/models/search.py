@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from semantik_pipeline.api.models.plain import Name, Options
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
+from semantik_pipeline.settings import Fusion
 
 #: Collections that one question may go to, and questions of a batch.
 MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
@@ -46,6 +47,17 @@ class Search(BaseModel):
     reranker_id: Name | None = Field(None, description="The plugin that does; null: the collection's.")
     rerank_top_k: int | None = Field(
         None, ge=1, le=MAX_LIMIT, description="How many of the best hits the reranker reads; null: 5 x top_k, 20..200."
+    )
+    fusion: Fusion | None = Field(None, description="How the legs become one list; null: the collection's.")
+    dense_weight: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="What meaning weighs, words have the rest; null: the collection's.",
+    )
+    rerank_weight: float | None = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="What the reranker's word weighs; null: the collection's."
     )
     score_threshold: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="Leave out hits with a lower score."

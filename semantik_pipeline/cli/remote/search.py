@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import Invocation
-from semantik_pipeline.cli.search import Mode, nothing_found, parse_filter
+from semantik_pipeline.cli.search import Fusion, Mode, nothing_found, parse_filter
 from semantik_pipeline.documents import SearchHit
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def search(
     rerank: bool,
     reranker: str | None,
     filter_json: str | None,
+    fusion: Fusion | None,
+    dense_weight: float | None,
+    rerank_weight: float | None,
 ) -> int:
     asked = parse_filter(filter_json)
     found: dict[str, Any] = {
@@ -49,6 +52,9 @@ def search(
             filter=asked,
             use_reranker=rerank,
             reranker_id=reranker,
+            fusion=None if fusion is None else fusion.value,
+            dense_weight=dense_weight,
+            rerank_weight=rerank_weight,
         )
     }
     hits = [SearchHit(**{name: value for name, value in hit.items() if name not in _MORE}) for hit in found["hits"]]

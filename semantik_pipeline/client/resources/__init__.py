@@ -43,6 +43,9 @@ class Api(Resource[S]):
         use_reranker: bool = True,
         reranker_id: str | None = None,
         rerank_top_k: int | None = None,
+        fusion: str | None = None,
+        dense_weight: float | None = None,
+        rerank_weight: float | None = None,
         score_threshold: float | None = None,
     ) -> Call[Found]:
         """Find the passages that answer a question, in one collection (``default``) or several."""
@@ -57,6 +60,9 @@ class Api(Resource[S]):
             "use_reranker": use_reranker,
             "reranker_id": reranker_id,
             "rerank_top_k": rerank_top_k,
+            "fusion": fusion,
+            "dense_weight": dense_weight,
+            "rerank_weight": rerank_weight,
             "score_threshold": score_threshold,
         }
         return Call(json=asked)
