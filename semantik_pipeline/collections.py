@@ -54,6 +54,12 @@ def show(runtime: Runtime, name: str) -> dict[str, Any]:
     return {**found[0], "outdated": generations.outdated(runtime, name)}
 
 
+def configuration(runtime: Runtime, name: str) -> dict[str, Any]:
+    """What a collection is to be made of. Raises NotFound for one that does not exist."""
+    with runtime.ledger.read() as tx:
+        return ledger.get_collection(tx, name).config
+
+
 def configure(
     runtime: Runtime, name: str, changes: Mapping[str, Any], *, if_match: str | None = None
 ) -> dict[str, Any]:

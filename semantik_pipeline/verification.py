@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import StoredPoint
-from semantik_pipeline.ledger import collections, comparison, operations
+from semantik_pipeline.ledger import audit_trail, collections, comparison, operations
 from semantik_pipeline.ledger.collections import Generation
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class GenerationReport:
     pending: int = 0
     damaged: dict[int, str] = field(default_factory=dict)  # document id -> unique id, or ""
     orphans: list[str] = field(default_factory=list)
+    compared: int | None = None  # every document up to this id, and none behind it; None: it is within a slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,34 @@ def verify(runtime: Runtime, collection: str | None = None) -> VerificationRepor
     return VerificationReport(generations=[_verify_generation(runtime, generation) for generation in found])
 
 
+def verify_part(
+    runtime: Runtime, collection: str, *, begin: tuple[int, int] | None, seconds: float
+) -> tuple[VerificationReport, tuple[int, int] | None]:
+    """:func:`verify` in parts, for who must answer soon: compare for about so many seconds, at least a slice of documents.
+
+    Returns the report of this part, and where the next one has to ``begin``: a generation, and the document behind which
+    its comparison goes on; None: all was compared.
+    """
+    until = time.monotonic() + seconds
+    with runtime.ledger.read() as tx:
+        wanted = collections.get_collection(tx, collection).id
+        found = sorted(collections.list_generations(tx, wanted), key=lambda generation: generation.id)
+    generation_id, after = begin or (0, 0)
+    reports = []
+    for generation in found:
+        if generation.id < generation_id:
+            continue
+        report = GenerationReport(generation=generation)
+        reports.append(report)
+        began = after if generation.id == generation_id else 0
+        for _ in comparing(runtime, report, after=began or None):
+            if report.compared is not None and time.monotonic() >= until:
+                return VerificationReport(generations=reports), (generation.id, report.compared)
+        if time.monotonic() >= until and generation is not found[-1]:
+            return VerificationReport(generations=reports), (generation.id + 1, 0)
+    return VerificationReport(generations=reports), None
+
+
 def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationReport:
     report = GenerationReport(generation=generation)
     for _ in comparing(runtime, report):
@@ -87,11 +117,13 @@ def _verify_generation(runtime: Runtime, generation: Generation) -> GenerationRe
     return report
 
 
-def comparing(runtime: Runtime, report: GenerationReport) -> Iterator[None]:
+def comparing(runtime: Runtime, report: GenerationReport, *, after: int | None = None) -> Iterator[None]:
     """Fill in the report of its generation, a page of points between two yields; documents by slices of their ids, so that
-    what is kept in mind is bounded by a slice and by the damage, not by the corpus."""
-    generation_id, after = report.generation.id, None
+    what is kept in mind is bounded by a slice and by the damage, not by the corpus. It begins ``after`` a document's id;
+    between two slices ``report.compared`` says how far it is."""
+    generation_id = report.generation.id
     while True:
+        report.compared = None
         with runtime.ledger.read() as tx:
             report.since = comparison.clock(tx)
             upto = comparison.slice_end(tx, generation_id, after=after)
@@ -102,7 +134,7 @@ def comparing(runtime: Runtime, report: GenerationReport) -> Iterator[None]:
         _count(runtime, report, after, upto, matched)
         if upto is None:
             return
-        after = upto
+        after = report.compared = upto
         yield
 
 
@@ -190,12 +222,20 @@ def repair(runtime: Runtime, report: VerificationReport) -> int | None:
     for one in report.generations:
         for start in range(0, len(one.orphans), PAGE):
             runtime.host.call(runtime.store.delete, one.generation.index, ids=one.orphans[start : start + PAGE])
-        if not one.damaged:
+        if not one.damaged and not one.orphans:
             continue
         with runtime.ledger.write() as tx:
-            if operation_id is None:
+            if one.damaged and operation_id is None:
                 operation_id = operations.begin(tx, one.generation.collection_id, "repair")
-            comparison.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
+            if one.damaged:
+                comparison.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
+            detail = {
+                "generation": one.generation.id,
+                "documents": len(one.damaged),
+                "orphaned": len(one.orphans),
+                "operation": operation_id,
+            }
+            audit_trail.record(tx, event="collection.repair", subject=one.generation.collection, detail=detail)
     if operation_id is not None:
         runtime.ring("upsert")
     return operation_id

@@ -43,6 +43,7 @@ REMOTE = {
     "collections restore": "collections:restore",
     "reindex": "collections:reindex",
     "rollback": "collections:rollback",
+    "verify": "verifying:verify",
     "sources add": "sources:add",
     "sources list": "sources:list_",
     "sources show": "sources:show",

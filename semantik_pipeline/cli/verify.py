@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.verification import VerificationReport
 
+#: What can be wrong with points.
+WRONG = ("missing", "orphaned", "stale")
+
+#: Damaged documents that are named.
+EXAMPLES = 10
+
 
 def verify(
     context: typer.Context,
@@ -25,8 +31,8 @@ def verify(
     report, before = _repaired(call, collection) if repair else (_verified(call, collection), None)
     answer = {**report.to_dict(), "clean": report.clean, "examples": report.examples}
     if before is not None:
-        answer["repaired"] = {name: before.to_dict()[name] for name in ("missing", "orphaned", "stale")}
-    call.output.give(answer, lambda console: _show(call, console, answer))
+        answer["repaired"] = {name: before.to_dict()[name] for name in WRONG}
+    call.output.give(answer, lambda console: show_report(call, console, answer))
     return 0 if report.clean else 1
 
 
@@ -53,7 +59,7 @@ def _repaired(call: Invocation, collection: str | None) -> tuple[VerificationRep
         return verification.verify(runtime, collection), before
 
 
-def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+def show_report(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
     from semantik_pipeline.cli.wording import counted, place
 
     console.print(
@@ -76,4 +82,4 @@ def _show(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
 
 
 def _sums(counts: dict[str, Any]) -> str:
-    return ", ".join(f"{counts[name]:,} {name}" for name in ("missing", "orphaned", "stale"))
+    return ", ".join(f"{counts[name]:,} {name}" for name in WRONG)

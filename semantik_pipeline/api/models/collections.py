@@ -135,15 +135,26 @@ class ReindexRequest(PlanRequest):
     force: bool = Field(False, description="Build it although it would be what is there.")
 
 
-class RerunRequest(BaseModel):
-    """Documents to send through the stages again, within the index that is there."""
-
+class RerunPlanRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"example": {"where": {"must": [{"key": "status", "match": {"value": "quarantined"}}]}}},
     )
 
     where: Options = Field(description="A filter, as `reindex --where` takes it.")
+
+
+class RerunPlan(BaseModel):
+    """What a rerun would send on its way; nothing was written."""
+
+    collection: str
+    documents: int
+    examples: list[str] = Field(description="The unique ids of some of them.")
+
+
+class RerunRequest(RerunPlanRequest):
+    """Documents to send through the stages again, within the index that is there."""
+
     fresh: bool = Field(False, description="Parse anew what is parsed already.")
 
 
@@ -152,6 +163,33 @@ class RolledBack(BaseModel):
     generation: int = Field(description="What search reads now.")
     replaced: int = Field(description="What it read before, kept in its place.")
     behind: int = Field(description="Documents that the stages have yet to bring up to date there.")
+
+
+class VerifyRequest(BaseModel):
+    """What to compare. Each request compares for some seconds; a large collection takes several."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"repair": True}})
+
+    repair: bool = Field(False, description="Remove points of no document, and write those of damaged documents again.")
+    cursor: str | None = Field(None, max_length=4000, description="`next_cursor` of the part before.")
+
+
+class Verification(BaseModel):
+    """What a part of the comparison found: points that are missing, belong to no chunk (orphaned) or say something else
+    than their chunk (stale). Documents on their way are pending, and not judged."""
+
+    collection: str
+    clean: bool = Field(description="Nothing is missing, orphaned or stale in this part.")
+    documents: int
+    points_expected: int
+    points_found: int
+    missing: int
+    orphaned: int
+    stale: int
+    pending: int
+    examples: list[str] = Field(description="The unique ids of some that are damaged.")
+    operation: str | None = Field(examples=["repair-7"], description="What mends them; null: nothing has to be.")
+    next_cursor: str | None = Field(None, description="Of the next part; null: all was compared.")
 
 
 class TrashedCollection(BaseModel):

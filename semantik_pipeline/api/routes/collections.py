@@ -1,4 +1,4 @@
-"""Collections: list, show, create, configure, rename, delete, restore; building their indexes anew."""
+"""Collections: list, show, create, configure, rename, delete, restore; building their indexes anew, comparing them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from semantik_pipeline import collections, generations, trash
+from semantik_pipeline import collections, generations, trash, verification
 from semantik_pipeline.api import etags, pages, trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Admin, Reader, TheRuntime, Writer
@@ -22,9 +22,13 @@ from semantik_pipeline.api.models.collections import (
     ReindexPlan,
     ReindexRequest,
     Renamed,
+    RerunPlan,
+    RerunPlanRequest,
     RerunRequest,
     Restored,
     RolledBack,
+    Verification,
+    VerifyRequest,
 )
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import NameInPath
@@ -37,7 +41,10 @@ NOT_THERE = documented(404)
 BUSY = documented(404, 409)
 
 #: Without a body.
-PLAN, REINDEX = PlanRequest(), ReindexRequest()
+PLAN, REINDEX, VERIFY = PlanRequest(), ReindexRequest(), VerifyRequest()
+
+#: Seconds that a request compares, about; then the answer says where the next one goes on.
+COMPARED = 10.0
 
 
 @router.get("", operation_id="collections_list", summary="What there is to search.")
@@ -92,7 +99,8 @@ def configure(
 ) -> CollectionDetail:
     caller.require("writer", name)
     trusted.check_collection(runtime.settings, caller, change.changes)
-    found = collections.configure(runtime, name, change.changes, if_match=etags.wanted(if_match))
+    tag = etags.require(if_match, collections.configuration(runtime, name))
+    found = collections.configure(runtime, name, change.changes, if_match=tag)
     response.headers["ETag"] = etags.quoted(found["etag"])
     return CollectionDetail.model_validate(found)
 
@@ -171,6 +179,41 @@ def reindex(
 def rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: RerunRequest, response: Response) -> Accepted:
     caller.require("writer", name)
     return accepted(runtime, response, generations.rerun(runtime, name, asked.where, fresh=asked.fresh))
+
+
+@router.post(
+    "/{name}/rerun/plan",
+    operation_id="collections_plan_rerun",
+    summary="How many documents meet a filter, and would be sent through the stages again. Nothing is written.",
+    responses=NOT_THERE,
+)
+def plan_rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: RerunPlanRequest) -> RerunPlan:
+    caller.require("writer", name)
+    found = generations.matching(runtime, name, asked.where)
+    return RerunPlan(collection=name, documents=found.documents, examples=list(found.examples))
+
+
+@router.post(
+    "/{name}/verify",
+    operation_id="collections_verify",
+    summary="Compare ledger and index point by point, a part at a time, and mend what differs if that is asked for.",
+    responses=BUSY,
+)
+def verify(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: VerifyRequest = VERIFY) -> Verification:
+    caller.require("writer", name)
+    begin = pages.decode(asked.cursor, int, int)
+    report, following = verification.verify_part(
+        runtime, name, begin=(begin[0], begin[1]) if begin else None, seconds=COMPARED
+    )
+    operation = verification.repair(runtime, report) if asked.repair else None
+    return Verification(
+        **report.to_dict(),
+        collection=name,
+        clean=report.clean,
+        examples=report.examples,
+        operation=f"repair-{operation}" if operation is not None else None,
+        next_cursor=pages.encode(*following) if following is not None else None,
+    )
 
 
 @router.post(

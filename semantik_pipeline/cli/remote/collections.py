@@ -9,6 +9,7 @@ from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.reindex import asked_changes, filter_of, rolled_back, show_plan, show_reindex
 from semantik_pipeline.cli.remote.following import EXIT, followed
 from semantik_pipeline.cli.source_options import parse_object
+from semantik_pipeline.cli.wording import counted
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.errors import UsageError
 
@@ -86,7 +87,7 @@ def reindex(
 ) -> int:
     changes = asked_changes(set_, where, fresh=fresh)
     if dry_run and where:
-        raise UsageError("No server counts what --where means.", "`semantik documents list` shows documents.")
+        return _would_rerun(call, client, collection, filter_of(where))
     if dry_run:
         found = cast("dict[str, Any]", client.collections.plan(collection, changes))
         call.output.give({**found, "dry_run": True}, lambda console: show_plan(console, found))
@@ -105,6 +106,13 @@ def reindex(
         {**answer, "collection": collection}, lambda console: show_reindex(call, console, collection, answer)
     )
     return EXIT.get(answer["outcome"] or "", 0)
+
+
+def _would_rerun(call: Invocation, client: Client, collection: str, where: dict[str, Any]) -> int:
+    answer = {**client.collections.plan_rerun(collection, where), "dry_run": True}
+    told = f"{counted(answer['documents'], 'document')} of {collection!r} would go their way again."
+    call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
+    return 0
 
 
 def rollback(call: Invocation, client: Client, *, collection: str) -> int:

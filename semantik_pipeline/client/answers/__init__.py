@@ -8,9 +8,11 @@ from semantik_pipeline.client.answers.collections import (
     Generation,
     ReindexPlan,
     Renamed,
+    RerunPlan,
     Restored,
     RolledBack,
     SourceOf,
+    Verification,
 )
 from semantik_pipeline.client.answers.documents import (
     ChunkList,
@@ -115,6 +117,7 @@ __all__ = [
     "ReindexPlan",
     "Renamed",
     "Rerankers",
+    "RerunPlan",
     "Restored",
     "RolledBack",
     "Scores",
@@ -133,6 +136,7 @@ __all__ = [
     "TrashedDocument",
     "TrashedSource",
     "Undone",
+    "Verification",
     "Waiting",
     "Way",
     "Worker",

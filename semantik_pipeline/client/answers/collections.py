@@ -100,3 +100,29 @@ class RolledBack(TypedDict):
     generation: int
     replaced: int
     behind: int
+
+
+class RerunPlan(TypedDict):
+    """The documents that a rerun would send on their way, and some of their unique ids."""
+
+    collection: str
+    documents: int
+    examples: list[str]
+
+
+class Verification(TypedDict):
+    """What a part of the comparison of ledger and index found. ``operation`` mends it; ``next_cursor`` is the next part's,
+    None: all was compared."""
+
+    collection: str
+    clean: bool
+    documents: int
+    points_expected: int
+    points_found: int
+    missing: int
+    orphaned: int
+    stale: int
+    pending: int
+    examples: list[str]
+    operation: str | None
+    next_cursor: str | None

@@ -13,8 +13,10 @@ from semantik_pipeline.client.answers import (
     Deleted,
     ReindexPlan,
     Renamed,
+    RerunPlan,
     Restored,
     RolledBack,
+    Verification,
 )
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
@@ -86,6 +88,16 @@ class Collections(Resource[S]):
     def rerun(self, name: str, where: Mapping[str, Any], *, fresh: bool = False) -> Call[Accepted]:
         """Send documents that meet a filter through the stages again."""
         return Call(at={"name": name}, json={"where": dict(where), "fresh": fresh})
+
+    @request("collections_plan_rerun", "POST /collections/{name}/rerun/plan", repeatable=True)
+    def plan_rerun(self, name: str, where: Mapping[str, Any]) -> Call[RerunPlan]:
+        """How many documents a rerun would send on their way. Nothing is written."""
+        return Call(at={"name": name}, json={"where": dict(where)})
+
+    @request("collections_verify", "POST /collections/{name}/verify", repeatable=True)
+    def verify(self, name: str, *, repair: bool = False, cursor: str | None = None) -> Call[Verification]:
+        """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``."""
+        return Call(at={"name": name}, json={"repair": repair, "cursor": cursor})
 
     @request("collections_rollback", "POST /collections/{name}/rollback")
     def rollback(self, name: str) -> Call[RolledBack]:

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from semantik_pipeline import maintenance
+from semantik_pipeline.api import etags
+from semantik_pipeline.ledger import audit_trail
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
@@ -65,6 +69,45 @@ def test_a_configuration_is_changed_only_as_it_was_read(api: Api) -> None:
     assert api.good(api.get("/collections/papers"))["config"]["chunking"]["options"]["max_tokens"] == 30
 
 
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ('"NOW"', 200),
+        ('"other", "NOW"', 200),
+        ('"other" ,"NOW" , "more"', 200),
+        ("*", 200),
+        ("NOW", 200),
+        ('W/"NOW"', 412),  # a weak tag matches nothing
+        ('W/"NOW", "other"', 412),
+        ('W/"other", "NOW"', 200),
+        ('"other"', 412),
+        ('"a,b"', 412),
+        ('"NOW" "other"', 422),
+        ('"NOW', 422),
+        ("", 422),
+    ],
+)
+def test_what_if_match_may_say(api: Api, header: str, status: int) -> None:
+    tag = make(api)["etag"]
+    said = {"If-Match": header.replace("NOW", tag)}
+    found = api.patch("/collections/papers", json={"changes": {"chunking.max_tokens": 30}}, headers=said)
+    assert found.status_code == status, found.text
+    assert (api.good(api.get("/collections/papers"))["etag"] != tag) is (status == 200)
+    plugin = api.get("/plugins/fake-embedder").headers["etag"].strip('"')
+    said = {"If-Match": header.replace("NOW", plugin)}
+    found = api.put("/plugins/fake-embedder/config", json={"config": {"model": "other"}}, headers=said)
+    assert found.status_code == status, found.text
+
+
+TAG = st.text(st.characters(codec="ascii", exclude_characters='"', min_codepoint=0x21, max_codepoint=0x7E), max_size=8)
+
+
+@given(st.lists(st.tuples(st.booleans(), TAG), min_size=1), st.sampled_from([",", ", ", " ,\t", ",,"]))
+def test_a_list_of_tags_is_read_as_it_is_written(tags: list[tuple[bool, str]], between: str) -> None:
+    header = between.join(f'{"W/" if weak else ""}"{tag}"' for weak, tag in tags)
+    assert etags.wanted(header) == {tag for weak, tag in tags if not weak}
+
+
 def test_an_index_is_built_anew_and_taken_back(api: Api, tmp_path: Path) -> None:
     api.pipeline.folder(texts(tmp_path / "n", one="First things. " * 20, two="Second things."), collection="papers")
     plan = api.good(api.post("/collections/papers/reindex/plan", json={"changes": {"chunking.max_tokens": 20}}))
@@ -83,6 +126,62 @@ def test_an_index_is_built_anew_and_taken_back(api: Api, tmp_path: Path) -> None
     problem(api.post("/collections/papers/rerun", json={"where": {"must": [{"key": "nothing"}]}}), 422)
     where = {"must": [{"key": "status", "match": {"value": "indexed"}}]}
     api.good(api.post("/collections/papers/rerun", json={"where": where}), 202)
+
+
+def test_a_rerun_is_foretold(api: Api, tmp_path: Path) -> None:
+    api.pipeline.folder(texts(tmp_path / "n", one="First things.", two="Second things."), collection="papers")
+    found = {"where": {"must": [{"key": "status", "match": {"value": "indexed"}}]}}
+    plan = api.good(api.post("/collections/papers/rerun/plan", by="writer", json=found))
+    assert (plan["documents"], len(plan["examples"])) == (2, 2)
+    none = {"where": {"must": [{"key": "status", "match": {"value": "quarantined"}}]}}
+    assert api.good(api.post("/collections/papers/rerun/plan", json=none))["documents"] == 0
+    problem(api.post("/collections/papers/rerun/plan", json={"where": {"must": [{"key": "nothing"}]}}), 422)
+    problem(api.post("/collections/none/rerun/plan", json=found), 404)
+
+
+def damaged(api: Api, folder: Path, count: int) -> None:
+    """A collection of so many documents, none of which has a point any more."""
+    contents = {f"d{number}": f"Thing {number}." for number in range(count)}
+    api.pipeline.folder(texts(folder, **contents), collection="papers")
+    index = api.runtime.ledger.search_view("papers").index
+    points, _ = api.runtime.store.scroll(index, fields=[], limit=100)
+    assert len(points) == count
+    api.runtime.store.delete(index, ids=[point.id for point in points])
+
+
+def test_an_index_is_compared_and_mended(api: Api, tmp_path: Path) -> None:
+    damaged(api, tmp_path / "n", 2)
+    problem(api.post("/collections/papers/verify", by="reader"), 403)
+    found = api.good(api.post("/collections/papers/verify", by="writer"))
+    assert (found["clean"], found["missing"], found["operation"], found["next_cursor"]) == (False, 2, None, None)
+    assert len(found["examples"]) == 2
+    mended = api.good(api.post("/collections/papers/verify", json={"repair": True}))
+    assert (mended["missing"], mended["operation"] is not None) == (2, True)
+    api.pipeline.run()
+    assert api.good(api.get(f"/operations/{mended['operation']}"))["outcome"] == "succeeded"
+    assert api.good(api.post("/collections/papers/verify"))["clean"] is True
+    with api.runtime.ledger.read() as tx:
+        told = [row for row in audit_trail.entries(tx, limit=50) if row["event"] == "collection.repair"]
+    assert [(row["actor"], row["subject"]) for row in told] == [("key:admin", "papers")]
+    problem(api.post("/collections/papers/verify", json={"cursor": "x"}), 422)
+    problem(api.post("/collections/none/verify"), 404)
+
+
+def test_a_comparison_in_parts_finds_what_one_in_one_finds(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged(api, tmp_path / "n", 5)
+    whole = api.good(api.post("/collections/papers/verify"))
+    monkeypatch.setattr("semantik_pipeline.ledger.comparison.SLICE", 2)
+    monkeypatch.setattr("semantik_pipeline.api.routes.collections.COMPARED", 0.0)
+    parts, cursor = [], None
+    while cursor is not None or not parts:
+        parts.append(api.good(api.post("/collections/papers/verify", json={"cursor": cursor})))
+        cursor = parts[-1]["next_cursor"]
+    assert len(parts) > 2
+    for name in ("documents", "points_expected", "points_found", "missing", "orphaned", "stale", "pending"):
+        assert sum(part[name] for part in parts) == whole[name], name
+    assert sorted(name for part in parts for name in part["examples"]) == sorted(whole["examples"])
 
 
 def test_a_collection_is_renamed_deleted_and_brought_back(api: Api) -> None:

@@ -132,6 +132,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "collections_configure": {"json": {"changes": {}}},
     "collections_rename": {"json": {"name": "mine-too"}},
     "collections_rerun": {"json": {"where": {"must": []}}},
+    "collections_plan_rerun": {"json": {"where": {"must": []}}},
     "documents_push": {"json": {"collection": "theirs", "documents": [{"document": "a", "text": "b"}]}},
     "documents_upload": {"data": {"collection": "theirs"}, "files": {"files": ("a.txt", b"text", "text/plain")}},
     "documents_delete_many": {"json": {"collection": "theirs", "documents": ["one"]}},
