@@ -12,6 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PermanentError
+from semantik_pipeline.hits import Highlight as Highlight  # one face for what flows
+from semantik_pipeline.hits import Passage as Passage
+from semantik_pipeline.hits import SearchHit as SearchHit
+from semantik_pipeline.hits import Span as Span
 
 if TYPE_CHECKING:
     import numpy as np
@@ -286,6 +290,7 @@ class StoredPoint:
 
     id: str
     payload: dict[str, Any] = field(default_factory=dict)
+    vector: np.ndarray | None = None  # where it was asked for
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
@@ -299,19 +304,3 @@ class RerankResult:
     score: float
     document: str | None = None
     metadata: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchHit:
-    """A chunk that answers a query. ``document`` is the document's unique id."""
-
-    rank: int
-    score: float
-    document: str
-    title: str | None
-    text: str
-    start: int
-    end: int
-    metadata: dict[str, Any]
-    scores: dict[str, float | None]
-    explanation: dict[str, Any] | None = None  # how it got its score, if that was asked for
