@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from semantik_pipeline.documents import SearchHit
@@ -43,14 +44,19 @@ class SearchAnswer:
         return asdict(self)
 
 
-def to_hits(ranked: Sequence[Ranked], plan: SearchPlan) -> list[SearchHit]:
-    """The hits that were asked for of the candidates in this order. The best one has rank 1, wherever they begin."""
+def to_hits(
+    ranked: Sequence[Ranked], plan: SearchPlan, explanations: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> list[SearchHit]:
+    """The hits that were asked for of the candidates in this order, with the explanation of each (by id) where there is
+    one. The best one has rank 1, wherever they begin."""
     least = float("-inf") if plan.score_threshold is None else plan.score_threshold
     passing = [entry for entry in ranked if entry.score >= least][plan.offset : plan.offset + plan.limit]
-    return [_hit(rank, entry) for rank, entry in enumerate(passing, plan.offset + 1)]
+    return [
+        _hit(rank, entry, explanations.get(entry.candidate.id)) for rank, entry in enumerate(passing, plan.offset + 1)
+    ]
 
 
-def _hit(rank: int, entry: Ranked) -> SearchHit:
+def _hit(rank: int, entry: Ranked, explanation: dict[str, Any] | None) -> SearchHit:
     payload = entry.candidate.payload
     return SearchHit(
         rank=rank,
@@ -67,6 +73,7 @@ def _hit(rank: int, entry: Ranked) -> SearchHit:
             "fused": entry.candidate.fused,
             "rerank": entry.rerank,
         },
+        explanation=explanation,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from semantik_pipeline.search.answer import SearchAnswer, to_hits
 from semantik_pipeline.search.blending import unranked
+from semantik_pipeline.search.explanation import explained
 from semantik_pipeline.search.facets import Facets, count_facets
 from semantik_pipeline.search.query_vector import embed_query
 from semantik_pipeline.search.request import SearchPlan, SearchQuery, plan_search
@@ -59,11 +60,12 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     if plan.rerankers and candidates:
         with watch.step("rerank"):
             outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
+    explanations = explained(plan, retrieved, outcome) if plan.explain else {}
     timings = watch.timings_ms()
     for step, milliseconds in timings.items():
         runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
     return SearchAnswer(
-        hits=to_hits(outcome.ranked, plan),
+        hits=to_hits(outcome.ranked, plan, explanations),
         reranked=outcome.reranked,
         rerankers=[asdict(report) for report in outcome.reports],
         timings_ms=timings,

@@ -1,0 +1,112 @@
+"""How each hit got its score: what each leg, fusion, each reranker and each postprocessor made of it. Pure.
+
+An explanation is told as it is stored, in JSON's own values:
+
+- ``legs``: for each leg that found anything ``rank`` and ``score`` (null: it missed this one), ``normalised`` (0..1) and
+  ``weight``. Fusion adds up weight × normalised.
+- ``fused``: the ``method``, the ``rank`` and the ``score`` that came of it.
+- ``rerankers``: for each of the chain that scored anything its ``plugin``, the ``score`` of its own (null: it did not read
+  this one), the ``share`` of 0..1 that this counts as, the ``weight`` of that, and ``rank`` and ``blended`` score after it.
+- ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its rank ``before`` and ``after``.
+- ``parts``: what each of them (``of``) ``adds`` to the score. They add up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.search.blending import Ranked, Reranking
+from semantik_pipeline.search.fusion import leg_weights, normalised
+from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.retrieval import Retrieved
+
+Explanation = dict[str, Any]
+
+
+def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> dict[str, Explanation]:
+    """Candidate's id -> how it got the score that it has after the rerankers."""
+    legs = _Legs(plan, retrieved)
+    found: dict[str, Explanation] = {}
+    for rank, candidate in enumerate(retrieved.candidates, 1):
+        told = legs.of(candidate.id)
+        fused = {"method": plan.fusion, "rank": rank, "score": candidate.fused}
+        parts = [{"of": name, "adds": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
+        found[candidate.id] = {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "parts": parts}
+    judged = {entry.candidate.id: entry for entry in reranking.ranked}
+    order = [(candidate.fused, candidate.id) for candidate in retrieved.candidates]
+    for report in reranking.reports:
+        if report.scored:
+            order = _blended(report.id, plan.rerank_weight, order, judged, found)
+    return found
+
+
+def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) -> list[SearchHit]:
+    """The hits after a postprocessor, with what it did in the explanations of those that it moved or gave another score.
+    Ranks are places in these lists."""
+    places = {_key(hit): (place, hit) for place, hit in enumerate(before, 1)}
+    told = []
+    for place, hit in enumerate(after, 1):
+        was, known = places.get(_key(hit), (None, None))
+        explanation = hit.explanation
+        if explanation is not None and (was != place or (known is not None and known.score != hit.score)):
+            added = hit.score - (known.score if known is not None else 0.0)
+            parts = [*explanation["parts"], {"of": plugin, "adds": added}] if added else explanation["parts"]
+            step = {"plugin": plugin, "before": was, "after": place}
+            steps = [*explanation["postprocessors"], step]
+            hit = replace(hit, explanation={**explanation, "postprocessors": steps, "parts": parts})
+        told.append(hit)
+    return told
+
+
+class _Legs:
+    """Ranks and scores of the legs, and what fusion made of them, by point."""
+
+    def __init__(self, plan: SearchPlan, retrieved: Retrieved) -> None:
+        legs = {name: leg for name, leg in retrieved.legs.items() if leg}
+        counted = {name: {point.id: point.score for point in leg[: retrieved.scored]} for name, leg in legs.items()}
+        self._normalised = normalised(counted, plan.fusion)
+        self._weights = leg_weights(counted, plan.dense_weight, plan.fusion)
+        self._places = {
+            name: {point.id: (rank, point.score) for rank, point in enumerate(leg, 1)} for name, leg in legs.items()
+        }
+
+    def of(self, id: str) -> dict[str, dict[str, Any]]:
+        told = {}
+        for name, places in self._places.items():
+            rank, score = places.get(id, (None, None))
+            share = self._normalised[name].get(id, 0.0)
+            told[name] = {"rank": rank, "score": score, "normalised": share, "weight": self._weights[name]}
+        return told
+
+
+def _blended(
+    reranker: str,
+    weight: float,
+    before: list[tuple[float, str]],
+    judged: dict[str, Ranked],
+    found: dict[str, Explanation],
+) -> list[tuple[float, str]]:
+    """The order after this reranker, which goes into the explanations."""
+    order = []
+    for score, id in before:
+        said = next((one for one in judged[id].judgements if one.reranker == reranker), None)
+        share = said.share if said else 0.0
+        blended = weight * share + (1 - weight) * score
+        explanation = found[id]
+        parts = [{**part, "adds": (1 - weight) * part["adds"]} for part in explanation["parts"]]
+        explanation["parts"] = [*parts, {"of": reranker, "adds": weight * share}]
+        own = said.score if said else None
+        step = {"plugin": reranker, "score": own, "share": share, "weight": weight, "rank": 0, "blended": blended}
+        explanation["rerankers"].append(step)
+        order.append((blended, id))
+    order.sort(key=lambda one: -one[0])  # equal ones stay as they were, as in blending
+    for rank, (_, id) in enumerate(order, 1):
+        found[id]["rerankers"][-1]["rank"] = rank
+    return order
+
+
+def _key(hit: SearchHit) -> tuple[str, int, int, Any]:
+    return hit.document, hit.start, hit.end, hit.metadata.get("ordinal")
