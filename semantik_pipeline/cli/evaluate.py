@@ -12,7 +12,15 @@ import typer
 
 from semantik_pipeline.cli.index import EXIT, run_sync
 from semantik_pipeline.cli.invocation import Invocation, begin
-from semantik_pipeline.cli.search import FilterOption, Mode, ModeOption, RerankerOption, RerankOption, parse_filter
+from semantik_pipeline.cli.search import (
+    FilterOption,
+    Mode,
+    ModeOption,
+    RerankerOption,
+    RerankOption,
+    parse_filter,
+    rerankers_in,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +65,7 @@ def evaluate(
         limit=limit,
         mode=mode.value,
         rerank=rerank,
-        reranker=reranker,
+        reranker=rerankers_in(reranker),
         filter=parse_filter(filter_json),
     )
     with call.runtime() as runtime:  # a wrong option is told before the corpus is indexed

@@ -36,7 +36,12 @@ RERANK_SECONDS = 5.0
 #: Options that `search` and `eval` share.
 ModeOption = Annotated[Mode, typer.Option(help="By words and meaning, by meaning alone, by words alone.")]
 RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Read the best hits again, closely.")]
-RerankerOption = Annotated[str | None, typer.Option(metavar="ID", help="The plugin that reranks.")]
+RerankerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID", help="The plugin that reranks; several, with commas or again, read one after the other."
+    ),
+]
 FusionOption = Annotated[
     Fusion | None, typer.Option(help="How words and meaning become one order.", show_default="the collection's")
 ]
@@ -80,7 +85,7 @@ def search(
         limit=limit,
         mode=mode.value,
         rerank=rerank,
-        reranker=reranker,
+        reranker=rerankers_in(reranker),
         filter=parse_filter(filter_json),
         fusion=None if fusion is None else fusion.value,
         dense_weight=dense_weight,
@@ -108,6 +113,11 @@ def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
 
     with closing(Searching(runtime)) as searching:
         return searching(asked)
+
+
+def rerankers_in(given: list[str] | None) -> list[str] | None:
+    """The ids in ``--reranker A --reranker B`` and ``--reranker A,B``; None where none is given."""
+    return [name.strip() for one in given for name in one.split(",")] if given else None
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:

@@ -29,12 +29,14 @@ def chosen_rerankers(
 
     A collection's configuration says it in ``search.rerankers``, a list, or in ``default_reranker``, one; each is
     ``"ID"`` or ``{"plugin": "ID", "options": {…}}``, and one without ``plugin`` means the settings' first. Its options
-    count for the plugins that it names, whoever asks for them. Raises UsageError for a chain that makes no sense.
+    count for the plugins that it names, whoever asks for them; an empty list means none. Raises UsageError for a chain
+    that makes no sense.
     """
     fallback = names_of(default)
-    own = [_entry(one, fallback[0]) for one in _listed(collection)]
+    listed = _listed(collection)
+    own = [_entry(one, fallback[0]) for one in listed or ()]
     if named is None:
-        return tuple(own) or tuple(ChosenReranker(plugin=name) for name in fallback)
+        return tuple(ChosenReranker(plugin=name) for name in fallback) if listed is None else tuple(own)
     options = {one.plugin: one.options for one in own}
     return tuple(ChosenReranker(plugin=name, options=options.get(name, {}), named=True) for name in names_of(named))
 
@@ -59,10 +61,10 @@ def read_by(place: int, candidates: int) -> int:
     return candidates
 
 
-def _listed(collection: Mapping[str, Any]) -> Sequence[Any]:
+def _listed(collection: Mapping[str, Any]) -> Sequence[Any] | None:
     chain = (collection.get("search") or {}).get("rerankers")
     one = collection.get("default_reranker")
-    return chain if chain is not None else [] if one is None else [one]
+    return chain if chain is not None else None if one is None else [one]
 
 
 def _entry(one: Any, default: str) -> ChosenReranker:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from semantik_pipeline.api.models.plain import Name, Options
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
+from semantik_pipeline.search.rerank_choice import MAX_CHAIN, read_by
 from semantik_pipeline.settings import Fusion
 
 #: Collections that one question may go to, and questions of a batch.
@@ -44,7 +45,9 @@ class Search(BaseModel):
     )
     filter: Options | None = Field(None, description="Qdrant's filter JSON (docs/search.md).")
     use_reranker: bool = Field(True, description="Read the best hits again, closely.")
-    reranker_id: Name | None = Field(None, description="The plugin that does; null: the collection's.")
+    reranker_id: Name | Annotated[list[Name], Field(min_length=1, max_length=MAX_CHAIN)] | None = Field(
+        None, description="The plugin that does, or several that read one after the other; null: the collection's."
+    )
     rerank_top_k: int | None = Field(
         None, ge=1, le=MAX_LIMIT, description="How many of the best hits the reranker reads; null: 5 x top_k, 20..200."
     )
@@ -74,8 +77,14 @@ class Search(BaseModel):
 
     @property
     def reads(self) -> int:
-        """How many passages of each collection the reranker reads."""
+        """How many passages of each collection the first reranker reads."""
         return (self.rerank_top_k or candidates_for(self.top_k)) if self.use_reranker else 0
+
+    @property
+    def reads_in_all(self) -> int:
+        """The same, of all rerankers that are named."""
+        named = len(self.reranker_id) if isinstance(self.reranker_id, list) else 1
+        return sum(read_by(place, self.reads) for place in range(min(named, MAX_CHAIN)))
 
     @property
     def among(self) -> list[str]:
@@ -110,6 +119,17 @@ class Hit(BaseModel):
     )
 
 
+class RerankerReport(BaseModel):
+    """What a reranker did: how many passages of a collection it scored, and why not all that it was due to read."""
+
+    collection: str
+    id: str
+    scored: int
+    due: int
+    milliseconds: float
+    reason: str | None = Field(description="null: it scored them all.")
+
+
 class Found(BaseModel):
     """Hits, the best first, and how they were found."""
 
@@ -133,6 +153,16 @@ class Found(BaseModel):
                 ],
                 "next_offset": None,
                 "reranked": True,
+                "rerankers": [
+                    {
+                        "collection": "default",
+                        "id": "late-interaction",
+                        "scored": 25,
+                        "due": 25,
+                        "milliseconds": 20.4,
+                        "reason": None,
+                    }
+                ],
                 "timings_ms": {"embed": 9.1, "retrieve": 6.0, "rerank": 20.4, "total": 36.2},
                 "warnings": [],
             }
@@ -142,6 +172,7 @@ class Found(BaseModel):
     hits: list[Hit]
     next_offset: int | None = Field(description="The `offset` of the next page; null: there is none.")
     reranked: bool = Field(description="Whether a reranker read any of them.")
+    rerankers: list[RerankerReport] = Field(description="What each reranker did, in their order.")
     timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
     warnings: list[str]
 
@@ -172,6 +203,6 @@ def _within(searches: list[Search]) -> None:
     asked = sum(len(one.among) for one in searches)
     if asked > MOST_ASKED:
         raise ValueError(f"these are {asked} searches, questions times collections; {MOST_ASKED} at most")
-    read = sum(one.reads * len(one.among) for one in searches)
+    read = sum(one.reads_in_all * len(one.among) for one in searches)
     if read > MOST_RERANKED:
         raise ValueError(f"the reranker would read {read} passages, {MOST_RERANKED} at most: lower `rerank_top_k`")

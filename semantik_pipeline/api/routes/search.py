@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request
 
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
-from semantik_pipeline.api.models.search import Answers, Found, Hit, Scores, Search, Searches
+from semantik_pipeline.api.models.search import Answers, Found, Hit, RerankerReport, Scores, Search, Searches
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -79,6 +79,7 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         hits=hits[: asked.top_k],
         next_offset=asked.offset + asked.top_k if len(hits) > asked.top_k else None,
         reranked=any(answer.reranked for answer in answers.values()),
+        rerankers=_reports(answers),
         timings_ms=_timings(answers),
         warnings=_warnings(answers),
     )
@@ -98,6 +99,10 @@ def _hit(collection: str, hit: Any) -> Hit:
         scores=Scores.model_validate(hit.scores),
         metadata=hit.metadata,
     )
+
+
+def _reports(answers: dict[str, SearchAnswer]) -> list[RerankerReport]:
+    return [RerankerReport(collection=name, **one) for name, answer in answers.items() for one in answer.rerankers]
 
 
 def _timings(answers: dict[str, SearchAnswer]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import Invocation
-from semantik_pipeline.cli.search import Fusion, Mode, nothing_found, parse_filter
+from semantik_pipeline.cli.search import Fusion, Mode, nothing_found, parse_filter, rerankers_in
 from semantik_pipeline.documents import SearchHit
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class Answer:
 
     hits: list[SearchHit]
     reranked: bool
+    rerankers: list[dict[str, Any]]
     timings_ms: dict[str, float]
     warnings: list[str]
 
@@ -36,7 +37,7 @@ def search(
     limit: int,
     mode: Mode,
     rerank: bool,
-    reranker: str | None,
+    reranker: list[str] | None,
     filter_json: str | None,
     fusion: Fusion | None,
     dense_weight: float | None,
@@ -51,14 +52,16 @@ def search(
             search_mode=mode.value,
             filter=asked,
             use_reranker=rerank,
-            reranker_id=reranker,
+            reranker_id=rerankers_in(reranker),
             fusion=None if fusion is None else fusion.value,
             dense_weight=dense_weight,
             rerank_weight=rerank_weight,
         )
     }
     hits = [SearchHit(**{name: value for name, value in hit.items() if name not in _MORE}) for hit in found["hits"]]
-    answer: Any = Answer(hits=hits, **{name: found[name] for name in ("reranked", "timings_ms", "warnings")})
+    did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
+    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings")}
+    answer: Any = Answer(hits=hits, rerankers=did, **known)
     note = None
     if not hits:
         indexed = client.collections.show(collection)["documents"].get("indexed", 0)

@@ -63,7 +63,7 @@ from semantik_pipeline.client.answers.plugins import (
     Rerankers,
     Spread,
 )
-from semantik_pipeline.client.answers.search import Answers, Found, Hit, Scores
+from semantik_pipeline.client.answers.search import Answers, Found, Hit, RerankerReport, Scores
 from semantik_pipeline.client.answers.sources import EmittedDocument, Source, SourceList, SourcePreview
 from semantik_pipeline.client.answers.status import AuditEntry, AuditTrail, PausedSource, Status, Totals, Waiting
 from semantik_pipeline.client.answers.trash import Trash, TrashedCollection, TrashedDocument, TrashedSource
@@ -116,6 +116,7 @@ __all__ = [
     "Readiness",
     "ReindexPlan",
     "Renamed",
+    "RerankerReport",
     "Rerankers",
     "RerunPlan",
     "Restored",

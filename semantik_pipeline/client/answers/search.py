@@ -30,12 +30,24 @@ class Hit(TypedDict):
     metadata: dict[str, Any]
 
 
+class RerankerReport(TypedDict):
+    """What a reranker did: how many passages of a collection it scored, and why not all that it was due to read."""
+
+    collection: str
+    id: str
+    scored: int
+    due: int
+    milliseconds: float
+    reason: str | None
+
+
 class Found(TypedDict):
     """Hits, the best first, and how they were found."""
 
     hits: list[Hit]
     next_offset: int | None
     reranked: bool
+    rerankers: list[RerankerReport]
     timings_ms: dict[str, float]
     warnings: list[str]
 
