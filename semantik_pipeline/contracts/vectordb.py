@@ -23,7 +23,8 @@ class VectorDBPlugin(SemanticPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        """Of ``sparse facet alias optimize condition``: what the store really does."""
+        """Of ``sparse languages facet alias optimize condition``: what the store really does (``languages``: it stems the
+        words of each point by that point's language)."""
         return set()
 
     def create_index(self, name: str, spec: IndexSpec) -> None:

@@ -20,6 +20,7 @@ import pytest
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 from semantik_pipeline.documents import IndexSpec, Point, SearchRequest
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
+from semantik_pipeline.testing.store_languages import LanguagesContract
 from semantik_pipeline.testing.store_points import DIMENSION, SPEC, make_point, marks, numbers, point_id
 from semantik_pipeline.testing.store_searches import SearchingContract
 
@@ -42,7 +43,7 @@ class Blocking:
         return call
 
 
-class VectorDBContract(SearchingContract):
+class VectorDBContract(SearchingContract, LanguagesContract):
     """What every store must do. ``make_store`` returns a store of an empty place, not yet initialised."""
 
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
