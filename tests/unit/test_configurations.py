@@ -64,6 +64,17 @@ def test_parsers_and_extractors_are_reached_by_their_names() -> None:
         ("chunkng.max_tokens=1", "chunkng"),
         ("sparse.k2=1", "sparse.k2"),
         ("sparse.k1=many", "sparse.k1"),
+        ("sparse.title_weight=1.5", "sparse.title_weight"),
+        ("sparse.heading_weight=-1", "sparse.heading_weight"),
+        ("sparse.by_document=maybe", "sparse.by_document"),
+        ("sparse.language=7", "sparse.language"),
+        ("search.dense_weight=1.5", "search.dense_weight"),
+        ("search.rerank_weight=NaN", "search.rerank_weight"),
+        ("search.fusion=magic", "magic"),
+        ("search.rerankers=one", "search.rerankers"),
+        ("search.rerankers=[7]", "search.rerankers"),
+        ('search.postprocessors=[{"plugin": "group", "k": 2}]', "search.postprocessors"),
+        ("search.limit=3", "search.limit"),
         ("extraction.patterns=1", "extraction.patterns"),
         ("extraction.enabled=7", "neither"),
         ("extraction.chunk=7", "extraction.chunk"),
@@ -75,6 +86,13 @@ def test_parsers_and_extractors_are_reached_by_their_names() -> None:
 def test_what_means_nothing_is_refused_by_name(pair: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         after(pair)
+
+
+def test_how_a_collection_is_searched_is_part_of_it() -> None:
+    own = after("search.dense_weight=0.4", "search.fusion=dbsf", 'search.rerankers=["a", {"plugin": "b"}]')
+    assert own["search"] == {"dense_weight": 0.4, "fusion": "dbsf", "rerankers": ["a", {"plugin": "b"}]}
+    assert after("search.fusion=null", before=own)["search"].keys() == {"dense_weight", "rerankers"}
+    assert "search" not in after("search=null", before=own)
 
 
 def test_what_is_no_pair_is_refused() -> None:

@@ -1,0 +1,78 @@
+"""What counts where nobody says it: the query's word, then the collection's, then the settings'."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from semantik_pipeline.documents import IndexSpec
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search import SearchQuery
+from semantik_pipeline.search.index_languages import IndexLanguages
+from semantik_pipeline.search.request import plan_search
+from semantik_pipeline.settings import Search
+from semantik_pipeline.testing import MemoryStore
+from semantik_pipeline.testing.store_points import make_point
+
+VALUES = {"dense_weight": (0.0, 0.25, 0.5), "fusion": ("rrf", "dbsf", "minmax"), "rerank_weight": (0.0, 0.1, 0.9)}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("said", list(itertools.product([True, False], repeat=2)))
+def test_the_query_then_the_collection_then_the_settings(name: str, said: tuple[bool, bool]) -> None:
+    by_query, by_collection, by_settings = VALUES[name]
+    asked = SearchQuery(text="x", **({name: by_query} if said[0] else {}))
+    collection = {"search": {name: by_collection}} if said[1] else {"search": None}
+    plan = plan_search(asked, Search(**{name: by_settings}), collection)
+    wanted = by_query if said[0] else by_collection if said[1] else by_settings
+    assert getattr(plan, name) == wanted
+
+
+@pytest.mark.parametrize("wrong", [{"fusion": "magic"}, {"dense_weight": -0.1}, {"rerank_weight": 2}])
+def test_what_makes_no_sense_is_refused(wrong: dict) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        plan_search(SearchQuery(text="x", **wrong), Search(), {})
+
+
+class Babel(MemoryStore):
+    """Says that it stems by language, and counts how often it is asked which ones there are."""
+
+    asked = 0
+    capabilities = property(lambda self: super().capabilities | {"languages"})
+
+    def facet(self, *given, **named):
+        self.asked += 1
+        return super().facet(*given, **named)
+
+
+@pytest.fixture
+def babel(runtime):
+    store = runtime.store = Babel()
+    store.create_index("default-7", IndexSpec(dimension=8, payload_indexes={"language": "keyword"}))
+    store.insert("default-7", [make_point(n, language="de" if n else "en") for n in range(3)])
+    return runtime
+
+
+def view(**sparse):
+    return SimpleNamespace(index="default-7", config={"sparse": sparse} if sparse else {})
+
+
+def test_an_index_is_asked_for_its_languages_once_in_a_while(babel, monkeypatch) -> None:
+    known = IndexLanguages()
+    assert [known.of(babel, view(by_document=True)) for _ in range(3)] == [("de", "en")] * 3
+    assert babel.store.asked == 1
+    babel.store.insert("default-7", [make_point(n, language="fr") for n in range(3, 9)])
+    assert known.of(babel, view(by_document=True)) == ("de", "en")
+    monkeypatch.setattr("semantik_pipeline.search.index_languages.AGAIN", 0.0)
+    assert known.of(babel, view(by_document=True)) == ("fr", "de", "en")
+    known.forget("default-7")
+
+
+def test_nothing_is_asked_where_it_would_change_nothing(babel, runtime) -> None:
+    known = IndexLanguages()
+    assert known.of(babel, view()) == known.of(babel, view(by_document=False)) == ()
+    assert babel.store.asked == 0
+    runtime.store = MemoryStore()  # stems all words alike
+    assert known.of(runtime, view(by_document=True)) == ()
