@@ -23,6 +23,8 @@ from semantik_pipeline.ledger import (
     work,
 )
 from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
+from semantik_pipeline.ledger.whereabouts import Whereabouts
+from semantik_pipeline.ledger.whereabouts import find as find_whereabouts
 
 __all__ = [
     "Ledger",
@@ -69,6 +71,12 @@ class Ledger:
     ) -> dict[int, int]:
         with self.read() as tx:
             return collections.visible(tx, generation_id, document_ids, principals)
+
+    def whereabouts(
+        self, collection: str, generation_id: int, name: str, principals: Collection[str] | None
+    ) -> Whereabouts | None:
+        with self.read() as tx:
+            return find_whereabouts(tx, collection, generation_id, name, principals)
 
     def points_at_rest(self, generation_id: int) -> int:
         """How many points the generation's index holds at least."""

@@ -22,11 +22,16 @@ def permitted(filter: dict[str, Any] | None, principals: Collection[str] | None)
     if principals is None:
         return filter
     parse_filter(filter)
+    limit = limit_of(principals)
+    return {"must": [limit, filter]} if filter else {"must": [limit]}
+
+
+def limit_of(principals: Collection[str]) -> dict[str, Any]:
+    """The condition that a document is open to one of these principals, or to everybody."""
     open_to: list[dict[str, Any]] = [{"is_empty": {"key": FIELD}}]
     if principals:
         open_to.append({"key": FIELD, "match": {"any": sorted(principals)}})
-    limit = {"should": open_to}
-    return {"must": [limit, filter]} if filter else {"must": [limit]}
+    return {"should": open_to}
 
 
 def check_question(filter: dict[str, Any] | None, principals: Collection[str] | None) -> None:

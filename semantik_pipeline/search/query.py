@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from semantik_pipeline.search.absence import Way, why_absent
 from semantik_pipeline.search.answer import SearchAnswer, to_hits
 from semantik_pipeline.search.blending import unranked
 from semantik_pipeline.search.explanation import explained
@@ -60,15 +61,20 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     if plan.rerankers and candidates:
         with watch.step("rerank"):
             outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
-    explanations = explained(plan, retrieved, outcome) if plan.explain else {}
+    hits = to_hits(outcome.ranked, plan, explained(plan, retrieved, outcome) if plan.explain else {})
+    absent = None
+    if plan.explain_document is not None:
+        with watch.step("explain"):
+            absent = why_absent(runtime, view, plan, Way(retrieved=retrieved, reranking=outcome, hits=hits))
     timings = watch.timings_ms()
     for step, milliseconds in timings.items():
         runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
     return SearchAnswer(
-        hits=to_hits(outcome.ranked, plan, explanations),
+        hits=hits,
         reranked=outcome.reranked,
         rerankers=[asdict(report) for report in outcome.reports],
         timings_ms=timings,
         warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings],
         facets=counted.counts,
+        absent=absent,
     )

@@ -1,0 +1,237 @@
+"""Why a document is not among the hits: the first thing on the way from the ledger to the page that it did not pass.
+
+The answer is a dict of JSON's own values: ``document``, ``cause`` (one of docs/search.md), ``told`` (a sentence), and what
+else there is to know. To a caller whom a document is not open to there is no such document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.search.blending import Reranking
+from semantik_pipeline.search.explanation import explained
+from semantik_pipeline.search.fusion import fuse
+from semantik_pipeline.search.permitted import limit_of
+from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.retrieval import LEG_DEPTH, MAX_LEG_DEPTH, Retrieved
+
+#: Chunks of the document that are looked at.
+MOST_CHUNKS = 10_000
+
+Absence = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """What a search did: what it retrieved, how it reranked that, the hits after each postprocessor, and the page."""
+
+    retrieved: Retrieved
+    reranking: Reranking
+    postprocessed: Sequence[tuple[str, Sequence[SearchHit]]] = field(default_factory=tuple)
+    hits: Sequence[SearchHit] = field(default_factory=tuple)
+
+
+def why_absent(runtime: Any, view: Any, plan: SearchPlan, way: Way) -> Absence:
+    """Where the plan's ``explain_document`` was left behind; its ranks where it was not."""
+    name = plan.explain_document
+    where = runtime.ledger.whereabouts(view.collection, view.generation_id, name, plan.principals)
+    if where is None:
+        return _because(name, "not-found", f"There is no document {name!r} in the collection {view.collection!r}.")
+    ranks = [hit.rank for hit in way.hits if hit.document == where.document]
+    if ranks:
+        told = f"It is among the hits: number {', '.join(map(str, ranks))}."
+        return _because(where.document, "shown", told, ranks=ranks)
+    if not where.searchable:
+        return _not_indexed(where)
+    found = _Search(runtime, view, plan, way, where).cause()
+    if where.stage != "indexed":
+        found["told"] += f" (This is about what is indexed of it; its revision {where.revision} is {_stage(where)}.)"
+    return found
+
+
+def beyond(absence: Absence, last: int) -> Absence:
+    """The same for a page that ends with the hit ``last``, where one hit more was asked for than it shows."""
+    if absence["cause"] != "shown" or absence["ranks"][0] <= last:
+        return absence
+    return _because(absence["document"], "limit", _is_number(absence["ranks"][0], last), rank=absence["ranks"][0])
+
+
+def _because(document: str | None, cause: str, told: str, **more: Any) -> Absence:
+    return {"document": document, "cause": cause, "told": told, **more}
+
+
+def _not_indexed(where: Any) -> Absence:
+    """What the ledger says of a document that no search can find."""
+    if where.trashed:
+        told = "It is in the trash: `semantik documents restore` brings it back."
+        return _because(where.document, "trashed", told)
+    if where.deleted:
+        return _because(where.document, "deleted", "It was deleted.")
+    if where.stage == "quarantined":
+        error = {name: (where.error or {}).get(name) for name in ("stage", "type", "message")}
+        told = f"It is in quarantine: {error['stage']} failed with {error['type']}: {error['message']}"
+        return _because(where.document, "quarantined", told, error=error)
+    if where.stage is None:
+        return _because(where.document, "on-its-way", "The index that is searched has nothing of it yet.", stage=None)
+    if where.goal == "skipped":
+        return _because(where.document, "skipped", f"There is nothing of it to index: {where.reason}.")
+    return _because(where.document, "on-its-way", f"It is {_stage(where)}.", stage=where.stage)
+
+
+def _stage(where: Any) -> str:
+    if where.stage == "quarantined":
+        return "in quarantine"
+    return f"on its way, at the stage {where.stage}{f' ({where.reason})' if where.reason else ''}"
+
+
+def _is_number(rank: int, last: int) -> str:
+    return f"It is number {rank}; the page ends with number {last}."
+
+
+class _Search:
+    """A document that can be found, and a search that did not show it."""
+
+    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, way: Way, where: Any) -> None:
+        self._runtime, self._plan, self._way, self._where = runtime, plan, way, where
+        self._index = runtime.existing_index(runtime.generation(view.generation_id))
+        own = {"key": "document_id", "match": {"value": where.document_id}}
+        self._own = [own, {"key": "epoch", "range": {"gte": where.indexed_epoch}}]
+
+    def cause(self) -> Absence:
+        if self._index is None or not self._any():
+            told = "The index lacks its points: `semantik verify --repair` brings them back."
+            return self._because("lost", told)
+        chunks = set(self._chunks())
+        if not chunks:
+            return self._filtered()
+        retrieved = self._way.retrieved
+        order = fuse(
+            retrieved.legs,
+            dense_weight=self._plan.dense_weight,
+            method=self._plan.fusion,
+            scored=retrieved.scored,
+        )
+        fused = next(((rank, one) for rank, one in enumerate(order, 1) if one.id in chunks), None)
+        if fused is None:
+            return self._too_far(chunks)
+        kept = {candidate.id for candidate in retrieved.candidates}
+        if not chunks & kept:
+            rank, best = fused
+            told = f"It is number {rank} of the fused list, of which the first {self._plan.candidates} are looked at."
+            return self._because("fused", told, rank=rank, score=best.fused, legs=self._ranks(chunks, retrieved.legs))
+        return self._ranked(chunks)
+
+    def _because(self, cause: str, told: str, **more: Any) -> Absence:
+        return _because(self._where.document, cause, told, **more)
+
+    def _any(self, *conditions: dict[str, Any]) -> bool:
+        """Whether a chunk of it meets these conditions."""
+        asked = {"must": [*self._own, *conditions]}
+        return self._runtime.host.call(self._runtime.store.count, self._index, asked) > 0
+
+    def _chunks(self) -> Iterator[str]:
+        """The points of it that meet the filter."""
+        only = {"must": [*self._own, *([self._plan.filter] if self._plan.filter else [])]}
+        after, left = None, MOST_CHUNKS
+        while left > 0:
+            page, after = self._runtime.host.call(
+                self._runtime.store.scroll, self._index, filter=only, fields=[], after=after, limit=min(left, 1000)
+            )
+            yield from (point.id for point in page)
+            if after is None:
+                return
+            left -= len(page)
+
+    def _filtered(self) -> Absence:
+        """Which conditions of the filter no chunk of it meets."""
+        failing = [one for one in conditions_of(self._plan.filter) if not self._any(one)]
+        principals = self._plan.principals
+        limit = limit_of(principals) if principals is not None else None
+        if limit in failing:
+            told = "It is open to you since a moment ago: its points are still to be written with its new readers."
+            return self._because("on-its-way", told, stage="upsert")
+        if not failing:
+            told = "Each condition of the filter is met by some chunk of it, and all of them by none."
+            return self._because("filter", told, conditions=[])
+        said = " and ".join(json.dumps(one, ensure_ascii=False) for one in failing)
+        return self._because("filter", f"It does not meet the filter: {said}.", conditions=failing)
+
+    def _too_far(self, chunks: set[str]) -> Absence:
+        """No leg got as far as any chunk of it: how far would it have had to go?"""
+        retrieved = self._way.retrieved
+        deep = [replace(request, limit=MAX_LEG_DEPTH) for request in retrieved.requests.values()]
+        answers = self._runtime.host.call(self._runtime.store.search, self._index, deep)
+        legs = self._ranks(chunks, dict(zip(retrieved.requests, answers, strict=True)))
+        told = "; ".join(_told_of_leg(name, leg["rank"]) for name, leg in legs.items())
+        depth = max([LEG_DEPTH, *map(len, retrieved.legs.values())])
+        return self._because("legs", f"{told}. The first {depth:,} of each leg are looked at.", legs=legs)
+
+    @staticmethod
+    def _ranks(chunks: set[str], legs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Rank and score of its best chunk in each leg; null where the leg has none."""
+        found = {}
+        for name, leg in legs.items():
+            best = next(((rank, point.score) for rank, point in enumerate(leg, 1) if point.id in chunks), (None, None))
+            found[name] = {"rank": best[0], "score": best[1]}
+        return found
+
+    def _ranked(self, chunks: set[str]) -> Absence:
+        """It was a candidate: what was it after the rerankers, and what came of that?"""
+        plan, way = self._plan, self._way
+        ranked = way.reranking.ranked
+        rank, best = next((rank, one) for rank, one in enumerate(ranked, 1) if one.candidate.id in chunks)
+        explanation = explained(plan, way.retrieved, way.reranking)[best.candidate.id]
+        more = {"rank": rank, "score": best.score, "explanation": explanation}
+        if plan.score_threshold is not None and best.score < plan.score_threshold:
+            told = f"Its score is {best.score:.3f}, below the threshold of {plan.score_threshold:g}."
+            return self._because("threshold", told, **more)
+        place = rank
+        for plugin, hits in way.postprocessed:
+            places = [at for at, hit in enumerate(hits, 1) if hit.document == self._where.document]
+            if not places:
+                told = f"It was number {place} until the postprocessor {plugin} left it out."
+                return self._because("postprocessed", told, plugin=plugin, **more)
+            place = places[0]
+        more["rank"] = place
+        last = plan.offset + plan.limit
+        if place <= plan.offset:
+            return self._because("offset", f"It is number {place}, on a page before this one.", **more)
+        before = explanation["fused"]["rank"]
+        if way.reranking.reranked and before <= last:
+            told = f"It was number {before} of the fused list, and is number {place} after reranking."
+            return self._because("reranked", f"{told} The page ends with number {last}.", **more)
+        return self._because("limit", _is_number(place, last), **more)
+
+
+def _told_of_leg(name: str, rank: int | None) -> str:
+    by = {"dense": "by meaning", "sparse": "by words"}.get(name, f"in the leg {name}")
+    if rank is not None:
+        return f"its best chunk is number {rank:,} {by}"
+    return (
+        "none of it has a word of the query"
+        if name == "sparse"
+        else f"{by} it is not among the first {MAX_LEG_DEPTH:,}"
+    )
+
+
+def conditions_of(filter: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The conditions all of which a filter asks for, each by itself a filter's condition."""
+    found: list[dict[str, Any]] = []
+    for name, given in (filter or {}).items():
+        some = [given] if isinstance(given, dict) else list(given or ())
+        if name == "must":
+            for one in some:
+                found += conditions_of(one) if _joins(one) else [one]
+        elif name == "must_not":
+            found += [{"must_not": [one]} for one in some]
+        elif some:
+            found.append({name: given})
+    return found
+
+
+def _joins(condition: dict[str, Any]) -> bool:
+    return set(condition) <= {"must", "must_not", "should", "min_should"}
