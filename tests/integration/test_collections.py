@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from semantik_pipeline import collections
+from semantik_pipeline import collections, generations
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.errors import (
     ChangedMeanwhile,
@@ -29,7 +29,7 @@ def test_one_is_made_with_its_first_generation_and_shown(make_pipeline, tmp_path
     pipeline = make_pipeline()
     shown = made(pipeline, changes=parse_changes(["chunking.max_tokens=30", "default_reranker=fake-reranker"]))
     assert shown["config"]["chunking"]["options"]["max_tokens"] == 30
-    assert shown["config"]["sparse"] == {"k1": 1.2, "b": 0.75, "avg_len": 80}
+    assert shown["config"]["sparse"] == generations.DEFAULT["sparse"]
     assert [(one["state"], one["dimension"]) for one in shown["generations"]] == [("active", 64)]
     assert (shown["documents"], shown["chunks"], shown["sources"], shown["outdated"]) == ({}, 0, [], [])
     pipeline.folder(texts(tmp_path / "papers", a="alpha beta", b=""), collection="notes")
@@ -56,6 +56,8 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"chunking.max_tokens": "many"}, PluginConfigError, "max_tokens"),
     ({"default_reranker": "fake-embedder"}, PluginNotFoundError, "fake-embedder"),
     ({"default_reranker.plugin": "fake-reranker", "default_reranker.odd": 1}, PluginConfigError, "odd"),
+    ({"sparse.language": "klingon"}, UsageError, "klingon"),
+    ({"search.rerankers": ["no-reranker"]}, PluginNotFoundError, "no-reranker"),
     ({"parsers.by_media_type.text/plain": "no-parser"}, PluginNotFoundError, "no-parser"),
     ({"parsers.unstructured.odd": 1}, PluginConfigError, "odd"),
     ({"extraction": {"enabled": True, "chunk": [{"plugin": "nobody"}]}}, PluginNotFoundError, "nobody"),

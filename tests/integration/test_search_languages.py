@@ -1,0 +1,114 @@
+"""Words of several languages in one collection, and what titles and headings weigh, through the whole pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from semantik_pipeline import collections, generations
+from semantik_pipeline.configurations import parse_changes
+from semantik_pipeline.documents import SearchRequest
+from semantik_pipeline.generations import building
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION, Pipeline, texts
+
+GERMAN = (
+    "Die alten Häuser der Städte wurden nach dem Krieg wieder aufgebaut, und die Bürger zogen in ihre Wohnungen ein. "
+    * 3
+)
+ENGLISH = (
+    "The old houses of the towns were built again after the war, and the citizens moved into their new dwellings. " * 3
+)
+
+#: Two languages to choose from: lingua loads little, and is sure.
+SPEAKING = FAKE_COLLECTION | {
+    "extraction": {
+        "enabled": True,
+        "chunk": [],
+        "document": [{"plugin": "language", "options": {"languages": ["de", "en"]}}],
+    }
+}
+
+
+@pytest.fixture
+def babel(make_pipeline, tmp_path: Path) -> Pipeline:
+    pipeline = make_pipeline()
+    folder = texts(tmp_path / "babel", german=GERMAN, english=ENGLISH, short="houses 17")
+    pipeline.folder(folder, config=SPEAKING)
+    return pipeline
+
+
+def found(pipeline: Pipeline, text: str, **more) -> set[str]:
+    answer = search(pipeline.runtime, SearchQuery(text=text, mode="sparse", rerank=False, **more))
+    return {hit.document.rpartition("/")[2] for hit in answer.hits}
+
+
+def rebuilt(pipeline: Pipeline, *changes: str) -> dict:
+    operation = generations.reindex(pipeline.runtime, "default", parse_changes(changes))
+    for _ in range(50):
+        building.advance(pipeline.runtime, seconds=5)
+        pipeline.run()
+        if pipeline.result(operation)["outcome"] is not None:
+            break
+    assert pipeline.result(operation)["outcome"] == "succeeded", pipeline.result(operation)
+    return pipeline.result(operation)
+
+
+def test_words_are_found_in_the_forms_of_their_language(babel: Pipeline) -> None:
+    assert found(babel, "Haus") == {"german.txt"}
+    assert found(babel, "house") == {"english.txt", "short.txt"}  # of the short one nobody knows the language
+    assert found(babel, "die") == set()
+    assert found(babel, "war") == {"english.txt"}
+
+
+def test_one_language_for_all_is_a_choice_and_a_reindex_away(babel: Pipeline) -> None:
+    rebuilt(babel, "sparse.by_document=false", "sparse.language=german")
+    assert found(babel, "die") == set()
+    assert found(babel, "war") == set()  # a German stop word
+    assert found(babel, "the") == {"english.txt"}
+    assert verify(babel.runtime).clean
+
+
+def test_a_document_that_speaks_another_language_is_written_anew(babel: Pipeline, tmp_path: Path) -> None:
+    texts(tmp_path / "babel", german=ENGLISH.replace("citizens", "burghers"))
+    babel.folder(tmp_path / "babel", config=SPEAKING)
+    assert found(babel, "Haus") == set()
+    assert found(babel, "burgher house") == {"german.txt", "english.txt", "short.txt"}
+    assert verify(babel.runtime).clean
+
+
+def test_points_carry_the_language_of_their_words(babel: Pipeline) -> None:
+    runtime = babel.runtime
+    index = runtime.ledger.search_view("default").index
+    assert [code for code, _ in runtime.store.facet(index, "language")] in (["de", "en"], ["en", "de"])
+    (hits,) = runtime.store.search(index, [SearchRequest(text="Haus", languages=("de",))])
+    assert {hit.payload["language"] for hit in hits} == {"de"}
+
+
+def test_what_a_title_weighs_is_rewritten_without_embedding(make_pipeline, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "lease.md").write_text("# Lease\n\nWhat a worker holds while it works, and renews.\n")
+    (folder / "other.md").write_text("# Other\n\nThe lease is renewed, and a lease that ends is a lease no more.\n")
+    pipeline.folder(folder, config=FAKE_COLLECTION | {"sparse": {"title_weight": 0, "heading_weight": 0}})
+    assert found(pipeline, "lease") == {"other.md"}
+    changes = {"sparse.title_weight": 8}
+    assert generations.plan(pipeline.runtime, "default", changes).embed == 0
+    rebuilt(pipeline, "sparse.title_weight=8")
+    answer = search(pipeline.runtime, SearchQuery(text="lease", mode="sparse", rerank=False))
+    assert [hit.document.rpartition("/")[2] for hit in answer.hits] == ["lease.md", "other.md"]
+
+
+def test_how_to_search_counts_at_once_and_makes_nothing_outdated(babel: Pipeline) -> None:
+    asked = SearchQuery(text="Häuser 17", rerank=False)
+    before = search(babel.runtime, asked)
+    shown = collections.configure(babel.runtime, "default", {"search.dense_weight": 0.0, "search.fusion": "dbsf"})
+    assert shown["outdated"] == []
+    after = search(babel.runtime, asked)
+    assert [hit.scores["fused"] for hit in after.hits] != [hit.scores["fused"] for hit in before.hits]
+    assert {hit.document for hit in after.hits} == {hit.document for hit in before.hits}
+    said = search(babel.runtime, SearchQuery(text="Häuser 17", rerank=False, dense_weight=0.6, fusion="minmax"))
+    assert [hit.scores for hit in said.hits] == [hit.scores for hit in before.hits]
