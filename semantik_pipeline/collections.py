@@ -97,6 +97,7 @@ def rename(runtime: Runtime, name: str, new_name: str) -> dict[str, Any]:
         found = ledger.find_collection(tx, name, trashed=True) or ledger.get_collection(tx, name)
         collection_reports.change_collection(tx, found.id, name=new_name)
         audit_trail.record(tx, event="collection.rename", subject=name, detail={"name": new_name})
+    runtime.keyring.forget()  # it knows collections by their names
     return {"id": found.id, "name": new_name, "before": name}
 
 

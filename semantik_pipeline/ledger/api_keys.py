@@ -1,17 +1,24 @@
-"""API keys: who may call, as what, until when. A key itself is nowhere, only its SHA-256."""
+"""API keys: who may call, as what, until when. A key itself is nowhere, only its SHA-256.
+
+A key that is limited to some collections keeps their ids, so that it opens these whatever they are called, and no other
+that takes their name. One that was named and does not exist yet is kept by its name until somebody makes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, delete, insert, or_, select, update
 
 from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger import audit_trail
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import api_keys
+from semantik_pipeline.ledger.tables import api_keys, collections
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
 
 _STATE = case(
     (api_keys.c.revoked_at.is_not(None), "revoked"),
@@ -65,7 +72,7 @@ def create(
         "name": name,
         "hash": hash,
         "role": role,
-        "collections": None if collections is None else sorted(collections),
+        "collections": None if collections is None else _bound(tx, collections),
         "principals": None if principals is None else sorted(principals),
         "created_by": audit_trail.person(),
         "created_at": now(),
@@ -81,9 +88,10 @@ def forget(tx: Transaction, name: str) -> None:
 
 
 def list_keys(tx: Transaction) -> list[dict[str, Any]]:
-    """All keys by name, without their hashes, each with its ``state``."""
+    """All keys by name, without their hashes, each with its ``state``, and collections by what they are called now."""
     columns = [api_keys.c[name] for name in _SHOWN]
-    return [dict(row) for row in tx.execute(select(*columns, _STATE).order_by(api_keys.c.name)).mappings()]
+    rows = tx.execute(select(*columns, _STATE).order_by(api_keys.c.name)).mappings().all()
+    return [{**row, "collections": _named(tx, row["collections"])} for row in rows]
 
 
 def get(tx: Transaction, name: str) -> dict[str, Any]:
@@ -92,7 +100,7 @@ def get(tx: Transaction, name: str) -> dict[str, Any]:
     row = tx.execute(select(*columns, _STATE).where(api_keys.c.name == name)).mappings().first()
     if row is None:
         raise NotFound(f"There is no API key {name!r}.", "`semantik keys list` shows the names.")
-    return dict(row)
+    return {**row, "collections": _named(tx, row["collections"])}
 
 
 def find(tx: Transaction, hash: str, *, noted: float) -> KeyRow | None:
@@ -101,7 +109,9 @@ def find(tx: Transaction, hash: str, *, noted: float) -> KeyRow | None:
     left = (api_keys.c.expires_at - now()).label("seconds_left")
     named = [api_keys.c[name] for name in ("id", "name", "role", "collections", "principals")]
     row = tx.execute(select(*named, _STATE, left, unnoted).where(api_keys.c.hash == hash)).mappings().first()
-    return KeyRow(**{**row, "unnoted": bool(row["unnoted"])}) if row else None
+    if row is None:
+        return None
+    return KeyRow(**{**row, "collections": _named(tx, row["collections"]), "unnoted": bool(row["unnoted"])})
 
 
 def note_use(tx: Transaction, key_id: int) -> None:
@@ -113,3 +123,51 @@ def revoke(tx: Transaction, name: str) -> dict[str, Any]:
     still = and_(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
     tx.execute(update(api_keys).where(still).values(revoked_at=now()))
     return get(tx, name)
+
+
+# -- collections of keys ----------------------------------------------------------------------------------------------
+
+
+def bind(tx: Transaction, collection_id: int) -> None:
+    """Let keys that name the collection mean it from now on, whatever it is called: call it where one was made, and
+    before its name changes."""
+    name = _name(tx, collection_id)
+    _change(tx, lambda one: collection_id if one == name else one)
+
+
+def release(tx: Transaction, collection_id: int) -> None:
+    """Let keys forget a collection that goes for good: another may get its id, or its name."""
+    gone = (collection_id, _name(tx, collection_id))
+    _change(tx, lambda one: None if one in gone else one)
+
+
+def _change(tx: Transaction, changed: Callable[[Any], Any]) -> None:
+    limited = select(api_keys.c.id, api_keys.c.collections).where(api_keys.c.collections.is_not(None))
+    for row in tx.execute(limited.order_by(api_keys.c.id).with_for_update()).all():
+        after = [new for one in row.collections if (new := changed(one)) is not None]
+        if after != row.collections:
+            tx.execute(update(api_keys).where(api_keys.c.id == row.id).values(collections=after))
+
+
+def _bound(tx: Transaction, names: Collection[str]) -> list[Any]:
+    """Ids of the collections, the names of those that don't exist."""
+    ids = _ids(tx, collections.c.name.in_(sorted(names)))
+    return [ids.get(name, name) for name in sorted(names)]
+
+
+def _named(tx: Transaction, kept: list[Any] | None) -> list[str] | None:
+    """What is called so now: of what a key keeps."""
+    if kept is None:
+        return None
+    numbers = [one for one in kept if isinstance(one, int)]
+    names = [*_ids(tx, collections.c.id.in_(numbers))] if numbers else []
+    return sorted([*names, *(one for one in kept if isinstance(one, str))])
+
+
+def _ids(tx: Transaction, which: ColumnElement[bool]) -> dict[str, int]:
+    found = tx.execute(select(collections.c.name, collections.c.id).where(which))
+    return {row.name: row.id for row in found}
+
+
+def _name(tx: Transaction, collection_id: int) -> str | None:
+    return tx.execute(select(collections.c.name).where(collections.c.id == collection_id)).scalar_one_or_none()

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, select, update
 
+from semantik_pipeline.ledger import api_keys
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
@@ -79,4 +80,6 @@ def lock_config(tx: Transaction, collection_id: int) -> dict[str, Any] | None:
 
 
 def change_collection(tx: Transaction, collection_id: int, **values: Any) -> None:
+    if "name" in values:
+        api_keys.bind(tx, collection_id)  # before somebody else can have its name
     tx.execute(update(collections).where(collections.c.id == collection_id).values(**values))

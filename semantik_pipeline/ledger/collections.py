@@ -11,6 +11,7 @@ from sqlalchemy import and_, bindparam, func, insert, select, update
 
 from semantik_pipeline import configurations
 from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.ledger import api_keys
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.openness import open_to
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
@@ -108,6 +109,7 @@ def create_collection(
     collection_id = tx.execute(made).scalar_one_or_none()
     if collection_id is None:
         return get_collection(tx, name)
+    api_keys.bind(tx, collection_id)
     generation_id = tx.execute(
         insert(generations)
         .values(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
 
-from semantik_pipeline.ledger import content
+from semantik_pipeline.ledger import api_keys, content
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.tables import (
     chunks,
@@ -87,5 +87,6 @@ def drop_collection(tx: Transaction, collection_id: int) -> bool:
     tx.execute(delete(operation_sources).where(operation_sources.c.operation_id.in_(own)))
     for table in (operations, sources, generations):
         tx.execute(delete(table).where(table.c.collection_id == collection_id))
+    api_keys.release(tx, collection_id)
     tx.execute(delete(collections).where(collections.c.id == collection_id))
     return False

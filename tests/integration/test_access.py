@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from semantik_pipeline import access, operations, sources
+from semantik_pipeline import access, collections, operations, sources, trash
 from semantik_pipeline.contracts import AuthRequest, Principal
 from semantik_pipeline.errors import Conflict, Unauthorized, UsageError
 from semantik_pipeline.ledger import audit_trail
@@ -70,6 +70,62 @@ def test_a_key_is_shown_once_and_lets_its_holder_in(make_pipeline):
     stored = str(rows(pipeline)) + str(access.list_keys(pipeline.runtime)) + str(told(pipeline))
     assert made.key not in stored and made.key.removeprefix("sk_") not in stored
     assert "hash" not in access.list_keys(pipeline.runtime)[0]
+
+
+def test_a_key_opens_the_collection_that_it_was_made_for_whatever_that_is_called(make_pipeline, monkeypatch):
+    pipeline = make_pipeline(collection=FAKE_COLLECTION)
+    runtime = pipeline.runtime
+    impatient(pipeline, monkeypatch)
+    collections.create(runtime, "papers")
+    key = access.create_key(runtime, "ci", role="reader", collections=["papers"]).key
+
+    def opened() -> set[str]:
+        return set(access.authenticate(runtime, bearer(key)).collections or ())
+
+    assert opened() == {"papers"}
+    collections.rename(runtime, "papers", "archive")
+    assert opened() == {"archive"}
+    collections.create(runtime, "papers")
+    assert opened() == {"archive"}
+    assert access.list_keys(runtime)[0]["collections"] == ["archive"]
+
+
+def test_a_key_does_not_open_what_takes_the_place_of_its_collection(make_pipeline, monkeypatch):
+    pipeline = make_pipeline(collection=FAKE_COLLECTION)  # without a trash
+    runtime = pipeline.runtime
+    impatient(pipeline, monkeypatch)
+    collections.create(runtime, "papers")
+    key = access.create_key(runtime, "ci", role="reader", collections=["papers"]).key
+    trash.delete_collection(runtime, "papers", purge=True)
+    while trash.advance(runtime):
+        pass
+    collections.create(runtime, "papers")  # with the id of the one before, on SQLite
+    assert access.authenticate(runtime, bearer(key)).collections == frozenset()
+
+
+def test_a_key_for_a_collection_that_is_yet_to_be_made_is_for_that_one(make_pipeline, monkeypatch):
+    pipeline = make_pipeline(collection=FAKE_COLLECTION)
+    runtime = pipeline.runtime
+    impatient(pipeline, monkeypatch)
+    key = access.create_key(runtime, "ci", role="writer", collections=["papers"]).key
+    assert access.authenticate(runtime, bearer(key)).may("writer", "papers")
+    collections.create(runtime, "papers")
+    collections.rename(runtime, "papers", "archive")
+    collections.create(runtime, "papers")
+    assert access.authenticate(runtime, bearer(key)).collections == {"archive"}
+
+
+def test_a_key_from_before_keys_were_for_ids_goes_with_its_collection(make_pipeline, monkeypatch):
+    pipeline = make_pipeline(collection=FAKE_COLLECTION)
+    runtime = pipeline.runtime
+    impatient(pipeline, monkeypatch)
+    collections.create(runtime, "papers")
+    key = access.create_key(runtime, "ci", role="reader", collections=["papers"]).key
+    change_row(pipeline, collections=["papers"])  # as it was written then
+    assert access.authenticate(runtime, bearer(key)).collections == {"papers"}
+    collections.rename(runtime, "papers", "archive")
+    collections.create(runtime, "papers")
+    assert access.authenticate(runtime, bearer(key)).collections == {"archive"}
 
 
 def test_two_keys_differ_and_a_name_is_given_once(make_pipeline):
