@@ -7,7 +7,7 @@ import re
 import zipfile
 from pathlib import PurePosixPath
 
-from semantik_pipeline.builtin.media_names import NAMED, by_name, is_text_type
+from semantik_pipeline.contracts.media_names import NAMED, by_name, is_text_type
 
 UNKNOWN = "application/octet-stream"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from semantik_pipeline.builtin.media_names import NAMED, by_name
 from semantik_pipeline.builtin.parsers.decoding import decode
 from semantik_pipeline.builtin.parsers.markdown import markdown_elements
 from semantik_pipeline.builtin.parsers.markup import org_headings, rst_headings
 from semantik_pipeline.builtin.parsers.outline import paragraphs, with_headings
 from semantik_pipeline.contracts import HealthState, HealthStatus, ParserPlugin
+from semantik_pipeline.contracts.media_names import NAMED, by_name
 from semantik_pipeline.documents import Element, ParsedDocument
 from semantik_pipeline.errors import SkipDocument
 

@@ -6,7 +6,6 @@ import io
 import zipfile
 from typing import Any
 
-from semantik_pipeline.builtin.media_names import NAMED
 from semantik_pipeline.builtin.media_types import media_type as media_type_of
 from semantik_pipeline.builtin.parsers.archives import encrypted, refuse_bad_archive, refuse_encrypted_ole
 from semantik_pipeline.builtin.parsers.assembly import Piece, assemble
@@ -14,6 +13,7 @@ from semantik_pipeline.builtin.parsers.decoding import decode
 from semantik_pipeline.builtin.parsers.mail import MailHead, head_of_eml, head_of_msg
 from semantik_pipeline.builtin.parsers.partition import ARCHIVES, html_text, partition
 from semantik_pipeline.contracts import HealthState, HealthStatus, ParserPlugin
+from semantik_pipeline.contracts.media_names import NAMED
 from semantik_pipeline.documents import ParsedDocument
 from semantik_pipeline.errors import PipelineError, SkipDocument, UnsupportedContent
 
