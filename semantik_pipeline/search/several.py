@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.answer import SearchAnswer
+from semantik_pipeline.search.facets import MOST_VALUES
 from semantik_pipeline.search.request import SearchQuery
 
 
@@ -19,8 +20,10 @@ class HitOf:
 
 
 def whole(query: SearchQuery, collection: str) -> SearchQuery:
-    """What each collection is asked, that any page of all their hits can be cut from the answers."""
-    return replace(query, collection=collection, offset=0, limit=query.offset + query.limit)
+    """What each collection is asked, that any page of all their hits can be cut from the answers, and their facets added
+    up."""
+    limit = query.offset + query.limit
+    return replace(query, collection=collection, offset=0, limit=limit, facet_limit=MOST_VALUES)
 
 
 def merged(answers: Mapping[str, SearchAnswer], *, offset: int, limit: int) -> list[HitOf]:

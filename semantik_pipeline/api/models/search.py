@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
 from semantik_pipeline.api.models.plain import Name, Options
+from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, read_by
 from semantik_pipeline.settings import Fusion
@@ -16,6 +18,8 @@ MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
 
 #: What one request may cost: a question to a collection counts as one, and as the passages that the reranker reads.
 MOST_ASKED, MOST_RERANKED = 64, 4000
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
 class Search(BaseModel):
@@ -65,11 +69,19 @@ class Search(BaseModel):
     score_threshold: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="Leave out hits with a lower score."
     )
+    facets: list[Key] = Field([], max_length=MOST_KEYS, description="Fields whose values are counted: `language` ...")
+    facet_limit: int = Field(10, ge=1, le=MOST_VALUES, description="How many values of each are told, at most.")
+    explain: bool = Field(False, description="Tell of each hit how it got its score.")
+    explain_document: Key | None = Field(
+        None, description="Tell why this document (its unique id, or the end of its path) is not among the hits."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Search:
         if self.collection is not None and self.collections is not None:
             raise ValueError("give `collection` or `collections`, not both")
+        if self.explain_document is not None and len(self.among) > 1:
+            raise ValueError("`explain_document` asks about one collection")
         if self.offset + self.top_k > MAX_LIMIT:
             raise ValueError(f"offset + top_k may be {MAX_LIMIT} at most: narrow the search with a filter")
         _within([self])
@@ -117,6 +129,7 @@ class Hit(BaseModel):
     metadata: dict[str, Any] = Field(
         description="The source's, and what the pipeline found: page, section, entities ..."
     )
+    explanation: Explanation | None = Field(None, description="If asked for, how it got its score.")
 
 
 class RerankerReport(BaseModel):
@@ -175,6 +188,10 @@ class Found(BaseModel):
     rerankers: list[RerankerReport] = Field(description="What each reranker did, in their order.")
     timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
     warnings: list[str]
+    facets: dict[str, list[FacetValue]] = Field(
+        {}, description="By field, the values that most of the documents have which the query matches."
+    )
+    absent: Absent | None = Field(None, description="Why the document that was asked for is not among the hits.")
 
 
 class Searches(BaseModel):

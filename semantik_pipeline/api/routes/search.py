@@ -8,12 +8,15 @@ from typing import Any
 from fastapi import Request
 
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
+from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
 from semantik_pipeline.api.models.search import Answers, Found, Hit, RerankerReport, Scores, Search, Searches
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, whole
+from semantik_pipeline.search.absence import beyond
+from semantik_pipeline.search.facets import merged_facets
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
 
@@ -42,8 +45,10 @@ def _require(caller: Principal, asked: Search) -> None:
 
 
 def _count(request: Request, caller: Principal, searches: list[Search]) -> None:
-    """Each question to each collection is a request by the caller's rate; the first is counted."""
-    request.app.state.rates.more(caller.name, sum(len(one.among) for one in searches) - 1)
+    """Each question to each collection is a request by the caller's rate, and why a document is not among the hits is
+    another one; the first is counted."""
+    asked = sum(len(one.among) + (one.explain_document is not None) for one in searches)
+    request.app.state.rates.more(caller.name, asked - 1)
 
 
 def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search) -> Found:
@@ -64,6 +69,10 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         rerank_weight=asked.rerank_weight,
         candidates=asked.reads or None,
         score_threshold=asked.score_threshold,
+        facets=tuple(asked.facets),
+        facet_limit=asked.facet_limit,
+        explain=asked.explain,
+        explain_document=asked.explain_document,
         principals=None if caller.principals is None else frozenset(caller.principals),
     )
     searching = request.app.state.searching
@@ -82,6 +91,8 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         rerankers=_reports(answers),
         timings_ms=_timings(answers),
         warnings=_warnings(answers),
+        facets=_facets(answers, asked.facet_limit),
+        absent=_absent(answers[among[0]], asked),
     )
 
 
@@ -98,7 +109,22 @@ def _hit(collection: str, hit: Any) -> Hit:
         rerank_score=hit.scores.get("rerank"),
         scores=Scores.model_validate(hit.scores),
         metadata=hit.metadata,
+        explanation=None if hit.explanation is None else Explanation.model_validate(hit.explanation),
     )
+
+
+def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[FacetValue]]:
+    counts = merged_facets([answer.facets for answer in answers.values()], limit)
+    return {key: [FacetValue.model_validate(one) for one in values] for key, values in counts.items()}
+
+
+def _absent(answer: SearchAnswer, asked: Search) -> Absent | None:
+    if answer.absent is None:
+        return None
+    told = beyond(answer.absent, asked.offset + asked.top_k)
+    named = ("document", "cause", "told")
+    details = {name: value for name, value in told.items() if name not in named}
+    return Absent(**{name: told[name] for name in named}, details=details)
 
 
 def _reports(answers: dict[str, SearchAnswer]) -> list[RerankerReport]:

@@ -14,6 +14,75 @@ class Scores(TypedDict):
     rerank: float | None
 
 
+class FacetValue(TypedDict):
+    """A value of a field, and how many of the documents that the query matches have it."""
+
+    value: str | int | float | bool
+    count: int
+
+
+class LegPart(TypedDict):
+    """What a leg said of a hit; None: it missed it."""
+
+    rank: int | None
+    score: float | None
+    normalised: float
+    weight: float
+
+
+class FusedPart(TypedDict):
+    """What came of the legs."""
+
+    method: str
+    rank: int
+    score: float
+
+
+class RerankPart(TypedDict):
+    """What a reranker said of a hit, and what came of it."""
+
+    plugin: str
+    score: float | None
+    share: float
+    weight: float
+    rank: int
+    blended: float
+
+
+class Moved(TypedDict):
+    """Where a postprocessor moved a hit from and to; None: it brought it in."""
+
+    plugin: str
+    before: int | None
+    after: int
+
+
+class ScorePart(TypedDict):
+    """What a leg, a reranker or a postprocessor adds to a hit's score."""
+
+    of: str
+    adds: float
+
+
+class Explanation(TypedDict):
+    """How a hit got its score. The parts add up to it."""
+
+    legs: dict[str, LegPart]
+    fused: FusedPart
+    rerankers: list[RerankPart]
+    postprocessors: list[Moved]
+    parts: list[ScorePart]
+
+
+class Absent(TypedDict):
+    """Why a document is not among the hits."""
+
+    document: str
+    cause: str
+    told: str
+    details: dict[str, Any]
+
+
 class Hit(TypedDict):
     """A passage that answers."""
 
@@ -28,6 +97,7 @@ class Hit(TypedDict):
     rerank_score: float | None
     scores: Scores
     metadata: dict[str, Any]
+    explanation: Explanation | None
 
 
 class RerankerReport(TypedDict):
@@ -50,6 +120,8 @@ class Found(TypedDict):
     rerankers: list[RerankerReport]
     timings_ms: dict[str, float]
     warnings: list[str]
+    facets: dict[str, list[FacetValue]]
+    absent: Absent | None
 
 
 class Answers(TypedDict):

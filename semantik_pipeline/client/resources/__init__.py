@@ -47,6 +47,10 @@ class Api(Resource[S]):
         dense_weight: float | None = None,
         rerank_weight: float | None = None,
         score_threshold: float | None = None,
+        facets: Sequence[str] = (),
+        facet_limit: int = 10,
+        explain: bool = False,
+        explain_document: str | None = None,
     ) -> Call[Found]:
         """Find the passages that answer a question, in one collection (``default``) or several."""
         asked = {
@@ -64,6 +68,10 @@ class Api(Resource[S]):
             "dense_weight": dense_weight,
             "rerank_weight": rerank_weight,
             "score_threshold": score_threshold,
+            "facets": [*facets],
+            "facet_limit": facet_limit,
+            "explain": explain,
+            "explain_document": explain_document,
         }
         return Call(json=asked)
 
