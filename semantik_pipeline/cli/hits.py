@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.cli.explanations import show_absent, show_explanation, show_facets
 from semantik_pipeline.cli.output import text_width
 from semantik_pipeline.cli.wording import one_line, place, printable
 
@@ -77,7 +78,12 @@ def show_hits(console: Console, query: str, answer: SearchAnswer, note: str | No
         for line in passage.wrap(console, text_width(console) - 4):
             line.rstrip()
             console.print(Text("    ").append_text(line))
+        if hit.explanation is not None:
+            show_explanation(console, hit.explanation, hit.score)
         console.print()
+    show_facets(console, answer.facets)
+    if answer.absent is not None:
+        show_absent(console, answer.absent)
     if note is not None:
         console.print(note, soft_wrap=True)
     for warning in answer.warnings:

@@ -59,6 +59,14 @@ FilterOption = Annotated[
     str | None,
     typer.Option("--filter", metavar="JSON", help='Qdrant\'s filter, as {"must": [{"key": "page", "match": …}]}.'),
 ]
+FacetOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIELD", help="Count the documents by a field, as language or entities.ORG. Repeatable."),
+]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show how each hit got its score.")]
+WhyOption = Annotated[
+    str | None, typer.Option(metavar="URI", help="Say why this document, or path, is not among the hits.")
+]
 
 
 def search(
@@ -73,6 +81,9 @@ def search(
     fusion: FusionOption = None,
     dense_weight: DenseWeightOption = None,
     rerank_weight: RerankWeightOption = None,
+    facet: FacetOption = None,
+    explain: ExplainOption = False,
+    why: WhyOption = None,
 ) -> int:
     """Find the passages that answer a question."""
     call = begin(context)
@@ -90,6 +101,9 @@ def search(
         fusion=None if fusion is None else fusion.value,
         dense_weight=dense_weight,
         rerank_weight=rerank_weight,
+        facets=tuple(facet or ()),
+        explain=explain,
+        explain_document=why,
         rerank_deadline=None if "rerank_deadline" in settings.model_fields_set else RERANK_SECONDS,
     )
     with call.runtime() as runtime:

@@ -22,6 +22,8 @@ class Answer:
     rerankers: list[dict[str, Any]]
     timings_ms: dict[str, float]
     warnings: list[str]
+    facets: dict[str, list[dict[str, Any]]]
+    absent: dict[str, Any] | None
 
 
 #: What a hit of the API has beside.
@@ -42,6 +44,9 @@ def search(
     fusion: Fusion | None,
     dense_weight: float | None,
     rerank_weight: float | None,
+    facet: list[str] | None,
+    explain: bool,
+    why: str | None,
 ) -> int:
     asked = parse_filter(filter_json)
     found: dict[str, Any] = {
@@ -56,12 +61,15 @@ def search(
             fusion=None if fusion is None else fusion.value,
             dense_weight=dense_weight,
             rerank_weight=rerank_weight,
+            facets=facet or (),
+            explain=explain,
+            explain_document=why,
         )
     }
     hits = [SearchHit(**{name: value for name, value in hit.items() if name not in _MORE}) for hit in found["hits"]]
     did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
-    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings")}
-    answer: Any = Answer(hits=hits, rerankers=did, **known)
+    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets")}
+    answer: Any = Answer(hits=hits, rerankers=did, absent=_absent(found["absent"]), **known)
     note = None
     if not hits:
         indexed = client.collections.show(collection)["documents"].get("indexed", 0)
@@ -74,3 +82,8 @@ def search(
 
     call.output.give(asdict(answer), show)
     return 0
+
+
+def _absent(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """As the core has it, without a place of their own for details."""
+    return told and {**{name: value for name, value in told.items() if name != "details"}, **told["details"]}

@@ -63,12 +63,27 @@ from semantik_pipeline.client.answers.plugins import (
     Rerankers,
     Spread,
 )
-from semantik_pipeline.client.answers.search import Answers, Found, Hit, RerankerReport, Scores
+from semantik_pipeline.client.answers.search import (
+    Absent,
+    Answers,
+    Explanation,
+    FacetValue,
+    Found,
+    FusedPart,
+    Hit,
+    LegPart,
+    Moved,
+    RerankPart,
+    RerankerReport,
+    ScorePart,
+    Scores,
+)
 from semantik_pipeline.client.answers.sources import EmittedDocument, Source, SourceList, SourcePreview
 from semantik_pipeline.client.answers.status import AuditEntry, AuditTrail, PausedSource, Status, Totals, Waiting
 from semantik_pipeline.client.answers.trash import Trash, TrashedCollection, TrashedDocument, TrashedSource
 
 __all__ = [
+    "Absent",
     "Accepted",
     "Alive",
     "Answers",
@@ -88,15 +103,20 @@ __all__ = [
     "DocumentList",
     "Embeddings",
     "EmittedDocument",
+    "Explanation",
     "Extractors",
+    "FacetValue",
     "Fleet",
     "Found",
+    "FusedPart",
     "Generation",
     "Hit",
     "Key",
     "KeyList",
+    "LegPart",
     "MadeKey",
     "Manifest",
+    "Moved",
     "Offer",
     "Operation",
     "OperationDetail",
@@ -116,11 +136,13 @@ __all__ = [
     "Readiness",
     "ReindexPlan",
     "Renamed",
+    "RerankPart",
     "RerankerReport",
     "Rerankers",
     "RerunPlan",
     "Restored",
     "RolledBack",
+    "ScorePart",
     "Scores",
     "Source",
     "SourceList",

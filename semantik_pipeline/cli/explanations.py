@@ -1,0 +1,77 @@
+"""How a hit got its score, how many documents have which value, and why one is not among the hits, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.wording import one_line, place, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Characters of a value that a table of facets shows.
+VALUE = 80
+
+
+def show_explanation(console: Console, explanation: Mapping[str, Any], score: float) -> None:
+    """The parts as a sum, then a line for each that had a say::
+
+    0.884 = 0.391 dense + 0.240 sparse + 0.253 late-interaction
+      dense              rank 3    0.712 is 0.93, weighs 0.60
+    """
+    parts = " + ".join(f"{part['adds']:.3f} {printable(part['of'])}" for part in explanation["parts"])
+    console.print(f"    {score:.3f} = {parts}", style="dim", soft_wrap=True)
+    lines = [*_legs(explanation), *_rerankers(explanation), *_moves(explanation)]
+    names, ranks = (max((len(line[column]) for line in lines), default=0) for column in (0, 1))
+    for name, rank, told in lines:
+        console.print(f"      {name:<{names}}  {rank:<{ranks}}  {told}".rstrip(), style="dim", soft_wrap=True)
+
+
+def show_facets(console: Console, facets: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """A table for each field: how many documents have which value."""
+    for key, values in facets.items():
+        console.print(f"{printable(key)}", style="bold", soft_wrap=True)
+        width = max((len(f"{one['count']:,}") for one in values), default=0)
+        for one in values:
+            console.print(f"  {one['count']:>{width},}  {_value(one['value'])}", soft_wrap=True)
+        if not values:
+            console.print("  no document has one", style="dim")
+        console.print()
+
+
+def show_absent(console: Console, absent: Mapping[str, Any]) -> None:
+    """Why the document that was asked for is not among the hits."""
+    console.print(f"{place(absent['document'])}: {printable(absent['told'])}", soft_wrap=True)
+    if absent.get("explanation"):
+        show_explanation(console, absent["explanation"], absent["score"])
+    console.print()
+
+
+def _legs(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name, leg in explanation["legs"].items():
+        if leg["rank"] is None:
+            yield name, "", f"missed it, weighs {leg['weight']:.2f}"
+        else:
+            told = f"{leg['score']:.3f} is {leg['normalised']:.3f}, weighs {leg['weight']:.2f}"
+            yield name, f"rank {leg['rank']}", told
+    fused = explanation["fused"]
+    yield f"fused ({fused['method']})", f"rank {fused['rank']}", f"{fused['score']:.3f}"
+
+
+def _rerankers(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for one in explanation["rerankers"]:
+        said = "did not read it" if one["score"] is None else f"{one['score']:.3f} is {one['share']:.3f}"
+        yield one["plugin"], f"rank {one['rank']}", f"{said}, weighs {one['weight']:.2f}: {one['blended']:.3f}"
+
+
+def _moves(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for one in explanation["postprocessors"]:
+        came = "brought it in" if one["before"] is None else f"it was {one['before']}"
+        yield one["plugin"], f"rank {one['after']}", came
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return one_line(value, VALUE) if isinstance(value, str) else str(value)
