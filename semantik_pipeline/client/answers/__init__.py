@@ -73,8 +73,8 @@ from semantik_pipeline.client.answers.search import (
     Hit,
     LegPart,
     Moved,
-    RerankPart,
     RerankerReport,
+    RerankPart,
     ScorePart,
     Scores,
 )
