@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import operations as running
 from semantik_pipeline.errors import Conflict, NotFound, ServiceUnavailable, UsageError
-from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal
+from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal, trash_contents
 from semantik_pipeline.ledger import trash as ledger
 
 if TYPE_CHECKING:
@@ -25,17 +25,45 @@ log = logging.getLogger(__name__)
 
 DAY = 86400.0
 
+#: What the trash holds, in the order in which it is listed.
+KINDS = trash_contents.KINDS
+
 
 def contents(runtime: Runtime, *, limit: int | None = None) -> dict[str, Any]:
     """``collections``, ``sources`` and ``documents`` in the trash (at most ``limit`` of these), each with ``trashed_at``
     and ``purged_at``, when it goes for good (None: it is on its way out); and ``days``, the window."""
     days = runtime.settings.retention.trash_days
     with runtime.ledger.read() as tx:
-        found = ledger.contents(tx, limit=limit)
+        found = trash_contents.contents(tx, limit=limit)
     for rows in found.values():
         for row in rows:
-            row["purged_at"] = row["trashed_at"] + days * DAY if row["trashed_at"] != ledger.PURGED else None
+            row["purged_at"] = _purged_at(row, days)
     return {**found, "days": days}
+
+
+def page(
+    runtime: Runtime,
+    *,
+    limit: int,
+    after: tuple[int, float, int] | None = None,
+    among: Collection[str] | None = None,
+    kinds: Collection[str] = KINDS,
+) -> list[tuple[str, dict[str, Any]]]:
+    """A page of :func:`contents`, each entry with its kind, as ``ledger/trash_contents.py`` has it."""
+    days = runtime.settings.retention.trash_days
+    with runtime.ledger.read() as tx:
+        found = trash_contents.page(tx, limit=limit, after=after, among=among, kinds=kinds)
+    return [(kind, {**row, "purged_at": _purged_at(row, days)}) for kind, row in found]
+
+
+def source(runtime: Runtime, source_id: int) -> dict[str, Any]:
+    """A source in the trash. Raises NotFound."""
+    with runtime.ledger.read() as tx:
+        return trash_contents.get_source(tx, source_id)
+
+
+def _purged_at(row: dict[str, Any], days: float) -> float | None:
+    return row["trashed_at"] + days * DAY if row["trashed_at"] != ledger.PURGED else None
 
 
 def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:

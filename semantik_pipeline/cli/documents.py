@@ -111,7 +111,7 @@ def restore(context: typer.Context, uris: NamesArgument = None, collection: Coll
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.ledger import trash as ledger
+    from semantik_pipeline.ledger import trash_contents as ledger
 
     if not uris:
         raise UsageError("No document is named.", "`semantik documents restore URI...`; `semantik trash` lists them.")

@@ -260,7 +260,7 @@ def named(runtime: Runtime, name: str) -> dict[str, Any]:
 
 def in_trash(runtime: Runtime, name: str) -> dict[str, Any]:
     """The source in the trash of this id or name. Raises UsageError."""
-    from semantik_pipeline.ledger import trash as ledger
+    from semantik_pipeline.ledger import trash_contents as ledger
 
     with runtime.ledger.read() as tx:
         return {**ledger.find_source(tx, name), "removed_at": None}

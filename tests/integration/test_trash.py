@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import collections, generations, maintenance, operations, sources, trash
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger import purging, reports
-from semantik_pipeline.ledger import trash as ledger
+from semantik_pipeline.ledger import trash_contents as ledger
 from semantik_pipeline.ledger.tables import chores, documents, embeddings, metadata
 from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import sources as source_table

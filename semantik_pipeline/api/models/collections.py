@@ -214,9 +214,10 @@ class TrashedDocument(BaseModel):
 
 
 class Trash(BaseModel):
-    """What was deleted and can be restored."""
+    """A page of what was deleted and can be restored: collections, then sources, then documents, each oldest first."""
 
     days: float = Field(description="How long it stays.")
     collections: list[TrashedCollection]
     sources: list[TrashedSource]
-    documents: list[TrashedDocument] = Field(description="The oldest 1,000 at most.")
+    documents: list[TrashedDocument]
+    next_cursor: str | None = None

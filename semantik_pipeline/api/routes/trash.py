@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
-from fastapi import Response
+from fastapi import Query, Response
 
 from semantik_pipeline import trash
 from semantik_pipeline.api import pages
@@ -12,27 +12,37 @@ from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
 from semantik_pipeline.api.models.collections import Trash
 from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
-from semantik_pipeline.contracts.auth import Principal
-from semantik_pipeline.errors import NotFound
+from semantik_pipeline.trash import KINDS
 
 router = guarded("trash")
 
-#: Documents of the trash that are listed.
-LISTED = 1000
 
-
-@router.get("/trash", operation_id="trash_list", summary="What was deleted and can be restored.")
-def show(runtime: TheRuntime, caller: Reader) -> Trash:
-    found = trash.contents(runtime, limit=LISTED)
-    return Trash(
-        days=found["days"],
-        collections=[row for row in found["collections"] if caller.may("reader", row["name"])],
-        sources=_visible(caller, found["sources"]),
-        # whose documents they are is not told here, so who sees some documents only is shown none
-        documents=_visible(caller, found["documents"]) if caller.principals is None else [],
+@router.get("/trash", operation_id="trash_list", summary="What was deleted and can be restored, oldest first.")
+def show(
+    runtime: TheRuntime,
+    caller: Reader,
+    collection: Annotated[Part | None, Query(description="Only this one, and what is of it.")] = None,
+    limit: pages.Limit = 100,
+    cursor: pages.Cursor = None,
+) -> Trash:
+    if collection is not None:
+        caller.require("reader", collection)
+    after = pages.decode(cursor, int, float, int)
+    # whose documents they are is not told here, so who sees some documents only is shown none
+    kinds = [kind for kind in KINDS if kind != "documents" or caller.principals is None]
+    found = trash.page(
+        runtime,
+        limit=limit + 1,
+        after=(after[0], after[1], after[2]) if after else None,
+        among=[collection] if collection is not None else caller.collections,
+        kinds=kinds,
     )
+    page, following = pages.cut(found, limit, lambda one: (KINDS.index(one[0]), one[1]["trashed_at"], one[1]["id"]))
+    rows = {kind: [row for one, row in page if one == kind] for kind in KINDS}
+    return Trash.model_validate({**rows, "days": runtime.settings.retention.trash_days, "next_cursor": following})
 
 
 @router.post(
@@ -43,12 +53,6 @@ def show(runtime: TheRuntime, caller: Reader) -> Trash:
     **ACCEPTED,
 )
 def restore(runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response) -> Accepted:
-    for row in trash.contents(runtime, limit=1)["sources"]:
-        if row["id"] == source_id:
-            caller.require("writer", row["collection"])
-            return accepted(runtime, response, trash.restore_source(runtime, row))
-    raise NotFound(f"There is no source {source_id} in the trash.", "`GET /trash` lists what is there.")
-
-
-def _visible(caller: Principal, rows: list[dict[str, Any]]) -> list[Any]:
-    return [row for row in rows if caller.may("reader", row["collection"])]
+    row = trash.source(runtime, source_id)
+    caller.require("writer", row["collection"])
+    return accepted(runtime, response, trash.restore_source(runtime, row))

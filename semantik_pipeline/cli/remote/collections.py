@@ -59,7 +59,7 @@ def rename(call: Invocation, client: Client, *, name: str, new_name: str) -> int
 
 def delete(call: Invocation, client: Client, *, name: str, purge: bool) -> int:
     deleted = client.collections.delete(name, purge=purge)
-    days = client.trash()["days"]
+    days = client.trash(limit=1)["days"]
     told = f"It can be restored for {days:g} days: {call.command('trash')} lists it."
     on_its_way = "It is being dropped." if purge or not days else told
     answer = {**deleted, "gone": False}

@@ -10,6 +10,7 @@ from semantik_pipeline.cli.document_views import show_changed, show_documents, s
 from semantik_pipeline.cli.documents import LISTED
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.remote.following import followed
+from semantik_pipeline.cli.remote.trashed import trashed
 from semantik_pipeline.cli.wording import local_path, place
 from semantik_pipeline.errors import NotFound, UsageError
 
@@ -86,7 +87,7 @@ def drop(call: Invocation, client: Client, *, uris: list[str] | None, collection
 def restore(call: Invocation, client: Client, *, uris: list[str] | None, collection: str | None) -> int:
     if not uris:
         raise UsageError("No document is named.", "`semantik documents restore URI...`; `semantik trash` lists them.")
-    there = [row for row in client.trash()["documents"] if collection in (None, row["collection"])]
+    there = trashed(client, collection=collection)["documents"]
     rows: list[Any] = []
     for uri in uris:
         found = _matching(there, uri)

@@ -10,6 +10,7 @@ from semantik_pipeline.cli.fleet import LOOK, NO_FLEET
 from semantik_pipeline.cli.fleet_views import show_fleet
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.keys import show_keys, show_new
+from semantik_pipeline.cli.remote.trashed import trashed
 from semantik_pipeline.cli.trash import LISTED, show_trash
 from semantik_pipeline.schedules import parse_duration
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
 def trash(call: Invocation, client: Client, *, limit: int | None) -> int:
     limit = limit or (None if call.output.as_json else LISTED)
-    found: dict[str, Any] = {**client.trash()}
-    found["documents"] = found["documents"][:limit]
+    found = trashed(client, documents=limit)
     call.output.give(found, lambda console: show_trash(console, found))
     return 0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.cli import source_options as typed
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.remote.following import EXIT, followed
+from semantik_pipeline.cli.remote.trashed import trashed
 from semantik_pipeline.cli.source_views import show_list, show_operations, show_source
 from semantik_pipeline.errors import NotFound, UsageError
 
@@ -131,7 +132,7 @@ def remove(call: Invocation, client: Client, *, names: list[str], wait: bool, pu
 
 
 def restore(call: Invocation, client: Client, *, names: list[str], wait: bool) -> int:
-    there: list[Any] = list(client.trash()["sources"])
+    there: list[Any] = trashed(client, documents=0)["sources"]
     found = [_one(there, name, "`semantik trash` lists what is there.") for name in dict.fromkeys(names)]
     return _run(call, client, found, lambda source: client.sources.restore(source["id"]), wait=wait)
 

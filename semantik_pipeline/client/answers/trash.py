@@ -33,9 +33,10 @@ class TrashedDocument(TypedDict):
 
 
 class Trash(TypedDict):
-    """What was deleted and can be restored."""
+    """A page of what was deleted and can be restored: collections, then sources, then documents."""
 
     days: float
     collections: list[TrashedCollection]
     sources: list[TrashedSource]
     documents: list[TrashedDocument]
+    next_cursor: str | None

@@ -81,9 +81,11 @@ class Api(Resource[S]):
         return Call(json={"searches": [dict(one) for one in searches]})
 
     @request("trash_list", "GET /trash")
-    def trash(self) -> Call[Trash]:
-        """What was deleted and can be restored."""
-        return Call()
+    def trash(
+        self, *, collection: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Call[Trash]:
+        """A page of what was deleted and can be restored, oldest first."""
+        return Call(query={"collection": collection, "limit": limit, "cursor": cursor})
 
     @request("status", "GET /status")
     def status(self) -> Call[Status]:
