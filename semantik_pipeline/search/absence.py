@@ -7,7 +7,7 @@ else there is to know. To a caller whom a document is not open to there is no su
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,12 +27,14 @@ Absence = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """What a search did: what it retrieved, how it reranked that, the hits after each postprocessor, and the page."""
+    """What a search did: what it retrieved, how it reranked that, which candidates (``ids``, in order) were left when the
+    page was cut, which ones each postprocessor had left out, and the page, ``hits``."""
 
     retrieved: Retrieved
     reranking: Reranking
-    postprocessed: Sequence[tuple[str, Sequence[SearchHit]]] = field(default_factory=tuple)
-    hits: Sequence[SearchHit] = field(default_factory=tuple)
+    ids: Sequence[str] = ()
+    left_out: Mapping[str, Collection[str]] = field(default_factory=dict)
+    hits: Sequence[SearchHit] = ()
 
 
 def why_absent(runtime: Any, view: Any, plan: SearchPlan, way: Way) -> Absence:
@@ -118,8 +120,7 @@ class _Search:
         fused = next(((rank, one) for rank, one in enumerate(order, 1) if one.id in chunks), None)
         if fused is None:
             return self._too_far(chunks)
-        kept = {candidate.id for candidate in retrieved.candidates}
-        if not chunks & kept:
+        if not chunks & {*self._way.ids, *(candidate.id for candidate in retrieved.candidates)}:
             rank, best = fused
             told = f"It is number {rank} of the fused list, of which the first {self._plan.candidates} are looked at."
             return self._because("fused", told, rank=rank, score=best.fused, legs=self._ranks(chunks, retrieved.legs))
@@ -183,28 +184,32 @@ class _Search:
         """It was a candidate: what was it after the rerankers, and what came of that?"""
         plan, way = self._plan, self._way
         ranked = way.reranking.ranked
-        rank, best = next((rank, one) for rank, one in enumerate(ranked, 1) if one.candidate.id in chunks)
-        explanation = explained(plan, way.retrieved, way.reranking)[best.candidate.id]
-        more = {"rank": rank, "score": best.score, "explanation": explanation}
-        if plan.score_threshold is not None and best.score < plan.score_threshold:
-            told = f"Its score is {best.score:.3f}, below the threshold of {plan.score_threshold:g}."
-            return self._because("threshold", told, **more)
-        place = rank
-        for plugin, hits in way.postprocessed:
-            places = [at for at, hit in enumerate(hits, 1) if hit.document == self._where.document]
-            if not places:
-                told = f"It was number {place} until the postprocessor {plugin} left it out."
-                return self._because("postprocessed", told, plugin=plugin, **more)
-            place = places[0]
+        rank, best = next(((at, one) for at, one in enumerate(ranked, 1) if one.candidate.id in chunks), (0, None))
+        more: dict[str, Any] = {}
+        if best is not None:
+            explanation = explained(plan, way.retrieved, way.reranking)[best.candidate.id]
+            more = {"rank": rank, "score": best.score, "explanation": explanation}
+        place = next((at for at, id in enumerate(way.ids, 1) if id in chunks), None)
+        if place is None:
+            return self._left_out(chunks, more)
         more["rank"] = place
         last = plan.offset + plan.limit
         if place <= plan.offset:
             return self._because("offset", f"It is number {place}, on a page before this one.", **more)
-        before = explanation["fused"]["rank"]
+        before = more["explanation"]["fused"]["rank"] if more else place
         if way.reranking.reranked and before <= last:
             told = f"It was number {before} of the fused list, and is number {place} after reranking."
             return self._because("reranked", f"{told} The page ends with number {last}.", **more)
         return self._because("limit", _is_number(place, last), **more)
+
+    def _left_out(self, chunks: set[str], more: dict[str, Any]) -> Absence:
+        """It was a candidate, and was none of the hits any more when the page was cut: its score, or a postprocessor."""
+        for plugin, ids in self._way.left_out.items():
+            if chunks & set(ids):
+                told = f"It was number {more.get('rank')} until the postprocessor {plugin} left it out."
+                return self._because("postprocessed", told, plugin=plugin, **more)
+        told = f"Its score is {more.get('score', 0.0):.3f}, below the threshold of {self._plan.score_threshold or 0:g}."
+        return self._because("threshold", told, **more)
 
 
 def _told_of_leg(name: str, rank: int | None) -> str:
