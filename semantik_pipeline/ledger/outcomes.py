@@ -27,6 +27,9 @@ from semantik_pipeline.ledger.work import STAGES
 #: Kinds of items that a caller gave, where no source of the operation named them.
 GIVEN = ("new", "changed", "unchanged")
 
+#: The kind of items whose points are written anew for other principals; no run named them.
+PERMITTED = "permitted"
+
 
 def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
     """``cancelled``: somebody cancelled it, or another operation took a source of it over. ``failed``: a source could
@@ -87,7 +90,7 @@ def _items(tx: Transaction, operation_id: int) -> Any:
         else_="unchanged",
     )
     run, last = operation_sources.c.run, documents.c.seen_run
-    given = and_(operation_sources.c.source_id.is_(None), kind.in_(GIVEN))
+    given = and_(operation_sources.c.source_id.is_(None), kind.in_(GIVEN)) | (kind == PERMITTED)
     # below: a later run said that it is gone
     seen = case((or_(given, last >= run, last < -run), True), else_=False)
     parked = and_(current, work.c.held_by == operation_id, work.c.stage.in_(STAGES))
@@ -100,7 +103,9 @@ def _items(tx: Transaction, operation_id: int) -> Any:
             _sum(case((current, 0), else_=1)).label("superseded"),
             _sum(case((parked, 1), else_=0)).label("cancelled"),
             _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
-            _sum(case((parked | (kind == "unchanged"), 0), (current, work.c.embedded), else_=0)).label("embedded"),
+            _sum(case((parked | kind.in_(("unchanged", PERMITTED)), 0), (current, work.c.embedded), else_=0)).label(
+                "embedded"
+            ),
         )
         .select_from(operation_items)
         .join(documents, documents.c.id == operation_items.c.document_id)

@@ -10,6 +10,7 @@ from sqlalchemy import and_, bindparam, insert, select, update
 from semantik_pipeline.ledger import operations, turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
+from semantik_pipeline.ledger.outcomes import PERMITTED
 from semantik_pipeline.ledger.tables import documents, generations, operation_sources, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 from semantik_pipeline.ledger.work import FREED, STAGES
@@ -96,4 +97,4 @@ def _rewrite(tx: Transaction, source_id: int, document_ids: list[int], operation
         tx.execute(update(work).where(by_key).values(**again, **anew, **given), at_rest)
     if moving:
         tx.execute(update(work).where(by_key).values(**again, progress=bindparam("progress_")), moving)
-    note_items(tx, operation_id, sorted({(unit.document_id, "permitted", unit.revision) for unit in units}))
+    note_items(tx, operation_id, sorted({(unit.document_id, PERMITTED, unit.revision) for unit in units}))

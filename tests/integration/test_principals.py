@@ -141,6 +141,8 @@ def test_a_sources_principals_reach_what_is_indexed_as_an_operation_that_embeds_
         kinds = tx.execute(select(operations_table.c.kind, operations_table.c.outcome, operations_table.c.result)).all()
     permits = [(outcome, result) for kind, outcome, result in kinds if kind == "permit"]
     assert [(outcome, result["chunks"]["embedded"]) for outcome, result in permits] == [("succeeded", 0)] * 2
+    # the decanter: the others have principals of their own
+    assert [(result["documents"]["seen"], result["documents"]["unchanged"]) for _, result in permits] == [(1, 1)] * 2
     sources.change(pipeline.runtime, source(pipeline), weight=2.0, principals=None)
     with pipeline.runtime.ledger.read() as tx:
         assert permissions.pending(tx) == [], "what changes nothing begins nothing"
