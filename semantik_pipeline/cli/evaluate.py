@@ -1,16 +1,13 @@
-"""``semantik eval``: index a dataset through the whole pipeline, ask its queries, and measure the answers."""
+"""``semantik eval``: how good the answers are, on judged queries or on a collection's own words, now and over time."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from semantik_pipeline.cli.index import EXIT, run_sync
+from semantik_pipeline.cli.index import EXIT
 from semantik_pipeline.cli.invocation import Invocation, begin
 from semantik_pipeline.cli.search import (
     FilterOption,
@@ -22,122 +19,105 @@ from semantik_pipeline.cli.search import (
     rerankers_in,
 )
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from semantik_pipeline.search import SearchQuery
-    from semantik_pipeline.search.evaluation import Dataset, EvaluationReport
-
-#: Seconds between two lines of progress where there is no terminal.
-LINE_EVERY = 10.0
+DatasetArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DATASET_DIR]", help="BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
+    ),
+]
+CollectionOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Index into this one (default: one of the dataset's own).")
+]
+ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="The embedding model.")]
+LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits that a search gives; a reranker reads 5 × N.")]
+CompareOption = Annotated[bool, typer.Option("--compare", help="Each leg, each fusion, each reranker, side by side.")]
+KnownItemsOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLLECTION", help="Without a dataset: compare on its own titles and sentences."),
+]
+HistoryOption = Annotated[
+    bool, typer.Option("--history", help="What was measured before, of a dataset or collection, or of all.")
+]
+WaysOption = Annotated[
+    str | None, typer.Option(metavar="WAY,WAY", help="Compare these with the default (dense, rrf, a reranker …).")
+]
+QueriesOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of --known-items: so many at most.")]
+SeedOption = Annotated[int, typer.Option(metavar="N", help="Of --known-items: another seed draws others.")]
+PlotOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where the picture goes: FILE.png and FILE.html, or one of them.")
+]
 
 
 def evaluate(
     context: typer.Context,
-    dataset_dir: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATASET_DIR", help="BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
-        ),
-    ],
-    collection: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Index into this one (default: one of the dataset's own).")
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="The embedding model.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="Hits that a search gives; a reranker reads 5 × N.")] = 10,
+    dataset_dir: DatasetArgument = None,
+    collection: CollectionOption = None,
+    model: ModelOption = None,
+    limit: LimitOption = 10,
     mode: ModeOption = Mode.HYBRID,
     rerank: RerankOption = True,
     reranker: RerankerOption = None,
     filter_json: FilterOption = None,
+    compare: CompareOption = False,
+    known_items: KnownItemsOption = None,
+    history: HistoryOption = False,
+    ways: WaysOption = None,
+    queries: QueriesOption = 200,
+    seed: SeedOption = 1,
+    plot: PlotOption = None,
 ) -> int:
-    """Measure how good the answers are on a dataset with judged queries. A second run only indexes what changed."""
+    """Measure how good the answers are on a dataset with judged queries, or on a collection's own titles and sentences.
+    A second run only indexes what changed."""
     call = begin(context)
-    from semantik_pipeline.search import SearchQuery, check_search
-    from semantik_pipeline.search.evaluation import read_dataset
+    if history:
+        return _give_history(call, dataset_dir or known_items or collection)
+    from semantik_pipeline.cli.evaluation_runs import Asked, measure, measure_known_items
+    from semantik_pipeline.cli.evaluation_views import show_compared, show_measured
+    from semantik_pipeline.search import SearchQuery
 
-    began = time.monotonic()
-    dataset = read_dataset(dataset_dir)
-    config = {"embedding": {"model": model}} if model else None
-    name = collection or collection_name(dataset_dir, {**call.settings().collection, **(config or {})})
+    several = compare or known_items is not None or ways is not None or plot is not None
+    _check(dataset_dir, known_items, chosen=mode != Mode.HYBRID or not rerank or bool(reranker), several=several)
+    named = rerankers_in(reranker)
     template = SearchQuery(
         text="?",
-        collection=name,
         limit=limit,
         mode=mode.value,
         rerank=rerank,
-        reranker=rerankers_in(reranker),
+        reranker=None if named is None else tuple(named),
         filter=parse_filter(filter_json),
     )
-    with call.runtime() as runtime:  # a wrong option is told before the corpus is indexed
-        check_search(runtime, template)
-    indexed = _index(call, dataset, name, config)
-    asking = time.monotonic()
-    report = _ask(call, dataset, template)
-    answer = {
-        **report.to_dict(),
-        "documents": indexed["documents"]["seen"],
-        "chunks": indexed["chunks"]["total"],
-        "seconds": round(time.monotonic() - began, 3),
-        "index_seconds": indexed["seconds"],
-        "query_seconds": round(time.monotonic() - asking, 3),
-        "collection": name,
-        "outcome": indexed["outcome"],
-        "warnings": report.warnings,
-    }
-    call.output.give(answer, lambda console: _show(console, answer))
-    return EXIT[indexed["outcome"]]
+    asked = Asked(template=template, ways=tuple(ways.split(",")) if ways else (), plot=plot)
+    if known_items is not None:
+        answer = measure_known_items(call, known_items, asked, queries=queries, seed=seed)
+    else:
+        assert dataset_dir is not None  # _check has seen to it
+        answer = measure(call, Path(dataset_dir), asked, collection=collection, model=model, compared=several)
+    call.output.give(answer, lambda console: (show_compared if several else show_measured)(console, answer))
+    return EXIT[answer.get("outcome", "succeeded")]
 
 
-def collection_name(dataset: Path, config: dict[str, Any]) -> str:
-    """The collection of a dataset and a configuration: the same for both is the same collection, so a second run
-    finds its index there."""
-    path = str(dataset.expanduser().resolve())
-    digest = hashlib.sha256(json.dumps([path, config], sort_keys=True, default=str).encode("utf-8", "replace"))
-    return f"eval-{Path(path).name}-{digest.hexdigest()[:8]}"
+def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, several: bool) -> None:
+    """Raise UsageError for options that don't go together."""
+    from semantik_pipeline.errors import UsageError
+
+    if (dataset_dir is None) == (known_items is None):
+        told = "Neither a dataset nor" if dataset_dir is None else "Both a dataset and"
+        raise UsageError(
+            f"{told} a collection for its known items is named.", "Name a folder, or --known-items COLLECTION."
+        )
+    if several and chosen:
+        raise UsageError(
+            "--mode, --no-rerank and --reranker choose one way, and a comparison asks in all ways.",
+            "Choose among them with --ways, as in --ways dense,cross-encoder.",
+        )
 
 
-def _index(call: Invocation, dataset: Dataset, collection: str, config: dict[str, Any] | None) -> dict[str, Any]:
-    """Bring the collection in step with the corpus. Raises PipelineError if that failed."""
-    from semantik_pipeline.errors import PipelineError
-    from semantik_pipeline.operations import SourceRequest
+def _give_history(call: Invocation, name: str | None) -> int:
+    from semantik_pipeline.cli.evaluation_history import history
+    from semantik_pipeline.cli.evaluation_views import show_history
 
-    path = str(dataset.corpus.expanduser().resolve())
-    source = SourceRequest(connector="jsonl", name=path, config={"path": path})
-    answer, _ = run_sync(call, [source], collection, config=config, allow_deletions=True)
-    if answer["outcome"] == "failed":
-        raise PipelineError(f"{path} could not be indexed: {'; '.join(answer['errors'])}", "Nothing was measured.")
-    return answer
-
-
-def _ask(call: Invocation, dataset: Dataset, template: SearchQuery) -> EvaluationReport:
-    from semantik_pipeline.search.evaluation import evaluate
-
-    last = time.monotonic()
-
-    def tell(done: int, queries: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_EVERY or done == queries:
-            last = time.monotonic()
-            call.say(f"asked {done:,} of {queries:,} queries")
-
-    with call.runtime() as runtime, runtime.own():
-        return evaluate(runtime, dataset, template, tell)
-
-
-def _show(console: Console, answer: dict[str, Any]) -> None:
-    from semantik_pipeline.cli.tables import print_facts
-    from semantik_pipeline.cli.wording import counted, duration, printable
-
-    about = f"{counted(answer['queries'], 'query')}, {counted(answer['documents'], 'document')}"
-    print_facts(
-        console,
-        [
-            *((name, f"{answer[name]:.4f}") for name in ("ndcg@10", "recall@100", "mrr@10")),
-            ("over", f"{about}, {counted(answer['chunks'], 'chunk')}"),
-            ("took", f"{duration(answer['seconds'])} (index {duration(answer['index_seconds'])})"),
-            ("collection", printable(answer["collection"])),
-        ],
-        indent=0,
-    )
-    for warning in answer["warnings"]:
-        console.print(f"note: {printable(warning)}", style="yellow", soft_wrap=True)
+    with call.runtime() as runtime:
+        rows = history(runtime, name)
+    way_on = call.command("eval DATASET_DIR --compare, or eval --known-items COLLECTION")
+    call.output.give({"evaluations": rows}, lambda console: show_history(console, rows, way_on))
+    return 0

@@ -74,5 +74,4 @@ def name_of(plan: SearchPlan) -> str:
 
 def rerankers_of(plan: SearchPlan) -> tuple[str, ...]:
     """The ids of the rerankers that read one after the other."""
-    named = plan.reranker
-    return () if named is None else (named,) if isinstance(named, str) else tuple(named)
+    return tuple(one.plugin for one in plan.rerankers)

@@ -1,0 +1,75 @@
+"""How far an evaluation is, how fast, and how long it takes still: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.wording import duration
+
+#: Seconds between two lines where there is no terminal, and between two looks of a bar.
+LINE_EVERY, BAR_EVERY = 10.0, 0.2
+
+
+@contextmanager
+def metered(call: Invocation, noun: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives what is to be told how many are done, and how many there are; the bar is gone when the block ends."""
+    meter = _Bar() if sys.stderr.isatty() else _Lines(call)
+    began = last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= meter.every or done == total:
+            last = now
+            meter.show(done, total, _text(done, total, noun, now - began))
+
+    try:
+        yield tell
+    finally:
+        meter.close()
+
+
+def _text(done: int, total: int, noun: str, seconds: float) -> str:
+    pace = done / max(seconds, 1e-3)
+    left = f", about {duration(max(1.0, (total - done) / pace))} left" if done < total else ""
+    return f"{done:,} of {total:,} {noun}, {pace:,.1f}/s{left}"
+
+
+class _Lines:
+    every = LINE_EVERY
+
+    def __init__(self, call: Invocation) -> None:
+        self._call = call
+
+    def show(self, done: int, total: int, text: str) -> None:
+        self._call.say(f"asked {text}")
+
+    def close(self) -> None:
+        """Lines stay."""
+
+
+class _Bar:
+    every = BAR_EVERY
+
+    def __init__(self) -> None:
+        self._live: Any = None
+
+    def show(self, done: int, total: int, text: str) -> None:
+        if self._live is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn("asking"), BarColumn(bar_width=32), TextColumn("{task.fields[text]}"))
+            self._live = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
+            self._task = self._live.add_task("asking", total=total, text=text)
+            self._live.start()
+        self._live.update(self._task, completed=done, text=text)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()

@@ -1,0 +1,187 @@
+"""What `semantik eval` does: index a dataset through the whole pipeline, ask its queries, compare ways, keep and plot what
+came of it. Each function returns the answer as JSON has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.evaluation_progress import metered
+from semantik_pipeline.cli.index import run_sync
+from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.working import owning
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.search import SearchQuery
+    from semantik_pipeline.search.evaluation import Comparison, Dataset, Judged, Recommendation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """``template`` is a search whose text and collection are replaced. ``ways``: names to compare; empty: all there are."""
+
+    template: SearchQuery
+    ways: tuple[str, ...] = ()
+    plot: Path | None = None
+
+
+def measure(
+    call: Invocation, folder: Path, asked: Asked, *, collection: str | None, model: str | None, compared: bool
+) -> dict[str, Any]:
+    """Index the dataset and ask its queries: in the one way that is asked for, or in all ways."""
+    from semantik_pipeline.search.evaluation import read_dataset
+    from semantik_pipeline.search.evaluation.ways import chosen, way, ways
+
+    began = time.monotonic()
+    dataset = read_dataset(folder)
+    config = {"embedding": {"model": model}} if model else None
+    name = collection or collection_name(folder, {**call.settings().collection, **(config or {})})
+    asked = replace(asked, template=replace(asked.template, collection=name))
+    with call.runtime() as runtime:  # a wrong option is told before the corpus is indexed
+        way(runtime, asked.template, {})
+        chosen(ways(runtime, asked.template, {}), asked.ways)
+    indexed = _index(call, dataset, name, config)
+    asking = time.monotonic()
+    subject = folder.expanduser().resolve().name
+    with owning(call) as runtime:
+        told = (
+            _compare(call, runtime, "judged", subject, dataset, asked)
+            if compared
+            else _ask(call, runtime, subject, dataset, asked)
+        )
+    return {
+        **told,
+        "documents": indexed["documents"]["seen"],
+        "chunks": indexed["chunks"]["total"],
+        "seconds": round(time.monotonic() - began, 3),
+        "index_seconds": indexed["seconds"],
+        "query_seconds": round(time.monotonic() - asking, 3),
+        "collection": name,
+        "outcome": indexed["outcome"],
+    }
+
+
+def measure_known_items(call: Invocation, collection: str, asked: Asked, *, queries: int, seed: int) -> dict[str, Any]:
+    """Ask a collection for its own titles and sentences, in all ways. Raises UsageError where it has none to ask for."""
+    from semantik_pipeline.errors import UsageError
+    from semantik_pipeline.ledger.passages import passages
+    from semantik_pipeline.search.evaluation import known_items
+
+    began = time.monotonic()
+    asked = replace(asked, template=replace(asked.template, collection=collection))
+    with owning(call) as runtime:
+        view = runtime.ledger.search_view(collection)
+        judged = known_items(lambda: passages(runtime.ledger, view.generation_id), count=queries, seed=seed)
+        if not judged.judged:
+            raise UsageError(
+                f"The collection {collection!r} has no title and no sentence to ask for.",
+                "Its documents need titles of two words, or prose; `semantik documents list` shows what there is.",
+            )
+        told = _compare(call, runtime, "known-items", collection, judged, asked)
+    kinds = {kind: len(ids) for kind, ids in judged.parts.items()}
+    return {
+        **told,
+        "kinds": kinds,
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 3),
+        "collection": collection,
+    }
+
+
+def collection_name(dataset: Path, config: dict[str, Any]) -> str:
+    """The collection of a dataset and a configuration: the same for both is the same collection, so a second run
+    finds its index there."""
+    path = str(dataset.expanduser().resolve())
+    digest = hashlib.sha256(json.dumps([path, config], sort_keys=True, default=str).encode("utf-8", "replace"))
+    return f"eval-{Path(path).name}-{digest.hexdigest()[:8]}"
+
+
+def _index(call: Invocation, dataset: Dataset, collection: str, config: dict[str, Any] | None) -> dict[str, Any]:
+    """Bring the collection in step with the corpus. Raises PipelineError if that failed."""
+    from semantik_pipeline.errors import PipelineError
+    from semantik_pipeline.operations import SourceRequest
+
+    path = str(dataset.corpus.expanduser().resolve())
+    source = SourceRequest(connector="jsonl", name=path, config={"path": path})
+    answer, _ = run_sync(call, [source], collection, config=config, allow_deletions=True)
+    if answer["outcome"] == "failed":
+        raise PipelineError(f"{path} could not be indexed: {'; '.join(answer['errors'])}", "Nothing was measured.")
+    return answer
+
+
+def _ask(call: Invocation, runtime: Runtime, subject: str, judged: Judged, asked: Asked) -> dict[str, Any]:
+    """One way, without a comparison."""
+    from semantik_pipeline.search.evaluation import evaluate
+    from semantik_pipeline.search.evaluation.keeping import Measured, keep
+    from semantik_pipeline.search.evaluation.ways import way
+
+    collection = asked.template.collection
+    config = runtime.ledger.search_view(collection).config
+    plain = replace(asked.template, mode="hybrid", rerank=True, reranker=None)
+    this = way(runtime, asked.template, config)
+    this = replace(this, default=this.name == way(runtime, plain, config).name)
+    with metered(call, "queries") as tell:
+        report = evaluate(runtime, judged, asked.template, tell)
+    measured = [Measured(way=this, report=report)]
+    run = keep(runtime, kind="judged", subject=subject, collection=collection, judged=judged, measured=measured)
+    return {**report.to_dict(), "way": this.name, "run": run, "warnings": report.warnings}
+
+
+def _compare(
+    call: Invocation, runtime: Runtime, kind: str, subject: str, judged: Judged, asked: Asked
+) -> dict[str, Any]:
+    """All ways; what came of it is kept and plotted."""
+    from semantik_pipeline.search.evaluation import compare, recommended
+    from semantik_pipeline.search.evaluation.keeping import Measured, keep
+    from semantik_pipeline.search.evaluation.ways import chosen, ways
+
+    collection = asked.template.collection
+    there = ways(runtime, asked.template, runtime.ledger.search_view(collection).config)
+    there = chosen(there, asked.ways) if asked.ways else there
+    with metered(call, "searches") as tell:
+        found = compare(runtime, judged, there, tell)
+    measured = [Measured(way=one.way, report=one.report, p50_ms=one.p50_ms) for one in found.ways]
+    run = keep(runtime, kind=kind, subject=subject, collection=collection, judged=judged, measured=measured)
+    plots, note = _plotted(runtime, found, f"{subject}: {len(judged.judged):,} queries", asked.plot, run)
+    return {
+        "kind": kind,
+        "subject": subject,
+        "run": run,
+        "queries": len(judged.judged),
+        "ways": [one.to_dict() for one in found.ways],
+        "left_out": found.left_out,
+        "recommendation": _advice(call, recommended(found), collection if kind == "known-items" else "COLLECTION"),
+        "plots": plots,
+        "warnings": [*dict.fromkeys(warning for one in found.ways for warning in one.report.warnings), *note],
+    }
+
+
+def _plotted(
+    runtime: Runtime, found: Comparison, title: str, path: Path | None, run: str
+) -> tuple[list[str], list[str]]:
+    """Where the pictures are, and a note where there is none: nobody asked for this very one, so it is no error."""
+    from semantik_pipeline.search.evaluation.plotting import MISSING, can_plot, write_plots
+
+    if path is None and not can_plot():
+        return [], [MISSING]
+    where = path or runtime.settings.data_dir / "evaluations" / run
+    return [str(one) for one in write_plots(found, title, where)], []
+
+
+def _advice(call: Invocation, advice: Recommendation, collection: str) -> dict[str, Any]:
+    import shlex
+
+    changes = [f"{name}={json.dumps(value)}" for name, value in advice.settings.items()]
+    words = " ".join(shlex.quote(word) for word in (collection, *changes))
+    return {
+        "way": advice.way,
+        "reason": advice.reason,
+        "settings": advice.settings,
+        "command": call.command(f"collections configure {words}") if changes else None,
+        "notes": advice.notes,
+    }

@@ -1,0 +1,121 @@
+"""What `semantik eval` shows."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.cli.tables import print_facts, print_table
+from semantik_pipeline.cli.wording import counted, duration, printable, short_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NAMES = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
+
+#: Below a table of ways.
+LEGEND = (
+    "* what a search does that asks for nothing. difference and p (a paired randomisation test): of nDCG@10, against it.\n"
+    "better, worse: p is below 0.05 still when it is adjusted for the number of ways. p50: without a deadline."
+)
+
+
+def show_measured(console: Console, answer: dict[str, Any]) -> None:
+    """One way on a dataset."""
+    about = f"{counted(answer['queries'], 'query')}, {counted(answer['documents'], 'document')}"
+    print_facts(
+        console,
+        [
+            *((name, f"{answer[name]:.4f}") for name in NAMES),
+            ("over", f"{about}, {counted(answer['chunks'], 'chunk')}"),
+            ("took", f"{duration(answer['seconds'])} (index {duration(answer['index_seconds'])})"),
+            ("way", printable(answer["way"])),
+            ("collection", printable(answer["collection"])),
+        ],
+        indent=0,
+    )
+    _show_warnings(console, answer)
+
+
+def show_compared(console: Console, answer: dict[str, Any]) -> None:
+    """All ways side by side, what they advise, and where the pictures are."""
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in answer.get("kinds", {}).items())
+    documents = f", {counted(answer['documents'], 'document')}" if "documents" in answer else ""
+    console.print(
+        f"{printable(answer['subject'])}: {counted(answer['queries'], 'query')}{f' ({kinds})' if kinds else ''}{documents}, "
+        f"in {duration(answer['seconds'])}\n",
+        soft_wrap=True,
+    )
+    parts = list(answer["ways"][0]["parts"])
+    header = ["way", *NAMES.values(), *parts, "p50", "difference", "p", ""]
+    print_table(console, header, [_row(one, parts) for one in answer["ways"]])
+    console.print(f"\n{LEGEND}", style="dim", soft_wrap=True)
+    for name, reason in answer["left_out"].items():
+        console.print(f"left out: {printable(name)}: {printable(reason)}", style="yellow", soft_wrap=True)
+    advice = answer["recommendation"]
+    console.print(f"\n{printable(advice['reason'])}", style="bold", soft_wrap=True)
+    for note in advice["notes"]:
+        console.print(printable(note), soft_wrap=True)
+    if advice["command"]:
+        console.print(f"To search like that: {printable(advice['command'])}", soft_wrap=True)
+    if answer["plots"]:
+        console.print(f"Pictures: {' and '.join(map(short_path, answer['plots']))}", soft_wrap=True)
+    _show_warnings(console, answer)
+
+
+def show_history(console: Console, rows: list[dict[str, Any]], way_on: str) -> None:
+    """Runs, newest first, each way with what changed since it was measured before."""
+    if not rows:
+        console.print(f"Nothing was measured yet: {way_on}", soft_wrap=True)
+        return
+    header = ["when", "what", "way", "nDCG@10", "Recall@100", "MRR@10", "queries", "change", "p"]
+    run: str | None = None
+    table, notes = [], []
+    for row in rows:
+        first = row["run"] != run
+        run = row["run"]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["at"])) if first else ""
+        table.append([when, printable(row["subject"]) if first else "", *_past(row)])
+        if row["default"] and row["change"] and row["change"]["configured"]:
+            notes.append((when, row["change"]["configured"]))
+    print_table(console, header, table)
+    for when, configured in notes:
+        told = ", ".join(f"{name}: {_short(old)} → {_short(new)}" for name, (old, new) in configured.items())
+        console.print(f"{when} differs from the run before by {told}", style="dim", soft_wrap=True)
+
+
+def _row(one: dict[str, Any], parts: list[str]) -> list[str]:
+    return [
+        printable(one["way"]) + (" *" if one["default"] else ""),
+        *(f"{one[name]:.4f}" for name in NAMES),
+        *(f"{one['parts'][part]:.4f}" for part in parts),
+        "" if one["p50_ms"] is None else f"{one['p50_ms']:,.1f} ms",
+        "" if one["difference"] is None else f"{one['difference']:+.4f}",
+        _p(one["p"]),
+        one["verdict"] if one["verdict"] in ("better", "worse") else "",
+    ]
+
+
+def _past(row: dict[str, Any]) -> list[str]:
+    change = row["change"]
+    return [
+        printable(row["way"]) + (" *" if row["default"] else ""),
+        *(f"{row[name]:.4f}" for name in NAMES),
+        f"{row['queries']:,}",
+        "" if change is None else f"{change['difference']:+.4f}",
+        "" if change is None else _p(change["p"]),
+    ]
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else f"{p:.4f}" if p >= 0.0001 else "<0.0001"
+
+
+def _short(value: Any) -> str:
+    text = printable(str(value))
+    return "nothing" if value is None else text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _show_warnings(console: Console, answer: dict[str, Any]) -> None:
+    for warning in answer["warnings"]:
+        console.print(f"note: {printable(warning)}", style="yellow", soft_wrap=True)

@@ -1,0 +1,136 @@
+"""A comparison as a picture: quality against latency, each way a labelled point. matplotlib is the extra ``evaluation``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search.evaluation.comparison import Compared, Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Colours that stay apart for who sees fewer of them, by verdict (Okabe and Ito).
+COLOURS = {"default": "#0072B2", "better": "#009E73", "alike": "#7F7F7F", "worse": "#D55E00"}
+#: Where a label may stand beside its point, in points: the first place that is free.
+PLACES = [
+    (9, 0),
+    (9, 9),
+    (9, -9),
+    (-9, 0),
+    (-9, 9),
+    (-9, -9),
+    (0, 13),
+    (0, -13),
+    (9, 20),
+    (9, -20),
+    (-9, 20),
+    (-9, -20),
+]
+
+MISSING = "There is no picture without matplotlib: pip install 'semantik-pipeline[evaluation]'"
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is there."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def write_plots(comparison: Comparison, title: str, path: Path) -> list[Path]:
+    """``path`` with .png and with .html, or the one of both that it ends with. Raises UsageError where matplotlib is
+    missing, or where nothing can be written."""
+    if not can_plot():
+        raise UsageError(MISSING + ".", "Or leave out --plot.")
+    from semantik_pipeline.search.evaluation.page import page
+
+    figure = drawing(comparison, title)
+    endings = (".png", ".html")
+    wanted = [path] if path.suffix in endings else [path.with_name(path.name + ending) for ending in endings]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for one in wanted:
+            if one.suffix == ".png":
+                figure.savefig(one, dpi=150)
+            else:
+                one.write_text(page(comparison, title, _svg(figure)), "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}.", "Name another place with --plot.") from None
+    return wanted
+
+
+def drawing(comparison: Comparison, title: str) -> Figure:
+    """The figure, not tied to any display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    timed = [one for one in comparison.ways if one.p50_ms is not None]
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_xlabel("latency of a search, ms (median; to the left is faster)")
+    axes.set_ylabel("nDCG@10 (up is better)")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("{x:,.0f}")
+    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.grid(visible=True, color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.18, y=0.12)
+    for verdict, colour in COLOURS.items():
+        own = [one for one in timed if one.verdict == verdict]
+        if own:
+            told = {"alike": "no difference beyond luck", "default": "the default"}.get(verdict, verdict)
+            marker = "D" if verdict == "default" else "o"
+            axes.scatter(
+                [one.p50_ms for one in own], [one.mean() for one in own], s=60, c=colour, marker=marker, label=told
+            )
+    axes.axhline(comparison.default.mean(), color=COLOURS["default"], linewidth=0.8, linestyle=":")
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    _label(figure, axes, timed)
+    return figure
+
+
+def _label(figure: Figure, axes: Any, ways: list[Compared]) -> None:
+    """Names beside their points, none over another or over a point."""
+    figure.draw_without_rendering()
+    taken = [_box(*axes.transData.transform((one.p50_ms, one.mean())), 7) for one in ways]
+    taken.append(axes.get_legend().get_window_extent())
+    for one in ways:
+        for place in PLACES:
+            text = axes.annotate(
+                one.way.name,
+                (one.p50_ms, one.mean()),
+                xytext=place,
+                textcoords="offset points",
+                ha={1: "left", -1: "right", 0: "center"}[(place[0] > 0) - (place[0] < 0)],
+                va="center",
+                fontsize=8.5,
+                color=COLOURS[one.verdict],
+            )
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 4
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+            if place != PLACES[-1]:
+                text.remove()
+        taken.append(box)
+
+
+def _box(x: float, y: float, radius: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox([[x - radius, y - radius], [x + radius, y + radius]])
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an element of a page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
