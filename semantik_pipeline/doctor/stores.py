@@ -82,7 +82,7 @@ def _index(runtime: Runtime, generation: Generation, what: str, wanted: int) -> 
         raise
     except PipelineError as error:
         told = f"{generation.index} can't be searched with {generation.dimension} dimensions: {error.message}"
-        return broken(what, told, error.hint or "Index into a new collection.")
+        return broken(what, told, error.hint or "`semantik reindex --force` builds it anew.")
     took = time.monotonic() - began
     found = call(store.count, generation.index)
     told = f"{generation.index}: {found:,} points, {generation.dimension} dimensions"

@@ -204,7 +204,7 @@ def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
     if array.shape[1] != dimension:
         raise FingerprintMismatch(
             f"The model's vectors have {array.shape[1]} dimensions; the index has {dimension}.",
-            "Use the model that the collection was built with, or index into a new collection.",
+            "Use the model that the collection was built with, or `semantik reindex` it with this one.",
         )
     if not np.isfinite(array).all():
         raise PermanentError("The embedder gave a vector that is not finite.")
