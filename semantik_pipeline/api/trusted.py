@@ -9,15 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from semantik_pipeline.access import LOCAL_KEY
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Forbidden
 from semantik_pipeline.plugins.secrets import is_env_reference
 
 if TYPE_CHECKING:
+    from fastapi import Request
+
     from semantik_pipeline.settings import Settings
 
 #: Variables of ours hold the ledger's password, and keys. Settings are read whatever their case.
@@ -30,16 +34,32 @@ PATHS = {"directory": ("path",), "jsonl": ("path",), "git": ("url", "cache_dir")
 LOADS = frozenset({"trust_remote_code", "allow_download"})
 
 
-def check(settings: Settings, config: Mapping[str, Any], connector: str | None = None) -> None:
-    """Raise Forbidden for options that nobody gives by HTTP: a variable of ours, and, of a connector, a place where the
-    pipeline keeps its own files, one inside it, or one that holds it."""
+def is_owner(request: Request, caller: Principal) -> bool:
+    """Whether the caller may as well use the commands: it is on this machine, and shows the key that lies in the data
+    folder, whose files it can read. Commands have no rule for places, so there is none for what they ask a server."""
+    address = request.client.host if request.client else ""
+    return caller.name == f"key:{LOCAL_KEY}" and _is_loopback(address)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def check(
+    settings: Settings, config: Mapping[str, Any], connector: str | None = None, *, anywhere: bool = False
+) -> None:
+    """Raise Forbidden for options that nobody gives by HTTP: a variable of ours, and, of a connector, unless it may be
+    ``anywhere``, a place where the pipeline keeps its own files, one inside it, or one that holds it."""
     for _, value in _leaves(config):
         if isinstance(value, str) and OURS.match(value):
             raise Forbidden(
                 "Options can't name variables that begin with SEMANTIK_: they are this server's own.",
                 "Set another variable where the server is started.",
             )
-    if connector is not None:
+    if connector is not None and not anywhere:
         _check_places(settings, config, connector)
 
 

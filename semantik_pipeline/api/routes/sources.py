@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from semantik_pipeline import preview, sources
 from semantik_pipeline.api import pages, trusted
@@ -68,8 +68,8 @@ def list_sources(
     status_code=201,
     responses=documented(404, 409),
 )
-def add(runtime: TheRuntime, caller: Operator, new: NewSource, response: Response) -> Source:
-    trusted.check(runtime.settings, new.config, new.connector)
+def add(request: Request, runtime: TheRuntime, caller: Operator, new: NewSource, response: Response) -> Source:
+    trusted.check(runtime.settings, new.config, new.connector, anywhere=trusted.is_owner(request, caller))
     added = sources.add(
         runtime,
         sources.NewSource(
@@ -92,8 +92,8 @@ def add(runtime: TheRuntime, caller: Operator, new: NewSource, response: Respons
     summary="The first documents that a source would emit, before it is added. Nothing is stored.",
     responses=documented(404),
 )
-def look(runtime: TheRuntime, caller: Operator, asked: PreviewRequest) -> SourcePreview:
-    trusted.check(runtime.settings, asked.config, asked.connector)
+def look(request: Request, runtime: TheRuntime, caller: Operator, asked: PreviewRequest) -> SourcePreview:
+    trusted.check(runtime.settings, asked.config, asked.connector, anywhere=trusted.is_owner(request, caller))
     found = preview.preview(runtime, asked.connector, asked.config, limit=asked.limit, seconds=asked.seconds)
     return SourcePreview.model_validate(asdict(found))
 
@@ -109,11 +109,11 @@ def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number) -> Source
     summary="Change it. What it has indexed stays; new options count from its next sync, and take the role admin.",
     responses=BUSY,
 )
-def change(runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: SourceChange) -> Source:
+def change(request: Request, runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: SourceChange) -> Source:
     found = _found(runtime, caller, "writer", source_id)
     if new.config is not None:
         caller.require("admin")
-        trusted.check(runtime.settings, new.config, found["connector"])
+        trusted.check(runtime.settings, new.config, found["connector"], anywhere=trusted.is_owner(request, caller))
     values: dict[str, Any] = {
         name: getattr(new, name) for name in ("name", "config", "weight") if getattr(new, name) is not None
     }

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from tests.integration.api.conftest import Api, problem
+from semantik_pipeline import access
+from tests.integration.api.conftest import PREFIX, Api, problem
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
 
@@ -68,6 +70,24 @@ def test_no_source_is_where_the_pipeline_keeps_its_own_files(api: Api, tmp_path:
             assert "its own files" in problem(answer, 403)["detail"], config
     source = api.good(added(api, "directory", {"path": str(home)}), 201)
     problem(api.patch(f"/sources/{source['id']}", json={"config": {"path": str(data)}}), 403)
+
+
+def test_the_owner_of_the_data_folder_adds_what_the_command_adds(api: Api, tmp_path: Path) -> None:
+    """Who has its key, and is here, could as well stop the server and use the command."""
+    texts(tmp_path / "notes", one="First things.")
+    api.keys["owner"] = access.first_key(api.runtime).read_text().strip()
+    near = TestClient(api.client.app, client=("127.0.0.1", 50000), raise_server_exceptions=False)
+    asked = {"connector": "directory", "name": "all", "config": {"path": str(tmp_path), "include": ["one.txt"]}}
+
+    def answered(client: TestClient, by: str, path: str = "/sources") -> int:
+        headers = {"Authorization": f"Bearer {api.keys[by]}"}
+        return client.post(f"{PREFIX}{path}", json=asked, headers=headers).status_code
+
+    assert answered(near, "admin") == 403  # another admin, perhaps behind a proxy on this machine
+    assert answered(api.client, "owner") == 403  # the key, from elsewhere
+    assert answered(near, "owner") == 201
+    asked.pop("name")
+    assert (answered(near, "owner", "/sources/preview"), answered(near, "admin", "/sources/preview")) == (200, 403)
 
 
 def test_ledger_and_state_elsewhere_are_the_pipelines_own_too(make_api: Callable[..., Api], tmp_path: Path) -> None:
