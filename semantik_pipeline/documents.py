@@ -235,35 +235,48 @@ class ExtractionResult:
 # -- the store -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SparseVector:
+    """Weights of terms; what is not named is 0. ``indices`` are each there once, ``values`` in their order."""
+
+    indices: list[int]
+    values: list[float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class IndexSpec:
     """What an index must be able to do.
 
     ``payload_indexes`` maps a payload path to ``keyword | integer | float | bool | datetime | text``.
-    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language, by_document); None: no sparse leg.
+    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language, by_document); None: no such leg. With
+    ``sparse_vectors`` points bring sparse vectors of a model instead, which are compared by their products as they are.
     """
 
     dimension: int
     distance: str = "cosine"
     bm25: dict[str, Any] | None = field(default_factory=dict)
     payload_indexes: dict[str, str] = field(default_factory=dict)
+    sparse_vectors: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
     """One chunk in the store. ``id`` is a UUID string; ``sparse_text`` is what the BM25 leg indexes, and ``language``
-    the ISO 639-1 code of its language (None: not known)."""
+    the ISO 639-1 code of its language (None: not known). ``sparse`` is a model's sparse vector, for an index that wants
+    one."""
 
     id: str
     vector: np.ndarray
     sparse_text: str
     payload: dict[str, Any]
     language: str | None = None
+    sparse: SparseVector | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """One leg of a query: give ``vector`` (dense leg) or ``text`` (BM25 leg). ``filter`` is Qdrant's filter JSON.
+    """One leg of a query: give ``vector`` (dense leg), ``text`` (BM25 leg) or ``sparse`` (an index with sparse vectors).
+    ``filter`` is Qdrant's filter JSON.
 
     ``languages`` are those of the index (ISO 639-1 codes), for a store that stems the words of each point by its own: it
     can't tell the language of so short a text.
@@ -275,6 +288,7 @@ class SearchRequest:
     limit: int = 10
     with_payload: bool = True
     languages: tuple[str, ...] = ()
+    sparse: SparseVector | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,9 @@ class VectorDBPlugin(SemanticPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        """Of ``sparse languages facet alias optimize condition``: what the store really does (``languages``: it stems the
-        words of each point by that point's language)."""
+        """Of ``sparse sparse_vectors languages facet alias optimize condition``: what the store really does
+        (``sparse_vectors``: an index takes those of a model instead of BM25; ``languages``: BM25 stems the words of each
+        point by that point's language)."""
         return set()
 
     def create_index(self, name: str, spec: IndexSpec) -> None:
@@ -64,8 +65,12 @@ class VectorDBPlugin(SemanticPlugin):
         fields: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 1000,
+        with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
-        """A page of points in order of id with those payload fields (None: all), and where the next page starts."""
+        """A page of points in order of id with those payload fields (None: all), and where the next page starts.
+
+        ``with_vectors``: with their dense vectors too, (d,) float32; a store may have normalised them.
+        """
         raise NotImplementedError
 
     def set_payload(

@@ -15,7 +15,7 @@ import numpy as np
 from semantik_pipeline.contracts.filter_meaning import matches, values_at
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
-from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
+from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, SparseVector, StoredPoint
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
 
 _WORD = re.compile(r"\w+")
@@ -49,14 +49,14 @@ class MemoryStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "facet", "alias", "condition"}
+        return {"sparse", "sparse_vectors", "facet", "alias", "condition"}
 
     def create_index(self, name: str, spec: IndexSpec) -> None:
         with self._guard:
             known = self._indexes.setdefault(name, _Index(spec))
             if known.spec.dimension != spec.dimension:
                 raise DimensionMismatch(f"{name} has {known.spec.dimension} dimensions, not {spec.dimension}.")
-            if (known.spec.bm25, known.spec.distance) != (spec.bm25, spec.distance):
+            if any(getattr(known.spec, name) != getattr(spec, name) for name in ("bm25", "distance", "sparse_vectors")):
                 raise UsageError(f"{name} was made with other options.")
 
     def drop_index(self, name: str) -> None:
@@ -102,10 +102,18 @@ class MemoryStore(VectorDBPlugin):
         fields: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 1000,
+        with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
         found = sorted((p for p in self._matching(self._index(name), filter)), key=lambda point: point.id)
         rest = [point for point in found if after is None or point.id >= after]
-        page = [StoredPoint(id=point.id, payload=_selected(point.payload, fields)) for point in rest[:limit]]
+        page = [
+            StoredPoint(
+                id=point.id,
+                payload=_selected(point.payload, fields),
+                vector=np.array(point.vector, dtype=np.float32) if with_vectors else None,
+            )
+            for point in rest[:limit]
+        ]
         return page, rest[limit].id if len(rest) > limit else None
 
     def set_payload(
@@ -144,15 +152,19 @@ class MemoryStore(VectorDBPlugin):
             return [point for point in index.points.values() if matches(wanted, point.id, point.payload)]
 
     def _leg(self, name: str, index: _Index, request: SearchRequest) -> list[ScoredPoint]:
-        if (request.vector is None) == (request.text is None):
-            raise UsageError("A search leg takes either a vector or a text.")
+        if sum(part is not None for part in (request.vector, request.text, request.sparse)) != 1:
+            raise UsageError("A search leg takes either a vector, a text, or a sparse vector.")
         found = self._matching(index, request.filter)
         if request.vector is not None:
             if len(request.vector) != index.spec.dimension:
                 raise DimensionMismatch(f"{name} has {index.spec.dimension} dimensions, not {len(request.vector)}.")
             scores = [_cosine(request.vector, point.vector) for point in found]
+        elif request.sparse is not None:
+            if not index.spec.sparse_vectors:
+                raise UsageError(f"The index {name} has no sparse vectors.")
+            found, scores = _positive(found, [_product(request.sparse, point.sparse) for point in found])
         else:
-            if index.spec.bm25 is None:
+            if index.spec.bm25 is None or index.spec.sparse_vectors:
                 raise UsageError(f"The index {name} has no BM25 leg.")
             assert request.text is not None  # as checked above
             scores = _bm25(request.text, found, list(index.points.values()))
@@ -172,6 +184,11 @@ def _selected(payload: dict[str, Any], fields: Sequence[str] | None) -> dict[str
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(np.dot(one, other)) / lengths if lengths else 0.0
+
+
+def _product(one: SparseVector, other: SparseVector | None) -> float:
+    weights = dict(zip(other.indices, other.values, strict=True)) if other else {}
+    return sum(value * weights.get(index, 0.0) for index, value in zip(one.indices, one.values, strict=True))
 
 
 def _bm25(query: str, points: list[Point], corpus: list[Point]) -> list[float]:

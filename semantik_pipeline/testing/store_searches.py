@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import uuid
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from semantik_pipeline.documents import SearchRequest
+from semantik_pipeline.documents import SearchRequest, SparseVector
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.testing.store_points import DIMENSION, make_point, point_id
+from semantik_pipeline.testing.store_points import DIMENSION, SPEC, make_point, point_id
 
 
 class SearchingContract:
@@ -74,6 +76,26 @@ class SearchingContract:
         with pytest.raises(UsageError):
             store.search(index, [SearchRequest(vector=make_point(1).vector, text="both")])
 
+    def test_sparse_vectors_of_a_model_are_compared_as_they_are(self, store: Any) -> None:
+        if "sparse_vectors" not in store.capabilities:
+            pytest.skip("the store takes no sparse vectors")
+        name = f"index-{uuid.uuid4().hex[:8]}"
+        store.create_index(name, replace(SPEC, bm25=None, sparse_vectors=True))
+        given = {1: {7: 1.0, 30_521: 2.0}, 2: {7: 1.5}, 3: {}, 4: {99: 3.0}}
+        store.insert(name, [replace(make_point(n), sparse=sparse_vector(terms)) for n, terms in given.items()])
+        (hits,) = store.search(name, [SearchRequest(sparse=sparse_vector({30_521: 1.0, 7: 2.0, 5: 9.0}))])
+        assert [(hit.id, pytest.approx(hit.score, abs=1e-3)) for hit in hits] == [
+            (point_id(1), 4.0),
+            (point_id(2), 3.0),
+        ]
+        only = {"must": [{"has_id": [point_id(2), point_id(4)]}]}
+        (hits,) = store.search(name, [SearchRequest(sparse=sparse_vector({7: 1.0}), filter=only)])
+        assert [(hit.id, pytest.approx(hit.score, abs=1e-3)) for hit in hits] == [(point_id(2), 1.5)]
+        assert store.search(name, [SearchRequest(sparse=sparse_vector({}))]) == [[]]
+        with pytest.raises(UsageError):
+            store.search(name, [SearchRequest(text="wing")])
+        store.drop_index(name)
+
     def test_an_empty_index_answers(self, store: Any, index: str) -> None:
         assert store.search(index, [SearchRequest(vector=make_point(1).vector)]) == [[]]
         assert store.scroll(index) == ([], None)
@@ -89,3 +111,7 @@ class SearchingContract:
         assert store.facet(index, "language") == [("en", 6), ("de", 3)]
         assert store.facet(index, "tags", limit=1) == [("x", 6)]
         assert store.facet(index, "language", {"must": [{"key": "tags", "match": {"value": "y"}}]}) == [("en", 3)]
+
+
+def sparse_vector(terms: dict[int, float]) -> SparseVector:
+    return SparseVector(list(terms), list(terms.values()))

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.stores.unspaced import in_pairs
 from semantik_pipeline.contracts.languages import NONE, language_name, stemmed_as
+from semantik_pipeline.documents import SparseVector
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import qdrant_edge
 
-    from semantik_pipeline.documents import IndexSpec
+    from semantik_pipeline.documents import IndexSpec, SearchRequest
 
 _DIRECT = ("b", "avg_len", "lowercase", "ascii_folding", "min_token_len", "max_token_len")
 _WORD = re.compile(r"\w+")
@@ -86,7 +87,17 @@ class Bm25Vectors:
 
 def bm25_of(spec: IndexSpec) -> Bm25Vectors | None:
     """The BM25 leg of an index; None if it has none. Raises UsageError naming an option that can't be."""
-    return None if spec.bm25 is None else Bm25Vectors(spec.bm25)
+    return None if spec.bm25 is None or spec.sparse_vectors else Bm25Vectors(spec.bm25)
+
+
+def sparse_query(bm25: Bm25Vectors | None, request: SearchRequest) -> SparseVector:
+    """The terms of a leg that is no dense one: a model's, or BM25's."""
+    if request.sparse is not None:
+        return request.sparse
+    assert bm25 is not None  # checks.query_vector refuses a text where there is no BM25 leg,
+    assert request.text is not None  # and a leg that is nothing
+    terms = bm25.query(request.text, request.languages)
+    return SparseVector(list(terms), list(terms.values()))
 
 
 def _model(options: dict[str, Any], language: str) -> qdrant_edge.Bm25:

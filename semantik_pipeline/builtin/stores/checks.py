@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, UsageError
 
 if TYPE_CHECKING:
-    from semantik_pipeline.documents import IndexSpec, Point, SearchRequest
+    import numpy as np
+
+    from semantik_pipeline.documents import IndexSpec, Point, SearchRequest, SparseVector
 
 Item = TypeVar("Item")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -30,7 +33,7 @@ def check_same_spec(name: str, known: IndexSpec, wanted: IndexSpec) -> None:
     """An existing index can serve ``wanted``, payload indexes aside; raise DimensionMismatch or UsageError otherwise."""
     if known.dimension != wanted.dimension:
         raise wrong_dimension(name, known.dimension, wanted.dimension)
-    for field in ("distance", "bm25"):
+    for field in ("distance", "bm25", "sparse_vectors"):
         has, asked = getattr(known, field), getattr(wanted, field)
         if has != asked:
             raise UsageError(
@@ -61,14 +64,19 @@ def vector_rows(name: str, points: Sequence[Point], dimension: int) -> list[list
 
 
 def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[float] | None:
-    """The vector of a dense leg, None for a BM25 leg; UsageError for a leg that is neither or both."""
+    """The vector of a dense leg, None for another one; UsageError for a leg that is none or several, or that the index
+    has not."""
     import numpy as np
 
-    if (request.vector is None) == (request.text is None):
-        raise UsageError("A search leg takes either a vector or a text.")
+    if sum(part is not None for part in (request.vector, request.text, request.sparse)) != 1:
+        raise UsageError("A search leg takes either a vector, a text, or a sparse vector.")
+    if request.text is not None and (spec.bm25 is None or spec.sparse_vectors):
+        raise UsageError(f"The index {name} has no BM25 leg.", "Search it by vector alone (mode dense).")
+    if request.sparse is not None:
+        if not spec.sparse_vectors:
+            raise UsageError(f"The index {name} has no sparse vectors of a model.", "Search it by text.")
+        check_sparse("the query", request.sparse)
     if request.vector is None:
-        if spec.bm25 is None:
-            raise UsageError(f"The index {name} has no BM25 leg.", "Search it by vector alone (mode dense).")
         return None
     vector = np.asarray(request.vector, dtype=np.float32)
     if vector.shape != (spec.dimension,):
@@ -76,6 +84,32 @@ def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[flo
     if not np.isfinite(vector).all():
         raise UsageError("The query's vector holds NaN or infinity.")
     return vector.tolist()
+
+
+def dense_of(vectors: Any) -> np.ndarray | None:
+    """The dense one of a record's vectors by name, (d,) float32; None where it came without."""
+    import numpy as np
+
+    dense = vectors.get("dense") if isinstance(vectors, dict) else None
+    return None if dense is None else np.asarray(dense, dtype=np.float32)
+
+
+def sparse_rows(name: str, points: Sequence[Point], spec: IndexSpec) -> list[SparseVector | None]:
+    """The points' sparse vectors, None where one has no term; all None in an index without them."""
+    if not spec.sparse_vectors:
+        return [None] * len(points)
+    for point in points:
+        if point.sparse is None:
+            raise UsageError(f"Point {point.id} for the index {name} brings no sparse vector.")
+        check_sparse(f"point {point.id} for the index {name}", point.sparse)
+    return [point.sparse if point.sparse and point.sparse.indices else None for point in points]
+
+
+def check_sparse(whose: str, vector: SparseVector) -> None:
+    """Raise PermanentError for what no engine takes."""
+    lengths = len(vector.indices) == len(vector.values)
+    if not lengths or len({*vector.indices}) != len(vector.indices) or not all(map(math.isfinite, vector.values)):
+        raise PermanentError(f"The sparse vector of {whose} has a term twice, lengths that differ, or NaN or infinity.")
 
 
 def check_facet(name: str, spec: IndexSpec, key: str) -> None:

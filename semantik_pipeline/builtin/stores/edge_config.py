@@ -37,12 +37,13 @@ def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None)
     if spec.distance not in distances:
         raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"It has {', '.join(distances)}.")
     cold = edge.Memory.Cold
-    sparse = edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf, memory=cold)
+    idf = None if spec.sparse_vectors else edge.Modifier.Idf
+    sparse = edge.EdgeSparseVectorParams(modifier=idf, memory=cold)
     return edge.EdgeConfig(
         vectors={
             "dense": edge.EdgeVectorParams(size=spec.dimension, distance=distances[spec.distance], memory=cold),
         },
-        sparse_vectors=None if spec.bm25 is None else {"sparse": sparse},
+        sparse_vectors={"sparse": sparse} if spec.sparse_vectors or spec.bm25 is not None else None,
         hnsw_config=edge.HnswIndexConfig(m=edges, ef_construct=100, full_scan_threshold=10_000),
         optimizers=edge.EdgeOptimizersConfig(
             indexing_threshold=INDEXING_THRESHOLD_KB, default_segment_number=SEGMENTS, max_segment_size=segment_kb

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.builtin.stores.bm25 import bm25_of
-from semantik_pipeline.builtin.stores.checks import check_facet, query_vector, slices, vector_rows
+from semantik_pipeline.builtin.stores.bm25 import bm25_of, sparse_query
+from semantik_pipeline.builtin.stores.checks import (
+    check_facet,
+    dense_of,
+    query_vector,
+    slices,
+    sparse_rows,
+    vector_rows,
+)
 from semantik_pipeline.builtin.stores.edge_errors import check_room, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_fold import fold
@@ -93,16 +100,30 @@ class EdgeIndex:
             return shard.count(request)
 
     def scroll(
-        self, filter: Filter | None, fields: Sequence[str] | None, after: str | None, limit: int
+        self,
+        filter: Filter | None,
+        fields: Sequence[str] | None,
+        after: str | None,
+        limit: int,
+        with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
         import qdrant_edge as edge
 
         wanted: bool | list[str] = True if fields is None else list(fields) or False
         with translated(self.name):
-            request = edge.ScrollRequest(offset=after, limit=limit, filter=edge_filter(filter), with_payload=wanted)
+            request = edge.ScrollRequest(
+                offset=after,
+                limit=limit,
+                filter=edge_filter(filter),
+                with_payload=wanted,
+                with_vector=["dense"] if with_vectors else False,
+            )
         with self.shard.reading() as shard:
             records, following = shard.scroll(request)
-        page = [StoredPoint(id=str(record.id), payload=record.payload or {}) for record in records]
+        page = [
+            StoredPoint(id=str(record.id), payload=record.payload or {}, vector=dense_of(record.vector))
+            for record in records
+        ]
         return page, None if following is None else str(following)
 
     def facet(self, key: str, filter: Filter | None, limit: int) -> list[tuple[Any, int]]:
@@ -118,9 +139,12 @@ class EdgeIndex:
         import qdrant_edge as edge
 
         made = []
-        for point, dense in zip(points, vector_rows(self.name, points, self.spec.dimension), strict=True):
+        rows, terms = vector_rows(self.name, points, self.spec.dimension), sparse_rows(self.name, points, self.spec)
+        for point, dense, given in zip(points, rows, terms, strict=True):
             vectors: dict[str, Any] = {"dense": dense}
-            if self._bm25 is not None:
+            if given is not None:
+                vectors["sparse"] = edge.SparseVector(indices=given.indices, values=given.values)
+            elif self._bm25 is not None:
                 vectors["sparse"] = self._bm25.document(point.sparse_text, point.language)
             with translated(f"{self.name} (point {point.id})"):
                 made.append(edge.Point(point.id, vectors, point.payload))
@@ -133,9 +157,8 @@ class EdgeIndex:
         if dense is not None:
             query = edge.Query.Nearest(dense, using="dense")
         else:
-            assert request.text is not None  # a leg without a vector has a text: query_vector refuses others
-            terms = self._bm25.query(request.text, request.languages)
-            vector = edge.SparseVector(indices=list(terms), values=list(terms.values()))
+            terms = sparse_query(self._bm25, request)
+            vector = edge.SparseVector(indices=terms.indices, values=terms.values)
             query = edge.Query.Nearest(vector, using="sparse")
         return edge.QueryRequest(
             limit=request.limit, query=query, with_payload=request.with_payload, filter=edge_filter(request.filter)

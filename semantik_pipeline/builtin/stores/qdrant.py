@@ -9,14 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors, bm25_of
+from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors, bm25_of, sparse_query
 from semantik_pipeline.builtin.stores.checks import (
     check_facet,
     check_name,
     check_same_spec,
+    dense_of,
     missing_index,
     query_vector,
     slices,
+    sparse_rows,
     vector_rows,
 )
 from semantik_pipeline.builtin.stores.client_filters import client_filter
@@ -97,7 +99,7 @@ class QdrantStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "languages", "facet", "alias", "condition"}
+        return {"sparse", "sparse_vectors", "languages", "facet", "alias", "condition"}
 
     # -- indexes -----------------------------------------------------------------------------------------------------
 
@@ -189,14 +191,18 @@ class QdrantStore(VectorDBPlugin):
         fields: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 1000,
+        with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
         self._spec(name)
         only = client_filter(filter)
         wanted: bool | list[str] = True if fields is None else list(fields) or False
+        vectors: bool | list[str] = ["dense"] if with_vectors else False
         records, following = self._call(
-            lambda c: c.scroll(name, scroll_filter=only, limit=limit, offset=after, with_payload=wanted)
+            lambda c: c.scroll(
+                name, scroll_filter=only, limit=limit, offset=after, with_payload=wanted, with_vectors=vectors
+            )
         )
-        page = [StoredPoint(id=str(record.id), payload=record.payload or {}) for record in records]
+        page = [StoredPoint(id=str(one.id), payload=one.payload or {}, vector=dense_of(one.vector)) for one in records]
         return page, None if following is None else str(following)
 
     def set_payload(
@@ -262,9 +268,12 @@ def _structs(name: str, points: Sequence[Point], spec: IndexSpec, bm25: Bm25Vect
     from qdrant_client import models
 
     made = []
-    for point, dense in zip(points, vector_rows(name, points, spec.dimension), strict=True):
+    rows, terms_of = vector_rows(name, points, spec.dimension), sparse_rows(name, points, spec)
+    for point, dense, given in zip(points, rows, terms_of, strict=True):
         vectors: dict[str, Any] = {"dense": dense}
-        if bm25 is not None:
+        if given is not None:
+            vectors["sparse"] = models.SparseVector(indices=given.indices, values=given.values)
+        elif bm25 is not None:
             terms = bm25.document(point.sparse_text, point.language)
             vectors["sparse"] = models.SparseVector(indices=terms.indices, values=terms.values)
         made.append(models.PointStruct(id=point.id, vector=vectors, payload=point.payload))
@@ -280,11 +289,10 @@ def _query(
     query: Any = query_vector(name, request, spec)
     using = "dense"
     if query is None:
-        assert request.text is not None  # a leg without a vector has a text: query_vector refuses others
-        terms = bm25.query(request.text, request.languages)
-        if not terms:
+        terms = sparse_query(bm25, request)
+        if not terms.indices:
             return None
-        query, using = models.SparseVector(indices=list(terms), values=list(terms.values())), "sparse"
+        query, using = models.SparseVector(indices=terms.indices, values=terms.values), "sparse"
     return models.QueryRequest(
         query=query,
         using=using,

@@ -75,7 +75,7 @@ class QdrantEdgeStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "languages", "facet", "optimize", "condition"}
+        return {"sparse", "sparse_vectors", "languages", "facet", "optimize", "condition"}
 
     # -- indexes -----------------------------------------------------------------------------------------------------
 
@@ -149,8 +149,9 @@ class QdrantEdgeStore(VectorDBPlugin):
         fields: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 1000,
+        with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
-        return self._index(name).scroll(filter, fields, after, limit)
+        return self._index(name).scroll(filter, fields, after, limit, with_vectors)
 
     def set_payload(
         self, name: str, ids: Sequence[str], payload: dict[str, Any], condition: Filter | None = None

@@ -27,10 +27,10 @@ def collection_arguments(spec: IndexSpec) -> dict[str, Any]:
     }
     if spec.distance not in distances:
         raise UsageError(f"Qdrant has no distance {spec.distance!r}.", f"It has {', '.join(distances)}.")
-    sparse = {"sparse": models.SparseVectorParams(modifier=models.Modifier.IDF)}
+    sparse = {"sparse": models.SparseVectorParams(modifier=None if spec.sparse_vectors else models.Modifier.IDF)}
     return {
         "vectors_config": {"dense": models.VectorParams(size=spec.dimension, distance=distances[spec.distance])},
-        "sparse_vectors_config": None if spec.bm25 is None else sparse,
+        "sparse_vectors_config": sparse if spec.sparse_vectors or spec.bm25 is not None else None,
         "metadata": {KEY: asdict(spec)},
     }
 
