@@ -41,6 +41,14 @@ HistoryOption = Annotated[
 WaysOption = Annotated[
     str | None, typer.Option(metavar="WAY,WAY", help="Compare these with the default (dense, rrf, a reranker …).")
 ]
+TryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--try",
+        metavar="KEY=VALUE",
+        help="Compare an index made otherwise, too: chunking.max_tokens=150; repeatable; in one word, what goes together.",
+    ),
+]
 QueriesOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of --known-items: so many at most.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="Of --known-items: another seed draws others.")]
 PlotOption = Annotated[
@@ -62,6 +70,7 @@ def evaluate(
     known_items: KnownItemsOption = None,
     history: HistoryOption = False,
     ways: WaysOption = None,
+    try_: TryOption = None,
     queries: QueriesOption = 200,
     seed: SeedOption = 1,
     plot: PlotOption = None,
@@ -73,9 +82,10 @@ def evaluate(
         return _give_history(call, dataset_dir or known_items or collection)
     from semantik_pipeline.cli.evaluation_runs import Asked, measure, measure_known_items
     from semantik_pipeline.cli.evaluation_views import show_compared, show_measured
+    from semantik_pipeline.configurations import parse_changes
     from semantik_pipeline.search import SearchQuery
 
-    several = compare or known_items is not None or ways is not None or plot is not None
+    several = compare or bool(known_items or ways or try_ or plot)
     _check(dataset_dir, known_items, chosen=mode != Mode.HYBRID or not rerank or bool(reranker), several=several)
     named = rerankers_in(reranker)
     template = SearchQuery(
@@ -86,7 +96,8 @@ def evaluate(
         reranker=None if named is None else tuple(named),
         filter=parse_filter(filter_json),
     )
-    asked = Asked(template=template, ways=tuple(ways.split(",")) if ways else (), plot=plot)
+    tried = tuple(parse_changes(one.split()) for one in try_ or ())
+    asked = Asked(template=template, ways=tuple(ways.split(",")) if ways else (), tried=tried, plot=plot)
     if known_items is not None:
         answer = measure_known_items(call, known_items, asked, queries=queries, seed=seed)
     else:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.cli.evaluation_copies import Copy, copies, pair_of
 from semantik_pipeline.cli.evaluation_progress import metered
 from semantik_pipeline.cli.index import run_sync
 from semantik_pipeline.cli.invocation import Invocation
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """``template`` is a search whose text and collection are replaced. ``ways``: names to compare; empty: all there are."""
+    """``template`` is a search whose text and collection are replaced. ``ways``: names to compare; empty: all there are.
+    ``tried``: changes of the index, each to be compared too."""
 
     template: SearchQuery
     ways: tuple[str, ...] = ()
+    tried: tuple[dict[str, Any], ...] = ()
     plot: Path | None = None
 
 
@@ -48,9 +52,9 @@ def measure(
     indexed = _index(call, dataset, name, config)
     asking = time.monotonic()
     subject = folder.expanduser().resolve().name
-    with owning(call) as runtime:
+    with copies(call, name, asked.tried) as tried, owning(call) as runtime:
         told = (
-            _compare(call, runtime, "judged", subject, dataset, asked)
+            _compare(call, runtime, "judged", subject, dataset, asked, tried)
             if compared
             else _ask(call, runtime, subject, dataset, asked)
         )
@@ -74,7 +78,7 @@ def measure_known_items(call: Invocation, collection: str, asked: Asked, *, quer
 
     began = time.monotonic()
     asked = replace(asked, template=replace(asked.template, collection=collection))
-    with owning(call) as runtime:
+    with copies(call, collection, asked.tried) as tried, owning(call) as runtime:
         view = runtime.ledger.search_view(collection)
         judged = known_items(lambda: passages(runtime.ledger, view.generation_id), count=queries, seed=seed)
         if not judged.judged:
@@ -82,7 +86,7 @@ def measure_known_items(call: Invocation, collection: str, asked: Asked, *, quer
                 f"The collection {collection!r} has no title and no sentence to ask for.",
                 "Its documents need titles of two words, or prose; `semantik documents list` shows what there is.",
             )
-        told = _compare(call, runtime, "known-items", collection, judged, asked)
+        told = _compare(call, runtime, "known-items", collection, judged, asked, tried)
     kinds = {kind: len(ids) for kind, ids in judged.parts.items()}
     return {
         **told,
@@ -133,16 +137,26 @@ def _ask(call: Invocation, runtime: Runtime, subject: str, judged: Judged, asked
 
 
 def _compare(
-    call: Invocation, runtime: Runtime, kind: str, subject: str, judged: Judged, asked: Asked
+    call: Invocation,
+    runtime: Runtime,
+    kind: str,
+    subject: str,
+    judged: Judged,
+    asked: Asked,
+    tried: Sequence[Copy],
 ) -> dict[str, Any]:
     """All ways; what came of it is kept and plotted."""
     from semantik_pipeline.search.evaluation import compare, recommended
     from semantik_pipeline.search.evaluation.keeping import Measured, keep
-    from semantik_pipeline.search.evaluation.ways import chosen, ways
+    from semantik_pipeline.search.evaluation.ways import chosen, way, ways
 
     collection = asked.template.collection
     there = ways(runtime, asked.template, runtime.ledger.search_view(collection).config)
     there = chosen(there, asked.ways) if asked.ways else there
+    for one in tried:
+        config = runtime.ledger.search_view(one.collection).config
+        other = way(runtime, replace(asked.template, collection=one.collection), config)
+        there.append(replace(other, name=one.name, changes=one.changes))
     with metered(call, "searches") as tell:
         found = compare(runtime, judged, there, tell)
     measured = [Measured(way=one.way, report=one.report, p50_ms=one.p50_ms) for one in found.ways]
@@ -174,14 +188,26 @@ def _plotted(
 
 
 def _advice(call: Invocation, advice: Recommendation, collection: str) -> dict[str, Any]:
-    import shlex
-
-    changes = [f"{name}={json.dumps(value)}" for name, value in advice.settings.items()]
-    words = " ".join(shlex.quote(word) for word in (collection, *changes))
+    commands = [
+        call.command(f"{command} {_words(collection, option, changes)}")
+        for command, option, changes in (
+            ("reindex", "--set ", advice.changes),
+            ("collections configure", "", advice.settings),
+        )
+        if changes
+    ]
     return {
         "way": advice.way,
         "reason": advice.reason,
         "settings": advice.settings,
-        "command": call.command(f"collections configure {words}") if changes else None,
+        "changes": advice.changes,
+        "commands": commands,
         "notes": advice.notes,
     }
+
+
+def _words(collection: str, option: str, changes: dict[str, Any]) -> str:
+    import shlex
+
+    pairs = [f"{option}{shlex.quote(pair_of(name, value))}" for name, value in changes.items()]
+    return " ".join([shlex.quote(collection), *pairs])

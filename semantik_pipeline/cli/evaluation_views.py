@@ -56,8 +56,8 @@ def show_compared(console: Console, answer: dict[str, Any]) -> None:
     console.print(f"\n{printable(advice['reason'])}", style="bold", soft_wrap=True)
     for note in advice["notes"]:
         console.print(printable(note), soft_wrap=True)
-    if advice["command"]:
-        console.print(f"To search like that: {printable(advice['command'])}", soft_wrap=True)
+    for command in advice["commands"]:
+        console.print(f"To have it so: {printable(command)}", soft_wrap=True)
     if answer["plots"]:
         console.print(f"Pictures: {' and '.join(map(short_path, answer['plots']))}", soft_wrap=True)
     _show_warnings(console, answer)

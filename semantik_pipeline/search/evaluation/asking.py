@@ -70,6 +70,11 @@ class Asker:
         return self._embedding.get(query_id, 0.0)
 
     @property
+    def collection(self) -> str:
+        """Which one is asked."""
+        return self._template.collection
+
+    @property
     def p50_ms(self) -> float | None:
         """The median of what was timed."""
         return round(median(self._milliseconds), 2) if self._milliseconds else None

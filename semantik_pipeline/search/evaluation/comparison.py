@@ -90,15 +90,22 @@ def compare(runtime: Any, judged: Judged, ways: Sequence[Way], on_progress: Prog
             if on_progress:
                 on_progress(done, total)
         if number < TIMED:
-            embedding = max(asker.embedding_ms(query_id) for asker in askers)
-            for asker in askers:
-                asker.time(query_id, embedding)
+            _time(askers, query_id)
     found = [
         Compared(way=way, report=report_of(judged, asker), p50_ms=asker.p50_ms)
         for way, asker in zip(usable, askers, strict=True)
     ]
     ordered = sorted(_judged(judged, found), key=lambda one: (-one.mean(), one.way.name))
     return Comparison(ways=ordered, left_out=left_out)
+
+
+def _time(askers: Sequence[Asker], query_id: str) -> None:
+    """Each way once more, with a clock. Ways of one collection have one model, and one of them has embedded the query."""
+    embedding: dict[str, float] = {}
+    for asker in askers:
+        embedding[asker.collection] = max(embedding.get(asker.collection, 0.0), asker.embedding_ms(query_id))
+    for asker in askers:
+        asker.time(query_id, embedding[asker.collection])
 
 
 def _usable(runtime: Any, judged: Judged, ways: Sequence[Way]) -> tuple[list[Way], dict[str, str]]:

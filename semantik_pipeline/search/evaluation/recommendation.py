@@ -17,12 +17,13 @@ FEW = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """``settings`` by their dotted names make a collection search in the way ``way``; None and nothing: the default is as
-    good as any. ``notes`` are sentences."""
+    """``settings`` by their dotted names make a collection search in the way ``way``, and ``changes`` make its index what
+    that way asked; None and nothing: the default is as good as any. ``notes`` are sentences."""
 
     way: str | None
     reason: str
     settings: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -44,7 +45,11 @@ def recommended(comparison: Comparison) -> Recommendation:
         f"nDCG@10 {best.mean():.4f} against {default.mean():.4f} (p = {best.p_adjusted:.4f}){_price(best, default)}."
     )
     return Recommendation(
-        way=best.way.name, reason=reason, settings=settings_for(best.way.plan, default.way.plan), notes=notes
+        way=best.way.name,
+        reason=reason,
+        settings=settings_for(best.way.plan, default.way.plan),
+        changes=best.way.changes,
+        notes=notes,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semantik_pipeline.errors import UsageError
@@ -17,12 +17,13 @@ WEIGHTS = (0.4, 0.8)
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """``query`` is a search whose text is replaced, ``plan`` what it becomes. ``default``: it is what a search does that
-    asks for nothing."""
+    asks for nothing. ``changes``, by dotted names, are those of the index that it asks, against the collection's own."""
 
     name: str
     query: SearchQuery
     plan: SearchPlan
     default: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 def way(runtime: Any, query: SearchQuery, config: dict[str, Any], *, default: bool = False) -> Way:
