@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from typing import Any
 
 from semantik_pipeline.ledger import (
     collections,
@@ -16,10 +17,12 @@ from semantik_pipeline.ledger import (
     content,
     evaluations,
     operations,
+    paths,
     reports,
     revisions,
     schema,
     sync,
+    words,
     work,
 )
 from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
@@ -77,6 +80,18 @@ class Ledger:
     ) -> Whereabouts | None:
         with self.read() as tx:
             return find_whereabouts(tx, collection, generation_id, name, principals)
+
+    def known_words(self, generation_id: int, asked: Collection[str]) -> set[str]:
+        with self.read() as tx:
+            return words.known(tx, generation_id, asked)
+
+    def resembling_words(self, generation_id: int, word: str, **like: Any) -> list[tuple[str, int]]:
+        with self.read() as tx:
+            return words.resembling(tx, generation_id, word, **like)
+
+    def documents_at(self, generation_id: int, patterns: Collection[str], *, limit: int) -> tuple[list[int], bool]:
+        with self.read() as tx:
+            return paths.documents_at(tx, generation_id, patterns, limit=limit)
 
     def points_at_rest(self, generation_id: int) -> int:
         """How many points the generation's index holds at least."""

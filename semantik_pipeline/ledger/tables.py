@@ -184,6 +184,7 @@ work = Table(
     Column("chunks_epoch", Integer),  # the chunk rows of this build
     Column("indexed_epoch", Integer),  # points of this epoch and later may be shown
     Column("indexed_chunks_epoch", Integer),  # the chunk rows behind them
+    Column("learned_epoch", Integer),  # the chunk rows whose words are learned
     Column("updated_at", Double, nullable=False),
     Index("ix_work_stage_suspect_lane_turn", "stage", "suspect", "lane", "turn"),
     Index("ix_work_lease_token", "lease_token"),
@@ -192,6 +193,7 @@ work = Table(
     # whether another unit has the same parsed body, the same text: asked for each document that is deleted
     Index("ix_work_parse_key", "parse_key", **_where("parse_key is not null")),
     Index("ix_work_text_hash", "text_hash", **_where("text_hash is not null")),
+    Index("ix_work_unlearned", "generation_id", **_where("coalesce(learned_epoch, -1) <> indexed_chunks_epoch")),
 )
 
 chunks = Table(
