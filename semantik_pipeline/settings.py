@@ -135,6 +135,8 @@ class Search(Section):
     rerank_weight: float = Field(0.3, ge=0, le=1)
     rerank_deadline: float = Field(1.5, gt=0)  # seconds
     reranker: str | list[str] = "late-interaction"  # one, or several that read one after the other
+    postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in their order; names, or {plugin, options}
+    postprocess_deadline: float = Field(0.5, gt=0)  # seconds for all of them
     on: Literal["here", "workers"] = "here"  # where a query runs: in the process that asks, or on search workers
     patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
 

@@ -16,6 +16,7 @@ from semantik_pipeline.contracts.plugin import (
     PluginProtocol,
     SemanticPlugin,
 )
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
 from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 
@@ -43,6 +44,7 @@ KINDS: dict[str, tuple[type[SemanticPlugin], tuple[tuple[str, ...], ...]]] = {
             ),
         ),
     ),
+    "postprocessor": (PostprocessorPlugin, (("process",),)),
     "auth": (AuthPlugin, (("authenticate",),)),
 }
 
@@ -64,7 +66,10 @@ __all__ = [
     "ParserPlugin",
     "PluginManifest",
     "PluginProtocol",
+    "PostprocessContext",
+    "PostprocessorPlugin",
     "Principal",
+    "QueryText",
     "RerankerCapabilities",
     "RerankerPlugin",
     "SemanticPlugin",

@@ -138,5 +138,5 @@ def finds_itself(runtime: Runtime, view: SearchView, text: str) -> bool:
     """Whether a search for all that a chunk says has it, or its very words elsewhere, among the first hits."""
     from semantik_pipeline.search import query
 
-    asked = query.SearchQuery(text=text, collection=view.collection, limit=WITHIN, rerank=False)
+    asked = query.SearchQuery(text=text, collection=view.collection, limit=WITHIN, rerank=False, postprocessors=())
     return any(hit.text == text for hit in query.search_view(runtime, view, asked).hits)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from semantik_pipeline.errors import VariableNotSet
+from semantik_pipeline.errors import PluginConfigError, VariableNotSet
 from semantik_pipeline.plugins.registry import LoadedPlugin
 from semantik_pipeline.plugins.schema import defaults_of, field_of, normalise_schema, without_demands
 from semantik_pipeline.plugins.secrets import is_declared_secret, is_env_reference, is_secret_name, redact
@@ -21,6 +21,7 @@ from semantik_pipeline.plugins.validation import check_variable_name, refuse_sec
 
 __all__ = [
     "canonical_json",
+    "check_passing",
     "defaults_of",
     "effective_config",
     "fingerprint_of",
@@ -71,6 +72,19 @@ def validate_part(plugin: LoadedPlugin, options: Options) -> None:
     a source."""
     schema = without_demands(schema_of(plugin))
     validate_config(plugin.id, schema, layered(defaults_of(schema), options))
+
+
+def check_passing(plugin: LoadedPlugin, given: Options) -> None:
+    """Raise PluginConfigError unless whoever asks one question may choose these options for it: they say what comes out,
+    not how the plugin works or with whom it talks."""
+    schema = schema_of(plugin)
+    known = (schema or {}).get("properties", {})
+    for name in given:
+        if name not in known or is_operational(name, schema) or is_env_reference(name, field_of(schema, name)):
+            mine = ", ".join(name for name in known if not is_operational(name, schema)) or "none"
+            raise PluginConfigError(
+                f"The option {name!r} of the plugin {plugin.id!r} is not for a query to choose.", f"These are: {mine}."
+            )
 
 
 def offered(schema: Schema, state: PluginState) -> Options:

@@ -143,6 +143,17 @@ class PluginHost:
         """
         return self._ready(self._slot(plugin_id, config, frozen, kind))
 
+    @contextmanager
+    def for_once(self, plugin_id: str, config: Options, *, kind: str) -> Iterator[Any]:
+        """The plugin with options that nobody asks for again: an instance for the length of the block, not kept."""
+        loaded = self.registry.get(plugin_id, kind)
+        slot = Slot(loaded=loaded, options=self.effective_config(plugin_id, config, kind=kind))
+        plugin = self._ready(slot)
+        try:
+            yield plugin
+        finally:
+            self._clean(loaded.id, plugin)
+
     def _ready(self, slot: Slot) -> Any:
         with slot.lock:
             try:

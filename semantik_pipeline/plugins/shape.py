@@ -24,8 +24,8 @@ def kind_of(cls: type, named_kind: str | None) -> str:
     """
     kind = getattr(cls, "PLUGIN_TYPE", "") or named_kind
     fitting = [name for name, (_, ways) in KINDS.items() if any(_defines_all(cls, way) for way in ways)]
-    if len(fitting) > 1:  # a connector may have an `authenticate` of its own
-        fitting = [name for name in fitting if name != "auth"]
+    if len(fitting) > 1:  # a connector may have an `authenticate` of its own, and anything a `process`
+        fitting = [name for name in fitting if name not in ("auth", "postprocessor")]
     if not kind and len(fitting) == 1:
         kind = fitting[0]
     if kind not in KINDS:

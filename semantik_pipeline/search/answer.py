@@ -49,14 +49,19 @@ def to_hits(
 ) -> list[SearchHit]:
     """The hits that were asked for of the candidates in this order, with the explanation of each (by id) where there is
     one. The best one has rank 1, wherever they begin."""
-    least = float("-inf") if plan.score_threshold is None else plan.score_threshold
-    passing = [entry for entry in ranked if entry.score >= least][plan.offset : plan.offset + plan.limit]
+    page = passing(ranked, plan)[plan.offset : plan.offset + plan.limit]
     return [
-        _hit(rank, entry, explanations.get(entry.candidate.id)) for rank, entry in enumerate(passing, plan.offset + 1)
+        to_hit(rank, entry, explanations.get(entry.candidate.id)) for rank, entry in enumerate(page, plan.offset + 1)
     ]
 
 
-def _hit(rank: int, entry: Ranked, explanation: dict[str, Any] | None) -> SearchHit:
+def passing(ranked: Sequence[Ranked], plan: SearchPlan) -> Sequence[Ranked]:
+    """Those that are good enough for the query's threshold, in their order."""
+    least = plan.score_threshold
+    return ranked if least is None else [entry for entry in ranked if entry.score >= least]
+
+
+def to_hit(rank: int, entry: Ranked, explanation: dict[str, Any] | None) -> SearchHit:
     payload = entry.candidate.payload
     return SearchHit(
         rank=rank,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from semantik_pipeline.search.absence import Way, why_absent
-from semantik_pipeline.search.answer import SearchAnswer, to_hits
+from semantik_pipeline.search.answer import SearchAnswer, passing, to_hits
 from semantik_pipeline.search.blending import unranked
 from semantik_pipeline.search.explanation import explained
 from semantik_pipeline.search.facets import Facets, count_facets
+from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
 from semantik_pipeline.search.query_vector import embed_query
 from semantik_pipeline.search.request import SearchPlan, SearchQuery, plan_search
 from semantik_pipeline.search.reranking import rerank
@@ -38,7 +41,7 @@ def check_search(runtime: Any, query: SearchQuery, collection: dict[str, Any] | 
     for reranker in plan.rerankers:
         if reranker.named:
             runtime.host.registry.get(reranker.plugin, "reranker")
-    return plan
+    return check_postprocessors(runtime.host, plan)
 
 
 def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
@@ -61,20 +64,33 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     if plan.rerankers and candidates:
         with watch.step("rerank"):
             outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
-    hits = to_hits(outcome.ranked, plan, explained(plan, retrieved, outcome) if plan.explain else {})
+    explanations = explained(plan, retrieved, outcome) if plan.explain else {}
+    if plan.postprocessors and candidates:
+        deeper = partial(_candidates, runtime, view, plan, vector)
+        with watch.step("postprocess"):
+            done = postprocess(runtime, view, plan, outcome.ranked, deeper=deeper, explanations=explanations)
+    else:
+        ids = [entry.candidate.id for entry in passing(outcome.ranked, plan)]
+        done = Postprocessed(hits=to_hits(outcome.ranked, plan, explanations), ids=ids)
     absent = None
     if plan.explain_document is not None:
         with watch.step("explain"):
-            absent = why_absent(runtime, view, plan, Way(retrieved=retrieved, reranking=outcome, hits=hits))
+            way = Way(retrieved=retrieved, reranking=outcome, ids=done.ids, left_out=done.left_out, hits=done.hits)
+            absent = why_absent(runtime, view, plan, way)
     timings = watch.timings_ms()
     for step, milliseconds in timings.items():
         runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
     return SearchAnswer(
-        hits=hits,
+        hits=done.hits,
         reranked=outcome.reranked,
         rerankers=[asdict(report) for report in outcome.reports],
         timings_ms=timings,
-        warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings],
+        warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings, *done.warnings],
         facets=counted.counts,
         absent=absent,
     )
+
+
+def _candidates(runtime: Any, view: Any, plan: SearchPlan, vector: Any, count: int) -> list[Candidate]:
+    """The best so many candidates."""
+    return retrieve(runtime, view, replace(plan, candidates=count), vector).candidates

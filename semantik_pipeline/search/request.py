@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search.facets import check_facets
 from semantik_pipeline.search.permitted import permitted
+from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor, chosen_postprocessors
 from semantik_pipeline.search.rerank_choice import ChosenReranker, chosen_rerankers
 from semantik_pipeline.settings import Fusion
 
@@ -38,6 +39,9 @@ class SearchQuery:
     ``facets`` are fields whose values are counted, at most ``facet_limit`` of each told. ``explain`` asks for each hit
     how it got its score, ``explain_document`` why this document (by its unique id, its path or the end of one) is not
     among the hits.
+
+    ``postprocessors`` work on the hits one after the other, each ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; an
+    empty list leaves all out.
     """
 
     text: str
@@ -59,6 +63,7 @@ class SearchQuery:
     facet_limit: int = 10
     explain: bool = False
     explain_document: str | None = None
+    postprocessors: Sequence[str | dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", tuple(self.facets))
@@ -95,6 +100,7 @@ class SearchPlan:
     facet_limit: int = 10
     explain: bool = False
     explain_document: str | None = None
+    postprocessors: tuple[ChosenPostprocessor, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
 
@@ -134,6 +140,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         facet_limit=query.facet_limit,
         explain=query.explain,
         explain_document=query.explain_document,
+        postprocessors=chosen_postprocessors(query.postprocessors, collection, settings.postprocessors),
         warnings=warnings,
     )
 

@@ -176,7 +176,9 @@ def _scroll(client: Any, body: dict[str, Any], name: str) -> dict[str, Any]:
     from qdrant_client import models
 
     told = models.ScrollRequest(**body)
-    points, following = client.scroll(name, told.filter, told.limit or 10, None, told.offset, told.with_payload)
+    points, following = client.scroll(
+        name, told.filter, told.limit or 10, None, told.offset, told.with_payload, told.with_vector or False
+    )
     return {"points": points, "next_page_offset": following}
 
 

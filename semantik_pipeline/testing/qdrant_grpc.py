@@ -185,8 +185,9 @@ def _scroll(client: Any, request: Any) -> Any:
     rest, convert = _to_rest(), _to_grpc()
     offset = rest.convert_point_id(request.offset) if request.HasField("offset") else None
     fields = rest.convert_with_payload_selector(request.with_payload)
+    vectors = rest.convert_with_vectors_selector(request.with_vectors) if request.HasField("with_vectors") else False
     records, following = client.scroll(
-        request.collection_name, _filter(request), request.limit or 10, None, offset, fields
+        request.collection_name, _filter(request), request.limit or 10, None, offset, fields, vectors
     )
     complete = [record.model_copy(update={"payload": record.payload or {}}) for record in records]
     answer = _protocol().ScrollResponse(result=[convert.convert_record(record) for record in complete])

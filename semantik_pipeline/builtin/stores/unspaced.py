@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 #: Thai, Lao, Tibetan, Burmese, Hangul's letters, Khmer; Han, kana and Hangul with their extensions.
-_RUN = re.compile(
+RUN = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3105-\u318f"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
 )
@@ -19,7 +19,7 @@ _RUN = re.compile(
 def in_pairs(text: str) -> str:
     """The text with each run of characters of such a script as pairs with spaces between them: ``図書館`` is
     ``図書 書館``. One character alone stays one; everything else stays as it is."""
-    return _RUN.sub(_paired, text)
+    return RUN.sub(_paired, text)
 
 
 def _paired(run: re.Match[str]) -> str:

@@ -32,6 +32,7 @@ class Asker:
             template,
             candidates=template.candidates or candidates_for(template.limit),
             rerank_deadline=math.inf if template.rerank_deadline is None else template.rerank_deadline,
+            postprocessors=template.postprocessors or (),  # a ranking is measured, not how it is shown
         )
         self._limit = 2 * DEPTH  # as deep as the legs of any search, so that scores are those of a search
         self._milliseconds: list[float] = []

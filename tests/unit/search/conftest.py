@@ -108,7 +108,7 @@ class Runtime:
     """``add`` puts a chunk into store and ledger."""
 
     def __init__(self) -> None:
-        self.settings = SimpleNamespace(search=Search(reranker="words", rerank_deadline=60))
+        self.settings = SimpleNamespace(search=Search(reranker="words", rerank_deadline=60, postprocessors=[]))
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self.completeness, self.tally = Completeness(), Tally()
         self.index_languages = IndexLanguages()

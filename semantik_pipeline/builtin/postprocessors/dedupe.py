@@ -1,0 +1,119 @@
+"""One of several hits that say nearly the same."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.documents import SearchHit
+
+#: Words that make one shingle. A changed word changes three of them.
+SHINGLE = 3
+
+#: Hits between two moments at which this can be cancelled.
+YIELD_EVERY = 25
+
+_NUMBER = re.compile(r"\d[\d.,:/-]*\d|\d")
+
+Shingles = frozenset[tuple[str, ...]]
+
+
+class DedupePostprocessor(PostprocessorPlugin):
+    """Of hits whose texts share most of their runs of three words the best one stays, and ``also_in`` names the other
+    documents. Texts with other numbers are never the same: a price list of another year looks like this one's."""
+
+    PLUGIN_ID = "dedupe"
+    PLUGIN_VERSION = "1.0.0"
+    POOL = 50
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "Dedupe",
+        "description": "Leaves out hits that say nearly the same as a better one.",
+        "license": "Apache-2.0",
+    }
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        properties = {
+            "threshold": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": 1,
+                "default": 0.9,
+                "description": "Share of the runs of three words of both texts that both have (Jaccard's index).",
+            },
+        }
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+
+    async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
+        kept: list[SearchHit] = []
+        others: list[dict[str, None]] = []
+        known = KnownTexts(self.config.get("threshold", 0.9))
+        for place, hit in enumerate(hits):
+            if place % YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # the deadline may be over, and others have work too
+            like = known.like(hit.text)
+            if like is None:
+                kept.append(hit)
+                others.append(dict.fromkeys(hit.also_in))
+            else:
+                others[like] |= dict.fromkeys((hit.document, *hit.also_in))
+        return [
+            replace(hit, also_in=tuple(name for name in also if name != hit.document))
+            for hit, also in zip(kept, others, strict=True)
+        ]
+
+
+class KnownTexts:
+    """Texts that are unlike each other.
+
+    A new one is compared with those that share one of its first shingles, in an order that is the same for all: of two
+    sets that have at least the share t in common, both have a common one among their first n - t × n + 1. So each text
+    costs its own length, however many are known, and the answer is exact (Chaudhuri, Ganti and Kaushik, "A Primitive
+    Operator for Similarity Joins in Data Cleaning", ICDE 2006).
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._texts: list[tuple[str, Shingles]] = []
+        self._having: dict[tuple[str, ...], list[int]] = {}
+
+    def like(self, text: str) -> int | None:
+        """The number of the first known text that is nearly the same; None if none is, and the text is known from now."""
+        shingles = shingles_of(text)
+        needed = math.ceil(self._threshold * len(shingles) - 1e-9)
+        first = sorted(shingles, key=hash)[: len(shingles) - needed + 1]
+        for number in sorted({number for shingle in first for number in self._having.get(shingle, ())}):
+            known, theirs = self._texts[number]
+            if alike(shingles, theirs) >= self._threshold and numbers_of(text) == numbers_of(known):
+                return number
+        for shingle in first:
+            self._having.setdefault(shingle, []).append(len(self._texts))
+        self._texts.append((text, shingles))
+        return None
+
+
+def shingles_of(text: str) -> Shingles:
+    """Each run of three words, in lower case; a shorter text is one run."""
+    words = text.casefold().split()
+    if len(words) < SHINGLE:
+        return frozenset((tuple(words),))
+    return frozenset(zip(words, words[1:], words[2:], strict=False))
+
+
+def alike(one: Shingles, other: Shingles) -> float:
+    """Jaccard's index: the share of what both have in what either has."""
+    common = len(one & other)
+    return common / (len(one) + len(other) - common)
+
+
+def numbers_of(text: str) -> list[str]:
+    return _NUMBER.findall(text)

@@ -1,0 +1,78 @@
+"""Which words of a hit the query means, and which part of it answers best."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from semantik_pipeline.builtin.postprocessors.matching import Matcher
+from semantik_pipeline.builtin.postprocessors.passages import best_passage
+from semantik_pipeline.builtin.postprocessors.word_keys import rules_for
+from semantik_pipeline.contracts.languages import language_name
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.documents import SearchHit
+
+#: Hits between two moments at which this can be cancelled.
+YIELD_EVERY = 25
+
+
+class HighlightPostprocessor(PostprocessorPlugin):
+    """Words are met in any form of theirs by the rules of the hit's own language, whatever their case and diacritics;
+    phrases word for word."""
+
+    PLUGIN_ID = "highlight"
+    PLUGIN_VERSION = "1.0.0"
+    ANNOTATES = True
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "Highlight",
+        "description": "Marks the query's words, and the passage that answers best.",
+        "license": "Apache-2.0",
+    }
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        properties = {
+            "length": {
+                "type": "integer",
+                "minimum": 20,
+                "maximum": 5000,
+                "default": 320,
+                "description": "Characters of the best passage, at most.",
+            },
+            "language": {
+                "type": "string",
+                "default": "english",
+                "description": "Whose rules words follow where nobody knows a hit's language; none: no rules.",
+            },
+        }
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+
+    async def initialize(self) -> None:
+        self._language = language_name(self.config.get("language", "english"))
+        self._length = self.config.get("length", 320)
+
+    async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
+        matchers: dict[str, Matcher] = {}
+
+        def marked(hit: SearchHit) -> SearchHit:
+            code = hit.metadata.get("language")
+            rules = rules_for(code if isinstance(code, str) else None, self._language)
+            if rules not in matchers:
+                matchers[rules] = Matcher(query.terms, query.phrases, rules)
+            found = matchers[rules].matches(hit.text)
+            passage = best_passage(hit.text, found, self._length)
+            more = tuple(marked(one) for one in hit.more)
+            return replace(hit, highlights=tuple(found), passage=passage, more=more)
+
+        done = []
+        for hit in hits:
+            done.append(marked(hit))
+            if len(done) % YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # the deadline may be over, and others have work too
+        return done

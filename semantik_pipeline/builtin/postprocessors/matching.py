@@ -1,0 +1,109 @@
+"""Where a text meets the words and phrases of a query. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from semantik_pipeline.builtin.postprocessors.word_keys import Keys, keys_of, literal_keys, words_of
+from semantik_pipeline.builtin.stores.unspaced import RUN
+from semantik_pipeline.documents import Highlight
+
+
+class Matcher:
+    """Finds the words of one query in texts of one language.
+
+    Stop words count only within phrases, unless the query has no other words. Of a script that is written without
+    spaces each two neighbouring characters of the query are looked for.
+    """
+
+    def __init__(self, terms: Iterable[str], phrases: Iterable[str], language: str) -> None:
+        self._language = language
+        terms = list(terms)
+        spaced = list(dict.fromkeys(word.group() for term in terms for word in words_of(term)))
+        telling = [word for word in spaced if keys_of(word, language)]
+        self._literally = not telling
+        self._terms: dict[int | str, str] = {}
+        self._known: dict[str, str | None] = {}
+        for word in telling or spaced:
+            for key in self._keys(word):
+                self._terms.setdefault(key, word)
+        pairs = _pairs_of(terms)
+        self._any_pair = re.compile("|".join(map(re.escape, pairs))) if pairs else None
+        split = ((phrase, [_phrase_keys(word.group(), language) for word in words_of(phrase)]) for phrase in phrases)
+        self._phrases = [(phrase, keys) for phrase, keys in split if len(keys) > 1]
+
+    def matches(self, text: str) -> list[Highlight]:
+        """The places in their order, none within another."""
+        known = self._known  # most words of a text come again, and each is looked at in each hit
+        found = []
+        for place in words_of(text):
+            word = place.group()
+            if word not in known:
+                known[word] = self._term(word)
+            if term := known[word]:
+                found.append(Highlight(place.start(), place.end(), term))
+        if self._any_pair is not None and not text.isascii():
+            found += self._unspaced(text)
+        words = [(place.start(), place.end(), place.group()) for place in words_of(text)] if self._phrases else []
+        for phrase, keys in self._phrases:
+            found += _of_phrase(phrase, keys, words, self._language)
+        return _apart(found)
+
+    def _keys(self, word: str) -> Keys:
+        return literal_keys(word) if self._literally else keys_of(word, self._language)
+
+    def _term(self, word: str) -> str | None:
+        for key in self._keys(word):
+            term = self._terms.get(key)
+            if term is not None:
+                return term
+        return None
+
+    def _unspaced(self, text: str) -> Iterator[Highlight]:
+        """Pairs that touch or overlap are one place; its term is what stands there."""
+        assert self._any_pair is not None
+        start = end = -1
+        at = 0
+        while found := self._any_pair.search(text, at):
+            if found.start() > end and end > start:
+                yield Highlight(start, end, text[start:end])
+            if found.start() > end:
+                start = found.start()
+            end = max(end, found.end())
+            at = found.start() + 1
+        if end > start:
+            yield Highlight(start, end, text[start:end])
+
+
+def _pairs_of(words: Iterable[str]) -> list[str]:
+    runs = [run.group() for word in words for run in RUN.finditer(word)]
+    return list(dict.fromkeys(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1))))
+
+
+def _phrase_keys(word: str, language: str) -> Keys:
+    return keys_of(word, language) | literal_keys(word)
+
+
+def _of_phrase(
+    phrase: str, keys: Sequence[Keys], words: Sequence[tuple[int, int, str]], language: str
+) -> Iterator[Highlight]:
+    """Where all words of the phrase stand one after the other."""
+    first = keys[0]
+    for place in range(len(words) - len(keys) + 1):
+        if not first & _phrase_keys(words[place][2], language):
+            continue
+        following = words[place : place + len(keys)]
+        if all(wanted & _phrase_keys(word, language) for wanted, (_, _, word) in zip(keys, following, strict=True)):
+            yield Highlight(following[0][0], following[-1][1], phrase)
+
+
+def _apart(found: list[Highlight]) -> list[Highlight]:
+    """In order; of those that overlap the longest, then the first."""
+    kept: list[Highlight] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        if not kept or one.start >= kept[-1].end:
+            kept.append(one)
+        elif one.end - one.start > kept[-1].end - kept[-1].start:
+            kept[-1] = one
+    return kept

@@ -1,0 +1,103 @@
+"""What stands around a hit in its document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.documents import Passage, SearchHit
+
+#: Chunks of a section that are looked at on each side of a hit.
+WITHIN_SECTION = 20
+
+
+class NeighboursPostprocessor(PostprocessorPlugin):
+    """``before`` and ``after`` get the chunks beside the hit, without what chunks that overlap have twice: what is
+    before, the hit and what is after read on as the document does."""
+
+    PLUGIN_ID = "neighbours"
+    PLUGIN_VERSION = "1.0.0"
+    ANNOTATES = True
+    METADATA: ClassVar[dict[str, Any]] = {
+        "name": "Neighbours",
+        "description": "The passages before and after a hit, or its whole section.",
+        "license": "Apache-2.0",
+    }
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        side = {"type": "integer", "minimum": 0, "maximum": 20, "default": 1}
+        properties = {
+            "before": {**side, "description": "Chunks before the hit."},
+            "after": {**side, "description": "Chunks after the hit."},
+            "section": {
+                "type": "boolean",
+                "default": False,
+                "description": "All that stands under the same headings as the hit, beside those.",
+            },
+        }
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+
+    async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
+        before, after = self.config.get("before", 1), self.config.get("after", 1)
+        section = self.config.get("section", False)
+        reach = WITHIN_SECTION if section else 0
+        found = await context.around(hits, max(before, reach), max(after, reach))
+        return [
+            _with(hit, passages, before=before, after=after, section=section)
+            for hit, passages in zip(hits, found, strict=True)
+        ]
+
+
+def _with(hit: SearchHit, passages: Sequence[Passage], *, before: int, after: int, section: bool) -> SearchHit:
+    ordinal = hit.metadata.get("ordinal", 0)
+    earlier = [one for one in passages if one.ordinal < ordinal]
+    later = [one for one in passages if one.ordinal > ordinal]
+    mine = _section_of(hit)
+    kept_before = _near(reversed(earlier), before, mine if section else None)[::-1]
+    kept_after = _near(later, after, mine if section else None)
+    return replace(hit, before=_up_to(kept_before, hit.start), after=_from(kept_after, hit.end))
+
+
+def _near(outwards: Iterable[Passage], count: int, section: tuple[str, ...] | None) -> list[Passage]:
+    """The first ``count``, and those after them that are under the same headings, as far as they do without a gap."""
+    kept: list[Passage] = []
+    for one in outwards:
+        if len(kept) >= count and (section is None or one.section[: len(section)] != section):
+            break
+        kept.append(one)
+    return kept
+
+
+def _section_of(hit: SearchHit) -> tuple[str, ...]:
+    section = hit.metadata.get("section") or ()
+    return (section,) if isinstance(section, str) else tuple(map(str, section))
+
+
+def _up_to(passages: Sequence[Passage], end: int) -> tuple[Passage, ...]:
+    """The passages, none reaching into the next one, nor the last beyond ``end``."""
+    kept: list[Passage] = []
+    for one in reversed(passages):
+        stop = min(one.end, end)
+        if stop > one.start:
+            kept.append(replace(one, text=one.text[: stop - one.start], end=stop))
+            end = one.start
+    return tuple(reversed(kept))
+
+
+def _from(passages: Sequence[Passage], start: int) -> tuple[Passage, ...]:
+    """The passages, none beginning before ``start`` or within the one before."""
+    kept: list[Passage] = []
+    for one in passages:
+        begin = max(one.start, start)
+        if begin < one.end:
+            kept.append(replace(one, text=one.text[begin - one.start :], start=begin))
+            start = one.end
+    return tuple(kept)

@@ -1,0 +1,67 @@
+"""When two words are the same to a reader: forms of one stem, in any case, with or without their diacritics."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.builtin.stores.unspaced import RUN
+from semantik_pipeline.contracts.languages import NONE, stemmed_as
+from semantik_pipeline.contracts.postprocessor import MARKS
+
+if TYPE_CHECKING:
+    import qdrant_edge
+
+_ASCII = re.compile("[A-Za-z0-9]+")
+#: Letters and digits, with the marks that stand on or beside letters; not those of scripts without spaces.
+_ANY = re.compile(f"(?:(?!{RUN.pattern.removesuffix('+')})(?:[^\\W_]|[{MARKS}]))+")
+#: No stop word of any language is longer; the engine takes no notice of much longer words.
+_LONGEST_STOP_WORD = 20
+
+Keys = frozenset[int | str]
+
+
+def words_of(text: str) -> Iterator[re.Match[str]]:
+    """The words of the text that have spaces or signs between them."""
+    return (_ASCII if text.isascii() else _ANY).finditer(text)
+
+
+@lru_cache(maxsize=65_536)
+def keys_of(word: str, language: str) -> Keys:
+    """What the word has in common with its other forms, by the rules of a language (a name of
+    :mod:`semantik_pipeline.contracts.languages`); nothing for a stop word. Words are the same if they share a key."""
+    low = word.casefold().encode("utf-8", "replace").decode("utf-8")
+    plain = without_diacritics(low)
+    own = _stemmer(language).embed_query(low).indices
+    if not own:
+        return frozenset() if len(low) <= _LONGEST_STOP_WORD else frozenset((plain,))
+    return frozenset((plain, *own, *(_stemmer(language).embed_query(plain).indices if plain != low else ())))
+
+
+def literal_keys(word: str) -> Keys:
+    """The word itself, stop word or not."""
+    return frozenset((without_diacritics(word.casefold()),))
+
+
+def rules_for(code: str | None, default: str) -> str:
+    """The name of the language whose rules the words of a text follow; ``default`` where nobody knows its language."""
+    return stemmed_as(code) or default
+
+
+def without_diacritics(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+
+
+@lru_cache(maxsize=64)
+def _stemmer(language: str) -> qdrant_edge.Bm25:
+    """The engine that splits and stems words for the BM25 leg does it here, so both mean the same by a word."""
+    import qdrant_edge as edge
+
+    if language == NONE:
+        return edge.Bm25(edge.Bm25Config(stemmer=edge.DisabledStemmer(), stopwords=edge.StopwordsSet(custom=set())))
+    return edge.Bm25(edge.Bm25Config(language=language))

@@ -1,0 +1,81 @@
+"""What postprocessors may ask, answered from the store and the ledger, for the caller alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.contracts import PostprocessContext
+from semantik_pipeline.documents import Passage, SearchHit
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger import neighbours
+from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.request import SearchPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Chunks on each side of a hit that can be asked for.
+MAX_AROUND = 50
+
+
+class SearchContext(PostprocessContext):
+    """``candidates`` has the candidate of each hit by its rank. Answers are kept, so that nothing is asked twice;
+    ``given`` is what :meth:`around` told of each hit."""
+
+    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, candidates: Mapping[int, Candidate]) -> None:
+        self.offset, self.limit = plan.offset, plan.limit
+        self.given: dict[int, list[Passage]] = {}
+        self._runtime, self._view, self._plan = runtime, view, plan
+        self._candidates = candidates
+        self._vectors: dict[str, np.ndarray | None] = {}
+
+    async def vectors(self, hits: Sequence[SearchHit]) -> list[np.ndarray | None]:
+        ids = [self._candidate(hit).id for hit in hits]
+        missing = [id for id in dict.fromkeys(ids) if id not in self._vectors]
+        if missing:
+            self._vectors |= await asyncio.to_thread(self._read_vectors, missing)
+        return [self._vectors.get(id) for id in ids]
+
+    def _read_vectors(self, ids: list[str]) -> dict[str, np.ndarray | None]:
+        host, store = self._runtime.host, self._runtime.store
+        index = self._runtime.existing_index(self._runtime.generation(self._view.generation_id))
+        only = {"must": [{"has_id": ids}]}
+        page, _ = host.call(store.scroll, index, filter=only, fields=[], limit=len(ids), with_vectors=True)
+        return dict.fromkeys(ids) | {point.id: point.vector for point in page}
+
+    async def around(self, hits: Sequence[SearchHit], before: int = 1, after: int = 1) -> list[list[Passage]]:
+        if not (0 <= before <= MAX_AROUND and 0 <= after <= MAX_AROUND):
+            raise UsageError(f"{before} chunks before and {after} after a hit are not within 0..{MAX_AROUND}.")
+        places = [self._place(hit) for hit in hits]
+        found = await asyncio.to_thread(self._read_around, places, before, after)
+        for hit, passages in zip(hits, found, strict=True):
+            self.given.setdefault(hit.rank, []).extend(passages)
+        return found
+
+    def _read_around(self, places: list[neighbours.Place], before: int, after: int) -> list[list[Passage]]:
+        with self._runtime.ledger.read() as tx:
+            told = neighbours.around(
+                tx,
+                self._view.generation_id,
+                places,
+                before=before,
+                after=after,
+                principals=self._plan.principals,
+            )
+        return [
+            [Passage(one.text, one.start, one.end, one.ordinal, one.section) for one in passages] for passages in told
+        ]
+
+    def _place(self, hit: SearchHit) -> neighbours.Place:
+        candidate = self._candidate(hit)
+        payload = candidate.payload
+        return neighbours.Place(
+            document_id=payload.get("document_id", -1), point_id=candidate.id, ordinal=payload.get("ordinal", 0)
+        )
+
+    def _candidate(self, hit: SearchHit) -> Candidate:
+        if hit.rank not in self._candidates:
+            raise UsageError(f"The hit of rank {hit.rank} is none of this search's.", "Leave hits' ranks as they are.")
+        return self._candidates[hit.rank]

@@ -1,0 +1,107 @@
+"""Running postprocessors in a row within a deadline, whatever they do.
+
+They run in a thread of their own, so that the answer leaves at the deadline even if one is still at work: it is
+abandoned, with those after it, and what the ones before it did counts.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.errors import PipelineError
+
+#: Abandoned runs that may be left in a process: one that hangs costs no thread for each search.
+MAX_ABANDONED = 16
+DEADLINE = "deadline"
+
+_abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+Hits = list[SearchHit]
+Step = tuple[str, Hits]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One postprocessor of a chain: ``work`` gives checked hits, or raises whatever it likes."""
+
+    plugin: str
+    work: Callable[[Hits], Hits]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """``hits`` after the last that was done, ``steps`` by whom, with the hits after it; ``failed`` says of each other
+    one why."""
+
+    hits: Hits
+    steps: list[Step] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    plugin: str
+    hits: Hits | None = None
+    reason: str | None = None
+
+
+def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
+    """Let each work on what the one before left, until that moment of ``time.monotonic``. One that fails is left out."""
+    if not links:
+        return Outcome(hits=hits)
+    if sum(thread.is_alive() for thread in list(_abandoned)) >= MAX_ABANDONED:
+        reason = f"{MAX_ABANDONED} runs of the past still hang"
+        return Outcome(hits=hits, failed={link.plugin: reason for link in links})
+    said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
+    over = threading.Event()
+    thread = threading.Thread(target=_work, args=(links, hits, until, said, over), name="postprocess", daemon=True)
+    thread.start()
+    outcome = _collected(links, hits, until, said)
+    over.set()
+    if DEADLINE in outcome.failed.values():
+        _abandoned.add(thread)
+    return outcome
+
+
+def _work(
+    links: Sequence[Link], hits: Hits, until: float, said: queue.SimpleQueue[_Said], over: threading.Event
+) -> None:
+    for link in links:
+        if over.is_set():
+            return
+        try:
+            hits = link.work(hits)
+            said.put(_Said(plugin=link.plugin, hits=hits))
+        except BaseException as error:  # plugin code: whatever it raises, the hits before it still answer
+            late = isinstance(error, TimeoutError) and time.monotonic() >= until
+            said.put(_Said(plugin=link.plugin, reason=DEADLINE if late else told(error)))
+
+
+def _collected(links: Sequence[Link], hits: Hits, until: float, said: queue.SimpleQueue[_Said]) -> Outcome:
+    steps: list[Step] = []
+    failed: dict[str, str] = {}
+    for waiting in range(len(links), 0, -1):
+        try:
+            word = said.get(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))
+        except queue.Empty:
+            failed |= {link.plugin: DEADLINE for link in links[-waiting:]}
+            break
+        if word.hits is None:
+            failed[word.plugin] = word.reason or ""
+        else:
+            hits = word.hits
+            steps.append((word.plugin, hits))
+    return Outcome(hits=hits, steps=steps, failed=failed)
+
+
+def told(error: BaseException) -> str:
+    """A plugin's error in a warning: what we say of it ourselves needs no type."""
+    if isinstance(error, PipelineError):
+        return error.message
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

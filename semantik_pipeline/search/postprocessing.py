@@ -1,0 +1,206 @@
+"""The postprocessors' part of a search: find them, let them work in a row, and cut the page from what they leave.
+
+Nothing that a postprocessor does or lacks fails a search: the hits stay as they were before it, with a warning.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
+
+from semantik_pipeline.contracts import QueryText
+from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.errors import PluginNotFoundError
+from semantik_pipeline.plugins.configuration import check_passing
+from semantik_pipeline.search.answer import passing, to_hit
+from semantik_pipeline.search.blending import Ranked
+from semantik_pipeline.search.explanation import moved
+from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.postprocess_check import checked
+from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor
+from semantik_pipeline.search.postprocess_context import SearchContext
+from semantik_pipeline.search.postprocess_run import Link, Step, run_chain, told
+from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
+from semantik_pipeline.search.rerank_deadline import until
+
+#: Where a page can't be filled, so many times as many candidates are looked at ...
+DEEPER = 4
+#: ... but never more than these.
+MAX_POOL = 4 * MAX_LIMIT
+
+#: The best so many candidates of the query.
+Deeper = Callable[[int], Sequence[Candidate]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocessed:
+    """``hits`` are the page, ``ids`` the candidates' of all hits that were left when it was cut; ``left_out`` has by
+    plugin those that it dropped, and not those that it joined to others."""
+
+    hits: list[SearchHit]
+    ids: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
+    """The plan with as many candidates as its postprocessors want to see.
+
+    Raises PluginNotFoundError for one that the query names and that is not loaded, UsageError and PluginConfigError for
+    options that a query can't give it.
+    """
+    pool = plan.candidates
+    for chosen in plan.postprocessors:
+        try:
+            loaded = host.registry.get(chosen.plugin, "postprocessor")
+        except PluginNotFoundError:
+            if chosen.named:
+                raise
+            continue  # a warning will say so
+        if chosen.passing:
+            check_passing(loaded, chosen.options)
+            host.effective_config(chosen.plugin, chosen.options, kind="postprocessor")
+        pool = max(pool, min(_declared(loaded.cls, "POOL", int), MAX_POOL))
+    return replace(plan, candidates=pool)
+
+
+def postprocess(
+    runtime: Any,
+    view: Any,
+    plan: SearchPlan,
+    ranked: Sequence[Ranked],
+    *,
+    deeper: Deeper,
+    explanations: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> Postprocessed:
+    """Let the plan's postprocessors work on those that pass its threshold, within ``search.postprocess_deadline``, and
+    cut its page. ``explanations`` are by candidate's id.
+
+    Those at the end that only annotate are given the page alone. If the others leave too little for the page and there
+    may be more candidates, they begin again with more.
+    """
+    with ExitStack() as stack:
+        work = _Work(runtime, view, plan, explanations)
+        ordering, annotating = work.ready(stack)
+        ranked = passing(ranked, plan)
+        hits = work.ordered(ordering, ranked)
+        pool = plan.candidates
+        while ordering and work.may_go_deeper(hits, ranked, pool):
+            pool = min(pool * DEEPER, MAX_POOL)
+            longer = _lengthened(ranked, deeper(pool), plan)
+            if len(longer) == len(ranked):
+                break
+            ranked, hits = longer, work.ordered(ordering, longer)
+        ids = [work.candidates[hit.rank].id for hit in hits] if ordering else [one.candidate.id for one in ranked]
+        left_out = work.left_out()
+        page = work.run(annotating, hits[plan.offset : plan.offset + plan.limit] if ordering else hits)
+    warnings = list(dict.fromkeys(work.warnings))
+    return Postprocessed(hits=_numbered(page, plan.offset), ids=ids, left_out=left_out, warnings=warnings)
+
+
+class _Work:
+    """The postprocessing of one search. A hit's rank is its place among the candidates until the page is numbered."""
+
+    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, explanations: Mapping[str, dict[str, Any]]) -> None:
+        self.plan = plan
+        self.candidates: dict[int, Candidate] = {}
+        self.warnings: list[str] = []
+        self._steps: list[Step] = []
+        self._host = runtime.host
+        self._explanations = explanations
+        self._every: dict[int, SearchHit] = {}
+        self._context = SearchContext(runtime, view, plan, self.candidates)
+        self._query = QueryText(plan.text, phrases=getattr(plan, "phrases", ()))
+        self._deadline = runtime.settings.search.postprocess_deadline
+        self._until = time.monotonic() + self._deadline
+
+    def ready(self, stack: ExitStack) -> tuple[list[Link], list[Link]]:
+        """Those that may leave out or move hits, up to the last such one, and those after it. Loading is not part of the
+        deadline."""
+        links: list[Link] = []
+        ordering = 0
+        for chosen in self.plan.postprocessors:
+            try:
+                plugin = self._made(chosen, stack)
+            except Exception as error:  # whatever a plugin raises while it loads, the hits still answer
+                self.warnings.append(f"not postprocessed: {chosen.plugin} is not available ({told(error)})")
+                continue
+            annotates = _declared(type(plugin), "ANNOTATES", bool)
+            links.append(Link(plugin=chosen.plugin, work=self._work_of(chosen.plugin, plugin, annotates)))
+            ordering = ordering if annotates else len(links)
+        self._until = time.monotonic() + self._deadline
+        return links[:ordering], links[ordering:]
+
+    def _made(self, chosen: ChosenPostprocessor, stack: ExitStack) -> Any:
+        if chosen.passing:
+            return stack.enter_context(self._host.for_once(chosen.plugin, chosen.options, kind="postprocessor"))
+        return self._host.instance(chosen.plugin, chosen.options, kind="postprocessor")
+
+    def _work_of(self, name: str, plugin: Any, annotates: bool) -> Callable[[list[SearchHit]], list[SearchHit]]:
+        def work(hits: list[SearchHit]) -> list[SearchHit]:
+            method = until(self._until, plugin.process)
+            answer = self._host.call(method, self._query, list(hits), self._context)
+            given = self._context.given
+            after = checked(answer, hits, given, every=self._every, annotates=annotates)
+            return moved(name, hits, after) if self.plan.explain and not annotates else after
+
+        return work
+
+    def ordered(self, links: Sequence[Link], ranked: Sequence[Ranked]) -> list[SearchHit]:
+        """All hits as these links leave them; without links only those of the page are made."""
+        offset, last = (0, len(ranked)) if links else (self.plan.offset, self.plan.offset + self.plan.limit)
+        hits = []
+        for rank, entry in enumerate(ranked[offset:last], offset + 1):
+            self.candidates[rank] = entry.candidate
+            hits.append(to_hit(rank, entry, self._explanations.get(entry.candidate.id)))
+        self._every.update((hit.rank, hit) for hit in hits)
+        self._steps = [("", hits)]
+        return self.run(links, hits)
+
+    def run(self, links: Sequence[Link], hits: list[SearchHit]) -> list[SearchHit]:
+        outcome = run_chain(links, hits, self._until)
+        self.warnings += [f"not postprocessed by {plugin}: {reason}" for plugin, reason in outcome.failed.items()]
+        self._steps += outcome.steps
+        return outcome.hits
+
+    def left_out(self) -> dict[str, list[str]]:
+        """Plugin -> the candidates' ids of the hits that it dropped."""
+        found: dict[str, list[str]] = {}
+        for (_, before), (plugin, after) in pairwise(self._steps):
+            kept = {one.rank for hit in after for one in (hit, *hit.more)}
+            dropped = [one.rank for hit in before for one in (hit, *hit.more) if one.rank not in kept]
+            if dropped:
+                found.setdefault(plugin, []).extend(self.candidates[rank].id for rank in dropped)
+        return found
+
+    def may_go_deeper(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
+        """Whether the page is short because hits were left out, and there may be more where these came from."""
+        short = len(hits) < min(self.plan.offset + self.plan.limit, len(ranked))
+        return short and len(ranked) >= pool and pool < MAX_POOL and time.monotonic() < self._until
+
+
+def _lengthened(ranked: Sequence[Ranked], candidates: Sequence[Candidate], plan: SearchPlan) -> list[Ranked]:
+    """The same, and after them those candidates that are new, which nobody reranked: no better than the last."""
+    known = {entry.candidate.id for entry in ranked}
+    least = ranked[-1].score
+    new = [Ranked(candidate=one, score=min(least, one.fused)) for one in candidates if one.id not in known]
+    return [*ranked, *passing(new, plan)]
+
+
+def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:
+    """The page with the ranks that are shown; of a document's other hits, within that document."""
+    return [
+        replace(hit, rank=rank, more=tuple(replace(one, rank=place) for place, one in enumerate(hit.more, 2)))
+        for rank, hit in enumerate(page, offset + 1)
+    ]
+
+
+def _declared(cls: type, name: str, kind: type) -> Any:
+    """What a plugin's class says of itself, where it is of the right kind."""
+    value = getattr(cls, name, kind())
+    return value if isinstance(value, kind) else kind()
