@@ -26,13 +26,16 @@ PARTS: dict[str, tuple[str, ...]] = {
     **STEPS,
     "parsers": ("by_media_type", "options"),
     "extraction": ("enabled", "chunk", "document"),
-    "sparse": ("k1", "b", "avg_len", "language", "by_document", "title_weight", "heading_weight"),
+    "sparse": ("k1", "b", "avg_len", "language", "by_document", "title_weight", "heading_weight", "model", "plugin"),
     "default_reranker": ("plugin", "options"),
     "search": ("dense_weight", "fusion", "rerank_weight", "rerankers", "postprocessors"),
 }
 
 #: Parts that say how to search, and shape nothing that an index holds: they count at once.
 AT_ONCE = ("default_reranker", "search")
+
+#: The plugin of a ``sparse.model`` where nobody names another one.
+SPARSE_ENCODER = "learned-sparse"
 
 #: How often a title or a heading may count in the words of each chunk.
 MOST_WEIGHT = 20
@@ -224,6 +227,9 @@ def _check_sparse(sparse: Mapping[str, Any]) -> None:
             raise UsageError(told, "0 leaves it out of the words that are searched.")
     if not isinstance(sparse.get("by_document", True), bool):
         raise UsageError("sparse.by_document is neither true nor false.", "Write sparse.by_document=false.")
+    for name in ("model", "plugin"):
+        if not isinstance(sparse.get(name) or "", str):
+            raise UsageError(f"sparse.{name} is {sparse[name]!r}; it is a name.", "null is BM25, which needs no model.")
     if not isinstance(sparse.get("language", ""), str):
         raise UsageError(
             f"sparse.language is {sparse['language']!r}; it is a language.", "Write sparse.language=german."
@@ -280,6 +286,9 @@ def validate(host: PluginHost, config: Mapping[str, Any]) -> None:
         chosen += [("extractor", choice) for choice in (*extraction["chunk"], *extraction["document"])]
     chosen += [("parser", {"plugin": name}) for name in parsers["by_media_type"].values()]
     chosen += [("parser", {"plugin": name, "options": options}) for name, options in parsers["options"].items()]
+    encoder = sparse_encoder(config["sparse"])
+    if encoder is not None:
+        chosen.append(("embedding", encoder))
     reranker = config.get("default_reranker")
     if reranker:
         chosen.append(("reranker", {"plugin": reranker} if isinstance(reranker, str) else reranker))
@@ -289,6 +298,13 @@ def validate(host: PluginHost, config: Mapping[str, Any]) -> None:
     for kind, choice in chosen:
         if choice.get("plugin") is not None:
             host.effective_config(choice["plugin"], choice.get("options"), kind=kind)
+
+
+def sparse_encoder(sparse: Mapping[str, Any]) -> Config | None:
+    """The plugin that gives a collection its sparse vectors, with its options; None where BM25 does."""
+    model = sparse.get("model")
+    plugin = sparse.get("plugin") or (SPARSE_ENCODER if model else None)
+    return None if plugin is None else {"plugin": plugin, "options": {"model": model} if model else {}}
 
 
 def check_name(name: str) -> None:

@@ -63,7 +63,7 @@ def show_collection(console: Console, row: dict[str, Any], done: str | None = No
             ("embedding", step(config["embedding"])),
             ("chunking", step(config["chunking"])),
             ("extraction", ", ".join(extractors) or "none"),
-            ("sparse", ", ".join(f"{name}={value}" for name, value in config["sparse"].items())),
+            ("sparse", ", ".join(f"{name}={value}" for name, value in config["sparse"].items() if value is not None)),
             ("reranker", step(config["default_reranker"])),
             ("etag", row["etag"]),
             ("created", _when(row["created_at"])),

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.contracts.models import ModelFiles, ModelUsage
 from semantik_pipeline.contracts.plugin import SemanticPlugin
+from semantik_pipeline.documents import SparseVector
+from semantik_pipeline.errors import PluginConfigError
 
 
 class EmbeddingMode(StrEnum):
@@ -47,6 +49,14 @@ class EmbeddingPlugin(SemanticPlugin):
         The plugin adds its own prompt for the mode. Raise ServiceUnavailable when an endpoint is away.
         """
         raise NotImplementedError
+
+    async def embed_sparse(
+        self, texts: Sequence[str], *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
+    ) -> list[SparseVector]:
+        """A sparse vector for each text, for collections that name this plugin in ``sparse``. Weights are above 0."""
+        raise PluginConfigError(
+            f"The embedding plugin {self.PLUGIN_ID!r} gives no sparse vectors.", "Name another one in sparse.plugin."
+        )
 
     async def embed_single(self, text: str, *, mode: EmbeddingMode = EmbeddingMode.QUERY) -> Any:
         """One vector of d floats."""

@@ -35,13 +35,15 @@ DEFAULT: dict[str, Any] = {
         "by_document": True,
         "title_weight": 1,
         "heading_weight": 1,
+        "model": None,
+        "plugin": None,
     },
     "search": {},
     "default_reranker": None,
 }
 
-#: Of ``sparse``, what shapes the text that the store is given, and is none of its own options.
-FIELD_WEIGHTS = ("title_weight", "heading_weight")
+#: Of ``sparse``, what is no option of a store's BM25: it shapes the text that the store is given, or replaces BM25.
+NOT_BM25 = ("title_weight", "heading_weight", "model", "plugin", "options")
 
 #: Payload fields that filters use most, and their types; the store indexes them.
 PAYLOAD_INDEXES = {
@@ -101,6 +103,7 @@ def freeze(host: PluginHost, config: dict[str, Any]) -> tuple[dict[str, Any], di
         },
         "chunking": frozen(config["chunking"]),
         "embedding": frozen(config["embedding"]),
+        "sparse": _frozen_sparse(host, config["sparse"]),
         "extraction": {
             **extraction,
             "chunk": [frozen(choice) for choice in extraction["chunk"]] if extraction["enabled"] else [],
@@ -108,6 +111,13 @@ def freeze(host: PluginHost, config: dict[str, Any]) -> tuple[dict[str, Any], di
         },
     }
     return result, fingerprints(host, result)
+
+
+def _frozen_sparse(host: PluginHost, sparse: dict[str, Any]) -> dict[str, Any]:
+    encoder = configurations.sparse_encoder(sparse)
+    if encoder is None:
+        return sparse
+    return {**sparse, "plugin": encoder["plugin"], "options": host.frozen_config(encoder["plugin"], encoder["options"])}
 
 
 def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +137,15 @@ def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
             name: host.fingerprint(name, choice["options"], json.dumps(choice.get("types")), frozen=True)
             for name, choice in extractors.items()
         },
-        "embed": host.fingerprint(embedding["plugin"], embedding["options"], frozen=True),
+        "embed": _embed_fingerprint(host, frozen),
     }
+
+
+def _embed_fingerprint(host: PluginHost, frozen: dict[str, Any]) -> str:
+    """Of dense vectors, and of the sparse ones that are kept with them."""
+    embedding, sparse = frozen["embedding"], frozen["sparse"]
+    beside = [host.fingerprint(sparse["plugin"], sparse["options"], frozen=True)] if sparse.get("plugin") else []
+    return host.fingerprint(embedding["plugin"], embedding["options"], *beside, frozen=True)
 
 
 def frozen_from(host: PluginHost, wanted: dict[str, Any]) -> Frozen:
@@ -149,7 +166,8 @@ def plugins_of(frozen: dict[str, Any]) -> list[str]:
     """The plugins that give a generation its content, in the order of the stages."""
     extraction = frozen["extraction"]
     extractors = [choice["plugin"] for choice in (*extraction["chunk"], *extraction["document"])]
-    named = [*frozen["parsers"]["options"], frozen["chunking"]["plugin"], *extractors, frozen["embedding"]["plugin"]]
+    embedders = [one["plugin"] for one in (frozen["embedding"], frozen["sparse"]) if one.get("plugin")]
+    named = [*frozen["parsers"]["options"], frozen["chunking"]["plugin"], *extractors, *embedders]
     return list(dict.fromkeys(named))
 
 
@@ -195,5 +213,12 @@ def _difference(built: Any, here: Any) -> str:
 
 def index_spec(generation: Generation) -> IndexSpec:
     """What the generation's index must be able to do."""
-    bm25 = {name: value for name, value in generation.config["sparse"].items() if name not in FIELD_WEIGHTS}
-    return IndexSpec(dimension=generation.dimension, bm25=bm25, payload_indexes=PAYLOAD_INDEXES)
+    sparse = generation.config["sparse"]
+    bm25 = {name: value for name, value in sparse.items() if name not in NOT_BM25}
+    learned = bool(sparse.get("plugin"))
+    return IndexSpec(
+        dimension=generation.dimension,
+        bm25=None if learned else bm25,
+        payload_indexes=PAYLOAD_INDEXES,
+        sparse_vectors=learned,
+    )

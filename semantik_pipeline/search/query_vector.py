@@ -10,6 +10,8 @@ from semantik_pipeline.errors import DimensionMismatch
 if TYPE_CHECKING:
     import numpy as np
 
+    from semantik_pipeline.documents import SparseVector
+
 
 def embed_query(runtime: Any, view: Any, text: str) -> np.ndarray:
     """The query's vector, (d,) float32, by the model of the generation that search reads.
@@ -27,4 +29,11 @@ def embed_query(runtime: Any, view: Any, text: str) -> np.ndarray:
             f"but the index of collection {view.collection!r} has {view.dimension}.",
             "The model changed since the collection was indexed: index it again, or give the model back.",
         )
+    return vector
+
+
+def sparse_query(runtime: Any, view: Any, text: str) -> SparseVector:
+    """The query's sparse vector, by the sparse model of the generation that search reads."""
+    encoder = runtime.sparse_encoder(view.generation_id)
+    (vector,) = runtime.host.call(encoder.embed_sparse, [text], mode=EmbeddingMode.QUERY)
     return vector

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ScoredPoint, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
+from semantik_pipeline.search.query_vector import sparse_query
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.visibility import document_ids, shown
 
@@ -43,7 +44,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     if index is None:
         return Retrieved()
     requests = _requests(runtime, view, plan, vector)
-    depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else MAX_LIMIT, True
+    depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else max(MAX_LIMIT, plan.candidates), True
     while True:
         by_name = _legs(runtime, index, requests, {LEG_DEPTH, depth} if scored else {depth})
         limit = LEG_DEPTH if scored else None
@@ -76,9 +77,16 @@ def _requests(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | No
     if plan.mode in ("dense", "hybrid"):
         legs["dense"] = SearchRequest(vector=vector, filter=plan.filter, with_payload=False)
     if plan.mode in ("sparse", "hybrid"):
-        languages = runtime.index_languages.of(runtime, view)
-        legs["sparse"] = SearchRequest(text=plan.text, filter=plan.filter, with_payload=False, languages=languages)
+        legs["sparse"] = _sparse_leg(runtime, view, plan)
     return legs
+
+
+def _sparse_leg(runtime: Any, view: Any, plan: SearchPlan) -> SearchRequest:
+    """By the words of the query, or by the terms that the collection's sparse model makes of them."""
+    if (view.config.get("sparse") or {}).get("plugin"):
+        return SearchRequest(sparse=sparse_query(runtime, view, plan.text), filter=plan.filter, with_payload=False)
+    languages = runtime.index_languages.of(runtime, view)
+    return SearchRequest(text=plan.text, filter=plan.filter, with_payload=False, languages=languages)
 
 
 def _first_shown(

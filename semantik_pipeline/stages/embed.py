@@ -21,6 +21,7 @@ from semantik_pipeline.ledger.work import Unit
 from semantik_pipeline.stages.blame import blame, unready
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.failures import fail
+from semantik_pipeline.stages.vectors import checked_sparse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,7 @@ class Pool:
     finished: set[tuple[int, int]] = field(default_factory=set)  # once this is saved, nothing of them is missing
     last: bool = False  # the claim ends with this pool
     vectors: np.ndarray | None = None
+    sparse: list[bytes] | None = None  # what lies behind each vector, where a model gives sparse ones too
     error: Exception | None = None
 
 
@@ -75,8 +77,10 @@ def run(runtime: Runtime, claims: Claims) -> None:
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
     """Have the model loaded, and warm."""
-    embedder = runtime.embedder(generation)
+    embedder, encoder = runtime.embedder(generation), runtime.sparse_encoder(generation)
     runtime.host.call(embedder.embed_texts, [READY], mode=EmbeddingMode.QUERY)
+    if encoder is not None:
+        runtime.host.call(encoder.embed_sparse, [READY], mode=EmbeddingMode.QUERY)
 
 
 def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
@@ -180,6 +184,7 @@ def _embed(runtime: Runtime, pool: Pool) -> None:
         return
     try:
         embedder = runtime.embedder(pool.generation_id)
+        encoder = runtime.sparse_encoder(pool.generation_id)
     except Exception as error:
         pool.error = unready(runtime, pool.generation_id, error)
         return
@@ -188,10 +193,16 @@ def _embed(runtime: Runtime, pool: Pool) -> None:
         size = runtime.settings.embed.batch_size
         return runtime.host.call(embedder.embed_texts, texts, batch_size=size, mode=EmbeddingMode.DOCUMENT)
 
+    def encode(texts: list[str]) -> list[bytes] | None:
+        if encoder is None:
+            return None
+        return checked_sparse(runtime.host.call(encoder.embed_sparse, texts, mode=EmbeddingMode.DOCUMENT), len(texts))
+
     try:
-        pool.vectors = checked(embed(list(pool.texts.values())), len(pool.texts), dimension)
+        texts = list(pool.texts.values())
+        pool.vectors, pool.sparse = checked(embed(texts), len(texts), dimension), encode(texts)
     except Exception as error:
-        pool.error = blame(runtime, pool.generation_id, error, lambda: embed([READY]))
+        pool.error = blame(runtime, pool.generation_id, error, lambda: (embed([READY]), encode([READY])))
 
 
 def checked(vectors: object, count: int, dimension: int) -> np.ndarray:
@@ -218,9 +229,7 @@ def _save(runtime: Runtime, pool: Pool) -> None:
         if pool.error is not None:
             fail(runtime, claim, pool.units.values(), pool.error)
             return
-        rows = (
-            {} if pool.vectors is None else dict(zip(pool.texts, (row.tobytes() for row in pool.vectors), strict=True))
-        )
+        rows = _rows(pool)
         with runtime.ledger.write() as tx:
             mine = work.held(tx, claim.token)
             content.save_embeddings(tx, rows)
@@ -231,6 +240,14 @@ def _save(runtime: Runtime, pool: Pool) -> None:
     finally:
         if pool.last:
             pool.held.close()
+
+
+def _rows(pool: Pool) -> dict[str, bytes]:
+    if pool.vectors is None:
+        return {}
+    dense = [row.tobytes() for row in pool.vectors]
+    sparse = pool.sparse if pool.sparse is not None else [b""] * len(dense)
+    return {key: one + other for key, one, other in zip(pool.texts, dense, sparse, strict=True)}
 
 
 def _advance(tx: Transaction, units: list[Unit], pool: Pool) -> None:

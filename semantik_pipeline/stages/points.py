@@ -13,6 +13,7 @@ from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Unit
 from semantik_pipeline.stages.extracting import merged
+from semantik_pipeline.stages.vectors import unpacked
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -68,13 +69,11 @@ class PointBuilder:
         vectors: dict[str, bytes],
         extractions: dict[str, dict[str, Any]],
     ) -> None:
-        import numpy as np
-
-        sparse = self._generation.config["sparse"]
+        sparse, dimension = self._generation.config["sparse"], self._generation.dimension
         title, heading = sparse.get("title_weight", 1), sparse.get("heading_weight", 1)
         for row in rows:
             payload = build_payload(unit, row, extractions.get(row.text_hash, {}))
-            vector = np.frombuffer(vectors[row.embed_key], dtype="<f4")
+            vector, terms = unpacked(vectors[row.embed_key], dimension)
             batch.points.append(
                 Point(
                     id=row.point_id,
@@ -82,6 +81,7 @@ class PointBuilder:
                     sparse_text=sparse_text(unit, row, title, heading),
                     payload=payload,
                     language=payload.get("language"),
+                    sparse=terms if sparse.get("plugin") else None,
                 )
             )
 

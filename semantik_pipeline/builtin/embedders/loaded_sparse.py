@@ -1,0 +1,81 @@
+"""A sparse encoder in memory: length-sorted micro-batches, long texts in windows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from semantik_pipeline.builtin.embedders.device_turns import Lane
+from semantik_pipeline.builtin.embedders.loaded_model import ModelOptions
+from semantik_pipeline.builtin.embedders.micro_batches import MicroBatches
+from semantik_pipeline.builtin.embedders.model_card import ModelCard, read_model_card
+from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
+from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
+from semantik_pipeline.contracts.models import ModelFiles
+from semantik_pipeline.documents import SparseVector
+from semantik_pipeline.errors import PluginLoadError
+
+_DEFAULT_WINDOW = 512
+
+
+class LoadedSparse(MicroBatches):
+    """Methods block; any thread may call them, one at a time gets the device."""
+
+    def __init__(self, located: ModelFiles, options: ModelOptions, max_terms: int | None) -> None:
+        device = choose_device(options.device)
+        super().__init__(device=device, key=f"{located.path} {device}", batch_tokens=options.max_batch_tokens)
+        card = read_model_card(located.path)
+        self._precision = choose_precision(options.precision, device)
+        self._max_terms = max_terms
+        self._tokenizer = ModelTokenizer(located.path)
+        self._model = _load(card, device, options.trust_remote_code)
+        self._window = min(card.window or _DEFAULT_WINDOW, self._model.max_seq_length or _DEFAULT_WINDOW)
+
+    def vectors(
+        self, texts: Sequence[str], *, query: bool, lane: Lane, stop: threading.Event | None = None
+    ) -> list[SparseVector]:
+        """Each text's weights of the model's terms, those above 0. CancelledError soon after ``stop`` is set."""
+        windows = self._tokenizer.windows(texts, limit=self._window)
+        parts = self.through(
+            [window.text for window in windows],
+            [len(window.ids) for window in windows],
+            lambda batch: self._forward(batch, query),
+            lane=lane,
+            stop=stop,
+        )
+        weights: list[dict[int, float]] = [{} for _ in texts]
+        for window, part in zip(windows, parts, strict=True):
+            own = weights[window.owner]
+            for term, weight in part.items():
+                own[term] = max(weight, own.get(term, 0.0))
+        return [self._weightiest(own) for own in weights]
+
+    def _forward(self, texts: list[str], query: bool) -> list[dict[int, float]]:
+        import torch
+
+        encode = self._model.encode_query if query else self._model.encode_document
+        kind = self.device.split(":", 1)[0]
+        with torch.autocast(kind, getattr(torch, self._precision), enabled=self._precision != "float32"):
+            found = encode(texts, batch_size=len(texts), convert_to_sparse_tensor=False, show_progress_bar=False)
+        found = found.float().cpu()
+        return [{int(term): float(row[term]) for term in torch.nonzero(row > 0).reshape(-1)} for row in found]
+
+    def _weightiest(self, weights: dict[int, float]) -> SparseVector:
+        kept = sorted(weights, key=lambda term: (-weights[term], term))[: self._max_terms]
+        return SparseVector(sorted(kept), [weights[term] for term in sorted(kept)])
+
+
+def _load(card: ModelCard, device: str, trust_remote_code: bool) -> Any:
+    from sentence_transformers import SparseEncoder
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # standard error belongs to the pipeline's own progress
+    try:
+        model = SparseEncoder(str(card.path), device=device, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise PluginLoadError(
+            f"sentence-transformers can't load the sparse encoder in {card.path}: {error}."
+        ) from error
+    model.eval()
+    return model

@@ -1,0 +1,44 @@
+"""Vectors as the ledger keeps them: a chunk's dense vector, and behind it, where its collection has a model for that, its
+sparse one. One row holds both, so that neither can be there without the other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.documents import SparseVector
+from semantik_pipeline.errors import PermanentError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def packed(vector: SparseVector) -> bytes:
+    """Its terms as uint32, then its weights as float16: 6 bytes for each."""
+    import numpy as np
+
+    return np.array(vector.indices, dtype="<u4").tobytes() + np.array(vector.values, dtype="<f2").tobytes()
+
+
+def unpacked(row: bytes, dimension: int) -> tuple[np.ndarray, SparseVector]:
+    """``(dense, sparse)`` of a row; without a sparse part that one has no term."""
+    import numpy as np
+
+    split = 4 * dimension
+    count = (len(row) - split) // 6
+    terms = np.frombuffer(row, dtype="<u4", count=count, offset=split)
+    weights = np.frombuffer(row, dtype="<f2", count=count, offset=split + 4 * count)
+    return np.frombuffer(row, dtype="<f4", count=dimension), SparseVector(terms.tolist(), weights.tolist())
+
+
+def checked_sparse(vectors: Sequence[SparseVector], count: int) -> list[bytes]:
+    """The vectors as they are kept; raises PermanentError for another number of them, or weights that can't be."""
+    import numpy as np
+
+    if len(vectors) != count:
+        raise PermanentError(f"The sparse encoder gave {len(vectors)} vectors for {count} texts.")
+    for vector in vectors:
+        weights = np.asarray(vector.values, dtype="<f2")
+        if len(weights) != len({*vector.indices}) or not np.isfinite(weights).all():
+            raise PermanentError("The sparse encoder gave a vector with a term twice, or a weight that is not finite.")
+    return [packed(vector) for vector in vectors]
