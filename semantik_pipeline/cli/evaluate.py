@@ -22,7 +22,7 @@ from semantik_pipeline.cli.search import (
 DatasetArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[DATASET_DIR]", help="BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
+        metavar="DATASET_DIR", help="BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
     ),
 ]
 CollectionOption = Annotated[

@@ -131,6 +131,6 @@ def _box(x: float, y: float, radius: float) -> Any:
 def _svg(figure: Figure) -> str:
     """The figure as an element of a page."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
