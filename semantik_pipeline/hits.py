@@ -5,8 +5,8 @@ Of the values that flow these are the last; everybody imports them from :mod:`.d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -33,7 +33,7 @@ class Passage:
     start: int
     end: int
     ordinal: int
-    section: tuple[str, ...] = ()
+    section: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,12 @@ class SearchHit:
     metadata: dict[str, Any]
     scores: dict[str, float | None]
     explanation: dict[str, Any] | None = None  # how it got its score, if that was asked for
-    highlights: tuple[Highlight, ...] = ()
+    highlights: list[Highlight] = field(default_factory=list)
     passage: Span | None = None  # the part of the text that answers best
-    more: tuple[SearchHit, ...] = ()  # other hits of the same document
-    before: tuple[Passage, ...] = ()  # in the document's order, as `after`
-    after: tuple[Passage, ...] = ()
-    also_in: tuple[str, ...] = ()  # documents that say nearly the same, and were left out
+    more: list[SearchHit] = field(default_factory=list)  # other hits of the same document
+    before: list[Passage] = field(default_factory=list)  # in the document's order, as `after`
+    after: list[Passage] = field(default_factory=list)
+    also_in: list[str] = field(default_factory=list)  # documents that say nearly the same, and were left out
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> SearchHit:
@@ -67,15 +67,10 @@ class SearchHit:
         return cls(
             **{
                 **told,
-                "highlights": tuple(Highlight(**one) for one in told.get("highlights", ())),
+                "highlights": [Highlight(**one) for one in told.get("highlights", ())],
                 "passage": Span(**passage) if passage else None,
-                "more": tuple(cls.from_dict(one) for one in told.get("more", ())),
-                "before": _passages(told.get("before", ())),
-                "after": _passages(told.get("after", ())),
-                "also_in": tuple(told.get("also_in", ())),
+                "more": [cls.from_dict(one) for one in told.get("more", ())],
+                "before": [Passage(**one) for one in told.get("before", ())],
+                "after": [Passage(**one) for one in told.get("after", ())],
             }
         )
-
-
-def _passages(told: Iterable[Mapping[str, Any]]) -> tuple[Passage, ...]:
-    return tuple(Passage(**{**one, "section": tuple(one.get("section", ()))}) for one in told)

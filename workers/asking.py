@@ -129,7 +129,7 @@ def _answer(reply: dict[str, Any]) -> SearchAnswer:
     if "error" in reply:
         raise _rebuilt(**reply["error"])
     answer = reply["answer"]
-    return SearchAnswer(**{**answer, "hits": [SearchHit(**hit) for hit in answer["hits"]]})
+    return SearchAnswer(**{**answer, "hits": [SearchHit.from_dict(hit) for hit in answer["hits"]]})
 
 
 def _rebuilt(type: str, message: str, hint: str | None) -> PipelineError:

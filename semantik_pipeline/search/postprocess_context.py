@@ -65,7 +65,8 @@ class SearchContext(PostprocessContext):
                 principals=self._plan.principals,
             )
         return [
-            [Passage(one.text, one.start, one.end, one.ordinal, one.section) for one in passages] for passages in told
+            [Passage(one.text, one.start, one.end, one.ordinal, list(one.section)) for one in passages]
+            for passages in told
         ]
 
     def _place(self, hit: SearchHit) -> neighbours.Place:

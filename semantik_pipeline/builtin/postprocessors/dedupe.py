@@ -67,7 +67,7 @@ class DedupePostprocessor(PostprocessorPlugin):
             else:
                 others[like] |= dict.fromkeys((hit.document, *hit.also_in))
         return [
-            replace(hit, also_in=tuple(name for name in also if name != hit.document))
+            replace(hit, also_in=[name for name in also if name != hit.document])
             for hit, also in zip(kept, others, strict=True)
         ]
 

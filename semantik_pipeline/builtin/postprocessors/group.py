@@ -44,8 +44,7 @@ class GroupPostprocessor(PostprocessorPlugin):
         for hit in hits:
             # a unique id is unique in its source
             documents.setdefault((hit.document, hit.metadata.get("source")), []).extend((hit, *hit.more))
-        more = self.config.get("k", 3)
+        others = self.config.get("k", 3) - 1
         return [
-            replace(first, more=tuple(replace(one, more=()) for one in rest[: more - 1]))
-            for first, *rest in documents.values()
+            replace(first, more=[replace(one, more=[]) for one in rest[:others]]) for first, *rest in documents.values()
         ]

@@ -67,8 +67,7 @@ class HighlightPostprocessor(PostprocessorPlugin):
                 matchers[rules] = Matcher(query.terms, query.phrases, rules)
             found = matchers[rules].matches(hit.text)
             passage = best_passage(hit.text, found, self._length)
-            more = tuple(marked(one) for one in hit.more)
-            return replace(hit, highlights=tuple(found), passage=passage, more=more)
+            return replace(hit, highlights=found, passage=passage, more=[marked(one) for one in hit.more])
 
         done = []
         for hit in hits:

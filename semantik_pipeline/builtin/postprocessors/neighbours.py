@@ -66,7 +66,7 @@ def _with(hit: SearchHit, passages: Sequence[Passage], *, before: int, after: in
     return replace(hit, before=_up_to(kept_before, hit.start), after=_from(kept_after, hit.end))
 
 
-def _near(outwards: Iterable[Passage], count: int, section: tuple[str, ...] | None) -> list[Passage]:
+def _near(outwards: Iterable[Passage], count: int, section: list[str] | None) -> list[Passage]:
     """The first ``count``, and those after them that are under the same headings, as far as they do without a gap."""
     kept: list[Passage] = []
     for one in outwards:
@@ -76,12 +76,12 @@ def _near(outwards: Iterable[Passage], count: int, section: tuple[str, ...] | No
     return kept
 
 
-def _section_of(hit: SearchHit) -> tuple[str, ...]:
-    section = hit.metadata.get("section") or ()
-    return (section,) if isinstance(section, str) else tuple(map(str, section))
+def _section_of(hit: SearchHit) -> list[str]:
+    section = hit.metadata.get("section") or []
+    return [section] if isinstance(section, str) else list(section)
 
 
-def _up_to(passages: Sequence[Passage], end: int) -> tuple[Passage, ...]:
+def _up_to(passages: Sequence[Passage], end: int) -> list[Passage]:
     """The passages, none reaching into the next one, nor the last beyond ``end``."""
     kept: list[Passage] = []
     for one in reversed(passages):
@@ -89,10 +89,10 @@ def _up_to(passages: Sequence[Passage], end: int) -> tuple[Passage, ...]:
         if stop > one.start:
             kept.append(replace(one, text=one.text[: stop - one.start], end=stop))
             end = one.start
-    return tuple(reversed(kept))
+    return kept[::-1]
 
 
-def _from(passages: Sequence[Passage], start: int) -> tuple[Passage, ...]:
+def _from(passages: Sequence[Passage], start: int) -> list[Passage]:
     """The passages, none beginning before ``start`` or within the one before."""
     kept: list[Passage] = []
     for one in passages:
@@ -100,4 +100,4 @@ def _from(passages: Sequence[Passage], start: int) -> tuple[Passage, ...]:
         if begin < one.end:
             kept.append(replace(one, text=one.text[begin - one.start :], start=begin))
             start = one.end
-    return tuple(kept)
+    return kept
