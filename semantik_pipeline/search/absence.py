@@ -13,8 +13,8 @@ from typing import Any
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.blending import Reranking
-from semantik_pipeline.search.explanation import explained
-from semantik_pipeline.search.fusion import fuse
+from semantik_pipeline.search.explanation import explained, explained_fusion
+from semantik_pipeline.search.fusion import Candidate, fuse
 from semantik_pipeline.search.permitted import limit_of
 from semantik_pipeline.search.request import SearchPlan
 from semantik_pipeline.search.retrieval import LEG_DEPTH, MAX_LEG_DEPTH, Retrieved
@@ -121,9 +121,7 @@ class _Search:
         if fused is None:
             return self._too_far(chunks)
         if not chunks & {*self._way.ids, *(candidate.id for candidate in retrieved.candidates)}:
-            rank, best = fused
-            told = f"It is number {rank} of the fused list, of which the first {self._plan.candidates} are looked at."
-            return self._because("fused", told, rank=rank, score=best.fused, legs=self._ranks(chunks, retrieved.legs))
+            return self._not_kept(*fused)
         return self._ranked(chunks)
 
     def _because(self, cause: str, told: str, **more: Any) -> Absence:
@@ -170,6 +168,15 @@ class _Search:
         told = "; ".join(_told_of_leg(name, leg["rank"]) for name, leg in legs.items())
         depth = max([LEG_DEPTH, *map(len, retrieved.legs.values())])
         return self._because("legs", f"{told}. The first {depth:,} of each leg are looked at.", legs=legs)
+
+    def _not_kept(self, rank: int, best: Candidate) -> Absence:
+        """It was none of the candidates, of which there are more than hits where somebody orders them anew."""
+        plan, retrieved = self._plan, self._way.retrieved
+        more = {"rank": rank, "score": best.fused, "explanation": explained_fusion(plan, retrieved, best, rank)}
+        if plan.candidates <= plan.offset + plan.limit:
+            return self._because("limit", _is_number(rank, plan.offset + plan.limit), **more)
+        told = f"It is number {rank} of the fused list, of which the first {plan.candidates} are looked at."
+        return self._because("fused", told, **more)
 
     @staticmethod
     def _ranks(chunks: set[str], legs: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.blending import Ranked, Reranking
-from semantik_pipeline.search.fusion import leg_weights, normalised
+from semantik_pipeline.search.fusion import Candidate, leg_weights, normalised
 from semantik_pipeline.search.request import SearchPlan
 from semantik_pipeline.search.retrieval import Retrieved
 
@@ -29,18 +29,18 @@ Explanation = dict[str, Any]
 def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> dict[str, Explanation]:
     """Candidate's id -> how it got the score that it has after the rerankers."""
     legs = _Legs(plan, retrieved)
-    found: dict[str, Explanation] = {}
-    for rank, candidate in enumerate(retrieved.candidates, 1):
-        told = legs.of(candidate.id)
-        fused = {"method": plan.fusion, "rank": rank, "score": candidate.fused}
-        parts = [{"of": name, "adds": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
-        found[candidate.id] = {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "parts": parts}
+    found = {candidate.id: legs.explained(candidate, rank) for rank, candidate in enumerate(retrieved.candidates, 1)}
     judged = {entry.candidate.id: entry for entry in reranking.ranked}
     order = [(candidate.fused, candidate.id) for candidate in retrieved.candidates]
     for report in reranking.reports:
         if report.scored:
             order = _blended(report.id, plan.rerank_weight, order, judged, found)
     return found
+
+
+def explained_fusion(plan: SearchPlan, retrieved: Retrieved, candidate: Candidate, rank: int) -> Explanation:
+    """How a candidate of this rank got its fused score, be it one of those that were kept or not."""
+    return _Legs(plan, retrieved).explained(candidate, rank)
 
 
 def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) -> list[SearchHit]:
@@ -67,13 +67,20 @@ class _Legs:
     def __init__(self, plan: SearchPlan, retrieved: Retrieved) -> None:
         legs = {name: leg for name, leg in retrieved.legs.items() if leg}
         counted = {name: {point.id: point.score for point in leg[: retrieved.scored]} for name, leg in legs.items()}
+        self._method = plan.fusion
         self._normalised = normalised(counted, plan.fusion)
         self._weights = leg_weights(counted, plan.dense_weight, plan.fusion)
         self._places = {
             name: {point.id: (rank, point.score) for rank, point in enumerate(leg, 1)} for name, leg in legs.items()
         }
 
-    def of(self, id: str) -> dict[str, dict[str, Any]]:
+    def explained(self, candidate: Candidate, rank: int) -> Explanation:
+        told = self._of(candidate.id)
+        fused = {"method": self._method, "rank": rank, "score": candidate.fused}
+        parts = [{"of": name, "adds": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
+        return {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "parts": parts}
+
+    def _of(self, id: str) -> dict[str, dict[str, Any]]:
         told = {}
         for name, places in self._places.items():
             rank, score = places.get(id, (None, None))
