@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semantik_pipeline.builtin.embedders.bert_backend import TRACED_FROM
 from semantik_pipeline.builtin.embedders.dense_local import DEFAULT_MODEL, DenseLocalEmbedder
+from semantik_pipeline.builtin.embedders.traced_forward import TRACED_FROM
 
 
 def main() -> None:

@@ -76,6 +76,30 @@ def write_tiny_cross_encoder(
     return folder
 
 
+def write_tiny_colbert(folder: Path, *, seed: int = 0, width: int = 32, vectors: int = 16, window: int = 48) -> Path:
+    """A two-layer BERT whose token vectors are projected to ``vectors`` dimensions, in PyLate's layout: a prefix for
+    queries and one for documents, queries padded with [MASK] to 12 tokens; returns the folder."""
+    from safetensors.numpy import save_file
+
+    _write_encoder(folder, seed=seed, width=width, window=window, prefix="")
+    entries = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
+    ]
+    _write(folder / "modules.json", entries)
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": window, "do_lower_case": False})
+    about = {"query_prefix": "how ", "document_prefix": "the ", "query_length": 12, "document_length": window}
+    _write(
+        folder / "config_sentence_transformers.json",
+        {"model_type": "ColBERT", **about, "do_query_expansion": True, "attend_to_expansion_tokens": False},
+    )
+    activation = {"bias": False, "activation_function": "torch.nn.modules.linear.Identity"}
+    _write(folder / "1_Dense" / "config.json", {"in_features": width, "out_features": vectors, **activation})
+    projection = np.random.default_rng(seed + 2).normal(0, 1 / np.sqrt(width), (vectors, width)).astype(np.float32)
+    save_file({"linear.weight": projection}, folder / "1_Dense" / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def _write_encoder(
     folder: Path,
     *,

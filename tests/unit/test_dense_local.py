@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantik_pipeline.builtin.embedders import bert_backend, loaded_model
+from semantik_pipeline.builtin.embedders import loaded_model, traced_forward
 from semantik_pipeline.builtin.embedders.bert_backend import BertBackend
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
@@ -66,19 +66,21 @@ def test_the_packaged_model_in_any_precision_equals_sentence_transformers():
 
 
 def test_traced_and_untraced_give_the_same(tiny, monkeypatch):
-    monkeypatch.setattr(bert_backend, "TRACED_FROM", 2)
+    monkeypatch.setattr(traced_forward, "TRACED_FROM", 2)
     plugin = DenseLocalEmbedder({"model": str(tiny), "max_batch_tokens": 64})
     untraced = embed(plugin, TEXTS[:1])
-    before = plugin._model.backend._hidden
+    hidden = plugin._model.backend._hidden
+    before = hidden.forward
     traced = embed(plugin, TEXTS)
-    assert plugin._model.backend._hidden is not before
+    assert hidden.forward is not before
     assert cosines(untraced, traced[:1]).min() > 0.99999
-    plugin._model.backend._hidden = before
+    hidden.forward = before
     assert np.allclose(traced, embed(plugin, TEXTS), atol=1e-5)
 
 
 def test_a_text_longer_than_the_window_is_the_average_of_its_windows(tiny, caplog):
-    plugin = DenseLocalEmbedder({"model": str(tiny), "normalize": False})
+    # In bfloat16 some hardware rounds a row by the batch that it is in.
+    plugin = DenseLocalEmbedder({"model": str(tiny), "normalize": False, "precision": "float32"})
     limit = plugin.max_input_tokens()
     parts = ["search " * limit, "leases " * limit, "queue " * (limit // 2)]
     with caplog.at_level(logging.WARNING):

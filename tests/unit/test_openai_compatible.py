@@ -11,7 +11,7 @@ from email.utils import formatdate
 import numpy as np
 import pytest
 
-from semantik_pipeline.builtin.embedders import embeddings_endpoint
+from semantik_pipeline.builtin import json_endpoint
 from semantik_pipeline.builtin.embedders.openai_compatible import OpenAICompatibleEmbedder
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, PluginConfigError, ServiceUnavailable
@@ -24,7 +24,7 @@ TEXTS = [f"text number {n}" for n in range(10)]
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(embeddings_endpoint, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(json_endpoint, "FIRST_BACKOFF", 0.01)
 
 
 def embed(url: str, texts: list[str] = TEXTS, mode: EmbeddingMode = EmbeddingMode.DOCUMENT, **config) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""The built-in rerankers beyond their contract."""
+"""The reranker ``late-interaction`` over an embedding model, beyond its contract, and what the built-in ones share."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 
 import numpy as np
@@ -12,15 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
-from semantik_pipeline.builtin.embedders.loaded_model import CPU_RERANK_TOKENS, LoadedModel
+from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
+from semantik_pipeline.builtin.embedders.micro_batches import CPU_RERANK_TOKENS
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
-from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderReranker
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
 from semantik_pipeline.builtin.rerankers.late_scoring import FADING, FEEDBACK_SHARE
 from semantik_pipeline.builtin.rerankers.ranking import best_first
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
-from semantik_pipeline.errors import PluginLoadError
-from semantik_pipeline.testing.tiny_models import write_tiny_cross_encoder, write_tiny_embedder
+from semantik_pipeline.testing.tiny_models import write_tiny_embedder
 
 VOCABULARY = {token: id for id, token in enumerate(["[PAD]", "?", "a", "7", "the", "of", "##ing", "lease", "epoch"])}
 
@@ -28,11 +26,6 @@ VOCABULARY = {token: id for id, token in enumerate(["[PAD]", "?", "a", "7", "the
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return write_tiny_embedder(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def cross(tmp_path_factory):
-    return write_tiny_cross_encoder(tmp_path_factory.mktemp("models") / "cross")
 
 
 def scores(plugin, query, texts, **optional):
@@ -67,7 +60,9 @@ def test_late_interaction_is_the_weighted_mean_of_the_nearest_cosines(tiny):
     model = plugin.loaded().model
     tokenizer = model.tokenizer
     asked, read = tokenizer.windows([query, text])
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in model.token_vectors([asked, read])]
+    states = model.read([asked, read], lambda states, keep, windows: [row.numpy() for row in states])
+    unit = [v[: len(w.ids)] for v, w in zip(states, [asked, read], strict=True)]
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in unit]
     nearest = (unit[0][1:-1] @ unit[1][1:-1].T).max(1)  # without [CLS] and [SEP]
     weights = TokenWeights(tokenizer.vocabulary).of(asked.ids[1:-1])
     assert found == pytest.approx(float((nearest * weights).sum() / weights.sum()), abs=1e-4)
@@ -101,11 +96,13 @@ def test_feedback_counts_alike_in_every_slice_and_is_read_once(tiny, monkeypatch
     plugin, read = LateInteractionReranker({"model": str(tiny)}), []
     texts = ["a lease expires", "the queue", "search the index", "the queue of leases"]
     whole = scores(plugin, "leases", texts, feedback=texts[:2])
-    forward = LoadedModel.token_vectors
+    read_windows = LoadedModel.read
     monkeypatch.setattr(
         LoadedModel,
-        "token_vectors",
-        lambda self, windows, **optional: read.extend(w.text for w in windows) or forward(self, windows, **optional),
+        "read",
+        lambda self, windows, look, **named: (
+            read.extend(w.text for w in windows) or read_windows(self, windows, look, **named)
+        ),
     )
     anew = LateInteractionReranker({"model": str(tiny)})
     slices = [scores(anew, "leases", part, feedback=texts[:2]) for part in (texts[2:], texts[:2])]
@@ -118,13 +115,13 @@ def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
     """So that a query that comes meanwhile waits for little."""
     plugin, padded = LateInteractionReranker({"model": str(tiny), "device": "cpu"}), []
     backend = plugin.loaded().model.backend
-    forward = backend.token_vectors
+    forward = backend.states
 
     def counted(windows):
         padded.append(len(windows) * max(len(window.ids) for window in windows))
         return forward(windows)
 
-    monkeypatch.setattr(backend, "token_vectors", counted)
+    monkeypatch.setattr(backend, "states", counted)
     scores(plugin, "leases", ["a lease expires in the queue"] * 300)
     assert CPU_RERANK_TOKENS / 2 < max(padded) <= CPU_RERANK_TOKENS
 
@@ -134,7 +131,7 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
     scoring = plugin.loaded()
     scores(plugin, "leases", ["the queue"])
     scoring.model.batch_tokens = 8  # a micro-batch for each text
-    forward, go_on = scoring.model.backend.token_vectors, threading.Event()
+    forward, go_on = scoring.model.backend.states, threading.Event()
 
     def slow(windows):
         forwards.append(len(windows))
@@ -142,7 +139,7 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
         go_on.wait(20)
         return forward(windows)
 
-    monkeypatch.setattr(scoring.model.backend, "token_vectors", slow)
+    monkeypatch.setattr(scoring.model.backend, "states", slow)
 
     async def give_up():
         work = asyncio.ensure_future(plugin.rerank("leases", ["the queue", "the index", "a worker", "search"]))
@@ -175,55 +172,3 @@ def test_late_interaction_finds_the_answer_among_distractors():
     ]
     results = asyncio.run(LateInteractionReranker().rerank("when does a lease expire?", texts))
     assert results[0].index == 1
-
-
-def test_a_cross_encoders_scores_are_those_of_sentence_transformers(cross):
-    from sentence_transformers import CrossEncoder
-
-    texts = ["the pipeline", "leases expire", "how do leases expire in a queue"]
-    ours = scores(CrossEncoderReranker({"model": str(cross), "precision": "float32"}), "leases", texts)
-    reference = CrossEncoder(str(cross), device="cpu").predict([("leases", text) for text in texts])
-    assert [ours[index] for index in range(3)] == pytest.approx(reference.tolist(), abs=1e-4)
-
-
-def test_a_cross_encoder_scores_a_long_text_by_its_best_part(cross):
-    plugin = CrossEncoderReranker({"model": str(cross), "precision": "float32"})
-    room = plugin.loaded()._fitting_query("leases")[1]
-    parts = ["search " * room, "vector " * room, "queue " * 5]
-    found = scores(plugin, "leases", ["".join(parts), *(part.strip() for part in parts)])
-    assert found[0] == pytest.approx(max(found[1], found[2], found[3]), abs=1e-4)
-
-
-def test_a_cross_encoder_says_that_it_reads_a_part_of_a_long_query(cross, caplog):
-    with caplog.at_level(logging.WARNING):
-        scores(CrossEncoderReranker({"model": str(cross)}), "leases expire " * 50, ["the queue"])
-    assert "the query is too long" in caplog.text
-
-
-def test_a_cross_encoder_without_weights_is_unhealthy_and_says_why():
-    health = asyncio.run(CrossEncoderReranker.health_check({"model": "nobody/nothing"}))
-    assert health.status == "unhealthy"
-    assert "nobody/nothing" in health.reason and "allow_download" in health.reason
-
-
-def test_a_classifier_is_no_reranker(tmp_path):
-    plugin = CrossEncoderReranker({"model": str(write_tiny_cross_encoder(tmp_path / "three", labels=3))})
-    with pytest.raises(PluginLoadError, match="3 outputs"):
-        asyncio.run(plugin.initialize())
-
-
-def test_a_cross_encoder_that_runs_out_of_memory_halves_its_batch(cross, monkeypatch):
-    from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
-
-    plugin, texts = CrossEncoderReranker({"model": str(cross), "precision": "float32"}), ["leases", "the queue"] * 8
-    expected, forward, sizes = scores(plugin, "search", texts), LoadedCrossEncoder._forward, []
-
-    def small_device(self, pairs):
-        sizes.append(len(pairs))
-        if len(pairs) > 4:
-            raise RuntimeError("CUDA out of memory.")
-        return forward(self, pairs)
-
-    monkeypatch.setattr(LoadedCrossEncoder, "_forward", small_device)
-    assert scores(plugin, "search", texts) == pytest.approx(expected, abs=1e-4)
-    assert max(sizes) > 4

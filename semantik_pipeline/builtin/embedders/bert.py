@@ -28,30 +28,40 @@ class Bert:
         self.dtype = dtype
         self.heads = config["num_attention_heads"]
         self.epsilon = config.get("layer_norm_eps", 1e-12)
-        take = _Weights(tensors, dtype)
-        types = take.float32("embeddings.token_type_embeddings.weight")
+        take = Weights(tensors, dtype)
+        types = self.types = take.float32("embeddings.token_type_embeddings.weight")
         self.words = take.float32("embeddings.word_embeddings.weight")
         self.positions = take.float32("embeddings.position_embeddings.weight") + types[0]
-        self.norm = take.norm("embeddings.LayerNorm")
+        self.norm = take.layer("embeddings.LayerNorm")
         self.layers = [_layer(take, f"encoder.layer.{index}") for index in range(config["num_hidden_layers"])]
+        self.take_head(take)
+
+    def take_head(self, take: Weights) -> None:
+        """For a model with more on top: take its weights too. What is not taken is given back."""
 
     def hidden(self, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Last hidden states (batch, length, d) float32, and a mask (batch, length) that is true at real tokens."""
-        import torch
-        from torch.nn.functional import embedding, layer_norm
+        from torch.nn.functional import embedding
 
-        batch, length = ids.shape
-        keep = torch.arange(length, device=ids.device).unsqueeze(0) < lengths.unsqueeze(1)
-        hole = torch.zeros(batch, 1, 1, length, dtype=self.dtype, device=ids.device)
-        hole = hole.masked_fill(~keep.unsqueeze(1).unsqueeze(1), float("-inf"))
-        states = embedding(ids, self.words) + self.positions[:length]
-        states = layer_norm(states, states.shape[-1:], *self.norm, self.epsilon)
+        states, keep, hole = self.begun(embedding(ids, self.words) + self.positions[: ids.shape[1]], lengths)
         for layer in self.layers:
-            states = self._through(layer, states, hole)
+            states = self.through(layer, states, hole)
         return states, keep
 
-    def _through(self, layer: dict[str, Any], states: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-        from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
+    def begun(self, embedded: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the first layer gets for the summed embeddings (batch, length, d): states, the mask of real tokens, and
+        what is added to attention so that nobody looks at the others."""
+        import torch
+        from torch.nn.functional import layer_norm
+
+        batch, length, width = embedded.shape
+        keep = torch.arange(length, device=embedded.device).unsqueeze(0) < lengths.unsqueeze(1)
+        hole = torch.zeros(batch, 1, 1, length, dtype=self.dtype, device=embedded.device)
+        hole = hole.masked_fill(~keep.unsqueeze(1).unsqueeze(1), float("-inf"))
+        return layer_norm(embedded, (width,), *self.norm, self.epsilon), keep, hole
+
+    def through(self, layer: dict[str, Any], states: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import linear, scaled_dot_product_attention
 
         batch, length, width = states.shape
         joint = linear(states.to(self.dtype), *layer["attention"])
@@ -59,10 +69,17 @@ class Bert:
             joint.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         )
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=hole)
-        mixed = linear(mixed.transpose(1, 2).reshape(batch, length, width), *layer["mix"])
-        states = layer_norm(states + mixed, (width,), *layer["mix_norm"], eps=self.epsilon)
+        return self.mixed_in(layer, states, mixed.transpose(1, 2).reshape(batch, length, width))
+
+    def mixed_in(self, layer: dict[str, Any], states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """The states after a layer whose attention gave ``mixed``, of the same shape."""
+        from torch.nn.functional import gelu, layer_norm, linear
+
+        width = states.shape[-1:]
+        mixed = linear(mixed, *layer["mix"])
+        states = layer_norm(states + mixed, width, *layer["mix_norm"], eps=self.epsilon)
         wide = gelu(linear(states.to(self.dtype), *layer["widen"]))
-        return layer_norm(states + linear(wide, *layer["narrow"]), (width,), *layer["narrow_norm"], eps=self.epsilon)
+        return layer_norm(states + linear(wide, *layer["narrow"]), width, *layer["narrow_norm"], eps=self.epsilon)
 
 
 def _read(file: Path, device: str) -> dict[str, torch.Tensor]:
@@ -75,7 +92,7 @@ def _read(file: Path, device: str) -> dict[str, torch.Tensor]:
         raise PluginLoadError(f"The weights {file} can't be read: {error}.", "Fetch the model anew.") from None
 
 
-class _Weights:
+class Weights:
     """Tensors by name, in the types that the forward wants."""
 
     def __init__(self, tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
@@ -85,7 +102,8 @@ class _Weights:
     def float32(self, name: str) -> torch.Tensor:
         return self._tensors[name].float()
 
-    def norm(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias in float32."""
         return self.float32(f"{name}.weight"), self.float32(f"{name}.bias")
 
     def linear(self, *names: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,13 +115,13 @@ class _Weights:
         return weight.to(self._dtype), bias.to(self._dtype)
 
 
-def _layer(take: _Weights, name: str) -> dict[str, Any]:
+def _layer(take: Weights, name: str) -> dict[str, Any]:
     attention = f"{name}.attention"
     return {
         "attention": take.linear(*(f"{attention}.self.{part}" for part in ("query", "key", "value"))),
         "mix": take.linear(f"{attention}.output.dense"),
-        "mix_norm": take.norm(f"{attention}.output.LayerNorm"),
+        "mix_norm": take.layer(f"{attention}.output.LayerNorm"),
         "widen": take.linear(f"{name}.intermediate.dense"),
         "narrow": take.linear(f"{name}.output.dense"),
-        "narrow_norm": take.norm(f"{name}.output.LayerNorm"),
+        "narrow_norm": take.layer(f"{name}.output.LayerNorm"),
     }

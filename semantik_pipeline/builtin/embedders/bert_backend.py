@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,16 +10,10 @@ import numpy as np
 from semantik_pipeline.builtin.embedders.bert import Bert
 from semantik_pipeline.builtin.embedders.model_card import ModelCard
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
+from semantik_pipeline.builtin.embedders.traced_forward import TracedForward
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger(__name__)
-
-# From this forward on, the encoder is one traced call, which does not hold the interpreter's lock: Python threads of
-# the process neither slow it nor are slowed by it (texts/s beside a busy Python thread, two cores: 30 traced, 7
-# untraced, 62 alone). Tracing takes 0.2 to 0.5 s, which a cold search with a handful of forwards should not pay.
-TRACED_FROM = 24
 
 
 class BertBackend:
@@ -40,9 +31,7 @@ class BertBackend:
         self._pad = card.config.get("pad_token_id") or 0
         self._model = Bert(card.path, card.config, device=device, dtype=getattr(torch, precision))
         self.parameters = self._model.parameters
-        self._hidden = self._model.hidden
-        self._forwards = 0
-        self._counting = threading.Lock()
+        self._hidden = TracedForward(self._model.hidden, self._example)
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray:
         """(n, d) float32, the prompt being in the windows' ids already."""
@@ -51,14 +40,9 @@ class BertBackend:
         with torch.inference_mode():
             return self._pooled(*self._padded(windows)).cpu().numpy()
 
-    def token_vectors(self, windows: Sequence[Window]) -> list[np.ndarray]:
-        """For each window the last hidden state of each of its ids, (tokens, d) float32."""
-        import torch
-
-        with torch.inference_mode():
-            self._count()
-            states = self._hidden(*self._padded(windows))[0].cpu().numpy()
-        return [states[row, : len(window.ids)] for row, window in enumerate(windows)]
+    def states(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last hidden states (windows, tokens, d) float32, and a mask of those that are no padding."""
+        return self._hidden(*self._padded(windows))
 
     def _padded(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
@@ -72,7 +56,6 @@ class BertBackend:
     def _pooled(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         from torch.nn.functional import normalize
 
-        self._count()
         states, keep = self._hidden(ids, lengths)
         if self._card.pooling == "cls":
             pooled = states[:, 0]
@@ -80,21 +63,7 @@ class BertBackend:
             pooled = (states * keep.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
         return normalize(pooled, dim=1) if self._card.normalizes else pooled
 
-    def _count(self) -> None:
-        """Trace the forward once it has run often enough to be worth it."""
-        with self._counting:
-            self._forwards += 1
-            if self._forwards == TRACED_FROM:
-                self._hidden = self._traced() or self._hidden
-
-    def _traced(self):
+    def _example(self) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        example = (torch.ones(2, 8, dtype=torch.long), torch.tensor([8, 5]))
-        try:
-            with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # newer torch deprecates tracing; without it we are slower, not wrong
-                return torch.jit.trace(self._model.hidden, tuple(t.to(self.device) for t in example), check_trace=False)
-        except Exception as error:  # tracing fails in as many ways as torch has versions
-            log.info("the light forward is not traced, busy threads will slow it: %s", error)
-            return None
+        return torch.ones(2, 8, dtype=torch.long, device=self.device), torch.tensor([8, 5], device=self.device)

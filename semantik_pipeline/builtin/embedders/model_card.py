@@ -22,7 +22,8 @@ _LEGACY_POOLING = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """``window`` in tokens, special ones included. ``pooling`` is ``mean`` or ``cls`` where the light forward can do
-    the whole model (``is_light``), else None. ``normalizes``: the model's own last module makes unit vectors."""
+    the whole model (``is_light``), else None. ``normalizes``: the model's own last module makes unit vectors.
+    ``model_type``: the class of sentence-transformers, or of PyLate, that it was saved by, where it says so."""
 
     path: Path
     config: dict[str, Any]
@@ -33,6 +34,7 @@ class ModelCard:
     pooling: str | None
     normalizes: bool
     is_light: bool
+    model_type: str | None = None
 
 
 def read_model_card(path: Path) -> ModelCard:
@@ -42,12 +44,12 @@ def read_model_card(path: Path) -> ModelCard:
     """
     config = _read(path / "config.json")
     modules = [(entry["type"].rsplit(".", 1)[-1], path / entry["path"]) for entry in _modules(path)]
-    kinds = [kind for kind, _ in modules]
+    kinds = module_kinds(path)
     pooling = _read(modules[kinds.index("Pooling")][1] / "config.json") if "Pooling" in kinds else {}
     mode = _pooling_mode(pooling) if modules else "mean"
     prompts = _read(path / "config_sentence_transformers.json")
     light = (not modules or kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])) and (
-        _is_plain_bert(path, config) and mode is not None and pooling.get("include_prompt", True)
+        is_plain_bert(path, config) and mode is not None and pooling.get("include_prompt", True)
     )
     return ModelCard(
         path=path,
@@ -59,7 +61,13 @@ def read_model_card(path: Path) -> ModelCard:
         pooling=mode,
         normalizes="Normalize" in kinds,
         is_light=bool(light) and not prompts.get("truncate_dim"),
+        model_type=prompts.get("model_type"),
     )
+
+
+def module_kinds(path: Path) -> list[str]:
+    """The names of the classes in ``modules.json``, in their order; none where there is no such file."""
+    return [entry["type"].rsplit(".", 1)[-1] for entry in _modules(path)]
 
 
 def model_revision(path: Path) -> str:
@@ -98,7 +106,8 @@ def _pooling_mode(pooling: dict[str, Any]) -> str | None:
     return _LEGACY_POOLING.get(active[0]) if len(active) == 1 else None
 
 
-def _is_plain_bert(path: Path, config: dict[str, Any]) -> bool:
+def is_plain_bert(path: Path, config: dict[str, Any]) -> bool:
+    """Whether ``bert.py`` can do the encoder of the model in this folder, and tokenizers its texts."""
     return (
         config.get("model_type") == "bert"
         and config.get("hidden_act", "gelu") == "gelu"

@@ -61,6 +61,12 @@ class ModelTokenizer:
         )
         return [len(encoding) for encoding in encodings]
 
+    def pairs(self, query: str, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+        """Ids and token types of the query with each of the texts, special tokens included, however long; none has
+        lone surrogates."""
+        encodings = self._tokenizer.encode_batch_fast([(query, text) for text in texts])
+        return [(encoding.ids, encoding.type_ids) for encoding in encodings]
+
     def windows(self, texts: Sequence[str], prompt: str = "", limit: int | None = None) -> list[Window]:
         """Each text with its prompt as one window, or as several where it is longer than ``limit`` tokens in all.
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from semantik_pipeline.builtin.embedders.embeddings_endpoint import Endpoint, InputRefused
+from semantik_pipeline.builtin.embedders.embeddings_endpoint import EmbeddingsEndpoint
 from semantik_pipeline.builtin.embedders.openai_schema import SCHEMA, option
 from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
+from semantik_pipeline.builtin.json_endpoint import InputRefused, lists_models
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
@@ -31,7 +32,7 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
-        self._endpoint: Endpoint | None = None
+        self._endpoint: EmbeddingsEndpoint | None = None
         self._dimension: int | None = self.config.get("dimensions")
         self._slots = asyncio.Semaphore(option(self.config, "concurrency"))
 
@@ -41,7 +42,7 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
 
         if not self.config.get("model"):
             raise PluginConfigError("openai-compatible needs a model.", "Set model to its name at the endpoint.")
-        self._endpoint = Endpoint(
+        self._endpoint = EmbeddingsEndpoint(
             client=httpx.AsyncClient(timeout=option(self.config, "timeout")),
             url=option(self.config, "base_url").rstrip("/") + "/embeddings",
             model=self.config["model"],
@@ -138,23 +139,11 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
         """Whether the endpoint lists its models with this key (``GET /models``); embeds nothing, costs nothing."""
-        import httpx
-
         config = config or {}
         if not config.get("model"):
             return HealthStatus(HealthState.UNHEALTHY, "no model is configured")
-        url = option(config, "base_url").rstrip("/") + "/models"
-        headers = {"Authorization": f"Bearer {config['api_key']}"} if config.get("api_key") else {}
-        try:
-            async with httpx.AsyncClient(timeout=min(5.0, option(config, "timeout"))) as client:
-                status = (await client.get(url, headers=headers)).status_code
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return HealthStatus(HealthState.UNHEALTHY, f"{url} can't be reached ({type(error).__name__})")
-        if status in (401, 403):
-            return HealthStatus(HealthState.UNHEALTHY, f"{url} answered HTTP {status}: the key was refused")
-        if status == 200:
-            return HealthStatus(HealthState.HEALTHY, f"{url} answered")
-        return HealthStatus(HealthState.UNKNOWN, f"{url} answered HTTP {status}")
+        timeout = min(5.0, option(config, "timeout"))
+        return await lists_models(option(config, "base_url"), config.get("api_key"), timeout)
 
 
 def request_bounds(tokens: Sequence[int], max_texts: int, max_tokens: int) -> list[tuple[int, int]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semantik_pipeline.builtin.embedders.model_card import ModelCard
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
 from semantik_pipeline.errors import PluginLoadError
+
+if TYPE_CHECKING:
+    import torch
 
 # Weights stored in half precision are computed with in float32 (all but the matrix products), or vectors drift by
 # 0.0005 in cosine between devices. Larger models keep their type: twice their memory would be too much.
@@ -51,14 +55,20 @@ class SentenceBackend:
             vectors = self._model.encode(texts, prompt=prompt, batch_size=len(texts), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
-    def token_vectors(self, windows: Sequence[Window]) -> list[np.ndarray]:
-        """For each window the last hidden state of each of its ids, (tokens, d) float32."""
+    def states(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last hidden states (windows, tokens, d) float32, and a mask of those that are no padding."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
         texts = [window.text for window in windows]
         with self._half_products():
-            states = self._model.encode(
+            found = self._model.encode(
                 texts, prompt="", batch_size=len(texts), output_value="token_embeddings", show_progress_bar=False
             )
-        return [state.float().cpu().numpy()[: len(window.ids)] for state, window in zip(states, windows, strict=True)]
+        found = [state[: len(window.ids)].float() for state, window in zip(found, windows, strict=True)]
+        lengths = torch.tensor([len(state) for state in found], device=found[0].device)
+        states = pad_sequence(found, batch_first=True)
+        return states, torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)
 
     def _half_products(self) -> AbstractContextManager:
         """Autocast: matrix products in half precision, norms and sums in float32."""

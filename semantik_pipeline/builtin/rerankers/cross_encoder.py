@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.loaded_model import ModelOptions
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class CrossEncoderReranker(LocalModelReranker):
-    """Any sentence-transformers CrossEncoder with one output, by name or path. Loading it takes 5 to 8 s, most of it the
-    import of sentence-transformers."""
+    """Any cross-encoder with one output, by name or path: plain BERT ones (MS MARCO MiniLM), Qwen3-Reranker, and what
+    sentence-transformers loads (BGE). The last take 5 to 8 s to load, most of it the import of sentence-transformers."""
 
     PLUGIN_ID: ClassVar[str] = "cross-encoder"
     PLUGIN_VERSION: ClassVar[str] = "2.0.0"
@@ -30,6 +30,7 @@ class CrossEncoderReranker(LocalModelReranker):
     DEFAULT_MODEL: ClassVar[str] = "cross-encoder/ms-marco-MiniLM-L6-v2"
     MODEL_OPTION: ClassVar[str] = "A name on the hub, or a folder."
     MODEL_KIND: ClassVar[str] = "cross-encoder"
+    CALIBRATED: ClassVar[bool] = True
 
     async def rerank(  # type: ignore[override]  # the contract lets a plugin leave `feedback` out
         self,
@@ -38,16 +39,23 @@ class CrossEncoderReranker(LocalModelReranker):
         top_k: int | None = None,
         metadata: list[dict[str, Any]] | None = None,
     ) -> list[RerankResult]:
-        """The model's own score. A text too long for the window is read in parts and has its best part's score."""
+        """The probability, 0..1, that the model gives. A text too long for the window is read in parts and has its best
+        part's score."""
         if not documents:
             return []
-        scores = await asyncio.to_thread(self._scores, query, documents)
-        return best_first(scores, top_k)
+        return best_first(await self.stoppable(self._scores, query, documents), top_k)
 
-    def _scores(self, query: str, documents: list[str]) -> np.ndarray:
-        return self.loaded().scores(query, documents)
+    def _scores(self, query: str, documents: list[str], stop: threading.Event) -> np.ndarray:
+        return self.loaded().scores(query, documents, stop)
 
     def load(self, located: ModelFiles) -> LoadedCrossEncoder:
         from semantik_pipeline.builtin.rerankers.loaded_cross_encoder import LoadedCrossEncoder
 
-        return LoadedCrossEncoder(located, ModelOptions.of(self.config))
+        return LoadedCrossEncoder(located, ModelOptions.of(self.config), self.config.get("instruction"))
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        schema = super().get_config_schema()
+        told = "What makes a text relevant, in a sentence; for models that are told (Qwen3-Reranker)."
+        instruction = {"type": ["string", "null"], "description": told}
+        return {**schema, "properties": {**schema["properties"], "instruction": instruction}}

@@ -6,7 +6,6 @@ It works with the embedding model itself, so it needs no weights of its own (lat
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
+    from semantik_pipeline.builtin.rerankers.multi_vectors import MultiVectorScoring
     from semantik_pipeline.contracts.models import ModelFiles
 
 
@@ -35,7 +35,7 @@ class LateInteractionReranker(LocalModelReranker):
         "description": "MaxSim over the embedding model's own token vectors, with feedback from the best; no download.",
     }
     DEFAULT_MODEL: ClassVar[str] = NAMES[0]
-    MODEL_OPTION: ClassVar[str] = "A name or a folder; best the collection's own embedding model."
+    MODEL_OPTION: ClassVar[str] = "A name or a folder: an embedding model, best the collection's own, or a ColBERT."
     MODEL_KIND: ClassVar[str] = "model of late-interaction"
     EMBEDDER_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {"dense-local": ("model", "revision", *LOADING)}
 
@@ -54,17 +54,18 @@ class LateInteractionReranker(LocalModelReranker):
         """
         if not documents:
             return []
-        stop = threading.Event()
-        try:
-            return best_first(await asyncio.to_thread(self._scores, query, documents, feedback or [], stop), top_k)
-        finally:
-            stop.set()  # a cancelled call leaves the device after its micro-batch
+        return best_first(await self.stoppable(self._scores, query, documents, feedback or []), top_k)
 
     def _scores(self, query: str, documents: list[str], feedback: list[str], stop: threading.Event) -> np.ndarray:
         return self.loaded().scores(query, documents, feedback, stop)
 
-    def load(self, located: ModelFiles) -> LateScoring:
-        """Scoring over the weights that an embedder of this process holds already, if one does."""
+    def load(self, located: ModelFiles) -> LateScoring | MultiVectorScoring:
+        """Scoring over the weights that an embedder of this process holds already, if one does; a model that was trained
+        for late interaction (ColBERT) has its own way."""
         from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
+        from semantik_pipeline.builtin.rerankers.multi_vectors import MultiVectorScoring, is_multi_vector
 
-        return LateScoring(load_model(located, ModelOptions.of(self.config)))
+        options = ModelOptions.of(self.config)
+        if is_multi_vector(located.path):
+            return MultiVectorScoring(located, options)
+        return LateScoring(load_model(located, options))

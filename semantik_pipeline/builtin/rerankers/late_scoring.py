@@ -26,6 +26,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 from semantik_pipeline.contracts.models import ModelUsage
+
+if TYPE_CHECKING:
+    import torch
 
 #: What the cosine to the feedback counts where MaxSim counts one.
 FEEDBACK_SHARE = 2.0
@@ -63,6 +67,7 @@ class LateScoring:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self._weights = TokenWeights(model.tokenizer.vocabulary)
+        self._special = np.array(sorted(model.tokenizer.special_ids), dtype=np.int64)
         self._last: _Asked | None = None
         self._towards: _Towards | None = None
 
@@ -99,49 +104,67 @@ class LateScoring:
         Long texts are read in windows, nothing is cut: a query token takes the nearest of all windows, the sentence
         vector is the windows' mean by their tokens.
         """
+        import torch
+
         windows = self.model.tokenizer.windows(texts, limit=self.model.card.window)
+        wanted = torch.from_numpy(asked.units).to(self.model.device)
+        found = self.model.read(windows, lambda *batch: self._look(wanted, *batch), stop=stop)
         nearest = np.full((len(texts), len(asked.weights)), -1.0, dtype=np.float32)
         sentences = np.zeros((len(texts), asked.units.shape[1]), dtype=np.float32)
-        for window, states in zip(windows, self.model.token_vectors(windows, stop=stop), strict=True):
-            pooled = states[0] if self.model.card.pooling == "cls" else states.mean(0)
-            sentences[window.owner] += window.tokens * pooled / _lengths(pooled)
-            kept = self._content(window)
-            if kept:
-                nearest[window.owner] = np.maximum(nearest[window.owner], _nearest(states, kept, asked.units))
+        for window, (cosines, pooled) in zip(windows, found, strict=True):
+            nearest[window.owner] = np.maximum(nearest[window.owner], cosines)
+            sentences[window.owner] += window.tokens * pooled
         return nearest @ asked.weights / asked.weights.sum(), sentences / _lengths(sentences)
+
+    def _look(
+        self, wanted: torch.Tensor, states: torch.Tensor, keep: torch.Tensor, windows: Sequence[Window]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each window the highest cosine of its own tokens to each of the wanted unit vectors, (wanted,), and its
+        sentence vector of length one, (d,).
+
+        All windows at once, in torch: numpy's BLAS brings threads of its own, which spin for a while where the next
+        forward wants the cores.
+        """
+        import torch
+        from torch.nn.functional import normalize
+
+        own = torch.from_numpy(self._content(windows, states.shape[1])).to(states.device)
+        cosines = normalize(states, dim=2) @ wanted.T
+        nearest = cosines.masked_fill(~own.unsqueeze(2), -1.0).amax(dim=1)
+        if self.model.card.pooling == "cls":
+            pooled = states[:, 0]
+        else:
+            pooled = (states * keep.unsqueeze(2)).sum(1) / keep.sum(1, keepdim=True)
+        return list(zip(nearest.cpu().numpy(), normalize(pooled, dim=1).cpu().numpy(), strict=True))
 
     def _asked(self, query: str) -> _Asked:
         last = self._last
         if last is None or last.query != query:
             windows = self.model.tokenizer.windows([query], limit=self.model.card.window)
-            found = self.model.token_vectors(windows)
-            kept = [self._content(window) for window in windows]
-            units = [(states / _lengths(states))[places] for states, places in zip(found, kept, strict=True)]
-            ids = [window.ids[place] for window, places in zip(windows, kept, strict=True) for place in places]
-            last = self._last = _Asked(query=query, units=np.concatenate(units), weights=self._weights.of(ids))
+            found = self.model.read(windows, self._units)
+            own = [self._content([window], len(window.ids))[0] for window in windows]
+            ids = [id for window, mask in zip(windows, own, strict=True) for id in np.array(window.ids)[mask].tolist()]
+            last = self._last = _Asked(query=query, units=np.concatenate(found), weights=self._weights.of(ids))
         return last
 
-    def _content(self, window: Window) -> list[int]:
-        """Places of a window's own tokens; special ones match everywhere and tell nothing."""
-        special = self.model.tokenizer.special_ids
-        return [place for place, id in enumerate(window.ids) if id not in special]
+    def _units(self, states: torch.Tensor, keep: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
+        """For each window the unit vectors of its own tokens, (own tokens, d)."""
+        from torch.nn.functional import normalize
+
+        units = normalize(states, dim=2).cpu().numpy()
+        return [row[mask] for row, mask in zip(units, self._content(windows, states.shape[1]), strict=True)]
+
+    def _content(self, windows: Sequence[Window], length: int) -> np.ndarray:
+        """(windows, length) true at a window's own tokens; special ones match everywhere and tell nothing."""
+        own = np.zeros((len(windows), length), dtype=bool)
+        for row, window in enumerate(windows):
+            own[row, : len(window.ids)] = ~np.isin(window.ids, self._special)
+        return own
 
 
 def _faded(vectors: np.ndarray) -> np.ndarray:
     """(d,): the sum of these (n, d), each counting FADING of the one before."""
     return (vectors * FADING ** np.arange(len(vectors), dtype=np.float32)[:, None]).sum(0)
-
-
-def _nearest(states: np.ndarray, kept: list[int], wanted: np.ndarray) -> np.ndarray:
-    """For each of the wanted unit vectors, the highest cosine to a kept state.
-
-    In torch: numpy's BLAS brings threads of its own, which spin for a while where the next forward wants the cores.
-    """
-    import torch
-
-    found = torch.from_numpy(states)
-    cosines = (found @ torch.from_numpy(wanted).T) / found.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return cosines[kept].amax(dim=0).numpy()
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:

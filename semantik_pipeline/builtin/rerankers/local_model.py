@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
@@ -15,12 +17,13 @@ from semantik_pipeline.errors import PluginError
 
 
 class LocalModelReranker(RerankerPlugin):
-    """Subclasses name the ``DEFAULT_MODEL``, say what the option ``model`` means and what they call such a model, and
-    ``load`` it, which blocks."""
+    """Subclasses name the ``DEFAULT_MODEL``, say what the option ``model`` means, what they call such a model and
+    whether its scores are ``CALIBRATED``, and ``load`` it, which blocks."""
 
     DEFAULT_MODEL: ClassVar[str]
     MODEL_OPTION: ClassVar[str]
     MODEL_KIND: ClassVar[str]
+    CALIBRATED: ClassVar[bool] = False
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
@@ -34,6 +37,15 @@ class LocalModelReranker(RerankerPlugin):
         if self._loaded is None:
             self._loaded = self.load(self.locate(self.config))
         return self._loaded
+
+    async def stoppable(self, work: Callable[..., Iterable[float]], *args: Any) -> list[float]:
+        """Scores by ``work(*args, stop)`` in a thread; a cancelled call sets the event ``stop``, so that it leaves the
+        device after its micro-batch."""
+        stop = threading.Event()
+        try:
+            return [float(score) for score in await asyncio.to_thread(work, *args, stop)]
+        finally:
+            stop.set()
 
     async def initialize(self) -> None:
         """Load the weights."""
@@ -57,9 +69,13 @@ class LocalModelReranker(RerankerPlugin):
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
-        """Sixteen texts a call, so that a host with a deadline can stop between calls."""
+        """As many texts a call as the pace allows: a call that is cancelled ends after its micro-batch."""
         return RerankerCapabilities(
-            max_documents=16, max_query_length=256, max_doc_length=4096, models=(cls.DEFAULT_MODEL,)
+            max_documents=256,
+            max_query_length=256,
+            max_doc_length=4096,
+            models=(cls.DEFAULT_MODEL,),
+            calibrated=cls.CALIBRATED,
         )
 
     @classmethod

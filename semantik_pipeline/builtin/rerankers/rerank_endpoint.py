@@ -1,0 +1,55 @@
+"""One HTTP endpoint that speaks ``POST /rerank``.
+
+Its request is Cohere's (API reference, "Rerank"), which Jina and vLLM took over; two others differ by a name. Answers
+are read leniently, because all of them say the same: an index and a score for each text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.builtin.json_endpoint import JsonEndpoint
+from semantik_pipeline.errors import PermanentError
+
+if TYPE_CHECKING:
+    import httpx
+
+#: The fields that hold the texts, and how many results are wanted (None: there is no such field).
+SHAPES: dict[str, tuple[str, str | None]] = {
+    "cohere": ("documents", "top_n"),
+    "voyage": ("documents", "top_k"),
+    "tei": ("texts", None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankEndpoint(JsonEndpoint):
+    """The endpoint of one model. A person waits, so it is asked again soon or not at all."""
+
+    what: str = "rerank"
+    model: str
+    shape: str
+    first_backoff: float | None = 0.05
+
+    async def rank(self, query: str, texts: list[str]) -> list[tuple[int, float]]:
+        """``(index, score)`` of each text that the server ranks, in its order.
+
+        Raises what :meth:`post` raises, and PermanentError for an answer that is no ranking.
+        """
+        field, wanted = SHAPES[self.shape]
+        body: dict[str, Any] = {"model": self.model, "query": query, field: texts}
+        if wanted:
+            body[wanted] = len(texts)
+        return self._ranking(await self.post(body))
+
+    def _ranking(self, answer: httpx.Response) -> list[tuple[int, float]]:
+        try:
+            said = answer.json()
+            rows = said if isinstance(said, list) else said["results"] if "results" in said else said["data"]
+            return [
+                (int(row["index"]), float(row["relevance_score"] if "relevance_score" in row else row["score"]))
+                for row in rows
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PermanentError(f"{self.url} answered with no ranking ({type(error).__name__}).") from None
