@@ -89,17 +89,18 @@ def test_points_carry_the_language_of_their_words(babel: Pipeline) -> None:
 
 def test_what_a_title_weighs_is_rewritten_without_embedding(make_pipeline, tmp_path: Path) -> None:
     pipeline = make_pipeline()
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    (folder / "lease.md").write_text("# Lease\n\nWhat a worker holds while it works, and renews.\n")
-    (folder / "other.md").write_text("# Other\n\nThe lease is renewed, and a lease that ends is a lease no more.\n")
+    held, other = (
+        "What a worker holds while it works.",
+        "The lease is renewed, and a lease that ends is a lease no more.",
+    )
+    folder = texts(tmp_path / "notes", lease=held, other=other)  # a file's name is its title
     pipeline.folder(folder, config=FAKE_COLLECTION | {"sparse": {"title_weight": 0, "heading_weight": 0}})
-    assert found(pipeline, "lease") == {"other.md"}
+    assert found(pipeline, "lease") == {"other.txt"}
     changes = {"sparse.title_weight": 8}
     assert generations.plan(pipeline.runtime, "default", changes).embed == 0
     rebuilt(pipeline, "sparse.title_weight=8")
     answer = search(pipeline.runtime, SearchQuery(text="lease", mode="sparse", rerank=False))
-    assert [hit.document.rpartition("/")[2] for hit in answer.hits] == ["lease.md", "other.md"]
+    assert [hit.document.rpartition("/")[2] for hit in answer.hits] == ["lease.txt", "other.txt"]
 
 
 def test_how_to_search_counts_at_once_and_makes_nothing_outdated(babel: Pipeline) -> None:
