@@ -1,0 +1,189 @@
+"""Filters, facets and permissions of whole searches agree with a reference that looks at every chunk, on both stores."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from semantik_pipeline import push
+from semantik_pipeline.contracts.filter_meaning import matches, values_at
+from semantik_pipeline.contracts.filters import parse_filter
+from semantik_pipeline.push import Given
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from tests.integration.conftest import FAKE_COLLECTION, Pipeline
+
+DOCUMENTS = 24
+COLLECTION = {**FAKE_COLLECTION, "extraction": {"enabled": True, "document": []}}
+TEAMS, NAMES = ("it", "hr", "Legal dept"), ("anna", "ben", "carla")
+VERSIONS, MAILS = ("1.2.3", "2.0.1"), ("x@example.org", "y@example.org")
+
+
+def corpus() -> list[Given]:
+    """Documents of some chunks whose fields take few values, so that filters meet some of them."""
+    draw = random.Random(5)
+    made = []
+    for number in range(DOCUMENTS):
+        paragraphs = [
+            f"lease {draw.choice(('alpha', 'beta'))} version {draw.choice(VERSIONS)} {draw.choice(MAILS)} "
+            + "word " * 28
+            for _ in range(draw.randint(1, 3))
+        ]
+        metadata: dict[str, Any] = {
+            "team": draw.choice(TEAMS),
+            "year": draw.choice((2019, 2024)),
+            "odd key": number % 2,
+        }
+        if draw.random() < 0.5:
+            metadata["modified"] = f"202{draw.randint(0, 4)}-0{draw.randint(1, 9)}-01T12:00:00+02:00"
+        if draw.random() < 0.5:
+            metadata["rows"] = [{"a": draw.randint(0, 2), "b": draw.choice("xy")} for _ in range(draw.randint(0, 2))]
+        principals = draw.choice((None, None, [], ["anna"], ["ben", "carla"]))
+        made.append(
+            Given(
+                unique_id=f"doc/{number:02}",
+                content="\n\n".join(paragraphs),
+                file_name=f"{number}.{draw.choice(('txt', 'md'))}",
+                metadata=metadata,
+                principals=principals,
+            )
+        )
+    return made
+
+
+@pytest.fixture(params=["qdrant-edge", "qdrant"])
+def searched(request: pytest.FixtureRequest, make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
+    """A pipeline with the corpus in the embedded store, or in a server's double."""
+    double = QdrantDouble().start() if request.param == "qdrant" else None
+    pipeline = make_pipeline(**({"qdrant": {"url": double.url}} if double else {}))
+    pipeline.runtime.collection("default", COLLECTION)
+    push.push(pipeline.runtime, corpus(), collection="default")
+    pipeline.run()
+    yield pipeline
+    if double:
+        double.stop()
+
+
+KEYS = {
+    "metadata.team": st.sampled_from([*TEAMS, "none"]),
+    "metadata.year": st.sampled_from([2019, 2024, 7]),
+    "metadata.rows[].a": st.integers(0, 3),
+    '"metadata"."odd key"': st.integers(0, 1),
+    "media_type": st.sampled_from(["text/plain", "text/markdown", "x/y"]),
+    "document": st.sampled_from(["doc/03", "doc/11", "nope"]),
+    "entities.VERSION": st.sampled_from([*VERSIONS, "9"]),
+    "entities.EMAIL": st.sampled_from([*MAILS, "z@example.org"]),
+    "entity_types": st.sampled_from(["VERSION", "EMAIL", "PERSON"]),
+    "source_type": st.sampled_from(["push", "git"]),
+    "ordinal": st.integers(0, 2),
+}
+DATES = st.sampled_from(["2020-06-01", "2022-01-01T00:00:00Z", "2023-03-01T10:00:00+02:00", "2099-01-01"])
+BOUND = st.sampled_from(["gt", "gte", "lt", "lte"])
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> dict[str, Any]:
+    kind = draw(st.integers(0, 4))
+    if kind == 0:
+        key = draw(st.sampled_from(["modified", "created", "indexed", "metadata.modified"]))
+        return {"key": key, "range": {draw(BOUND): draw(DATES)}}
+    if kind == 1:
+        key = draw(st.sampled_from(["size", "metadata.year", "ordinal", "token_count"]))
+        return {"key": key, "range": {draw(BOUND): draw(st.sampled_from([0, 1, 40, 250, 600, 2020]))}}
+    if kind == 2:
+        key = draw(st.sampled_from([*KEYS, "page", "metadata.rows"]))
+        return draw(st.sampled_from([{"is_empty": {"key": key}}, {"key": key, "values_count": {"gte": 2}}]))
+    key = draw(st.sampled_from(sorted(KEYS)))
+    if kind == 3:
+        values = draw(st.lists(KEYS[key], min_size=1, max_size=2))
+        return {"key": key, "match": {draw(st.sampled_from(["any", "except"])): values}}
+    return {"key": key, "match": {"value": draw(KEYS[key])}}
+
+
+def clauses(of: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    some = st.lists(of, min_size=1, max_size=2)
+    return st.fixed_dictionaries({}, optional={"must": some, "should": some, "must_not": some})
+
+
+filters = clauses(st.recursive(conditions(), lambda inner: clauses(inner).filter(bool), max_leaves=3))
+callers = st.one_of(st.none(), st.sets(st.sampled_from([*NAMES, "dora"]), max_size=2))
+facets = st.lists(
+    st.sampled_from([*KEYS, "language", "size", "metadata.rows[].b", "metadata.rows", "principals"]),
+    max_size=4,
+    unique=True,
+)
+
+
+def every_chunk(pipeline: Pipeline) -> list[Any]:
+    runtime = pipeline.runtime
+    index = runtime.existing_index(runtime.generation(1))
+    page, _ = runtime.host.call(runtime.store.scroll, index, limit=1000)
+    return page
+
+
+def counted(chunks: list[Any], key: str) -> list[dict[str, Any]]:
+    """The reference of a facet: documents by value, most frequent first, then by name."""
+    having: dict[tuple[str, Any], set[str]] = {}
+    for chunk in chunks:
+        for value in values_at(chunk.payload, key):
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, str | int | float):
+                    having.setdefault((type(one).__name__, one), set()).add(chunk.payload["document"])
+    ordered = sorted(having.items(), key=lambda one: (-len(one[1]), str(one[0][1])))
+    return [{"value": value, "count": len(documents)} for (_, value), documents in ordered]
+
+
+def test_hits_and_facets_are_those_of_the_chunks_that_meet_the_filter_and_are_open(searched: Pipeline) -> None:
+    chunks = every_chunk(searched)
+    assert len(chunks) > DOCUMENTS
+    open_to = {one.unique_id: one.principals for one in corpus()}
+    examples = 60 if searched.runtime.settings.qdrant.url is None else 25
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(filters, callers, facets, st.sampled_from(["hybrid", "dense"]))
+    def agrees(filter: dict[str, Any], caller: set[str] | None, keys: list[str], mode: Any) -> None:
+        wanted = parse_filter(filter)
+        asked_whose = "principals" in keys
+        keys = [key for key in keys if key != "principals" or caller is None]
+
+        def may(chunk: Any) -> bool:
+            names = open_to[chunk.payload["document"]]
+            return caller is None or names is None or bool(caller & set(names))
+
+        met = [chunk for chunk in chunks if may(chunk) and matches(wanted, chunk.id, chunk.payload)]
+        asked = SearchQuery(
+            text="lease", mode=mode, limit=1000, rerank=False, filter=filter, principals=caller,
+            facets=tuple(keys), facet_limit=1000, **PLAIN,
+        )  # fmt: skip
+        answer = search(searched.runtime, asked)
+        expected = sorted((chunk.payload["document"], chunk.payload["ordinal"]) for chunk in met)
+        assert sorted((hit.document, hit.metadata["ordinal"]) for hit in answer.hits) == expected
+        assert answer.facets == {key: counted(met, key) for key in keys}, asked_whose
+
+    agrees()
+
+
+#: Fields of a query that leave all hits as they are, where the query has them.
+PLAIN = {
+    name: value
+    for name, value in {"postprocessors": (), "understand": False}.items()
+    if name in SearchQuery.__dataclass_fields__
+}
+
+
+def test_points_carry_size_and_times_as_filters_compare_them(searched: Pipeline) -> None:
+    given_ = {one.unique_id: one for one in corpus()}
+    for chunk in every_chunk(searched):
+        payload, document = chunk.payload, given_[chunk.payload["document"]]
+        assert payload["size"] == len(str(document.content).encode())
+        times = {name: datetime.fromisoformat(payload[name]) for name in ("created", "modified", "indexed")}
+        assert all(payload[name].endswith("Z") for name in times)
+        assert times["created"] <= times["indexed"]
+        said = document.metadata.get("modified")
+        assert times["modified"] == (datetime.fromisoformat(said) if said else times["created"])
