@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
-from semantik_pipeline.search.blending import blend
+from semantik_pipeline.search.blending import blend, shares, unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.rerank_check import accepted
-from semantik_pipeline.search.rerank_slices import HOPE, MAX_RUNS, next_slice, score_within
+from semantik_pipeline.search.rerank_slices import GROWTH, HOPE, MAX_RUNS, SLICE_SECONDS, next_slice, score_within
 from semantik_pipeline.search.reranking import cut
 
 fused_scores = st.lists(st.floats(0, 1), max_size=30).map(lambda xs: sorted(xs, reverse=True))
@@ -35,17 +35,18 @@ anything = st.one_of(
 
 
 def candidates(scores):
-    return [Candidate(id=f"{i:03}", fused=score) for i, score in enumerate(scores)]
+    return unranked([Candidate(id=f"{i:03}", fused=score) for i, score in enumerate(scores)]).ranked
 
 
-@given(fused_scores, st.lists(anything, max_size=60), st.floats(0, 1))
-def test_blending_permutes_the_candidates_whatever_the_reranker_answers(scores, answer, weight):
+@given(fused_scores, st.lists(anything, max_size=60), st.floats(0, 1), st.booleans())
+def test_blending_permutes_the_candidates_whatever_the_reranker_answers(scores, answer, weight, calibrated):
     known = candidates(scores)
     good, _ = accepted(answer, len(known))
     assert all(0 <= index < len(known) and math.isfinite(score) for index, score in good.items())
-    ranked = blend(known, good, weight)
-    assert sorted(r.candidate.id for r in ranked) == [c.id for c in known]
+    ranked = blend(known, good, weight, calibrated=calibrated)
+    assert sorted(r.candidate.id for r in ranked) == [r.candidate.id for r in known]
     assert [-r.score for r in ranked] == sorted(-r.score for r in ranked)
+    assert all(0 <= r.score <= 1 for r in ranked)
     assert {i: r.rerank for r in ranked if (i := int(r.candidate.id)) in good} == good
 
 
@@ -56,6 +57,38 @@ def test_running_out_of_time_never_lifts_the_unscored_over_the_scored(scores, do
     worst_scored = min((r.score for r in ranked if r.rerank is not None), default=math.inf)
     best_unscored = max((r.score for r in ranked if r.rerank is None), default=-math.inf)
     assert worst_scored >= best_unscored or worst_scored is math.inf
+
+
+@given(
+    fused_scores,
+    st.lists(st.tuples(st.integers(0, 30), st.lists(st.floats(-10, 10), min_size=30, max_size=30)), max_size=3),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_a_row_of_rerankers_permutes_too_and_lifts_nobody_unscored(scores, row, weight, calibrated):
+    """Each scores the best of what the one before gave, as far as it comes."""
+    ranked = candidates(scores)
+    ids = [r.candidate.id for r in ranked]
+    for done, judged in row:
+        before = ranked
+        ranked = blend(before, dict(enumerate(judged[: min(done, len(before))])), weight, calibrated=calibrated)
+        assert sorted(r.candidate.id for r in ranked) == ids
+        new = {r.candidate.id: len(r.judgements) for r in ranked}
+        scored = {r.candidate.id for r in before if new[r.candidate.id] > len(r.judgements)}
+        worst_scored = min((r.score for r in ranked if r.candidate.id in scored), default=math.inf)
+        best_unscored = max((r.score for r in ranked if r.candidate.id not in scored), default=-math.inf)
+        assert worst_scored >= best_unscored or worst_scored is math.inf
+
+
+@given(st.dictionaries(st.integers(0, 30), st.floats(allow_nan=False, allow_infinity=False)), st.booleans())
+def test_shares_are_within_0_and_1_and_in_the_order_of_the_scores(scores, calibrated):
+    found = shares(scores, calibrated)
+    assert found.keys() == scores.keys()
+    assert all(0 <= share <= 1 for share in found.values())
+    by_score = sorted(scores, key=lambda position: scores[position])
+    assert all(found[a] <= found[b] for a, b in itertools.pairwise(by_score))
+    if calibrated and all(0 <= score <= 1 for score in scores.values()):
+        assert found == scores
 
 
 @given(fused_scores, st.lists(st.floats(-10, 10), min_size=30, max_size=30))
@@ -91,25 +124,37 @@ def test_an_answer_that_is_no_list_is_a_violation(answer):
     assert "instead of a list" in violations[0]
 
 
-@given(st.integers(0, 64), st.floats(0, 100), st.floats(-1, 1e9), st.integers(-1, 50), st.booleans())
-def test_a_slice_fits_the_reranker_and_the_time_left(before, seconds, left, largest, batching):
-    capabilities = RerankerCapabilities(max_documents=largest, supports_batching=batching)
+@given(
+    st.integers(0, 64),
+    st.floats(0, 100),
+    st.floats(-1, 1e9),
+    st.integers(-1, 50),
+    st.booleans(),
+    st.integers(-1, 60),
+)
+def test_a_slice_fits_the_reranker_and_the_time_left(before, seconds, left, largest, batching, first):
+    capabilities = RerankerCapabilities(max_documents=largest, supports_batching=batching, first_documents=first)
     count = next_slice(before, seconds, left, capabilities)
     assert 0 <= count <= max(1, largest if batching else 1)
     if before == 0:
         assert count >= 1
     else:
-        assert count <= 2 * before
+        assert count <= GROWTH * before
+        assert count <= max(first, 1, SLICE_SECONDS * before / max(seconds, 1e-12) * (1 + 1e-9))
         assert count * seconds / before <= HOPE * max(0.0, left) * (1 + 1e-9)
 
 
 def test_slices_grow_while_time_allows_and_end_when_it_does_not():
     capabilities = RerankerCapabilities(max_documents=100)
     assert next_slice(0, 0.0, math.inf, capabilities) == 4
-    assert next_slice(4, 0.1, math.inf, capabilities) == 8
-    assert next_slice(16, 0.1, math.inf, capabilities) == 16
+    assert next_slice(4, 0.01, math.inf, capabilities) == 16
+    assert next_slice(16, 0.02, math.inf, capabilities) == 64
+    assert next_slice(64, 0.02, math.inf, capabilities) == 100
+    assert next_slice(16, 0.1, math.inf, capabilities) == 16  # as many as a short while is enough for
+    assert next_slice(4, 0.4, math.inf, capabilities) == 4
+    assert next_slice(0, 0.0, math.inf, RerankerCapabilities(max_documents=100, first_documents=32)) == 32
     assert next_slice(4, 0.4, 0.35, capabilities) == 2
-    assert next_slice(8, 0.4, 0.35, capabilities) == 4
+    assert next_slice(8, 0.2, 0.1, capabilities) == 2
     assert next_slice(4, 0.4, 0.05, capabilities) == 0
 
 
