@@ -7,21 +7,31 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+#: Results that are looked at for each document that was given.
+PATIENCE = 10
+
 
 def accepted(results: Any, count: int) -> tuple[dict[int, float], list[str]]:
     """The usable scores by index, and a sentence for each kind of violation.
 
-    Usable: an integer index within 0..count, seen once (the first one counts), with a finite score.
+    Usable: an integer index within 0..count, seen once (the first one counts), with a finite score. A list that goes on
+    and on is not read to its end.
     """
     if not isinstance(results, Iterable):
         return {}, [f"answered a {type(results).__name__} instead of a list of results"]
     scores: dict[int, float] = {}
     faults: dict[str, int] = {}
-    for result in results:
+    for number, result in enumerate(results):
+        if number >= PATIENCE * (count + 1):
+            return scores, [*_told(faults), "gave results without end; the rest was not read"]
         fault = _take(result, count, scores)
         if fault:
             faults[fault] = faults.get(fault, 0) + 1
-    return scores, [f"{times} result(s) dropped: {fault}" for fault, times in faults.items()]
+    return scores, _told(faults)
+
+
+def _told(faults: dict[str, int]) -> list[str]:
+    return [f"{times} result(s) dropped: {fault}" for fault, times in faults.items()]
 
 
 def _take(result: Any, count: int, scores: dict[int, float]) -> str | None:

@@ -225,14 +225,20 @@ def test_a_scorer_that_raises_keeps_what_came_before():
     assert outcome.reason == "RuntimeError: out of luck"
 
 
-def test_endless_results_end_at_the_deadline():
-    stop = threading.Event()
+def test_endless_results_are_not_read_to_their_end():
+    outcome = run(lambda texts, metadata: (RerankResult(0, 1.0) for _ in itertools.count()), 5, first_documents=5)
+    assert outcome.scores == {0: 1.0}
+    assert outcome.warnings[-1] == "gave results without end; the rest was not read"
+
+
+def test_results_that_take_for_ever_end_at_the_deadline():
+    hang = threading.Event()
 
     def scorer(texts, metadata):
-        return (RerankResult(0, 1.0) for _ in itertools.takewhile(lambda _: not stop.is_set(), itertools.count()))
+        return (RerankResult(0, 1.0) for _ in iter(lambda: hang.wait(60), True))
 
     outcome = run(scorer, 5, deadline=0.1)
-    stop.set()
+    hang.set()
     assert outcome.scores == {}
     assert outcome.reason == "deadline"
 
