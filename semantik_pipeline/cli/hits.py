@@ -2,82 +2,38 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.explanations import show_absent, show_explanation, show_facets
 from semantik_pipeline.cli.output import text_width
 from semantik_pipeline.cli.wording import one_line, place, printable
+from semantik_pipeline.documents import Passage, SearchHit, Span
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from semantik_pipeline.documents import SearchHit
     from semantik_pipeline.search import SearchAnswer
 
-#: Lines of a passage.
-LINES = 4
+#: Lines of a passage, and of a document's other passages.
+LINES, LINES_OF_MORE = 4, 2
 
-#: Words that say nothing about a passage; marking them would mark everything.
-_FILLERS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "can",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "that",
-        "the",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-    ]
-)
+#: Documents that are named of those that say the same.
+NAMED = 3
 
 
-def show_hits(console: Console, query: str, answer: SearchAnswer, note: str | None) -> None:
+def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
     """The hits, best first; then what a reader may want to know about the search itself."""
-    from rich.text import Text
-
-    marks = query_words(query)
     for hit in answer.hits:
         console.print(_headline(hit), soft_wrap=True)
-        passage = Text(snippet(hit.text, marks, (text_width(console) - 4) * LINES))
-        passage.highlight_regex(_pattern(marks), "bold yellow") if marks else None
-        for line in passage.wrap(console, text_width(console) - 4):
-            line.rstrip()
-            console.print(Text("    ").append_text(line))
+        _show_beside(console, hit.before, from_end=True)
+        _show_text(console, *snippet(hit, (text_width(console) - 4) * LINES))
+        _show_beside(console, hit.after, from_end=False)
+        for one in hit.more:
+            console.print(_headline_of_more(one), soft_wrap=True)
+            _show_text(console, *snippet(one, (text_width(console) - 8) * LINES_OF_MORE), indent=8)
+        if hit.also_in:
+            console.print(f"    the same in {_documents(hit.also_in)}", style="dim", soft_wrap=True)
         if hit.explanation is not None:
             show_explanation(console, hit.explanation, hit.score)
         console.print()
@@ -102,6 +58,48 @@ def _headline(hit: SearchHit) -> Any:
     return line.append(f"  {hit.score:.3f}", style="dim")
 
 
+def _headline_of_more(hit: SearchHit) -> Any:
+    """Another passage of the document above: where it is, without the document's name."""
+    from rich.text import Text
+
+    where = " · ".join([*_page(hit.metadata), *_section(hit)]) or f"from character {hit.start:,}"
+    return Text("    + ", style="bold").append(where, style="default").append(f"  {hit.score:.3f}", style="dim")
+
+
+def _show_text(console: Console, line: str, marks: Sequence[Span], *, indent: int = 4) -> None:
+    """A line of text, wrapped, with its marks in bold."""
+    from rich.text import Text
+
+    text = Text(line)
+    for mark in marks:
+        text.stylize("bold yellow", mark.start, mark.end)
+    for row in text.wrap(console, text_width(console) - indent):
+        row.rstrip()
+        console.print(Text(" " * indent).append_text(row))
+
+
+def _show_beside(console: Console, passages: Sequence[Passage], *, from_end: bool) -> None:
+    """What stands before or after a hit, dimly: as much of it as of the hit, from where they meet."""
+    if not passages:
+        return
+    from rich.text import Text
+
+    width = text_width(console) - 4
+    line = one_line(" ".join(one.text for one in passages), 1_000_000)
+    room = width * LINES - 2
+    if len(line) > room:
+        line = f"…{line[-room:]}" if from_end else f"{line[:room]}…"
+    for row in Text(line, style="dim").wrap(console, width):
+        row.rstrip()
+        console.print(Text("    ").append_text(row))
+
+
+def _documents(names: Sequence[str]) -> str:
+    """Some documents' names, and how many more there are."""
+    told = ", ".join(place(name) for name in names[:NAMED])
+    return told if len(names) <= NAMED else f"{told} and {len(names) - NAMED} more"
+
+
 def _page(metadata: dict[str, Any]) -> list[str]:
     page = metadata.get("page")
     return [f"page {page}"] if page is not None else []
@@ -123,37 +121,35 @@ def _footer(answer: SearchAnswer) -> str:
     return f"{found}{', reranked' if answer.reranked else ''}, in {total:.0f} ms{f' ({took})' if took else ''}"
 
 
-def query_words(query: str) -> list[str]:
-    """The words of a query that are worth marking, in lower case, longest first."""
-    words = {word.casefold() for word in re.findall(r"\w+", query)}
-    return sorted(words - _FILLERS or words, key=lambda word: (-len(word), word))
-
-
-def _pattern(words: list[str]) -> re.Pattern[str]:
-    """Finds the words at the beginning of words, so that ``lease`` marks ``leases``."""
-    return re.compile(rf"(?i)\b(?:{'|'.join(map(re.escape, words))})\w{{0,3}}\b")
-
-
-def snippet(text: str, words: list[str], width: int) -> str:
-    """At most ``width`` characters of the text on one line: from where most different query words come together."""
-    line = printable(" ".join(text.split()))
+def snippet(hit: SearchHit, width: int) -> tuple[str, list[Span]]:
+    """At most ``width`` characters of the hit on one line, from where its best passage begins, and where in that line the
+    places are that meet the query."""
+    line, places = _on_one_line(hit.text)
+    marks = [Span(places[one.start], places[one.end]) for one in hit.highlights]
     if len(line) <= width:
-        return line
+        return line, marks
     room = width - 2  # for the ellipses
-    start = min(_best_start(line, words, room), len(line) - room)
+    start = min(places[hit.passage.start] if hit.passage is not None else 0, len(line) - room)
     start = line.rfind(" ", 0, start + 1) + 1 if start > 0 else 0
     end = start + room
     if end < len(line):
         end = max(line.rfind(" ", start + 1, end + 1), start + room // 2)
-    return f"{'…' if start else ''}{line[start:end].strip()}{'…' if end < len(line) else ''}"
+    before, after = "…" if start else "", "…" if end < len(line) else ""
+    shift = len(before) - start
+    seen = [Span(one.start + shift, one.end + shift) for one in marks if start <= one.start and one.end <= end]
+    return f"{before}{line[start:end].rstrip()}{after}", seen
 
 
-def _best_start(line: str, words: list[str], room: int) -> int:
-    """Where a window of that many characters holds the most different words; a little before the first of them."""
-    found = [(match.start(), match.group().casefold()) for match in _pattern(words).finditer(line)] if words else []
-    best, most = 0, 0
-    for place_, _ in found:
-        here = {word[:4] for at, word in found if place_ <= at < place_ + room}
-        if len(here) > most:
-            best, most = place_, len(here)
-    return 0 if best < room // 3 else best - room // 5
+def _on_one_line(text: str) -> tuple[str, list[int]]:
+    """The text with its white space collapsed and nothing in it that a terminal obeys, and for each of its characters
+    (and its end) the place where that came to stand."""
+    line: list[str] = []
+    places: list[int] = []
+    length = 0
+    for character in text:
+        places.append(length)
+        shown = printable(character) if not character.isspace() else " " if line and line[-1] != " " else ""
+        if shown:
+            line.append(shown)
+            length += len(shown)
+    return "".join(line), [*places, length]

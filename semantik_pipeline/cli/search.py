@@ -63,6 +63,14 @@ FacetOption = Annotated[
     list[str] | None,
     typer.Option(metavar="FIELD", help="Count the documents by a field, as language or entities.ORG. Repeatable."),
 ]
+PostprocessorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID[:KEY=VALUE]",
+        help="What is done with the hits, as highlight or group:k=2; several in their order; none.",
+        show_default="the collection's",
+    ),
+]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Show how each hit got its score.")]
 WhyOption = Annotated[
     str | None, typer.Option(metavar="URI", help="Say why this document, or path, is not among the hits.")
@@ -82,6 +90,7 @@ def search(
     dense_weight: DenseWeightOption = None,
     rerank_weight: RerankWeightOption = None,
     facet: FacetOption = None,
+    postprocessor: PostprocessorOption = None,
     explain: ExplainOption = False,
     why: WhyOption = None,
 ) -> int:
@@ -102,6 +111,7 @@ def search(
         dense_weight=dense_weight,
         rerank_weight=rerank_weight,
         facets=tuple(facet or ()),
+        postprocessors=postprocessors_in(postprocessor),
         explain=explain,
         explain_document=why,
         rerank_deadline=None if "rerank_deadline" in settings.model_fields_set else RERANK_SECONDS,
@@ -109,7 +119,7 @@ def search(
     with call.runtime() as runtime:
         answer = answer_of(runtime, asked)
         note = None if answer.hits else why_nothing(call, runtime, asked)
-        call.output.give(answer.to_dict(), lambda console: _show(console, asked, answer, note))
+        call.output.give(answer.to_dict(), lambda console: _show(console, answer, note))
         call.output.flush()  # closing what the model holds takes a moment; the answer need not wait for it
     return 0
 
@@ -132,6 +142,23 @@ def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
 def rerankers_in(given: list[str] | None) -> list[str] | None:
     """The ids in ``--reranker A --reranker B`` and ``--reranker A,B``; None where none is given."""
     return [name.strip() for one in given for name in one.split(",")] if given else None
+
+
+def postprocessors_in(given: list[str] | None) -> list[str | dict[str, Any]] | None:
+    """The entries of ``--postprocessor highlight,dedupe --postprocessor group:k=2,score=best``; ``none`` is none of them,
+    and None none given. Raises UsageError for what is no ID:KEY=VALUE."""
+    if not given:
+        return None
+    from semantik_pipeline.configurations import parse_changes
+
+    entries: list[str | dict[str, Any]] = []
+    for text in given:
+        plugin, colon, options = text.partition(":")
+        if colon:
+            entries.append({"plugin": plugin.strip(), "options": parse_changes(options.split(","))})
+        else:
+            entries += [name.strip() for name in text.split(",") if name.strip() != "none"]
+    return entries
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:
@@ -171,7 +198,7 @@ def nothing_found(call: Invocation, collection: str, indexed: int, *, filtered: 
     return f"Nothing found in the collection {collection!r}."
 
 
-def _show(console: Any, asked: Any, answer: Any, note: str | None) -> None:
+def _show(console: Any, answer: Any, note: str | None) -> None:
     from semantik_pipeline.cli.hits import show_hits
 
-    show_hits(console, asked.text, answer, note)
+    show_hits(console, answer, note)

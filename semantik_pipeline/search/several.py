@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.answer import SearchAnswer
@@ -28,8 +30,7 @@ def whole(query: SearchQuery, collection: str) -> SearchQuery:
 
 def merged(answers: Mapping[str, SearchAnswer], *, offset: int, limit: int) -> list[HitOf]:
     """The hits of all answers by their scores, which are 0..1 in each; of equal ones those of the first collection
-    first. A collection's own order stays."""
-    every = [HitOf(collection=name, hit=hit) for name, answer in answers.items() for hit in answer.hits]
-    ordered = sorted(every, key=lambda one: -one.hit.score)
-    page = ordered[offset : offset + limit]
+    first. A collection's own order stays, also where a postprocessor made it another than that of the scores."""
+    each = [[HitOf(collection=name, hit=hit) for hit in answer.hits] for name, answer in answers.items()]
+    page = islice(heapq.merge(*each, key=lambda one: -one.hit.score), offset, offset + limit)
     return [replace(one, hit=replace(one.hit, rank=rank)) for rank, one in enumerate(page, offset + 1)]

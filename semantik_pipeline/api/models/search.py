@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
+from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
 from semantik_pipeline.api.models.plain import Name, Options
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
+from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, read_by
 from semantik_pipeline.settings import Fusion
@@ -76,6 +78,12 @@ class Search(BaseModel):
         None, description="Tell why this document (its unique id, or the end of its path) is not among the hits."
     )
 
+    postprocessors: list[Name | ChosenPostprocessor] | None = Field(
+        None,
+        max_length=MAX_POSTPROCESSORS,
+        description="What is done with the hits, in this order; null: what the collection says.",
+    )
+
     @model_validator(mode="after")
     def _one_way(self) -> Search:
         if self.collection is not None and self.collections is not None:
@@ -130,6 +138,12 @@ class Hit(BaseModel):
         description="The source's, and what the pipeline found: page, section, entities ..."
     )
     explanation: Explanation | None = Field(None, description="If asked for, how it got its score.")
+    highlights: list[Highlight] = Field([], description="Where the text meets the query.")
+    passage: Span | None = Field(None, description="The part of the text that answers best.")
+    more: list[Hit] = Field([], description="Other hits of the same document, if they are grouped; ranked within it.")
+    before: list[Passage] = Field([], description="If asked for, what stands before it in the document.")
+    after: list[Passage] = Field([], description="If asked for, what stands after it.")
+    also_in: list[str] = Field([], description="Documents that say nearly the same, and were left out.")
 
 
 class RerankerReport(BaseModel):

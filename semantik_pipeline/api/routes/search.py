@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import Request
 
+from semantik_pipeline.api import trusted
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
 from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
+from semantik_pipeline.api.models.hits import Highlight, Passage, Span
 from semantik_pipeline.api.models.search import Answers, Found, Hit, RerankerReport, Scores, Search, Searches
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -25,7 +27,7 @@ router = guarded("search", "/search")
 
 @router.post("", operation_id="search", summary="Find the passages that answer a question.", responses=documented(404))
 def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) -> Found:
-    _require(caller, asked)
+    _require(runtime, caller, asked)
     _count(request, caller, [asked])
     return _found(request, runtime, caller, asked)
 
@@ -33,15 +35,17 @@ def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) ->
 @router.post("/batch", operation_id="search_batch", summary="Ask several questions at once.", responses=documented(404))
 def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches) -> Answers:
     for one in asked.searches:
-        _require(caller, one)
+        _require(runtime, caller, one)
     _count(request, caller, asked.searches)
     return Answers(answers=[_found(request, runtime, caller, one) for one in asked.searches])
 
 
-def _require(caller: Principal, asked: Search) -> None:
+def _require(runtime: Runtime, caller: Principal, asked: Search) -> None:
     for collection in asked.among:
         caller.require("reader", collection)
     check_question(asked.filter, caller.principals)
+    options = [one.options for one in asked.postprocessors or () if not isinstance(one, str)]
+    trusted.check_collection(runtime.settings, caller, {"postprocessors": options})  # none that name variables or hosts
 
 
 def _count(request: Request, caller: Principal, searches: list[Search]) -> None:
@@ -73,6 +77,7 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         facet_limit=asked.facet_limit,
         explain=asked.explain,
         explain_document=asked.explain_document,
+        postprocessors=_postprocessors(asked),
         principals=None if caller.principals is None else frozenset(caller.principals),
     )
     searching = request.app.state.searching
@@ -110,7 +115,20 @@ def _hit(collection: str, hit: Any) -> Hit:
         scores=Scores.model_validate(hit.scores),
         metadata=hit.metadata,
         explanation=None if hit.explanation is None else Explanation.model_validate(hit.explanation),
+        highlights=[Highlight(start=one.start, end=one.end, term=one.term) for one in hit.highlights],
+        passage=None if hit.passage is None else Span(start=hit.passage.start, end=hit.passage.end),
+        more=[_hit(collection, one) for one in hit.more],
+        before=[Passage.model_validate(vars(one)) for one in hit.before],
+        after=[Passage.model_validate(vars(one)) for one in hit.after],
+        also_in=hit.also_in,
     )
+
+
+def _postprocessors(asked: Search) -> list[str | dict[str, Any]] | None:
+    """As the core takes them."""
+    if asked.postprocessors is None:
+        return None
+    return [one if isinstance(one, str) else one.model_dump() for one in asked.postprocessors]
 
 
 def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[FacetValue]]:

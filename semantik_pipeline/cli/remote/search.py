@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import Invocation
-from semantik_pipeline.cli.search import Fusion, Mode, nothing_found, parse_filter, rerankers_in
+from semantik_pipeline.cli.search import Fusion, Mode, nothing_found, parse_filter, postprocessors_in, rerankers_in
 from semantik_pipeline.documents import SearchHit
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def search(
     dense_weight: float | None,
     rerank_weight: float | None,
     facet: list[str] | None,
+    postprocessor: list[str] | None,
     explain: bool,
     why: str | None,
 ) -> int:
@@ -62,11 +63,12 @@ def search(
             dense_weight=dense_weight,
             rerank_weight=rerank_weight,
             facets=facet or (),
+            postprocessors=postprocessors_in(postprocessor),
             explain=explain,
             explain_document=why,
         )
     }
-    hits = [SearchHit(**{name: value for name, value in hit.items() if name not in _MORE}) for hit in found["hits"]]
+    hits = [SearchHit.from_dict(_without(hit)) for hit in found["hits"]]
     did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
     known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets")}
     answer: Any = Answer(hits=hits, rerankers=did, absent=_absent(found["absent"]), **known)
@@ -78,10 +80,16 @@ def search(
     def show(console: Any) -> None:
         from semantik_pipeline.cli.hits import show_hits
 
-        show_hits(console, query, answer, note)
+        show_hits(console, answer, note)
 
     call.output.give(asdict(answer), show)
     return 0
+
+
+def _without(hit: dict[str, Any]) -> dict[str, Any]:
+    """The hit as the core has it."""
+    own = {name: value for name, value in hit.items() if name not in _MORE}
+    return {**own, "more": [_without(one) for one in hit["more"]]}
 
 
 def _absent(told: dict[str, Any] | None) -> dict[str, Any] | None:

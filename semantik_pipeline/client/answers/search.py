@@ -83,6 +83,29 @@ class Absent(TypedDict):
     details: dict[str, Any]
 
 
+class Span(TypedDict):
+    """From character ``start`` to before ``end`` of a hit's text."""
+
+    start: int
+    end: int
+
+
+class Highlight(Span):
+    """A place in a hit's text that meets a word or a phrase of the query."""
+
+    term: str
+
+
+class Passage(TypedDict):
+    """A chunk beside a hit, or the part of it that the hit does not have; offsets are the document's."""
+
+    text: str
+    start: int
+    end: int
+    ordinal: int
+    section: list[str]
+
+
 class Hit(TypedDict):
     """A passage that answers."""
 
@@ -98,6 +121,12 @@ class Hit(TypedDict):
     scores: Scores
     metadata: dict[str, Any]
     explanation: Explanation | None
+    highlights: list[Highlight]
+    passage: Span | None
+    more: list[Hit]
+    before: list[Passage]
+    after: list[Passage]
+    also_in: list[str]
 
 
 class RerankerReport(TypedDict):

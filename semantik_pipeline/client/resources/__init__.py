@@ -51,6 +51,7 @@ class Api(Resource[S]):
         facet_limit: int = 10,
         explain: bool = False,
         explain_document: str | None = None,
+        postprocessors: Sequence[str | Mapping[str, Any]] | None = None,
     ) -> Call[Found]:
         """Find the passages that answer a question, in one collection (``default``) or several."""
         asked = {
@@ -72,6 +73,7 @@ class Api(Resource[S]):
             "facet_limit": facet_limit,
             "explain": explain,
             "explain_document": explain_document,
+            "postprocessors": None if postprocessors is None else [*postprocessors],
         }
         return Call(json=asked)
 
