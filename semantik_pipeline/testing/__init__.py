@@ -24,6 +24,7 @@ _HOMES = {
     "ExtractorContract": "extractors",
     "EmbeddingContract": "embedders",
     "RerankerContract": "rerankers",
+    "PostprocessorContract": "postprocessors",
     "VectorDBContract": "stores",
     "AuthContract": "auth",
     "FakeAuth": "fake_auth",
@@ -33,6 +34,8 @@ _HOMES = {
     "FakeExtractor": "fake_texts",
     "FakeEmbedder": "fake_models",
     "FakeReranker": "fake_models",
+    "FakePostprocessor": "fake_postprocessor",
+    "FakeContext": "postprocessing",
     "MemoryStore": "memory_store",
 }
 __all__ = list(_HOMES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from semantik_pipeline.testing.fake_auth import FakeAuth
 from semantik_pipeline.testing.fake_documents import FakeConnector, FakeParser
 from semantik_pipeline.testing.fake_models import FakeEmbedder, FakeReranker
+from semantik_pipeline.testing.fake_postprocessor import FakePostprocessor
 from semantik_pipeline.testing.fake_texts import FakeChunker, FakeExtractor
 from semantik_pipeline.testing.memory_store import MemoryStore
 
@@ -19,6 +20,7 @@ __all__ = [
     "FakeEmbedder",
     "FakeExtractor",
     "FakeParser",
+    "FakePostprocessor",
     "FakeReranker",
     "MemoryStore",
 ]

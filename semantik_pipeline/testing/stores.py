@@ -228,6 +228,18 @@ class VectorDBContract(SearchingContract, LanguagesContract):
         assert [item.payload for item in page] == [{}, {}, {}]
         assert after is None
 
+    def test_scrolling_gives_vectors_where_they_are_asked_for(self, store: Any, index: str) -> None:
+        points = [make_point(n) for n in range(5)]
+        store.insert(index, points)
+        page, _ = store.scroll(index, fields=["epoch"], with_vectors=True)
+        by_id = {point.id: point.vector / np.linalg.norm(point.vector) for point in points}
+        assert len(page) == 5
+        for item in page:
+            assert item.payload == {"epoch": 1}
+            assert item.vector.dtype == np.float32
+            assert item.vector / np.linalg.norm(item.vector) == pytest.approx(by_id[item.id], abs=1e-4)
+        assert all(item.vector is None for item in store.scroll(index)[0])
+
     def test_counting_takes_a_filter(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(n, epoch=n % 3) for n in range(9)])
         assert store.count(index, {"must": [{"key": "epoch", "match": {"value": 1}}]}) == 3
