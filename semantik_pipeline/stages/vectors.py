@@ -38,7 +38,8 @@ def checked_sparse(vectors: Sequence[SparseVector], count: int) -> list[bytes]:
     if len(vectors) != count:
         raise PermanentError(f"The sparse encoder gave {len(vectors)} vectors for {count} texts.")
     for vector in vectors:
-        weights = np.asarray(vector.values, dtype="<f2")
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            weights = np.asarray(vector.values, dtype="<f2")
         if len(weights) != len({*vector.indices}) or not np.isfinite(weights).all():
             raise PermanentError("The sparse encoder gave a vector with a term twice, or a weight that is not finite.")
     return [packed(vector) for vector in vectors]

@@ -32,6 +32,7 @@ WORDS = [
     "queue",
 ]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_LETTERS = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
 
 
 def write_tiny_embedder(
@@ -97,6 +98,24 @@ def write_tiny_colbert(folder: Path, *, seed: int = 0, width: int = 32, vectors:
     _write(folder / "1_Dense" / "config.json", {"in_features": width, "out_features": vectors, **activation})
     projection = np.random.default_rng(seed + 2).normal(0, 1 / np.sqrt(width), (vectors, width)).astype(np.float32)
     save_file({"linear.weight": projection}, folder / "1_Dense" / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def write_tiny_sparse_encoder(folder: Path, *, seed: int = 0, width: int = 32, window: int = 48) -> Path:
+    """A two-layer BERT that predicts masked words, as SPLADE starts from one; returns the folder."""
+    random = np.random.default_rng(seed + 2)
+    size = len(SPECIAL) + 2 * len(_LETTERS) + len(WORDS)
+    head = {
+        "cls.predictions.transform.dense.weight": random.normal(0, 0.3, (width, width)),
+        "cls.predictions.transform.dense.bias": np.zeros(width),
+        "cls.predictions.transform.LayerNorm.weight": np.ones(width),
+        "cls.predictions.transform.LayerNorm.bias": np.zeros(width),
+        "cls.predictions.decoder.weight": random.normal(0, 0.5, (size, width)),
+        "cls.predictions.decoder.bias": random.normal(0, 0.1, size),
+        "cls.predictions.bias": random.normal(0, 0.1, size),
+    }
+    about = {"architectures": ["BertForMaskedLM"], "tie_word_embeddings": False}
+    _write_encoder(folder, seed=seed, width=width, window=window, prefix="bert.", about=about, head=head)
     return folder
 
 
@@ -173,8 +192,7 @@ def _write_tokenizer(folder: Path, window: int) -> int:
     """A WordPiece tokenizer that knows a few words and every printable ASCII character; returns its size."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    tokens = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *WORDS]
+    tokens = [*SPECIAL, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *WORDS]
     vocabulary = {token: id for id, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.errors import Conflict
 from semantik_pipeline.ledger import audit_trail, content, exports
 from semantik_pipeline.ledger.collections import Generation, get_collection, get_generation
 from semantik_pipeline.transfer.archive import FORMAT, VERSION, Writer, writing
@@ -23,7 +24,8 @@ def export(runtime: Runtime, name: str, path: Path, on_progress: Callable[[int],
 
     Documents on their way are written with their bodies and worked on where they are imported; what changes meanwhile
     is in the file as it was, or as it is. What is in the trash stays. Answers with what was written. Raises UsageError
-    for a collection that does not exist, and a file that does. ``on_progress`` gets the number of documents.
+    for a collection that does not exist, and a file that does; Conflict, and there is no file, if what is being written
+    is removed meanwhile, since another generation took its place. ``on_progress`` gets the number of documents.
     """
     with runtime.ledger.read() as tx:
         found = get_collection(tx, name)
@@ -73,6 +75,13 @@ class _Pages:
         while True:
             with self._runtime.ledger.read() as tx:
                 rows = exports.page(tx, collection_id, self._generation.id, after=after, limit=PAGE)
+                whole = exports.is_whole(tx, collection_id, self._generation.id, self._generation.index)
+            if not whole:
+                raise Conflict(
+                    f"What was exported of {self._generation.collection!r} was removed meanwhile: generation "
+                    f"{self._generation.id} has retired, or the collection was deleted.",
+                    "Export it again. How long a generation stays when it is replaced says reindex.keep.",
+                )
             if not rows:
                 return self._told
             after = rows[-1]["id"]
@@ -114,7 +123,9 @@ class _Pages:
         import numpy as np
 
         with self._runtime.ledger.read() as tx:
-            vectors = content.load_embeddings(tx, {chunk["embed_key"] for _, chunk in listed})
+            # Rows that hold a model's sparse vectors too have no one length: whoever imports makes them anew.
+            alike = not self._generation.config["sparse"].get("plugin")
+            vectors = content.load_embeddings(tx, {chunk["embed_key"] for _, chunk in listed} if alike else ())
         keys = sorted(vectors)
         places = {key: place for place, key in enumerate(keys)}
         rows = [{"document": at, **chunk, "vector": places.get(chunk["embed_key"])} for at, chunk in listed]

@@ -1,0 +1,93 @@
+"""A collection whose words are weighed by a model in place of BM25, through the whole pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from semantik_pipeline import collections, generations
+from semantik_pipeline.configurations import parse_changes
+from semantik_pipeline.contracts import EmbeddingMode
+from semantik_pipeline.errors import PluginError
+from semantik_pipeline.generations import building
+from semantik_pipeline.ledger.tables import chunks
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.testing.tiny_models import write_tiny_sparse_encoder
+from semantik_pipeline.transfer import export, import_collection
+from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION, Pipeline, texts
+
+
+@pytest.fixture
+def indexed(make_pipeline, tmp_path: Path) -> Pipeline:
+    model = write_tiny_sparse_encoder(tmp_path / "tiny")
+    pipeline = make_pipeline(plugins={"learned-sparse": {"device": "cpu", "precision": "float32"}})
+    folder = texts(
+        tmp_path / "notes", one="leases expire", two="search the vector index", three="the queue of a worker"
+    )
+    done = pipeline.folder(folder, config=FAKE_COLLECTION | {"sparse": {"model": str(model)}})
+    assert done["outcome"] == "succeeded", done
+    return pipeline
+
+
+def ask(pipeline: Pipeline, text: str, **more):
+    return search(pipeline.runtime, SearchQuery(text=text, rerank=False, **more)).hits
+
+
+def products(pipeline: Pipeline, text: str) -> dict[str, float]:
+    """What the query's vector and that of each chunk's model input give, by brute force."""
+    runtime = pipeline.runtime
+    with runtime.ledger.read() as tx:
+        rows = tx.execute(select(chunks.c.lead, chunks.c.text)).all()
+    encoder = runtime.sparse_encoder(runtime.ledger.search_view("default").generation_id)
+    (query,) = runtime.host.call(encoder.embed_sparse, [text], mode=EmbeddingMode.QUERY)
+    asked = dict(zip(query.indices, query.values, strict=True))
+    vectors = runtime.host.call(encoder.embed_sparse, [lead + said for lead, said in rows])
+    return {
+        said: sum(weight * asked.get(term, 0.0) for term, weight in zip(vector.indices, vector.values, strict=True))
+        for (_, said), vector in zip(rows, vectors, strict=True)
+    }
+
+
+def test_its_terms_find_and_no_term_is_computed_twice(indexed: Pipeline, tmp_path: Path) -> None:
+    hits = ask(indexed, "leases expire", mode="sparse")
+    assert {hit.text: pytest.approx(hit.scores["sparse"], rel=0.01) for hit in hits} == products(
+        indexed, "leases expire"
+    )
+    assert [hit.scores["sparse"] for hit in hits] == sorted((hit.scores["sparse"] for hit in hits), reverse=True)
+    assert {hit.text for hit in ask(indexed, "leases expire")} >= {"leases expire", "search the vector index"}
+    assert verify(indexed.runtime).clean
+    texts(tmp_path / "notes", one="leases expire\n\nsoon")  # another text, and the others as they were
+    again = indexed.folder(tmp_path / "notes")
+    assert again["outcome"] == "succeeded"
+    assert {hit.text for hit in ask(indexed, "leases", mode="sparse")} >= {"search the vector index"}
+
+
+def test_one_goes_over_to_bm25_and_back_by_a_reindex(indexed: Pipeline) -> None:
+    model = collections.show(indexed.runtime, "default")["config"]["sparse"]["model"]
+    for change, learned in (("sparse.model=null", False), (f"sparse.model={model}", True)):
+        operation = generations.reindex(indexed.runtime, "default", parse_changes([change]))
+        for _ in range(50):
+            building.advance(indexed.runtime, seconds=5)
+            indexed.run()
+            if indexed.result(operation)["outcome"] is not None:
+                break
+        assert indexed.result(operation)["outcome"] == "succeeded", indexed.result(operation)
+        found = {hit.text for hit in ask(indexed, "leases", mode="sparse")}
+        assert (found == {"leases expire"}) is not learned  # BM25 finds the word, the model what resembles it
+        assert collections.show(indexed.runtime, "default")["outdated"] == []
+
+
+def test_an_export_leaves_its_vectors_to_be_made_anew(indexed: Pipeline, tmp_path: Path) -> None:
+    export(indexed.runtime, "default", tmp_path / "saved")
+    import_collection(indexed.runtime, tmp_path / "saved", name="copy")
+    indexed.run()
+    before, after = (ask(indexed, "leases", mode="sparse", collection=name) for name in ("default", "copy"))
+    assert [hit.text for hit in after] == [hit.text for hit in before]
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_is_made(indexed: Pipeline) -> None:
+    with pytest.raises(PluginError, match="no-such-model"):
+        generations.reindex(indexed.runtime, "default", parse_changes(["sparse.model=no-such-model"]))
