@@ -11,7 +11,25 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, Table, TextClause, text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    ColumnElement,
+    Double,
+    Table,
+    Text,
+    TextClause,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
@@ -45,13 +63,59 @@ def insert_rows(
         tx.execute(statement, rows)
         return []
     names = tuple(rows[0])
-    columns = {name: [row[name] for row in rows] for name in names}
-    for name in names:
-        if isinstance(table.c[name].type, JSON):
-            columns[name] = [None if value is None else json.dumps(value) for value in columns[name]]
+    columns = {name: _array(table.c[name], [row[name] for row in rows]) for name in names}
     statement = _statement(table, names, None if unless is None else tuple(unless), tuple(stamped), tuple(returning))
     found = tx.execute(statement, columns)
     return list(found.all()) if returning else []
+
+
+def update_rows(
+    tx: Transaction,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    by: Sequence[str],
+    fixed: Mapping[str, Any],
+    more: Sequence[str] = (),
+) -> None:
+    """Give rows, each known by its columns ``by``, the other values of its mapping, and all of them the ``fixed`` ones.
+
+    All mappings have the same names. Of the columns ``more`` the value is added to what is there. The rows must be
+    locked before: Postgres changes them in any order.
+    """
+    if not rows:
+        return
+    names = [name for name in rows[0] if name not in by]
+    if tx.dialect.name == "sqlite":
+        given: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*by, *names)}
+        params: Any = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+    else:
+        types = {name: Text() if isinstance(table.c[name].type, JSON) else table.c[name].type for name in (*by, *names)}
+        arrays = [cast(bindparam(f"new_{name}"), ARRAY(kind)) for name, kind in types.items()]
+        columns = (column(name, kind) for name, kind in types.items())
+        listed = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+        given = {name: cast(listed.c[name], table.c[name].type) for name in names} | {n: listed.c[n] for n in by}
+        params = {f"new_{name}": _array(table.c[name], [row[name] for row in rows]) for name in (*by, *names)}
+    which = and_(*(table.c[name] == given[name] for name in by))
+    values = {name: table.c[name] + given[name] if name in more else given[name] for name in names}
+    tx.execute(update(table).where(which).values({**fixed, **values}), params)
+
+
+def among(tx: Transaction, where: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of these values. On Postgres they are one parameter, so that however many they are the
+    statement stays the same, and is parsed and planned once."""
+    if tx.dialect.name == "sqlite":
+        return where.in_(values)
+    return where == any_(literal(list(values), ARRAY(where.type)))
+
+
+def _array(where: Column[Any], values: list[Any]) -> list[Any]:
+    """A column's values as the elements of one array: all of one type."""
+    if isinstance(where.type, JSON):
+        return [None if value is None else json.dumps(value) for value in values]
+    if isinstance(where.type, Double):
+        return [None if value is None else float(value) for value in values]
+    return values
 
 
 @lru_cache(maxsize=32)

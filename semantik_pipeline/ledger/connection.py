@@ -84,6 +84,11 @@ def _bound_sessions(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection, _record) -> None:
+        from psycopg.types.array import ListBinaryDumper
+
+        # As text, each element of an array is searched for what to escape, and vectors are written as hex digits: rows
+        # of chunks and embeddings took three to four times as long (measured).
+        connection.adapters.register_dumper(list, ListBinaryDumper)
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"set {name} = '{value}'" for name, value in SESSION.items()))
         connection.commit()

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
 
-from semantik_pipeline.ledger.bulk import insert_rows
+from semantik_pipeline.ledger.bulk import among, insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
 from semantik_pipeline.ledger.work import Unit
@@ -57,7 +57,7 @@ def drop_chunks(tx: Transaction, dropped: Iterable[tuple[Unit, Collection[int | 
         kept = tuple(sorted({epoch for epoch in keep if epoch is not None}))
         alike.setdefault((unit.generation_id, kept), []).append(unit.document_id)
     for (generation_id, kept), document_ids in sorted(alike.items()):
-        which = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(sorted(document_ids)))
+        which = and_(chunks.c.generation_id == generation_id, among(tx, chunks.c.document_id, sorted(document_ids)))
         tx.execute(delete(chunks).where(and_(which, chunks.c.epoch.not_in(kept)) if kept else which))
 
 
@@ -116,7 +116,7 @@ def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int
     rows = list(_rows_of(tx, units, columns))
     there: set[str] = set()
     for part in _parts(sorted({row[1] for _, row in rows})):
-        there.update(tx.execute(select(embeddings.c.key).where(embeddings.c.key.in_(part))).scalars())
+        there.update(tx.execute(select(embeddings.c.key).where(among(tx, embeddings.c.key, part))).scalars())
     found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
     for key, (ordinal, embed_key, text) in rows:
         if embed_key not in there:
@@ -131,8 +131,8 @@ def _rows_of(
     epochs = {unit.document_id: unit.chunks_epoch for unit in units}
     query = select(chunks.c.document_id, chunks.c.epoch, *columns).where(
         chunks.c.generation_id == units[0].generation_id,
-        chunks.c.document_id.in_(sorted(epochs)),
-        chunks.c.epoch.in_(sorted({epoch for epoch in epochs.values() if epoch is not None})),
+        among(tx, chunks.c.document_id, sorted(epochs)),
+        among(tx, chunks.c.epoch, sorted({epoch for epoch in epochs.values() if epoch is not None})),
     )
     for document_id, epoch, *row in tx.execute(query.order_by(chunks.c.document_id, chunks.c.ordinal)):
         if epochs[document_id] == epoch:
@@ -178,7 +178,7 @@ def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
 def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for part in _parts(sorted(set(keys))):
-        query = select(embeddings.c.key, embeddings.c.vector).where(embeddings.c.key.in_(part))
+        query = select(embeddings.c.key, embeddings.c.vector).where(among(tx, embeddings.c.key, part))
         found.update(tuple(row) for row in tx.execute(query))
     return found
 
@@ -201,7 +201,7 @@ def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]
         chunks.c.epoch == epoch,
     )
     for part in _parts(point_ids):
-        query = select(chunks.c.point_id, chunks.c.signature).where(mine, chunks.c.point_id.in_(part))
+        query = select(chunks.c.point_id, chunks.c.signature).where(mine, among(tx, chunks.c.point_id, part))
         found.update(tuple(row) for row in tx.execute(query))
     return found
 
@@ -214,7 +214,7 @@ def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[t
     found: dict[tuple[str, str], Any] = {}
     for fingerprint, hashes in by_fingerprint.items():
         for part in _parts(hashes):
-            which = and_(extractions.c.fingerprint == fingerprint, extractions.c.text_hash.in_(part))
+            which = and_(extractions.c.fingerprint == fingerprint, among(tx, extractions.c.text_hash, part))
             for text_hash, result in tx.execute(select(extractions.c.text_hash, extractions.c.result).where(which)):
                 found[text_hash, fingerprint] = result
     return found
@@ -256,9 +256,9 @@ def forget_unused(
     """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
     units whose word does not count."""
     for part in _parts(sorted(embed_keys)):
-        tx.execute(delete(embeddings).where(embeddings.c.key.in_(part), _EMBEDDING_UNUSED))
+        tx.execute(delete(embeddings).where(among(tx, embeddings.c.key, part), _EMBEDDING_UNUSED))
     for part in _parts(sorted(hashes)):
-        tx.execute(delete(extractions).where(extractions.c.text_hash.in_(part), _extraction_unused(but=but)))
+        tx.execute(delete(extractions).where(among(tx, extractions.c.text_hash, part), _extraction_unused(but=but)))
 
 
 def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
@@ -313,5 +313,5 @@ def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str
     )
     used: set[str] = set()
     for part in _parts(sorted(keys)):
-        used.update(tx.execute(select(column).where(column.in_(part), live)).scalars())
+        used.update(tx.execute(select(column).where(among(tx, column, part), live)).scalars())
     return sorted(set(keys) - used)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, bindparam, update
-
+from semantik_pipeline.ledger.bulk import update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.ledger.work import FREED, Unit
 
-_BY_KEY = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
+#: Values that count up -> their column.
+_COUNTED = {"embedded_more": "embedded"}
 
 
 def move_all(tx: Transaction, moves: Sequence[tuple[Unit, str, Mapping[str, Any]]]) -> None:
@@ -30,10 +30,9 @@ def touch_all(tx: Transaction, units: Iterable[Unit]) -> None:
 def _change_all(tx: Transaction, changes: Sequence[tuple[Unit, Mapping[str, Any]]], fixed: Mapping[str, Any]) -> None:
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for unit, values in sorted(changes, key=lambda one: one[0].key):
-        row = {"d": unit.document_id, "g": unit.generation_id, **{f"{name}_": value for name, value in values.items()}}
-        groups.setdefault(tuple(sorted(values)), []).append(row)
-    for names, rows in groups.items():
-        given: dict[str, Any] = {name: bindparam(f"{name}_") for name in names if name != "embedded_more"}
-        if "embedded_more" in names:
-            given["embedded"] = work.c.embedded + bindparam("embedded_more_")
-        tx.execute(update(work).where(_BY_KEY).values(**fixed, **given, updated_at=now()), rows)
+        row: dict[str, Any] = {"document_id": unit.document_id, "generation_id": unit.generation_id}
+        row |= {_COUNTED.get(name, name): values[name] for name in sorted(values)}
+        groups.setdefault(tuple(row), []).append(row)
+    for rows in groups.values():
+        stamped = {**fixed, "updated_at": now()}
+        update_rows(tx, work, rows, by=("document_id", "generation_id"), fixed=stamped, more=tuple(_COUNTED.values()))

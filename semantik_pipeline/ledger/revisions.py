@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, case, select, update
 
 from semantik_pipeline.ledger import holds, turns
 from semantik_pipeline.ledger.absence import vanished
-from semantik_pipeline.ledger.bulk import insert_rows
+from semantik_pipeline.ledger.bulk import among, insert_rows, update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
@@ -36,6 +36,11 @@ def live_generations(tx: Transaction, collection_id: int) -> list[int]:
     return list(tx.execute(query.order_by(generations.c.id)).scalars())
 
 
+def _active(tx: Transaction, collection_id: int) -> int | None:
+    query = select(collections.c.active_generation).where(collections.c.id == collection_id)
+    return tx.execute(query).scalar_one()
+
+
 def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], before: dict[str, Known]) -> None:
     """Write new revisions and queue them at ``chunk`` (or at their end, where there is nothing to index)."""
     arrivals = sorted(arrivals, key=lambda one: one.unique_id)
@@ -43,6 +48,7 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
     places = turns.take(tx, claim.source_id, len(arrivals))
     generation_ids = live_generations(tx, claim.collection_id)
     held_by = holds.holder(tx, claim.operation_id)
+    held_in = _active(tx, claim.collection_id) if held_by is not None else None  # a build goes on with what arrives
     items, revisions = [], []
     for arrival, turn in zip(arrivals, places, strict=True):
         known_as = before.get(arrival.unique_id)
@@ -60,7 +66,7 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
                 goal="skipped" if arrival.skipped is not None else "indexed",
                 reason=arrival.skipped,
                 error=arrival.error,
-                held_by=held_by,
+                held_by=held_by if generation_id == held_in else None,
             )
             for generation_id in generation_ids
         ]
@@ -162,19 +168,23 @@ def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Before:
-    """A unit before its revision: whether the store may hold points of it, and whether nobody knows which."""
+    """A unit before its revision: whether the store may hold points of it, whether nobody knows which, and whether
+    somebody without a lease may write them still."""
 
     touched: bool = False
     unsure: bool = False
+    reconcile: bool = False
 
 
 def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], _Before]:
     """Units that exist, locked."""
-    columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress)
+    columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress, work.c.reconcile)
     query = select(*columns).where(work.c.document_id.in_(sorted({one.document_id for one in revisions})))
     in_order = query.order_by(work.c.document_id, work.c.generation_id)
     return {
-        (row[0], row[1]): _Before(touched=row[2], unsure=_unsure(row[3] or {}))
+        (row[0], row[1]): _Before(
+            touched=row[2], unsure=_unsure(row[3] or {}), reconcile=row[4] or bool((row[3] or {}).get("begun"))
+        )
         for row in tx.execute(in_order.with_for_update())
     }
 
@@ -200,6 +210,7 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
         "turn": one.turn,
         "error": {"stage": "sync", **one.error} if one.error else None,
         "held_by": one.held_by,
+        "reconcile": before.reconcile,  # whoever is writing the revision before may die before it can say so
         **FREED,
         **_FRESH,
         "progress": {"rewrite": True} if before.unsure else None,
@@ -269,13 +280,12 @@ def delete_documents(
 
 def set_titles(tx: Transaction, titles: Sequence[tuple[int, int, str | None]]) -> None:
     """``(document id, revision, title)``: the titles that parsers found in these revisions."""
-    same = and_(documents.c.id == bindparam("d"), documents.c.revision == bindparam("r"))
-    rows = [
-        {"d": document_id, "r": revision, "t": title}
-        for document_id, revision, title in sorted(titles, key=lambda one: one[:2])
-    ]
-    if rows:
-        tx.execute(update(documents).where(same).values(title=bindparam("t")), rows)
+    if not titles:
+        return
+    mine = among(tx, documents.c.id, sorted({document_id for document_id, _, _ in titles}))
+    tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update())  # as everybody locks
+    rows = [{"id": document_id, "revision": revision, "title": title} for document_id, revision, title in titles]
+    update_rows(tx, documents, rows, by=("id", "revision"), fixed={})
 
 
 def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:

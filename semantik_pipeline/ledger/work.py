@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
 
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.openness import LISTED
 from semantik_pipeline.ledger.tables import documents, generations, sources, work
@@ -156,10 +157,22 @@ def claim(
         return None
     token = uuid.uuid4().hex
     leased = {"lease_token": token, "lease_until": now() + lease, "company": not alone, "worker": worker}
-    these = tuple_(work.c.document_id, work.c.generation_id).in_(keys)
-    tx.execute(update(work).where(these).values(**leased, blocked=None, updated_at=now()))
+    tx.execute(update(work).where(_these(tx, keys)).values(**leased, blocked=None, updated_at=now()))
     rows = tx.execute(UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
     return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows), more=more)
+
+
+def _these(tx: Transaction, keys: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
+    """Condition: the units with these keys."""
+    by_generation: dict[int, list[int]] = {}
+    for document_id, generation_id in keys:
+        by_generation.setdefault(generation_id, []).append(document_id)
+    return or_(
+        *(
+            and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, ids))
+            for generation_id, ids in sorted(by_generation.items())
+        )
+    )
 
 
 #: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
@@ -228,15 +241,16 @@ def touch(tx: Transaction, unit: Unit) -> None:
 def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
     """Give back what is still held under a token, with nothing held against it; returns the keys of those units."""
     mine = held(tx, token)
-    changes = {**FREED, "not_before": 0}
-    tx.execute(update(work).where(work.c.lease_token == token).values(**changes, updated_at=now()))
+    if mine:
+        changes = {**FREED, "not_before": 0}
+        tx.execute(update(work).where(work.c.lease_token == token).values(**changes, updated_at=now()))
     return mine
 
 
 def passed(tx: Transaction, claim: Claim) -> list[int]:
     """The chunks, as known now, of each unit of the claim that its stage has finished: the unit, with the revision that
     was claimed, is at a later stage, or at its end."""
-    of_claim = tuple_(work.c.document_id, work.c.generation_id).in_([unit.key for unit in claim.units])
+    of_claim = _these(tx, [unit.key for unit in claim.units])
     columns = (work.c.document_id, work.c.generation_id, work.c.revision, work.c.stage, work.c.chunks)
     claimed = {(*unit.key, unit.revision) for unit in claim.units}
     later = {*STAGES[STAGES.index(claim.stage) + 1 :], *TERMINAL} - {"quarantined"}
