@@ -1,17 +1,22 @@
-"""The pipeline against its own embedder: ``python benchmarks/throughput.py [CHUNKS] [--no-baseline]``.
+"""The pipeline against its own embedder: ``python benchmarks/throughput.py [CHUNKS] [ROUNDS] [--no-baseline]``.
 
 Indexes plain text of about CHUNKS (2,000) chunks with the packaged MiniLM, extraction off and with the default
-extractors, in one process whose model is loaded and whose child runs. Prints one JSON object of chunks/s and ratios:
+extractors, in one process whose model is loaded and whose child runs. ROUNDS (3) times each, every time other files,
+with the bare embedder before and after each: a machine whose speed drifts by half within a minute is no rarity. Prints
+one JSON object of chunks/s and ratios:
 
 - ``off_to_bare``, ``default_to_bare``: chunks/s from the start of the sync to the last acknowledged point ÷ chunks/s of
-  the same model inputs through the bare embedder (half of them before the run, half after, since machines drift);
-- ``off_to_sentence_transformers``: ÷ texts/s of ``SentenceTransformer.encode`` in float32, batch 32, over 256 of them.
+  512 model inputs of such files through the bare embedder, the mean of before and after; the median of the rounds, all
+  of which are in ``rounds``;
+- ``off_to_sentence_transformers``: chunks/s of one more round with extraction off ÷ texts/s of
+  ``SentenceTransformer.encode`` in float32, batch 32, over 256 of the inputs, the mean of before and after.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -29,6 +34,7 @@ from workers.embedded import embedded_worker
 
 CHUNKS_PER_FILE = 11.0  # of 900 words
 POOL = 256
+SAMPLE = 512
 
 
 def inputs_of(runtime: Runtime, collection: str) -> list[str]:
@@ -50,8 +56,8 @@ def bare(runtime: Runtime, collection: str, texts: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def run(folder: Path, corpus: Path, warm: Path, *, extraction: bool, **settings: Any) -> dict[str, Any]:
-    """Index the corpus in a fresh data folder; its rate and the bare embedder's."""
+def run(folder: Path, corpora: Sequence[Path], warm: Path, *, extraction: bool, **settings: Any) -> dict[str, Any]:
+    """Index the corpora, one after the other, into a fresh data folder: each one's rate, and the bare embedder's."""
     config = {} if extraction else {"extraction": {"enabled": False}}
     with Runtime(load_settings(data_dir=folder, **settings)) as runtime, embedded_worker(runtime):
 
@@ -62,21 +68,26 @@ def run(folder: Path, corpus: Path, warm: Path, *, extraction: bool, **settings:
             return operations.wait(runtime, operation).result or {}
 
         index(warm)
-        sample = random.Random(1).sample(inputs_of(runtime, "default"), 128)
-        bare(runtime, "default", sample)  # traced and warm from here on
-        before = bare(runtime, "default", sample) / len(sample)
-        start = time.perf_counter()
-        result = index(corpus)
-        seconds = time.perf_counter() - start
-        inputs = inputs_of(runtime, "default")[-result["chunks"]["total"] :]
-        after = bare(runtime, "default", inputs) / len(inputs)
-        return {
-            "chunks": result["chunks"]["embedded"],
-            "pipeline_per_s": result["chunks"]["embedded"] / seconds,
-            "bare_per_s": 1 / after,
-            "bare_before_per_s": 1 / before,
-            "sample": inputs[:256],
-        }
+        inputs = inputs_of(runtime, "default")
+        sample = random.Random(1).sample(inputs, min(SAMPLE, len(inputs)))
+        bare(runtime, "default", sample[:128])  # traced and warm from here on
+        rounds = []
+        before = len(sample) / bare(runtime, "default", sample)
+        for corpus in corpora:
+            start = time.perf_counter()
+            result = index(corpus)
+            rate = result["chunks"]["embedded"] / (time.perf_counter() - start)
+            after = len(sample) / bare(runtime, "default", sample)
+            rounds.append(
+                {"chunks": result["chunks"]["embedded"], "pipeline_per_s": rate, "bare_per_s": [before, after]}
+            )
+            before = after
+        return {"rounds": rounds, "sample": sample[:256]}
+
+
+def ratio(found: dict[str, Any]) -> float:
+    """The median of the rounds' pipeline ÷ bare."""
+    return statistics.median(one["pipeline_per_s"] / statistics.mean(one["bare_per_s"]) for one in found["rounds"])
 
 
 def sentence_transformers_rate(texts: Sequence[str]) -> float:
@@ -93,27 +104,25 @@ def sentence_transformers_rate(texts: Sequence[str]) -> float:
 
 
 def main() -> None:
-    chunks = next((int(word) for word in sys.argv[1:] if word.isdigit()), 2000)
+    given = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    chunks, rounds = (*given, *(2000, 3)[len(given) :])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = plain_text(folder / "corpus", round(chunks / CHUNKS_PER_FILE))
-        warm = plain_text(folder / "warm", 30, seed=2)
-        off = run(folder / "off", corpus, warm, extraction=False)
-        print(json.dumps({"off": {**off, "sample": len(off["sample"])}}, default=float), file=sys.stderr)
-        default = run(folder / "default", corpus, warm, extraction=True)
+        files = round(chunks / CHUNKS_PER_FILE)
+        corpora = [plain_text(folder / f"corpus{turn}", files, seed=turn) for turn in range(rounds)]
+        warm = plain_text(folder / "warm", 60, seed=99)
+        off = run(folder / "off", corpora, warm, extraction=False)
+        default = run(folder / "default", corpora, warm, extraction=True)
         sample = off.pop("sample")
         default.pop("sample")
-        answer = {
-            "off": off,
-            "default": default,
-            "off_to_bare": off["pipeline_per_s"] / off["bare_per_s"],
-            "default_to_bare": default["pipeline_per_s"] / default["bare_per_s"],
-        }
+        answer = {"off": off, "default": default, "off_to_bare": ratio(off), "default_to_bare": ratio(default)}
         if "--no-baseline" not in sys.argv:
-            baseline = sentence_transformers_rate(sample)
+            rates = [sentence_transformers_rate(sample)]
+            again = run(folder / "again", corpora[:1], warm, extraction=False)
+            rates.append(sentence_transformers_rate(sample))
             answer |= {
-                "sentence_transformers_per_s": baseline,
-                "off_to_sentence_transformers": off["pipeline_per_s"] / baseline,
+                "sentence_transformers_per_s": rates,
+                "off_to_sentence_transformers": again["rounds"][0]["pipeline_per_s"] / statistics.mean(rates),
             }
     print(json.dumps(answer, default=float))
 
