@@ -1,0 +1,180 @@
+"""Nothing of a document that is not open to a caller is in any part of an answer, whatever is asked.
+
+Each document has words of its own, in its text, title and metadata. Whatever a caller asks, the whole answer, as JSON, has
+none of those of documents that are closed to it, but what the question itself says.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+
+from semantik_pipeline import push
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger.tables import documents
+from semantik_pipeline.push import Given
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from tests.integration.conftest import FAKE_COLLECTION, Pipeline
+
+NAMES = ("anna", "ben", "carla")
+DOCUMENTS = 18
+COLLECTION = {**FAKE_COLLECTION, "extraction": {"enabled": True, "document": []}}
+
+#: Letters that no word of the shared vocabulary has, so that a secret is found in an answer wherever it stands.
+SECRETS = [f"zq{random.Random(number).choice('bcdfg')}xjv{number:02}qz" for number in range(DOCUMENTS)]
+
+
+def name_of(number: int) -> str:
+    return f"doc-{SECRETS[number]}"
+
+
+def corpus(*, closed: frozenset[int] = frozenset()) -> list[Given]:
+    """Each of some chunks, open to some; ``closed`` have become so."""
+    draw = random.Random(11)
+    made = []
+    for number, secret in enumerate(SECRETS):
+        principals = draw.choice((None, None, ["anna"], ["ben"], ["ben", "carla"], []))
+        paragraphs = [
+            f"the lease of {draw.choice(('wine', 'a barn', 'land'))} said {secret} {part} {secret}@example.org "
+            + "word " * 26
+            for part in range(draw.randint(1, 4))
+        ]
+        made.append(
+            Given(
+                unique_id=name_of(number),
+                content="\n\n".join(paragraphs),
+                title=f"Title {secret}",
+                metadata={"team": secret, "rows": [{"a": secret}], "year": 2000 + number},
+                principals=[] if number in closed else principals,
+            )
+        )
+    return made
+
+
+CLOSED, DELETED = frozenset({1, 6}), 4
+
+
+@pytest.fixture(params=["qdrant-edge", "qdrant"])
+def searched(request: pytest.FixtureRequest, make_pipeline: Callable[..., Pipeline]) -> Iterator[Pipeline]:
+    """Some documents were closed, and one deleted, a moment ago: the store does not know yet."""
+    double = QdrantDouble().start() if request.param == "qdrant" else None
+    pipeline = make_pipeline(**({"qdrant": {"url": double.url}} if double else {}))
+    pipeline.runtime.collection("default", COLLECTION)
+    push.push(pipeline.runtime, corpus(), collection="default")
+    pipeline.run()
+    push.push(pipeline.runtime, corpus(closed=CLOSED), collection="default")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(documents).where(documents.c.unique_id == name_of(DELETED)).values(deleted_at=1.0))
+    yield pipeline
+    if double:
+        double.stop()
+
+
+def open_to(caller: set[str]) -> set[int]:
+    found = set()
+    for number, one in enumerate(corpus(closed=CLOSED)):
+        if number != DELETED and (one.principals is None or caller & set(one.principals)):
+            found.add(number)
+    return found
+
+
+def typo(word: str, at: int) -> str:
+    return word[: at % len(word)] + word[at % len(word) + 1 :]
+
+
+#: What a query may have beside, where it has the fields.
+MORE: dict[str, st.SearchStrategy[Any]] = {
+    "postprocessors": st.sampled_from(
+        [None, (), ("highlight", "group", "neighbours"), ("dedupe", "diversity", "highlight"), ("neighbours",)]
+    ),
+    "understand": st.booleans(),
+}
+known = {name: values for name, values in MORE.items() if name in SearchQuery.__dataclass_fields__}
+numbers = st.integers(0, DOCUMENTS - 1)
+words = st.one_of(
+    st.sampled_from(["lease", "wine", "land", "wrod", "leese", "-wine", '"the lease"', "team:x", "the"]),
+    st.builds(lambda number, at: typo(SECRETS[number], at), numbers, st.integers(0, 9)),
+)
+filters = st.one_of(
+    st.none(),
+    st.builds(lambda year: {"must": [{"key": "metadata.year", "range": {"gte": year}}]}, st.integers(2000, 2018)),
+    st.builds(lambda team: {"must_not": [{"key": "metadata.team", "match": {"value": team}}]}, st.sampled_from("ab")),
+    st.just({"should": [{"is_empty": {"key": "page"}}, {"key": "language", "match": {"value": "en"}}]}),
+)
+questions = st.fixed_dictionaries(
+    {
+        "text": st.lists(words, min_size=1, max_size=4).map(" ".join),
+        "principals": st.sets(st.sampled_from([*NAMES, "dora"]), max_size=2),
+        "mode": st.sampled_from(["hybrid", "dense", "sparse"]),
+        "fusion": st.sampled_from(["minmax", "rrf", "dbsf"]),
+        "filter": filters,
+        "limit": st.integers(1, 12),
+        "offset": st.integers(0, 4),
+        "explain": st.booleans(),
+        "explain_document": st.sampled_from([None, "x", "example.org"]),
+        "facets": st.sampled_from(
+            [(), ("metadata.team", "title", "text"), ("entities.EMAIL", "metadata.rows[].a", "document", "document_id")]
+        ),
+        "rerank": st.booleans(),
+        "reranker": st.just("fake-reranker"),
+        **known,
+    }
+)
+
+
+def test_no_part_of_an_answer_has_a_word_of_a_closed_document(searched: Pipeline) -> None:
+    examples = 80 if searched.runtime.settings.qdrant.url is None else 30
+    seen = 0
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(questions)
+    def closed(question: dict[str, Any]) -> None:
+        nonlocal seen
+        answer = search(searched.runtime, SearchQuery(**question))
+        told = json.dumps(answer.to_dict(), default=str)
+        mine = open_to(question["principals"])
+        leaked = [number for number, secret in enumerate(SECRETS) if secret in told and number not in mine]
+        assert leaked == [], told
+        assert "anna" not in told and "carla" not in told, "whom documents are open to is not told"
+        seen += len({hit.document for hit in answer.hits})
+
+    closed()
+    assert seen > examples, "what is open is found"
+
+
+def test_a_closed_document_can_not_be_asked_about(searched: Pipeline) -> None:
+    """By its name, its words or its metadata: the answer is that to a name that there is not."""
+    for caller in (set(), {"anna"}, {"ben"}, {"dora", "carla"}):
+        mine = open_to(caller)
+        for number in range(DOCUMENTS):
+            told = [absent(searched, name, caller) for name in (name_of(number), "doc-none")]
+            if number in mine:
+                assert told[0]["cause"] != "not-found"
+            elif number != DELETED:
+                assert json.dumps(told[1]).replace("doc-none", name_of(number)) == json.dumps(told[0])
+    with pytest.raises(UsageError, match="principals"):
+        search(searched.runtime, SearchQuery(text="lease", facets=("principals",), principals={"anna"}))
+
+
+def absent(pipeline: Pipeline, name: str, caller: set[str]) -> dict[str, Any]:
+    answer = search(
+        pipeline.runtime,
+        SearchQuery(text="lease", explain_document=name, principals=caller, rerank=False, limit=2),
+    )
+    assert answer.absent is not None
+    return answer.absent
+
+
+def test_the_premise_that_some_are_closed_and_some_are_not(searched: Pipeline) -> None:
+    with searched.runtime.ledger.read() as tx:
+        assert len(list(tx.execute(select(documents.c.id)))) == DOCUMENTS
+    assert 3 < len(open_to({"anna"})) < DOCUMENTS - 4
+    assert open_to(set()) < open_to({"ben"})
