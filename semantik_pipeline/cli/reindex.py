@@ -118,12 +118,12 @@ def _plan(call: Invocation, collection: str, changes: dict[str, Any]) -> int:
 
 
 def _reindex(call: Invocation, collection: str, changes: dict[str, Any], *, wait: bool, **how: bool) -> int:
-    from semantik_pipeline import generations
+    from semantik_pipeline import collections, generations
 
     with _place(call, wait) as (runtime, here):
         operation_id = generations.reindex(runtime, collection, changes, **how)
         answer = _followed(runtime, operation_id, wait=wait)
-        answer["generations"] = generations.history(runtime, collection)
+        answer["generations"] = collections.show(runtime, collection)["generations"]
         if here and answer["outcome"] in ("succeeded", "degraded"):
             from semantik_pipeline import operations
 
@@ -141,8 +141,9 @@ def _rerun(call: Invocation, collection: str, where: dict[str, Any], *, fresh: b
     if dry_run:
         with call.runtime() as runtime:
             found = generations.matching(runtime, collection, where)
-        told = f"{counted(len(found), 'document')} of {collection!r} would go their way again."
-        answer = {"collection": collection, "documents": len(found), "examples": found[:10], "dry_run": True}
+        told = f"{counted(found.documents, 'document')} of {collection!r} would go their way again."
+        some = list(found.examples)
+        answer = {"collection": collection, "documents": found.documents, "examples": some, "dry_run": True}
         call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
         return 0
     with _place(call, wait) as (runtime, _):

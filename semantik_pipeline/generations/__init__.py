@@ -2,7 +2,7 @@
 
 ``configuration`` freezes what a generation is made of; ``plan`` foretells what building one costs; ``reindex`` asks for
 it; ``building`` carries it out, a slice at a time, wherever maintenance runs; ``gate`` judges it before search is switched
-to it; ``outdated`` says what a collection's generation lacks of what is wanted and installed.
+to it; ``aliases`` tells outsiders; ``rerunning`` sends documents their way again within it; ``outdated`` says what a collection's generation lacks of what is wanted and installed.
 """
 
 from semantik_pipeline.generations.configuration import (
@@ -18,18 +18,19 @@ from semantik_pipeline.generations.configuration import (
 )
 from semantik_pipeline.generations.outdated import outdated
 from semantik_pipeline.generations.plan import Plan, plan
-from semantik_pipeline.generations.reindex import history, matching, reindex, rerun, rollback
+from semantik_pipeline.generations.reindex import reindex, rollback
+from semantik_pipeline.generations.rerunning import Matching, matching, rerun
 
 __all__ = [
     "DEFAULT",
     "PAYLOAD_INDEXES",
+    "Matching",
     "Plan",
     "check",
     "complete",
     "fingerprints",
     "freeze",
     "frozen_from",
-    "history",
     "index_spec",
     "matching",
     "outdated",

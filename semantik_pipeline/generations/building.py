@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError
+from semantik_pipeline.generations import aliases, rerunning
 from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
-from semantik_pipeline.generations.reindex import tell_outsiders
 from semantik_pipeline.ledger import builds, filling, switching
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ JUDGE_SECONDS = 60.0
 
 
 def advance(runtime: Runtime, *, seconds: float) -> bool:
-    """Go on with every build, and with every removal, for about so many seconds in all. Returns whether more could be
+    """Go on with every build, rerun and removal, for about so many seconds in all. Returns whether more could be
     done at once."""
     if not runtime.advancing.acquire(blocking=False):
         return False  # another thread is at it
@@ -39,10 +39,11 @@ def _advance_all(runtime: Runtime, until: float) -> bool:
         over = switching.any_due(tx)
     for ended in {*runtime.judging} - {build.generation_id for build in found}:
         del runtime.judging[ended]  # its number may be given again
-    more = False
+    more = rerunning.advance(runtime, until)
     for build in found:
         if build.operation_state == "running":
             more = _advance(runtime, build, until) or more
+    aliases.mend(runtime)
     if over:
         with runtime.ledger.write() as tx:
             switching.retire_due(tx)
@@ -145,7 +146,7 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
             switching.abandon(tx, mine.operation_id)
     if verdict.reason is None:
         log.info("%s reads generation %d from now on.", build.collection, build.generation_id)
-        tell_outsiders(runtime, build.collection)
+        aliases.tell_outsiders(runtime, build.collection)
     else:
         log.error("reindex-%d failed, the index stays as it was: %s", build.operation_id, verdict.reason)
     return True

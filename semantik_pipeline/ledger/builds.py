@@ -168,20 +168,26 @@ def _live(build: Build) -> ColumnElement[bool]:
     return and_(documents.c.collection_id == build.collection_id, documents.c.deleted_at.is_(None))
 
 
-def unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> int:
-    """Units of the build that some stage is still to work on, deletions too. ``but_arrivals`` leaves out those of
-    revisions that came meanwhile and that the active generation has not finished either, unless search finds an older
+def awaited(build: Build, *, but_arrivals: bool) -> ColumnElement[bool]:
+    """Condition: units of the build that some stage is still to work on, deletions too. ``but_arrivals`` leaves out those
+    of revisions that came meanwhile and that the active generation has not finished either, unless search finds an older
     revision of the document there and none here."""
     mine = and_(work.c.generation_id == build.generation_id, work.c.stage.in_(STAGES))
-    if but_arrivals:
-        beside = work.alias()
-        moving = select(beside.c.document_id).where(
-            beside.c.document_id == work.c.document_id,
-            beside.c.generation_id == build.active_generation,
-            beside.c.stage.in_(STAGES),
-            or_(beside.c.indexed_epoch.is_(None), work.c.indexed_epoch.is_not(None)),
-        )
-        mine = and_(mine, ~moving.exists())
+    if not but_arrivals:
+        return mine
+    beside = work.alias()
+    moving = select(beside.c.document_id).where(
+        beside.c.document_id == work.c.document_id,
+        beside.c.generation_id == build.active_generation,
+        beside.c.stage.in_(STAGES),
+        or_(beside.c.indexed_epoch.is_(None), work.c.indexed_epoch.is_not(None)),
+    )
+    return and_(mine, ~moving.correlate(work).exists())
+
+
+def unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> int:
+    """How many units the build waits for: see :func:`awaited`."""
+    mine = awaited(build, but_arrivals=but_arrivals)
     return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
 
 

@@ -31,7 +31,7 @@ from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger import turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
-from semantik_pipeline.ledger.items import owned
+from semantik_pipeline.ledger.items import about, owned
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, operations, sources, work
 from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
 
@@ -86,9 +86,12 @@ def free(tx: Transaction, operation_id: int) -> int:
             other.c.revision == work.c.revision,
             other.c.operation_id != operation_id,
             operations.c.state == "paused",
+            about() == work.c.generation_id,
         )
     )
-    return _free(tx, and_(owned(operation_id), work.c.held_by == operation_id), paused.scalar_subquery())
+    mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
+    held = and_(exists().where(mine), work.c.held_by == operation_id)  # another generation may be active by now
+    return _free(tx, held, paused.scalar_subquery())
 
 
 #: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
@@ -134,6 +137,7 @@ def _wanted_elsewhere(operation_id: int) -> ColumnElement[bool]:
         operations.c.id == other.c.operation_id,
         operations.c.state != "finished",
         operations.c.outcome.is_(None),
+        about() == work.c.generation_id,
     )
 
 

@@ -31,6 +31,11 @@ def owned(operation_id: int) -> ColumnElement[bool]:
 
 def concerned(operation_id: int) -> Any:
     """The generation that an operation is about: the one that it builds, else the active one."""
-    about = func.coalesce(operations.c.generation_id, collections.c.active_generation)
-    mine = select(about).join(collections, collections.c.id == operations.c.collection_id)
-    return mine.where(operations.c.id == operation_id).scalar_subquery()
+    mine = select(about()).select_from(operations).where(operations.c.id == operation_id)
+    return mine.scalar_subquery()
+
+
+def about() -> ColumnElement[int]:
+    """The same, of the operation of the query around it."""
+    active = select(collections.c.active_generation).where(collections.c.id == operations.c.collection_id)
+    return func.coalesce(operations.c.generation_id, active.correlate(operations).scalar_subquery())

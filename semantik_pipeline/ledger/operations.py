@@ -47,6 +47,11 @@ class Progress:
     phase: str | None = None
 
 
+#: In the detail of an operation that chooses its documents by a filter: the id up to which it has looked. It is absent when
+#: all are chosen (ledger/reruns.py).
+LOOKED_UPTO = "looked_upto"
+
+
 def begin(tx: Transaction, collection_id: int, kind: str, *, detail: dict[str, Any] | None = None) -> int:
     """A new operation, running. ``detail`` is what was asked for, without secrets."""
     values = {"collection_id": collection_id, "kind": kind, "state": "running", "created_at": now(), "detail": detail}
@@ -144,10 +149,12 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     by_source = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     if tx.execute(select(operation_sources.c.source_id).where(by_source).limit(1)).first():
         return True
-    about = select(operations.c.outcome, operations.c.generation_id).where(operations.c.id == operation_id)
-    outcome, builds = tx.execute(about).one()
+    columns = (operations.c.outcome, operations.c.generation_id, operations.c.detail)
+    outcome, builds, detail = tx.execute(select(*columns).where(operations.c.id == operation_id)).one()
     if builds is not None:
         return True  # it ends with its build (ledger/builds.py)
+    if outcome is None and LOOKED_UPTO in (detail or {}):
+        return True
     left = unfinished_items(operation_id)
     if outcome == "cancelled":
         left = and_(left, ~holds.settled(operation_id))
@@ -196,8 +203,8 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
         outcome=row.outcome if row.state == "finished" else None,
         result=row.result if row.state == "finished" else None,
         age=row.age,
-        sources_running=sources_running + (phase == "filling"),
-        seen=_seen(tx, operation_id) + (_given(tx, operation_id) if row.kind == "push" else 0),
+        sources_running=sources_running + (phase == "filling" or LOOKED_UPTO in (row.detail or {})),
+        seen=_seen(tx, operation_id) + (_given(tx, operation_id) if row.kind in ("push", "permit") else 0),
         stages={stage: count for stage, count, _, _ in stages},
         chunks=int(sum(chunks or 0 for _, _, chunks, _ in stages)),
         chunks_embedded=int(sum(embedded or 0 for _, _, _, embedded in stages)),
@@ -210,6 +217,7 @@ _PROGRESS = select(
     operations.c.state,
     operations.c.outcome,
     operations.c.result,
+    operations.c.detail,
     (func.coalesce(operations.c.finished_at, now()) - operations.c.created_at).label("age"),
     generations.c.build,
 ).outerjoin_from(operations, generations, generations.c.id == operations.c.generation_id)

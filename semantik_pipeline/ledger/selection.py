@@ -18,8 +18,8 @@ from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
-#: Documents that one page reads.
-PAGE = 1000
+#: Documents that one page reads, so no more are chosen at a time.
+PAGE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,14 @@ class Selected:
     id: int
     document: str
     parse_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Documents that meet a filter, up to the id ``upto``; None: there are no more behind them."""
+
+    documents: tuple[Selected, ...]
+    upto: int | None
 
 
 _ROW = (
@@ -56,25 +64,23 @@ _ROW = (
 )
 
 
-def select_documents(tx: Transaction, collection_id: int, where: dict[str, Any]) -> list[Selected]:
-    """The collection's live documents that meet the filter, by id. Raises UsageError naming what is wrong in it."""
+def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, after: int) -> Part:
+    """The next of the collection's live documents that meet the filter, behind the id ``after``: up to PAGE, none of them
+    only at the end. Raises UsageError naming what is wrong in the filter."""
     wanted = parse_filter(where)
-    found: list[int] = []
-    names: dict[int, str] = {}
-    after = 0
-    while True:
-        mine = and_(
-            documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None), documents.c.id > after
-        )
-        rows = tx.execute(_ROW.where(mine).order_by(documents.c.id).limit(PAGE)).mappings().all()
-        if not rows:
-            break
+    upto: int | None = after
+    met: list[Any] = []
+    while not met and upto is not None:
+        mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None))
+        page = _ROW.where(mine, documents.c.id > upto).order_by(documents.c.id).limit(PAGE)
+        rows = tx.execute(page).mappings().all()
         met = [row for row in rows if matches(wanted, None, _payload(dict(row)))]
-        found += [row["id"] for row in met]
-        names |= {row["id"]: row["document"] for row in met}
-        after = rows[-1]["id"]
-    keys = _parse_keys(tx, found)
-    return [Selected(id=one, document=names[one], parse_keys=tuple(keys.get(one, ()))) for one in found]
+        upto = rows[-1]["id"] if len(rows) == PAGE else None
+    keys = _parse_keys(tx, [row["id"] for row in met])
+    chosen = [
+        Selected(id=row["id"], document=row["document"], parse_keys=tuple(keys.get(row["id"], ()))) for row in met
+    ]
+    return Part(documents=tuple(chosen), upto=upto)
 
 
 def _payload(row: dict[str, Any]) -> dict[str, Any]:
@@ -86,9 +92,7 @@ def _payload(row: dict[str, Any]) -> dict[str, Any]:
 
 def _parse_keys(tx: Transaction, document_ids: list[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for start in range(0, len(document_ids), PAGE):
-        these = work.c.document_id.in_(document_ids[start : start + PAGE])
-        query = select(work.c.document_id, work.c.parse_key).where(these, work.c.parse_key.is_not(None))
-        for document_id, key in tx.execute(query):
-            found.setdefault(document_id, []).append(key)
+    these = and_(work.c.document_id.in_(document_ids), work.c.parse_key.is_not(None))
+    for document_id, key in tx.execute(select(work.c.document_id, work.c.parse_key).where(these)):
+        found.setdefault(document_id, []).append(key)
     return found

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import builds, content
 from semantik_pipeline.ledger.builds import Build
-from semantik_pipeline.ledger.collections import Collection
+from semantik_pipeline.ledger.collections import ALIAS_OWED, Collection
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import collections, generations, operation_items, operations, work
 from semantik_pipeline.ledger.work import FREED, STAGES, UNIT, unit_of
@@ -63,6 +63,7 @@ def _activate(tx: Transaction, collection_id: int, generation_id: int, *, keep: 
     tx.execute(update(generations).where(replaced).values(state="kept", retire_at=now() + max(keep, GRACE)))
     this = generations.c.id == generation_id
     tx.execute(update(generations).where(this).values(state="active", activated_at=now(), retire_at=None))
+    builds.note(tx, generation_id, alias=ALIAS_OWED)
     wanted = tx.execute(select(generations.c.wanted).where(this)).scalar_one()
     collection = collections.c.id == collection_id
     config = tx.execute(select(collections.c.config).where(collection)).scalar_one()
@@ -70,6 +71,23 @@ def _activate(tx: Transaction, collection_id: int, generation_id: int, *, keep: 
     if wanted is not None and config == before:
         changes["config"] = wanted
     tx.execute(update(collections).where(collection).values(**changes))
+
+
+def aliases_owed(tx: Transaction) -> list[tuple[str, str]]:
+    """``(collection, index that search reads)`` where nobody has said that the store's alias names that index."""
+    owed = and_(generations.c.state == "active", generations.c.build["alias"].as_string() == ALIAS_OWED)
+    there = and_(collections.c.id == generations.c.collection_id, collections.c.trashed_at.is_(None))
+    query = select(collections.c.name, generations.c.index_name).join_from(collections, generations, there)
+    return [(name, index) for name, index in tx.execute(query.where(owed).order_by(generations.c.id))]
+
+
+def alias_pointed(tx: Transaction, generation_id: int) -> bool:
+    """The alias names this generation's index; returns whether that is the one that search reads."""
+    mine = and_(generations.c.id == generation_id, generations.c.state == "active")
+    if tx.execute(select(generations.c.id).where(mine).with_for_update(key_share=True)).first() is None:
+        return False
+    builds.note(tx, generation_id, alias=None)
+    return True
 
 
 def end(tx: Transaction, build: Build, outcome: str, **found: Any) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
+from semantik_pipeline.ledger import builds
+from semantik_pipeline.ledger.builds import Build
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.items import owned
 from semantik_pipeline.ledger.operations import unfinished_items
@@ -28,15 +30,20 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
     ``workers``: those of the fleet that live; None where one process does everything. It costs next to nothing while
     the operation makes way, and a look at each unit that is left when it does not.
     """
-    if _in_hand(tx, operation_id):
+    build = builds.of_operation(tx, operation_id)
+    if build is not None and build.phase != "building":
+        judged = build.phase == "judging" and workers is not None
+        return _nobody_serves(workers or (), "embed", build.generation_id) if judged else None
+    mine = _mine(operation_id) if build is None else builds.awaited(build, but_arrivals=True)
+    if _in_hand(tx, operation_id, mine):
         return None
     reading, obstacle = _sources(tx, operation_id, workers)
     if reading:
         return None
-    if workers is None and _free(tx, operation_id):
+    if workers is None and _free(tx, mine):
         return None
     reasons = {}
-    for group in _groups(tx, operation_id):
+    for group in _groups(tx, operation_id, build):
         found = _obstacle(group, workers)
         if found is None:
             return None
@@ -44,21 +51,21 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
     return max(reasons, key=lambda one: reasons[one]) if reasons else obstacle
 
 
-def _in_hand(tx: Transaction, operation_id: int) -> bool:
+def _in_hand(tx: Transaction, operation_id: int, mine: ColumnElement[bool]) -> bool:
     leased = work.c.lease_token > ""  # as IS NOT NULL, in a form for which SQLite uses the index
-    if tx.execute(select(work.c.document_id).where(leased, _mine(operation_id)).limit(1)).first():
+    if tx.execute(select(work.c.document_id).where(leased, mine).limit(1)).first():
         return True
     read = and_(sources.c.operation_id == operation_id, sources.c.lease_token.is_not(None))
     return tx.execute(select(sources.c.id).where(read).limit(1)).first() is not None
 
 
-def _free(tx: Transaction, operation_id: int) -> bool:
+def _free(tx: Transaction, mine: ColumnElement[bool]) -> bool:
     free = and_(work.c.blocked.is_(None), work.c.held_by.is_(None))
-    return tx.execute(select(work.c.document_id).where(free, _mine(operation_id)).limit(1)).first() is not None
+    return tx.execute(select(work.c.document_id).where(free, mine).limit(1)).first() is not None
 
 
-def _mine(operation_id: int) -> Any:
-    """Condition: units of the operation that some stage is still to work on."""
+def _mine(operation_id: int) -> ColumnElement[bool]:
+    """Condition: units of the operation that some stage is still to work on. A build waits for more: see builds.awaited."""
     return and_(work.c.stage.in_(STAGES), owned(operation_id))
 
 
@@ -84,24 +91,22 @@ def _unread(source: Any, workers: Sequence[WorkerRow] | None) -> str | None:
     return f"the source {source.name} can't be read: {source.error['message']}" if is_blocked(source.error) else None
 
 
-def _groups(tx: Transaction, operation_id: int) -> Sequence[Any]:
+def _groups(tx: Transaction, operation_id: int, build: Build | None) -> Sequence[Any]:
     """The units that are left, by stage and generation."""
     waits = or_(work.c.blocked.is_not(None), work.c.held_by.is_not(None))
-    query = (
-        select(
-            work.c.stage,
-            work.c.generation_id,
-            func.count().label("units"),
-            func.count().filter(waits).label("waiting"),
-            func.max(work.c.blocked).label("blocked"),
-            func.max(work.c.held_by).label("held_by"),
-            func.count(work.c.held_by).label("held"),
-            func.max(work.c.not_before - now()).label("wait"),
-        )
-        .join(operation_items, unfinished_items(operation_id))
-        .group_by(work.c.stage, work.c.generation_id)
-    )
-    return tx.execute(query).all()
+    query = select(
+        work.c.stage,
+        work.c.generation_id,
+        func.count().label("units"),
+        func.count().filter(waits).label("waiting"),
+        func.max(work.c.blocked).label("blocked"),
+        func.max(work.c.held_by).label("held_by"),
+        func.count(work.c.held_by).label("held"),
+        func.max(work.c.not_before - now()).label("wait"),
+    ).group_by(work.c.stage, work.c.generation_id)
+    if build is not None:
+        return tx.execute(query.where(builds.awaited(build, but_arrivals=True))).all()
+    return tx.execute(query.join(operation_items, unfinished_items(operation_id))).all()
 
 
 def _obstacle(group: Any, workers: Sequence[WorkerRow] | None) -> str | None:

@@ -105,6 +105,36 @@ def test_what_an_abandoned_revision_wrote_over_is_written_again(make_pipeline):
     assert verify(pipeline.runtime).clean
 
 
+@pytest.mark.parametrize("after", ["changed", "deleted", "lease over, then changed"])
+def test_who_wakes_up_late_writes_and_dies_leaves_no_point_for_good(make_pipeline, after: str) -> None:
+    """A holder stands still before its insert; the next revision is indexed; it goes on, and dies before it can say that
+    its lease is gone. Its points are of an older epoch: search hides them, and maintenance removes them."""
+    pipeline = make_pipeline()
+    arrive(pipeline, doc=paragraph("first"), other=paragraph("other"))
+    pipeline.run("chunk", "embed")
+    writing, units = take_upsert(pipeline)
+    writing.index = pipeline.runtime.index(writing.generation)
+    writing._touch(units)
+    builder = PointBuilder(pipeline.runtime, writing.generation)
+    with pipeline.runtime.ledger.read() as tx:
+        assert builder.add([(unit, content.chunk_rows(tx, unit, unit.chunks_epoch)) for unit in units])
+    if after.startswith("lease"):
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(text("update work set lease_until = 0"))
+        maintenance.tick(pipeline.runtime)
+    now_there = {"other": paragraph("other")} | ({} if after == "deleted" else {"doc": paragraph("second")})
+    pipeline.index(source(**now_there), allow_deletions=True)
+    writing._insert(builder)
+    report = verify(pipeline.runtime).to_dict()
+    assert (report["missing"], report["orphaned"], report["stale"]) == (0, 1, 0)
+    assert not [hit for hit in shown(pipeline, "first1 first2") if "first" in hit]
+    maintenance.tick(pipeline.runtime)
+    pipeline.run()
+    assert verify(pipeline.runtime).clean
+    maintenance.tick(pipeline.runtime)
+    assert not maintenance.ring_due(pipeline.runtime)  # once
+
+
 def test_a_small_document_whose_chunk_rows_are_gone_gets_them_anew(make_pipeline):
     pipeline = make_pipeline()
     arrive(pipeline, doc=paragraph("one"))

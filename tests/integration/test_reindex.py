@@ -73,7 +73,10 @@ def clear(pipe) -> None:
 
 
 def states(pipe) -> list[str]:
-    return [one["state"] for one in generations.history(pipe.runtime, "default")]
+    """Of the collection's generations, newest first."""
+    query = select(table.c.state).order_by(table.c.id.desc())
+    with pipe.runtime.ledger.read() as tx:
+        return list(tx.execute(query).scalars())
 
 
 def ask(pipe, text: str = "epoch03x1", **options) -> list[str]:

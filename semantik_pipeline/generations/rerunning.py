@@ -1,0 +1,95 @@
+"""Sending documents that meet a filter through the stages again, within the generations that there are: a slice at once,
+the rest a slice at a time wherever maintenance runs. How far it is is in the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.ledger import audit_trail, collections, reruns, selection
+from semantik_pipeline.ledger.reruns import Rerun
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: Documents that an answer names.
+NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """How many documents meet a filter, and the unique ids of some."""
+
+    documents: int
+    examples: tuple[str, ...]
+
+
+def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bool = False) -> int:
+    """Send the collection's documents that meet a filter through the stages again; returns the operation. The first of
+    them are on their way then, maintenance sends the others. See ``ledger/selection.py`` for what a filter can ask for.
+
+    ``fresh``: parses that are kept are not used again, as after a parser was mended without a new OUTPUT_VERSION. Raises
+    UsageError for a filter that is wrong, or that no document meets.
+    """
+    with runtime.ledger.read() as tx:
+        found = collections.get_collection(tx, collection)
+        if not selection.following(tx, found.id, where, after=0).documents:
+            raise UsageError(
+                f"No document of {collection!r} meets the filter.", "`semantik documents list` shows what there is."
+            )
+    with runtime.ledger.write() as tx:
+        begun = reruns.begin(tx, found.id, where, fresh=fresh)
+        asked = {"where": where, "fresh": fresh, "operation": begun.operation_id}
+        audit_trail.record(tx, event="collection.rerun", subject=collection, detail=asked)
+    if _send(runtime, begun) is not None:
+        runtime.ring("maintenance")
+    return begun.operation_id
+
+
+def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> Matching:
+    """The documents that :func:`rerun` would send on their way."""
+    total, some, after = 0, [], 0
+    with runtime.ledger.read() as tx:
+        found = collections.get_collection(tx, collection)
+        while True:
+            part = selection.following(tx, found.id, where, after=after)
+            total += len(part.documents)
+            some += [one.document for one in part.documents[: NAMED - len(some)]]
+            if part.upto is None:
+                return Matching(documents=total, examples=tuple(some))
+            after = part.upto
+
+
+def advance(runtime: Runtime, until: float) -> bool:
+    """Go on with every rerun until about then (``time.monotonic()``); there is always time for one slice. Returns whether
+    more could be done at once."""
+    with runtime.ledger.read() as tx:
+        pending = reruns.pending(tx)
+    for one in pending:
+        left: Rerun | None = one
+        while left is not None:
+            left = _send(runtime, left)
+            if left is not None and (time.monotonic() >= until or runtime.stopping.is_set()):
+                return True
+    return False
+
+
+def _send(runtime: Runtime, rerun: Rerun) -> Rerun | None:
+    """Send a slice; returns what is left to do for this process."""
+    with runtime.ledger.read() as tx:
+        part = selection.following(tx, rerun.collection_id, rerun.where, after=rerun.after)
+    if rerun.fresh:
+        _forget_parses(runtime, part.documents)
+    with runtime.ledger.write() as tx:
+        ids = [document.id for document in part.documents]
+        sent = reruns.send(tx, rerun, ids, upto=part.upto)
+    runtime.ring("chunk")
+    return replace(rerun, after=part.upto) if sent and part.upto is not None else None
+
+
+def _forget_parses(runtime: Runtime, chosen: Sequence[selection.Selected]) -> None:
+    for key in sorted({key for document in chosen for key in document.parse_keys}):
+        runtime.blobs.remove("parsed", key)
