@@ -11,7 +11,15 @@ from semantik_pipeline.ledger import content, turns
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
-from semantik_pipeline.ledger.tables import chunks, collections, documents, operation_sources, sources, work
+from semantik_pipeline.ledger.tables import (
+    chunks,
+    collections,
+    documents,
+    generations,
+    operation_sources,
+    sources,
+    work,
+)
 
 #: What goes along of a document, of what became of it, of a chunk, and of a source.
 DOCUMENT = (
@@ -80,6 +88,15 @@ def page(tx: Transaction, collection_id: int, generation_id: int, *, after: int,
         }
         for row in tx.execute(query).mappings()
     ]
+
+
+def is_whole(tx: Transaction, collection_id: int, generation_id: int, index: str) -> bool:
+    """Whether all that was read of the generation until now was all that it has: nobody has begun to remove its rows.
+    ``index`` is its name, for its number may be given again."""
+    mine = and_(generations.c.id == generation_id, generations.c.index_name == index, generations.c.state != "retired")
+    there = and_(collections.c.id == collection_id, collections.c.trashed_at.is_(None))
+    query = select(generations.c.id).join(collections, generations.c.collection_id == collections.c.id)
+    return tx.execute(query.where(mine, there)).first() is not None
 
 
 def chunk_pages(

@@ -16,8 +16,10 @@ from sqlalchemy import update
 
 from semantik_pipeline import collections, sources, trash
 from semantik_pipeline.errors import Conflict, PluginNotFoundError, UnreadableExport, UsageError
+from semantik_pipeline.ledger import switching
 from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import documents, embeddings, metadata
+from semantik_pipeline.ledger.tables import generations as generation_table
 from semantik_pipeline.ledger.tables import sources as source_table
 from semantik_pipeline.testing import FakeEmbedder
 from semantik_pipeline.transfer import archive, export, exporting, import_collection, importing
@@ -273,3 +275,29 @@ def test_what_was_on_its_way_and_what_is_in_the_trash(make_pipeline, tmp_path) -
         assert body is not None
         assert json.load(io.BytesIO(body.read()))["format"] == "semantik-collection"
     assert count(pipeline, source_table) == 2
+
+
+@pytest.mark.parametrize("event", ["retired", "deleted"])
+def test_what_is_removed_while_it_is_exported_leaves_no_file(make_pipeline, tmp_path, monkeypatch, event: str) -> None:
+    """Pages that were read after the rows began to go are not what the collection was."""
+    monkeypatch.setattr(exporting, "PAGE", 2)
+    pipeline = make_pipeline()
+    pipeline.folder(texts(tmp_path / "papers", **CONTENTS), collection="notes", config=FAKE_COLLECTION)
+
+    def lose(documents: int) -> None:
+        if documents > 2:
+            return
+        if event == "deleted":
+            trash.delete_collection(pipeline.runtime, "notes", purge=True)
+            ticks(pipeline)
+            return
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(update(generation_table).values(state="kept", retire_at=1.0))
+            switching.retire_due(tx)
+            (gone,) = switching.retired(tx)
+            assert switching.remove_rows(tx, gone.generation_id)
+
+    file = tmp_path / "notes.tar"
+    with pytest.raises(Conflict, match="removed meanwhile"):
+        export(pipeline.runtime, "notes", file, lose)
+    assert not list(tmp_path.glob("*notes.tar*")) and not list(tmp_path.glob(".notes*"))
