@@ -22,6 +22,7 @@ from semantik_pipeline.ledger import (
 )
 
 if TYPE_CHECKING:
+    from semantik_pipeline.ledger import Transaction
     from semantik_pipeline.runtime import Runtime
 
 #: Seconds between sweeps of the caches.
@@ -45,6 +46,8 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     """
     settings = runtime.settings.work
     with runtime.ledger.write() as tx:
+        if not alone and _slept(runtime, tx):
+            deaths.spare(tx, seconds=2 * settings.renew)
         expired = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
         deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         work.reconcile(tx)
@@ -60,6 +63,13 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     ring_due(runtime)
     _gather_statistics(runtime)
     return _sweep(runtime) or removing
+
+
+def _slept(runtime: Runtime, tx: Transaction) -> bool:
+    """Whether no tick came for so long that workers which live may have lost their leases as well: the ledger was away, or
+    the host slept. That is no death, and is held against nobody."""
+    age = chores.age(tx, TICK)
+    return age is not None and age > runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
 
 
 def ring_due(runtime: Runtime) -> list[str]:

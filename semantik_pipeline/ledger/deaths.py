@@ -7,7 +7,7 @@ process that holds nothing else until it is done (``stages/room.py``); only a de
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, and_, select
+from sqlalchemy import Column, ColumnElement, and_, select, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.sync import SOURCE_FREED, change_source, end_source
@@ -52,6 +52,16 @@ def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = Fal
             message = f"{row['name']}: {attempts} workers died or stopped while they read it and did nothing else."
             end_source(tx, row["id"], row["operation_id"], {"type": "WorkerDied", "message": message})
     return len(freed)
+
+
+def spare(tx: Transaction, *, seconds: float) -> None:
+    """Prolong what is over by so many seconds: those who live renew it meanwhile. For a time in which nobody could: the
+    ledger was away, or the host slept."""
+    for table in (work, sources):
+        over = _over(table.c.lease_token, table.c.lease_until, everything=False)
+        locked = select(*table.primary_key.columns).where(over).order_by(*table.primary_key.columns)
+        tx.execute(locked.with_for_update()).all()
+        tx.execute(update(table).where(over).values(lease_until=now() + seconds))
 
 
 def _over(token: Column, until: Column, everything: bool) -> ColumnElement[bool]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import select, update
 
+from semantik_pipeline import maintenance
 from semantik_pipeline.ledger import deaths, work
-from semantik_pipeline.ledger.tables import documents
+from semantik_pipeline.ledger.tables import chores, documents
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.ledger.work import STAGES, Claim
 from semantik_pipeline.operations import SourceRequest
@@ -169,3 +170,37 @@ def test_whoever_dies_innocents_are_indexed_and_poison_ends_in_quarantine(make_p
     for name in POISON:
         assert pipeline.unit(name)["attempts"] == ATTEMPTS
         assert ATTEMPTS <= fleet.killed_by[name] <= ATTEMPTS + 1  # once in company, which makes it a suspect
+
+
+@pytest.mark.parametrize("renews", [True, False])
+def test_a_ledger_that_was_away_is_no_death(make_pipeline, renews: bool) -> None:
+    """Nobody could renew anything, and nobody ticked. Who lives renews before anything is held against a document."""
+    pipeline = make_pipeline()
+    ledger = pipeline.runtime.ledger
+    documents_ = {"alone": "text 1", "beside": "text 2"}
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": documents_}), run=False)
+    work_on(pipeline.runtime, "sync")
+    maintenance.tick(pipeline.runtime)
+    with ledger.write() as tx:
+        tx.execute(update(units).where(units.c.document_id == 1).values(suspect=True))
+        lone = work.claim(tx, "chunk", worker="a", lease=60, limit=1, alone=True)
+        good = work.claim(tx, "chunk", worker="b", lease=60, limit=1)
+        tx.execute(update(units).values(lease_until=1.0))
+        tx.execute(update(chores).values(done_at=chores.c.done_at - 600))
+    maintenance.tick(pipeline.runtime)
+    with ledger.write() as tx:
+        held = {claim.token: len(work.held(tx, claim.token)) for claim in (lone, good)}
+        assert set(held.values()) == {1}
+        if renews:
+            assert work.renew(tx, lone.token, 60) == work.renew(tx, good.token, 60) == 1
+        else:
+            tx.execute(update(units).values(lease_until=1.0))
+    maintenance.tick(pipeline.runtime)
+    with ledger.read() as tx:
+        rows = tx.execute(
+            select(units.c.lease_token, units.c.suspect, units.c.attempts).order_by(units.c.attempts)
+        ).all()
+    if renews:
+        assert [(row.lease_token is not None, row.attempts) for row in rows] == [(True, 0)] * 2
+    else:
+        assert [tuple(row) for row in rows] == [(None, True, 0), (None, True, 1)]
