@@ -1,4 +1,8 @@
-"""Places in the queue: start-time fair queueing. A unit costs its source 1/weight of virtual time."""
+"""Places in the queue: start-time fair queueing. A unit costs its source 1/weight of virtual time.
+
+A source that was idle is given its first units ahead of that share: what is small is through before much of what is large,
+and has been busy for long, is taken. They are charged as all others are, so nobody gets more than its share in the end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from sqlalchemy import CompoundSelect, and_, false, func, select, union_all, upd
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.ledger.work import LANES, STAGES
+
+#: Virtual time that a source may be ahead of its share: so many units of weight 1.
+AHEAD = 64.0
 
 
 def take(tx: Transaction, source_id: int, count: int) -> list[float]:
@@ -18,10 +25,17 @@ def take(tx: Transaction, source_id: int, count: int) -> list[float]:
         return []
     row = select(sources.c.weight, sources.c.next_turn).where(sources.c.id == source_id)
     weight, next_turn = tx.execute(row).one()
-    start = max(next_turn, virtual_time(tx))
-    turns = [start + (place + 1) / weight for place in range(count)]
-    tx.execute(update(sources).where(sources.c.id == source_id).values(next_turn=turns[-1]))
-    return turns
+    time = virtual_time(tx)
+    start = max(next_turn, time)
+    charged = [start + (place + 1) / weight for place in range(count)]
+    tx.execute(update(sources).where(sources.c.id == source_id).values(next_turn=charged[-1]))
+    return [time + ahead(turn - time) for turn in charged]
+
+
+def ahead(due: float) -> float:
+    """How far from now the turn is of what would be due, by its source's share, so far from now. It never falls as
+    ``due`` rises, so whoever shares by weight does so ahead as well."""
+    return due / AHEAD if due <= AHEAD else due - AHEAD + 1
 
 
 def virtual_time(tx: Transaction) -> float:

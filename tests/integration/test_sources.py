@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 
 from semantik_pipeline import maintenance, sources
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
-from semantik_pipeline.ledger import audit_trail, removal, timetable, work
+from semantik_pipeline.ledger import audit_trail, removal, timetable, turns, work
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.ledger.tables import chunks, documents, operation_sources, operations
@@ -362,6 +362,29 @@ def test_a_small_source_beside_a_large_one_takes_twice_its_time_at_most(make_pip
         sources.sync(pipeline.runtime, made[name])
     assert process(pipeline, until="small") <= 2 * alone + 4 * 20  # and the batches that are under way
     assert unfinished(pipeline, "large") <= 400 + 200  # bounded: what is named between two checkpoints comes on top
+
+
+def test_a_small_source_that_comes_to_a_large_one_hardly_waits_and_is_charged(make_pipeline) -> None:
+    """Its first documents go before those of whoever has been busy for long. What they were ahead is missing from its next
+    ones, so one that comes with as many again and again gets its half and no more."""
+    pipeline = make_pipeline(work={"max_in_flight": 2000})
+    sources.sync(pipeline.runtime, added(pipeline, "large", documents=texts_of("large", 1500)))
+    work_on(pipeline.runtime, "sync")
+    with pipeline.runtime.ledger.write() as tx:
+        for unit in work.claim(tx, "chunk", worker="w", lease=60, limit=200).units:
+            work.move(tx, unit, "indexed")
+    small = added(pipeline, "small", documents=texts_of("small", 50))
+    sources.sync(pipeline.runtime, small)
+    work_on(pipeline.runtime, "sync")
+    assert process(pipeline, until="small") <= 4 * 50 + 4 * 20
+    of_large = []
+    for turn in range(1, 8):
+        more = {"documents": texts_of("small", 50 * (turn + 1))}
+        sources.change(pipeline.runtime, small, config=more)
+        sources.sync(pipeline.runtime, small)
+        work_on(pipeline.runtime, "sync")
+        of_large.append(process(pipeline, until="small", batch=5) - 4 * 50)
+    assert sum(of_large) >= 4 * (7 * 50 - turns.AHEAD - 50)
 
 
 def test_a_source_whose_documents_nobody_takes_brings_no_more(make_pipeline) -> None:
