@@ -111,12 +111,7 @@ def push(
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
         place = deliveries.open_source(tx, found.id, CONNECTOR, source)
-        if ledger.crowded(tx, place["id"], PENDING * runtime.settings.work.max_in_flight):
-            raise TransientError(
-                f"Too many documents of {collection}: {source} are under way.",
-                "Give more when some of them are indexed.",
-                retry_after=AGAIN,
-            )
+        _refuse_crowd(runtime, tx, place["id"], f"{collection}: {source}")
         before = ledger.known(tx, place["id"], list(arrivals))
         _refuse_hidden(tx, before, principals)
         operation_id = operations.begin(tx, found.id, "push")
@@ -148,6 +143,16 @@ def _closed(documents: Iterable[Given], principals: Collection[str]) -> Iterator
                 "Name some of the caller's own principals, or none at all.",
             )
         yield replace(one, principals=names)
+
+
+def _refuse_crowd(runtime: Runtime, tx: Transaction, source_id: int, name: str) -> None:
+    """Backpressure: what is under way is bounded, whoever gives it."""
+    if ledger.crowded(tx, source_id, PENDING * runtime.settings.work.max_in_flight):
+        raise TransientError(
+            f"Too many documents of {name} are under way.",
+            "Give more when some of them are indexed.",
+            retry_after=AGAIN,
+        )
 
 
 def _refuse_hidden(tx: Transaction, before: dict[str, Known], principals: Collection[str] | None) -> None:

@@ -124,18 +124,13 @@ def set_(
     """Change a source. What it has indexed stays; new options count from its next sync."""
     call = begin(context)
     from semantik_pipeline import sources
-    from semantik_pipeline.cli.source_options import parse_object, parse_options
     from semantik_pipeline.errors import UsageError
 
     with beside(call) as runtime:
         before = named(runtime, source)
         changes: dict[str, Any] = {}
         if options or unset or config_json:
-            config = parse_object(config_json) if config_json else dict(before["config"])
-            given = parse_options(_schema(runtime, before["connector"]), options or ())
-            config = {key: value for key, value in config.items() if key not in (unset or ())} | given
-            _require(runtime, before["connector"], config)
-            changes["config"] = config
+            changes["config"] = _changed_config(runtime, before, options or [], unset or [], config_json)
         if name is not None:
             changes["name"] = name
         if weight is not None:
@@ -151,6 +146,19 @@ def set_(
             )
         changed = sources.change(runtime, before, **changes)
     return _give(call, changed, "Changed.")
+
+
+def _changed_config(
+    runtime: Runtime, before: dict[str, Any], options: list[str], unset: list[str], config_json: str | None
+) -> dict[str, Any]:
+    """The source's options with these changes. Raises UsageError for what its connector does not take, or lacks then."""
+    from semantik_pipeline.cli.source_options import parse_object, parse_options
+
+    config = parse_object(config_json) if config_json else dict(before["config"])
+    given = parse_options(_schema(runtime, before["connector"]), options)
+    config = {key: value for key, value in config.items() if key not in unset} | given
+    _require(runtime, before["connector"], config)
+    return config
 
 
 @app.command(short_help="Sync now.", epilog=EPILOG)
