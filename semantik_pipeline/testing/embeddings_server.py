@@ -32,7 +32,11 @@ class EmbeddingsHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer = self._script().answer(self._about(body))
-        self._reply(*(answer or (200, {}, embeddings(body["input"]))))
+        self._reply(*(answer or (200, {}, self.usual(body))))
+
+    def usual(self, body: dict[str, Any]) -> Any:
+        """The body of an answer to this request, where the script has none."""
+        return embeddings(body["input"])
 
     def _about(self, body: Any) -> dict[str, Any]:
         return {"path": self.path, "body": body, "authorization": self.headers.get("Authorization")}
@@ -78,18 +82,19 @@ class Script:
 class ScriptedServer(ThreadingHTTPServer):
     """On a free port of this machine only."""
 
-    def __init__(self, script: Script) -> None:
-        super().__init__(("127.0.0.1", 0), EmbeddingsHandler)
+    def __init__(self, script: Script, handler: type[EmbeddingsHandler] = EmbeddingsHandler) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.script = script
 
 
 @contextmanager
 def embeddings_server(
     decide: Callable[[dict[str, Any]], Answer] = lambda request: None,
+    handler: type[EmbeddingsHandler] = EmbeddingsHandler,
 ) -> Iterator[tuple[str, Script]]:
     """A running server: its base URL, and its script to look at."""
     script = Script(decide)
-    with ScriptedServer(script) as server:
+    with ScriptedServer(script, handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/v1", script

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderReranker
+from semantik_pipeline.builtin.rerankers.http_reranker import HttpReranker
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
 from semantik_pipeline.testing.fake_models import FakeReranker
+from semantik_pipeline.testing.rerank_server import rerank_server
 from semantik_pipeline.testing.rerankers import RerankerContract
-from semantik_pipeline.testing.tiny_models import write_tiny_cross_encoder, write_tiny_embedder
+from semantik_pipeline.testing.tiny_models import write_tiny_colbert, write_tiny_cross_encoder, write_tiny_embedder
+from semantik_pipeline.testing.tiny_rerankers import write_tiny_bge, write_tiny_qwen3
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +20,10 @@ def loaded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     return {
         "late": LateInteractionReranker({"model": str(write_tiny_embedder(folder / "embedder"))}),
+        "colbert": LateInteractionReranker({"model": str(write_tiny_colbert(folder / "colbert"))}),
         "cross": CrossEncoderReranker({"model": str(write_tiny_cross_encoder(folder / "cross"))}),
+        "bge": CrossEncoderReranker({"model": str(write_tiny_bge(folder / "bge")), "precision": "float32"}),
+        "qwen3": CrossEncoderReranker({"model": str(write_tiny_qwen3(folder / "qwen3")), "precision": "float32"}),
     }
 
 
@@ -41,5 +47,28 @@ class TestLateInteraction(_Shared):
     which = "late"
 
 
+class TestColBert(_Shared):
+    which = "colbert"
+
+
 class TestCrossEncoder(_Shared):
     which = "cross"
+
+
+class TestBge(_Shared):
+    which = "bge"
+
+
+class TestQwen3(_Shared):
+    which = "qwen3"
+
+
+class TestHttp(RerankerContract):
+    @pytest.fixture(autouse=True)
+    def _server(self):
+        with rerank_server() as (url, _):
+            type(self).url = url
+            yield
+
+    def make_plugin(self):
+        return HttpReranker({"base_url": self.url, "model": "words"})
