@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from semantik_pipeline.ownership import OWNER_NOTE, read_note
 from tests.integration.cli.conftest import SETTINGS, CommandLine
 
 #: The fake embedder never comes back from a text with this word.
@@ -21,12 +22,14 @@ class Server:
     """A server whose first question takes for ever."""
 
     def __init__(self, cli: CommandLine, soft_shutdown: float) -> None:
-        embedding = f'plugin = "fake-embedder"\noptions = {{ hang_on = "{HANGS}" }}'
-        settings = SETTINGS.replace('plugin = "fake-embedder"', embedding)
-        Path(cli.environment["SEMANTIK_CONFIG"]).write_text(f"{settings}\n[worker]\nsoft_shutdown = {soft_shutdown}\n")
+        text = f"{SETTINGS}\n[worker]\nsoft_shutdown = {soft_shutdown}\n"
+        Path(cli.environment["SEMANTIK_CONFIG"]).write_text(text)
+        cli.data.mkdir()
+        state = {"version": 1, "disabled_ids": [], "configs": {"fake-embedder": {"hang_on": HANGS}}}
+        (cli.data / "plugins.json").write_text(json.dumps(state))
         self.process = cli.start("serve", "--port", 0)
-        note, until = cli.data / "owner.json", time.monotonic() + 120
-        while "url" not in (found := json.loads(note.read_text()) if note.exists() else {}):
+        note, until = cli.data / OWNER_NOTE, time.monotonic() + 120
+        while "url" not in (found := read_note(note) or {}):
             assert self.process.poll() is None and time.monotonic() < until, "no server"
             time.sleep(0.05)
         self.address = urlsplit(found["url"])
@@ -94,4 +97,4 @@ def test_a_server_with_nothing_in_hand_closes_what_it_has(cli: CommandLine, pape
     server.process.send_signal(signal.SIGINT)
     code, told = server.ended()
     assert code == 0, told
-    assert not (cli.data / "owner.json").exists()
+    assert not (cli.data / OWNER_NOTE).exists()
