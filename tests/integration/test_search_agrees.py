@@ -170,7 +170,7 @@ def test_hits_and_facets_are_those_of_the_chunks_that_meet_the_filter_and_are_op
 
 
 #: Fields of a query that leave all hits as they are, where the query has them.
-PLAIN = {
+PLAIN: dict[str, Any] = {
     name: value
     for name, value in {"postprocessors": (), "understand": False}.items()
     if name in SearchQuery.__dataclass_fields__
