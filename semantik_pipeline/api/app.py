@@ -33,6 +33,7 @@ CLOSING = 5.0
 #: Modules of ``routes``, in the order of the OpenAPI document.
 RESOURCES = (
     "collections",
+    "transfers",
     "sources",
     "documents",
     "pushes",

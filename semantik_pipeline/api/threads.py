@@ -19,7 +19,7 @@ from semantik_pipeline.access import MAX_ASKED
 if TYPE_CHECKING:
     from semantik_pipeline.settings import Api
 
-Pool = Literal["quick", "search", "long", "auth", "health"]
+Pool = Literal["quick", "search", "long", "transfer", "auth", "health"]
 Answer = TypeVar("Answer")
 
 #: Operations that may take long, and where; all others are quick.
@@ -29,25 +29,31 @@ POOLS: dict[str, Pool] = {
     "sources_preview": "long",
     "collections_plan": "long",
     "collections_verify": "long",
+    "collections_export": "transfer",
+    "collections_import": "transfer",
     "plugins_health": "long",
 }
 
 #: Threads that find out who calls: auth plugins hold so many at most, and API keys need none of theirs.
 AUTH = MAX_ASKED + 8
 
+#: Threads that write an export or read one: each has a file of that size in the folder for temporary files.
+TRANSFERS = 2
+
 #: Threads that ask whether the parts are there, for probes.
 HEALTH = 4
 
 
 class Threads:
-    """``api.threads`` for what is quick, as many for searches, a fifth for what takes long, and some for who calls and
-    for probes. What waits for a thread of its pool takes none."""
+    """``api.threads`` for what is quick, as many for searches, a fifth for what takes long, and some for exports and
+    imports, for who calls and for probes. What waits for a thread of its pool takes none."""
 
     def __init__(self, settings: Api) -> None:
         sizes: dict[Pool, int] = {
             "quick": settings.threads,
             "search": settings.threads,
             "long": max(1, settings.threads // 5),
+            "transfer": TRANSFERS,
             "auth": AUTH,
             "health": HEALTH,
         }

@@ -170,7 +170,10 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="notes.tar, or notes.tar.gz.")],
 ) -> int:
     """Write a collection into a file: documents, bodies, chunks, vectors and sources, without any secret."""
-    call = begin(context)
+    return export_here(begin(context), name, file)
+
+
+def export_here(call: Invocation, name: str, file: Path) -> int:
     from semantik_pipeline import transfer
     from semantik_pipeline.cli.collection_views import counting, show_transfer
 
@@ -187,16 +190,17 @@ def import_(
     name: Annotated[str | None, typer.Option(metavar="N", help="Another name than it had.")] = None,
 ) -> int:
     """Make a collection of an export. Nothing is embedded that the file has; its sources are paused."""
-    call = begin(context)
+    return import_here(begin(context), file, name)
+
+
+def import_here(call: Invocation, file: Path, name: str | None) -> int:
     from semantik_pipeline import operations, transfer
     from semantik_pipeline.cli.collection_views import counting, show_transfer
     from semantik_pipeline.cli.index import EXIT
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work_or_beside
-    from semantik_pipeline.errors import UsageError
 
-    if not file.expanduser().is_file():
-        raise UsageError(f"There is no file {file}.", "`semantik collections export` writes one.")
+    require_file(file)
     with at_work_or_beside(call) as (runtime, _):
         with counting("imported") as progress:
             told = transfer.import_collection(runtime, file.expanduser(), name=name, on_progress=progress)
@@ -205,6 +209,14 @@ def import_(
     answer = {**told, "operation": f"{ended.kind}-{told['operation']}", "outcome": ended.outcome}
     call.output.give(answer, lambda console: show_transfer(console, answer, f"{answer['collection']} is there."))
     return EXIT.get(ended.outcome or "", 0)
+
+
+def require_file(file: Path) -> None:
+    """Raise UsageError if there is none."""
+    from semantik_pipeline.errors import UsageError
+
+    if not file.expanduser().is_file():
+        raise UsageError(f"There is no file {file}.", "`semantik collections export` writes one.")
 
 
 def _give(call: Invocation, row: dict[str, Any], done: str | None) -> int:

@@ -41,6 +41,8 @@ REMOTE = {
     "collections rename": "collections:rename",
     "collections delete": "collections:delete",
     "collections restore": "collections:restore",
+    "collections export": "transfers:export",
+    "collections import": "transfers:import_",
     "reindex": "collections:reindex",
     "rollback": "collections:rollback",
     "verify": "verifying:verify",

@@ -33,7 +33,8 @@ class Upload:
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
     """A request. ``at`` fills in the path, values of ``query`` that are None are left out; ``form`` and ``files`` are
-    sent as ``multipart/form-data``, else ``json``. ``read`` says what the body is read as: json, bytes or text.
+    sent as ``multipart/form-data``, else ``json``. ``read`` says what the body is read as: json, bytes or text; ``into`` is
+    the file that it is written into, as it comes, instead. ``timeout``: seconds for an answer that takes longer than usual.
 
     ``repeatable``: sent twice it does what it does once, so it is sent again where nobody knows whether it arrived.
     """
@@ -45,6 +46,8 @@ class Call(Generic[T]):
     files: Sequence[Upload] = ()
     headers: Mapping[str, str | None] = field(default_factory=dict)
     read: str = "json"
+    into: Path | None = None
+    timeout: float | None = None
     good: frozenset[int] = frozenset()
     method: str = "GET"
     path: str = ""

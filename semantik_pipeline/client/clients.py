@@ -17,6 +17,7 @@ from semantik_pipeline.client.events import SILENCE, Stream
 from semantik_pipeline.client.failures import failure_of, unreachable
 from semantik_pipeline.client.resources import Api
 from semantik_pipeline.client.retries import Retries
+from semantik_pipeline.client.saving import saving
 from semantik_pipeline.errors import UsageError
 
 T = TypeVar("T")
@@ -71,8 +72,18 @@ class Client(Api["Client"]):
             time.sleep(wait)
 
     def _ask(self, call: Call[Any], files: ExitStack) -> Response | TransportError:
+        asked = _request(call, files)
         try:
-            return self._http.request(**_request(call, files))
+            if call.into is None:
+                return self._http.request(**asked)
+            with self._http.stream(**asked) as response:
+                if not response.is_success:
+                    response.read()
+                    return response
+                with saving(call.into) as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+                return response
         except TransportError as error:
             return error
 
@@ -144,8 +155,18 @@ class AsyncClient(Api["AsyncClient"]):
             await sleep(wait)
 
     async def _ask(self, call: Call[Any], files: ExitStack) -> Response | TransportError:
+        asked = _request(call, files)
         try:
-            return await self._http.request(**_request(call, files))
+            if call.into is None:
+                return await self._http.request(**asked)
+            async with self._http.stream(**asked) as response:
+                if not response.is_success:
+                    await response.aread()
+                    return response
+                with saving(call.into) as file:
+                    async for piece in response.aiter_bytes():
+                        file.write(piece)
+                return response
         except TransportError as error:
             return error
 
@@ -210,6 +231,8 @@ def _request(call: Call[Any], files: ExitStack) -> dict[str, Any]:
         "params": {name: _query(value) for name, value in call.query.items() if value is not None},
         "headers": _headers(call.headers),
     }
+    if call.timeout is not None:
+        asked["timeout"] = httpx.Timeout(call.timeout, connect=CONNECT)
     if call.files:
         asked["data"] = dict(call.form or {})
         asked["files"] = [
@@ -243,6 +266,8 @@ def _read(call: Call[Any], came: Response | TransportError, url: str) -> Any:
         raise unreachable(url, came) from came
     if not came.is_success and came.status_code not in call.good:
         raise failure_of(came)
+    if call.into is not None:
+        return call.into
     if call.read == "bytes":
         return came.content
     return came.text if call.read == "text" else came.json()

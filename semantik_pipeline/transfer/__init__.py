@@ -3,8 +3,8 @@
 ``archive`` is the format, ``exporting`` writes it and ``importing`` reads it.
 """
 
-from semantik_pipeline.transfer.archive import VERSION
+from semantik_pipeline.transfer.archive import VERSION, manifest_of, read
 from semantik_pipeline.transfer.exporting import export
 from semantik_pipeline.transfer.importing import import_collection
 
-__all__ = ["VERSION", "export", "import_collection"]
+__all__ = ["VERSION", "export", "import_collection", "manifest_of", "read"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Name, Options
 
 _CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
@@ -190,6 +191,19 @@ class Verification(BaseModel):
     examples: list[str] = Field(description="The unique ids of some that are damaged.")
     operation: str | None = Field(examples=["repair-7"], description="What mends them; null: nothing has to be.")
     next_cursor: str | None = Field(None, description="Of the next part; null: all was compared.")
+
+
+class Imported(Accepted):
+    """The collection is there, and the operation brings its points into the store."""
+
+    collection: str
+    sources: int = Field(description="They are paused.")
+    documents: int
+    chunks: int
+    vectors: int
+    bodies: int
+    recomputed: list[str] = Field(description="Stages that have to work again here.")
+    warnings: list[str] = Field(description="Why.")
 
 
 class TrashedCollection(BaseModel):

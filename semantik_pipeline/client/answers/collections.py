@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from semantik_pipeline.client.answers.operations import Accepted
+
 
 class Generation(TypedDict):
     """One build of a collection's index."""
@@ -108,6 +110,20 @@ class RerunPlan(TypedDict):
     collection: str
     documents: int
     examples: list[str]
+
+
+class Imported(Accepted):
+    """The collection that was made of an export; ``recomputed`` names the stages that have to work again, ``warnings``
+    say why."""
+
+    collection: str
+    sources: int
+    documents: int
+    chunks: int
+    vectors: int
+    bodies: int
+    recomputed: list[str]
+    warnings: list[str]
 
 
 class Verification(TypedDict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from semantik_pipeline.client.answers import (
@@ -11,6 +12,7 @@ from semantik_pipeline.client.answers import (
     CollectionDetail,
     CollectionList,
     Deleted,
+    Imported,
     ReindexPlan,
     Renamed,
     RerunPlan,
@@ -18,7 +20,10 @@ from semantik_pipeline.client.answers import (
     RolledBack,
     Verification,
 )
-from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
+from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, request
+
+#: Seconds for the first byte of an export, which is written before it is sent, and for the answer to an import.
+TRANSFER = 3600.0
 
 
 class Collections(Resource[S]):
@@ -98,6 +103,19 @@ class Collections(Resource[S]):
     def verify(self, name: str, *, repair: bool = False, cursor: str | None = None) -> Call[Verification]:
         """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``."""
         return Call(at={"name": name}, json={"repair": repair, "cursor": cursor})
+
+    @request("collections_export", "GET /collections/{name}/export")
+    def export(self, name: str, file: Path) -> Call[Path]:
+        """Write all of it into a file, gzipped if its name ends in ``gz``; what was cut leaves no file. Returns the
+        file."""
+        query = {"gzip": True} if file.name.endswith("gz") else {}
+        return Call(at={"name": name}, query=query, into=file, timeout=TRANSFER)
+
+    @request("collections_import", "POST /collections/import")
+    def import_(self, file: Path, *, name: str | None = None) -> Call[Imported]:
+        """Make one of an export, under another ``name`` than it had if that is given."""
+        form = {} if name is None else {"name": name}
+        return Call(files=[Upload(name=file.name, content=file)], form=form, timeout=TRANSFER)
 
     @request("collections_rollback", "POST /collections/{name}/rollback")
     def rollback(self, name: str) -> Call[RolledBack]:

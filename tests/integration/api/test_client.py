@@ -129,6 +129,26 @@ def test_files_are_uploaded_and_read_back(api: Api, ask: Asker, tmp_path: Path) 
     assert ask(lambda client: client.documents.show(number))["title"] == "Travel"
 
 
+def test_a_collection_is_taken_out_and_put_in(api: Api, ask: Asker, tmp_path: Path) -> None:
+    ask(lambda client: client.collections.create("notes", config=FAKE_COLLECTION))
+    ask(lambda client: client.documents.push([{"document": "a", "text": "one"}], collection="notes"))
+    api.pipeline.run()
+    file = tmp_path / "notes.tar.gz"
+    assert ask(lambda client: client.collections.export("notes", file)) == file
+    with pytest.raises(errors.UsageError, match="already"):
+        ask(lambda client: client.collections.export("notes", file))
+    with pytest.raises(errors.NotFound):
+        ask(lambda client: client.collections.export("none", tmp_path / "none.tar"))
+    assert sorted(path.name for path in tmp_path.glob("*.tar*")) == ["notes.tar.gz"]
+    told = ask(lambda client: client.collections.import_(file, name="copy"))
+    assert (told["documents"], told["vectors"]) == (1, 1)
+    api.pipeline.run()
+    assert ask(lambda client: client.collections.verify("copy"))["clean"] is True
+    found = {"must": [{"key": "status", "match": {"value": "indexed"}}]}
+    assert ask(lambda client: client.collections.plan_rerun("copy", found))["documents"] == 1
+    assert ask(lambda client: client.trash(collection="copy", limit=1))["next_cursor"] is None
+
+
 def test_one_key_is_one_push(ask: Asker) -> None:
     ask(lambda client: client.collections.create("notes", config=FAKE_COLLECTION))
     given = [{"document": "a", "text": "one"}]

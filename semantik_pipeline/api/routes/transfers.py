@@ -1,0 +1,146 @@
+"""Collections in files: out of this installation, and into it."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+from urllib.parse import quote
+
+from fastapi import File, Form, Query, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ValidationError
+
+from semantik_pipeline import transfer
+from semantik_pipeline.api import trusted
+from semantik_pipeline.api.accepted import ACCEPTED, accepted
+from semantik_pipeline.api.dependencies import Admin, Operator, TheRuntime
+from semantik_pipeline.api.models.collections import Imported
+from semantik_pipeline.api.models.plain import Name, NameInPath, Options
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.contracts.auth import Principal
+from semantik_pipeline.errors import StorageFull, UnreadableExport
+from semantik_pipeline.runtime import Runtime
+
+router = guarded("collections", "/collections")
+
+TAR, GZIPPED = "application/x-tar", "application/gzip"
+
+#: Bytes that are sent at a time.
+PIECE = 2**20
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+class _Built(BaseModel):
+    config: Options
+
+
+class _Source(BaseModel):
+    connector: str
+    name: str
+    config: Options
+
+
+class _Manifest(BaseModel):
+    """What is looked at of a manifest before anything else is."""
+
+    collection: Name
+    config: Options
+    generation: _Built
+    sources: list[_Source]
+
+
+@router.get(
+    "/{name}/export",
+    operation_id="collections_export",
+    summary="The whole collection as a file: documents, bodies, chunks, vectors and sources, without any secret.",
+    response_class=Response,
+    responses={
+        200: {"content": {TAR: _BINARY, GZIPPED: _BINARY}, "description": "It is written first, and then sent."},
+        **documented(404, 409, 507),
+    },
+)
+def export(
+    runtime: TheRuntime,
+    caller: Admin,
+    name: NameInPath,
+    gzip: Annotated[bool, Query(description="Smaller, and slower.")] = False,
+) -> Response:
+    caller.require("admin", name)
+    ending, kind = (".tar.gz", GZIPPED) if gzip else (".tar", TAR)
+    with _folder() as folder:
+        path = folder / f"export{ending}"
+        transfer.export(runtime, name, path)
+        size, file = path.stat().st_size, path.open("rb")  # it goes with its name when the last byte is sent
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name + ending, safe='')}",
+        "Content-Length": str(size),
+    }
+    return StreamingResponse(_pieces(file), media_type=kind, headers=headers)
+
+
+@router.post(
+    "/import",
+    operation_id="collections_import",
+    summary="Make a collection of an export. Nothing is embedded that the file has; its sources are paused.",
+    responses=documented(404, 409),
+    **ACCEPTED,
+)
+def import_(
+    runtime: TheRuntime,
+    caller: Operator,
+    response: Response,
+    files: Annotated[UploadFile, File(description="What an export gave.")],
+    name: Annotated[Name | None, Form(description="Another name than it had.")] = None,
+) -> Imported:
+    with _folder() as folder:
+        path = folder / "upload"
+        with path.open("wb") as file:
+            shutil.copyfileobj(files.file, file, PIECE)
+        try:
+            _check(runtime, caller, path)
+            told = transfer.import_collection(runtime, path, name=name)
+        except UnreadableExport as error:
+            raise UnreadableExport(error.message.replace(str(path), "The upload"), error.hint) from None
+        except (KeyError, TypeError) as error:  # the manifest lacks what every export's has
+            raise UnreadableExport(f"The upload is damaged: {error!r}.") from error
+    begun = accepted(runtime, response, told.pop("operation"))
+    return Imported(**begun.model_dump(), **told)
+
+
+def _check(runtime: Runtime, caller: Principal, path: Path) -> None:
+    """An export's configurations come by HTTP too."""
+    try:
+        told = _Manifest.model_validate(transfer.manifest_of(path, transfer.read(path)))
+    except ValidationError:
+        raise UnreadableExport("The upload is damaged: its manifest is no export's.") from None
+    for config in (told.config, told.generation.config):
+        trusted.check_collection(runtime.settings, caller, config)
+    for source in told.sources:
+        trusted.check(runtime.settings, source.config, source.connector)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for this request. Raises StorageFull where there is no room."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="semantik-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise StorageFull(
+            "There is no room for the file in the folder for temporary files.", "Free some, or set TMPDIR to another."
+        ) from error
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece

@@ -1,0 +1,26 @@
+"""An answer that is written into a file as it comes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from semantik_pipeline.errors import UsageError
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[BinaryIO]:
+    """A file that is there whole or not at all, for its owner's eyes. Raises UsageError if there is one already."""
+    if path.exists():
+        raise UsageError(f"There is a file {path} already.", "Give another name, or remove it.")
+    half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    half.touch(0o600, exist_ok=False)
+    try:
+        with half.open("wb") as file:
+            yield file
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
