@@ -22,7 +22,7 @@ LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
 #: Classes of ``semantik_pipeline.testing``; the plugin of FakeParser is ``fake-parser``.
-FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker", "Auth")
+FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker", "Postprocessor", "Auth")
 
 
 #: Threads of workers, by the beginnings of their names. One that outlives its test works on with what the test took

@@ -1,0 +1,348 @@
+"""The built-in postprocessors against what they mean, said in the plainest way."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semantik_pipeline.builtin.postprocessors.dedupe import DedupePostprocessor
+from semantik_pipeline.builtin.postprocessors.diversity import DiversityPostprocessor
+from semantik_pipeline.builtin.postprocessors.group import GroupPostprocessor
+from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostprocessor
+from semantik_pipeline.builtin.postprocessors.neighbours import NeighboursPostprocessor
+from semantik_pipeline.builtin.postprocessors.passages import best_passage, sentences_of
+from semantik_pipeline.contracts import QueryText
+from semantik_pipeline.documents import Highlight, Passage
+from semantik_pipeline.testing.postprocessing import FakeContext, make_hit
+
+
+def work(plugin, hits, *, query="", context=None, phrases=()):
+    async def life():
+        await plugin.initialize()
+        return await plugin.process(QueryText(query, phrases=phrases), list(hits), context or FakeContext())
+
+    return asyncio.run(life())
+
+
+def ranks(hits):
+    return [hit.rank for hit in hits]
+
+
+# -- group -----------------------------------------------------------------------------------------------------------
+
+LETTERS = st.sampled_from("abcdef")
+
+
+@given(st.lists(LETTERS, max_size=30), st.integers(1, 4))
+def test_a_group_is_the_best_hit_of_its_document_and_those_that_follow(documents, k):
+    hits = [make_hit(rank, "text", document=name) for rank, name in enumerate(documents, 1)]
+    grouped = work(GroupPostprocessor({"k": k}), hits)
+    order = list(dict.fromkeys(documents))
+    assert [hit.document for hit in grouped] == order
+    for hit in grouped:
+        mine = [rank for rank, name in enumerate(documents, 1) if name == hit.document]
+        assert ranks([hit, *hit.more]) == mine[:k]
+
+
+@given(st.lists(LETTERS, max_size=30), st.integers(0, 30))
+def test_groups_of_a_longer_list_begin_with_those_of_a_shorter_one(documents, cut):
+    hits = [make_hit(rank, "text", document=name) for rank, name in enumerate(documents, 1)]
+    longer, shorter = work(GroupPostprocessor(), hits), work(GroupPostprocessor(), hits[:cut])
+    assert ranks(longer)[: len(shorter)] == ranks(shorter)
+
+
+def test_the_same_name_in_two_sources_is_two_documents():
+    hits = [make_hit(rank, "text", document="readme", source=source) for rank, source in enumerate("aab", 1)]
+    assert ranks(work(GroupPostprocessor(), hits)) == [1, 3]
+
+
+# -- diversity -------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 14), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
+def test_diversity_is_greedy_maximal_marginal_relevance(seed, count, balance):
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(count, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = np.sort(random.uniform(size=count))[::-1].round(3).tolist()
+    hits = [make_hit(place + 1, f"text {place}", score=score) for place, score in enumerate(scores)]
+    context = FakeContext(vectors={f"text {place}": 3 * vector for place, vector in enumerate(vectors)})
+    moved = work(DiversityPostprocessor({"lambda": balance}), hits, context=context)
+    taken = [rank - 1 for rank in ranks(moved)]
+    assert sorted(taken) == list(range(count))
+    for place in range(count):  # of two that are worth the same either may come first
+        rest = worth_now(scores, vectors, balance, taken[:place])
+        assert rest[taken[place]] == pytest.approx(max(rest.values()), abs=1e-5)
+    if balance == 1.0:
+        assert taken == sorted(range(count), key=lambda place: -scores[place])
+
+
+def worth_now(scores, vectors, balance, taken):
+    """What each one that is left is worth now."""
+    return {
+        place: balance * scores[place]
+        - (1 - balance) * max((float(vectors[place] @ vectors[other]) for other in taken), default=0.0)
+        for place in range(len(scores))
+        if place not in taken
+    }
+
+
+def test_hits_beyond_the_pool_stay_where_they_are():
+    hits = [make_hit(rank, f"text {rank % 7}") for rank in range(1, 231)]
+    moved = work(DiversityPostprocessor({"lambda": 0.2}), hits)
+    assert ranks(moved)[200:] == list(range(201, 231))
+    assert sorted(ranks(moved)[:200]) == list(range(1, 201))
+    assert ranks(work(DiversityPostprocessor({"lambda": 0.2}), hits[:200])) == ranks(moved)[:200]
+
+
+def test_without_any_vector_nothing_can_be_compared():
+    with pytest.raises(Exception, match="no vectors"):
+        work(DiversityPostprocessor(), [make_hit(1, "a")], context=FakeContext(vectors={}))
+
+
+# -- dedupe ----------------------------------------------------------------------------------------------------------
+
+WORDS = st.lists(st.sampled_from(["the", "price", "of", "wine", "rose", "7", "8", "Wine"]), max_size=12)
+
+
+def near(one, other, threshold):
+    """Nearly the same, said in the plainest way."""
+
+    def runs(text):
+        words = text.casefold().split()
+        return {tuple(words[at : at + 3]) for at in range(max(1, len(words) - 2))}
+
+    numbers = [re.findall(r"\d+", text) for text in (one, other)]
+    mine, theirs = runs(one), runs(other)
+    return numbers[0] == numbers[1] and len(mine & theirs) / len(mine | theirs) >= threshold - 1e-12
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(WORDS, max_size=10), st.sampled_from([0.3, 0.5, 0.75, 0.9, 1.0]))
+def test_no_two_kept_are_nearly_the_same_and_each_that_went_is_like_one_that_stayed(texts, threshold):
+    hits = [make_hit(rank, " ".join(words)) for rank, words in enumerate(texts, 1)]
+    kept = work(DedupePostprocessor({"threshold": threshold}), hits)
+    wanted = []
+    for hit in hits:
+        if not any(near(hit.text, other.text, threshold) for other in wanted):
+            wanted.append(hit)
+    assert ranks(kept) == ranks(wanted)
+    named = {name for hit in kept for name in hit.also_in}
+    assert named == {hit.document for hit in hits} - {hit.document for hit in kept}
+
+
+def test_what_differs_in_a_number_alone_is_not_the_same():
+    text = (
+        "The price of a room in the old house by the lake is {} a night, breakfast and boat included, all year round."
+    )
+    hits = [make_hit(rank, text.format(price)) for rank, price in enumerate((90, 95, 90), 1)]
+    kept = work(DedupePostprocessor({"threshold": 0.5}), hits)
+    assert [(hit.rank, hit.also_in) for hit in kept] == [(1, ["doc-3"]), (2, [])]
+
+
+def test_the_same_text_again_in_its_own_document_is_in_no_other():
+    hits = [make_hit(rank, "the same words again", document="one") for rank in (1, 2)]
+    assert [(hit.rank, hit.also_in) for hit in work(DedupePostprocessor(), hits)] == [(1, [])]
+
+
+# -- highlight -------------------------------------------------------------------------------------------------------
+
+
+def marked(text, query, language="en", phrases=()):
+    (hit,) = work(HighlightPostprocessor(), [make_hit(1, text, language=language)], query=query, phrases=phrases)
+    return [(text[one.start : one.end], one.term) for one in hit.highlights]
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "language", "found"),
+    [
+        ("when do leases expire", "A lease expired, when the leaser left.", "en", ["lease", "expired"]),
+        ("Häuser am Bodensee", "Das Haus am BODENSEE. Die Häuser.", "de", ["Haus", "BODENSEE", "Häuser"]),
+        ("les élèves", "Une élève et deux ELEVES, les autres", "fr", ["élève", "ELEVES"]),
+        ("cafe", "Café, cafés, cafe\u0301 and caffeine", "en", ["Café", "cafés", "cafe\u0301"]),
+        ("to be or not to be", "or be not", "en", ["or", "be", "not"]),
+        ("max tokens", "set max_tokens=3 (MAX)", "en", ["max", "tokens", "MAX"]),
+        ("図書館の場所", "市立図書館は駅前。場所", "ja", ["図書館", "場所"]),
+        ("GPUの設定", "GPUを設定する", "ja", ["GPU", "設定"]),
+        ("हिन्दी भाषा", "यह हिन्दी भाषा है", "hi", ["हिन्दी", "भाषा"]),
+        ("книги", "Книга лежит", "ru", ["Книга"]),
+        ("lease", "nothing of it here", "en", []),
+        ("", "anything", "en", []),
+        ("?! *", "anything", "en", []),
+        ("2.13", "version 2.13.0 of 13", "en", ["2", "13", "13"]),
+        ("word", "a\x00word", "en", ["word"]),
+        ("naïve", "NAIVE naïveté", "en", ["NAIVE"]),
+        ("running", "runs", "xx", []),
+        ("running", "runs", None, ["runs"]),
+    ],
+)
+def test_words_are_met_in_every_form_of_theirs(query, text, language, found):
+    assert [shown for shown, _ in marked(text, query, language)] == found
+
+
+def test_a_phrase_is_one_place():
+    text = "The art of state, state of the art; a state, of the art."
+    assert marked(text, "state of the art", phrases=("state of the art",)) == [
+        ("art", "art"),
+        ("state", "state"),
+        ("state of the art", "state of the art"),
+        ("state, of the art", "state of the art"),
+    ]
+
+
+ENGLISH = st.sampled_from(
+    [
+        "lease",
+        "leases",
+        "leased",
+        "expire",
+        "expires",
+        "the",
+        "of",
+        "Worker",
+        "workers'",
+        "run",
+        "running",
+        "café",
+        "cafe",
+        "naïve",
+        "x1",
+        "7",
+        "a_b",
+        "—",
+        "don't",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(ENGLISH, max_size=5), st.lists(ENGLISH | st.text(max_size=4), max_size=25))
+def test_marks_are_the_words_that_the_engine_takes_for_the_same(query, words):
+    import qdrant_edge as edge
+
+    engine = edge.Bm25(edge.Bm25Config(language="english"))
+    text = " ".join(words)
+    (hit,) = work(HighlightPostprocessor(), [make_hit(1, text, language="en")], query=" ".join(query))
+    places = [(one.start, one.end) for one in hit.highlights]
+    assert places == sorted(places)
+    assert all(0 <= start < end <= len(text) for start, end in places)
+    assert all(one[1] <= other[0] for one, other in pairwise(places))
+    asked = set(engine.embed_query(" ".join(query).lower()).indices)
+    if not asked:
+        return  # stop words alone, which are then met as they stand
+    shown = {text[start:end] for start, end in places}
+    for word in re.findall(r"[A-Za-z0-9]+", text) if text.isascii() else ():
+        same = bool(asked & set(engine.embed_query(word.lower()).indices))
+        assert (word in shown) == same, word
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80), st.text(max_size=300))
+def test_marks_lie_in_any_text(query, text):
+    (hit,) = work(HighlightPostprocessor({"length": 40}), [make_hit(1, text)], query=query, phrases=(query,))
+    for one in hit.highlights:
+        assert 0 <= one.start < one.end <= len(text)
+        assert text[one.start : one.end].strip()
+    if hit.passage is not None:
+        assert 0 <= hit.passage.start < hit.passage.end <= len(text)
+        assert hit.highlights
+
+
+# -- the best passage ------------------------------------------------------------------------------------------------
+
+SENTENCES = st.lists(
+    st.lists(st.sampled_from(["wine", "cork", "acre", "of", "and"]), min_size=1, max_size=6), min_size=1, max_size=8
+)
+
+
+@given(SENTENCES, st.integers(20, 80))
+def test_the_best_passage_has_the_most_terms_of_all_runs_of_sentences_that_fit(sentences, length):
+    text = " ".join(f"{' '.join(words)}." for words in sentences)
+    matches = [Highlight(one.start(), one.end(), one.group()) for one in re.finditer("wine|cork|acre", text)]
+    found = best_passage(text, matches, length)
+    if not matches:
+        assert found is None
+        return
+    assert found.end - found.start <= max(length, max(span.end - span.start for span in sentences_of(text)))
+
+    def worth(start, end):
+        return len({one.term for one in matches if start <= one.start and one.end <= end})
+
+    spans = sentences_of(text)
+    fitting = [
+        worth(spans[first].start, spans[last].end)
+        for first in range(len(spans))
+        for last in range(first, len(spans))
+        if spans[last].end - spans[first].start <= length
+    ]
+    assert worth(found.start, found.end) >= max(fitting, default=0)
+
+
+def test_a_long_sentence_is_cut_between_words_around_its_terms():
+    text = "nothing " * 60 + "wine in a cork " + "nothing " * 60
+    matches = [Highlight(one.start(), one.end(), one.group()) for one in re.finditer("wine|cork", text)]
+    found = best_passage(text, matches, 60)
+    shown = text[found.start : found.end]
+    assert "wine in a cork" in shown
+    assert len(shown) <= 60
+    assert set(shown.split()) <= {"nothing", "wine", "in", "a", "cork"}
+
+
+# -- neighbours ------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(0, 4), st.sampled_from(["A", "B"])), min_size=1, max_size=9),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.booleans(),
+    st.data(),
+)
+def test_what_is_before_the_hit_and_what_is_after_read_on(pieces, before, after, section, data):
+    """Chunks of these lengths, each reaching back into the one before by so many characters."""
+    document = "".join(chr(97 + at % 26) for at in range(200))
+    chunks, end = [], 0
+    for ordinal, (length, overlap, heading) in enumerate(pieces):
+        start = max(0, end - overlap) if chunks else 0
+        end = max(end, start) + length
+        chunks.append(Passage(document[start:end], start, end, ordinal, [heading]))
+    mine = data.draw(st.sampled_from(chunks))
+    hit = make_hit(1, mine.text, document="d", start=mine.start, ordinal=mine.ordinal, section=mine.section)
+    plugin = NeighboursPostprocessor({"before": before, "after": after, "section": section})
+    (found,) = work(plugin, [hit], context=FakeContext({"d": chunks}))
+    whole = "".join(one.text for one in found.before) + found.text + "".join(one.text for one in found.after)
+    begin = found.before[0].start if found.before else found.start
+    assert whole == document[begin : begin + len(whole)]
+    near_before = [one.ordinal for one in found.before]
+    assert all(mine.ordinal - one <= before or section for one in near_before)
+    reached = begin if found.before else mine.start
+    assert reached <= min((one.start for one in chunks if 0 < mine.ordinal - one.ordinal <= before), default=reached)
+    if section:
+        alike = mine.ordinal
+        while alike > 0 and chunks[alike - 1].section == mine.section:
+            alike -= 1
+        assert begin <= chunks[alike].start
+
+
+def test_a_section_ends_where_another_begins_and_holds_its_subsections():
+    names = [["A"], ["A", "x"], ["A"], ["A", "y"], ["B"], ["A"]]
+    chunks = [Passage(f"{n}", n, n + 1, n, name) for n, name in enumerate(names)]
+    hit = make_hit(1, "2", document="d", start=2, ordinal=2, section=["A"])
+    plugin = NeighboursPostprocessor({"before": 0, "after": 0, "section": True})
+    (found,) = work(plugin, [hit], context=FakeContext({"d": chunks}))
+    assert ([one.text for one in found.before], [one.text for one in found.after]) == (["0", "1"], ["3"])
+
+
+def test_all_hits_are_asked_about_at_once():
+    context = FakeContext()
+    work(NeighboursPostprocessor(), [make_hit(rank, "text") for rank in range(1, 9)], context=context)
+    work(DiversityPostprocessor(), [make_hit(rank, "text") for rank in range(1, 9)], context=context)
+    assert context.asked == ["around", "vectors"]
