@@ -63,6 +63,26 @@ def write_model(folder: Path, shape: Shape) -> Path:
     return folder
 
 
+def write_cross_encoder(folder: Path, shape: Shape) -> Path:
+    """The same with one output on top, which reads pairs of up to 512 tokens; returns the folder."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=4 * shape.width,
+        max_position_embeddings=POSITIONS,
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    _write_tokenizer(folder, POSITIONS)
+    return folder
+
+
 def _write_tokenizer(folder: Path, window: int) -> None:
     from tokenizers import BertWordPieceTokenizer
 
