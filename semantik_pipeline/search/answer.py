@@ -28,7 +28,8 @@ class SearchAnswer:
 
     ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``. ``facets`` has
     for each field that was asked for its values, ``{"value", "count"}``, the most frequent first. ``absent`` says why the
-    document that was asked for is not among the hits.
+    document that was asked for is not among the hits. ``understood`` is what was made of the query: ``text``, ``phrases``,
+    ``excluded``, ``filters`` and ``corrections``; None where it was asked as it stands.
     """
 
     hits: list[SearchHit]
@@ -38,6 +39,7 @@ class SearchAnswer:
     warnings: list[str] = field(default_factory=list)
     facets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     absent: dict[str, Any] | None = None
+    understood: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the fields as named here."""

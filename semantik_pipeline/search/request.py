@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search.facets import check_facets
-from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor, chosen_postprocessors
 from semantik_pipeline.search.rerank_choice import ChosenReranker, chosen_rerankers
+from semantik_pipeline.search.understanding.meaning import Understood, meaning
+from semantik_pipeline.search.understanding.planning import filters
 from semantik_pipeline.settings import Fusion
 
 MAX_LIMIT = 1000
@@ -42,6 +43,9 @@ class SearchQuery:
 
     ``postprocessors`` work on the hits one after the other, each ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; an
     empty list leaves all out.
+
+    ``understand``: phrases in quotes, ``-word`` and ``field:value`` mean what docs/search.md says, and typing errors are
+    mended; else the text is asked as it stands.
     """
 
     text: str
@@ -64,6 +68,7 @@ class SearchQuery:
     explain: bool = False
     explain_document: str | None = None
     postprocessors: Sequence[str | dict[str, Any]] | None = None
+    understand: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", tuple(self.facets))
@@ -80,6 +85,9 @@ class SearchPlan:
     ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
     are kept (at least ``offset`` + ``limit``), ``to_rerank`` how many of them the first of ``rerankers``
     gets; of these there may be none.
+
+    ``text`` is what is meant: where the query says nothing but a filter it is empty, and documents are listed. ``words``
+    is the BM25 leg's text where it is another one. ``loose`` is the filter without what chunks must say, or must not.
     """
 
     text: str
@@ -101,7 +109,15 @@ class SearchPlan:
     explain: bool = False
     explain_document: str | None = None
     postprocessors: tuple[ChosenPostprocessor, ...] = ()
+    understood: Understood | None = None
+    words: str | None = None
+    loose: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """What must be there as it stands."""
+        return self.understood.phrases if self.understood else ()
 
 
 def candidates_for(limit: int) -> int:
@@ -116,6 +132,8 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     """
     _check(query)
     text, warnings = _readable(query.text)
+    understood = meaning(text) if query.understand else None
+    text = understood.text if understood else text
     to_rerank = (query.candidates or candidates_for(query.limit)) if query.rerank else 0
     own = collection.get("search") or {}
     rerankers = chosen_rerankers(query.reranker, collection, settings.reranker)
@@ -124,7 +142,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         limit=query.limit,
         offset=query.offset,
         mode=query.mode,
-        filter=permitted(query.filter, query.principals),
+        **filters(query, understood or Understood(text=text)),
         principals=query.principals,
         dense_weight=_share("dense_weight", _given(query.dense_weight, own.get("dense_weight"), settings.dense_weight)),
         fusion=_given(query.fusion, own.get("fusion"), settings.fusion),
@@ -135,13 +153,14 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         ),
         rerank_deadline=_given(query.rerank_deadline, settings.rerank_deadline),
         score_threshold=query.score_threshold,
-        rerankers=rerankers if query.rerank else (),
+        rerankers=rerankers if query.rerank and text else (),
         facets=tuple(dict.fromkeys(query.facets)),
         facet_limit=query.facet_limit,
         explain=query.explain,
         explain_document=query.explain_document,
         postprocessors=chosen_postprocessors(query.postprocessors, collection, settings.postprocessors),
-        warnings=warnings,
+        understood=understood,
+        warnings=[*warnings, *(understood.warnings if understood else ())],
     )
 
 

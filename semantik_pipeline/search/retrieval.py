@@ -11,6 +11,7 @@ from semantik_pipeline.documents import ScoredPoint, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
 from semantik_pipeline.search.query_vector import sparse_query
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
+from semantik_pipeline.search.understanding.confining import confined
 from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
         return Retrieved()
+    if not plan.text:
+        return Retrieved(candidates=_listed(runtime, view.generation_id, index, plan))
     requests = _requests(runtime, view, plan, vector)
+    reading = confined(runtime, view, index, plan, requests)
+    if reading is not None:
+        requests = reading.requests()
     depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else max(MAX_LIMIT, plan.candidates), True
     while True:
         by_name = _legs(runtime, index, requests, {LEG_DEPTH, depth} if scored else {depth})
@@ -51,10 +57,30 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
+        if exhausted and reading is not None and reading.deeper(MAX_LEG_DEPTH):
+            requests = reading.requests()
+            continue
         if len(found) >= plan.offset + plan.limit or exhausted:
             return Retrieved(candidates=found, legs=by_name, scored=limit, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
+
+
+def _listed(runtime: Any, generation_id: int, index: str, plan: SearchPlan) -> list[Candidate]:
+    """What meets the filter, in the store's order, none better than another: of documents whose chunks are not asked what
+    they say, the first chunk."""
+    said = plan.understood is not None and (plan.understood.read or plan.understood.not_read)
+    first = [] if said else [{"key": "ordinal", "match": {"value": 0}}]
+    only = {"must": [*first, *([plan.filter] if plan.filter else [])]}
+    found: list[Candidate] = []
+    after: str | None = None
+    while len(found) < plan.candidates:
+        page, after = runtime.host.call(runtime.store.scroll, index, filter=only, after=after, limit=LEG_DEPTH)
+        listed = [Candidate(id=point.id, fused=1.0, payload=point.payload) for point in page]
+        found += shown(listed, runtime.ledger.visible(generation_id, document_ids(listed), plan.principals))
+        if after is None:
+            break
+    return found[: plan.candidates]
 
 
 def _legs(
@@ -86,7 +112,8 @@ def _sparse_leg(runtime: Any, view: Any, plan: SearchPlan) -> SearchRequest:
     if (view.config.get("sparse") or {}).get("plugin"):
         return SearchRequest(sparse=sparse_query(runtime, view, plan.text), filter=plan.filter, with_payload=False)
     languages = runtime.index_languages.of(runtime, view)
-    return SearchRequest(text=plan.text, filter=plan.filter, with_payload=False, languages=languages)
+    text = plan.words or plan.text
+    return SearchRequest(text=text, filter=plan.filter, with_payload=False, languages=languages)
 
 
 def _first_shown(

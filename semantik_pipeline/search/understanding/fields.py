@@ -1,0 +1,160 @@
+"""What ``field:value`` asks for, as conditions of the filter language. Pure; ``path:`` alone needs the ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from semantik_pipeline.contracts.filters import is_key
+from semantik_pipeline.contracts.media_names import by_name
+
+Condition = dict[str, Any]
+
+#: Fields that stand for themselves, and beginnings of others: ``metadata.team``, ``entities.ORG``.
+FIELDS = ("source", "type", "language", "path", "title", "author", "keyword", "after", "before")
+FAMILIES = ("metadata.", "entities.")
+
+#: Of these, a document has one value: given twice, either will do. Of others, all must be met.
+EITHER = frozenset({"source", "type", "language", "path"})
+
+#: Those that are met by words which BM25 reads with a chunk.
+READ = frozenset({"title"})
+
+#: The one that is about documents' names, which the ledger knows and the index does not compare with patterns.
+PATH = "path"
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{2,8})*", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+", re.IGNORECASE)
+_INTEGER = re.compile(r"-?\d{1,18}")
+_YEAR_OR_MONTH = re.compile(r"\d{4}(-\d{2})?")
+_TOKEN = re.compile(r"[^\W_]")
+
+#: Names that people give to what has several extensions, or another one.
+TYPES = {
+    "text": ("txt", "text"),
+    "markdown": ("md", "markdown"),
+    "html": ("html", "htm"),
+    "word": ("docx", "doc"),
+    "excel": ("xlsx", "xls"),
+    "powerpoint": ("pptx", "ppt"),
+    "mail": ("eml", "msg"),
+    "python": ("py", "pyi"),
+    "javascript": ("js", "mjs", "cjs", "jsx"),
+    "typescript": ("ts", "tsx"),
+}
+
+#: Where connectors say who wrote a document.
+AUTHORS = ("metadata.author", "metadata.authors", "metadata.commit_author", "metadata.from")
+
+
+def condition_of(name: str, value: str) -> Condition | None:
+    """The condition of a field with this value; None for a value that the field can't have."""
+    for family, made in _FAMILY.items():
+        if name.startswith(family):
+            return made(name, value)
+    return _FIELD[name](value)
+
+
+def wanted(name: str) -> str:
+    """What the values of a field look like, for who gave another one."""
+    return _WANTED.get(name, "words")
+
+
+def phrase(keys: tuple[str, ...], words: str) -> Condition:
+    """One of the keys holds these words in this order."""
+    found = [{"key": key, "match": {"phrase": words}} for key in keys]
+    return found[0] if len(found) == 1 else {"should": found}
+
+
+def _source(value: str) -> Condition:
+    return _either([{"key": "source", "match": {"value": value}}, {"key": "source_type", "match": {"value": value}}])
+
+
+def _type(value: str) -> Condition | None:
+    value = value.lower().removeprefix(".")
+    if _MEDIA_TYPE.fullmatch(value):
+        return {"key": "media_type", "match": {"value": value}}
+    extensions = [f".{one}" for one in TYPES.get(value, (value,))]
+    types = sorted({known for one in extensions if (known := by_name(f"a{one}")) is not None})
+    if not types:
+        return None
+    by_extension = {"key": "metadata.extension", "match": {"any": extensions}}
+    return _either([{"key": "media_type", "match": {"any": types}}, by_extension])
+
+
+def _language(value: str) -> Condition | None:
+    value = value.lower()
+    codes = list(dict.fromkeys([value, value.partition("-")[0]]))
+    return {"key": "language", "match": {"any": codes}} if _LANGUAGE.fullmatch(value) else None
+
+
+def _words_in(*keys: str) -> Callable[[str], Condition | None]:
+    return lambda value: phrase(keys, value) if _TOKEN.search(value) else None
+
+
+def _keyword(value: str) -> Condition:
+    return {"key": "keywords", "match": {"value": value}}
+
+
+def _time(bound: str) -> Callable[[str], Condition | None]:
+    def made(value: str) -> Condition | None:
+        if _YEAR_OR_MONTH.fullmatch(value):
+            value = f"{value}-01-01"[:10]
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return {"key": "modified", "range": {bound: value}}
+
+    return made
+
+
+def _metadata(name: str, value: str) -> Condition | None:
+    """Exactly this value: the text, and the number, or true or false, that it may stand for."""
+    if not is_key(name):
+        return None
+    conditions: list[Condition] = [{"key": name, "match": {"value": value}}]
+    if _INTEGER.fullmatch(value):
+        conditions.append({"key": name, "match": {"value": int(value)}})
+    elif value.lower() in ("true", "false"):
+        conditions.append({"key": name, "match": {"value": value.lower() == "true"}})
+    elif (number := _number(value)) is not None:
+        conditions.append({"key": name, "range": {"gte": number, "lte": number}})
+    return _either(conditions)
+
+
+def _entities(name: str, value: str) -> Condition | None:
+    return phrase((name,), value) if is_key(name) and _TOKEN.search(value) else None
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+def _either(conditions: list[Condition]) -> Condition:
+    return conditions[0] if len(conditions) == 1 else {"should": conditions}
+
+
+_FIELD: dict[str, Callable[[str], Condition | None]] = {
+    "source": _source,
+    "type": _type,
+    "language": _language,
+    "title": _words_in("title"),
+    "author": _words_in(*AUTHORS),
+    "keyword": _keyword,
+    "after": _time("gte"),
+    "before": _time("lt"),
+}
+_FAMILY: dict[str, Callable[[str, str], Condition | None]] = {"metadata.": _metadata, "entities.": _entities}
+_WANTED = {
+    "type": "a file's extension, a media type, or one of " + ", ".join(TYPES),
+    "language": "a code such as en or de",
+    "after": "a date such as 2025, 2025-01 or 2025-01-31",
+    "before": "a date such as 2025, 2025-01 or 2025-01-31",
+}

@@ -1,0 +1,142 @@
+"""What a query says beside its words, as values: conditions for the filter, and the text that is left. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from semantik_pipeline.search.understanding.fields import (
+    EITHER,
+    FAMILIES,
+    FIELDS,
+    PATH,
+    READ,
+    Condition,
+    condition_of,
+    phrase,
+    wanted,
+)
+from semantik_pipeline.search.understanding.syntax import Part, read
+
+#: Where a phrase may stand: in a chunk, in its document's title, in the headings above it. BM25 reads the same.
+WHERE = ("text", "title", "section")
+
+#: Phrases, words that must not be there, and fields of one query; more are text. Each is asked of every chunk.
+MOST = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldFilter:
+    """``field:value``; ``excluded``: ``-field:value``."""
+
+    field: str
+    value: str
+    excluded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Understood:
+    """``text`` is what the legs and the reranker are asked, phrases included; empty where there are only filters.
+
+    ``must`` and ``must_not`` are conditions that the query added to the filter; of these, ``read`` and ``not_read`` are met
+    or not by what a chunk says, and ``said`` are the words that ``read`` asks for. ``paths`` and ``not_paths`` are patterns
+    that the ledger has yet to resolve. ``corrections`` maps words of the query that nothing has to those that were meant.
+    """
+
+    text: str
+    phrases: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    filters: tuple[FieldFilter, ...] = ()
+    corrections: dict[str, str] = field(default_factory=dict)
+    must: tuple[Condition, ...] = ()
+    must_not: tuple[Condition, ...] = ()
+    read: tuple[Condition, ...] = ()
+    not_read: tuple[Condition, ...] = ()
+    said: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    not_paths: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for who asked."""
+        filters = [{"field": one.field, "value": one.value, "excluded": one.excluded} for one in self.filters]
+        return {
+            "text": self.text,
+            "phrases": list(self.phrases),
+            "excluded": list(self.excluded),
+            "filters": filters,
+            "corrections": dict(self.corrections),
+        }
+
+
+def meaning(query: str) -> Understood:
+    """What the query says. Nothing is an error: a field with a value that it can't have is text, and a warning."""
+    parts, conditions, warnings = _checked(query)
+    special = [part for part in parts if part.kind != "text"]
+    if not special:
+        return Understood(text=query.strip(), warnings=tuple(warnings))
+    fields = [part for part in special if part.kind == "field"]
+    phrases = tuple(dict.fromkeys(part.value for part in special if part.kind == "phrase" and not part.negated))
+    excluded = tuple(dict.fromkeys(part.value for part in special if part.kind == "phrase" and part.negated))
+    asked = [(part, conditions[at]) for at, part in enumerate(parts) if at in conditions]
+
+    def of(*, negated: bool, read: bool) -> list[tuple[str, Condition]]:
+        return [(p.name, c) for p, c in asked if p.negated == negated and (p.name in READ) == read]
+
+    return Understood(
+        text=" ".join(part.value for part in parts if part.kind != "field" and not part.negated),
+        phrases=phrases,
+        excluded=excluded,
+        filters=tuple(FieldFilter(field=part.name, value=part.value, excluded=part.negated) for part in fields),
+        must=tuple(_joined(of(negated=False, read=False))),
+        must_not=tuple(condition for _, condition in of(negated=True, read=False)),
+        read=(*(phrase(WHERE, one) for one in phrases), *_joined(of(negated=False, read=True))),
+        not_read=(*(phrase(WHERE, one) for one in excluded), *(c for _, c in of(negated=True, read=True))),
+        said=(*phrases, *(part.value for part, _ in asked if part.name in READ and not part.negated)),
+        paths=tuple(part.value for part in fields if part.name == PATH and not part.negated),
+        not_paths=tuple(part.value for part in fields if part.name == PATH and part.negated),
+        warnings=tuple(warnings),
+    )
+
+
+def _checked(query: str) -> tuple[list[Part], dict[int, Condition], list[str]]:
+    """The parts, those that can't be meant as text; conditions of fields by place; what there is to say."""
+    parts: list[Part] = []
+    conditions: dict[int, Condition] = {}
+    warnings: list[str] = []
+    special = 0
+    for part in read(query, FIELDS, FAMILIES):
+        if part.kind != "text" and special == MOST:
+            warnings = [*warnings[: MOST - 1], f"of phrases, exclusions and fields, the first {MOST} count"]
+            part = part.as_text()
+        elif part.kind == "field" and part.name != PATH:
+            made = condition_of(part.name, part.value)
+            if made is None:
+                warnings.append(f"{part.raw!r} was taken for text: {part.name} takes {wanted(part.name)}")
+                part = part.as_text()
+            else:
+                conditions[len(parts)] = made
+        special += part.kind != "text"
+        parts.append(part)
+    return parts, conditions, list(dict.fromkeys(warnings))[:MOST]
+
+
+def narrowed(filter: dict[str, Any] | None, understood: Understood, *, read: bool = True) -> dict[str, Any] | None:
+    """The filter, and what the query says beside; without what chunks must say, and must not, unless ``read``."""
+    must = [*understood.must, *(understood.read if read else ())]
+    must_not = [*understood.must_not, *(understood.not_read if read else ())]
+    if not must and not must_not:
+        return filter
+    both: dict[str, Any] = {"must": [*must, *([filter] if filter else [])], "must_not": must_not}
+    return {name: conditions for name, conditions in both.items() if conditions}
+
+
+def _joined(conditions: list[tuple[str, Condition]]) -> list[Condition]:
+    """All of them; of a field that has one value, either of those that were named."""
+    by_field: dict[str, list[Condition]] = {}
+    for name, condition in conditions:
+        by_field.setdefault(name, []).append(condition)
+    joined: list[Condition] = []
+    for name, some in by_field.items():
+        joined += [{"should": some}] if name in EITHER and len(some) > 1 else some
+    return joined

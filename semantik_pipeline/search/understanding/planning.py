@@ -1,0 +1,71 @@
+"""The step of a search that finds out what its query means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search.permitted import permitted
+from semantik_pipeline.search.understanding.corrections import corrected, corrections
+from semantik_pipeline.search.understanding.fields import Condition
+from semantik_pipeline.search.understanding.meaning import Understood, narrowed
+
+if TYPE_CHECKING:
+    from semantik_pipeline.search.request import SearchPlan, SearchQuery
+
+#: Documents that a ``path:`` may stand for, or leave out.
+MOST_DOCUMENTS = 50_000
+
+
+def understand(runtime: Any, view: Any, query: SearchQuery, plan: SearchPlan) -> SearchPlan:
+    """The plan with what the ledger and the index know: which documents a ``path:`` means, which words are typing errors.
+
+    Raises UsageError for patterns of paths that tell too little apart.
+    """
+    understood = plan.understood
+    if understood is None:
+        return plan
+    if understood.paths or understood.not_paths:
+        understood = _resolved(runtime, view, understood)
+        plan = replace(plan, understood=understood, **filters(query, understood))
+    if not plan.text or not runtime.settings.search.corrections:
+        return plan
+    kept = (*understood.phrases, *understood.excluded)
+    found = corrections(runtime, view, plan.text, kept=kept, filter=plan.filter, principals=plan.principals)
+    if not found:
+        return plan
+    meant = corrected(plan.text, found)
+    known = replace(understood, text=meant, corrections=found)
+    # The words as they were typed stay: who typed them may have meant them.
+    return replace(plan, understood=known, text=meant, words=" ".join([meant, *found]))
+
+
+def filters(query: SearchQuery, understood: Understood) -> dict[str, Any]:
+    """The plan's ``filter``, and the ``loose`` one, which leaves out what chunks must say."""
+    return {
+        "filter": permitted(narrowed(query.filter, understood), query.principals),
+        "loose": permitted(narrowed(query.filter, understood, read=False), query.principals),
+    }
+
+
+def _resolved(runtime: Any, view: Any, understood: Understood) -> Understood:
+    """With conditions in the place of patterns of paths."""
+    must, must_not = list(understood.must), list(understood.must_not)
+    for patterns, conditions, others in ((understood.paths, must, must_not), (understood.not_paths, must_not, must)):
+        if patterns:
+            condition, negated = _documents(runtime, view, patterns)
+            (others if negated else conditions).append(condition)
+    return replace(understood, must=tuple(must), must_not=tuple(must_not), paths=(), not_paths=())
+
+
+def _documents(runtime: Any, view: Any, patterns: tuple[str, ...]) -> tuple[Condition, bool]:
+    try:
+        ids, negated = runtime.ledger.documents_at(view.generation_id, patterns, limit=MOST_DOCUMENTS)
+    except ValueError:
+        named = " ".join(f"path:{pattern}" for pattern in patterns)
+        raise UsageError(
+            f"{named} stands for more than {MOST_DOCUMENTS:,} documents of {view.collection!r}, and leaves out as many.",
+            "Narrow it, or filter by `source:`.",
+        ) from None
+    return {"key": "document_id", "match": {"any": ids}}, negated

@@ -1,0 +1,128 @@
+"""Whether words stand in what a caller may see, as the index and the ledger say. Nothing else is told of them.
+
+The BM25 leg is asked for a word alone: it finds the word by its stem in no time, however large the index is, with the
+filter inside the engine. What it finds is looked at, for the word itself must be there, and held against the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from semantik_pipeline.documents import ScoredPoint, SearchRequest, StoredPoint
+from semantik_pipeline.search.permitted import permitted
+from semantik_pipeline.spelling import words_of
+
+#: Chunks that are looked at for one word.
+LOOKED = 8
+
+#: Chunks that are looked at for the words that BM25 leaves out, such as ``with`` and ``this``: they stand everywhere.
+COMMON = 24
+
+_FIELDS = ("text", "title", "section", "document_id", "epoch")
+
+
+def word_leg(runtime: Any, view: Any, *, filter: dict[str, Any] | None, limit: int) -> SearchRequest | None:
+    """A request that finds chunks by words, whose text is to be given; None for an index without a BM25 leg."""
+    sparse = view.config.get("sparse", {})
+    if sparse is None or sparse.get("plugin"):
+        return None
+    languages = runtime.index_languages.of(runtime, view)
+    return SearchRequest(filter=filter, limit=limit, with_payload=False, languages=languages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Of a word: chunks that may be shown and have a word of its stem, those of them that have the word itself, and a
+    document that has it."""
+
+    related: int = 0
+    exact: int = 0
+    document_id: int | None = None
+
+
+class Presence:
+    """What of one generation's index meets ``filter`` and is open to ``principals`` (None: all of it)."""
+
+    def __init__(
+        self,
+        runtime: Any,
+        view: Any,
+        *,
+        filter: dict[str, Any] | None = None,
+        principals: Collection[str] | None = None,
+    ) -> None:
+        self._runtime, self._view, self._principals = runtime, view, principals
+        self._filter = permitted(filter, principals)
+        self._index: str | None = runtime.existing_index(runtime.generation(view.generation_id))
+        self._leg = word_leg(runtime, view, filter=self._filter, limit=LOOKED) if self._index else None
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there is an index, and it has a BM25 leg."""
+        return self._leg is not None
+
+    def of(self, words: Sequence[str]) -> dict[str, Seen]:
+        """What is seen of each of these words."""
+        found = self._search(list(words), LOOKED, with_payload=True)
+        visible = self._visible([point for points in found for point in points])
+        return {word: _seen(word, points, visible) for word, points in zip(words, found, strict=True)}
+
+    def best_scores(self, texts: Sequence[str]) -> list[float]:
+        """For each text the BM25 score of what fits it best, in the same terms; 0 if nothing does."""
+        found = self._search(list(texts), 1, with_payload=False)
+        return [points[0].score if points else 0.0 for points in found]
+
+    def common(self, words: Collection[str]) -> set[str]:
+        """Those of the words that stand in the first chunks that have any of them."""
+        return self._in_texts(" ".join(sorted(words)), "text_any", COMMON) & set(words) if words else set()
+
+    def documents(self, words: Sequence[str], frequent: Collection[str]) -> dict[str, int]:
+        """For each word that something has, a document that has it; ``frequent`` ones are looked for in the texts too,
+        which takes no time where they are frequent."""
+        if not self.can_tell:
+            return {}
+        seen = {word: one.document_id for word, one in self.of(words).items()}
+        for word in words:
+            if seen.get(word) is None and word in frequent:
+                seen[word] = next((p.payload["document_id"] for p in self._reading(word, "text", LOOKED)), None)
+        return {word: document_id for word, document_id in seen.items() if document_id is not None}
+
+    def _search(self, texts: list[str], limit: int, *, with_payload: bool) -> list[list[ScoredPoint]]:
+        assert self._leg is not None  # callers have looked whether it can tell
+        asked = [replace(self._leg, text=text, limit=limit, with_payload=with_payload) for text in texts]
+        return self._runtime.host.call(self._runtime.store.search, self._index, asked) if asked else []
+
+    def _in_texts(self, words: str, how: str, limit: int) -> set[str]:
+        return {word for point in self._reading(words, how, limit) for word in _words(point.payload)}
+
+    def _reading(self, words: str, how: str, limit: int) -> list[StoredPoint]:
+        """Chunks that may be shown and whose text has the words: the first that the store comes across."""
+        condition = {"key": "text", "match": {how: words}}
+        only = {"must": [condition, *([self._filter] if self._filter else [])]}
+        call, store = self._runtime.host.call, self._runtime.store
+        page, _ = call(store.scroll, self._index, filter=only, fields=list(_FIELDS), limit=limit)
+        visible = self._visible(page)
+        return [point for point in page if _shown(point, visible)]
+
+    def _visible(self, points: Sequence[ScoredPoint | StoredPoint]) -> dict[int, int]:
+        ids = {point.payload["document_id"] for point in points if "document_id" in point.payload}
+        return self._runtime.ledger.visible(self._view.generation_id, ids, self._principals) if ids else {}
+
+
+def _seen(word: str, points: Sequence[ScoredPoint], visible: dict[int, int]) -> Seen:
+    shown = [point for point in points if _shown(point, visible)]
+    exact = [point for point in shown if word in _words(point.payload)]
+    return Seen(related=len(shown), exact=len(exact), document_id=exact[0].payload["document_id"] if exact else None)
+
+
+def _shown(point: ScoredPoint | StoredPoint, visible: dict[int, int]) -> bool:
+    epoch = visible.get(point.payload.get("document_id", -1))
+    return epoch is not None and point.payload.get("epoch", -1) >= epoch
+
+
+def _words(payload: dict[str, Any]) -> set[str]:
+    section = payload.get("section") or []
+    parts = [payload.get("text"), payload.get("title"), *([section] if isinstance(section, str) else section)]
+    return words_of("\n".join(part for part in parts if isinstance(part, str)))

@@ -1,0 +1,100 @@
+"""The words of collections: learned from what is indexed, beside the stages, and forgotten with what is deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.ledger import chores, words
+from semantik_pipeline.ledger.words import Lost, Unlearned
+from semantik_pipeline.spelling import Words
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+#: Documents, and about as many different words, that one transaction learns.
+DOCUMENTS, WORDS = 500, 20_000
+
+#: Seconds between two slices of a fleet: whoever comes first learns.
+EVERY = 1.0
+
+#: Under which name the ledger keeps when somebody last learned.
+CHORE = "words"
+
+
+def advance(runtime: Runtime, *, seconds: float, alone: bool = True) -> bool:
+    """Learn the words of what was indexed since, for about so many seconds. Returns whether there is more.
+
+    Not ``alone``: another process may be at it, and then it is left to that one.
+    """
+    if not runtime.settings.search.corrections:
+        return False
+    until = time.monotonic() + seconds
+    with runtime.ledger.read() as tx:
+        due = words.unlearned(tx, limit=DOCUMENTS)
+    if not due:
+        return False
+    if not alone:
+        with runtime.ledger.write() as tx:
+            if not chores.take(tx, CHORE, every=EVERY):
+                return False
+    split = Words()
+    while due and not runtime.stopping.is_set():
+        learned = _learn(runtime, due, split)
+        if time.monotonic() >= until or not learned:
+            return bool(learned)
+        with runtime.ledger.read() as tx:
+            due = words.unlearned(tx, limit=DOCUMENTS)
+    return bool(due)
+
+
+def _learn(runtime: Runtime, due: list[Unlearned], split: Words) -> int:
+    """Learn as many of these as one transaction should; returns how many that were."""
+    found: dict[Unlearned, set[str]] = {}
+    different: set[str] = set()
+    with runtime.ledger.read() as tx:
+        for unit in due:
+            found[unit] = set() if unit.gone else split.of(words.texts(tx, unit))
+            different |= found[unit]
+            if len(different) >= WORDS:
+                break
+    with runtime.ledger.write() as tx:
+        return words.learn(tx, found)
+
+
+def sweep(runtime: Runtime) -> Iterator[None]:
+    """Let go of words that no document has any more: a few short transactions between two yields."""
+    after: int | None = 0
+    while after is not None:
+        with runtime.ledger.read() as tx:
+            some, after = words.lost(tx, after=after)
+        if some:
+            witnesses = _witnesses(runtime, some)
+            with runtime.ledger.write() as tx:
+                words.settle(tx, some, witnesses)
+        yield
+
+
+def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]]:
+    """Other documents that have these words, as the index knows."""
+    from semantik_pipeline.search.understanding.presence import Presence
+
+    found: dict[Lost, tuple[int, int]] = {}
+    by_generation: dict[int, list[Lost]] = {}
+    for one in some:
+        by_generation.setdefault(one.generation_id, []).append(one)
+    live = set(runtime.live_generations())
+    for generation_id, its in by_generation.items():
+        if generation_id not in live:
+            continue
+        frequent = {one.word for one in its if one.documents >= FREQUENT}
+        seen = Presence.of_generation(runtime, generation_id).documents([one.word for one in its], frequent)
+        with runtime.ledger.read() as tx:
+            epochs = words.epochs(tx, generation_id, set(seen.values()))
+        found |= {one: (seen[one.word], epochs[seen[one.word]]) for one in its if seen.get(one.word) in epochs}
+    return found
+
+
+#: Documents from which on a word is looked for in the texts themselves: the BM25 leg knows no stop words.
+FREQUENT = 20
