@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.generations.gate import Gate
     from semantik_pipeline.search.completeness import Completeness
     from semantik_pipeline.search.index_languages import IndexLanguages
+    from semantik_pipeline.search.query_vector import QueryVectors
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
@@ -139,6 +140,12 @@ class Runtime:
         from semantik_pipeline.search.index_languages import IndexLanguages
 
         return IndexLanguages()
+
+    @cached_property
+    def query_vectors(self) -> QueryVectors:
+        from semantik_pipeline.search.query_vector import QueryVectors
+
+        return QueryVectors()
 
     @cached_property
     def keyring(self) -> Keyring:
@@ -309,6 +316,7 @@ class Runtime:
             for generation in [one for one in self._generations.values() if one.index == index]:
                 del self._generations[generation.id]
                 self.completeness.forget(generation.id)
+                self.query_vectors.forget(generation.id)
                 for place in [place for place in self._refusals if place[0] == generation.id]:
                     del self._refusals[place]
 

@@ -13,18 +13,18 @@ from semantik_pipeline.search.explanation import explained
 from semantik_pipeline.search.facets import Facets, count_facets
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
-from semantik_pipeline.search.query_vector import embed_query
 from semantik_pipeline.search.request import SearchPlan, SearchQuery, plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.search.retrieval import retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
+from semantik_pipeline.search.understanding.planning import understand
 
 
 def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
     ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
-    ``index_languages`` and ``tally``. Blocks;
+    ``index_languages``, ``query_vectors`` and ``tally``. Blocks;
     may be called from several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
     PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
@@ -48,10 +48,13 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     """The same from a generation of the caller's choice, which need not be the active one."""
     watch = Stopwatch()
     plan = check_search(runtime, query, view.config)
+    if plan.understood is not None:
+        with watch.step("understand"):
+            plan = understand(runtime, view, query, plan)
     vector = None
-    if plan.mode != "sparse":
+    if plan.mode != "sparse" and plan.text:
         with watch.step("embed"):
-            vector = embed_query(runtime, view, plan.text)
+            (vector,) = runtime.query_vectors.of(runtime, view, [plan.text])
     with watch.step("retrieve"):
         retrieved = retrieve(runtime, view, plan, vector)
         lacking = runtime.completeness.warnings(runtime, view)
@@ -88,6 +91,7 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
         warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings, *done.warnings],
         facets=counted.counts,
         absent=absent,
+        understood=None if plan.understood is None else plan.understood.to_dict(),
     )
 
 

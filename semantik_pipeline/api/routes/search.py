@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -24,6 +27,9 @@ from semantik_pipeline.search.request import MAX_LIMIT
 
 router = guarded("search", "/search")
 
+#: Questions of a batch that are asked at once: their vectors are made in few passes, and search workers share them.
+SIDE_BY_SIDE = 8
+
 
 @router.post("", operation_id="search", summary="Find the passages that answer a question.", responses=documented(404))
 def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) -> Found:
@@ -37,7 +43,11 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches
     for one in asked.searches:
         _require(runtime, caller, one)
     _count(request, caller, asked.searches)
-    return Answers(answers=[_found(request, runtime, caller, one) for one in asked.searches])
+    ask_one = partial(_found, request, runtime, caller)
+    contexts = [contextvars.copy_context() for _ in asked.searches]
+    with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(contexts)), thread_name_prefix="batch") as threads:
+        answers = threads.map(lambda context, one: context.run(ask_one, one), contexts, asked.searches)
+        return Answers(answers=list(answers))
 
 
 def _require(runtime: Runtime, caller: Principal, asked: Search) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import uuid
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.search.completeness import Completeness
 from semantik_pipeline.search.index_languages import IndexLanguages
+from semantik_pipeline.search.query_vector import QueryVectors
 from semantik_pipeline.settings import Search
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.testing import MemoryStore
@@ -88,6 +90,8 @@ class Ledger:
     config: dict = field(default_factory=dict)
     epochs: dict[int, int] = field(default_factory=dict)
     at_rest: int = 0
+    words: dict[str, int] = field(default_factory=dict)
+    paths: dict[int, str] = field(default_factory=dict)
 
     def search_view(self, collection):
         if collection != "default":
@@ -100,6 +104,16 @@ class Ledger:
         assert generation_id == 7
         return {id: self.epochs[id] for id in document_ids if id in self.epochs}
 
+    def known_words(self, generation_id, asked):
+        return set(asked) & set(self.words) if self.words else set(asked)
+
+    def resembling_words(self, generation_id, word, *, longer, **like):
+        return [(one, count) for one, count in self.words.items() if abs(len(one) - len(word)) <= longer]
+
+    def documents_at(self, generation_id, patterns, *, limit):
+        met = [id for id, path in self.paths.items() if any(fnmatch(path, f"*{one}") for one in patterns)]
+        return met, False
+
     def points_at_rest(self, generation_id):
         return self.at_rest
 
@@ -111,7 +125,7 @@ class Runtime:
         self.settings = SimpleNamespace(search=Search(reranker="words", rerank_deadline=60, postprocessors=[]))
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self.completeness, self.tally = Completeness(), Tally()
-        self.index_languages = IndexLanguages()
+        self.index_languages, self.query_vectors = IndexLanguages(), QueryVectors()
         self._embedder = LetterEmbedder()
 
     def embedder(self, generation_id):

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.errors import PluginLoadError, PluginNotFoundError, UsageError
 from semantik_pipeline.search import SearchQuery, search
-from semantik_pipeline.search.query_vector import embed_query
 from semantik_pipeline.search.request import plan_search
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, ChosenReranker, chosen_rerankers, read_by
 from semantik_pipeline.search.reranking import rerank
@@ -83,7 +82,8 @@ def test_the_blend_of_one_is_what_the_next_is_blended_with(library, install, sco
     plan = plan_search(
         SearchQuery(text="lease expiry", reranker=["first", "second"], rerank_weight=0.4), library.settings.search, {}
     )
-    candidates = retrieve(library, view, plan, embed_query(library, view, plan.text)).candidates
+    (vector,) = library.query_vectors.of(library, view, [plan.text])
+    candidates = retrieve(library, view, plan, vector).candidates
     outcome = rerank(library.host, plan, candidates)
     assert len(outcome.ranked) == 5
     for entry in outcome.ranked:

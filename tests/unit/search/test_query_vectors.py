@@ -1,0 +1,156 @@
+"""Vectors of queries are kept, and queries that wait go through the model together."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from semantik_pipeline.errors import DimensionMismatch, PluginError
+from semantik_pipeline.plugins import EmbeddingMode, EmbeddingPlugin
+from semantik_pipeline.search import query_vector
+from semantik_pipeline.search.query_vector import QueryVectors
+
+VIEW = SimpleNamespace(generation_id=7, dimension=2, collection="default")
+
+
+class Lengths(EmbeddingPlugin):
+    """A text's length and 1; remembers what each pass took. ``bad`` fails; passes wait while ``closed``."""
+
+    PLUGIN_ID = "lengths"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: list[list[str]] = []
+        self.begun, self.open = threading.Semaphore(0), threading.Event()
+        self.open.set()
+
+    async def embed_texts(self, texts, batch_size=32, *, mode=EmbeddingMode.DOCUMENT):
+        assert mode is EmbeddingMode.QUERY
+        self.passes.append(list(texts))
+        self.begun.release()
+        assert self.open.wait(30)
+        if "bad" in texts:
+            raise PluginError("There is a bad text.")
+        return [[float(len(text)), 1.0] for text in texts]
+
+
+class Runtime:
+    def __init__(self) -> None:
+        self.plugin = Lengths()
+        self.host = self
+
+    def embedder(self, generation_id):
+        return self.plugin
+
+    def call(self, method, *args, **named):
+        import asyncio
+
+        return asyncio.run(method(*args, **named))
+
+
+@pytest.fixture
+def runtime() -> Runtime:
+    return Runtime()
+
+
+def test_a_query_that_was_asked_is_not_embedded_again(runtime):
+    vectors = QueryVectors()
+    (first,) = vectors.of(runtime, VIEW, ["leases"])
+    (second,) = vectors.of(runtime, VIEW, ["leases"])
+    assert runtime.plugin.passes == [["leases"]]
+    assert first.tolist() == second.tolist() == [6.0, 1.0]
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 0.0
+
+
+def test_texts_that_are_asked_for_together_take_one_pass_and_keep_their_order(runtime):
+    vectors = QueryVectors()
+    vectors.of(runtime, VIEW, ["b"])
+    found = vectors.of(runtime, VIEW, ["aaa", "b", "aa", "aaa"])
+    assert [one[0] for one in found] == [3, 1, 2, 3]
+    assert runtime.plugin.passes == [["b"], ["aaa", "aa"]]
+
+
+def test_queries_that_come_while_the_model_is_at_work_go_through_it_together(runtime):
+    vectors, found = QueryVectors(), {}
+    runtime.plugin.open.clear()
+
+    def ask(text: str) -> None:
+        (found[text],) = vectors.of(runtime, VIEW, [text])
+
+    first = threading.Thread(target=ask, args=("a",))
+    first.start()
+    assert runtime.plugin.begun.acquire(timeout=30)
+    others = [threading.Thread(target=ask, args=("a" * number,)) for number in range(2, 12)]
+    for thread in others:
+        thread.start()
+    while len(vectors._waiting) < 11:
+        assert any(thread.is_alive() for thread in others)
+    runtime.plugin.open.set()
+    for thread in [first, *others]:
+        thread.join(30)
+    assert len(runtime.plugin.passes) == 2
+    assert {text: vector[0] for text, vector in found.items()} == {"a" * number: number for number in range(1, 12)}
+
+
+def test_a_text_that_fails_costs_those_beside_it_nothing(runtime):
+    vectors, outcomes = QueryVectors(), {}
+    runtime.plugin.open.clear()
+
+    def ask(text: str) -> None:
+        try:
+            (outcomes[text],) = vectors.of(runtime, VIEW, [text])
+        except PluginError as error:
+            outcomes[text] = error
+
+    threads = [threading.Thread(target=ask, args=(text,)) for text in ("first", "bad", "good", "fine")]
+    threads[0].start()
+    assert runtime.plugin.begun.acquire(timeout=30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(vectors._waiting) < 4:
+        assert any(thread.is_alive() for thread in threads)
+    runtime.plugin.open.set()
+    for thread in threads:
+        thread.join(30)
+    assert isinstance(outcomes.pop("bad"), PluginError)
+    assert {text: vector[0] for text, vector in outcomes.items()} == {"first": 5, "good": 4, "fine": 4}
+    with pytest.raises(PluginError):  # it is not remembered as anything
+        vectors.of(runtime, VIEW, ["bad"])
+
+
+def test_more_than_one_pass_takes_are_embedded_all_the_same(runtime, monkeypatch):
+    monkeypatch.setattr(query_vector, "TOGETHER", 4)
+    found = QueryVectors().of(runtime, VIEW, ["a" * number for number in range(1, 11)])
+    assert [one[0] for one in found] == list(range(1, 11))
+    assert [len(one) for one in runtime.plugin.passes] == [4, 4, 2]
+
+
+def test_what_was_not_asked_for_lately_is_dropped(runtime, monkeypatch):
+    monkeypatch.setattr(query_vector, "KEPT", 2)
+    vectors = QueryVectors()
+    for text in ("a", "b", "a", "c", "a", "b"):
+        vectors.of(runtime, VIEW, [text])
+    assert runtime.plugin.passes == [["a"], ["b"], ["c"], ["b"]]
+
+
+def test_a_generation_that_is_gone_leaves_no_vector(runtime):
+    vectors = QueryVectors()
+    vectors.of(runtime, VIEW, ["a"])
+    vectors.forget(7)
+    vectors.of(runtime, VIEW, ["a"])
+    assert runtime.plugin.passes == [["a"], ["a"]]
+
+
+def test_vectors_of_another_length_or_number_are_refused(runtime):
+    with pytest.raises(DimensionMismatch, match="2 dimensions, but the index of collection 'default' has 3"):
+        QueryVectors().of(runtime, SimpleNamespace(**{**vars(VIEW), "dimension": 3}), ["a"])
+    runtime.plugin.embed_texts = _one_only
+    with pytest.raises(PluginError, match="1 vectors for 2 queries"):
+        QueryVectors().of(runtime, VIEW, ["a", "b"])
+
+
+async def _one_only(texts, batch_size=32, *, mode):
+    return [[1.0, 1.0]]
