@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from semantik_pipeline import generations
+from semantik_pipeline import configurations, generations
 from semantik_pipeline.documents import short_hash
 from semantik_pipeline.generations.configuration import plugin_versions
 from semantik_pipeline.plugins.host import PluginHost
@@ -46,6 +46,19 @@ class Fit:
         return short_hash(self.fingerprints["embed"], text)
 
 
+def _without_missing(host: PluginHost, search: dict[str, Any]) -> list[str]:
+    """Take out of how a collection is searched what is not loaded here; what to say about each."""
+    warnings = []
+    for part, kind in (("rerankers", "reranker"), ("postprocessors", "postprocessor")):
+        here = {plugin.id for plugin in host.registry.of_kind(kind)}
+        chain = search.get(part) or []
+        named = [one["plugin"] for one in map(configurations.chosen_plugin, chain)]
+        if missing := [name for name in named if name not in here]:
+            search[part] = [one for one, name in zip(chain, named, strict=True) if name in here] or None
+            warnings += [f"the {kind} {name} is not loaded here; searches go without it" for name in missing]
+    return warnings
+
+
 def fit(host: PluginHost, manifest: Mapping[str, Any]) -> Fit:
     """Hold an export against the plugins that are loaded. Raises PluginNotFoundError or PluginConfigError for one that
     is missing, without which nothing can be indexed or searched."""
@@ -63,6 +76,7 @@ def fit(host: PluginHost, manifest: Mapping[str, Any]) -> Fit:
     if reranker_id is not None and reranker_id not in {plugin.id for plugin in host.registry.of_kind("reranker")}:
         config["default_reranker"] = None
         warnings.append(f"the reranker {reranker_id} is not loaded here; the settings' one is used")
+    warnings += _without_missing(host, config.get("search") or {})
     complete = generations.complete(host, config)
     here = generations.fingerprints(host, frozen)
     parsers = sorted(name for name, one in here["parse"].items() if there["parse"].get(name) != one)
