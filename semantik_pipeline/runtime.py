@@ -288,7 +288,8 @@ class Runtime:
         """The name of the generation's index, which exists from here on."""
         with self._lock:
             if generation.index not in self._indexes:
-                self.host.call(self.store.create_index, generation.index, generations.index_spec(generation))
+                spec = generations.index_spec(generation, self.settings.store.payload_indexes)
+                self.host.call(self.store.create_index, generation.index, spec)
                 self._indexes.add(generation.index)
         return generation.index
 

@@ -45,6 +45,9 @@ class Qdrant(Section):
 class Store(Section):
     plugin: str | None = None  # a vectordb plugin's id; None: qdrant where qdrant.url is set, else qdrant-edge
     options: dict[str, Any] = Field(default_factory=dict)
+    payload_indexes: dict[str, Literal["keyword", "integer", "float", "bool", "datetime", "text"]] = Field(
+        default_factory=dict  # more fields of points that the store indexes, beside those of docs/search.md
+    )
 
 
 class Blob(Section):

@@ -8,12 +8,15 @@ different configurations never mix.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from semantik_pipeline import configurations
+from semantik_pipeline.contracts.filters import is_key
 from semantik_pipeline.contracts.languages import language_name
 from semantik_pipeline.documents import IndexSpec
-from semantik_pipeline.errors import FingerprintMismatch, PipelineError
+from semantik_pipeline.errors import FingerprintMismatch, PipelineError, SettingsError
 from semantik_pipeline.ledger.builds import Frozen
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.plugins.host import PluginHost
@@ -45,6 +48,8 @@ DEFAULT: dict[str, Any] = {
 #: Of ``sparse``, what is no option of a store's BM25: it shapes the text that the store is given, or replaces BM25.
 NOT_BM25 = ("title_weight", "heading_weight", "model", "plugin", "options")
 
+_FIELDS = "docs/search.md lists them: metadata.team, for one."
+
 #: Payload fields that filters use most, and their types; the store indexes them.
 PAYLOAD_INDEXES = {
     "document_id": "integer",
@@ -59,6 +64,10 @@ PAYLOAD_INDEXES = {
     "indexed": "datetime",
     "language": "keyword",
     "entity_types": "keyword",
+    "entities.PERSON": "keyword",
+    "entities.ORG": "keyword",
+    "entities.GPE": "keyword",
+    "entities.EMAIL": "keyword",
     "keywords": "keyword",
     "principals": "keyword",
 }
@@ -211,14 +220,19 @@ def _difference(built: Any, here: Any) -> str:
     return f"fingerprint {built[:8]}, here {here[:8]}"
 
 
-def index_spec(generation: Generation) -> IndexSpec:
-    """What the generation's index must be able to do."""
+def index_spec(generation: Generation, more: Mapping[str, str] = MappingProxyType({})) -> IndexSpec:
+    """What the generation's index must be able to do; ``more`` are payload indexes that the operator wants.
+
+    Raises SettingsError for one that is no field of points.
+    """
+    if wrong := [key for key in more if not is_key(key)]:
+        raise SettingsError(f"store.payload_indexes has {wrong[0]!r}, which is no field of points.", _FIELDS)
     sparse = generation.config["sparse"]
     bm25 = {name: value for name, value in sparse.items() if name not in NOT_BM25}
     learned = bool(sparse.get("plugin"))
     return IndexSpec(
         dimension=generation.dimension,
         bm25=None if learned else bm25,
-        payload_indexes=PAYLOAD_INDEXES,
+        payload_indexes={**more, **PAYLOAD_INDEXES},
         sparse_vectors=learned,
     )
