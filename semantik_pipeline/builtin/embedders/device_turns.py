@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -24,6 +25,11 @@ class DeviceTurns:
         self._free = threading.Condition()
         self._busy = False
         self._waiting = dict.fromkeys(Lane, 0)
+        self._asked = float("-inf")  # when a query last wanted a turn, by time.monotonic()
+
+    def asked_within(self, seconds: float) -> bool:
+        """Whether a query wanted a turn lately: then the next one is likely to come soon."""
+        return time.monotonic() - self._asked <= seconds
 
     @contextmanager
     def turn(self, lane: Lane) -> Iterator[None]:
@@ -39,6 +45,8 @@ class DeviceTurns:
     def _take(self, lane: Lane) -> None:
         with self._free:
             self._waiting[lane] += 1
+            if lane is Lane.QUERY:
+                self._asked = time.monotonic()
             try:
                 self._free.wait_for(lambda: not self._busy and lane == self._highest_waiting())
                 self._busy = True

@@ -22,6 +22,10 @@ CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 65_536
 # Reranking on a CPU: a deadline is kept, and a query waits, to within one micro-batch (0.2 s without bf16).
 CPU_RERANK_TOKENS = 1024
+# While people search, bulk work on a CPU goes in shorter steps, so that a query waits less for the one under way ...
+CPU_BESIDE_QUERIES_TOKENS = 512
+# ... for so many seconds after the last query.
+BESIDE_QUERIES = 2.0
 
 Item = TypeVar("Item")
 
@@ -74,8 +78,12 @@ class MicroBatches:
 
     def _budget(self, lane: Lane) -> int:
         """Tokens of a micro-batch, padding included."""
-        small = lane is Lane.RERANK and self.device == "cpu"
-        return min(self.batch_tokens, CPU_RERANK_TOKENS) if small else self.batch_tokens
+        most = self.batch_tokens
+        if self.device == "cpu" and lane is Lane.RERANK:
+            most = CPU_RERANK_TOKENS
+        if self.device == "cpu" and lane is Lane.BULK and self.turns.asked_within(BESIDE_QUERIES):
+            most = CPU_BESIDE_QUERIES_TOKENS
+        return min(self.batch_tokens, most)
 
     def _shrink(self, count: int, longest: int, error: Exception) -> None:
         """Halve the token budget for good; one text that doesn't fit alone is the end of it."""
