@@ -19,14 +19,17 @@ LINE_EVERY, BAR_EVERY = 10.0, 0.2
 def metered(call: Invocation, noun: str) -> Iterator[Callable[[int, int], None]]:
     """Gives what is to be told how many are done, and how many there are; the bar is gone when the block ends."""
     meter = _Bar() if sys.stderr.isatty() else _Lines(call)
-    began = last = time.monotonic()
+    began: tuple[float, int] | None = None  # behind the first answers, which waited for models to load
+    last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal began, last
         now = time.monotonic()
         if now - last >= meter.every or done == total:
             last = now
-            meter.show(done, total, _text(done, total, noun, now - began))
+            pace = (done - began[1]) / (now - began[0]) if began is not None and now > began[0] else None
+            meter.show(done, total, _text(done, total, noun, pace))
+        began = began or (now, done)
 
     try:
         yield tell
@@ -34,8 +37,10 @@ def metered(call: Invocation, noun: str) -> Iterator[Callable[[int, int], None]]
         meter.close()
 
 
-def _text(done: int, total: int, noun: str, seconds: float) -> str:
-    pace = done / max(seconds, 1e-3)
+def _text(done: int, total: int, noun: str, pace: float | None) -> str:
+    """``pace``: so many in a second; None: nobody knows yet."""
+    if not pace:
+        return f"{done:,} of {total:,} {noun}"
     left = f", about {duration(max(1.0, (total - done) / pace))} left" if done < total else ""
     return f"{done:,} of {total:,} {noun}, {pace:,.1f}/s{left}"
 

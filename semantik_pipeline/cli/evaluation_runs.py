@@ -38,6 +38,7 @@ def measure(
     call: Invocation, folder: Path, asked: Asked, *, collection: str | None, model: str | None, compared: bool
 ) -> dict[str, Any]:
     """Index the dataset and ask its queries: in the one way that is asked for, or in all ways."""
+    from semantik_pipeline import configurations, generations
     from semantik_pipeline.search.evaluation import read_dataset
     from semantik_pipeline.search.evaluation.ways import chosen, way, ways
 
@@ -49,6 +50,8 @@ def measure(
     with call.runtime() as runtime:  # a wrong option is told before the corpus is indexed
         way(runtime, asked.template, {})
         chosen(ways(runtime, asked.template, {}), asked.ways)
+    for changes in asked.tried:
+        configurations.changed({**generations.DEFAULT}, changes)
     indexed = _index(call, dataset, name, config)
     asking = time.monotonic()
     subject = folder.expanduser().resolve().name
