@@ -54,7 +54,7 @@ class SearchQuery:
     offset: int = 0
     mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
     rerank: bool = True
-    reranker: str | tuple[str, ...] | None = None
+    reranker: str | Sequence[str] | None = None
     filter: dict[str, Any] | None = None
     dense_weight: float | None = None
     fusion: Fusion | None = None

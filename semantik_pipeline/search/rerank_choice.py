@@ -68,5 +68,5 @@ def _listed(collection: Mapping[str, Any]) -> Sequence[Any] | None:
 
 
 def _entry(one: Any, default: str) -> ChosenReranker:
-    said = {"plugin": one} if isinstance(one, str) else one
+    said: Mapping[str, Any] = {"plugin": one} if isinstance(one, str) else one
     return ChosenReranker(plugin=said.get("plugin") or default, options=dict(said.get("options") or {}))

@@ -38,8 +38,8 @@ def write_tiny_bge(folder: Path, *, window: int = _WINDOW) -> Path:
         intermediate_size=64,
         max_position_embeddings=window + 2,
         type_vocab_size=1,
-        num_labels=1,
     )
+    config.num_labels = 1
     return _saved(
         XLMRobertaForSequenceClassification(config),
         tokenizer,
@@ -82,8 +82,8 @@ def write_tiny_qwen3(folder: Path, *, classifier: bool = False) -> Path:
         pad_token_id=tokenizer.token_to_id("<|endoftext|>"),
         tie_word_embeddings=True,
         initializer_range=0.4,
-        num_labels=1,
     )
+    config.num_labels = 1
     model: Any = Qwen3ForCausalLM(config)
     if classifier:
         rows = model.get_output_embeddings().weight.detach()

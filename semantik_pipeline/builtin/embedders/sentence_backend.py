@@ -62,10 +62,10 @@ class SentenceBackend:
 
         texts = [window.text for window in windows]
         with self._half_products():
-            found = self._model.encode(
+            encoded = self._model.encode(
                 texts, prompt="", batch_size=len(texts), output_value="token_embeddings", show_progress_bar=False
             )
-        found = [state[: len(window.ids)].float() for state, window in zip(found, windows, strict=True)]
+        found = [state[: len(window.ids)].float() for state, window in zip(encoded, windows, strict=True)]
         lengths = torch.tensor([len(state) for state in found], device=found[0].device)
         states = pad_sequence(found, batch_first=True)
         return states, torch.arange(states.shape[1], device=states.device) < lengths.unsqueeze(1)

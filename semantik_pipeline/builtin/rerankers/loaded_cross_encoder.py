@@ -42,7 +42,7 @@ class LoadedCrossEncoder(MicroBatches):
         query = self._fitting_query(without_surrogates(query))
         pairs = self._pairs(query, [without_surrogates(text) for text in texts])
         lengths = [pair.length for pair in pairs]
-        forward = lambda batch: self.backend.logits(query, batch)  # noqa: E731  # one line, used once
+        forward = lambda batch: list(self.backend.logits(query, batch))  # noqa: E731  # one line, used once
         logits = np.array(self.through(pairs, lengths, forward, lane=Lane.RERANK, stop=stop))
         best = np.full(len(texts), -np.inf)
         np.maximum.at(best, [pair.owner for pair in pairs], logits)
