@@ -136,7 +136,7 @@ class Search(Section):
     dense_weight: float = Field(0.6, ge=0, le=1)
     fusion: Fusion = "minmax"
     rerank_weight: float = Field(0.3, ge=0, le=1)
-    rerank_deadline: float = Field(1.5, gt=0)  # seconds
+    rerank_deadline: float = Field(0.5, gt=0)  # seconds, for all rerankers together
     reranker: str | list[str] = "late-interaction"  # one, or several that read one after the other
     postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in their order; names, or {plugin, options}
     postprocess_deadline: float = Field(0.5, gt=0)  # seconds for all of them
