@@ -15,6 +15,7 @@ from semantik_pipeline.ledger import (
     evaluations,
     idempotency,
     operations,
+    reconciling,
     retention,
     statistics,
     sync,
@@ -50,7 +51,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
             deaths.spare(tx, seconds=2 * settings.renew)
         expired = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
         deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
-        work.reconcile(tx)
+        reconciling.reconcile(tx)
         operations.settle(tx)
         chores.note(tx, TICK)
     runtime.tally.count("lease_expiries", expired)
