@@ -51,7 +51,8 @@ def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bo
 
 def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> Matching:
     """The documents that :func:`rerun` would send on their way."""
-    total, some, after = 0, [], 0
+    total, after = 0, 0
+    some: list[str] = []
     with runtime.ledger.read() as tx:
         found = collections.get_collection(tx, collection)
         while True:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.openness import LISTED
-from semantik_pipeline.ledger.tables import documents, generations, sources, work
+from semantik_pipeline.ledger.tables import documents, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
 
@@ -320,22 +320,6 @@ def change(tx: Transaction, unit: Unit, **values: Any) -> None:
     """Set columns of a unit's row."""
     by_key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
     tx.execute(update(work).where(by_key).values(**values, updated_at=now()))
-
-
-def mark_for_reconciling(tx: Transaction, keys: Iterable[tuple[int, int]]) -> None:
-    """These documents' points may have been written by somebody without a lease."""
-    rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
-    if rows:
-        by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
-        tx.execute(update(work).where(by_key).values(reconcile=True), rows)
-
-
-def reconcile(tx: Transaction) -> int:
-    """Send marked documents that are at their end through ``upsert`` again, which removes older points."""
-    retired = select(generations.c.id).where(generations.c.state == "retired")
-    ended = and_(work.c.stage.in_(("indexed", "skipped", "deleted")), work.c.generation_id.not_in(retired))
-    again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
-    return tx.execute(update(work).where(work.c.reconcile, ended).values(**again)).rowcount
 
 
 def embedded_more(count: int) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import Transaction, content, moves, trash, work
+from semantik_pipeline.ledger import Transaction, content, moves, reconciling, trash, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -67,7 +67,7 @@ def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
 def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:
     """The lease went while the store was being written: have somebody look at these documents' points again."""
     with runtime.ledger.write() as tx:
-        work.mark_for_reconciling(tx, [unit.key for unit in units])
+        reconciling.mark(tx, [unit.key for unit in units])
 
 
 class Upsert:
@@ -223,7 +223,7 @@ class Upsert:
         marked for reconciling. Raises LeaseLost if nothing is ours any more."""
         with self.runtime.ledger.write() as tx:
             mine = work.held(tx, self.claim.token)
-            work.mark_for_reconciling(tx, [unit.key for unit in units if unit.key not in mine])
+            reconciling.mark(tx, [unit.key for unit in units if unit.key not in mine])
             if mine or not units:
                 yield tx, mine
                 return
