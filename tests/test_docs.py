@@ -202,6 +202,10 @@ def test_the_filters_of_the_page_are_filters() -> None:
     assert len(shown) >= 5
     for body in shown:
         assert parse_filter(json.loads(body)) is not None
+    inline = re.findall(r"`(\{.*?\})`", section(page("docs/search.md"), "Filters"))
+    assert len(inline) >= 20
+    for condition in inline:
+        assert parse_filter({"must": [json.loads(condition)]}) is not None
 
 
 def test_every_field_of_a_point_is_documented() -> None:
