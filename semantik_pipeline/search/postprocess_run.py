@@ -55,6 +55,8 @@ def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
     """Let each work on what the one before left, until that moment of ``time.monotonic``. One that fails is left out."""
     if not links:
         return Outcome(hits=hits)
+    if time.monotonic() >= until:
+        return Outcome(hits=hits, failed={link.plugin: DEADLINE for link in links})
     if sum(thread.is_alive() for thread in list(_abandoned)) >= MAX_ABANDONED:
         reason = f"{MAX_ABANDONED} runs of the past still hang"
         return Outcome(hits=hits, failed={link.plugin: reason for link in links})
@@ -75,6 +77,9 @@ def _work(
     for link in links:
         if over.is_set():
             return
+        if time.monotonic() >= until:
+            said.put(_Said(plugin=link.plugin, reason=DEADLINE))
+            continue
         try:
             hits = link.work(hits)
             said.put(_Said(plugin=link.plugin, hits=hits))

@@ -92,10 +92,13 @@ def postprocess(
         pool = plan.candidates
         while ordering and work.may_go_deeper(hits, ranked, pool):
             pool = min(pool * DEEPER, MAX_POOL)
-            longer = _lengthened(ranked, deeper(pool), plan)
+            longer = _lengthened(ranked, work.aside(deeper, pool), plan)
             if len(longer) == len(ranked):
                 break
-            ranked, hits = longer, work.ordered(ordering, longer)
+            ranked, before = longer, hits
+            hits = work.again(ordering, longer, before)
+            if hits is before:
+                break
         ids = [work.candidates[hit.rank].id for hit in hits] if ordering else [one.candidate.id for one in ranked]
         left_out = work.left_out()
         page = work.run(annotating, hits[plan.offset : plan.offset + plan.limit] if ordering else hits)
@@ -176,6 +179,24 @@ class _Work:
             dropped = [one.rank for hit in before for one in (hit, *hit.more) if one.rank not in kept]
             if dropped:
                 found.setdefault(plugin, []).extend(self.candidates[rank].id for rank in dropped)
+        return found
+
+    def again(self, links: Sequence[Link], ranked: Sequence[Ranked], before: list[SearchHit]) -> list[SearchHit]:
+        """All hits of a longer list as these links leave them; ``before``, and a warning, where one fails at that which
+        did not before: a short page is better than one that was not postprocessed."""
+        steps, warnings = self._steps, list(self.warnings)
+        hits = self.ordered(links, ranked)
+        failed = [warning for warning in self.warnings if warning not in warnings]
+        if not failed:
+            return hits
+        self._steps, self.warnings = steps, [*warnings, f"there may be more hits: {failed[0]}"]
+        return before
+
+    def aside(self, deeper: Deeper, pool: int) -> Sequence[Candidate]:
+        """More candidates; looking for them is not the plugins' time."""
+        began = time.monotonic()
+        found = deeper(pool)
+        self._until += time.monotonic() - began
         return found
 
     def may_go_deeper(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
