@@ -225,9 +225,9 @@ def repair(runtime: Runtime, report: VerificationReport) -> int | None:
         if not one.damaged and not one.orphans:
             continue
         with runtime.ledger.write() as tx:
-            if one.damaged and operation_id is None:
-                operation_id = operations.begin(tx, one.generation.collection_id, "repair")
             if one.damaged:
+                if operation_id is None:
+                    operation_id = operations.begin(tx, one.generation.collection_id, "repair")
                 comparison.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
             detail = {
                 "generation": one.generation.id,

@@ -109,7 +109,7 @@ def reindex(
 
 
 def _would_rerun(call: Invocation, client: Client, collection: str, where: dict[str, Any]) -> int:
-    answer = {**client.collections.plan_rerun(collection, where), "dry_run": True}
+    answer: dict[str, Any] = {**client.collections.plan_rerun(collection, where), "dry_run": True}
     told = f"{counted(answer['documents'], 'document')} of {collection!r} would go their way again."
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0
