@@ -66,6 +66,7 @@ def drawing(comparison: Comparison, title: str) -> Figure:
     """The figure, not tied to any display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     timed = [one for one in comparison.ways if one.p50_ms is not None]
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -75,9 +76,9 @@ def drawing(comparison: Comparison, title: str) -> Figure:
     axes.set_xlabel("latency of a search, ms (median; to the left is faster)")
     axes.set_ylabel("nDCG@10 (up is better)")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("{x:,.0f}")
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
+    axes.xaxis.set_major_formatter("{x:,.4g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True, color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -98,6 +99,8 @@ def drawing(comparison: Comparison, title: str) -> Figure:
 
 def _label(figure: Figure, axes: Any, ways: list[Compared]) -> None:
     """Names beside their points, none over another or over a point."""
+    from matplotlib.patheffects import withStroke
+
     figure.draw_without_rendering()
     taken = [_box(*axes.transData.transform((one.p50_ms, one.mean())), 7) for one in ways]
     taken.append(axes.get_legend().get_window_extent())
@@ -112,6 +115,7 @@ def _label(figure: Figure, axes: Any, ways: list[Compared]) -> None:
                 va="center",
                 fontsize=8.5,
                 color=COLOURS[one.verdict],
+                path_effects=[withStroke(linewidth=3, foreground="white")],
             )
             box = text.get_window_extent()
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 4
