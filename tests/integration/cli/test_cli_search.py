@@ -11,10 +11,10 @@ def test_search_answers_as_promised(indexed):
     done = indexed.afresh("search", "when does a lease expire", "--json")
     assert done.code == 0, done.err
     answer = done.json()
-    assert set(answer) == {"hits", "reranked", "timings_ms", "warnings"}
+    assert {"hits", "reranked", "rerankers", "timings_ms", "warnings", "facets", "absent"} <= set(answer)
     assert answer["reranked"] is True
     hit = answer["hits"][0]
-    assert set(hit) == {"rank", "score", "document", "title", "text", "start", "end", "metadata", "scores"}
+    assert {"rank", "score", "document", "title", "text", "start", "end", "metadata", "scores"} <= set(hit)
     assert set(hit["scores"]) == {"dense", "sparse", "fused", "rerank"}
     assert (hit["rank"], hit["document"].rsplit("/", 1)[1]) == (1, "leases.md")
 
@@ -27,6 +27,28 @@ def test_options_of_a_search(indexed):
     only = '{"must": [{"key": "media_type", "match": {"value": "text/plain"}}]}'
     filtered = indexed("search", "lease", "--filter", only, "--json").json()["hits"]
     assert [hit["document"].rsplit("/", 1)[1] for hit in filtered] == ["queues.txt"]
+
+
+def test_a_search_counts_explains_and_says_why_not(indexed):
+    asked = ("search", "lease", "--facet", "media_type", "--facet", "page", "--explain", "--why", "nowhere.md")
+    answer = indexed(*asked, "--json").json()
+    assert answer["facets"]["media_type"] == [
+        {"value": "text/markdown", "count": 1},
+        {"value": "text/plain", "count": 1},
+    ]
+    assert answer["facets"]["page"] == []
+    assert answer["absent"]["cause"] == "not-found"
+    for hit in answer["hits"]:
+        assert sum(part["adds"] for part in hit["explanation"]["parts"]) == pytest.approx(hit["score"])
+    people = indexed(*asked).out
+    assert "media_type\n  1  text/markdown\n  1  text/plain\n" in people
+    assert "no document has one" in people
+    assert "nowhere.md: There is no document 'nowhere.md'" in people
+    assert " dense + " in people and "late-interaction  rank 1" in people
+    why = indexed("search", "lease", "--limit", "1", "--why", "queues.txt", "--filter", '{"must": []}').out
+    assert "queues.txt: It " in why
+    broken = indexed("search", "lease", "--why", "broken.pdf").out
+    assert "It is in quarantine: chunk failed with" in broken
 
 
 def test_people_see_ranked_passages(indexed):
@@ -108,6 +130,8 @@ def test_eval_measures_and_reuses_its_index(cli, tmp_path):
 
 WRONG = [
     (["--reranker", "nope"], "nope"),
+    (["--reranker", "fake-reranker,nope"], "nope"),
+    (["--reranker", "fake-reranker", "--reranker", "fake-reranker"], "twice"),
     (["--reranker", "fake-embedder"], "embedding"),
     (["--filter", '{"must": [{"key": "page"}]}'], "filter"),
     (["--limit", "0"], "limit"),
