@@ -13,8 +13,8 @@ from sqlalchemy import func, select, update
 
 from semantik_pipeline import collections, generations, maintenance, operations, sources, trash
 from semantik_pipeline.errors import Conflict, UsageError
-from semantik_pipeline.ledger import purging, reports
-from semantik_pipeline.ledger import trash_contents as ledger
+from semantik_pipeline.ledger import purging, reports, trash_contents
+from semantik_pipeline.ledger import trash as ledger
 from semantik_pipeline.ledger.tables import chores, documents, embeddings, metadata
 from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import sources as source_table
@@ -42,7 +42,7 @@ def drop(pipeline, *names: str, **options: Any) -> None:
 
 def restore(pipeline, name: str) -> dict[str, Any]:
     with pipeline.runtime.ledger.read() as tx:
-        found = ledger.find_documents(tx, name)
+        found = trash_contents.find_documents(tx, name)
     operation = trash.restore_documents(pipeline.runtime, found)
     pipeline.run()
     return pipeline.result(operation)
@@ -199,7 +199,7 @@ def synced(pipeline, name: str = "fake", number: int = 4, **options: Any) -> dic
 
 def find_source(pipeline, name: str = "fake") -> dict[str, Any]:
     with pipeline.runtime.ledger.read() as tx:
-        return ledger.find_source(tx, name)
+        return trash_contents.find_source(tx, name)
 
 
 def test_a_source_comes_back_with_the_documents_that_went_with_it(make_pipeline, monkeypatch) -> None:
