@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from semantik_pipeline import sources, trash
+from semantik_pipeline import sources, trash, vocabulary
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import (
     chores,
@@ -63,6 +63,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     removing = sources.advance_permissions(runtime, seconds=SLICE) or removing
     ring_due(runtime)
     _gather_statistics(runtime)
+    removing = vocabulary.advance(runtime, seconds=SLICE) or removing
     return _sweep(runtime) or removing
 
 
@@ -129,6 +130,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
             with runtime.ledger.write() as tx:
                 after = sweep(tx, older_than=cached, after=after)
             yield
+    yield from vocabulary.sweep(runtime)
     old: tuple[tuple[Callable[..., bool], float], ...] = (
         (retention.sweep_operations, kept.operations_days * DAY),
         (retention.sweep_audit, kept.audit_days * DAY),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.ledger import chores, words
+from semantik_pipeline.ledger.collections import SearchView
 from semantik_pipeline.ledger.words import Lost, Unlearned
+from semantik_pipeline.search.understanding.presence import Presence
 from semantik_pipeline.spelling import Words
 
 if TYPE_CHECKING:
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 #: Documents, and about as many different words, that one transaction learns.
 DOCUMENTS, WORDS = 500, 20_000
 
+#: Documents that are read together.
+PART = 50
+
+#: Documents from which on a word is looked for in the texts themselves: the BM25 leg knows no stop words.
+FREQUENT = 20
+
 #: Seconds between two slices of a fleet: whoever comes first learns.
 EVERY = 1.0
 
@@ -23,10 +31,10 @@ EVERY = 1.0
 CHORE = "words"
 
 
-def advance(runtime: Runtime, *, seconds: float, alone: bool = True) -> bool:
+def advance(runtime: Runtime, *, seconds: float, last: bool = False) -> bool:
     """Learn the words of what was indexed since, for about so many seconds. Returns whether there is more.
 
-    Not ``alone``: another process may be at it, and then it is left to that one.
+    Where somebody else is at it, it is left to that one, unless this is the ``last`` chance of this process.
     """
     if not runtime.settings.search.corrections:
         return False
@@ -35,7 +43,7 @@ def advance(runtime: Runtime, *, seconds: float, alone: bool = True) -> bool:
         due = words.unlearned(tx, limit=DOCUMENTS)
     if not due:
         return False
-    if not alone:
+    if not last:
         with runtime.ledger.write() as tx:
             if not chores.take(tx, CHORE, every=EVERY):
                 return False
@@ -51,14 +59,16 @@ def advance(runtime: Runtime, *, seconds: float, alone: bool = True) -> bool:
 
 def _learn(runtime: Runtime, due: list[Unlearned], split: Words) -> int:
     """Learn as many of these as one transaction should; returns how many that were."""
-    found: dict[Unlearned, set[str]] = {}
+    found: dict[Unlearned, set[str]] = {unit: set() for unit in due if unit.gone}
     different: set[str] = set()
-    with runtime.ledger.read() as tx:
-        for unit in due:
-            found[unit] = set() if unit.gone else split.of(words.texts(tx, unit))
-            different |= found[unit]
-            if len(different) >= WORDS:
-                break
+    living = [unit for unit in due if not unit.gone]
+    while living and len(different) < WORDS:
+        part, living = living[:PART], living[PART:]
+        found |= {unit: set() for unit in part}
+        with runtime.ledger.read() as tx:
+            for unit, texts in words.texts(tx, part):
+                found[unit] |= split.of(texts)
+        different.update(*(found[unit] for unit in part))
     with runtime.ledger.write() as tx:
         return words.learn(tx, found)
 
@@ -78,8 +88,6 @@ def sweep(runtime: Runtime) -> Iterator[None]:
 
 def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]]:
     """Other documents that have these words, as the index knows."""
-    from semantik_pipeline.search.understanding.presence import Presence
-
     found: dict[Lost, tuple[int, int]] = {}
     by_generation: dict[int, list[Lost]] = {}
     for one in some:
@@ -89,12 +97,19 @@ def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]
         if generation_id not in live:
             continue
         frequent = {one.word for one in its if one.documents >= FREQUENT}
-        seen = Presence.of_generation(runtime, generation_id).documents([one.word for one in its], frequent)
+        seen = Presence(runtime, _view(runtime, generation_id)).documents([one.word for one in its], frequent)
         with runtime.ledger.read() as tx:
             epochs = words.epochs(tx, generation_id, set(seen.values()))
         found |= {one: (seen[one.word], epochs[seen[one.word]]) for one in its if seen.get(one.word) in epochs}
     return found
 
 
-#: Documents from which on a word is looked for in the texts themselves: the BM25 leg knows no stop words.
-FREQUENT = 20
+def _view(runtime: Runtime, generation_id: int) -> SearchView:
+    one = runtime.generation(generation_id)
+    return SearchView(
+        collection=one.collection,
+        generation_id=one.id,
+        index=one.index,
+        dimension=one.dimension,
+        config=one.config,
+    )

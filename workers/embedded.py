@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semantik_pipeline import maintenance
+from semantik_pipeline import maintenance, vocabulary
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the schedule has to finish its tick at the end.
 STOP = 10.0
+
+#: Seconds that learning words may take at the end; what is left is learned by the next run.
+LEARN = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
         thread.start()
     try:
         yield
+        _learn(runtime)
     finally:
         runtime.stopping.set()
         _stop(worker, threads[0], process.bell, runtime.settings.worker.soft_shutdown)
@@ -79,6 +83,14 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
             give_back(runtime)
         threads[1].join(STOP)
         presence.close()
+
+
+def _learn(runtime: Runtime) -> None:
+    """What was indexed just now can be asked for with typing errors by the next command."""
+    try:
+        vocabulary.advance(runtime, seconds=LEARN, last=True)
+    except PipelineError as error:
+        log.warning("Words could not be learned: %s", error)
 
 
 def _worker(app: Celery, runtime: Runtime) -> Worker:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
 
-from semantik_pipeline.ledger import api_keys, content
+from semantik_pipeline.ledger import api_keys, content, words
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.tables import (
     chunks,
@@ -82,7 +82,8 @@ def drop_collection(tx: Transaction, collection_id: int) -> bool:
         for start in range(0, len(listed), content.KEYS):
             part = items.document_id.in_(listed[start : start + content.KEYS])
             tx.execute(delete(operation_items).where(items.operation_id == operation_id, part))
-    if rows:
+    own_generations = select(generations.c.id).where(generations.c.collection_id == collection_id)
+    if rows or any(words.forget(tx, one) for one in tx.execute(own_generations).scalars().all()):
         return True
     tx.execute(delete(operation_sources).where(operation_sources.c.operation_id.in_(own)))
     for table in (operations, sources, generations):

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import builds, content
+from semantik_pipeline.ledger import builds, content, words
 from semantik_pipeline.ledger.builds import Build
 from semantik_pipeline.ledger.collections import ALIAS_OWED, Collection
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -184,7 +184,7 @@ def remove_rows(tx: Transaction, generation_id: int) -> bool:
     mine = work.c.generation_id == generation_id
     keys = tx.execute(select(work.c.document_id).where(mine).order_by(work.c.document_id).limit(BATCH)).scalars().all()
     if not keys:
-        return False
+        return words.forget(tx, generation_id)
     these = and_(mine, work.c.document_id.in_(keys))
     units = [unit_of(row) for row in tx.execute(UNIT.where(these))]
     content.forget_units(tx, units)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    literal,
     select,
     text,
     union,
@@ -50,8 +51,8 @@ words = Table(
     Index("ix_words_generation_id_backwards", "generation_id", "backwards"),
 )
 
-#: Words that one question to the ledger names.
-KEYS = 500
+#: Chunk rows that are in memory at once while words are learned.
+PIECE = 1000
 
 #: Rows that one transaction of a sweep looks at.
 SWEPT = 2000
@@ -64,12 +65,13 @@ _LAST = "\U0010ffff"
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:
-    """A document whose words are to be learned, in a generation. ``epoch`` is that of its chunk rows; ``gone``: it was
-    deleted, and has none to teach."""
+    """A document whose words are to be learned, in a generation. ``epoch`` is that of its ``chunks`` rows; ``gone``: it
+    was deleted, and has none to teach."""
 
     generation_id: int
     document_id: int
     epoch: int
+    chunks: int
     gone: bool
 
 
@@ -84,27 +86,47 @@ class Lost:
 
 def unlearned(tx: Transaction, *, limit: int) -> list[Unlearned]:
     """Documents whose words are to be learned, of one generation."""
-    columns = (work.c.generation_id, work.c.document_id, work.c.indexed_chunks_epoch, work.c.goal)
+    columns = (work.c.generation_id, work.c.document_id, work.c.indexed_chunks_epoch, work.c.chunks, work.c.goal)
     rows = tx.execute(select(*columns).where(_UNLEARNED).order_by(work.c.generation_id).limit(limit)).all()
     return [
-        Unlearned(generation_id=row[0], document_id=row[1], epoch=row[2], gone=row[3] != "indexed")
+        Unlearned(generation_id=row[0], document_id=row[1], epoch=row[2], chunks=row[3], gone=row[4] != "indexed")
         for row in rows
         if row[0] == rows[0][0]
     ]
 
 
-def texts(tx: Transaction, unit: Unlearned) -> Iterator[str]:
-    """The document's title, and all that stands in its chunk rows, in pieces."""
-    title = select(documents.c.title).where(documents.c.id == unit.document_id)
-    yield tx.execute(title).scalar_one_or_none() or ""
-    mine = and_(
-        chunks.c.generation_id == unit.generation_id,
-        chunks.c.document_id == unit.document_id,
-        chunks.c.epoch == unit.epoch,
-    )
-    for row in tx.execute(select(chunks.c.lead, chunks.c.text).where(mine).execution_options(yield_per=KEYS)):
-        yield row[0]
-        yield row[1]
+def texts(tx: Transaction, units: Sequence[Unlearned]) -> Iterator[tuple[Unlearned, list[str]]]:
+    """Each of these units of one generation with its document's title, and all that stands in its chunk rows; a large one
+    comes in pieces."""
+    by_id = {unit.document_id: unit for unit in units}
+    titles = select(documents.c.id, documents.c.title).where(documents.c.id.in_(sorted(by_id)))
+    yield from ((by_id[id], [title or ""]) for id, title in tx.execute(titles))
+    for some, after in _pieces(units):
+        which = and_(
+            chunks.c.generation_id == some[0].generation_id,
+            chunks.c.document_id.in_([unit.document_id for unit in some]),
+            chunks.c.epoch.in_(sorted({unit.epoch for unit in some})),
+            chunks.c.ordinal.between(after, after + PIECE - 1),
+        )
+        query = select(chunks.c.document_id, chunks.c.epoch, chunks.c.lead, chunks.c.text).where(which)
+        for document_id, epoch, lead, said in tx.execute(query):
+            if by_id[document_id].epoch == epoch:
+                yield by_id[document_id], [lead, said]
+
+
+def _pieces(units: Sequence[Unlearned]) -> Iterator[tuple[list[Unlearned], int]]:
+    """Units of which up to PIECE chunks are read together, and the ordinal of the first."""
+    some: list[Unlearned] = []
+    for unit in units:
+        if some and sum(one.chunks for one in some) + unit.chunks > PIECE:
+            yield some, 0
+            some = []
+        if unit.chunks > PIECE:
+            yield from (([unit], after) for after in range(0, unit.chunks, PIECE))
+        else:
+            some.append(unit)
+    if some:
+        yield some, 0
 
 
 def learn(tx: Transaction, found: Mapping[Unlearned, Collection[str]]) -> int:
@@ -202,14 +224,19 @@ def resembling(
     first, last = word[:beginning], word[: len(word) - end - 1 : -1]
     length = func.length(words.c.word).between(len(word) - longer, len(word) + longer)
     ways = (
-        words.c.word.between(first, first + _LAST),
-        words.c.backwards.between(last, last + _LAST),
-        words.c.word.in_(sorted(others)),
+        _begins(words.c.word, first),
+        _begins(words.c.backwards, last),
+        words.c.word.in_([literal(one, Text()) for one in sorted(others)]),
     )
     columns = select(words.c.word, words.c.documents).where(words.c.generation_id == generation_id, length)
     alike = union(*(columns.where(way) for way in ways)).subquery()  # each by an index of its own
     rows = tx.execute(select(alike.c.word, alike.c.documents).order_by(alike.c.documents.desc()).limit(limit)).all()
     return [(row[0], row[1]) for row in rows]
+
+
+def _begins(column: ColumnElement[str], beginning: str) -> ColumnElement[bool]:
+    # Parameters of the column's own type would be cast to it, which Postgres does not take with an order of its own.
+    return column.between(literal(beginning, Text()), literal(beginning + _LAST, Text()))
 
 
 # -- forgetting --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,179 @@
+"""What a query means, through the whole pipeline: phrases, exclusions, fields, typing errors, and that nothing leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from semantik_pipeline import vocabulary
+from semantik_pipeline.ledger import words
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.search import SearchAnswer, SearchQuery, search
+
+TEXTS = {
+    "lease": "The notice period of the lease is three months, and the tenant pays the deposit.",
+    "draft": "A draft of the lease: the period of notice is not agreed yet.",
+    "engine": "The turbine engine burns kerosene, which the pump brings from the tank.",
+    "zeppelin": "A zeppelin is an airship; its envelope holds hydrogen or helium.",
+}
+
+
+def indexed(pipeline, own: dict[str, list[str]] | None = None, texts: dict[str, str] = TEXTS) -> None:
+    given = {"documents": texts, "principals": own or {}}
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=given))
+    vocabulary.advance(pipeline.runtime, seconds=10, last=True)
+
+
+def ask(pipeline, text: str, principals: Collection[str] | None = None, **asked: Any) -> SearchAnswer:
+    query = SearchQuery(text=text, limit=20, rerank=False, principals=principals, **asked)
+    return search(pipeline.runtime, query)
+
+
+def found(answer: SearchAnswer) -> set[str]:
+    return {hit.document for hit in answer.hits}
+
+
+# -- phrases, exclusions, fields ---------------------------------------------------------------------------------------
+
+
+def test_phrases_exclusions_and_fields_narrow_a_search(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline)
+    assert found(ask(pipeline, "lease")) == set(TEXTS)  # the dense leg finds something in everything
+    assert found(ask(pipeline, 'lease "notice period"')) == {"lease"}
+    assert found(ask(pipeline, '"lease"')) == {"lease", "draft"}
+    assert found(ask(pipeline, "lease -draft")) == {"lease", "engine", "zeppelin"}
+    assert found(ask(pipeline, 'lease -"notice period"')) == {"draft", "engine", "zeppelin"}
+    assert found(ask(pipeline, '"notice period" "tank"')) == set()
+    assert found(ask(pipeline, "lease source:fake")) == set(TEXTS)
+    assert found(ask(pipeline, "lease source:other")) == set()
+    assert found(ask(pipeline, "lease before:2020")) == set()
+    answer = ask(pipeline, 'lease -draft "notice period" after:2020-01-01')
+    assert answer.understood == {
+        "text": "lease notice period",
+        "phrases": ["notice period"],
+        "excluded": ["draft"],
+        "filters": [{"field": "after", "value": "2020-01-01", "excluded": False}],
+        "corrections": {},
+    }
+    for mode in ("dense", "sparse"):
+        assert found(ask(pipeline, '"notice period"', mode=mode)) == {"lease"}
+
+
+def test_a_query_of_filters_lists_documents_once_each(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, texts={**TEXTS, "long": "word " * 500})
+    answer = ask(pipeline, "source:fake")
+    assert sorted(hit.document for hit in answer.hits) == sorted({*TEXTS, "long"})
+    assert {hit.score for hit in answer.hits} == {1.0}
+    assert "embed" not in answer.timings_ms
+    pages = [ask(pipeline, "source:fake", offset=at).hits for at in range(5)]
+    assert [page[0].document for page in pages] == [hit.document for hit in answer.hits]
+    assert found(ask(pipeline, "-draft source:fake")) == {"lease", "engine", "zeppelin", "long"}
+
+
+def test_it_can_be_left_out(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline)
+    answer = ask(pipeline, 'lesae -draft "notice period"', understand=False)
+    assert found(answer) == set(TEXTS) and answer.understood is None
+
+
+def test_paths_are_patterns(make_pipeline, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    for name in ("docs/one.md", "docs/deep/two.md", "notes/docs.md", "my docs/three.txt"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text(f"about wine in {name}")
+    pipeline.folder(tmp_path / "here")
+
+    def names(query: str) -> set[str]:
+        return {hit.document.rpartition("/here/")[2] for hit in ask(pipeline, query).hits}
+
+    everything = {"docs/one.md", "docs/deep/two.md", "notes/docs.md", "my%20docs/three.txt"}
+    for same in ("docs/*", "docs", "docs/", "DOCS/"):
+        assert names(f"wine path:{same}") == {"docs/one.md", "docs/deep/two.md"}, same
+    assert names("wine path:*.md") == everything - {"my%20docs/three.txt"}
+    assert names("path:*.md -path:docs/*") == {"notes/docs.md"}
+    assert names('wine path:"my docs"') == {"my%20docs/three.txt"}
+    assert names("wine path:one.md path:three.txt") == {"docs/one.md", "my%20docs/three.txt"}
+    assert names("wine path:nowhere") == set()
+    assert names("wine type:md") == everything - {"my%20docs/three.txt"}
+    assert names("wine -type:markdown") == {"my%20docs/three.txt"}
+
+
+# -- typing errors -----------------------------------------------------------------------------------------------------
+
+
+def test_a_typing_error_finds_what_was_meant(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline)
+    for typed in ("zepelin", "zeppellin", "zeppelib", "zepeplin", "Zepplin", "zepellin", "zeppelin's zepelin"):
+        answer = ask(pipeline, f"{typed} envelope", mode="sparse")
+        assert answer.hits[0].document == "zeppelin", typed
+        assert set(answer.understood["corrections"].values()) == {"zeppelin"}, typed
+        assert "eppelin" in answer.understood["text"]
+
+
+def test_words_that_are_there_are_left_alone(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, texts={"a": "the form of a wing", "b": "a letter from the king", "c": "bing bang"})
+    for text in ("form from", "wing king bing", "forms", 'b42 "frm" -wng x_frm frm@example.org', "frm", "wings"):
+        assert ask(pipeline, text).understood["corrections"] == {}, text
+
+
+def test_the_rest_of_the_query_chooses_among_candidates(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, texts={"a": "the mouse eats cheese", "b": "the house has a roof", "c": "a house, the house"})
+    assert ask(pipeline, "nouse cheese").understood["corrections"] == {"nouse": "mouse"}
+    assert ask(pipeline, "nouse roof").understood["corrections"] == {"nouse": "house"}
+
+
+def test_another_language_is_no_typing_error(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, texts={"a": "the night was hot and dark, alone in the house, never, ever"})
+    assert ask(pipeline, "nicht allein denn niemals eben").understood["corrections"] == {}
+
+
+def test_corrections_can_be_switched_off(make_pipeline) -> None:
+    pipeline = make_pipeline(search={"corrections": False})
+    indexed(pipeline)
+    assert ask(pipeline, "zepelin").understood["corrections"] == {}
+    with pipeline.runtime.ledger.read() as tx:
+        assert tx.execute(select(words.words.c.word)).all() == []
+
+
+# -- whose words -------------------------------------------------------------------------------------------------------
+
+OWN = {"lease": ["anna"], "draft": ["ben"], "zeppelin": ["anna"], "engine": ["ben"]}
+
+
+def test_nobody_is_told_a_word_of_a_hidden_document(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, OWN)
+    assert ask(pipeline, "zepelin", ["anna"]).understood["corrections"] == {"zepelin": "zeppelin"}
+    for principals in (["ben"], [], ["carl"]):
+        answer = ask(pipeline, "zepelin", principals)
+        assert answer.understood["corrections"] == {}
+        assert "zeppelin" not in str(answer.to_dict())
+
+
+def test_whether_a_word_is_an_error_is_decided_by_what_the_caller_sees(make_pipeline) -> None:
+    """Else a caller could ask for a word, and tell from what it is corrected to whether a hidden document has it."""
+    pipeline = make_pipeline()
+    own = {"closed": ["anna"], "open": ["ben"]}
+    indexed(pipeline, own, {"closed": "project falcom", "open": "the falcon is a bird with this and that feather"})
+    assert ask(pipeline, "falcom", ["anna"]).understood["corrections"] == {}
+    assert ask(pipeline, "falcom", ["ben"]).understood["corrections"] == {"falcom": "falcon"}
+    assert ask(pipeline, "falcox", ["ben"]).understood["corrections"] == {"falcox": "falcon"}
+    assert ask(pipeline, "with this falcon that", ["ben"]).understood["corrections"] == {}
+
+
+def test_phrases_and_paths_open_nothing(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, OWN)
+    assert found(ask(pipeline, '"notice period"', ["ben"])) == set()
+    assert found(ask(pipeline, "source:fake", ["ben"])) == {"draft", "engine"}
+    assert found(ask(pipeline, "-draft", ["ben"])) == {"engine"}
