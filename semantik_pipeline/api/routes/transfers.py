@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
-from fastapi import File, Form, Query, Response, UploadFile
+from fastapi import File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
 
@@ -93,6 +93,7 @@ def export(
     **ACCEPTED,
 )
 def import_(
+    request: Request,
     runtime: TheRuntime,
     caller: Operator,
     response: Response,
@@ -104,7 +105,7 @@ def import_(
         with path.open("wb") as file:
             shutil.copyfileobj(files.file, file, PIECE)
         try:
-            _check(runtime, caller, path)
+            _check(runtime, caller, path, anywhere=trusted.is_owner(request, caller))
             told = transfer.import_collection(runtime, path, name=name)
         except UnreadableExport as error:
             raise UnreadableExport(error.message.replace(str(path), "The upload"), error.hint) from None
@@ -114,7 +115,7 @@ def import_(
     return Imported(**begun.model_dump(), **told)
 
 
-def _check(runtime: Runtime, caller: Principal, path: Path) -> None:
+def _check(runtime: Runtime, caller: Principal, path: Path, *, anywhere: bool) -> None:
     """An export's configurations come by HTTP too."""
     try:
         told = _Manifest.model_validate(transfer.manifest_of(path, transfer.read(path)))
@@ -123,7 +124,7 @@ def _check(runtime: Runtime, caller: Principal, path: Path) -> None:
     for config in (told.config, told.generation.config):
         trusted.check_collection(runtime.settings, caller, config)
     for source in told.sources:
-        trusted.check(runtime.settings, source.config, source.connector)
+        trusted.check(runtime.settings, source.config, source.connector, anywhere=anywhere)
 
 
 @contextmanager
