@@ -218,6 +218,16 @@ def test_a_build_that_loses_documents_is_not_switched_to(make_pipeline, corpus):
     assert ask(pipe)[0] == "d03"
 
 
+def test_what_reads_like_a_filter_is_asked_for_as_it_stands(make_pipeline, tmp_path):
+    """A probe is a text, not a question of a person: nothing in it excludes, filters or is an error of typing."""
+    said = '{0} git log -{0}x0 source:nowhere after:2099-01-01 says "no such phrase {0}" and -{0}x1'
+    pipe = make_pipeline()
+    pipe.folder(texts(tmp_path / "manual", **{word: said.format(word) for word in WORDS}))
+    result = build(pipe, generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+    assert result["outcome"] == "succeeded", result
+    assert result["gate"]["found"] == result["gate"]["probes"] >= len(WORDS)
+
+
 def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
