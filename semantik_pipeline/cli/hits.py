@@ -24,6 +24,7 @@ NAMED = 3
 
 def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
     """The hits, best first; then what a reader may want to know about the search itself."""
+    show_corrections(console, answer)
     for hit in answer.hits:
         console.print(_headline(hit), soft_wrap=True)
         _show_beside(console, hit.before, from_end=True)
@@ -45,6 +46,12 @@ def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
     for warning in answer.warnings:
         console.print(f"note: {printable(warning)}", style="yellow", soft_wrap=True)
     console.print(_footer(answer), style="dim", soft_wrap=True)
+
+
+def show_corrections(console: Console, answer: SearchAnswer) -> None:
+    """What was asked instead of words that nothing has."""
+    for typed, meant in (answer.understood or {}).get("corrections", {}).items():
+        console.print(f"Nothing has {printable(typed)!r}; asked for {printable(meant)!r} too.", style="yellow")
 
 
 def _headline(hit: SearchHit) -> Any:

@@ -75,6 +75,13 @@ ExplainOption = Annotated[bool, typer.Option("--explain", help="Show how each hi
 WhyOption = Annotated[
     str | None, typer.Option(metavar="URI", help="Say why this document, or path, is not among the hits.")
 ]
+UnderstandOption = Annotated[
+    bool,
+    typer.Option(
+        "--understand/--literal",
+        help='Heed "phrases", -words and field:value and mend typing errors, or take it as text.',
+    ),
+]
 
 
 def search(
@@ -93,6 +100,7 @@ def search(
     postprocessor: PostprocessorOption = None,
     explain: ExplainOption = False,
     why: WhyOption = None,
+    understand: UnderstandOption = True,
 ) -> int:
     """Find the passages that answer a question."""
     call = begin(context)
@@ -114,6 +122,7 @@ def search(
         postprocessors=postprocessors_in(postprocessor),
         explain=explain,
         explain_document=why,
+        understand=understand,
         rerank_deadline=None if "rerank_deadline" in settings.model_fields_set else RERANK_SECONDS,
     )
     with call.runtime() as runtime:

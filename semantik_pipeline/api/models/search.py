@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
 from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
 from semantik_pipeline.api.models.plain import Name, Options
+from semantik_pipeline.api.models.understanding import Understood
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
@@ -82,6 +83,9 @@ class Search(BaseModel):
         None,
         max_length=MAX_POSTPROCESSORS,
         description="What is done with the hits, in this order; null: what the collection says.",
+    )
+    understand: bool = Field(
+        True, description="Quotes, `-word` and `field:value` mean more than their words, and typing errors are mended."
     )
 
     @model_validator(mode="after")
@@ -206,6 +210,10 @@ class Found(BaseModel):
         {}, description="By field, the values that most of the documents have which the query matches."
     )
     absent: Absent | None = Field(None, description="Why the document that was asked for is not among the hits.")
+    understood: Understood | None = Field(
+        None,
+        description="What was made of the query; null: it was asked as it stands. Corrections are of all collections.",
+    )
 
 
 class Searches(BaseModel):

@@ -15,6 +15,7 @@ from semantik_pipeline.api.dependencies import Reader, TheRuntime
 from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
 from semantik_pipeline.api.models.hits import Highlight, Passage, Span
 from semantik_pipeline.api.models.search import Answers, Found, Hit, RerankerReport, Scores, Search, Searches
+from semantik_pipeline.api.models.understanding import Understood
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -88,6 +89,7 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         explain=asked.explain,
         explain_document=asked.explain_document,
         postprocessors=_postprocessors(asked),
+        understand=asked.understand,
         principals=None if caller.principals is None else frozenset(caller.principals),
     )
     searching = request.app.state.searching
@@ -108,6 +110,7 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         warnings=_warnings(answers),
         facets=_facets(answers, asked.facet_limit),
         absent=_absent(answers[among[0]], asked),
+        understood=_understood([answers[name] for name in among]),
     )
 
 
@@ -144,6 +147,15 @@ def _postprocessors(asked: Search) -> list[str | dict[str, Any]] | None:
 def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[FacetValue]]:
     counts = merged_facets([answer.facets for answer in answers.values()], limit)
     return {key: [FacetValue.model_validate(one) for one in values] for key, values in counts.items()}
+
+
+def _understood(answers: list[SearchAnswer]) -> Understood | None:
+    """What the first was asked; each may have had typing errors of its own."""
+    told = [answer.understood for answer in answers if answer.understood is not None]
+    if not told:
+        return None
+    corrections = {word: meant for one in reversed(told) for word, meant in one["corrections"].items()}
+    return Understood.model_validate({**told[0], "corrections": corrections})
 
 
 def _absent(answer: SearchAnswer, asked: Search) -> Absent | None:

@@ -24,6 +24,7 @@ class Answer:
     warnings: list[str]
     facets: dict[str, list[dict[str, Any]]]
     absent: dict[str, Any] | None
+    understood: dict[str, Any] | None
 
 
 #: What a hit of the API has beside.
@@ -48,6 +49,7 @@ def search(
     postprocessor: list[str] | None,
     explain: bool,
     why: str | None,
+    understand: bool,
 ) -> int:
     asked = parse_filter(filter_json)
     found: dict[str, Any] = {
@@ -66,11 +68,12 @@ def search(
             postprocessors=postprocessors_in(postprocessor),
             explain=explain,
             explain_document=why,
+            understand=understand,
         )
     }
     hits = [SearchHit.from_dict(_without(hit)) for hit in found["hits"]]
     did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
-    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets")}
+    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets", "understood")}
     answer: Any = Answer(hits=hits, rerankers=did, absent=_absent(found["absent"]), **known)
     note = None
     if not hits:

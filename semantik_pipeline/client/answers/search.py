@@ -140,6 +140,24 @@ class RerankerReport(TypedDict):
     reason: str | None
 
 
+class QueryFilter(TypedDict):
+    """``field:value`` of a query."""
+
+    field: str
+    value: str
+    excluded: bool
+
+
+class Understood(TypedDict):
+    """What a query says beside its words."""
+
+    text: str
+    phrases: list[str]
+    excluded: list[str]
+    filters: list[QueryFilter]
+    corrections: dict[str, str]
+
+
 class Found(TypedDict):
     """Hits, the best first, and how they were found."""
 
@@ -151,6 +169,7 @@ class Found(TypedDict):
     warnings: list[str]
     facets: dict[str, list[FacetValue]]
     absent: Absent | None
+    understood: Understood | None
 
 
 class Answers(TypedDict):

@@ -52,6 +52,7 @@ class Api(Resource[S]):
         explain: bool = False,
         explain_document: str | None = None,
         postprocessors: Sequence[str | Mapping[str, Any]] | None = None,
+        understand: bool = True,
     ) -> Call[Found]:
         """Find the passages that answer a question, in one collection (``default``) or several."""
         asked = {
@@ -74,6 +75,7 @@ class Api(Resource[S]):
             "explain": explain,
             "explain_document": explain_document,
             "postprocessors": None if postprocessors is None else [*postprocessors],
+            "understand": understand,
         }
         return Call(json=asked)
 
