@@ -74,10 +74,12 @@ from semantik_pipeline.client.answers.search import (
     Hit,
     LegPart,
     Moved,
+    QueryFilter,
     RerankerReport,
     RerankPart,
     ScorePart,
     Scores,
+    Understood,
 )
 from semantik_pipeline.client.answers.sources import EmittedDocument, Source, SourceList, SourcePreview
 from semantik_pipeline.client.answers.status import AuditEntry, AuditTrail, PausedSource, Status, Totals, Waiting
@@ -135,6 +137,7 @@ __all__ = [
     "PluginStateNow",
     "Progress",
     "PushAccepted",
+    "QueryFilter",
     "Readiness",
     "ReindexPlan",
     "Renamed",
@@ -160,6 +163,7 @@ __all__ = [
     "TrashedCollection",
     "TrashedDocument",
     "TrashedSource",
+    "Understood",
     "Undone",
     "Verification",
     "Waiting",
