@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from semantik_pipeline.contracts.document_scores import document_score
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
 from semantik_pipeline.documents import SearchHit
 
+Documents = dict[tuple[str, Any], list[SearchHit]]
+
 
 class GroupPostprocessor(PostprocessorPlugin):
-    """A document's best hit stands for it, where that hit stood; the next best are its ``more``."""
+    """A document's best hit stands for it, the next best are its ``more``, and its score is made of them all.
+
+    Scores are made of the first ``POOL`` hits, whatever page is asked for. Documents that have none among these follow in
+    the order of their best hit.
+    """
 
     PLUGIN_ID = "group"
     PLUGIN_VERSION = "1.0.0"
@@ -32,6 +39,12 @@ class GroupPostprocessor(PostprocessorPlugin):
                 "default": 3,
                 "description": "Passages of a document, at most: the best one and those that follow it.",
             },
+            "score": {
+                "type": "string",
+                "enum": ["several", "best"],
+                "default": "several",
+                "description": "A document's score: several good passages count for more than one, or its best one's.",
+            },
         }
         return {"type": "object", "additionalProperties": False, "properties": properties}
 
@@ -40,11 +53,26 @@ class GroupPostprocessor(PostprocessorPlugin):
         return HealthStatus(HealthState.HEALTHY, "needs nothing")
 
     async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
-        documents: dict[tuple[str, Any], list[SearchHit]] = {}
-        for hit in hits:
-            # a unique id is unique in its source
-            documents.setdefault((hit.document, hit.metadata.get("source")), []).extend((hit, *hit.more))
+        documents = _by_document(hits)
+        ordered = list(documents)
+        scores = {key: mine[0].score for key, mine in documents.items()}
+        if self.config.get("score", "several") == "several":
+            pool = _by_document(hits[: self.POOL])
+            several = {key: document_score(one.score for one in mine) for key, mine in pool.items()}
+            scores |= several
+            ordered = [*sorted(pool, key=lambda key: -several[key]), *(key for key in documents if key not in pool)]
         others = self.config.get("k", 3) - 1
-        return [
-            replace(first, more=[replace(one, more=[]) for one in rest[:others]]) for first, *rest in documents.values()
-        ]
+        return [_joined(documents[key], scores[key], others) for key in ordered]
+
+
+def _by_document(hits: list[SearchHit]) -> Documents:
+    """Document -> its hits, in their order; a unique id is unique in its source."""
+    found: Documents = {}
+    for hit in hits:
+        found.setdefault((hit.document, hit.metadata.get("source")), []).extend((hit, *hit.more))
+    return found
+
+
+def _joined(hits: list[SearchHit], score: float, others: int) -> SearchHit:
+    first, *rest = hits
+    return replace(first, score=score, more=[replace(one, more=[]) for one in rest[:others]])

@@ -18,6 +18,7 @@ from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostproc
 from semantik_pipeline.builtin.postprocessors.neighbours import NeighboursPostprocessor
 from semantik_pipeline.builtin.postprocessors.passages import best_passage, sentences_of
 from semantik_pipeline.contracts import QueryText
+from semantik_pipeline.contracts.document_scores import document_score
 from semantik_pipeline.documents import Highlight, Passage
 from semantik_pipeline.testing.postprocessing import FakeContext, make_hit
 
@@ -42,7 +43,7 @@ LETTERS = st.sampled_from("abcdef")
 @given(st.lists(LETTERS, max_size=30), st.integers(1, 4))
 def test_a_group_is_the_best_hit_of_its_document_and_those_that_follow(documents, k):
     hits = [make_hit(rank, "text", document=name) for rank, name in enumerate(documents, 1)]
-    grouped = work(GroupPostprocessor({"k": k}), hits)
+    grouped = work(GroupPostprocessor({"k": k, "score": "best"}), hits)
     order = list(dict.fromkeys(documents))
     assert [hit.document for hit in grouped] == order
     for hit in grouped:
@@ -50,11 +51,32 @@ def test_a_group_is_the_best_hit_of_its_document_and_those_that_follow(documents
         assert ranks([hit, *hit.more]) == mine[:k]
 
 
-@given(st.lists(LETTERS, max_size=30), st.integers(0, 30))
-def test_groups_of_a_longer_list_begin_with_those_of_a_shorter_one(documents, cut):
+@given(st.lists(st.tuples(LETTERS, st.floats(0, 1)), max_size=30), st.integers(1, 4))
+def test_a_documents_score_is_made_of_all_its_hits(pairs, k):
+    pairs = sorted(pairs, key=lambda pair: -pair[1])
+    hits = [make_hit(rank, "text", document=name, score=score) for rank, (name, score) in enumerate(pairs, 1)]
+    grouped = work(GroupPostprocessor({"k": k}), hits)
+    wanted = {name: document_score(score for other, score in pairs if other == name) for name, _ in pairs}
+    assert {hit.document: hit.score for hit in grouped} == wanted
+    assert [hit.score for hit in grouped] == sorted(wanted.values(), reverse=True)
+    for hit in grouped:
+        assert ranks([hit, *hit.more]) == [one.rank for one in hits if one.document == hit.document][:k]
+
+
+@settings(deadline=None)
+@given(st.lists(LETTERS, max_size=260), st.integers(200, 260), st.sampled_from(["best", "several"]))
+def test_groups_of_a_longer_list_begin_with_those_of_a_shorter_one(documents, cut, score):
     hits = [make_hit(rank, "text", document=name) for rank, name in enumerate(documents, 1)]
-    longer, shorter = work(GroupPostprocessor(), hits), work(GroupPostprocessor(), hits[:cut])
+    longer, shorter = (work(GroupPostprocessor({"score": score}), some) for some in (hits, hits[:cut]))
     assert ranks(longer)[: len(shorter)] == ranks(shorter)
+
+
+def test_several_good_passages_are_better_than_one_that_is_hardly_better():
+    hits = [
+        make_hit(1, "a", document="one", score=0.8),
+        *(make_hit(n, "b", document="two", score=0.75) for n in (2, 3)),
+    ]
+    assert [hit.document for hit in work(GroupPostprocessor(), hits)] == ["two", "one"]
 
 
 def test_the_same_name_in_two_sources_is_two_documents():
