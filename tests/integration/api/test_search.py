@@ -34,6 +34,9 @@ SENSELESS: list[dict[str, Any]] = [
     {"query": "x", "collection": "default", "collections": ["default"]},
     {"query": "x", "collections": []},
     {"query": "x", "score_threshold": 2},
+    {"query": "x", "fusion": "magic"},
+    {"query": "x", "dense_weight": 1.5},
+    {"query": "x", "rerank_weight": -0.1},
     {"query": "x", "colour": 1},
     {"query": "x", "facets": ["no key"]},
     {"query": "x", "facets": [f"k{number}" for number in range(17)]},
@@ -85,13 +88,25 @@ def test_the_reranker_reads_as_many_as_it_is_told(api: Api) -> None:
     assert len(found["hits"]) == 3
 
 
+def test_how_legs_and_reranker_are_joined_can_be_said(api: Api) -> None:
+    def fused(**more: Any) -> dict[str, float]:
+        return {hit["document"]: hit["score"] for hit in ask(api, "zebras sleep", use_reranker=False, **more)["hits"]}
+
+    assert fused(dense_weight=0.0) == fused(search_mode="sparse") | {"d": 0.0}
+    assert fused(dense_weight=1.0) == fused(search_mode="dense")
+    assert len({tuple(fused(fusion=one).values()) for one in ("minmax", "rrf", "dbsf")}) == 3
+    read = ask(api, "zebras sleep", rerank_weight=0.0)["hits"]
+    assert {hit["document"]: hit["score"] for hit in read} == fused()
+
+
 def test_rerankers_in_a_row_are_told_of_each(api: Api) -> None:
     found = ask(api, "zebras sleep", reranker_id=["fake-reranker"], rerank_top_k=2)
     [did] = found["rerankers"]
     assert did.pop("milliseconds") >= 0
     assert did == {"collection": "default", "id": "fake-reranker", "scored": 2, "due": 2, "reason": None}
     problem(api.post("/search", json={"query": "x", "reranker_id": ["fake-reranker", "nobody"]}), 404)
-    both = ask(api, "zebras", collection=None, collections=["default", "more"], reranker_id=["fake-reranker"])
+    give(api, "more", {"x": "zebras drink"})
+    both = ask(api, "zebras", collections=["default", "more"], reranker_id=["fake-reranker"])
     assert [one["collection"] for one in both["rerankers"]] == ["default", "more"]
 
 

@@ -24,6 +24,11 @@ def test_options_of_a_search(indexed):
     assert plain["reranked"] is False
     assert len(plain["hits"]) == 1
     assert plain["hits"][0]["scores"]["dense"] is None
+    weighed = indexed(
+        "search", "lease", "--dense-weight", "0", "--rerank-weight", "0", "--fusion", "dbsf", "--json"
+    ).json()
+    assert weighed["hits"][0]["document"] == plain["hits"][0]["document"]
+    assert weighed["hits"][0]["score"] == weighed["hits"][0]["scores"]["fused"]
     only = '{"must": [{"key": "media_type", "match": {"value": "text/plain"}}]}'
     filtered = indexed("search", "lease", "--filter", only, "--json").json()["hits"]
     assert [hit["document"].rsplit("/", 1)[1] for hit in filtered] == ["queues.txt"]
@@ -44,7 +49,7 @@ def test_a_search_counts_explains_and_says_why_not(indexed):
     assert "media_type\n  1  text/markdown\n  1  text/plain\n" in people
     assert "no document has one" in people
     assert "nowhere.md: There is no document 'nowhere.md'" in people
-    assert " dense + " in people and "late-interaction  rank 1" in people
+    assert " dense + " in people and "fake-reranker   rank 1" in people
     why = indexed("search", "lease", "--limit", "1", "--why", "queues.txt", "--filter", '{"must": []}').out
     assert "queues.txt: It " in why
     broken = indexed("search", "lease", "--why", "broken.pdf").out
