@@ -1,0 +1,163 @@
+"""Whether a typing error spoils a search: ``python benchmarks/typos.py [DATASET ...] [--docs] [--data-dir DIR] [--mode MODE]``.
+
+DATASET is a folder in the BEIR layout; ``--docs`` takes the project's own pages. Each is indexed through the whole
+pipeline (once: DIR keeps it). Queries are known items: a document's title, or a sentence of it, whose one answer is the
+document that has it; texts that several documents have are left out. Then one error is made in a query's rarest word of four
+letters or more: a letter too many, too few, another one, or two in each other's place, in turn.
+
+Prints one JSON object: Recall@10 of the clean queries, of those with errors, and of these where errors are not mended; and
+``kept``, what is left of the clean queries' recall. Without reranking; all numbers of a set come from the same queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import string
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline import vocabulary
+from semantik_pipeline.ledger.tables import chunks, collections, documents
+from semantik_pipeline.operations import SourceRequest, begin_sync, folder_source, wait
+from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.settings import load_settings
+from semantik_pipeline.spelling import words_at, words_of
+from workers.embedded import embedded_worker
+
+REPO = Path(__file__).resolve().parents[1]
+DEPTH = 10
+SENTENCE = re.compile(r"[^.!?\n]{40,160}[.!?]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownItem:
+    """A query, the same with a typing error, and the one document that answers it."""
+
+    text: str
+    typed: str
+    document: str
+    word: str
+
+
+def main() -> None:
+    asked = _arguments()
+    answers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=asked.data_dir or folder)) as runtime:
+        for name, source in _sources(asked):
+            index(runtime, name, source)
+            items = known_items(runtime, name, asked.queries)
+            answers[name] = compare(runtime, name, items, asked.mode)
+            print(f"{name}: {answers[name]}", file=sys.stderr, flush=True)
+    print(json.dumps({"recall_at": DEPTH, "mode": asked.mode, "sets": answers}, indent=2))
+
+
+def index(runtime: Runtime, collection: str, source: SourceRequest) -> None:
+    with embedded_worker(runtime):
+        wait(runtime, begin_sync(runtime, [source], collection=collection))
+    while vocabulary.advance(runtime, seconds=60, last=True):
+        pass
+
+
+def known_items(runtime: Runtime, collection: str, count: int) -> list[KnownItem]:
+    """Half of them titles, half sentences, of different documents, the same ones each time."""
+    dice = random.Random(20260101)
+    texts = _texts(runtime, collection)
+    frequency = Counter(word for text in texts.values() for word in words_of(text))
+    drawn: list[tuple[str, str]] = []
+    for name in dice.sample(sorted(texts), len(texts)):
+        title, _, body = texts[name].partition("\n")
+        sentences = [found.strip() for found in SENTENCE.findall(body)]
+        wanted = title if len(drawn) % 2 == 0 and len(title) >= 15 else dice.choice(sentences or [""])
+        if wanted and sum(wanted in other for other in texts.values()) == 1:
+            drawn.append((name, wanted))
+    items = (_item(name, text, frequency, kind, dice) for kind, (name, text) in enumerate(drawn))
+    return [item for item in items if item is not None][:count]
+
+
+def compare(runtime: Runtime, collection: str, items: list[KnownItem], mode: str) -> dict[str, Any]:
+    plain = SearchQuery(text="", collection=collection, limit=DEPTH, rerank=False, mode=mode, postprocessors=[])
+    clean, _ = recall(runtime, plain, items, lambda item: item.text)
+    mended, seconds = recall(runtime, plain, items, lambda item: item.typed)
+    raw, _ = recall(runtime, replace(plain, understand=False), items, lambda item: item.typed)
+    share = {"kept": mended / clean if clean else 0.0, "kept_unmended": raw / clean if clean else 0.0}
+    found = {"queries": len(items), "clean": clean, "mended": mended, "unmended": raw, **share, "ms": seconds * 1000}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def recall(
+    runtime: Runtime, plain: SearchQuery, items: list[KnownItem], of: Callable[[KnownItem], str]
+) -> tuple[float, float]:
+    """The share of items whose document is among the first, and seconds for each query."""
+    start, found = time.perf_counter(), 0
+    for item in items:
+        hits = search(runtime, replace(plain, text=of(item))).hits
+        found += item.document in {hit.document for hit in hits}
+    return found / len(items), (time.perf_counter() - start) / len(items)
+
+
+def mistyped(word: str, kind: int, dice: random.Random) -> str:
+    """The word with one error: by ``kind`` (mod 4) a letter too many, too few, another one, or two swapped."""
+    at = dice.randrange(len(word) - 1)
+    other = dice.choice([letter for letter in string.ascii_lowercase if letter not in word[at : at + 2]])
+    swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    made = (word[:at] + other + word[at:], word[:at] + word[at + 1 :], word[:at] + other + word[at + 1 :], swapped)
+    return made[kind % 4] if made[kind % 4] != word else made[0]
+
+
+def _item(name: str, text: str, frequency: Counter[str], kind: int, dice: random.Random) -> KnownItem | None:
+    found = [(frequency[word], start, end, word) for start, end, word in words_at(text) if len(word) >= 4]
+    if not found:
+        return None
+    _, start, end, word = min(found)
+    return KnownItem(text=text, typed=text[:start] + mistyped(word, kind, dice) + text[end:], document=name, word=word)
+
+
+def _texts(runtime: Runtime, collection: str) -> dict[str, str]:
+    """Document -> its title, and behind the first line break all that it says."""
+    from sqlalchemy import select
+
+    columns = select(documents.c.unique_id, documents.c.title, chunks.c.text)
+    joined = columns.join(chunks, chunks.c.document_id == documents.c.id).join(
+        collections, collections.c.active_generation == chunks.c.generation_id
+    )
+    living = joined.where(collections.c.name == collection, documents.c.deleted_at.is_(None))
+    found: dict[str, list[str]] = {}
+    with runtime.ledger.read() as tx:
+        for name, title, text in tx.execute(living.order_by(documents.c.id, chunks.c.ordinal)):
+            found.setdefault(name, [title or ""]).append(text)
+    return {name: "\n".join(parts) for name, parts in found.items()}
+
+
+def _sources(asked: argparse.Namespace) -> list[tuple[str, SourceRequest]]:
+    found = [
+        (path.name, SourceRequest(connector="jsonl", name=str(corpus), config={"path": str(corpus)}))
+        for path in asked.datasets
+        for corpus in [(path / "corpus.jsonl").absolute()]
+    ]
+    if asked.docs or not found:
+        found.append(("docs", folder_source(REPO / "docs", include=["*.md"])))
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", type=Path, nargs="*")
+    parser.add_argument("--docs", action="store_true", help="the project's own pages")
+    parser.add_argument("--data-dir", type=Path, help="keep the index here and use it again")
+    parser.add_argument("--mode", choices=["hybrid", "dense", "sparse"], default="hybrid")
+    parser.add_argument("--queries", type=int, default=300)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
