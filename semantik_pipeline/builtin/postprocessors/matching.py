@@ -26,8 +26,9 @@ class Matcher:
         self._terms: dict[int | str, str] = {}
         self._known: dict[str, str | None] = {}
         for word in telling or spaced:
-            for key in self._keys(word):
+            for key in literal_keys(word) if self._literally else keys_of(word, language):
                 self._terms.setdefault(key, word)
+        self._asked = frozenset(self._terms)
         pairs = _pairs_of(terms)
         self._any_pair = re.compile("|".join(map(re.escape, pairs))) if pairs else None
         split = ((phrase, [_phrase_keys(word.group(), language) for word in words_of(phrase)]) for phrase in phrases)
@@ -35,7 +36,7 @@ class Matcher:
 
     def matches(self, text: str) -> list[Highlight]:
         """The places in their order, none within another."""
-        known = self._known  # most words of a text come again, and each is looked at in each hit
+        known = self._known  # a text repeats its words, and so do texts
         found = []
         for place in words_of(text):
             word = place.group()
@@ -50,15 +51,11 @@ class Matcher:
             found += _of_phrase(phrase, keys, words, self._language)
         return _apart(found)
 
-    def _keys(self, word: str) -> Keys:
-        return literal_keys(word) if self._literally else keys_of(word, self._language)
-
     def _term(self, word: str) -> str | None:
-        for key in self._keys(word):
-            term = self._terms.get(key)
-            if term is not None:
-                return term
-        return None
+        keys = literal_keys(word) if self._literally else keys_of(word, self._language)
+        if self._asked.isdisjoint(keys):
+            return None
+        return next(self._terms[key] for key in keys if key in self._terms)
 
     def _unspaced(self, text: str) -> Iterator[Highlight]:
         """Pairs that touch or overlap are one place; its term is what stands there."""

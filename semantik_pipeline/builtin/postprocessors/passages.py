@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from semantik_pipeline.documents import Highlight, Span
 
-#: Where a sentence ends, or a line that stands for itself.
-_END = re.compile(r"[.!?…](?=\s)[\"'”’)\]]*\s+|[。！？]+|\n\s*\n|\n(?=\s*(?:[-*•#|]|\d+[.)]))")
+#: Where a sentence ends, or a line that stands for itself. It begins with a set of characters, which is searched for fast.
+_END = re.compile(
+    r"""[.!?…。！？\n](?:(?<=[.!?…])["'”’)\]]*\s|(?<=[。！？])|(?<=\n)(?=[^\S\n]*(?:\n|[-*•#|]|\d+[.)]\s)))\s*"""
+)
 
 
 def best_passage(text: str, matches: Sequence[Highlight], length: int) -> Span | None:
