@@ -65,10 +65,12 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """``ways`` best first. ``left_out``: name of a way -> why it could not be asked."""
+    """``ways`` best first. ``left_out``: name of a way -> why it could not be asked. ``verbatim``: the queries were made of
+    the words of what is to be found."""
 
     ways: list[Compared]
     left_out: dict[str, str] = field(default_factory=dict)
+    verbatim: bool = False
 
     @property
     def default(self) -> Compared:
@@ -96,7 +98,7 @@ def compare(runtime: Any, judged: Judged, ways: Sequence[Way], on_progress: Prog
         for way, asker in zip(usable, askers, strict=True)
     ]
     ordered = sorted(_judged(judged, found), key=lambda one: (-one.mean(), one.way.name))
-    return Comparison(ways=ordered, left_out=left_out)
+    return Comparison(ways=ordered, left_out=left_out, verbatim=judged.verbatim)
 
 
 def _time(askers: Sequence[Asker], query_id: str) -> None:

@@ -33,6 +33,11 @@ class Judged:
         """Kinds of queries that are worth a figure of their own, with the ids of those that count; none here."""
         return {}
 
+    @property
+    def verbatim(self) -> bool:
+        """Whether queries are made of the very words of what is to be found, so that they favour the search by words."""
+        return False
+
     def identify(self, query_id: str, hit: SearchHit) -> str:
         """What a hit counts as in ``qrels``: here, its document. Of hits that count as the same only the best one does."""
         return hit.document

@@ -43,6 +43,10 @@ class KnownItems(Judged):
             kinds.setdefault(f"{self.items[query_id].kind}s", []).append(query_id)
         return kinds
 
+    @property
+    def verbatim(self) -> bool:
+        return True
+
     def identify(self, query_id: str, hit: SearchHit) -> str:
         item = self.items[query_id]
         if item.kind == "title":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,21 +29,30 @@ class Recommendation:
 
 
 def recommended(comparison: Comparison) -> Recommendation:
-    """The best of the ways that are better than the default, by the adjusted p."""
+    """The best of the ways that are better than the default, by the adjusted p.
+
+    Queries that were made of the words that stand there can't tell how much words should weigh: with them, no way is
+    advised that only leans on words more.
+    """
     default = comparison.default
-    notes = _notes(comparison)
     better = [one for one in comparison.ways if one.verdict == "better"]
-    if not better:
-        asked = len(default.report.per_query)
-        return Recommendation(
-            way=None,
-            reason=f"The default, {default.way.name}, is as good as any: {asked} queries tell no other way to be better.",
-            notes=notes,
+    wordy = [one for one in better if comparison.verbatim and _leans_on_words(one.way.plan, default.way.plan)]
+    best = max((one for one in better if one not in wordy), key=Compared.mean, default=None)
+    notes = _notes(comparison, [*wordy, best])
+    if wordy:
+        names = " and ".join(one.way.name for one in wordy)
+        notes.append(
+            f"{names} found more. But these queries are made of words that stand there, and can't tell how much words"
+            " should weigh: only questions that people ask can."
         )
-    best = max(better, key=Compared.mean)
+    if best is None:
+        asked = f"{len(default.report.per_query):,} queries"
+        told = "nothing to be better that does not just lean on words" if wordy else "no other way to be better"
+        reason = f"The default, {default.way.name}, is as good as any: {asked} tell {told}."
+        return Recommendation(way=None, reason=reason, notes=notes)
     reason = (
         f"{best.way.name} is better than the default, {default.way.name}: "
-        f"nDCG@10 {best.mean():.4f} against {default.mean():.4f} (p = {best.p_adjusted:.4f}){_price(best, default)}."
+        f"nDCG@10 {best.mean():.4f} against {default.mean():.4f} (adjusted p = {best.p_adjusted:.4f}){_price(best, default)}."
     )
     return Recommendation(
         way=best.way.name,
@@ -51,6 +61,10 @@ def recommended(comparison: Comparison) -> Recommendation:
         changes=best.way.changes,
         notes=notes,
     )
+
+
+def _leans_on_words(plan: SearchPlan, default: SearchPlan) -> bool:
+    return plan.mode == "sparse" or (plan.mode == "hybrid" and plan.dense_weight < default.dense_weight)
 
 
 def settings_for(plan: SearchPlan, default: SearchPlan) -> dict[str, Any]:
@@ -80,7 +94,8 @@ def _price(one: Compared, default: Compared) -> str:
     return f", in {one.p50_ms:,.0f} ms instead of {default.p50_ms:,.0f}"
 
 
-def _notes(comparison: Comparison) -> list[str]:
+def _notes(comparison: Comparison, but: Sequence[Compared | None]) -> list[str]:
+    """What else is worth a word, ``but`` of these ways."""
     default = comparison.default
     asked = len(default.report.per_query)
     notes = []
@@ -89,7 +104,8 @@ def _notes(comparison: Comparison) -> list[str]:
     cheap = [
         one
         for one in comparison.ways
-        if one.verdict in ("alike", "better") and one.mean() >= default.mean() - LOSS and _quick(one, default)
+        if one.verdict in ("alike", "better") and one not in but and _quick(one, default)
+        if one.mean() >= default.mean() - LOSS
     ]
     if cheap:
         best = max(cheap, key=Compared.mean)

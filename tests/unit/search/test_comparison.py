@@ -121,7 +121,7 @@ def comparison(library):
     """``comparison({way: (scores, p, milliseconds)})``; the default has 0.5 everywhere and takes 100 ms."""
     there = {one.name: one for one in ways(library, BASE, {})}
 
-    def make(said, queries=100):
+    def make(said, queries=100, verbatim=False):
         default = Compared(way=there["minmax 0.6 + words 0.3"], report=report(*[0.5] * queries), p50_ms=100.0)
         others = [
             Compared(
@@ -134,7 +134,7 @@ def comparison(library):
             )
             for name, (score, p, took) in said.items()
         ]
-        return Comparison(ways=[default, *others])
+        return Comparison(ways=[default, *others], verbatim=verbatim)
 
     return make
 
@@ -145,7 +145,7 @@ def test_the_best_of_what_is_better_is_advised_with_its_settings(comparison):
     )
     assert advice.way == "rrf"
     assert advice.settings == {"search.fusion": "rrf", "search.rerankers": []}
-    assert "0.6000 against 0.5000 (p = 0.0100), in 20 ms instead of 100" in advice.reason
+    assert "0.6000 against 0.5000 (adjusted p = 0.0100), in 20 ms instead of 100" in advice.reason
 
 
 def test_one_leg_alone_is_all_the_weight_on_it(comparison):
@@ -165,6 +165,18 @@ def test_the_default_is_as_good_where_luck_explains_the_rest(comparison):
 def test_what_is_as_good_and_much_faster_is_worth_a_word(comparison):
     advice = recommended(comparison({"rrf": (0.499, 0.6, 20.0), "dense": (0.4, 0.06, 9.0)}))
     assert advice.notes == ["rrf is as good as these queries can tell, in 20 ms instead of 100."]
+
+
+def test_queries_made_of_words_that_stand_there_advise_no_leaning_on_words(comparison):
+    said = {"sparse": (0.9, 0.001, 4.0), "minmax 0.4": (0.8, 0.001, 20.0), "minmax 0.6": (0.499, 0.7, 20.0)}
+    advice = recommended(comparison(said, verbatim=True))
+    assert (advice.way, advice.settings) == (None, {})
+    fast, wordy = advice.notes
+    assert "minmax 0.6 is as good" in fast
+    assert "sparse and minmax 0.4 found more. But" in wordy
+    other = recommended(comparison({**said, "minmax 0.8": (0.6, 0.01, 20.0)}, verbatim=True))
+    assert other.way == "minmax 0.8"
+    assert recommended(comparison(said)).way == "sparse"
 
 
 def test_few_queries_are_called_few(comparison):
