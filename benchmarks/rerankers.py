@@ -22,6 +22,7 @@ import asyncio
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ from semantik_pipeline.settings import Search
 TOKENS = 200  # of the longest passage: a chunk's usual limit
 QUERY = "how does a generator expression bind its variables"
 LIMIT_MS = 400
+PAIRS = 192
 BASELINE_BATCH = 32
 
 
@@ -59,10 +61,12 @@ def main() -> None:
         embedder = write_model(folder / "embedder", SHAPES["minilm"])
         cross = write_cross_encoder(folder / "cross", SHAPES["minilm"])
         large = write_cross_encoder(folder / "large", SHAPES["bge-large"])
-        texts = passages(ModelTokenizer(embedder), 400, TOKENS)
+        texts = passages(ModelTokenizer(embedder), PAIRS, TOKENS)
         found: dict[str, Any] = {"threads": torch.get_num_threads(), "tokens": mean_tokens(embedder, texts)}
         found["late_interaction"] = late_interaction(embedder, texts[:50], rounds)
+        tell(found)
         found["cross_encoder"] = cross_encoder(cross, texts, rounds)
+        tell(found)
         found["deadline"] = dict(deadlines(embedder, cross, large, texts[:100], rounds))
         if torch.cuda.is_available():
             long = passages(ModelTokenizer(embedder), 100, 256, shortest=250)
@@ -199,6 +203,11 @@ def on_gpu(embedder: Path, cross: Path, texts: list[str], rounds: int) -> dict[s
     finally:
         host.close()
     return found
+
+
+def tell(found: dict[str, Any]) -> None:
+    """What is known so far: the rest takes minutes on a busy machine."""
+    print(json.dumps(found), file=sys.stderr, flush=True)
 
 
 def warm(plugin: Any, texts: list[str]) -> None:

@@ -47,8 +47,10 @@ class LateInteractionReranker(LocalModelReranker):
         metadata: list[dict[str, Any]] | None = None,
         feedback: list[str] | None = None,
     ) -> list[RerankResult]:
-        """Scores within -1..1: the weighted mean, over the query's tokens, of the cosine to the nearest token; with
-        ``feedback`` the cosine to its sentence vectors' mean has its share (late_scoring.py).
+        """Scores within 0..1: the weighted mean, over the query's tokens, of the cosine to the nearest token; with
+        ``feedback`` the cosine to its sentence vectors' mean has its share (late_scoring.py). A cosine below 0 counts
+        as 0. They are to be mapped over the passages of a query (not ``calibrated``): on Cranfield's odd queries that
+        gives nDCG@10 0.450 at a weight of 0.3, taking them as they are 0.441, and no reranking 0.435.
 
         Scores of several calls for one query can be compared. Long texts are read in windows, nothing is cut.
         """

@@ -78,7 +78,7 @@ class LateScoring:
     def scores(
         self, query: str, documents: Sequence[str], feedback: Sequence[str] = (), stop: threading.Event | None = None
     ) -> np.ndarray:
-        """(n,) float32 within -1..1; those of several calls with one query and one feedback can be compared.
+        """(n,) float32 within 0..1; those of several calls with one query and one feedback can be compared.
 
         CancelledError soon after ``stop`` is set.
         """
@@ -95,7 +95,7 @@ class LateScoring:
         if not known:
             best = _faded(sentences[[texts.index(text) for text in feedback]])
             towards = self._towards = _Towards(feedback=tuple(feedback), mean=best / _lengths(best))
-        resembling = (sentences * towards.mean).sum(1)
+        resembling = (sentences * towards.mean).sum(1).clip(0, 1)
         return ((met + FEEDBACK_SHARE * resembling) / (1 + FEEDBACK_SHARE))[: len(documents)]
 
     def _read(self, texts: Sequence[str], asked: _Asked, stop: threading.Event | None) -> tuple[np.ndarray, np.ndarray]:
@@ -109,12 +109,12 @@ class LateScoring:
         windows = self.model.tokenizer.windows(texts, limit=self.model.card.window)
         wanted = torch.from_numpy(asked.units).to(self.model.device)
         found = self.model.read(windows, lambda *batch: self._look(wanted, *batch), stop=stop)
-        nearest = np.full((len(texts), len(asked.weights)), -1.0, dtype=np.float32)
+        nearest = np.zeros((len(texts), len(asked.weights)), dtype=np.float32)  # what points away is not met, no more
         sentences = np.zeros((len(texts), asked.units.shape[1]), dtype=np.float32)
         for window, (cosines, pooled) in zip(windows, found, strict=True):
             nearest[window.owner] = np.maximum(nearest[window.owner], cosines)
             sentences[window.owner] += window.tokens * pooled
-        return nearest @ asked.weights / asked.weights.sum(), sentences / _lengths(sentences)
+        return (nearest @ asked.weights / asked.weights.sum()).clip(0, 1), sentences / _lengths(sentences)
 
     def _look(
         self, wanted: torch.Tensor, states: torch.Tensor, keep: torch.Tensor, windows: Sequence[Window]

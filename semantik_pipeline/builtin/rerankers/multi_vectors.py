@@ -44,7 +44,7 @@ class MultiVectorScoring(MicroBatches):
     def scores(
         self, query: str, documents: Sequence[str], feedback: Sequence[str] = (), stop: threading.Event | None = None
     ) -> np.ndarray:
-        """(n,) float32 within -1..1: the mean, over the query's vectors, of the highest cosine to one of the text's.
+        """(n,) float32 within 0..1: the mean, over the query's vectors, of the highest cosine to one of the text's.
 
         That is the model's own MaxSim, divided by how many vectors the query has. Long texts are read in windows,
         nothing is cut. ``feedback`` is not looked at: such a model has no vector for a whole text. CancelledError soon
@@ -54,10 +54,10 @@ class MultiVectorScoring(MicroBatches):
         windows = self._tokenizer.windows(documents, self._prompt, self._window)
         lengths = [len(window.ids) for window in windows]
         found = self.through(windows, lengths, lambda batch: self._nearest(asked, batch), lane=Lane.RERANK, stop=stop)
-        nearest = np.full((len(documents), len(asked)), -1.0, dtype=np.float32)
+        nearest = np.zeros((len(documents), len(asked)), dtype=np.float32)  # what points away is not met, no more
         for window, cosines in zip(windows, found, strict=True):
             nearest[window.owner] = np.maximum(nearest[window.owner], cosines)
-        return nearest.mean(1)
+        return nearest.mean(1).clip(0, 1)
 
     def _asked(self, query: str) -> torch.Tensor:
         """The query's unit vectors, (vectors, d), on the device."""
