@@ -1,4 +1,4 @@
-"""Whether a typing error spoils a search: ``python benchmarks/typos.py [DATASET ...] [--docs] [--data-dir DIR] [--mode MODE]``.
+"""Whether a typing error spoils a search: ``python benchmarks/typos.py [DATASET ...] [--docs] [--words N]``.
 
 DATASET is a folder in the BEIR layout; ``--docs`` takes the project's own pages. Each is indexed through the whole
 pipeline (once: DIR keeps it). Queries are known items: a document's title, or a sentence of it, whose one answer is the
@@ -7,6 +7,7 @@ letters or more: a letter too many, too few, another one, or two in each other's
 
 Prints one JSON object: Recall@10 of the clean queries, of those with errors, and of these where errors are not mended; and
 ``kept``, what is left of the clean queries' recall. Without reranking; all numbers of a set come from the same queries.
+``--words N`` asks for the N rarest words of each title or sentence only, as people do: there an error weighs more.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=asked.data_dir or folder)) as runtime:
         for name, source in _sources(asked):
             index(runtime, name, source)
-            items = known_items(runtime, name, asked.queries)
+            items = known_items(runtime, name, asked.queries, asked.words)
             answers[name] = compare(runtime, name, items, asked.mode)
             print(f"{name}: {answers[name]}", file=sys.stderr, flush=True)
-    print(json.dumps({"recall_at": DEPTH, "mode": asked.mode, "sets": answers}, indent=2))
+    print(json.dumps({"recall_at": DEPTH, "mode": asked.mode, "words": asked.words, "sets": answers}, indent=2))
 
 
 def index(runtime: Runtime, collection: str, source: SourceRequest) -> None:
@@ -68,7 +69,7 @@ def index(runtime: Runtime, collection: str, source: SourceRequest) -> None:
         pass
 
 
-def known_items(runtime: Runtime, collection: str, count: int) -> list[KnownItem]:
+def known_items(runtime: Runtime, collection: str, count: int, words: int = 0) -> list[KnownItem]:
     """Half of them titles, half sentences, of different documents, the same ones each time."""
     dice = random.Random(20260101)
     texts = _texts(runtime, collection)
@@ -80,8 +81,17 @@ def known_items(runtime: Runtime, collection: str, count: int) -> list[KnownItem
         wanted = title if len(drawn) % 2 == 0 and len(title) >= 15 else dice.choice(sentences or [""])
         if wanted and sum(wanted in other for other in texts.values()) == 1:
             drawn.append((name, wanted))
+    if words:
+        drawn = [(name, rarest(text, frequency, words)) for name, text in drawn]
     items = (_item(name, text, frequency, kind, dice) for kind, (name, text) in enumerate(drawn))
     return [item for item in items if item is not None][:count]
+
+
+def rarest(text: str, frequency: Counter[str], words: int) -> str:
+    """So many of the rarest words of a text, in its order."""
+    found = list(dict.fromkeys(word for _, _, word in words_at(text)))
+    kept = sorted(found, key=lambda word: (frequency[word], word))[:words]
+    return " ".join(word for word in found if word in kept)
 
 
 def compare(runtime: Runtime, collection: str, items: list[KnownItem], mode: str) -> dict[str, Any]:
@@ -156,6 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="keep the index here and use it again")
     parser.add_argument("--mode", choices=["hybrid", "dense", "sparse"], default="hybrid")
     parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--words", type=int, default=0, help="ask for the rarest words only, this many")
     return parser.parse_args()
 
 

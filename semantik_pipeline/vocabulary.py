@@ -24,8 +24,9 @@ PART = 50
 #: Documents from which on a word is looked for in the texts themselves: the BM25 leg knows no stop words.
 FREQUENT = 20
 
-#: Seconds between two slices of a fleet: whoever comes first learns.
-EVERY = 1.0
+#: Seconds between two slices of a fleet: whoever comes first learns. The more documents at once, the fewer rows are
+#: written for each.
+EVERY = 15.0
 
 #: Under which name the ledger keeps when somebody last learned.
 CHORE = "words"
