@@ -59,7 +59,7 @@ def main() -> None:
     write_topics(TOPICS)
     semantik("index", "README.md", "CHANGELOG.md", "docs", str(TOPICS), "--exclude", "*.py")
     for question in QUESTIONS:
-        semantik("search", "--limit", "3", question)
+        semantik("search", "--limit", "3", "--postprocessor", "dedupe,highlight", question)  # topics quote each other
     print(NEXT)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from semantik_pipeline import generations
+from semantik_pipeline.configurations import chosen_plugin
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.ledger.collections import Generation
@@ -61,7 +62,8 @@ def _plugin(info: PluginInfo, *, in_use: bool) -> Iterator[Finding]:
 def in_use(patient: Patient) -> set[str]:
     """Ids of plugins that collections, sources or the settings name."""
     settings = patient.runtime.settings
-    found = {*settings.search.rerankers, *patient.connectors}
+    postprocessors = {str(chosen_plugin(one).get("plugin")) for one in settings.search.postprocessors}
+    found = {*settings.search.rerankers, *postprocessors, *patient.connectors}
     found.add(settings.store.plugin or ("qdrant" if settings.qdrant.url else "qdrant-edge"))
     for generation in patient.generations:
         found |= set(_named(generation.config))

@@ -118,7 +118,7 @@ class _Work:
         self._explanations = explanations
         self._every: dict[int, SearchHit] = {}
         self._context = SearchContext(runtime, view, plan, self.candidates)
-        self._query = QueryText(plan.text, phrases=getattr(plan, "phrases", ()))
+        self._query = QueryText(plan.text, terms=QueryText(plan.words or plan.text).terms, phrases=plan.phrases)
         self._deadline = runtime.settings.search.postprocess_deadline
         self._until = time.monotonic() + self._deadline
 
