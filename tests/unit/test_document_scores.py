@@ -39,4 +39,5 @@ def test_one_chunk_is_its_document() -> None:
 
 def test_several_good_chunks_are_better_than_one_that_is_hardly_better() -> None:
     assert document_score([0.8, 0.7, 0.7]) > document_score([0.82])
-    assert document_score([0.5] * 100) < document_score([0.9])
+    assert document_score([0.6] * 100) < document_score([0.9])
+    assert document_score([0.8, 0.5, 0.4, 0.3]) == pytest.approx(0.8)  # what all chunks share is no evidence

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from semantik_pipeline.contracts.document_scores import document_score
 from semantik_pipeline.documents import SearchHit
 
 
 def rank(hits: Iterable[SearchHit], identify: Callable[[SearchHit], str], depth: int) -> list[str]:
-    """The first ``depth`` of what the hits count as (their documents, say), in the order of the best hits, each once.
-    ``hits`` are best first."""
-    return list(dict.fromkeys(identify(hit) for hit in hits))[:depth]
+    """The first ``depth`` of what the hits count as (their documents, say), each once, by the scores that their hits
+    give them together (``document_score``); equal ones in the order of their best hits. ``hits`` are best first."""
+    scores: dict[str, list[float]] = {}
+    for hit in hits:
+        scores.setdefault(identify(hit), []).append(hit.score)
+    return sorted(scores, key=lambda one: -document_score(scores[one]))[:depth]
 
 
 def as_run(found: list[str]) -> dict[str, float]:
