@@ -56,6 +56,20 @@ def test_a_search_counts_explains_and_says_why_not(indexed):
     assert "It is in quarantine: chunk failed with" in broken
 
 
+def test_postprocessors_are_chosen_by_name_and_option(indexed):
+    asked = ("search", "when does a lease expire", "--json", "--no-rerank")
+    marked = indexed(*asked).json()["hits"][0]
+    assert "lease" in {marked["text"][one["start"] : one["end"]].lower() for one in marked["highlights"]}
+    assert indexed(*asked, "--postprocessor", "none").json()["hits"][0]["highlights"] == []
+    grouped = indexed(*asked, "--postprocessor", "group:k=1").json()
+    documents = [hit["document"] for hit in grouped["hits"]]
+    assert len(documents) == len(set(documents))
+    assert grouped["warnings"] == []
+    wrong = indexed(*asked, "--postprocessor", "group:k=none")
+    assert wrong.code == 2
+    assert "group" in wrong.json()["error"]["message"]
+
+
 def test_people_see_ranked_passages(indexed):
     done = indexed("search", "when does a lease expire")
     assert done.code == 0
