@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import string
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants_json
-from semantik_pipeline.cli.hits import query_words, snippet
+from semantik_pipeline.cli.hits import show_hits, snippet
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
 from semantik_pipeline.cli.plugins import parse_option
+from semantik_pipeline.cli.search import postprocessors_in
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
+from semantik_pipeline.documents import Highlight, Passage, Span
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.operations import Progress
+from semantik_pipeline.search import SearchAnswer
+from semantik_pipeline.testing.postprocessing import make_hit
 
 WORDS = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 GLOBALS = st.sampled_from([["--json"], ["--verbose"], ["--data-dir", "d"], ["--config=c"]])
@@ -65,17 +72,86 @@ def test_names_and_reasons_read_well(tmp_path, monkeypatch):
     assert [size(b) for b in (12, 14_179, 123_456_789, 5e12)] == ["12 B", "14.2 kB", "123 MB", "5000 GB"]
 
 
-@given(st.lists(WORDS, min_size=1, max_size=200), st.lists(WORDS, max_size=3), st.integers(20, 120))
-def test_a_snippet_fits_and_is_of_the_text(words, query, width):
-    text = " ".join(words)
-    shown = snippet(text, query_words(" ".join(query)), width)
+@given(
+    st.lists(WORDS, min_size=1, max_size=200), st.sets(st.integers(0, 199), max_size=9), st.integers(20, 120), st.data()
+)
+def test_a_snippet_fits_and_is_of_the_text_and_its_marks_with_it(words, numbers, width, data):
+    text = data.draw(st.sampled_from([" ", "\n\t "])).join(words)
+    spans = [(found.start(), found.end()) for found in re.finditer(r"\S+", text)]
+    marks = [Highlight(*spans[number], "x") for number in sorted(numbers) if number < len(spans)]
+    passage = data.draw(st.none() | st.sampled_from([Span(start, len(text)) for start, _ in spans]))
+    hit = replace(make_hit(1, text), highlights=marks, passage=passage)
+    shown, places = snippet(hit, width)
     assert len(shown) <= width
-    assert shown.strip("…").strip() in text
+    assert shown.strip("…").strip() in " ".join(words)
+    known = [" ".join(text[one.start : one.end].split()) for one in marks]
+    for mark in places:
+        assert shown[mark.start : mark.end] in known
+    if len(" ".join(words)) <= width:
+        assert len(places) == len(marks)
 
 
-def test_a_snippet_shows_where_the_words_are():
-    text = "nothing " * 100 + "a lease expires at last " + "nothing " * 100
-    assert "lease expires" in snippet(text, query_words("when do leases expire, lease"), 80)
+def test_a_snippet_begins_where_the_best_passage_does():
+    text = "nothing. " * 100 + "A lease expires at last. " + "nothing. " * 100
+    shown, _ = snippet(replace(make_hit(1, text), passage=Span(900, 924)), 80)
+    assert shown.startswith("…A lease expires")
+
+
+def test_what_a_terminal_would_obey_is_shown_as_it_is_written():
+    text = "red \x1b[31mlease [bold]x[/bold]"
+    shown, (mark,) = snippet(replace(make_hit(1, text), highlights=[Highlight(9, 14, "lease")]), 200)
+    assert shown == "red \\x1b[31mlease [bold]x[/bold]"
+    assert shown[mark.start : mark.end] == "lease"
+
+
+def hit_lines(hit) -> str:
+    """What a terminal of 60 columns shows, its codes included."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=60, color_system="standard", legacy_windows=False)
+    show_hits(console, SearchAnswer(hits=[hit]), None)
+    return console.file.getvalue()
+
+
+def test_people_see_marks_in_bold_and_all_that_is_beside_a_hit():
+    text = "A lease expires. [red]Not this."
+    hit = replace(
+        make_hit(1, text, document="file:///notes/a.md", page=3),
+        highlights=[Highlight(2, 7, "lease")],
+        before=[Passage("What was before.", 0, 16, 0)],
+        after=[Passage("And what is after.", 50, 68, 2)],
+        more=[replace(make_hit(2, "another lease", page=4), highlights=[Highlight(8, 13, "lease")])],
+        also_in=["file:///notes/b.md", "c", "d", "e"],
+    )
+    shown = hit_lines(hit)
+    assert "A \x1b[1;33mlease\x1b[0m expires. [red]Not this." in shown
+    assert "another \x1b[1;33mlease\x1b[0m" in shown
+    plain = re.sub("\x1b\\[[0-9;]*m", "", shown).splitlines()
+    assert [line.strip() for line in plain[:7]] == [
+        "1. /notes/a.md  page 3  0.500",
+        "What was before.",
+        text,
+        "And what is after.",
+        "+ page 4  0.333",
+        "another lease",
+        "the same in /notes/b.md, c, d and 1 more",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "entries"),
+    [
+        (None, None),
+        (["highlight"], ["highlight"]),
+        (["dedupe, highlight", "group:k=2,score=best"], ["dedupe", "highlight", {"plugin": "group", "options": {"k": 2, "score": "best"}}]),
+        (["none"], []),
+    ],
+)  # fmt: skip
+def test_postprocessors_on_the_command_line(given, entries):
+    assert postprocessors_in(given) == entries
+
+
+def test_an_option_without_a_value_is_refused():
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        postprocessors_in(["group:k"])
 
 
 def progress(at: int, *, reading: int = 0) -> Progress:
