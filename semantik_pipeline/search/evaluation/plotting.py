@@ -77,7 +77,7 @@ def drawing(comparison: Comparison, title: str) -> Figure:
     axes.set_ylabel("nDCG@10 (up is better)")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
-    axes.xaxis.set_major_formatter("{x:,.4g}")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True, color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -89,7 +89,12 @@ def drawing(comparison: Comparison, title: str) -> Figure:
             told = {"alike": "no difference beyond luck", "default": "the default"}.get(verdict, verdict)
             marker = "D" if verdict == "default" else "o"
             axes.scatter(
-                [one.p50_ms for one in own], [one.mean() for one in own], s=60, c=colour, marker=marker, label=told
+                [one.p50_ms or 0.0 for one in own],
+                [one.mean() for one in own],
+                s=60,
+                c=colour,
+                marker=marker,
+                label=told,
             )
     axes.axhline(comparison.default.mean(), color=COLOURS["default"], linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
@@ -102,7 +107,7 @@ def _label(figure: Figure, axes: Any, ways: list[Compared]) -> None:
     from matplotlib.patheffects import withStroke
 
     figure.draw_without_rendering()
-    taken = [_box(*axes.transData.transform((one.p50_ms, one.mean())), 7) for one in ways]
+    taken = [_box(axes.transData.transform((one.p50_ms, one.mean())), 7) for one in ways]
     taken.append(axes.get_legend().get_window_extent())
     for one in ways:
         for place in PLACES:
@@ -126,9 +131,10 @@ def _label(figure: Figure, axes: Any, ways: list[Compared]) -> None:
         taken.append(box)
 
 
-def _box(x: float, y: float, radius: float) -> Any:
+def _box(middle: Any, radius: float) -> Any:
     from matplotlib.transforms import Bbox
 
+    x, y = middle
     return Bbox([[x - radius, y - radius], [x + radius, y + radius]])
 
 
