@@ -276,14 +276,6 @@ class Runtime:
         choice = found.config["embedding"]
         return self.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
 
-    def sparse_encoder(self, generation: Generation | int) -> EmbeddingPlugin | None:
-        """What gives the generation its sparse vectors, its model loaded; None where BM25 does."""
-        found = generation if isinstance(generation, Generation) else self.generation(generation)
-        choice = found.config["sparse"]
-        if not choice.get("plugin"):
-            return None
-        return self.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
-
     def index(self, generation: Generation) -> str:
         """The name of the generation's index, which exists from here on."""
         with self._lock:

@@ -38,8 +38,6 @@ DEFAULT: dict[str, Any] = {
         "by_document": True,
         "title_weight": 1,
         "heading_weight": 1,
-        "model": None,
-        "plugin": None,
     },
     "search": {},
     "default_reranker": None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import DimensionMismatch, PluginError
+from semantik_pipeline.stages.vectors import sparse_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,6 +126,7 @@ def _embedded(runtime: Any, view: Any, texts: list[str]) -> list[np.ndarray]:
 
 def sparse_query(runtime: Any, view: Any, text: str) -> SparseVector:
     """The query's sparse vector, by the sparse model of the generation that search reads."""
-    encoder = runtime.sparse_encoder(view.generation_id)
+    encoder = sparse_encoder(runtime, view.generation_id)
+    assert encoder is not None  # the collection's configuration names one
     (vector,) = runtime.host.call(encoder.embed_sparse, [text], mode=EmbeddingMode.QUERY)
     return vector

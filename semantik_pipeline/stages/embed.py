@@ -21,7 +21,7 @@ from semantik_pipeline.ledger.work import Unit
 from semantik_pipeline.stages.blame import blame, unready
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.failures import fail
-from semantik_pipeline.stages.vectors import checked_sparse
+from semantik_pipeline.stages.vectors import checked_sparse, sparse_encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
     """Have the model loaded, and warm."""
-    embedder, encoder = runtime.embedder(generation), runtime.sparse_encoder(generation)
+    embedder, encoder = runtime.embedder(generation), sparse_encoder(runtime, generation)
     runtime.host.call(embedder.embed_texts, [READY], mode=EmbeddingMode.QUERY)
     if encoder is not None:
         runtime.host.call(encoder.embed_sparse, [READY], mode=EmbeddingMode.QUERY)
@@ -184,7 +184,7 @@ def _embed(runtime: Runtime, pool: Pool) -> None:
         return
     try:
         embedder = runtime.embedder(pool.generation_id)
-        encoder = runtime.sparse_encoder(pool.generation_id)
+        encoder = sparse_encoder(runtime, pool.generation_id)
     except Exception as error:
         pool.error = unready(runtime, pool.generation_id, error)
         return

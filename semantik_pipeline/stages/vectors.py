@@ -1,5 +1,5 @@
 """Vectors as the ledger keeps them: a chunk's dense vector, and behind it, where its collection has a model for that, its
-sparse one. One row holds both, so that neither can be there without the other. Pure."""
+sparse one. One row holds both, so that neither can be there without the other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ from semantik_pipeline.errors import PermanentError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from semantik_pipeline.contracts import EmbeddingPlugin
+    from semantik_pipeline.ledger.collections import Generation
+    from semantik_pipeline.runtime import Runtime
+
+
+def sparse_encoder(runtime: Runtime, generation: Generation | int) -> EmbeddingPlugin | None:
+    """What gives the generation its sparse vectors, its model loaded; None where BM25 does."""
+    found = runtime.generation(generation) if isinstance(generation, int) else generation
+    choice = found.config["sparse"]
+    if not choice.get("plugin"):
+        return None
+    return runtime.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
 
 
 def packed(vector: SparseVector) -> bytes:

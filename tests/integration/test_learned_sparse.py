@@ -14,6 +14,7 @@ from semantik_pipeline.errors import PluginError
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger.tables import chunks
 from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.stages.vectors import sparse_encoder
 from semantik_pipeline.testing.tiny_models import write_tiny_sparse_encoder
 from semantik_pipeline.transfer import export, import_collection
 from semantik_pipeline.verification import verify
@@ -41,7 +42,7 @@ def products(pipeline: Pipeline, text: str) -> dict[str, float]:
     runtime = pipeline.runtime
     with runtime.ledger.read() as tx:
         rows = tx.execute(select(chunks.c.lead, chunks.c.text)).all()
-    encoder = runtime.sparse_encoder(runtime.ledger.search_view("default").generation_id)
+    encoder = sparse_encoder(runtime, runtime.ledger.search_view("default").generation_id)
     (query,) = runtime.host.call(encoder.embed_sparse, [text], mode=EmbeddingMode.QUERY)
     asked = dict(zip(query.indices, query.values, strict=True))
     vectors = runtime.host.call(encoder.embed_sparse, [lead + said for lead, said in rows])
