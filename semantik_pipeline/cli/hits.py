@@ -117,7 +117,8 @@ def _section(hit: SearchHit) -> list[str]:
     section = hit.metadata.get("section") or ()
     headings = [section] if isinstance(section, str) else [str(part) for part in section]
     parts = list(dict.fromkeys(one_line(part, 80) for part in (hit.title or "", *headings) if part.strip()))
-    return [" > ".join(part for part in parts if not place(hit.document).endswith(part))] if parts else []
+    told = " > ".join(part for part in parts if not place(hit.document).endswith(part))
+    return [told] if told else []
 
 
 def _footer(answer: SearchAnswer) -> str:
