@@ -21,6 +21,8 @@ from semantik_pipeline.search.rerank_check import accepted
 
 #: Seconds that a slice is made for, by the pace of the one before: about the most that is lost at the deadline.
 SLICE_SECONDS = 0.1
+#: Seconds that a first slice is made for, by the pace of the search before: the machine may be busier by now.
+FIRST_SECONDS = 0.025
 #: How much longer than the one before a slice may be: the pace of a few documents tells little of many.
 GROWTH = 4
 #: Share of the time left that a slice may hope to take: one that is still at work at the deadline counts for nothing.
@@ -40,36 +42,47 @@ Scorer = Callable[[list[str], list[dict]], Sequence[RerankResult]]
 
 @dataclass(frozen=True, kw_only=True)
 class RerankOutcome:
-    """``scores`` by position of the text; ``reason`` why some texts have none (None: the reranker left them out)."""
+    """``scores`` by position of the text; ``reason`` why some texts have none (None: the reranker left them out); ``pace``,
+    seconds a document took in the last slice that was done (None: none was)."""
 
     scores: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     reason: str | None = None
+    pace: float | None = None
 
 
-def next_slice(before: int, seconds: float, left: float, capabilities: RerankerCapabilities) -> int:
+def next_slice(
+    before: int, seconds: float, left: float, capabilities: RerankerCapabilities, known: float | None = None
+) -> int:
     """How many documents the next slice takes, after one of ``before`` documents took ``seconds``.
 
     At most GROWTH times as many as before, what the reranker takes, what SLICE_SECONDS are enough for at that pace
     (as many as the first slice at least), and what HOPE of the ``left`` seconds is enough for; 0 if that is not enough for a single one.
-    ``before`` 0 asks for the first slice.
+    ``before`` 0 asks for the first slice, which has as many as FIRST_SECONDS are enough for by the ``known`` pace
+    (seconds a document took in the last search), or what the reranker asks for.
     """
     largest = max(1, capabilities.max_documents) if capabilities.supports_batching else 1
     first = max(1, min(capabilities.first_documents, largest))
     if before == 0:
-        return first
+        return max(first, int(min(FIRST_SECONDS / max(known, 1e-9), largest))) if known is not None else first
     pace = max(seconds / before, 1e-9)
     short = max(first, int(min(SLICE_SECONDS / pace, largest)))
     return int(min(GROWTH * before, short, HOPE * max(0.0, left) / pace))
 
 
 def score_within(
-    deadline: float, scorer: Scorer, texts: list[str], metadata: list[dict], capabilities: RerankerCapabilities
+    deadline: float,
+    scorer: Scorer,
+    texts: list[str],
+    metadata: list[dict],
+    capabilities: RerankerCapabilities,
+    known: float | None = None,
 ) -> RerankOutcome:
-    """Score as many texts as ``deadline`` seconds allow. Never raises what the scorer raises: it becomes a reason."""
+    """Score as many texts as ``deadline`` seconds allow; ``known`` is the pace of the search before. Never raises what the
+    scorer raises: it becomes a reason."""
     if not _free_runs.acquire(blocking=False):
         return RerankOutcome(reason=f"{MAX_RUNS} runs are still busy")
-    run = _Run(scorer, texts, metadata, capabilities, time.monotonic() + deadline)
+    run = _Run(scorer, texts, metadata, capabilities, time.monotonic() + deadline, known)
     thread = threading.Thread(target=run.work, name="rerank", daemon=True)
     thread.start()
     outcome = run.collect()
@@ -82,10 +95,16 @@ class _Run:
     """One reranking: ``work`` runs in its thread and posts slices, ``collect`` waits for them until the deadline."""
 
     def __init__(
-        self, scorer: Scorer, texts: list[str], metadata: list[dict], capabilities: RerankerCapabilities, until: float
+        self,
+        scorer: Scorer,
+        texts: list[str],
+        metadata: list[dict],
+        capabilities: RerankerCapabilities,
+        until: float,
+        known: float | None,
     ) -> None:
         self.scorer, self.texts, self.metadata = scorer, texts, metadata
-        self.capabilities, self.until = capabilities, until
+        self.capabilities, self.until, self.known = capabilities, until, known
         self.posted: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self.over = threading.Event()
 
@@ -103,20 +122,22 @@ class _Run:
         start, count, seconds = 0, 0, 0.0
         while start < len(self.texts):
             began = time.monotonic()
-            count = next_slice(count, seconds, self.until - began, self.capabilities)
+            count = next_slice(count, seconds, self.until - began, self.capabilities, self.known)
             if count == 0 or self.over.is_set():
                 return DEADLINE
             part = slice(start, min(start + count, len(self.texts)))
             answer = self.scorer(self.texts[part], self.metadata[part])
             # Checked here, not by the one who waits: a result list can be endless.
             good, violations = accepted(answer, part.stop - part.start)
-            self.posted.put(_Posted(scores={start + at: score for at, score in good.items()}, warnings=violations))
-            start, seconds = part.stop, time.monotonic() - began
+            seconds, found = time.monotonic() - began, {start + at: score for at, score in good.items()}
+            self.posted.put(_Posted(scores=found, warnings=violations, pace=seconds / (part.stop - start)))
+            start = part.stop
         return None
 
     def collect(self) -> RerankOutcome:
         scores: dict[int, float] = {}
         warnings: list[str] = []
+        pace = None
         while True:
             try:
                 posted = self.posted.get(timeout=self._left())
@@ -124,9 +145,10 @@ class _Run:
                 posted = _Posted(end=True, reason=DEADLINE)
             scores.update(posted.scores)
             warnings.extend(posted.warnings)
+            pace = pace if posted.pace is None else posted.pace
             if posted.end:
                 self.over.set()
-                return RerankOutcome(scores=scores, warnings=warnings, reason=posted.reason)
+                return RerankOutcome(scores=scores, warnings=warnings, reason=posted.reason, pace=pace)
 
     def _left(self) -> float:
         return min(max(0.0, self.until - time.monotonic()), threading.TIMEOUT_MAX)
@@ -134,10 +156,11 @@ class _Run:
 
 @dataclass(frozen=True, kw_only=True)
 class _Posted:
-    """What a run says: a slice's scores by position, or (``end``) that no more comes, and why."""
+    """What a run says: a slice's scores by position and its pace, or (``end``) that no more comes, and why."""
 
     scores: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    pace: float | None = None
     end: bool = False
     reason: str | None = None
 

@@ -6,7 +6,9 @@ Nothing that a reranker does or lacks fails a search: the order before it answer
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,9 @@ from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_deadline import until
 from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import DEADLINE, RerankOutcome, score_within
+
+#: Seconds that a passage took a plugin in its last search.
+_paces: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
 #: How many of the best passages a reranker gets as feedback; more of them stray (builtin late_scoring.py).
 FEEDBACK = 2
@@ -101,7 +106,9 @@ def _rerank_by(
         texts,
         [_about(candidate) for candidate in chosen],
         limits,
+        known_pace(one.plugin),
     )
+    know_pace(one.plugin, outcome.pace)
     ranked = blend(before, outcome.scores, plan.rerank_weight, reranker=one.id, calibrated=limits.calibrated)
     report = RerankerReport(
         id=one.id,
@@ -111,6 +118,19 @@ def _rerank_by(
         reason=_reason(one.id, outcome, len(chosen)),
     )
     return ranked, report, _warnings(report, outcome, several=len(plan.rerankers) > 1)
+
+
+def known_pace(plugin: Any) -> float | None:
+    """Seconds that a passage took the plugin in its last search; None: it had none, or none is kept."""
+    with suppress(TypeError):  # a class of the right shape that can't be a key
+        return _paces.get(plugin)
+    return None
+
+
+def know_pace(plugin: Any, pace: float | None) -> None:
+    with suppress(TypeError):
+        if pace is not None:
+            _paces[plugin] = pace
 
 
 def cut(text: str, tokens: int, limit: int) -> str:

@@ -63,6 +63,8 @@ class MicroBatches:
             batch = order[start:end]
             try:
                 with self.turns.turn(lane):
+                    if stop and stop.is_set():  # while it waited: who waits behind it is wanted still
+                        raise CancelledError
                     began = time.perf_counter()
                     found = forward([items[index] for index in batch])
                     self.usage = _with_forward(self.usage, sorted_lengths[start:end], time.perf_counter() - began)

@@ -17,7 +17,7 @@ from semantik_pipeline.errors import PluginLoadError, PluginNotFoundError, Usage
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.search.request import plan_search
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, ChosenReranker, chosen_rerankers, read_by
-from semantik_pipeline.search.reranking import rerank
+from semantik_pipeline.search.reranking import know_pace, known_pace, rerank
 from semantik_pipeline.search.retrieval import retrieve
 
 
@@ -231,3 +231,26 @@ def test_whatever_they_answer_the_hits_are_the_candidates_each_once(library, ins
     found = ask(library, reranker=[f"r{place}" for place in range(len(answers))], rerank_weight=weight)
     assert sorted(hit.document for hit in found.hits) == [f"doc-{i}" for i in range(1, 6)]
     assert [-hit.score for hit in found.hits] == sorted(-hit.score for hit in found.hits)
+
+
+def test_a_plugin_that_can_be_no_key_reranks_as_well(library, script_reranker, scored_by):
+    class Equal(type(script_reranker(scored_by(len)))):
+        def __eq__(self, other):
+            return True
+
+    library.host.plugins["equal"] = Equal(scored_by(len))
+    assert ask(library, reranker="equal").reranked
+
+
+def test_the_pace_of_the_search_before_is_known(runtime, install, scored_by):
+    for number in range(100):
+        runtime.add(f"lease {number:03}")
+    quick = install("quick", scored_by(len), max_documents=1000)
+    assert known_pace(quick) is None
+    ask(runtime, reranker="quick")
+    assert len(quick.slices[0]) == 4
+    assert known_pace(quick) > 0
+    know_pace(quick, 0.0)
+    quick.slices.clear()
+    ask(runtime, reranker="quick")
+    assert len(quick.slices[0]) == 50

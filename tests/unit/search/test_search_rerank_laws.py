@@ -131,10 +131,11 @@ def test_an_answer_that_is_no_list_is_a_violation(answer):
     st.integers(-1, 50),
     st.booleans(),
     st.integers(-1, 60),
+    st.none() | st.floats(0, 10),
 )
-def test_a_slice_fits_the_reranker_and_the_time_left(before, seconds, left, largest, batching, first):
+def test_a_slice_fits_the_reranker_and_the_time_left(before, seconds, left, largest, batching, first, known):
     capabilities = RerankerCapabilities(max_documents=largest, supports_batching=batching, first_documents=first)
-    count = next_slice(before, seconds, left, capabilities)
+    count = next_slice(before, seconds, left, capabilities, known)
     assert 0 <= count <= max(1, largest if batching else 1)
     if before == 0:
         assert count >= 1
@@ -153,6 +154,8 @@ def test_slices_grow_while_time_allows_and_end_when_it_does_not():
     assert next_slice(16, 0.1, math.inf, capabilities) == 16  # as many as a short while is enough for
     assert next_slice(4, 0.4, math.inf, capabilities) == 4
     assert next_slice(0, 0.0, math.inf, RerankerCapabilities(max_documents=100, first_documents=32)) == 32
+    for pace, count in ((0.1, 4), (0.005, 5), (0.0005, 50), (0.0, 100)):  # of the search before
+        assert next_slice(0, 0.0, math.inf, capabilities, pace) == count
     assert next_slice(4, 0.4, 0.35, capabilities) == 2
     assert next_slice(8, 0.2, 0.1, capabilities) == 2
     assert next_slice(4, 0.4, 0.05, capabilities) == 0
