@@ -11,7 +11,7 @@ from semantik_pipeline.testing.fake_models import FakeReranker
 from semantik_pipeline.testing.rerank_server import rerank_server
 from semantik_pipeline.testing.rerankers import RerankerContract
 from semantik_pipeline.testing.tiny_models import write_tiny_colbert, write_tiny_cross_encoder, write_tiny_embedder
-from semantik_pipeline.testing.tiny_rerankers import write_tiny_bge, write_tiny_qwen3
+from tests.tiny_rerankers import write_tiny_bge, write_tiny_qwen3
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from semantik_pipeline.builtin.rerankers.prompted_pairs import BODY, HEAD, INSTR
 from semantik_pipeline.errors import PluginLoadError
 from semantik_pipeline.testing.rerankers import QUERY, TEXTS, check_ranking
 from semantik_pipeline.testing.tiny_models import write_tiny_cross_encoder
-from semantik_pipeline.testing.tiny_rerankers import write_tiny_bge, write_tiny_qwen3
+from tests.tiny_rerankers import write_tiny_bge, write_tiny_qwen3
 
 ASKED = ["the pipeline", "leases expire", "how do leases expire in a queue", "index"]
 
