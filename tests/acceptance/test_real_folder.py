@@ -76,11 +76,7 @@ def test_real_files(semantik, tmp_path):
     for name, (status, word) in REASONS.items():
         assert listed[name]["status"] == status, listed[name]
         assert word in listed[name]["reason"], listed[name]
-    found = {
-        name
-        for name, phrase in PHRASES.items()
-        if name in names(semantik.run("search", phrase, "--mode", "sparse", "--no-rerank", "--limit", "5"))
-    }
+    found = {name for name, answer in semantik.answers(PHRASES, limit=5).items() if name in names(answer)}
     assert len(found) >= 24, f"not found: {sorted(set(PHRASES) - found)}"
 
     before = len(semantik.embedded())
