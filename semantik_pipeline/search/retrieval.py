@@ -57,10 +57,11 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
-        if exhausted and reading is not None and reading.deeper(MAX_LEG_DEPTH):
+        enough = len(found) >= plan.offset + plan.limit
+        if exhausted and not enough and reading is not None and reading.deeper(MAX_LEG_DEPTH):
             requests = reading.requests()
             continue
-        if len(found) >= plan.offset + plan.limit or exhausted:
+        if enough or exhausted:
             return Retrieved(candidates=found, legs=by_name, scored=limit, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)

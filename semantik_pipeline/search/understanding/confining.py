@@ -1,13 +1,14 @@
-"""Phrases, and words that must not be there, found in no time.
+"""Phrases, and words that must not be there, found in little time.
 
-The engine would read every chunk's payload to see whether it holds a phrase: 50,000 chunks take it a second, and a
-full-text index would make each upsert almost twice as dear. So it reads those chunks only that can be among the hits:
-those that have words of the phrase, as the BM25 leg knows, or those that the legs find without the condition.
+The engine would read every chunk's payload to see whether it holds a phrase: 50,000 chunks take it a second and more, and
+a full-text index would make each upsert almost twice as dear. So those chunks alone are read, once each, that can be among
+the hits: those that have all words of the phrases, as the BM25 leg knows, or those that the legs find without the condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,19 @@ from semantik_pipeline.search.understanding.presence import word_leg
 if TYPE_CHECKING:
     from semantik_pipeline.search.request import SearchPlan
 
-#: Chunks with words of a phrase, of which all that fit are read; a phrase whose words are in more is looked for in the
-#: best of them, and in what the legs find.
-MOST_WITH_WORDS = 2000
+#: Chunks that have a word, of which all are known; first so many are asked for, then more.
+WITH_WORD = (1000, 10_000)
 
-#: What each leg finds without the condition, at first, and how much deeper it goes if too little is left of that.
+#: Words of all phrases that are asked for, the longest of each.
+MOST_WORDS, MOST_OF_PHRASE = 16, 4
+
+#: What each leg finds without the condition, at first, and how much deeper it goes if that leaves too little.
 DEPTH, DEEPER = 400, 4
+
+#: Chunks that are read at once.
+PAGE = 1000
+
+_TOKEN = re.compile(r"[^\W_]+")
 
 Legs = dict[str, SearchRequest]
 
@@ -32,54 +40,41 @@ def confined(runtime: Any, view: Any, index: str, plan: SearchPlan, requests: Le
     understood = plan.understood
     if understood is None or not (understood.read or understood.not_read):
         return None
-    by_words = word_leg(runtime, view, filter=plan.loose, limit=MOST_WITH_WORDS)
-    return Confined(runtime, index, requests, loose=plan.loose, said=understood.said, by_words=by_words)
+    by_word = word_leg(runtime, view, filter=plan.loose, limit=WITH_WORD[0])
+    return Confined(runtime, index, plan, requests, said=understood.said, by_word=by_word)
 
 
 class Confined:
-    """Requests that read no more chunks than they must. ``loose`` is the filter without what chunks must say, ``said`` are
-    words that they must say, and ``by_words`` finds chunks with words (None: there is no BM25 leg)."""
+    """Requests that find nothing but chunks which meet the whole filter, and have been read for it. ``said`` are words that
+    they must say, and ``by_word`` finds chunks with a word (None: there is no BM25 leg)."""
 
     def __init__(
         self,
         runtime: Any,
         index: str,
+        plan: SearchPlan,
         requests: Legs,
         *,
-        loose: dict[str, Any] | None,
         said: Sequence[str],
-        by_words: SearchRequest | None,
+        by_word: SearchRequest | None,
     ) -> None:
-        self._runtime, self._index, self._requests, self._loose = runtime, index, requests, loose
+        self._runtime, self._index, self._plan, self._requests = runtime, index, plan, requests
+        self._met: dict[str, bool] = {}
         self._depth = DEPTH
-        self._exhausted = False
-        self._with_words: list[str] = []
-        if said and by_words is not None:
-            self._look(said, by_words)
-
-    def _look(self, said: Sequence[str], by_words: SearchRequest) -> None:
-        asked = [replace(by_words, text=one) for one in said]
-        found = [[point.id for point in points] for points in self._search(asked)]
-        # Nothing: no chunk has any of its words, or they are stop words, which BM25 doesn't know.
-        whole = [ids for ids in found if 0 < len(ids) < MOST_WITH_WORDS]
-        if whole:
-            self._with_words, self._exhausted = min(whole, key=len), True
-        else:
-            self._with_words = [id for ids in found for id in ids]
+        with_words = _words_of(said) if by_word is not None else []
+        known = self._with_all(with_words, by_word) if by_word is not None and with_words else None
+        self._exhausted = known is not None
+        self._read(known or ())
 
     def requests(self) -> Legs:
-        """The requests, each confined to chunks that may be among its hits."""
-        ids = dict.fromkeys(self._with_words)
+        """The requests, each confined to chunks that meet the filter and may be among its hits."""
         if not self._exhausted:
-            loose = [replace(one, filter=self._loose, limit=self._depth) for one in self._requests.values()]
+            loose = [replace(one, filter=self._plan.loose, limit=self._depth) for one in self._requests.values()]
             legs = self._search(loose)
             self._exhausted = all(len(leg) < self._depth for leg in legs)
-            ids.update(dict.fromkeys(point.id for leg in legs for point in leg))
-        only = {"has_id": list(ids)}
-        return {
-            name: replace(one, filter={"must": [only, one.filter] if one.filter else [only]})
-            for name, one in self._requests.items()
-        }
+            self._read(point.id for leg in legs for point in leg)
+        only = {"must": [{"has_id": [id for id, met in self._met.items() if met]}]}
+        return {name: replace(one, filter=only) for name, one in self._requests.items()}
 
     def deeper(self, most: int) -> bool:
         """Whether there may be more, ``most`` deep; the next requests find it."""
@@ -88,5 +83,39 @@ class Confined:
         self._depth = min(self._depth * DEEPER, most)
         return True
 
+    def _with_all(self, words: list[str], by_word: SearchRequest) -> set[str] | None:
+        """Chunks among which all are that have all of the words; None if each word is in too many. A word that nothing
+        has may be a stop word, which BM25 doesn't know."""
+        for limit in WITH_WORD:
+            found = [{point.id for point in leg} for leg in self._search([self._by(by_word, w, limit) for w in words])]
+            whole = [ids for ids in found if 0 < len(ids) < limit]
+            if whole:
+                return set.intersection(*whole)
+            if not any(found):
+                return None
+        return None
+
+    @staticmethod
+    def _by(by_word: SearchRequest, word: str, limit: int) -> SearchRequest:
+        return replace(by_word, text=word, limit=limit)
+
+    def _read(self, ids: Iterable[str]) -> None:
+        """See which of these chunks meet the filter; each is read once."""
+        new = [id for id in dict.fromkeys(ids) if id not in self._met]
+        for some in (new[start : start + PAGE] for start in range(0, len(new), PAGE)):
+            only = {"must": [{"has_id": some}, *([self._plan.filter] if self._plan.filter else [])]}
+            call, store = self._runtime.host.call, self._runtime.store
+            page, _ = call(store.scroll, self._index, filter=only, fields=[], limit=len(some))
+            met = {point.id for point in page}
+            self._met.update((id, id in met) for id in some)
+
     def _search(self, requests: list[SearchRequest]) -> list[list[Any]]:
         return self._runtime.host.call(self._runtime.store.search, self._index, requests)
+
+
+def _words_of(said: Sequence[str]) -> list[str]:
+    words: dict[str, None] = {}
+    for phrase in said:
+        longest = sorted({word.lower() for word in _TOKEN.findall(phrase)}, key=lambda word: (-len(word), word))
+        words.update(dict.fromkeys(longest[:MOST_OF_PHRASE]))
+    return list(words)[:MOST_WORDS]

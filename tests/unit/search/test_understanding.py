@@ -240,7 +240,8 @@ def runtime_with(runtime, monkeypatch: pytest.MonkeyPatch):
     """The runtime, empty, on that store; what confines a search is so small that it is always at work."""
     monkeypatch.setattr(confining, "DEPTH", 2)
     monkeypatch.setattr(confining, "DEEPER", 2)
-    monkeypatch.setattr(confining, "MOST_WITH_WORDS", 4)
+    monkeypatch.setattr(confining, "WITH_WORD", (2, 4))
+    monkeypatch.setattr(confining, "PAGE", 3)
 
     def made(store: Any) -> Any:
         if store is not None:
