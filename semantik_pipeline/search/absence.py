@@ -111,6 +111,10 @@ class _Search:
         if not chunks:
             return self._filtered()
         retrieved = self._way.retrieved
+        if chunks & {*self._way.ids, *(candidate.id for candidate in retrieved.candidates)}:
+            return self._ranked(chunks)
+        if not self._plan.text:
+            return self._because("limit", "It meets the filter, and is listed behind this page.")
         order = fuse(
             retrieved.legs,
             dense_weight=self._plan.dense_weight,
@@ -118,11 +122,7 @@ class _Search:
             scored=retrieved.scored,
         )
         fused = next(((rank, one) for rank, one in enumerate(order, 1) if one.id in chunks), None)
-        if fused is None:
-            return self._too_far(chunks)
-        if not chunks & {*self._way.ids, *(candidate.id for candidate in retrieved.candidates)}:
-            return self._not_kept(*fused)
-        return self._ranked(chunks)
+        return self._too_far(chunks) if fused is None else self._not_kept(*fused)
 
     def _because(self, cause: str, told: str, **more: Any) -> Absence:
         return _because(self._where.document, cause, told, **more)
@@ -156,13 +156,24 @@ class _Search:
         if not failing:
             told = "Each condition of the filter is met by some chunk of it, and all of them by none."
             return self._because("filter", told, conditions=[])
+        failing = [self._as_asked(one) for one in failing]
         said = " and ".join(json.dumps(one, ensure_ascii=False) for one in failing)
         return self._because("filter", f"It does not meet the filter: {said}.", conditions=failing)
+
+    def _as_asked(self, condition: dict[str, Any]) -> dict[str, Any]:
+        """The condition; a ``path:`` of the query as that, and not as the documents that it stands for: not all of them
+        need be open to who asks."""
+        understood = self._plan.understood
+        paths = [one for one in understood.filters if one.field == "path"] if understood is not None else []
+        if not paths or '"document_id"' not in json.dumps(condition):
+            return condition
+        return {"path": [f"{'-' if one.excluded else ''}{one.value}" for one in paths]}
 
     def _too_far(self, chunks: set[str]) -> Absence:
         """No leg got as far as any chunk of it: how far would it have had to go?"""
         retrieved = self._way.retrieved
-        deep = [replace(request, limit=MAX_LEG_DEPTH) for request in retrieved.requests.values()]
+        whole = {"filter": self._plan.filter, "limit": MAX_LEG_DEPTH}  # phrases confine a search to fewer
+        deep = [replace(request, **whole) for request in retrieved.requests.values()]
         answers = self._runtime.host.call(self._runtime.store.search, self._index, deep)
         legs = self._ranks(chunks, dict(zip(retrieved.requests, answers, strict=True)))
         told = "; ".join(_told_of_leg(name, leg["rank"]) for name, leg in legs.items())

@@ -8,7 +8,8 @@ An explanation is told as it is stored, in JSON's own values:
 - ``rerankers``: for each of the chain that scored anything its ``plugin``, the ``score`` of its own (null: it did not read
   this one), the ``share`` of 0..1 that this counts as, the ``weight`` of that, and ``rank`` and ``blended`` score after it.
 - ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its rank ``before`` and ``after``.
-- ``parts``: what each of them (``of``) ``adds`` to the score. They add up to it.
+- ``parts``: what each of them (``of``) ``adds`` to the score. They add up to it. Where there was no text to ask the legs
+  for, the ``filter`` adds it all.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class _Legs:
         told = self._of(candidate.id)
         fused = {"method": self._method, "rank": rank, "score": candidate.fused}
         parts = [{"of": name, "adds": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
+        if not told:  # nothing but a filter was asked for, which all that meet it meet alike
+            parts = [{"of": "filter", "adds": candidate.fused}]
         return {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "parts": parts}
 
     def _of(self, id: str) -> dict[str, dict[str, Any]]:

@@ -87,6 +87,24 @@ def test_what_a_postprocessor_left_out(pipeline: Pipeline) -> None:
     assert absent(pipeline, first, text="otter swims in the river", postprocessors=("dedupe",))["cause"] == "shown"
 
 
+def test_what_the_query_asks_for_beside_its_words(pipeline: Pipeline) -> None:
+    """Phrases are conditions, a path is told as it was asked for, and without a text all hits are alike."""
+    told = absent(pipeline, "n03", text='lease "filler lease"')
+    assert (told["cause"], "filler lease" in told["told"]) == ("filter", True)
+    told = absent(pipeline, "n03", text="lease path:n01")
+    assert (told["cause"], told["conditions"]) == ("filter", [{"path": ["n01"]}])
+    listed = search(pipeline.runtime, SearchQuery(text="-zebra", limit=3, explain=True, facets=("source",), **PLAIN))
+    assert listed.facets["source"][0]["count"] == FILLERS
+    for hit in listed.hits:
+        assert hit.explanation is not None
+        assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
+    behind = next(
+        f"n{number:02}" for number in range(FILLERS) if f"n{number:02}" not in {h.document for h in listed.hits}
+    )
+    assert absent(pipeline, behind, text="-zebra")["cause"] == "limit"
+    assert absent(pipeline, listed.hits[0].document, text="-zebra")["cause"] == "shown"
+
+
 def test_what_lies_too_deep_in_every_leg(pipeline: Pipeline) -> None:
     alike = [Given(unique_id=f"m{number}", content=f"lease lease number {number}") for number in range(210)]
     far = Given(unique_id="far", content="otters swim in the river at night and sleep through the day")
