@@ -59,6 +59,16 @@ def test_hidden_recursive_include_exclude(tree):
     assert names(tree, exclude=["b/**", "*.md"]) == ["build/out.txt", "z.txt"]
 
 
+def test_a_data_folder_of_this_program_is_passed_by_and_is_no_source(tree):
+    own = tree / "b" / "own"
+    own.mkdir()
+    for name in ("owner.lock", "ledger.sqlite3", "admin.key"):
+        (own / name).touch()
+    assert names(tree) == ["a.md", "b/c.txt", "b/d/e.py", "build/out.txt", "z.txt"]
+    with pytest.raises(PluginConfigError, match="own is a data folder of Semantik"):
+        names(own)
+
+
 def test_enumeration_opens_nothing(tree, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a file was opened")

@@ -16,7 +16,7 @@ from typing import Any
 from semantik_pipeline.builtin.connectors.file_uri import path_of, quoted, readable, unquoted, uri_of
 from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, rules_given
 from semantik_pipeline.builtin.connectors.reading import FileContent, read_file
-from semantik_pipeline.builtin.connectors.walk import Found, Walk, WalkRules, describe
+from semantik_pipeline.builtin.connectors.walk import Found, Walk, WalkRules, describe, is_data_folder
 from semantik_pipeline.builtin.media_types import media_type
 from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, content_hash
@@ -80,6 +80,9 @@ class DirectoryConnector(ConnectorPlugin):
                 os.scandir(self.root).close()
         except OSError as error:
             raise PluginConfigError(f"{readable(self.root)}: {error.strerror or error}.", "Check the path.") from error
+        if is_data_folder(self.root):
+            told = f"{readable(self.root)} is a data folder of Semantik Pipeline, with its ledger and its index."
+            raise PluginConfigError(told, "Index the folder that has your documents.")
 
     @property
     def root(self) -> str:

@@ -1,6 +1,6 @@
 """The walk over a folder: in an order that a cursor can resume, one folder in memory at a time, opening nothing."""
 
-# ruff: noqa: PTH116, PTH120, PTH206
+# ruff: noqa: PTH110, PTH116, PTH118, PTH120, PTH206
 # Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from semantik_pipeline.builtin.connectors.file_uri import readable
 from semantik_pipeline.builtin.connectors.globs import Parts, PathRules
+
+#: Files that every data folder in use has: its owner's lock first, for that one is looked for in every folder.
+DATA_FOLDER_HAS = ("owner.lock", "ledger.sqlite3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class Walk:
 
     A link to a file within the root is named like a file. A link to a folder within the root is followed only where
     the walk does not come to that folder anyway (it is hidden or excluded there), so nothing is named twice and loops
-    end. A link that leaves the root is named, without a size, and never followed. ``problems`` lists the folders that
+    end. Data folders of this program are passed by. A link that leaves the root is named, without a size, and never followed. ``problems`` lists the folders that
     could not be read.
     """
 
@@ -78,6 +81,8 @@ class Walk:
 
     def _is_folder_to_enter(self, entry: os.DirEntry[str], here: Parts) -> bool:
         if not self.rules.recursive or not _is_folder(entry) or self._kept_out(here, folder=True):
+            return False
+        if is_data_folder(entry.path):
             return False
         return not entry.is_symlink() or self._leads_to_folder_not_walked(entry, here)
 
@@ -126,6 +131,12 @@ def describe(path: str, parts: Parts, *, refused: bool = False) -> Found:
 def is_within(real: str, real_root: str) -> bool:
     """Whether a resolved path is the resolved root or lies under it."""
     return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
+
+
+def is_data_folder(path: str) -> bool:
+    """Whether this program keeps its own state there: a ledger, an index, perhaps the key of a server. None of that is a
+    document, and an index of it would grow with each run."""
+    return all(os.path.exists(os.path.join(path, name)) for name in DATA_FOLDER_HAS)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
