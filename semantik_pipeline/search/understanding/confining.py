@@ -27,7 +27,10 @@ MOST_WORDS, MOST_OF_PHRASE = 16, 4
 #: What each leg finds without the condition, at first, and how much deeper it goes if that leaves too little.
 DEPTH, DEEPER = 400, 4
 
-#: Chunks that are read at once.
+#: Chunks that may meet the filter, of which all are read without looking for the best of them first.
+AT_ONCE = 500
+
+#: Chunks that one question to the store reads.
 PAGE = 1000
 
 _TOKEN = re.compile(r"[^\W_]+")
@@ -62,9 +65,11 @@ class Confined:
         self._met: dict[str, bool] = {}
         self._depth = DEPTH
         with_words = _words_of(said) if by_word is not None else []
-        known = self._with_all(with_words, by_word) if by_word is not None and with_words else None
-        self._exhausted = known is not None
-        self._read(known or ())
+        #: Chunks among which are all that may meet the filter; None: nobody knows.
+        self._among = self._with_all(with_words, by_word) if by_word is not None and with_words else None
+        self._exhausted = self._among is not None and len(self._among) <= AT_ONCE
+        if self._exhausted:
+            self._read(self._among or ())
 
     def requests(self) -> Legs:
         """The requests, each confined to chunks that meet the filter and may be among its hits."""
@@ -72,16 +77,21 @@ class Confined:
             loose = [replace(one, filter=self._plan.loose, limit=self._depth) for one in self._requests.values()]
             legs = self._search(loose)
             self._exhausted = all(len(leg) < self._depth for leg in legs)
-            self._read(point.id for leg in legs for point in leg)
+            found = (point.id for leg in legs for point in leg)
+            self._read(id for id in found if self._among is None or id in self._among)
         only = {"must": [{"has_id": [id for id, met in self._met.items() if met]}]}
         return {name: replace(one, filter=only) for name, one in self._requests.items()}
 
     def deeper(self, most: int) -> bool:
         """Whether there may be more, ``most`` deep; the next requests find it."""
-        if self._exhausted or self._depth >= most:
+        if self._exhausted:
             return False
-        self._depth = min(self._depth * DEEPER, most)
-        return True
+        if self._depth < most:
+            self._depth = min(self._depth * DEEPER, most)
+            return True
+        self._exhausted = True
+        self._read(self._among or ())
+        return self._among is not None
 
     def _with_all(self, words: list[str], by_word: SearchRequest) -> set[str] | None:
         """Chunks among which all are that have all of the words; None if each word is in too many. A word that nothing

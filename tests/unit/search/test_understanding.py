@@ -242,6 +242,7 @@ def runtime_with(runtime, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(confining, "DEEPER", 2)
     monkeypatch.setattr(confining, "WITH_WORD", (2, 4))
     monkeypatch.setattr(confining, "PAGE", 3)
+    monkeypatch.setattr(confining, "AT_ONCE", 2)
 
     def made(store: Any) -> Any:
         if store is not None:
