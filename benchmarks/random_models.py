@@ -85,9 +85,12 @@ def write_cross_encoder(folder: Path, shape: Shape) -> Path:
 
 def _write_tokenizer(folder: Path, window: int) -> None:
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
 
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     tokenizer.train_from_iterator(sentences(), vocab_size=WORDS, show_progress=False)
+    around = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    tokenizer.post_processor = BertProcessing(*around)
     tokenizer.save(str(folder / "tokenizer.json"))
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     _write(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "model_max_length": window, **names})

@@ -49,6 +49,11 @@ class ModelTokenizer:
         """Special tokens around one text."""
         return self._tokenizer.num_special_tokens_to_add(False)
 
+    @property
+    def pair_special_count(self) -> int:
+        """Special tokens around two texts that are read together."""
+        return self._tokenizer.num_special_tokens_to_add(True)
+
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """Every token and its id."""

@@ -69,13 +69,15 @@ class LightPairs:
 
 
 def is_light(path: Path, config: dict[str, Any]) -> bool:
-    """Whether the model in this folder is a plain BERT with one output, whose score is a logit."""
+    """Whether the model in this folder is a plain BERT with one output, whose score is a logit, and whose tokenizer file
+    says how a pair is put together ([CLS] query [SEP] text [SEP])."""
     return (
         config.get("architectures") == ["BertForSequenceClassification"]
         and len(config.get("id2label") or ()) == 1
         and module_kinds(path) in ([], ["Transformer"])
         and is_plain_bert(path, config)
         and _activation(config) in ("", "Sigmoid", "Identity")
+        and ModelTokenizer(path).pair_special_count == 3
     )
 
 
