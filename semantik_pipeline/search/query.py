@@ -64,7 +64,7 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
             counted = count_facets(runtime, view, plan, retrieved)
     candidates = retrieved.candidates
     outcome = unranked(candidates)
-    if plan.rerankers and candidates:
+    if plan.rerankers and candidates and plan.text:
         with watch.step("rerank"):
             outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
     explanations = explained(plan, retrieved, outcome) if plan.explain else {}
