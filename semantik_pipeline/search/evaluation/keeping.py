@@ -14,7 +14,7 @@ from semantik_pipeline.search.evaluation.measure import MEASURES, EvaluationRepo
 from semantik_pipeline.search.evaluation.significance import paired_p
 from semantik_pipeline.search.evaluation.ways import Way
 
-#: Runs are paired over the queries that both asked, if those are at least this share of each.
+#: Runs are paired over the queries that both asked, if those are at least this share of those that the smaller one asked.
 SHARED = 0.8
 
 
@@ -80,7 +80,7 @@ def changes(rows: Sequence[Evaluated]) -> Iterator[tuple[Evaluated, Change | Non
 
 def change_of(row: Evaluated, before: Evaluated) -> Change | None:
     shared = [query_id for query_id in row.scores if query_id in before.scores]
-    if not shared or len(shared) < SHARED * max(len(row.scores), len(before.scores)):
+    if not shared or len(shared) < SHARED * min(len(row.scores), len(before.scores)):
         return None
     ours, theirs = ([one.scores[query_id] for query_id in shared] for one in (row, before))
     old, new = _flat(before.configuration), _flat(row.configuration)

@@ -246,11 +246,11 @@ def test_a_default_is_held_against_the_default_before_whatever_it_was():
     assert [found[key][1] for key in "bcde"] == [None] * 4
 
 
-def test_runs_are_paired_over_the_queries_of_both_if_those_are_most():
+def test_runs_are_paired_over_the_queries_of_both_if_those_are_most_of_the_smaller():
     before = measured("1", 1.0, scores(0.5, 20))
-    most = {**scores(0.6, 18), "new": 0.0}
-    assert change_of(measured("2", 2.0, most), before).queries == 18
-    assert change_of(measured("2", 2.0, scores(0.6, 10)), before) is None
+    assert change_of(measured("2", 2.0, {**scores(0.6, 18), "new": 0.0}), before).queries == 18
+    assert change_of(measured("2", 2.0, scores(0.6, 10)), before).queries == 10
+    assert change_of(measured("2", 2.0, {**scores(0.6, 10), **dict.fromkeys("abcde", 0.1)}), before) is None
     assert change_of(measured("2", 2.0, {}), before) is None
 
 
