@@ -43,7 +43,7 @@ from semantik_pipeline.search.request import SearchQuery, plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.settings import Search
 
-TOKENS = 200  # of the longest passage: a chunk's usual limit
+TOKENS, SHORTEST = 200, 80  # of the longest passage, a chunk's usual limit; Cranfield's chunks have 137 on average
 QUERY = "how does a generator expression bind its variables"
 LIMIT_MS = 400
 PAIRS = 192
@@ -74,7 +74,7 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def passages(tokenizer: ModelTokenizer, count: int, most: int, *, shortest: int = 40) -> list[str]:
+def passages(tokenizer: ModelTokenizer, count: int, most: int, *, shortest: int = SHORTEST) -> list[str]:
     """Texts of at most so many tokens, their lengths spread evenly from the shortest up."""
     chance, known = random.Random(1), sentences()
     texts = []
