@@ -83,4 +83,5 @@ _ASKED: dict[str, Callable[[Any], dict[str, Any]]] = {
         "extensions": sorted(cls.supported_extensions()),
     },
     "reranker": lambda cls: asdict(cls.get_capabilities()),
+    "postprocessor": lambda cls: {"annotates": cls.ANNOTATES, "pool": cls.POOL},
 }
