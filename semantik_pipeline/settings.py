@@ -139,7 +139,7 @@ class Search(Section):
     rerank_deadline: float = Field(0.5, gt=0)  # seconds, for all rerankers together
     reranker: str | list[str] = "late-interaction"  # one, or several that read one after the other
     postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in their order; names, or {plugin, options}
-    postprocess_deadline: float = Field(0.5, gt=0)  # seconds for all of them
+    postprocess_deadline: float = Field(2.0, gt=0)  # seconds for all of them
     corrections: bool = True  # typing errors of queries are mended, by the words of the collection
     on: Literal["here", "workers"] = "here"  # where a query runs: in the process that asks, or on search workers
     patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
