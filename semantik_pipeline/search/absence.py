@@ -172,8 +172,8 @@ class _Search:
     def _too_far(self, chunks: set[str]) -> Absence:
         """No leg got as far as any chunk of it: how far would it have had to go?"""
         retrieved = self._way.retrieved
-        whole = {"filter": self._plan.filter, "limit": MAX_LEG_DEPTH}  # phrases confine a search to fewer
-        deep = [replace(request, **whole) for request in retrieved.requests.values()]
+        only = self._plan.filter  # where there are phrases, the search itself was confined to fewer
+        deep = [replace(request, filter=only, limit=MAX_LEG_DEPTH) for request in retrieved.requests.values()]
         answers = self._runtime.host.call(self._runtime.store.search, self._index, deep)
         legs = self._ranks(chunks, dict(zip(retrieved.requests, answers, strict=True)))
         told = "; ".join(_told_of_leg(name, leg["rank"]) for name, leg in legs.items())
