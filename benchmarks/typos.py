@@ -54,32 +54,35 @@ def main() -> None:
     asked = _arguments()
     answers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, Runtime(load_settings(data_dir=asked.data_dir or folder)) as runtime:
-        for name, source in _sources(asked):
-            index(runtime, name, source)
+        sources = _sources(asked)
+        index(runtime, sources)
+        for name, _ in sources:
             items = known_items(runtime, name, asked.queries, asked.words)
             answers[name] = compare(runtime, name, items, asked.mode)
             print(f"{name}: {answers[name]}", file=sys.stderr, flush=True)
     print(json.dumps({"recall_at": DEPTH, "mode": asked.mode, "words": asked.words, "sets": answers}, indent=2))
 
 
-def index(runtime: Runtime, collection: str, source: SourceRequest) -> None:
+def index(runtime: Runtime, sources: list[tuple[str, SourceRequest]]) -> None:
+    """Bring each into a collection of its name, and learn its words."""
     with embedded_worker(runtime):
-        wait(runtime, begin_sync(runtime, [source], collection=collection))
-    while vocabulary.advance(runtime, seconds=60, last=True):
-        pass
+        for collection, source in sources:
+            wait(runtime, begin_sync(runtime, [source], collection=collection))
+        while vocabulary.advance(runtime, seconds=60, last=True):
+            pass
 
 
 def known_items(runtime: Runtime, collection: str, count: int, words: int = 0) -> list[KnownItem]:
-    """Half of them titles, half sentences, of different documents, the same ones each time."""
+    """Half of them titles, half sentences, the same ones each time; of few documents several sentences each."""
     dice = random.Random(20260101)
     texts = _texts(runtime, collection)
     frequency = Counter(word for text in texts.values() for word in words_of(text))
     drawn: list[tuple[str, str]] = []
-    for name in dice.sample(sorted(texts), len(texts)):
+    for name in dice.sample(sorted(texts), len(texts)) * (1 + 2 * count // len(texts)):
         title, _, body = texts[name].partition("\n")
         sentences = [found.strip() for found in SENTENCE.findall(body)]
         wanted = title if len(drawn) % 2 == 0 and len(title) >= 15 else dice.choice(sentences or [""])
-        if wanted and sum(wanted in other for other in texts.values()) == 1:
+        if wanted and (name, wanted) not in drawn and sum(wanted in other for other in texts.values()) == 1:
             drawn.append((name, wanted))
     if words:
         drawn = [(name, rarest(text, frequency, words)) for name, text in drawn]
@@ -94,7 +97,7 @@ def rarest(text: str, frequency: Counter[str], words: int) -> str:
     return " ".join(word for word in found if word in kept)
 
 
-def compare(runtime: Runtime, collection: str, items: list[KnownItem], mode: str) -> dict[str, Any]:
+def compare(runtime: Runtime, collection: str, items: list[KnownItem], mode: Any) -> dict[str, Any]:
     plain = SearchQuery(text="", collection=collection, limit=DEPTH, rerank=False, mode=mode, postprocessors=[])
     clean, _ = recall(runtime, plain, items, lambda item: item.text)
     mended, seconds = recall(runtime, plain, items, lambda item: item.typed)
