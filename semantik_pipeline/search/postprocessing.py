@@ -216,7 +216,9 @@ def _lengthened(ranked: Sequence[Ranked], candidates: Sequence[Candidate], plan:
 def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:
     """The page with the ranks that are shown; of a document's other hits, within that document."""
     return [
-        replace(hit, rank=rank, more=[replace(one, rank=place) for place, one in enumerate(hit.more, 2)])
+        hit
+        if hit.rank == rank and not hit.more
+        else replace(hit, rank=rank, more=[replace(one, rank=place) for place, one in enumerate(hit.more, 2)])
         for rank, hit in enumerate(page, offset + 1)
     ]
 
