@@ -13,6 +13,7 @@ from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.plugins import administer
 from semantik_pipeline.plugins.administer import PluginInfo
 from semantik_pipeline.plugins.state import canonical
+from semantik_pipeline.search.rerank_choice import chosen_rerankers
 
 #: Seconds that importing every plugin may take on a busy host.
 LOADING = 30.0
@@ -67,6 +68,7 @@ def in_use(patient: Patient) -> set[str]:
     found.add(settings.store.plugin or ("qdrant" if settings.qdrant.url else "qdrant-edge"))
     for generation in patient.generations:
         found |= set(_named(generation.config))
+        found |= {one.plugin for one in chosen_rerankers(None, generation.config, settings.search.reranker)}
     return found
 
 
