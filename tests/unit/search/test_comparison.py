@@ -88,6 +88,11 @@ def test_each_way_is_measured_and_held_against_the_default(library, judged):
             assert 0 < one.p <= one.p_adjusted <= 1
 
 
+def test_each_query_is_embedded_once_for_all_ways(library, judged):
+    compare(library, judged, ways(library, BASE, {}))
+    assert len(library.embedder(7).modes) == len(judged.judged)
+
+
 def test_a_way_that_does_not_work_is_left_out_with_the_reason(library, judged):
     found = compare(library, judged, ways(library, BASE, {}))
     assert list(found.left_out) == ["minmax 0.6 + broken 0.3"]
