@@ -43,7 +43,7 @@ Scorer = Callable[[list[str], list[dict]], Sequence[RerankResult]]
 @dataclass(frozen=True, kw_only=True)
 class RerankOutcome:
     """``scores`` by position of the text; ``reason`` why some texts have none (None: the reranker left them out); ``pace``,
-    seconds a document took in the last slice that was done (None: none was)."""
+    seconds a document took in the last slice that was done, or the least that one takes if none was in time."""
 
     scores: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -58,13 +58,16 @@ def next_slice(
 
     At most GROWTH times as many as before, what the reranker takes, what SLICE_SECONDS are enough for at that pace
     (as many as the first slice at least), and what HOPE of the ``left`` seconds is enough for; 0 if that is not enough for a single one.
-    ``before`` 0 asks for the first slice, which has as many as FIRST_SECONDS are enough for by the ``known`` pace
-    (seconds a document took in the last search), or what the reranker asks for.
+    ``before`` 0 asks for the first slice, which has one at least: as many as FIRST_SECONDS are enough for by the ``known``
+    pace (seconds a document took in the last search), or what the reranker asks for, as far as the time is hoped to last.
     """
     largest = max(1, capabilities.max_documents) if capabilities.supports_batching else 1
     first = max(1, min(capabilities.first_documents, largest))
     if before == 0:
-        return max(first, int(min(FIRST_SECONDS / max(known, 1e-9), largest))) if known is not None else first
+        if known is None:
+            return first
+        known = max(known, 1e-9)
+        return max(1, int(min(max(first, FIRST_SECONDS / known), largest, HOPE * max(0.0, left) / known)))
     pace = max(seconds / before, 1e-9)
     short = max(first, int(min(SLICE_SECONDS / pace, largest)))
     return int(min(GROWTH * before, short, HOPE * max(0.0, left) / pace))
@@ -107,6 +110,8 @@ class _Run:
         self.capabilities, self.until, self.known = capabilities, until, known
         self.posted: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self.over = threading.Event()
+        self.first = 0  # documents in the first slice
+        self.began = time.monotonic()
 
     def work(self) -> None:
         try:
@@ -126,6 +131,7 @@ class _Run:
             if count == 0 or self.over.is_set():
                 return DEADLINE
             part = slice(start, min(start + count, len(self.texts)))
+            self.first = self.first or part.stop
             answer = self.scorer(self.texts[part], self.metadata[part])
             # Checked here, not by the one who waits: a result list can be endless.
             good, violations = accepted(answer, part.stop - part.start)
@@ -148,6 +154,8 @@ class _Run:
             pace = pace if posted.pace is None else posted.pace
             if posted.end:
                 self.over.set()
+                if pace is None and posted.reason == DEADLINE and self.first:
+                    pace = (time.monotonic() - self.began) / self.first
                 return RerankOutcome(scores=scores, warnings=warnings, reason=posted.reason, pace=pace)
 
     def _left(self) -> float:

@@ -156,6 +156,8 @@ def test_slices_grow_while_time_allows_and_end_when_it_does_not():
     assert next_slice(0, 0.0, math.inf, RerankerCapabilities(max_documents=100, first_documents=32)) == 32
     for pace, count in ((0.1, 4), (0.005, 5), (0.0005, 50), (0.0, 100)):  # of the search before
         assert next_slice(0, 0.0, math.inf, capabilities, pace) == count
+    for pace, count in ((0.1, 3), (0.2, 1), (9.0, 1)):  # so slow that four would not be done in time
+        assert next_slice(0, 0.0, 0.5, capabilities, pace) == count
     assert next_slice(4, 0.4, 0.35, capabilities) == 2
     assert next_slice(8, 0.2, 0.1, capabilities) == 2
     assert next_slice(4, 0.4, 0.05, capabilities) == 0
@@ -198,6 +200,15 @@ def test_a_slice_still_running_at_the_deadline_is_abandoned_and_the_earlier_ones
     assert waited < 30  # far from the minute that the slice would take
     assert outcome.scores == {i: float(i) for i in range(4)}
     assert outcome.reason == "deadline"
+    assert outcome.pace is not None  # of the slice that was done
+
+
+def test_one_that_is_never_done_begins_with_less_the_next_time():
+    hang = threading.Event()
+    outcome = run(lambda texts, metadata: hang.wait(60), 50, deadline=0.1)
+    hang.set()
+    assert outcome.scores == {}
+    assert outcome.pace >= 0.1 / 4
 
 
 def test_after_the_deadline_no_further_slice_is_begun():
