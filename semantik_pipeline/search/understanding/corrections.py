@@ -109,10 +109,20 @@ def _error(runtime: Any, generation_id: int, word: str) -> Error:
         third, most = len(word) // 3, 2
         alike += ask(generation_id, word, beginning=third, end=third, longer=2, **limits)
     distances = {one: (OSA.distance(word, one, score_cutoff=most), documents) for one, documents in alike}
-    near = [(one, far, documents) for one, (far, documents) in distances.items() if 0 < far <= most]
+    near = [
+        (one, far, documents)
+        for one, (far, documents) in distances.items()
+        if 0 < far <= most and not (far > 1 and _is_derived(word, one))
+    ]
     nearest = min((far for _, far, _ in near), default=0)
     best = sorted((one for one in near if one[1] == nearest), key=lambda one: (-one[2], one[0]))
     return Error(word=word, candidates=tuple(best[:MOST_TRIED]))
+
+
+def _is_derived(one: str, other: str) -> bool:
+    """Whether one is the other with something before or behind it, which makes another word of it: ``orthodox`` is no
+    error for ``unorthodox``."""
+    return one.startswith(other) or one.endswith(other) or other.startswith(one) or other.endswith(one)
 
 
 def _swapped(word: str) -> list[str]:

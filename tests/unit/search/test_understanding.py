@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from semantik_pipeline.builtin.stores.qdrant import QdrantStore
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.documents import IndexSpec, Point
+from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search import SearchQuery, check_search, search
 from semantik_pipeline.search.understanding import confining
 from semantik_pipeline.search.understanding.corrections import corrected
@@ -273,6 +276,39 @@ def test_nothing_is_read_and_asked_beside_where_nothing_special_is_said(runtime)
     search(runtime, SearchQuery(text="common words", rerank=False))
     assert len(runtime.store.calls) == 1
     assert [one.filter for one in runtime.store.calls[0][1]] == [None, None]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.one_of(queries, st.text(max_size=60)))
+def test_no_query_that_says_something_fails(runtime_with, query: str) -> None:
+    runtime = runtime_with(None)
+    put(runtime, [{"text": "green tea", "title": "tea", "section": [], "source": "a"}])
+    runtime.ledger.words = {"green": 1, "tea": 1}
+    runtime.ledger.paths = {1: "/docs/tea.md"}
+    if query.strip():
+        answer = search(runtime, SearchQuery(text=query, rerank=False))
+        assert set(answer.understood) == {"text", "phrases", "excluded", "filters", "corrections"}
+    else:
+        with pytest.raises(UsageError, match="empty"):
+            search(runtime, SearchQuery(text=query, rerank=False))
+
+
+def test_a_very_long_query_is_cut_and_answered(runtime) -> None:
+    runtime.add("green tea")
+    answer = search(runtime, SearchQuery(text='-"a b" "green tea" \U0001f680 ' * 2000, rerank=False))
+    assert [hit.document for hit in answer.hits] == ["doc-1"]
+    assert any("8000" in warning for warning in answer.warnings)
+
+
+def test_it_survives_the_way_to_search_workers(runtime) -> None:
+    from workers.asking import answered
+
+    runtime.add("green tea")
+    query = SearchQuery(text='"green tea" -wine', rerank=False, understand=True)
+    told = json.loads(json.dumps(answered(runtime, json.loads(json.dumps(asdict(query))))))
+    assert told["answer"]["understood"]["phrases"] == ["green tea"]
+    literal = answered(runtime, asdict(replace(query, understand=False)))
+    assert literal["answer"]["understood"] is None
 
 
 def test_the_plan_tells_phrases(runtime) -> None:
