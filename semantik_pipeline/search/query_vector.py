@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import EmbeddingMode
-from semantik_pipeline.errors import DimensionMismatch, PluginError
+from semantik_pipeline.errors import DimensionMismatch, PluginError, TransientError
 from semantik_pipeline.stages.vectors import sparse_encoder
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ TOGETHER = 64
 class QueryVectors:
     """Vectors of queries, of a process. Threads may ask at once.
 
-    The last KEPT are kept: who pages through answers, or asks what many ask, waits for no model. While the model is at
-    work on a query, others gather and go through it in one pass.
+    The last KEPT are kept: who pages through answers, or asks what many ask, waits for no model. While a model of this
+    process is at work on a query, others gather and go through it in one pass; a remote one is asked by each for itself,
+    so that a request that hangs keeps nobody else.
     """
 
     def __init__(self) -> None:
@@ -47,12 +48,23 @@ class QueryVectors:
             found = {key: self._kept[key] for key in keys if key in self._kept}
             for key in found:
                 self._kept.move_to_end(key)
-            missing = {key: self._waiting.setdefault(key, Future()) for key in keys if key not in found}
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing and runtime.embedder(view.generation_id).PROVIDER_TYPE == "remote":
+            found |= dict(zip(missing, _embedded(runtime, view, [text for _, text in missing]), strict=True))
+            self._end({key: found[key] for key in missing})
+        elif missing:
+            found |= self._together(runtime, view, missing)
+        return [found[key] for key in keys]
+
+    def _together(self, runtime: Any, view: Any, missing: list[tuple[int, str]]) -> dict[tuple[int, str], np.ndarray]:
+        """Vectors made in as few passes as there can be, with those that others wait for."""
+        with self._lock:
+            mine = {key: self._waiting.setdefault(key, Future()) for key in missing}
             turn = self._at_work.setdefault(view.generation_id, threading.Lock())
-        while not all(one.done() for one in missing.values()):
+        while not all(one.done() for one in mine.values()):
             with turn:  # those who waited for it find their vectors made, or make them with all that came meanwhile
-                self._embed_waiting(runtime, view, missing)
-        return [found[key] if key in found else missing[key].result() for key in keys]
+                self._embed_waiting(runtime, view, mine)
+        return {key: one.result() for key, one in mine.items()}
 
     def forget(self, generation_id: int) -> None:
         """The generation is gone."""
@@ -72,13 +84,13 @@ class QueryVectors:
         try:
             try:
                 vectors = _embedded(runtime, view, [text for _, text in batch])
-            except Exception:
-                if len(batch) == len(own):
+            except Exception as error:
+                if isinstance(error, TransientError) or len(batch) == len(own):
                     raise
                 batch = own  # another one's text may be to blame: they meet it by themselves
                 vectors = _embedded(runtime, view, [text for _, text in batch])
-        except BaseException as error:
-            self._end(dict.fromkeys(own, error))
+        except BaseException as error:  # what is nobody's fault, each of them would meet, one after the other
+            self._end(dict.fromkeys(batch, error))
             return
         self._end(dict(zip(batch, vectors, strict=True)))
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from semantik_pipeline.errors import DimensionMismatch, PluginError
+from semantik_pipeline.errors import DimensionMismatch, PluginError, ServiceUnavailable
 from semantik_pipeline.plugins import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.search import query_vector
 from semantik_pipeline.search.query_vector import QueryVectors
@@ -33,6 +33,8 @@ class Lengths(EmbeddingPlugin):
         assert self.open.wait(30)
         if "bad" in texts:
             raise PluginError("There is a bad text.")
+        if "away" in texts:
+            raise ServiceUnavailable("The endpoint is away.")
         return [[float(len(text)), 1.0] for text in texts]
 
 
@@ -119,6 +121,51 @@ def test_a_text_that_fails_costs_those_beside_it_nothing(runtime):
     assert {text: vector[0] for text, vector in outcomes.items()} == {"first": 5, "good": 4, "fine": 4}
     with pytest.raises(PluginError):  # it is not remembered as anything
         vectors.of(runtime, VIEW, ["bad"])
+
+
+def test_what_is_no_texts_fault_is_met_once_by_all_that_wait(runtime):
+    vectors, outcomes = QueryVectors(), {}
+    runtime.plugin.open.clear()
+
+    def ask(text: str) -> None:
+        try:
+            (outcomes[text],) = vectors.of(runtime, VIEW, [text])
+        except ServiceUnavailable as error:
+            outcomes[text] = error
+
+    threads = [threading.Thread(target=ask, args=(text,)) for text in ("first", "away", "good", "fine")]
+    threads[0].start()
+    assert runtime.plugin.begun.acquire(timeout=30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(vectors._waiting) < 4:
+        assert any(thread.is_alive() for thread in threads)
+    runtime.plugin.open.set()
+    for thread in threads:
+        thread.join(30)
+    assert [isinstance(outcomes[text], ServiceUnavailable) for text in ("first", "away", "good", "fine")] == [
+        *(False, True, True, True)
+    ]
+    assert len(runtime.plugin.passes) == 2
+    assert vectors.of(runtime, VIEW, ["good"])[0][0] == 4
+
+
+def test_a_remote_model_is_asked_by_each_for_itself(runtime):
+    vectors, found = QueryVectors(), []
+    runtime.plugin.PROVIDER_TYPE = "remote"
+    runtime.plugin.open.clear()
+    hanging = threading.Thread(target=lambda: found.extend(vectors.of(runtime, VIEW, ["hangs"])))
+    hanging.start()
+    assert runtime.plugin.begun.acquire(timeout=30)
+    other = threading.Thread(target=lambda: found.extend(vectors.of(runtime, VIEW, ["other one"])))
+    other.start()
+    assert runtime.plugin.begun.acquire(timeout=30), "it waits for a request that hangs"
+    runtime.plugin.open.set()
+    hanging.join(30)
+    other.join(30)
+    assert sorted(one[0] for one in found) == [5, 9]
+    vectors.of(runtime, VIEW, ["hangs"])
+    assert runtime.plugin.passes == [["hangs"], ["other one"]]
 
 
 def test_more_than_one_pass_takes_are_embedded_all_the_same(runtime, monkeypatch):
