@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ScoredPoint, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
+from semantik_pipeline.search.listing import listed
 from semantik_pipeline.search.query_vector import sparse_query
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.understanding.confining import confined
@@ -45,7 +46,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
     if index is None:
         return Retrieved()
     if not plan.text:
-        return Retrieved(candidates=_listed(runtime, view.generation_id, index, plan))
+        return Retrieved(candidates=listed(runtime, view.generation_id, index, plan))
     requests = _requests(runtime, view, plan, vector)
     reading = confined(runtime, view, index, plan, requests)
     if reading is not None:
@@ -65,23 +66,6 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
             return Retrieved(candidates=found, legs=by_name, scored=limit, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
-
-
-def _listed(runtime: Any, generation_id: int, index: str, plan: SearchPlan) -> list[Candidate]:
-    """What meets the filter, in the store's order, none better than another: of documents whose chunks are not asked what
-    they say, the first chunk."""
-    said = plan.understood is not None and (plan.understood.read or plan.understood.not_read)
-    first = [] if said else [{"key": "ordinal", "match": {"value": 0}}]
-    only = {"must": [*first, *([plan.filter] if plan.filter else [])]}
-    found: list[Candidate] = []
-    after: str | None = None
-    while len(found) < plan.candidates:
-        page, after = runtime.host.call(runtime.store.scroll, index, filter=only, after=after, limit=LEG_DEPTH)
-        listed = [Candidate(id=point.id, fused=1.0, payload=point.payload) for point in page]
-        found += shown(listed, runtime.ledger.visible(generation_id, document_ids(listed), plan.principals))
-        if after is None:
-            break
-    return found[: plan.candidates]
 
 
 def _legs(
