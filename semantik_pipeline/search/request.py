@@ -165,7 +165,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
 
 
 def _check(query: SearchQuery) -> None:
-    if not isinstance(query.text, str) or not query.text.strip():
+    if not isinstance(query.text, str) or not _readable(query.text)[0]:
         raise UsageError("The query is empty.", "Say what you look for.")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise UsageError(f"The limit {query.limit} is outside 1..{MAX_LIMIT}.", "Narrow the search with a filter.")
@@ -183,6 +183,11 @@ def _check(query: SearchQuery) -> None:
         )
     parse_filter(query.filter)
     check_facets(query.facets, query.facet_limit, query.principals)
+    if query.explain_document is not None and _readable(query.explain_document)[0] != query.explain_document.strip():
+        raise UsageError(
+            f"explain_document is {query.explain_document[:80]!r}, which no document is called.",
+            "It is a document's unique id, its path, or the end of one.",
+        )
     if query.rerank_deadline is not None and not query.rerank_deadline >= 0:
         raise UsageError(f"rerank_deadline is {query.rerank_deadline}; it is a number of seconds, 0 or more.")
     _one_of("mode", query.mode, MODES)
@@ -206,8 +211,9 @@ def _given(*values: Any) -> Any:
 
 
 def _readable(text: str) -> tuple[str, list[str]]:
-    """The text as valid UTF-8 within bounds (tokenizers refuse lone surrogates), and what was done to it."""
-    clean = text.encode("utf-8", "replace").decode("utf-8").strip()
+    """The text as valid UTF-8 within bounds (tokenizers refuse lone surrogates, PostgreSQL a NUL), and what was done to
+    it."""
+    clean = text.encode("utf-8", "replace").decode("utf-8").replace("\x00", " ").strip()
     if len(clean) <= MAX_QUERY_CHARACTERS:
         return clean, []
     return clean[:MAX_QUERY_CHARACTERS], [f"the query was cut to its first {MAX_QUERY_CHARACTERS} characters"]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
 from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
-from semantik_pipeline.api.models.plain import Name, Options
+from semantik_pipeline.api.models.plain import Line, Name, Options
 from semantik_pipeline.api.models.understanding import Understood
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS
@@ -21,8 +21,6 @@ MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
 
 #: What one request may cost: a question to a collection counts as one, and as the passages that the reranker reads.
 MOST_ASKED, MOST_RERANKED = 64, 4000
-
-Key = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
 class Search(BaseModel):
@@ -72,10 +70,10 @@ class Search(BaseModel):
     score_threshold: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="Leave out hits with a lower score."
     )
-    facets: list[Key] = Field([], max_length=MOST_KEYS, description="Fields whose values are counted: `language` ...")
+    facets: list[Line] = Field([], max_length=MOST_KEYS, description="Fields whose values are counted: `language` ...")
     facet_limit: int = Field(10, ge=1, le=MOST_VALUES, description="How many values of each are told, at most.")
     explain: bool = Field(False, description="Tell of each hit how it got its score.")
-    explain_document: Key | None = Field(
+    explain_document: Line | None = Field(
         None, description="Tell why this document (its unique id, or the end of its path) is not among the hits."
     )
 

@@ -36,6 +36,20 @@ def test_what_makes_no_sense_is_refused(wrong: dict) -> None:
         plan_search(SearchQuery(text="x", **wrong), Search(), {})
 
 
+@pytest.mark.parametrize("understand", [True, False])
+def test_no_nul_comes_to_a_database(understand: bool) -> None:
+    asked = SearchQuery(text='tea\x00 path:a\x00b "green\x00tea" -\x00', understand=understand)
+    assert "\\x00" not in repr(plan_search(asked, Search(), {}))
+    with pytest.raises(UsageError, match="empty"):
+        plan_search(SearchQuery(text=" \x00", understand=understand), Search(), {})
+
+
+@pytest.mark.parametrize("name", ["a\x00", "half a \ud800"])
+def test_a_name_that_no_document_can_have_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="explain_document"):
+        plan_search(SearchQuery(text="x", explain_document=name), Search(), {})
+
+
 class Babel(MemoryStore):
     """Says that it stems by language, and counts how often it is asked which ones there are."""
 
