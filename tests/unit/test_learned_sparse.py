@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.embedders.learned_sparse import LearnedSparseEncoder
+from semantik_pipeline.builtin.embedders.loaded_sparse import weights_of
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.documents import SparseVector
 from semantik_pipeline.errors import PermanentError, PluginConfigError, PluginError
@@ -67,6 +68,23 @@ def test_only_the_weightiest_terms_are_kept(encoder: LearnedSparseEncoder, tiny:
     for all_of_them, kept in zip(encoded(encoder, TEXTS), encoded(few, TEXTS), strict=True):
         best = sorted(all_of_them.values, reverse=True)[:5]
         assert sorted(kept.values, reverse=True) == pytest.approx(best, abs=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(-2, 4), min_size=6, max_size=6), max_size=5), st.none() | st.integers(1, 7))
+def test_weights_are_read_at_once_and_no_more_of_them_than_can_count(rows: list[list[int]], most: int | None) -> None:
+    import torch
+
+    found = weights_of(torch.tensor(rows, dtype=torch.float16).reshape(len(rows), 6), most)
+    assert len(found) == len(rows)
+    for row, weights in zip(rows, found, strict=True):
+        least = sorted(row, reverse=True)[most - 1] if most and most < 6 else 0
+        assert weights == {term: float(weight) for term, weight in enumerate(row) if weight > 0 and weight >= least}
+
+
+def test_few_weights_leave_the_device(tiny: Path) -> None:
+    few = LearnedSparseEncoder({"model": str(tiny), "max_terms": 5, "device": "cpu", "precision": "float32"}).loaded()
+    assert max(map(len, few._forward(TEXTS, False))) == 5
 
 
 def test_queries_are_asked_in_their_own_mode(encoder: LearnedSparseEncoder) -> None:

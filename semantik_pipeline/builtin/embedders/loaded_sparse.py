@@ -58,12 +58,27 @@ class LoadedSparse(MicroBatches):
         kind = self.device.split(":", 1)[0]
         with torch.autocast(kind, getattr(torch, self._precision), enabled=self._precision != "float32"):
             found = encode(texts, batch_size=len(texts), convert_to_sparse_tensor=False, show_progress_bar=False)
-        found = found.float().cpu()
-        return [{int(term): float(row[term]) for term in torch.nonzero(row > 0).reshape(-1)} for row in found]
+        return weights_of(found, self._max_terms)
 
     def _weightiest(self, weights: dict[int, float]) -> SparseVector:
         kept = sorted(weights, key=lambda term: (-weights[term], term))[: self._max_terms]
         return SparseVector(sorted(kept), [weights[term] for term in sorted(kept)])
+
+
+def weights_of(found: Any, max_terms: int | None) -> list[dict[int, float]]:
+    """Term -> weight of each row of a tensor (texts, terms), those above 0. Of a text, no more leave the device than the
+    ``max_terms`` weightiest, and those that weigh as much as the last of these: it is still this call's turn."""
+    import torch
+
+    found = found.float()
+    kept = found > 0
+    if max_terms is not None and max_terms < found.shape[1]:
+        kept &= found >= torch.topk(found, max_terms, dim=1).values[:, -1:]
+    rows, terms = kept.nonzero(as_tuple=True)
+    weights: list[dict[int, float]] = [{} for _ in range(len(found))]
+    for row, term, weight in zip(rows.tolist(), terms.tolist(), found[rows, terms].tolist(), strict=True):
+        weights[row][term] = weight
+    return weights
 
 
 def _load(card: ModelCard, device: str, trust_remote_code: bool) -> Any:
