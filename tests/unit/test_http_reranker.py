@@ -57,6 +57,17 @@ def test_one_request_in_the_servers_shape_and_its_scores(shape, sent):
     assert request["authorization"] == f"Bearer {SECRET}"
 
 
+@pytest.mark.parametrize(("options", "most"), [({"shape": "tei"}, 32), ({}, 100), ({"max_documents": 7}, 7)])
+def test_a_request_has_no_more_texts_than_the_server_takes(options, most):
+    texts = [f"leases {'expire' if n % 3 else ''} {n}" for n in range(110)]
+    with rerank_server() as (url, script):
+        found = ask(url, texts, **options)
+    sizes = [len(request["body"].get("texts") or request["body"]["documents"]) for request in script.requests]
+    assert max(sizes) == most and sum(sizes) == 110
+    assert {result.index: result.score for result in found} == {i: overlap(QUERY, text) for i, text in enumerate(texts)}
+    assert [result.score for result in found] == sorted((r.score for r in found), reverse=True)
+
+
 def test_only_the_best_few():
     with rerank_server() as (url, _):
         assert [result.index for result in ask(url, top_k=2)] == [2, 0]

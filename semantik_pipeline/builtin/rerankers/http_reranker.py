@@ -14,6 +14,9 @@ from semantik_pipeline.errors import PluginConfigError
 
 _HOW = {"x-operational": True}
 
+#: Texts of one request, where nobody says how many.
+MOST, MOST_OF_SHAPE = 100, {"tei": 32}
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -30,6 +33,13 @@ SCHEMA: dict[str, Any] = {
             "enum": [*SHAPES],
             "default": "cohere",
             "description": "Of the request: cohere (Jina and vLLM too), voyage, or tei (text-embeddings-inference).",
+            **_HOW,
+        },
+        "max_documents": {
+            "type": ["integer", "null"],
+            "default": None,
+            "minimum": 1,
+            "description": "Texts of one request; null: 32 in the shape tei, which takes no more unless it is told to, else 100.",
             **_HOW,
         },
         "timeout": {"type": "number", "default": 10, "exclusiveMinimum": 0, "description": "Seconds.", **_HOW},
@@ -52,7 +62,7 @@ SCHEMA: dict[str, Any] = {
 
 
 class HttpReranker(RerankerPlugin):
-    """Sends the query and the texts of each call in one request."""
+    """Sends the query and the texts of each call in one request, or in several where the server takes fewer."""
 
     PLUGIN_ID: ClassVar[str] = "http-reranker"
     PLUGIN_VERSION: ClassVar[str] = "2.0.0"
@@ -104,8 +114,12 @@ class HttpReranker(RerankerPlugin):
         if not documents:
             return []
         texts = [without_surrogates(text) if text.strip() else " " for text in documents]
-        found = await self._endpoint.rank(without_surrogates(query) if query.strip() else " ", texts)
-        results = [RerankResult(index, score) for index, score in found]
+        asked = without_surrogates(query) if query.strip() else " "
+        most = self._option("max_documents") or MOST_OF_SHAPE.get(self._option("shape"), MOST)
+        results: list[RerankResult] = []
+        for start in range(0, len(texts), most):
+            found = await self._endpoint.rank(asked, texts[start : start + most])
+            results += [RerankResult(start + index, score) for index, score in found]
         return sorted(results, key=lambda result: -result.score)[:top_k]
 
     def get_model_info(self) -> dict[str, Any]:
@@ -115,7 +129,7 @@ class HttpReranker(RerankerPlugin):
     def get_capabilities(cls) -> RerankerCapabilities:
         """Many texts a call, the first one too: what a call costs is mostly the way."""
         return RerankerCapabilities(
-            max_documents=100, max_query_length=512, max_doc_length=4096, calibrated=True, first_documents=32
+            max_documents=MOST, max_query_length=512, max_doc_length=4096, calibrated=True, first_documents=32
         )
 
     @classmethod
