@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -148,8 +149,30 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
         await asyncio.wait([work])
         go_on.set()
 
-    asyncio.run(give_up())  # its end waits for the thread that was at work
+    asyncio.run(give_up())
+    plugin._threads.shutdown()  # waits for the thread that was at work
     assert len(forwards) == 1
+
+
+def test_those_that_wait_for_the_device_leave_the_loops_threads_to_others(tiny, monkeypatch):
+    plugin, go_on = LateInteractionReranker({"model": str(tiny)}), threading.Event()
+
+    def waiting(query, documents, feedback, stop):
+        go_on.wait(20)
+        return [0.0] * len(documents)
+
+    monkeypatch.setattr(plugin, "_scores", waiting)
+
+    async def beside():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        works = [asyncio.ensure_future(plugin.rerank("leases", ["the queue"])) for _ in range(4)]
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(lambda: "neighbours"), 5)
+        finally:
+            go_on.set()
+            await asyncio.gather(*works)
+
+    assert asyncio.run(beside()) == "neighbours"
 
 
 def test_late_interaction_shares_the_embedders_weights(tiny):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
@@ -28,6 +29,9 @@ class LocalModelReranker(RerankerPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._loaded: Any = None
+        # The loop's own threads are for what takes a moment: those that wait for the device would fill them. These end
+        # with the plugin, not with its model: one that was given up between two calls loads it again.
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix=self.PLUGIN_ID)
 
     def load(self, located: ModelFiles) -> Any:
         raise NotImplementedError
@@ -39,17 +43,18 @@ class LocalModelReranker(RerankerPlugin):
         return self._loaded
 
     async def stoppable(self, work: Callable[..., Iterable[float]], *args: Any) -> list[float]:
-        """Scores by ``work(*args, stop)`` in a thread; a cancelled call sets the event ``stop``, so that it leaves the
+        """Scores by ``work(*args, stop)`` in a thread of this plugin's; a cancelled call sets the event ``stop``, so that it leaves the
         device after its micro-batch."""
         stop = threading.Event()
         try:
-            return [float(score) for score in await asyncio.to_thread(work, *args, stop)]
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, work, *args, stop)
+            return [float(score) for score in found]
         finally:
             stop.set()
 
     async def initialize(self) -> None:
         """Load the weights."""
-        await asyncio.to_thread(self.loaded)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self.loaded)
 
     async def cleanup(self) -> None:
         self._loaded = None
