@@ -23,9 +23,9 @@ class VectorDBPlugin(SemanticPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        """Of ``sparse sparse_vectors languages facet alias optimize condition``: what the store really does
+        """Of ``sparse sparse_vectors languages facet alias optimize condition payloads``: what the store really does
         (``sparse_vectors``: an index takes those of a model instead of BM25; ``languages``: BM25 stems the words of each
-        point by that point's language)."""
+        point by that point's language; ``payloads``: it has :meth:`set_payloads`)."""
         return set()
 
     def create_index(self, name: str, spec: IndexSpec) -> None:
@@ -79,12 +79,24 @@ class VectorDBPlugin(SemanticPlugin):
         """Merge these fields into the payload of the points that exist (and meet ``condition``)."""
         raise NotImplementedError
 
+    def set_payloads(
+        self, name: str, changes: Sequence[tuple[Sequence[str], dict[str, Any]]], condition: Filter | None = None
+    ) -> None:
+        """What :meth:`set_payload` does, for several ids and fields, in one round trip. Only a store whose capabilities
+        say ``payloads`` is asked."""
+        raise NotImplementedError
+
     def point_alias(self, alias: str, name: str) -> None:
         """Let outsiders find the index under a second name; a store without aliases ignores it."""
 
     def facet(self, name: str, key: str, filter: Filter | None = None, limit: int = 10) -> list[tuple[Any, int]]:
         """Values of a payload key among the matching points, most frequent first."""
         raise NotImplementedError
+
+    def stop_words(self, name: str, words: Sequence[str], languages: Sequence[str] = ()) -> set[str]:
+        """Those of the words that BM25 leaves out of points whose language nobody knows, or that are of one of these
+        languages (ISO 639-1 codes). Asks no server, and tells nothing of the points."""
+        return set()
 
     def optimize(self, name: str) -> None:
         """Build what makes searches faster; may take long; a store that does it by itself ignores it."""

@@ -40,6 +40,11 @@ class LanguagesContract:
         assert found(store, babel, "war", "de", "en") == {point_id(2)}
         assert found(store, babel, "the", "de", "en") == set()
 
+    def test_it_tells_which_words_are_left_out(self, store: Any, babel: str) -> None:
+        words = ("the", "war", "die", "Lage")
+        assert store.stop_words(babel, words) == {"the"}
+        assert store.stop_words(babel, words, ("de", "pl")) == {"the", "war", "die"}
+
     def test_words_of_an_unknown_language_count_as_they_stand(self, store: Any, babel: str) -> None:
         store.insert(babel, [make_point(1, text="zamki na wzgórzach", language="pl")])
         assert found(store, babel, "Wzgórzach", "pl") == {point_id(1)}

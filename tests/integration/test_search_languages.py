@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from semantik_pipeline import collections, generations
+from semantik_pipeline import collections, generations, vocabulary
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.generations import building
+from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline, texts
@@ -61,6 +62,33 @@ def test_words_are_found_in_the_forms_of_their_language(babel: Pipeline) -> None
     assert found(babel, "house") == {"english.txt", "short.txt"}  # of the short one nobody knows the language
     assert found(babel, "die") == set()
     assert found(babel, "war") == {"english.txt"}
+
+
+def test_phrases_with_stop_words_of_one_language_are_found(babel: Pipeline, tmp_path: Path) -> None:
+    """English keeps "man" and finds it in English texts alone, for of the German ones it was left out."""
+    more = {"german": GERMAN + "Das war, was man muss. ", "english": ENGLISH + "A man of the town. "}
+    babel.folder(texts(tmp_path / "babel", **more), config=SPEAKING)
+    for phrase in ('"man muss"', '"was man muss" Stadt'):
+        answer = search(babel.runtime, SearchQuery(text=phrase, rerank=False))
+        assert {hit.document.rpartition("/")[2] for hit in answer.hits} == {"german.txt"}, phrase
+
+
+def test_a_stop_word_of_a_language_that_a_caller_sees_is_no_typing_error(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    own = {"german": ["anna"], "english": ["anna", "ben"]}
+    said = {"german": GERMAN, "english": ENGLISH + "It was a dark night. "}
+    given = {"documents": said, "principals": own}
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=given), config=SPEAKING)
+    vocabulary.advance(pipeline.runtime, seconds=10, last=True)
+
+    def corrections(text: str, principals: list[str] | None) -> dict[str, str]:
+        asked = SearchQuery(text=text, mode="sparse", rerank=False, principals=principals)
+        return search(pipeline.runtime, asked).understood["corrections"]
+
+    assert "nicht" not in GERMAN
+    assert corrections("nicht", ["ben"]) == {"nicht": "night"}  # and nothing is told of what is hidden
+    assert corrections("nicht", ["anna"]) == corrections("nicht", None) == {}
+    assert corrections("nihgt", ["anna"]) == corrections("nihgt", None) == {"nihgt": "night"}
 
 
 def test_one_language_for_all_is_a_choice_and_a_reindex_away(babel: Pipeline) -> None:

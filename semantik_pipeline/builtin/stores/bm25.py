@@ -68,6 +68,11 @@ class Bm25Vectors:
                 terms |= _weights(self._model(name).embed_query(rest))
         return terms
 
+    def stop_words(self, words: Iterable[str], languages: Iterable[str] = ()) -> set[str]:
+        """Those of the words that are left out by the rules of ``language``, or of one of these others."""
+        models = [self._model(name) for name in sorted({self._own, *map(self._rules, languages)})]
+        return {word for word in words if not all(model.embed_query(self._readable(word)).indices for model in models)}
+
     def _rules(self, language: str | None) -> str:
         return (stemmed_as(language) if self._by_document else None) or self._own
 

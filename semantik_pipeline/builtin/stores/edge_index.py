@@ -126,6 +126,9 @@ class EdgeIndex:
         ]
         return page, None if following is None else str(following)
 
+    def stop_words(self, words: Sequence[str], languages: Sequence[str]) -> set[str]:
+        return set() if self._bm25 is None else self._bm25.stop_words(words, languages)
+
     def facet(self, key: str, filter: Filter | None, limit: int) -> list[tuple[Any, int]]:
         import qdrant_edge as edge
 

@@ -23,6 +23,7 @@ from semantik_pipeline.builtin.stores.checks import (
 )
 from semantik_pipeline.builtin.stores.client_filters import client_filter
 from semantik_pipeline.builtin.stores.qdrant_calls import Calls
+from semantik_pipeline.builtin.stores.qdrant_options import OPTIONS
 from semantik_pipeline.builtin.stores.qdrant_spec import KEY, collection_arguments, payload_schema, spec_of
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
 _IDS = 1000  # ids that one operation names
+_OPERATIONS = 256  # operations in one request
+_NOT_INSTALLED = "the package qdrant-client is not installed"
 
 
 class QdrantStore(VectorDBPlugin):
@@ -48,7 +51,7 @@ class QdrantStore(VectorDBPlugin):
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
-        return {"type": "object", "additionalProperties": False, "required": ["url"], "properties": dict(_OPTIONS)}
+        return {"type": "object", "additionalProperties": False, "required": ["url"], "properties": dict(OPTIONS)}
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
@@ -73,7 +76,7 @@ class QdrantStore(VectorDBPlugin):
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
-        self._options: dict[str, Any] = {name: option.get("default") for name, option in _OPTIONS.items()} | self.config
+        self._options: dict[str, Any] = {name: option.get("default") for name, option in OPTIONS.items()} | self.config
         self._calls = Calls(url=str(self._options["url"]), tries=self._options["tries"])
         self._client: QdrantClient | None = None
         self._streams: ThreadPoolExecutor | None = None
@@ -99,7 +102,7 @@ class QdrantStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "sparse_vectors", "languages", "facet", "alias", "condition"}
+        return {"sparse", "sparse_vectors", "languages", "facet", "alias", "condition", "payloads"}
 
     # -- indexes -----------------------------------------------------------------------------------------------------
 
@@ -212,11 +215,29 @@ class QdrantStore(VectorDBPlugin):
         for only in _selections(name, ids, condition):
             self._call(lambda c, only=only: c.set_payload(name, payload, points=only, wait=True))
 
+    def set_payloads(
+        self, name: str, changes: Sequence[tuple[Sequence[str], dict[str, Any]]], condition: Filter | None = None
+    ) -> None:
+        from qdrant_client import models
+
+        self._spec(name)
+        told = [(only, fields) for ids, fields in changes for only in _selections(name, ids, condition)]
+        operations = [
+            models.SetPayloadOperation(set_payload=models.SetPayload(payload=fields, filter=only))
+            for only, fields in told
+        ]
+        for some in slices(operations, _OPERATIONS):
+            self._call(lambda c, some=some: c.batch_update_points(name, some, wait=True))
+
     def facet(self, name: str, key: str, filter: Filter | None = None, limit: int = 10) -> list[tuple[Any, int]]:
         check_facet(name, self._spec(name)[0], key)
         only = client_filter(filter)
         hits = self._call(lambda c: c.facet(name, key, facet_filter=only, limit=limit, exact=True)).hits
         return sorted(((hit.value, hit.count) for hit in hits), key=lambda pair: (-pair[1], str(pair[0])))
+
+    def stop_words(self, name: str, words: Sequence[str], languages: Sequence[str] = ()) -> set[str]:
+        bm25 = self._spec(name)[1]
+        return set() if bm25 is None else bm25.stop_words(words, languages)
 
     # -- the server --------------------------------------------------------------------------------------------------
 
@@ -314,27 +335,3 @@ def _selections(name: str, ids: Sequence[str] | None, filter: Filter | None) -> 
     if filter is None:
         raise UsageError(f"Nothing says which points of {name} are meant.", "Give ids, a filter, or both.")
     return [client_filter(filter)]
-
-
-def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:
-    return {"type": kind, "description": description, "x-operational": True, **more}
-
-
-_NOT_INSTALLED = "the package qdrant-client is not installed"
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "url": _operational("string", "Where the server is, http://localhost:6333 for one."),
-    "api_key": _operational("string", "The server's API key; give api_key_env.", secret=True),
-    "prefer_grpc": _operational("boolean", "Use gRPC, which is faster where its port is open.", default=False),
-    "grpc_port": _operational("integer", "The server's gRPC port.", default=6334),
-    "timeout": _operational("integer", "Seconds that the server may take for one call.", default=30, minimum=1),
-    "tries": _operational(
-        "integer", "How often a call is made before the server counts as away.", default=4, minimum=1
-    ),
-    "batch_points": _operational("integer", "Points in one upload.", default=128, minimum=1),
-    "indexed_only": _operational(
-        "boolean",
-        "Search by vector only what the optimizer has indexed: steady while much is written, but new points come late.",
-        default=False,
-    ),
-    "parallel": _operational("integer", "Uploads at once.", default=2, minimum=1, maximum=16),
-}

@@ -161,6 +161,9 @@ class QdrantEdgeStore(VectorDBPlugin):
     def facet(self, name: str, key: str, filter: Filter | None = None, limit: int = 10) -> list[tuple[Any, int]]:
         return self._index(name).facet(key, filter, limit)
 
+    def stop_words(self, name: str, words: Sequence[str], languages: Sequence[str] = ()) -> set[str]:
+        return self._index(name).stop_words(words, languages)
+
     # -- the folder --------------------------------------------------------------------------------------------------
 
     @property

@@ -8,12 +8,12 @@ the hits: those that have all words of the phrases, as the BM25 leg knows, or th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import SearchRequest
-from semantik_pipeline.search.understanding.presence import word_leg
+from semantik_pipeline.search.understanding.presence import stop_words, word_leg
 
 if TYPE_CHECKING:
     from semantik_pipeline.search.request import SearchPlan
@@ -43,13 +43,19 @@ def confined(runtime: Any, view: Any, index: str, plan: SearchPlan, requests: Le
     understood = plan.understood
     if understood is None or not (understood.read or understood.not_read):
         return None
-    by_word = word_leg(runtime, view, filter=plan.loose, limit=WITH_WORD[0])
+    by_word = word_leg(runtime, view, filter=plan.loose, limit=WITH_WORD[0]) if _reads_all(view) else None
     return Confined(runtime, index, plan, requests, said=understood.said, by_word=by_word)
+
+
+def _reads_all(view: Any) -> bool:
+    """Whether BM25 reads all places where words may stand: what weighs nothing it does not know."""
+    sparse = view.config.get("sparse") or {}
+    return all(sparse.get(name, 1) for name in ("title_weight", "heading_weight"))
 
 
 class Confined:
     """Requests that find nothing but chunks which meet the whole filter, and have been read for it. ``said`` are words that
-    they must say, and ``by_word`` finds chunks with a word (None: there is no BM25 leg)."""
+    they must say, and ``by_word`` finds all chunks with a word (None: nothing does)."""
 
     def __init__(
         self,
@@ -64,9 +70,8 @@ class Confined:
         self._runtime, self._index, self._plan, self._requests = runtime, index, plan, requests
         self._met: dict[str, bool] = {}
         self._depth = DEPTH
-        with_words = _words_of(said) if by_word is not None else []
         #: Chunks among which are all that may meet the filter; None: nobody knows.
-        self._among = self._with_all(with_words, by_word) if by_word is not None and with_words else None
+        self._among = self._with_all(said, by_word) if by_word is not None else None
         self._exhausted = self._among is not None and len(self._among) <= AT_ONCE
         if self._exhausted:
             self._read(self._among or ())
@@ -93,10 +98,12 @@ class Confined:
         self._read(self._among or ())
         return self._among is not None
 
-    def _with_all(self, words: list[str], by_word: SearchRequest) -> set[str] | None:
-        """Chunks among which all are that have all of the words; None if each word is in too many. A word that nothing
-        has may be a stop word, which BM25 doesn't know."""
-        for limit in WITH_WORD:
+    def _with_all(self, said: Sequence[str], by_word: SearchRequest) -> set[str] | None:
+        """Chunks among which all are that have all of the words; None if each word is in too many. A stop word of one
+        language of the index tells nothing: BM25 finds it in chunks of others alone."""
+        every = {word.lower() for phrase in said for word in _TOKEN.findall(phrase)}
+        words = _longest(said, every - stop_words(self._runtime, self._index, every, by_word.languages))
+        for limit in WITH_WORD if words else ():
             found = [{point.id for point in leg} for leg in self._search([self._by(by_word, w, limit) for w in words])]
             whole = [ids for ids in found if 0 < len(ids) < limit]
             if whole:
@@ -123,9 +130,10 @@ class Confined:
         return self._runtime.host.call(self._runtime.store.search, self._index, requests)
 
 
-def _words_of(said: Sequence[str]) -> list[str]:
-    words: dict[str, None] = {}
+def _longest(said: Sequence[str], words: Collection[str]) -> list[str]:
+    """Of each phrase the longest that are among the words."""
+    found: dict[str, None] = {}
     for phrase in said:
-        longest = sorted({word.lower() for word in _TOKEN.findall(phrase)}, key=lambda word: (-len(word), word))
-        words.update(dict.fromkeys(longest[:MOST_OF_PHRASE]))
-    return list(words)[:MOST_WORDS]
+        its = {word.lower() for word in _TOKEN.findall(phrase)}.intersection(words)
+        found.update(dict.fromkeys(sorted(its, key=lambda word: (-len(word), word))[:MOST_OF_PHRASE]))
+    return list(found)[:MOST_WORDS]

@@ -20,11 +20,11 @@ SHORTEST, LONG = 4, 8
 #: Different words of a query that is looked at: a longer one is understood without any single one of them.
 MOST_WORDS = 48
 
-#: Words of a query that are corrected, and candidates of each that are tried.
-MOST_ERRORS, MOST_TRIED = 4, 8
+#: Unknown words of a query that are looked at, those of them that are corrected, and candidates of each that are tried.
+MOST_UNKNOWN, MOST_ERRORS, MOST_TRIED = 8, 4, 8
 
 #: Resembling words that the ledger names of each, the most frequent.
-MOST_RESEMBLING = 20_000
+MOST_RESEMBLING = 2000
 
 #: Pieces of a query that are no words: addresses, paths of other systems, mail.
 _ADDRESS = re.compile(r"://|@|\\")
@@ -58,8 +58,7 @@ def corrections(
     unknown = _unknown(runtime, view, asked, principals)
     if not unknown or len(unknown) > max(2, len(asked) // 2):  # so many are not errors, but another language
         return {}
-    errors = [_error(runtime, view.generation_id, word) for word in unknown]
-    tried = [error for error in errors if error.candidates][:MOST_ERRORS]
+    tried = _errors(runtime, view.generation_id, unknown)
     return _chosen(runtime, view, text, tried, filter, principals) if tried else {}
 
 
@@ -83,17 +82,33 @@ def _candidates_for_errors(text: str, kept: Collection[str]) -> list[str]:
 
 
 def _unknown(runtime: Any, view: Any, asked: list[str], principals: Collection[str] | None) -> list[str]:
-    """Those of the words that the caller's documents don't have."""
+    """Those of the words that the caller's documents don't have, and that are no stop words of their languages."""
+    left = asked
     if principals is None:
         known = runtime.ledger.known_words(view.generation_id, asked)
-        return [word for word in asked if word not in known]
+        left = [word for word in asked if word not in known]
+        if not left:
+            return []
     presence = Presence(runtime, view, principals=principals)
     if not presence.can_tell:
         return []
-    found = presence.of(asked)
-    left = [word for word in asked if not found[word].related]
+    if principals is not None:
+        found = presence.of(left)
+        left = [word for word in left if not found[word].related]
     common = presence.common(left)
     return [word for word in left if word not in common]
+
+
+def _errors(runtime: Any, generation_id: int, unknown: list[str]) -> list[Error]:
+    """The first of the unknown words that resemble others."""
+    found: list[Error] = []
+    for word in unknown[:MOST_UNKNOWN]:
+        error = _error(runtime, generation_id, word)
+        if error.candidates:
+            found.append(error)
+        if len(found) == MOST_ERRORS:
+            break
+    return found
 
 
 def _error(runtime: Any, generation_id: int, word: str) -> Error:

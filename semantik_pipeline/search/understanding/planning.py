@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import PipelineError, UsageError
 from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.search.understanding.corrections import corrected, corrections
 from semantik_pipeline.search.understanding.fields import Condition
@@ -13,6 +14,8 @@ from semantik_pipeline.search.understanding.meaning import Understood, narrowed
 
 if TYPE_CHECKING:
     from semantik_pipeline.search.request import SearchPlan, SearchQuery
+
+log = logging.getLogger(__name__)
 
 #: Documents that a ``path:`` may stand for, or leave out.
 MOST_DOCUMENTS = 50_000
@@ -32,7 +35,11 @@ def understand(runtime: Any, view: Any, query: SearchQuery, plan: SearchPlan) ->
     if not plan.text or not runtime.settings.search.corrections:
         return plan
     kept = (*understood.phrases, *understood.excluded)
-    found = corrections(runtime, view, plan.text, kept=kept, filter=plan.filter, principals=plan.principals)
+    try:
+        found = corrections(runtime, view, plan.text, kept=kept, filter=plan.filter, principals=plan.principals)
+    except PipelineError as error:  # what was typed can be asked all the same
+        log.warning("Typing errors of a query could not be looked for: %s", error)
+        return replace(plan, warnings=[*plan.warnings, "typing errors could not be looked for"])
     if not found:
         return plan
     meant = corrected(plan.text, found)

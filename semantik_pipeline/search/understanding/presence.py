@@ -14,13 +14,8 @@ from semantik_pipeline.documents import ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.spelling import words_of
 
-#: Chunks that are looked at for one word.
+#: Chunks that are looked at for one word, or language.
 LOOKED = 8
-
-#: Chunks that are looked at for the words that BM25 leaves out, such as ``with`` and ``this``: they stand everywhere.
-COMMON = 24
-
-_FIELDS = ("text", "title", "section", "document_id", "epoch")
 
 
 def word_leg(runtime: Any, view: Any, *, filter: dict[str, Any] | None, limit: int) -> SearchRequest | None:
@@ -30,6 +25,13 @@ def word_leg(runtime: Any, view: Any, *, filter: dict[str, Any] | None, limit: i
         return None
     languages = runtime.index_languages.of(runtime, view)
     return SearchRequest(filter=filter, limit=limit, with_payload=False, languages=languages)
+
+
+def stop_words(runtime: Any, index: str | None, words: Collection[str], languages: Sequence[str] = ()) -> set[str]:
+    """Those of the words that the BM25 leg leaves out, of the index's own language or one of these."""
+    if not words:
+        return set()
+    return runtime.host.call(runtime.store.stop_words, index, list(words), languages=list(languages))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,36 +77,34 @@ class Presence:
         return [points[0].score if points else 0.0 for points in found]
 
     def common(self, words: Collection[str]) -> set[str]:
-        """Those of the words that stand in the first chunks that have any of them."""
-        return self._in_texts(" ".join(sorted(words)), "text_any", COMMON) & set(words) if words else set()
+        """Those of the words that BM25 leaves out, of the index's own language or that of a chunk that may be shown: they
+        stand everywhere, and looking for one that stands nowhere after all would be to read every text."""
+        assert self._leg is not None  # callers have looked whether it can tell
+        found = stop_words(self._runtime, self._index, words)
+        for language in self._leg.languages:
+            more = stop_words(self._runtime, self._index, set(words) - found, [language])
+            if more and self._speaks(language):
+                found |= more
+        return found
 
-    def documents(self, words: Sequence[str], frequent: Collection[str]) -> dict[str, int]:
-        """For each word that something has, a document that has it; ``frequent`` ones are looked for in the texts too,
-        which takes no time where they are frequent."""
-        if not self.can_tell:
-            return {}
-        seen = {word: one.document_id for word, one in self.of(words).items()}
-        for word in words:
-            if seen.get(word) is None and word in frequent:
-                seen[word] = next((p.payload["document_id"] for p in self._reading(word, "text", LOOKED)), None)
-        return {word: document_id for word, document_id in seen.items() if document_id is not None}
+    def documents(self, words: Sequence[str]) -> dict[str, int]:
+        """For each word that something has, a document that has it; none for stop words, which BM25 leaves out."""
+        seen = self.of(words) if self.can_tell else {}
+        return {word: one.document_id for word, one in seen.items() if one.document_id is not None}
 
     def _search(self, texts: list[str], limit: int, *, with_payload: bool) -> list[list[ScoredPoint]]:
         assert self._leg is not None  # callers have looked whether it can tell
         asked = [replace(self._leg, text=text, limit=limit, with_payload=with_payload) for text in texts]
         return self._runtime.host.call(self._runtime.store.search, self._index, asked) if asked else []
 
-    def _in_texts(self, words: str, how: str, limit: int) -> set[str]:
-        return {word for point in self._reading(words, how, limit) for word in _words(point.payload)}
-
-    def _reading(self, words: str, how: str, limit: int) -> list[StoredPoint]:
-        """Chunks that may be shown and whose text has the words: the first that the store comes across."""
-        condition = {"key": "text", "match": {how: words}}
-        only = {"must": [condition, *([self._filter] if self._filter else [])]}
+    def _speaks(self, language: str) -> bool:
+        """Whether a chunk of this language may be shown. One of the first few will do: it is asked for each language."""
+        spoken = {"key": "language", "match": {"value": language}}
+        only = {"must": [spoken, *([self._filter] if self._filter else [])]}
         call, store = self._runtime.host.call, self._runtime.store
-        page, _ = call(store.scroll, self._index, filter=only, fields=list(_FIELDS), limit=limit)
+        page, _ = call(store.scroll, self._index, filter=only, fields=["document_id", "epoch"], limit=LOOKED)
         visible = self._visible(page)
-        return [point for point in page if _shown(point, visible)]
+        return any(_shown(point, visible) for point in page)
 
     def _visible(self, points: Sequence[ScoredPoint | StoredPoint]) -> dict[int, int]:
         ids = {point.payload["document_id"] for point in points if "document_id" in point.payload}
