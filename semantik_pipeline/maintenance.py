@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import sources, trash, vocabulary
+from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import (
     chores,
@@ -25,6 +27,8 @@ from semantik_pipeline.ledger import (
 if TYPE_CHECKING:
     from semantik_pipeline.ledger import Transaction
     from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 #: Seconds between sweeps of the caches.
 SWEEP = 3600.0
@@ -130,7 +134,6 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
             with runtime.ledger.write() as tx:
                 after = sweep(tx, older_than=cached, after=after)
             yield
-    yield from vocabulary.sweep(runtime)
     old: tuple[tuple[Callable[..., bool], float], ...] = (
         (retention.sweep_operations, kept.operations_days * DAY),
         (retention.sweep_audit, kept.audit_days * DAY),
@@ -151,3 +154,12 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
             for key in unused:
                 runtime.blobs.remove(kind, key)
             yield
+    yield from _lost_words(runtime)
+
+
+def _lost_words(runtime: Runtime) -> Iterator[None]:
+    """Comes last and fails alone: nothing else of a sweep needs the store."""
+    try:
+        yield from vocabulary.sweep(runtime)
+    except PipelineError as error:
+        log.warning("Words that no document has any more are left for the next sweep: %s", error)

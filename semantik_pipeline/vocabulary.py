@@ -21,8 +21,8 @@ DOCUMENTS, WORDS = 500, 20_000
 #: Documents that are read together.
 PART = 50
 
-#: Documents from which on a word is looked for in the texts themselves: the BM25 leg knows no stop words.
-FREQUENT = 20
+#: Lost words for which the index is asked at once, between two yields of a sweep.
+LOST = 100
 
 #: Seconds between two slices of a fleet: whoever comes first learns. The more documents at once, the fewer rows are
 #: written for each.
@@ -75,16 +75,19 @@ def _learn(runtime: Runtime, due: list[Unlearned], split: Words) -> int:
 
 
 def sweep(runtime: Runtime) -> Iterator[None]:
-    """Let go of words that no document has any more: a few short transactions between two yields."""
+    """Let go of words that no document has any more, and of stop words, which the index doesn't know: they are no typing
+    errors anyway. A few short transactions, and one question to the store, between two yields."""
     after: int | None = 0
     while after is not None:
         with runtime.ledger.read() as tx:
             some, after = words.lost(tx, after=after)
-        if some:
-            witnesses = _witnesses(runtime, some)
-            with runtime.ledger.write() as tx:
-                words.settle(tx, some, witnesses)
         yield
+        for start in range(0, len(some), LOST):
+            part = some[start : start + LOST]
+            witnesses = _witnesses(runtime, part)
+            with runtime.ledger.write() as tx:
+                words.settle(tx, part, witnesses)
+            yield
 
 
 def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]]:
@@ -97,8 +100,7 @@ def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]
     for generation_id, its in by_generation.items():
         if generation_id not in live:
             continue
-        frequent = {one.word for one in its if one.documents >= FREQUENT}
-        seen = Presence(runtime, _view(runtime, generation_id)).documents([one.word for one in its], frequent)
+        seen = Presence(runtime, _view(runtime, generation_id)).documents([one.word for one in its])
         with runtime.ledger.read() as tx:
             epochs = words.epochs(tx, generation_id, set(seen.values()))
         found |= {one: (seen[one.word], epochs[seen[one.word]]) for one in its if seen.get(one.word) in epochs}

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from semantik_pipeline.ledger.bulk import among, update_rows
 from semantik_pipeline.ledger.connection import Transaction, insert_for
 from semantik_pipeline.ledger.tables import Id, chunks, documents, metadata, work
 
@@ -54,7 +55,7 @@ words = Table(
 #: Chunk rows that are in memory at once while words are learned.
 PIECE = 1000
 
-#: Rows that one transaction of a sweep looks at.
+#: Rows that one transaction of a sweep looks at, or removes.
 SWEPT = 2000
 
 #: Condition, as the index has it: the words of the chunk rows behind the unit's points are not learned.
@@ -77,11 +78,11 @@ class Unlearned:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """A word without a witness, and about how many documents have had it."""
+    """A word without a witness, and its row."""
 
+    id: int
     generation_id: int
     word: str
-    documents: int
 
 
 def unlearned(tx: Transaction, *, limit: int) -> list[Unlearned]:
@@ -258,21 +259,23 @@ def lost(tx: Transaction, *, after: int) -> tuple[list[Lost], int | None]:
     behind = select(words.c.id).where(words.c.id > after).order_by(words.c.id)
     last = tx.execute(behind.offset(SWEPT - 1).limit(1)).scalar_one_or_none()
     part = words.c.id > after if last is None else words.c.id.between(after + 1, last)
-    query = select(words.c.generation_id, words.c.word, words.c.documents).where(part, ~_witnessed())
+    query = select(words.c.id, words.c.generation_id, words.c.word).where(part, ~_witnessed())
     rows = tx.execute(query.order_by(words.c.generation_id, words.c.word)).all()
-    return [Lost(generation_id=row[0], word=row[1], documents=row[2]) for row in rows], last
+    return [Lost(id=row[0], generation_id=row[1], word=row[2]) for row in rows], last
 
 
 def settle(tx: Transaction, some: Sequence[Lost], witnesses: Mapping[Lost, tuple[int, int]]) -> None:
     """Give lost words their new witnesses, (document id, epoch of its chunk rows); the others go, unless somebody has
     learned them again meanwhile."""
-    for one in sorted(some, key=lambda one: (one.generation_id, one.word)):
-        mine = and_(words.c.generation_id == one.generation_id, words.c.word == one.word, ~_witnessed())
-        if one in witnesses:
-            document_id, epoch = witnesses[one]
-            tx.execute(update(words).where(mine).values(document_id=document_id, epoch=epoch))
-        else:
-            tx.execute(delete(words).where(mine))
+    which = and_(among(tx, words.c.id, sorted(one.id for one in some)), ~_witnessed())
+    rows = select(words.c.id, words.c.generation_id, words.c.word).where(which)
+    # locked in the order in which words are learned, so that neither waits for the other
+    locked = rows.order_by(words.c.generation_id, words.c.word).with_for_update()
+    left = {Lost(id=row[0], generation_id=row[1], word=row[2]) for row in tx.execute(locked)}.intersection(some)
+    found = [(one.id, *witnesses[one]) for one in left if one in witnesses]
+    rows_found = [{"id": id, "document_id": document_id, "epoch": epoch} for id, document_id, epoch in sorted(found)]
+    update_rows(tx, words, rows_found, by=("id",), fixed={})
+    tx.execute(delete(words).where(among(tx, words.c.id, sorted(one.id for one in left if one not in witnesses))))
 
 
 def epochs(tx: Transaction, generation_id: int, document_ids: Collection[int]) -> dict[int, int]:

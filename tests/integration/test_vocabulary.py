@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, insert, select, update
 
-from semantik_pipeline import operations, trash, vocabulary
+from semantik_pipeline import maintenance, operations, trash, vocabulary
+from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.ledger import words
+from semantik_pipeline.ledger.tables import workers
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchQuery, search
 
@@ -89,3 +91,81 @@ def test_a_collection_that_is_gone_leaves_no_word(make_pipeline) -> None:
     trash.delete_collection(pipeline.runtime, "default", purge=True)
     trash.advance(pipeline.runtime)
     assert learned(pipeline) == set()
+
+
+# -- what a sweep costs --------------------------------------------------------------------------------------------------
+
+
+def lose(pipeline, *names: str) -> None:
+    """Delete documents; their words say that many others have had them."""
+    documents = operations.list_documents(pipeline.runtime, collection="default", status=None)
+    operations.begin_drop(pipeline.runtime, [one for one in documents if one["document"] in names], purge=True)
+    pipeline.run()
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(words.words).values(documents=1000))
+
+
+def test_a_sweep_reads_no_text_and_asks_for_few_words_at_once(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, {**TEXTS, "zoo": "with this zebra and that lease there"})
+    lose(pipeline, "zoo", "zeppelin", "engine")
+    monkeypatch.setattr(vocabulary, "LOST", 4)
+    store, asked = pipeline.runtime.store, []
+    answer = store.search
+
+    def recording(name, requests):
+        asked.append(len(requests))
+        return answer(name, requests)
+
+    def reading(name, filter=None, fields=None, after=None, limit=1000, with_vectors=False):
+        raise AssertionError(f"points are read by {filter}, which no index helps to find")
+
+    monkeypatch.setattr(store, "search", recording)
+    monkeypatch.setattr(store, "scroll", reading)
+    steps = sum(1 for _ in vocabulary.sweep(pipeline.runtime))
+    assert len(asked) > 3 and max(asked) <= 4 and steps > len(asked)
+    assert {"lease", "notice"} <= learned(pipeline)
+    assert learned(pipeline).isdisjoint({"zebra", "with", "this", "turbine", "zeppelin"})
+
+
+def test_a_part_of_a_sweep_is_two_writes_however_many_words_it_has(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline, {"one": TEXTS["lease"], "two": TEXTS["engine"], "three": f"{TEXTS['lease']} zebra"})
+    first, last = pipeline.unit("one"), pipeline.unit("three")
+    witness = {"document_id": last["document_id"], "epoch": last["indexed_chunks_epoch"]}
+    with pipeline.runtime.ledger.write() as tx:
+        of_the_first = words.words.c.document_id == first["document_id"]
+        tx.execute(update(words.words).where(of_the_first).values(witness))
+    lose(pipeline, "two", "three")
+    written: list[str] = []
+
+    def note(connection, cursor, statement, parameters, context, executemany) -> None:
+        if statement.startswith(("UPDATE words", "DELETE FROM words")):
+            written.append(statement)
+
+    event.listen(pipeline.runtime.ledger.engine, "before_cursor_execute", note)
+    before = learned(pipeline)
+    sweep(pipeline)
+    event.remove(pipeline.runtime.ledger.engine, "before_cursor_execute", note)
+    assert sorted(one.split()[0] for one in written) == ["DELETE", "UPDATE"]
+    assert {"lease", "notice", "tenant"} <= learned(pipeline)
+    assert {"zebra", "turbine", "kerosene"} <= before - learned(pipeline)
+
+
+def test_where_the_store_is_away_everything_else_is_swept(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline()
+    indexed(pipeline)
+    lose(pipeline, "zeppelin")
+    row = {"id": "old", "host": "h", "pid": 1, "profile": "all", "state": "ready", "report": {}, "started_at": 0.0}
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(insert(workers).values(**row, heartbeat=0.0))
+
+    def away(name, requests):
+        raise ServiceUnavailable("The store is away.")
+
+    monkeypatch.setattr(pipeline.runtime.store, "search", away)
+    while maintenance.tick(pipeline.runtime):
+        pass
+    with pipeline.runtime.ledger.read() as tx:
+        assert tx.execute(select(func.count()).select_from(workers)).scalar_one() == 0
+    assert "zeppelin" in learned(pipeline)  # for the next sweep
