@@ -15,7 +15,7 @@ from sqlalchemy import and_, case, delete, insert, or_, select, update
 from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger import audit_trail
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import api_keys, collections
+from semantik_pipeline.ledger.tables import api_keys, collections, generations
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -128,16 +128,24 @@ def revoke(tx: Transaction, name: str) -> dict[str, Any]:
 # -- collections of keys ----------------------------------------------------------------------------------------------
 
 
-def bind(tx: Transaction, collection_id: int) -> None:
-    """Let keys that name the collection mean it from now on, whatever it is called: call it where one was made, and
-    before its name changes."""
-    name = _name(tx, collection_id)
+# Whoever locks a collection's row, or its name, and keys locks them in this order. The other way round, one that renames
+# a collection and one that makes another of that name would wait for each other.
+
+
+def bind(tx: Transaction, collection_id: int, name: str) -> None:
+    """Let keys that say ``name`` mean the collection from now on, whatever it is called: call it when one was made or
+    renamed, with the name that it had before, in the same transaction."""
     _change(tx, lambda one: collection_id if one == name else one)
 
 
 def release(tx: Transaction, collection_id: int) -> None:
-    """Let keys forget a collection that goes for good: another may get its id, or its name."""
-    gone = (collection_id, _name(tx, collection_id))
+    """Let keys forget a collection that goes for good: another may get its id, or its name. One that was never seen,
+    since its import failed, took no name from anybody. Call it while its generations are there."""
+    mine = select(collections.c.name).where(collections.c.id == collection_id)
+    name = tx.execute(mine.with_for_update()).scalar_one_or_none()
+    active = and_(generations.c.collection_id == collection_id, generations.c.activated_at.is_not(None))
+    seen = tx.execute(select(generations.c.id).where(active).limit(1)).first() is not None
+    gone = (collection_id, name) if seen else (collection_id,)
     _change(tx, lambda one: None if one in gone else one)
 
 
@@ -150,8 +158,8 @@ def _change(tx: Transaction, changed: Callable[[Any], Any]) -> None:
 
 
 def _bound(tx: Transaction, names: Collection[str]) -> list[Any]:
-    """Ids of the collections, the names of those that don't exist."""
-    ids = _ids(tx, collections.c.name.in_(sorted(names)))
+    """Ids of the collections, the names of those that don't exist, or are being imported still."""
+    ids = _ids(tx, and_(collections.c.name.in_(sorted(names)), collections.c.importing_at.is_(None)))
     return [ids.get(name, name) for name in sorted(names)]
 
 
@@ -167,7 +175,3 @@ def _named(tx: Transaction, kept: list[Any] | None) -> list[str] | None:
 def _ids(tx: Transaction, which: ColumnElement[bool]) -> dict[str, int]:
     found = tx.execute(select(collections.c.name, collections.c.id).where(which))
     return {row.name: row.id for row in found}
-
-
-def _name(tx: Transaction, collection_id: int) -> str | None:
-    return tx.execute(select(collections.c.name).where(collections.c.id == collection_id)).scalar_one_or_none()

@@ -80,6 +80,9 @@ def lock_config(tx: Transaction, collection_id: int) -> dict[str, Any] | None:
 
 
 def change_collection(tx: Transaction, collection_id: int, **values: Any) -> None:
-    if "name" in values:
-        api_keys.bind(tx, collection_id)  # before somebody else can have its name
-    tx.execute(update(collections).where(collections.c.id == collection_id).values(**values))
+    """Set these columns. Keys that know it by the name that it had mean it from now on."""
+    mine = collections.c.id == collection_id
+    before = tx.execute(select(collections.c.name).where(mine).with_for_update()).scalar_one_or_none()
+    tx.execute(update(collections).where(mine).values(**values))
+    if "name" in values and before is not None:
+        api_keys.bind(tx, collection_id, before)

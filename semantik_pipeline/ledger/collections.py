@@ -102,14 +102,18 @@ def create_collection(
     fingerprints: dict[str, Any],
     dimension: int,
     plugins: dict[str, str] | None = None,
+    hidden: bool = False,
 ) -> Collection:
-    """A collection with its first generation, active from the start; as it is, if another made it meanwhile."""
-    row = insert_for(tx, collections).values(name=name, config=config, created_at=now())
+    """A collection with its first generation, active from the start; as it is, if another made it meanwhile.
+    ``hidden``: it is being imported, and until :func:`exports.reveal` nobody sees it, nor is any key for it."""
+    unseen = {"trashed_at": now(), "importing_at": now()} if hidden else {}
+    row = insert_for(tx, collections).values(name=name, config=config, created_at=now(), **unseen)
     made = row.on_conflict_do_nothing(index_elements=["name"]).returning(collections.c.id)
     collection_id = tx.execute(made).scalar_one_or_none()
     if collection_id is None:
         return get_collection(tx, name)
-    api_keys.bind(tx, collection_id)
+    if not hidden:
+        api_keys.bind(tx, collection_id, name)
     generation_id = tx.execute(
         insert(generations)
         .values(
@@ -123,12 +127,14 @@ def create_collection(
             plugins=plugins,
             build={"alias": ALIAS_OWED},
             created_at=now(),
-            activated_at=now(),
+            activated_at=None if hidden else now(),
         )
         .returning(generations.c.id)
     ).scalar_one()
     tx.execute(update(collections).where(collections.c.id == collection_id).values(active_generation=generation_id))
-    return get_collection(tx, name)
+    made = find_collection(tx, name, trashed=True)
+    assert made is not None  # this transaction made it
+    return made
 
 
 def index_name(tx: Transaction, collection_id: int, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, insert, select, update
 
-from semantik_pipeline.ledger import content, turns
+from semantik_pipeline.ledger import api_keys, content, turns
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -133,12 +133,6 @@ def chunk_pages(
 # -- in ---------------------------------------------------------------------------------------------------------------
 
 
-def hide(tx: Transaction, collection_id: int) -> None:
-    """A collection that is being imported: nobody sees it, and this was its importer's last sign of life."""
-    values = {"trashed_at": now(), "importing_at": now()}
-    tx.execute(update(collections).where(collections.c.id == collection_id).values(**values))
-
-
 def sign_of_life(tx: Transaction, collection_id: int) -> bool:
     """Say that the import goes on; returns whether it may: nobody has purged it."""
     mine = and_(collections.c.id == collection_id, collections.c.importing_at.is_not(None))
@@ -152,11 +146,16 @@ def silence(tx: Transaction, collection_id: int) -> float | None:
 
 
 def reveal(tx: Transaction, collection_id: int, operation_id: int) -> bool:
-    """The import is whole: it is a collection as any other. Returns False if somebody purged it meanwhile."""
+    """The import is whole: it is a collection as any other, and keys that name it are for it. Returns False if somebody
+    purged it meanwhile."""
     mine = and_(collections.c.id == collection_id, collections.c.importing_at.is_not(None))
     values = {"trashed_at": None, "importing_at": None}
-    if not tx.execute(update(collections).where(mine).values(**values)).rowcount:
+    shown = update(collections).where(mine).values(**values).returning(collections.c.name)
+    name = tx.execute(shown).scalar_one_or_none()
+    if name is None:
         return False
+    tx.execute(update(generations).where(generations.c.collection_id == collection_id).values(activated_at=now()))
+    api_keys.bind(tx, collection_id, name)
     done = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     tx.execute(update(operation_sources).where(done).values(state="finished"))
     return True

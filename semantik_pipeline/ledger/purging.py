@@ -86,8 +86,8 @@ def drop_collection(tx: Transaction, collection_id: int) -> bool:
     if rows or any(words.forget(tx, one) for one in tx.execute(own_generations).scalars().all()):
         return True
     tx.execute(delete(operation_sources).where(operation_sources.c.operation_id.in_(own)))
+    api_keys.release(tx, collection_id)
     for table in (operations, sources, generations):
         tx.execute(delete(table).where(table.c.collection_id == collection_id))
-    api_keys.release(tx, collection_id)
     tx.execute(delete(collections).where(collections.c.id == collection_id))
     return False

@@ -11,7 +11,8 @@ In this order::
     PAGE/parsed/KEY             parsed bodies, JSON deflated
     end.json                    how many members there were, and the SHA-256 over all of them: a file without it was cut
 
-A reader of version 1 refuses a greater one, and passes over members that it does not know.
+A reader of version 1 refuses a greater one, and passes over members that it does not know. What a member may be is
+decided by its name before anything of it is in memory.
 """
 
 from __future__ import annotations
@@ -20,20 +21,34 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from semantik_pipeline.errors import UnreadableExport, UsageError
 
 FORMAT, VERSION = "semantik-collection", 1
 
-#: Bytes of one member that are read; a larger one is no part of an export.
+MANIFEST, END = "manifest.json", "end.json"
+
+#: Bytes of a member that are read into memory; a larger one is no part of an export.
 LARGEST = 4 * 1024**3
+
+#: The same for the first member, which is read before anything is known of the rest, and for the last.
+FIRST, LAST = 8 * 1024**2, 1024
+
+#: Bytes of a member that are read at a time, if nobody wants it.
+PIECE = 1024**2
+
+#: Names of the members behind the first: page, list, part and what is in it, kind of body and its key.
+MEMBER = re.compile(
+    r"(\d{6})/(?:(documents|extractions)\.jsonl|(\d{4})/(chunks\.jsonl|vectors\.npy)|(raw|parsed)/(\w+))"
+)
 
 
 class Writer:
@@ -44,14 +59,15 @@ class Writer:
         self._sum = Sum()
 
     def add(self, name: str, body: bytes) -> None:
-        self._sum.add(name, body)
+        self._sum.begin(name, len(body))
+        self._sum.add(body)
         self._write(name, body)
 
     def add_lines(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         self.add(name, b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows))
 
     def end(self) -> None:
-        self._write("end.json", json.dumps(self._sum.told()).encode())
+        self._write(END, json.dumps(self._sum.told()).encode())
 
     def _write(self, name: str, body: bytes) -> None:
         about = tarfile.TarInfo(name)
@@ -65,10 +81,13 @@ class Sum:
     def __init__(self) -> None:
         self._hash, self._members = hashlib.sha256(), 0
 
-    def add(self, name: str, body: bytes) -> None:
+    def begin(self, name: str, size: int) -> None:
+        """Another member, of so many bytes, which are added in any pieces."""
         self._members += 1
-        self._hash.update(f"{name}\0{len(body)}\0".encode())
-        self._hash.update(body)
+        self._hash.update(f"{name}\0{size}\0".encode())
+
+    def add(self, piece: bytes) -> None:
+        self._hash.update(piece)
 
     def told(self) -> dict[str, Any]:
         return {"members": self._members, "sha256": self._hash.hexdigest()}
@@ -95,29 +114,50 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 def read(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The members by name, in order, without the end, which is checked. Raises UnreadableExport for a file that is
-    damaged or was cut; what came before that is not to be believed."""
+    """The members that this version knows by name, in order, without the end, which is checked. Raises UnreadableExport
+    for a file that is no export, is damaged or was cut; what came before that is not to be believed."""
     summed = Sum()
     try:
         with tarfile.open(path, mode="r|*") as tar:
-            for about in tar:
-                if about.size > LARGEST or not about.isfile():
+            for place, about in enumerate(tar):
+                if place == 0 and about.name != MANIFEST:
+                    raise _no_export(path)
+                most = _most(about.name, first=place == 0)
+                if not about.isfile() or (most is not None and about.size > most):
                     raise UnreadableExport(f"{path} is no export: {about.name} can't be part of one.")
-                found = tar.extractfile(about)
-                body = found.read() if found is not None else b""
-                if len(body) != about.size:
-                    break
-                if about.name == "end.json":
-                    if json.loads(body) != summed.told():
+                found = cast("IO[bytes]", tar.extractfile(about))  # it is a file
+                if about.name == END:
+                    if json.loads(found.read()) != summed.told():
                         raise UnreadableExport(
                             f"{path} is damaged: its contents are not what was written.", EXPORT_AGAIN
                         )
                     return
-                summed.add(about.name, body)
+                summed.begin(about.name, about.size)
+                if most is None:
+                    while piece := found.read(PIECE):
+                        summed.add(piece)
+                    continue
+                body = found.read()
+                if len(body) != about.size:
+                    break
+                summed.add(body)
                 yield about.name, body
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
         raise UnreadableExport(f"{path} is no export, or damaged: {error}.", EXPORT_AGAIN) from None
     raise UnreadableExport(f"{path} was cut short: its end is missing.", EXPORT_AGAIN)
+
+
+def _most(name: str, *, first: bool) -> int | None:
+    """Bytes that a member of this name may have; None: this version does not know it, and does not keep it."""
+    if first:
+        return FIRST
+    if name == END:
+        return LAST
+    return LARGEST if MEMBER.fullmatch(name) else None
+
+
+def _no_export(path: Path) -> UnreadableExport:
+    return UnreadableExport(f"{path} is no export of a collection.", "`semantik collections export` writes one.")
 
 
 EXPORT_AGAIN = "Nothing was imported. Copy it again, or export it again: `semantik collections export`."
@@ -127,11 +167,11 @@ def manifest_of(path: Path, members: Iterator[tuple[str, bytes]]) -> dict[str, A
     """The first member's values. Raises UnreadableExport for what is no export, or one of a newer format."""
     name, body = next(members, ("", b""))
     try:
-        manifest = json.loads(body) if name == "manifest.json" else {}
+        manifest = json.loads(body) if name == MANIFEST else {}
     except ValueError:
         manifest = {}
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UnreadableExport(f"{path} is no export of a collection.", "`semantik collections export` writes one.")
+        raise _no_export(path)
     if not isinstance(manifest.get("version"), int) or manifest["version"] > VERSION:
         raise UnreadableExport(
             f"{path} has version {manifest.get('version')} of the format; this program reads {VERSION}.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.errors import Conflict
 from semantik_pipeline.ledger import audit_trail, content, exports
 from semantik_pipeline.ledger.collections import Generation, get_collection, get_generation
-from semantik_pipeline.transfer.archive import FORMAT, VERSION, Writer, writing
+from semantik_pipeline.transfer.archive import FORMAT, MANIFEST, VERSION, Writer, writing
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -33,7 +33,7 @@ def export(runtime: Runtime, name: str, path: Path, on_progress: Callable[[int],
         generation = get_generation(tx, found.active_generation)
         origins = exports.sources_of(tx, found.id)
     with writing(path) as writer:
-        writer.add_lines("manifest.json", [_manifest(found.name, found.config, generation, origins)])
+        writer.add_lines(MANIFEST, [_manifest(found.name, found.config, generation, origins)])
         told = _Pages(runtime, generation, writer, [row["id"] for row in origins]).write(found.id, on_progress)
     answer = {"collection": name, "file": str(path), "bytes": path.stat().st_size, "sources": len(origins), **told}
     with runtime.ledger.write() as tx:

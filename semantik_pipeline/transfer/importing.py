@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from semantik_pipeline.ledger import collections as ledger
 from semantik_pipeline.ledger import trash as bin_ledger
 from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.stages.chunk_rows import point_id
-from semantik_pipeline.transfer.archive import EXPORT_AGAIN, lines, manifest_of, read
+from semantik_pipeline.transfer.archive import EXPORT_AGAIN, MEMBER, lines, manifest_of, read
 from semantik_pipeline.transfer.fitting import Fit, fit
 
 if TYPE_CHECKING:
@@ -32,10 +31,6 @@ PAUSED = "it was imported; resume it if this installation is to sync it"
 
 #: Seconds that a new import gives maintenance's work for what an earlier one of that name left.
 CLEANING = 30.0
-
-_MEMBER = re.compile(
-    r"(\d{6})/(?:(documents|extractions)\.jsonl|(\d{4})/(chunks\.jsonl|vectors\.npy)|(raw|parsed)/(\w+))"
-)
 
 
 def import_collection(
@@ -57,9 +52,10 @@ def import_collection(
     _clear(runtime, name)
     with runtime.ledger.write() as tx:
         if ledger.find_collection(tx, name, trashed=True) is not None:
-            raise Conflict(f"There is a collection {name!r} already.", "Import it under another name: --name.")
-        made = ledger.create_collection(tx, name, **fitted.made())
-        exports.hide(tx, made.id)
+            raise _taken(name)
+        made = ledger.create_collection(tx, name, **fitted.made(), hidden=True)
+        if made.importing_at is None:  # somebody made it in this moment
+            raise _taken(name)
         operation_id = operations.begin(tx, made.id, "import", detail={"file": path.name})
         _RUNNING.add(made.id)
         owners = [
@@ -83,6 +79,10 @@ def import_collection(
         runtime.ring(stage)
     recomputed = {"recomputed": list(fitted.recomputed), "warnings": list(fitted.warnings)}
     return {"collection": name, "operation": operation_id, "sources": len(owners), **told, **recomputed}
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"There is a collection {name!r} already.", "Import it under another name: --name.")
 
 
 #: Collections that this process is importing.
@@ -140,7 +140,7 @@ class _Reader:
     def read(self, members: Iterator[tuple[str, bytes]]) -> dict[str, int]:
         """Returns how much was read of what."""
         for member, body in members:
-            found = _MEMBER.fullmatch(member)
+            found = MEMBER.fullmatch(member)
             if found is None:
                 continue
             page, listed, _, part, kind, key = found.groups()

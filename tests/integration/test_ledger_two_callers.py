@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from semantik_pipeline.ledger import Ledger, collections, schema, tables
+from semantik_pipeline.ledger import Ledger, api_keys, collection_reports, collections, schema, tables
 from semantik_pipeline.ledger.connection import Transaction
 
 
@@ -67,3 +68,41 @@ def test_the_same_source_is_made_once_and_the_last_configuration_counts(ledger):
     assert first == second
     with ledger.read() as tx:
         assert tx.execute(select(tables.sources.c.config)).scalars().all() == [{"caller": 2}]
+
+
+def _until_it_waits(ledger: Ledger, later: Future[Any], number: int) -> None:
+    """Until so many transactions wait for a lock, this one among them."""
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    while not later.done():
+        with ledger.read() as tx:
+            if tx.execute(text(waiting)).scalar_one() >= number:
+                return
+        time.sleep(0.01)
+
+
+def test_who_renames_and_who_makes_one_of_that_name_never_wait_for_each_other(ledger_url):
+    """Both touch a name and the keys that are limited to collections."""
+    ledger = Ledger(ledger_url)
+    with ledger.write() as tx:
+        there = make_collection(tx, 0)
+        api_keys.create(tx, name="ci", hash="0", role="reader", collections=["notes"])
+
+    def rename() -> None:
+        with ledger.write() as tx:
+            collection_reports.change_collection(tx, there.id, name="papers")
+
+    def make() -> int:
+        with ledger.write() as tx:
+            return collections.create_collection(tx, "papers", config={}, frozen={}, fingerprints={}, dimension=8).id
+
+    with ThreadPoolExecutor(2) as pool:
+        with ledger.write() as tx:
+            tx.execute(select(tables.api_keys.c.id).with_for_update()).all()
+            renamed = pool.submit(rename)
+            _until_it_waits(ledger, renamed, 1)
+            made = pool.submit(make)
+            _until_it_waits(ledger, made, 2)
+        assert (renamed.result(), made.result()) == (None, there.id)
+    with ledger.read() as tx:
+        assert api_keys.get(tx, "ci")["collections"] == ["papers"]
+    ledger.close()

@@ -1,0 +1,65 @@
+"""The file of an export: what its members may be is known before they are in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from semantik_pipeline.errors import UnreadableExport
+from semantik_pipeline.transfer import archive
+
+MANIFEST = json.dumps({"format": archive.FORMAT, "version": archive.VERSION}).encode()
+
+
+def written(path: Path, **members: bytes) -> Path:
+    """An export with these members behind its manifest; ``_`` in a name is a slash."""
+    with archive.writing(path) as writer:
+        writer.add(archive.MANIFEST, MANIFEST)
+        for name, body in members.items():
+            writer.add(name.replace("_", "/"), body)
+    return path
+
+
+def names(path: Path) -> list[str]:
+    return [name for name, _ in archive.read(path)]
+
+
+def test_what_begins_otherwise_is_no_export_however_large_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "odd.tar"
+    about = tarfile.TarInfo("000000/raw/aa")
+    about.size = archive.LARGEST  # of which nothing is there: it is not read
+    path.write_bytes(about.tobuf())
+    with pytest.raises(UnreadableExport, match="no export of a collection"):
+        names(path)
+
+
+@pytest.mark.parametrize("name", [archive.MANIFEST, archive.END])
+def test_the_first_and_the_last_member_are_small(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "large.tar"
+    with tarfile.open(path, "w") as tar:
+        for one in dict.fromkeys((archive.MANIFEST, name)):
+            body = MANIFEST + b" " * (archive.FIRST if one == name else 0)
+            about = tarfile.TarInfo(one)
+            about.size = len(body)
+            tar.addfile(about, io.BytesIO(body))
+    with pytest.raises(UnreadableExport, match=f"{name} can't be part"):
+        names(path)
+
+
+def test_what_a_later_release_adds_is_passed_over_a_piece_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LARGEST", 1000)
+    monkeypatch.setattr(archive, "PIECE", 100)
+    path = written(
+        tmp_path / "new.tar", **{"000000_raw_aa": b"body", "000000_pictures": b"x" * 5050, "000000_raw_bb": b""}
+    )
+    assert names(path) == [archive.MANIFEST, "000000/raw/aa", "000000/raw/bb"]
+    damaged = tmp_path / "damaged.tar"
+    damaged.write_bytes(path.read_bytes().replace(b"xxx", b"xyx", 1))
+    with pytest.raises(UnreadableExport, match="damaged"):  # it counts in the sum
+        names(damaged)
