@@ -43,7 +43,8 @@ class GuardedRoute(APIRoute):
             try:
                 self.rule.check(caller)
                 with access.acting_as(caller), logs.bound(caller=caller.name):
-                    async with request.app.state.bodies.taking(request, files=self.takes_files) as read:
+                    bodies = request.app.state.bodies
+                    async with bodies.taking(request, caller=caller.name, files=self.takes_files) as read:
                         return await handle(read)
             except Forbidden as error:
                 access.note_denied(runtime, error, asked, caller)

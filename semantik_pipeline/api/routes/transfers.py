@@ -8,11 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import File, Form, Query, Request, Response, UploadFile
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
 
 from semantik_pipeline import transfer
@@ -31,7 +30,7 @@ router = guarded("collections", "/collections")
 
 TAR, GZIPPED = "application/x-tar", "application/gzip"
 
-#: Bytes that are sent at a time.
+#: Bytes of an upload that are copied at a time.
 PIECE = 2**20
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -67,12 +66,14 @@ class _Manifest(BaseModel):
     },
 )
 def export(
+    request: Request,
     runtime: TheRuntime,
     caller: Admin,
     name: NameInPath,
     gzip: Annotated[bool, Query(description="Smaller, and slower.")] = False,
 ) -> Response:
     caller.require("admin", name)
+    request.app.state.downloads.check_room()
     ending, kind = (".tar.gz", GZIPPED) if gzip else (".tar", TAR)
     with _folder() as folder:
         path = folder / f"export{ending}"
@@ -82,7 +83,7 @@ def export(
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name + ending, safe='')}",
         "Content-Length": str(size),
     }
-    return StreamingResponse(_pieces(file), media_type=kind, headers=headers)
+    return request.app.state.downloads.send(file, headers=headers, media_type=kind)
 
 
 @router.post(
@@ -139,9 +140,3 @@ def _folder() -> Iterator[Path]:
         raise StorageFull(
             "There is no room for the file in the folder for temporary files.", "Free some, or set TMPDIR to another."
         ) from error
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(PIECE):
-            yield piece

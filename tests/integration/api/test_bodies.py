@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -17,22 +18,35 @@ from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.settings import load_settings
 
 
-def request(*pieces: bytes, length: int | None = None) -> Request:
-    """A request whose body comes in these pieces and then stands still."""
+def request(*pieces: bytes, length: int | None = None, ends: bool = False, rest: float = 0.0) -> Request:
+    """A request whose body comes in these pieces, with so many seconds before each, and then ends or stands still."""
     coming = list(pieces)
 
     async def receive() -> Message:
         if not coming:
             await asyncio.Event().wait()
-        return {"type": "http.request", "body": coming.pop(0), "more_body": True}
+        await asyncio.sleep(rest)
+        return {"type": "http.request", "body": coming.pop(0), "more_body": bool(coming) or not ends}
 
     said = [(b"content-length", b"%d" % length)] if length is not None else [(b"transfer-encoding", b"chunked")]
     return Request({"type": "http", "method": "POST", "path": "/", "headers": said}, receive)
 
 
-def play(case: Callable[[Bodies], Coroutine[Any, Any, None]]) -> None:
+class Taking:
+    """Bodies of files by somebody, where nothing else is said."""
+
+    def __init__(self, taken: Bodies) -> None:
+        self._taken = taken
+
+    def taking(
+        self, asked: Request, *, caller: str = "anna", files: bool = True
+    ) -> AbstractAsyncContextManager[Request]:
+        return self._taken.taking(asked, caller=caller, files=files)
+
+
+def play(case: Callable[[Taking], Coroutine[Any, Any, None]], *, uploads: int = 2) -> None:
     async def play() -> None:
-        await case(Bodies(load_settings(api={"uploads": 2, "max_upload_mb": 3}).api))
+        await case(Taking(Bodies(load_settings(api={"uploads": uploads, "max_upload_mb": 3}).api)))
 
     asyncio.run(play())
 
@@ -43,16 +57,16 @@ def test_so_many_large_bodies_come_in_at_once_and_the_others_wait(
 ) -> None:
     monkeypatch.setattr(bodies, "PATIENCE", 0.05)
 
-    async def case(taking: Bodies) -> None:
-        first, second = (taking.taking(request(length=length), files=True) for _ in range(2))
+    async def case(taking: Taking) -> None:
+        first, second = (taking.taking(request(length=length), caller=caller) for caller in ("anna", "bert"))
         await first.__aenter__()
         async with second:
             with pytest.raises(ServiceUnavailable) as refused:
-                await taking.taking(request(length=length), files=True).__aenter__()
+                await taking.taking(request(length=length), caller="cora").__aenter__()
             assert refused.value.retry_after
-            async with taking.taking(request(length=1000), files=True):  # a small one needs no turn
+            async with taking.taking(request(length=1000)):  # a small one needs no turn
                 pass
-        async with taking.taking(request(length=length), files=True):  # the second one's turn
+        async with taking.taking(request(length=length), caller="cora"):  # the second one's turn
             pass
         await first.__aexit__(None, None, None)
 
@@ -62,9 +76,9 @@ def test_so_many_large_bodies_come_in_at_once_and_the_others_wait(
 def test_a_body_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "PAUSE", 0.05)
 
-    async def case(taking: Bodies) -> None:
+    async def case(taking: Taking) -> None:
         with pytest.raises(HTTPException) as refused:
-            async with taking.taking(request(b"some", length=2 * MEGABYTE), files=True) as read:
+            async with taking.taking(request(b"some", length=2 * MEGABYTE)) as read:
                 await read.body()
         assert refused.value.status_code == 408
 
@@ -72,10 +86,77 @@ def test_a_body_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_body_is_measured_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def case(taking: Bodies) -> None:
+    async def case(taking: Taking) -> None:
         with pytest.raises(HTTPException) as refused:
-            async with taking.taking(request(*[b"x" * MEGABYTE] * 4), files=True) as read:
+            async with taking.taking(request(*[b"x" * MEGABYTE] * 4)) as read:
                 await read.body()
         assert refused.value.status_code == 413
 
     play(case)
+
+
+def test_one_caller_leaves_a_turn_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.05)
+
+    async def case(taking: Taking) -> None:
+        large = 2 * MEGABYTE
+        async with taking.taking(request(length=large)), taking.taking(request(length=large)):
+            with pytest.raises(ServiceUnavailable):
+                await taking.taking(request(length=large)).__aenter__()
+            async with taking.taking(request(length=large), caller="bert"):
+                pass
+        async with taking.taking(request(length=large)):
+            pass
+
+    play(case, uploads=3)
+    with pytest.raises(ServiceUnavailable):
+        play(case, uploads=2)
+    play(one_at_a_time, uploads=1)
+
+
+async def one_at_a_time(taking: Taking) -> None:
+    for _ in range(2):
+        async with taking.taking(request(length=2 * MEGABYTE)):
+            pass
+
+
+def test_a_body_that_trickles_is_given_up_though_it_never_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "PAUSE", 0.1)
+
+    async def case(taking: Taking) -> None:
+        trickling = request(*[b"x"] * 300, length=2 * MEGABYTE, ends=True, rest=0.005)
+        with pytest.raises(HTTPException) as refused:
+            async with taking.taking(trickling) as read:
+                await read.body()
+        assert refused.value.status_code == 408
+
+    play(case)
+
+
+def test_a_body_that_keeps_its_pace_may_take_longer_than_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "PAUSE", 5.0)
+    monkeypatch.setattr(bodies, "PACE", 1)
+
+    async def case(taking: Taking) -> None:
+        async with taking.taking(request(*[b"xx"] * 5, length=2 * MEGABYTE, ends=True, rest=0.001)) as read:
+            assert await read.body() == b"xx" * 5
+
+    play(case)
+
+
+def test_a_turn_ends_when_the_body_is_here_and_that_of_files_when_they_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.05)
+
+    async def case(taking: Taking) -> None:
+        async with taking.taking(request(b"some", length=2 * MEGABYTE, ends=True), files=False) as read:
+            assert await read.body() == b"some"
+            async with taking.taking(request(length=2 * MEGABYTE)):  # in its place, while it is worked on
+                pass
+        async with taking.taking(request(b"some", length=2 * MEGABYTE, ends=True)) as read:
+            assert await read.body() == b"some"
+            with pytest.raises(ServiceUnavailable):
+                await taking.taking(request(length=2 * MEGABYTE), caller="bert").__aenter__()
+
+    play(case, uploads=1)

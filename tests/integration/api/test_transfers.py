@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 from httpx import Response
+from starlette.requests import ClientDisconnect
 
+from semantik_pipeline.api import downloads
+from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.transfer import archive
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION, texts
@@ -118,3 +122,40 @@ def test_an_exports_sources_keep_to_the_rules_for_sources(api: Api, tmp_path: Pa
 
     problem(imported(api, changed(content, inside, tmp_path / "a.tar"), name="new"), 403)
     problem(imported(api, changed(content, ours, tmp_path / "b.tar"), name="new"), 403)
+
+
+def test_so_many_exports_lie_here_while_they_are_sent(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "MOST", 2)
+    for _ in range(3):
+        exported(api)  # each is gone when it has arrived
+    path = tmp_path / "export.tar"
+    path.write_bytes(b"some")
+    sending: Any = api.client.app.state.downloads  # type: ignore[attr-defined]
+    slow = [sending.send(path.open("rb"), headers={}, media_type="application/x-tar") for _ in range(2)]
+    refused = api.get("/collections/notes/export")
+    assert "2 exports" in problem(refused, 503)["detail"] and refused.headers["retry-after"]
+    slow.pop()  # nobody asks for it any more
+    exported(api)
+
+
+def test_who_takes_nothing_of_an_export_gets_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "PAUSE", 0.05)
+    monkeypatch.setattr(downloads, "MOST", 1)
+    path = tmp_path / "export.tar"
+    path.write_bytes(b"some")
+
+    async def stuck(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def case() -> None:
+        sending = downloads.Downloads()
+        response = sending.send(path.open("rb"), headers={}, media_type="application/x-tar")
+        with pytest.raises(ServiceUnavailable):
+            sending.check_room()
+        with pytest.raises((TimeoutError, ClientDisconnect)):
+            await response({"type": "http", "asgi": {"spec_version": "2.3"}}, stuck, stuck)
+        sending.check_room()
+
+    asyncio.run(case())

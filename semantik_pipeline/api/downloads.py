@@ -1,0 +1,62 @@
+"""Files that are sent: how many lie in the folder for temporary files, and what becomes of a caller that takes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import IO
+from weakref import WeakSet
+
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from semantik_pipeline.errors import ServiceUnavailable
+
+#: Files that lie here while callers take them, beside those that are being written.
+MOST, AGAIN = 4, 60.0
+
+#: Bytes that are sent at a time, and the seconds that a caller has for them.
+PIECE, PAUSE = 2**20, 60.0
+
+
+class Downloads:
+    """The files that an application sends. Each is one that has no name any more, and goes when it is closed."""
+
+    def __init__(self) -> None:
+        self._files: WeakSet[IO[bytes]] = WeakSet()
+        self._lock = threading.Lock()
+
+    def check_room(self) -> None:
+        """Raise ServiceUnavailable where as many are being sent as may be. Call it before a file is written."""
+        with self._lock:
+            lying = sum(not file.closed for file in self._files)
+        if lying >= MOST:
+            raise ServiceUnavailable(
+                f"{lying} exports are being sent.", "Ask again when one of them has arrived.", retry_after=AGAIN
+            )
+
+    def send(self, file: IO[bytes], *, headers: dict[str, str], media_type: str) -> StreamingResponse:
+        """The response that sends a file and closes it, however it ends."""
+        with self._lock:
+            self._files.add(file)
+        return _Sent(file, headers=headers, media_type=media_type)
+
+
+class _Sent(StreamingResponse):
+    def __init__(self, file: IO[bytes], *, headers: dict[str, str], media_type: str) -> None:
+        super().__init__(_pieces(file), headers=headers, media_type=media_type)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def patient(message: Message) -> None:
+            async with asyncio.timeout(PAUSE):
+                await send(message)
+
+        with self._file:
+            await super().__call__(scope, receive, patient)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
