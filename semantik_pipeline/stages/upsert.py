@@ -162,9 +162,12 @@ class Upsert:
             condition = {"must": [{"key": "epoch", "range": {"lte": epoch}}]}
             for points in _slices(batch.points, self.batch):
                 call(store.insert, self.index, points, condition=condition)
-            for fields, unchanged in batch.unchanged:
-                for ids in _slices(unchanged, self.batch):
-                    call(store.set_payload, self.index, ids, fields, condition=condition)
+            changes = [(ids, fields) for fields, kept in batch.unchanged for ids in _slices(kept, self.batch)]
+            if changes and "payloads" in store.capabilities:  # each document has its own fields
+                call(store.set_payloads, self.index, changes, condition=condition)
+                continue
+            for ids, fields in changes:
+                call(store.set_payload, self.index, ids, fields, condition=condition)
         self.hold.touch()
 
     def _delete_older(self, units: list[Unit]) -> None:

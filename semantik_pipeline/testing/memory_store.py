@@ -49,7 +49,7 @@ class MemoryStore(VectorDBPlugin):
 
     @property
     def capabilities(self) -> set[str]:
-        return {"sparse", "sparse_vectors", "facet", "alias", "condition"}
+        return {"sparse", "sparse_vectors", "facet", "alias", "condition", "payloads"}
 
     def create_index(self, name: str, spec: IndexSpec) -> None:
         with self._guard:
@@ -125,6 +125,12 @@ class MemoryStore(VectorDBPlugin):
                 point = index.points.get(point_id)
                 if point is not None and matches(wanted, point.id, point.payload):
                     point.payload.update(copy.deepcopy(payload))
+
+    def set_payloads(
+        self, name: str, changes: Sequence[tuple[Sequence[str], dict[str, Any]]], condition: Filter | None = None
+    ) -> None:
+        for ids, payload in changes:
+            self.set_payload(name, ids, payload, condition)
 
     def point_alias(self, alias: str, name: str) -> None:
         self._index(name)

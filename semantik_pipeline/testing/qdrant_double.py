@@ -160,6 +160,12 @@ def _set_payload(client: Any, body: dict[str, Any], name: str) -> Any:
     return client.set_payload(name, told.payload, points=told.filter or told.points)
 
 
+def _batch(client: Any, body: dict[str, Any], name: str) -> Any:
+    from qdrant_client import models
+
+    return client.batch_update_points(name, models.UpdateOperations(**body).operations)
+
+
 def _query(client: Any, body: dict[str, Any], name: str) -> Any:
     from qdrant_client import models
 
@@ -214,6 +220,7 @@ _ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("PUT", "/collections/([^/]+)/points", _upsert),
     ("POST", "/collections/([^/]+)/points/delete", _delete),
     ("POST", "/collections/([^/]+)/points/payload", _set_payload),
+    ("POST", "/collections/([^/]+)/points/batch", _batch),
     ("POST", "/collections/([^/]+)/points/query/batch", _query),
     ("POST", "/collections/([^/]+)/points/count", _count),
     ("POST", "/collections/([^/]+)/points/scroll", _scroll),

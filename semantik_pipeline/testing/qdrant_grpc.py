@@ -165,6 +165,12 @@ def _set_payload(client: Any, request: Any) -> Any:
     return _updated()
 
 
+def _update_batch(client: Any, request: Any) -> Any:
+    operations = [_to_rest().convert_points_update_operation(one) for one in request.operations]
+    client.batch_update_points(request.collection_name, operations)
+    return _protocol().UpdateBatchResponse(result=[_updated().result for _ in operations])
+
+
 def _query_batch(client: Any, request: Any) -> Any:
     protocol, convert = _protocol(), _to_grpc()
     searches = [_to_rest().convert_query_points(search) for search in request.query_points]
@@ -220,6 +226,7 @@ _POINTS: dict[str, Callable[[Any, Any], Any]] = {
     "Upsert": _upsert,
     "Delete": _delete,
     "SetPayload": _set_payload,
+    "UpdateBatch": _update_batch,
     "QueryBatch": _query_batch,
     "Count": _count,
     "Scroll": _scroll,

@@ -207,6 +207,16 @@ class VectorDBContract(SearchingContract, LanguagesContract):
         store.set_payload(index, [point_id(1), point_id(2)], {"mark": "new"}, only)
         assert marks(store, index) == {1: "new", 2: "old"}
 
+    def test_setting_several_payloads_at_once(self, store: Any, index: str) -> None:
+        if "payloads" not in store.capabilities:
+            pytest.skip("the store sets one payload at a time")
+        store.insert(index, [make_point(n, epoch=n, mark="old") for n in range(6)])
+        only = {"must": [{"key": "epoch", "range": {"lte": 4}}]}
+        store.set_payloads(index, [([point_id(0), point_id(1)], {"mark": "a"}), ([point_id(77)], {"mark": "b"})])
+        store.set_payloads(index, [([point_id(n)], {"mark": str(n)}) for n in (3, 4, 5)], only)
+        store.set_payloads(index, [])
+        assert marks(store, index) == {0: "a", 1: "a", 2: "old", 3: "3", 4: "4", 5: "old"}
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def test_scrolling_pages_in_order_of_id_without_gaps(self, store: Any, index: str) -> None:

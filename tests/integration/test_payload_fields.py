@@ -14,9 +14,24 @@ from semantik_pipeline.errors import SettingsError, UsageError
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.push import Given
 from semantik_pipeline.stages.points import instant
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline
 
 MAKE = Callable[..., Pipeline]
+
+
+REVISED = ("epoch", "size", "created", "modified", "indexed")
+
+
+def give_many(pipeline: Pipeline, paragraph: str) -> None:
+    """Five documents of two chunks and of different size."""
+    pipeline.runtime.collection("default", FAKE_COLLECTION)
+    given = [
+        Given(unique_id=f"d{number}", content=f"one{'!' * number}{' word' * 30}\n\n{paragraph}{' word' * 30}")
+        for number in range(5)
+    ]
+    push.push(pipeline.runtime, given, collection="default")
+    pipeline.run()
 
 
 def give(pipeline: Pipeline, *paragraphs: str, **about: Any) -> dict[str, Any]:
@@ -45,11 +60,33 @@ def test_an_unchanged_chunk_has_size_and_times_of_the_new_revision(make_pipeline
     first, second = payloads(pipeline)
     assert result["chunks"]["embedded"] == 1
     assert first["text"] == before[0]["text"] and second["text"] != before[1]["text"]
-    for field in ("epoch", "size", "created", "modified", "indexed"):
+    for field in REVISED:
         assert first[field] == second[field], field
     assert first["size"] > before[0]["size"]
     assert first["created"] == "1970-01-12T13:46:40Z"
     assert first["modified"] >= before[0]["modified"], "the source says nothing of it: when this content came"
+
+
+def test_a_store_far_away_is_told_of_the_unchanged_chunks_of_many_documents_at_once(
+    make_pipeline: MAKE,
+) -> None:
+    double = QdrantDouble().start()
+    pipeline = make_pipeline(qdrant={"url": double.url})
+    try:
+        give_many(pipeline, "two")
+        before = len(double.requests)
+        give_many(pipeline, "two and more of it")
+        told = [one for one in double.requests[before:] if "/points/payload" in one or "/points/batch" in one]
+        points = payloads(pipeline)
+    finally:
+        pipeline.runtime.close()
+        double.stop()
+    assert len(told) == 1
+    for number in range(5):
+        first, second = (point for point in points if point["document"] == f"d{number}")
+        assert (first["text"][:3], second["text"][:7]) == ("one", "two and")
+        assert [first[name] for name in REVISED] == [second[name] for name in REVISED]
+    assert len({point["size"] for point in points}) == 5
 
 
 def test_a_field_that_the_operator_wants_is_indexed_in_what_is_there(make_pipeline: MAKE) -> None:
