@@ -68,7 +68,7 @@ def test_a_document_comes_with_its_first_chunk_or_one_that_is_meant(runtime: Run
 
 
 def test_a_documents_fields_are_the_same_in_all_of_its_chunks() -> None:
-    known = dict.fromkeys((one.name for one in fields(Unit)), 1)
+    known = dict.fromkeys((one.name for one in fields(Unit)), 1.0)
     unit = Unit(**{**known, "metadata": {"team": "it"}, "principals": ["anna"], "extracted": {"topics": ["x"]}})
     rows = [ChunkRow(**{**dict.fromkeys(ChunkRow.__dataclass_fields__, n), "metadata": {"page": n}}) for n in (1, 2)]
     one, other = (build_payload(unit, row, {"language": str(row.ordinal)}) for row in rows)
