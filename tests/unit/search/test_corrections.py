@@ -13,7 +13,7 @@ from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.search.understanding import corrections
 
 #: Words that resemble each other in nothing but their length.
-STRANGE = ["".join(letters) * 3 for letters in product("aeiou", "xz", "q")]
+STRANGE = ["".join(letters) * 2 for letters in product("aeiou", "xz", "q")]
 
 
 @pytest.fixture
