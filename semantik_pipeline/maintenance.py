@@ -51,10 +51,12 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     """
     settings = runtime.settings.work
     with runtime.ledger.write() as tx:
+        expired = 0
         if not alone and _slept(runtime, tx):
-            deaths.spare(tx, seconds=2 * settings.renew)
-        expired = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
-        deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
+            deaths.spare(tx, seconds=2 * settings.renew)  # what it can't is not held against anybody in this tick
+        else:
+            expired = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
+            deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         reconciling.reconcile(tx)
         operations.settle(tx)
         chores.note(tx, TICK)

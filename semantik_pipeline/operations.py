@@ -20,6 +20,7 @@ from semantik_pipeline.ledger import (
     operation_reports,
     operations,
     reports,
+    reruns,
     revisions,
     switching,
     waits,
@@ -209,7 +210,8 @@ def retry(runtime: Runtime, operation_id: int) -> int:
     """Run again, as an operation of its own, what one that has ended left undone; returns the new one's id.
 
     Documents in quarantine begin anew, those that were parked go on where they were, sources that failed or were
-    cancelled are read again. Raises UsageError if it has not ended, or left nothing.
+    cancelled are read again, and a rerun looks at the documents that it did not come to. Raises UsageError if it has not
+    ended, or left nothing.
     """
     with runtime.ledger.write() as tx:
         name = operation_reports.name(tx, operation_id)
@@ -219,7 +221,11 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         if not left:
             otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
             raise UsageError(f"{name} left nothing undone.", otherwise)
-        again = operations.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
+        further = reruns.take_over(tx, left.rerun) if left.rerun is not None else None
+        if further is not None:
+            again = further.operation_id
+        else:
+            again = operations.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
         for source_id in left.sources:
             operations.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
         operations.note_items(tx, again, [(document_id, "resumed", revision) for document_id, revision in left.parked])
@@ -228,6 +234,8 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         found = {"documents": len(left.quarantined) + len(left.parked), "sources": len(left.sources)}
         audit_trail.record(tx, event="operation.retry", subject=name, detail={"by": f"retry-{again}", **found})
     ring_all(runtime)
+    if further is not None:
+        runtime.ring("maintenance")
     return again
 
 

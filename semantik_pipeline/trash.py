@@ -117,7 +117,7 @@ def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> di
 
 def restore_collection(runtime: Runtime, name: str) -> int | None:
     """Show a collection again, as it was. What its deletion stopped goes on; returns the operation that does it, or
-    None if nothing was stopped. Its schedules go on too. Raises UsageError if it is not in the trash."""
+    None if nothing was stopped; a rerun goes on as an operation of its own. Its schedules go on too. Raises UsageError if it is not in the trash."""
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
         if found is None or found.trashed_at is None or found.importing_at is not None:
@@ -125,12 +125,15 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
         ledger.restore_collection(tx, found.id)
         operation_id = operations.begin(tx, found.id, "restore")
         units = ledger.take_up_parked(tx, found.id, operation_id=operation_id)
-        detail = {"operation": operation_id, "units": units}
+        further = ledger.take_up_reruns(tx, found.id, since=found.trashed_at)
+        detail = {"operation": operation_id, "units": units, "reruns": further}
         audit_trail.record(tx, event="collection.restore", subject=name, detail=detail)
     with runtime.ledger.write() as tx:
         operations.settle(tx)
     running.ring_all(runtime)
-    return operation_id if units else None
+    if further:
+        runtime.ring("maintenance")
+    return operation_id if units else next(iter(further), None)
 
 
 # -- what maintenance does --------------------------------------------------------------------------------------------

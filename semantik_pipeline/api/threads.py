@@ -28,6 +28,8 @@ POOLS: dict[str, Pool] = {
     "search_batch": "search",
     "sources_preview": "long",
     "collections_plan": "long",
+    "collections_plan_rerun": "long",
+    "collections_rerun": "long",
     "collections_verify": "long",
     "collections_export": "transfer",
     "collections_import": "transfer",

@@ -97,7 +97,7 @@ def _documents(answer: dict[str, Any]) -> str:
     return ": ".join(part for part in (f"{_number(answer):,}", ", ".join(parts)) if part)
 
 
-def _undone(counts: dict[str, int]) -> str:
+def _undone(counts: dict[str, Any]) -> str:
     parts = []
     if counts["quarantined"]:
         parts.append(f"{counted(counts['quarantined'], 'document')} in quarantine")
@@ -105,6 +105,8 @@ def _undone(counts: dict[str, int]) -> str:
         parts.append(f"{counted(counts['parked'], 'document')} parked")
     if counts["sources"]:
         parts.append(f"{counted(counts['sources'], 'source')} to read again")
+    if counts.get("rerun"):
+        parts.append("documents that it has not looked at")
     return ", ".join(parts)
 
 

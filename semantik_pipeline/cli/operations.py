@@ -224,6 +224,7 @@ def _shown(
             "quarantined": len(undone.quarantined),
             "parked": len(undone.parked),
             "sources": len(undone.sources),
+            "rerun": undone.rerun is not None,
         }
     answer["progress"] = _progress(runtime, answer, pace or _pace())
     if not attended:

@@ -3,17 +3,20 @@ the rest a slice at a time wherever maintenance runs. How far it is is in the le
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import audit_trail, collections, reruns, selection
+from semantik_pipeline.errors import PipelineError, UsageError
+from semantik_pipeline.ledger import audit_trail, collections, operations, reruns, selection
 from semantik_pipeline.ledger.reruns import Rerun
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 #: Documents that an answer names.
 NAMED = 10
@@ -36,17 +39,30 @@ def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bo
     """
     with runtime.ledger.read() as tx:
         found = collections.get_collection(tx, collection)
-        if not selection.following(tx, found.id, where, after=0).documents:
-            raise UsageError(
-                f"No document of {collection!r} meets the filter.", "`semantik documents list` shows what there is."
-            )
+    after = _before_first(runtime, found.id, where)
+    if after is None:
+        raise UsageError(
+            f"No document of {collection!r} meets the filter.", "`semantik documents list` shows what there is."
+        )
     with runtime.ledger.write() as tx:
-        begun = reruns.begin(tx, found.id, where, fresh=fresh)
+        begun = reruns.begin(tx, found.id, where, fresh=fresh, after=after)
         asked = {"where": where, "fresh": fresh, "operation": begun.operation_id}
         audit_trail.record(tx, event="collection.rerun", subject=collection, detail=asked)
-    if _send(runtime, begun) is not None:
+    if _go_on(runtime, begun) is not None:
         runtime.ring("maintenance")
     return begun.operation_id
+
+
+def _before_first(runtime: Runtime, collection_id: int, where: dict[str, Any]) -> int | None:
+    """An id behind which, within a page, the first document that meets the filter is; None: none meets it."""
+    after: int | None = 0
+    while after is not None:
+        with runtime.ledger.read() as tx:
+            part = selection.following(tx, collection_id, where, after=after)
+        if part.documents:
+            return after
+        after = part.upto
+    return None
 
 
 def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> Matching:
@@ -66,16 +82,31 @@ def matching(runtime: Runtime, collection: str, where: dict[str, Any]) -> Matchi
 
 def advance(runtime: Runtime, until: float) -> bool:
     """Go on with every rerun until about then (``time.monotonic()``); there is always time for one slice. Returns whether
-    more could be done at once."""
+    more could be done at once. One that can't go on keeps back neither the others nor whoever calls."""
     with runtime.ledger.read() as tx:
         pending = reruns.pending(tx)
     for one in pending:
         left: Rerun | None = one
         while left is not None:
-            left = _send(runtime, left)
+            left = _go_on(runtime, left)
             if left is not None and (time.monotonic() >= until or runtime.stopping.is_set()):
                 return True
     return False
+
+
+def _go_on(runtime: Runtime, rerun: Rerun) -> Rerun | None:
+    """Send a slice, if that can be done now; returns what is left to do for this process. What never can be done (a filter
+    that another version wrote) has failed."""
+    try:
+        return _send(runtime, rerun)
+    except UsageError as error:
+        log.error("retry-%d failed: %s", rerun.operation_id, error)
+        with runtime.ledger.write() as tx:
+            reruns.fail(tx, rerun, str(error))
+            operations.settle(tx)
+    except PipelineError as error:
+        log.warning("retry-%d waits: %s", rerun.operation_id, error)
+    return None
 
 
 def _send(runtime: Runtime, rerun: Rerun) -> Rerun | None:
@@ -87,7 +118,8 @@ def _send(runtime: Runtime, rerun: Rerun) -> Rerun | None:
     with runtime.ledger.write() as tx:
         ids = [document.id for document in part.documents]
         sent = reruns.send(tx, rerun, ids, upto=part.upto)
-    runtime.ring("chunk")
+    if part.documents:
+        runtime.ring("chunk")
     return replace(rerun, after=part.upto) if sent and part.upto is not None else None
 
 

@@ -12,8 +12,8 @@ from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import chunks, documents, work
 from semantik_pipeline.ledger.work import FREED, STAGES
 
-#: Documents that are compared at a time.
-SLICE = 2000
+#: Documents that are compared at a time; no more than those that have about so many chunks together, but one at least.
+SLICE, CHUNKS = 2000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,17 @@ def points_at_rest(tx: Transaction, generation_id: int) -> int:
 
 
 def slice_end(tx: Transaction, generation_id: int, *, after: int | None) -> int | None:
-    """The last of the next SLICE documents of a generation, behind the id ``after``; None: there are no more than that."""
+    """The last of the next SLICE documents of a generation, behind the id ``after``, or of those that have CHUNKS chunks;
+    None: there are no more than that."""
     mine = and_(work.c.generation_id == generation_id, work.c.document_id > (after or 0))
-    query = select(work.c.document_id).where(mine).order_by(work.c.document_id).offset(SLICE - 1).limit(1)
-    return tx.execute(query).scalar_one_or_none()
+    query = select(work.c.document_id, work.c.chunks).where(mine).order_by(work.c.document_id).limit(SLICE)
+    rows = tx.execute(query).all()
+    seen = 0
+    for row in rows:
+        seen += row.chunks
+        if seen >= CHUNKS:
+            return row.document_id
+    return rows[-1].document_id if len(rows) == SLICE else None
 
 
 def point_counts(

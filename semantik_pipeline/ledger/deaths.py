@@ -7,12 +7,15 @@ process that holds nothing else until it is done (``stages/room.py``); only a de
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, and_, select, update
+from sqlalchemy import Column, ColumnElement, and_, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.sync import SOURCE_FREED, change_source, end_source
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.ledger.work import FREED, UNIT, change, charge, unit_of
+
+#: Keys that one statement names.
+MANY = 1000
 
 
 def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bool = False) -> int:
@@ -56,12 +59,19 @@ def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = Fal
 
 def spare(tx: Transaction, *, seconds: float) -> None:
     """Prolong what is over by so many seconds: those who live renew it meanwhile. For a time in which nobody could: the
-    ledger was away, or the host slept."""
+    ledger was away, or the host slept.
+
+    What another transaction has locked is left out: a slice of a sync has its source and waits for its units, which this
+    would hold while it waits for the source. Whoever locks it is alive.
+    """
     for table in (work, sources):
+        key = table.primary_key.columns
         over = _over(table.c.lease_token, table.c.lease_until, everything=False)
-        locked = select(*table.primary_key.columns).where(over).order_by(*table.primary_key.columns)
-        tx.execute(locked.with_for_update()).all()
-        tx.execute(update(table).where(over).values(lease_until=now() + seconds))
+        locked = select(*key).where(over).order_by(*key).with_for_update(skip_locked=True)
+        keys = [tuple(row) for row in tx.execute(locked)]
+        for start in range(0, len(keys), MANY):
+            mine = tuple_(*key).in_(keys[start : start + MANY])
+            tx.execute(update(table).where(mine).values(lease_until=now() + seconds))
 
 
 def _over(token: Column, until: Column, everything: bool) -> ColumnElement[bool]:

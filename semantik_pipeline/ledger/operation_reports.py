@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 
 from semantik_pipeline.errors import NotFound
-from semantik_pipeline.ledger import waits
+from semantik_pipeline.ledger import reruns, waits
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.reruns import Rerun
 from semantik_pipeline.ledger.tables import (
     collections,
     documents,
@@ -28,15 +29,17 @@ from semantik_pipeline.ledger.workers import WorkerRow
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """What an operation left: documents in quarantine, documents that it parked when it was cancelled, and sources that
-    were not read to their end or owe a document that never was fetched."""
+    """What an operation left: documents in quarantine, documents that it parked when it was cancelled, sources that
+    were not read to their end or owe a document that never was fetched, and the documents behind an id that are still to
+    be held against its filter."""
 
     quarantined: list[int]
     parked: list[tuple[int, int]]  # document id, revision
     sources: list[int]
+    rerun: Rerun | None
 
     def __bool__(self) -> bool:
-        return bool(self.quarantined or self.parked or self.sources)
+        return bool(self.quarantined or self.parked or self.sources or self.rerun)
 
 
 def find(tx: Transaction, name: str) -> int:
@@ -209,4 +212,5 @@ def undone(tx: Transaction, operation_id: int) -> Undone:
         quarantined=[row.id for row in lost],
         parked=[(row.document_id, row.revision) for row in tx.execute(parked)],
         sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
+        rerun=reruns.given_up(tx, operation_id),
     )

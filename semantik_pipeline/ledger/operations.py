@@ -203,7 +203,8 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
         outcome=row.outcome if row.state == "finished" else None,
         result=row.result if row.state == "finished" else None,
         age=row.age,
-        sources_running=sources_running + (phase == "filling" or LOOKED_UPTO in (row.detail or {})),
+        sources_running=sources_running
+        + (phase == "filling" or (row.outcome is None and LOOKED_UPTO in (row.detail or {}))),
         seen=_seen(tx, operation_id) + (_given(tx, operation_id) if row.kind in ("push", "permit") else 0),
         stages={stage: count for stage, count, _, _ in stages},
         chunks=int(sum(chunks or 0 for _, _, chunks, _ in stages)),

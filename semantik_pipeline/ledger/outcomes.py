@@ -27,6 +27,9 @@ from semantik_pipeline.ledger.work import STAGES
 #: Kinds of items that a caller gave, where no source of the operation named them.
 GIVEN = ("new", "changed", "unchanged")
 
+#: In the detail of an operation that could not go on, though no source of it failed: why.
+FAILURE = "failure"
+
 #: The kind of items whose points are written anew for other principals; no run named them.
 PERMITTED = "permitted"
 
@@ -179,8 +182,9 @@ def keep_seen(tx: Transaction, source_id: int, run: int) -> None:
 
 
 def source_errors(tx: Transaction, operation_id: int) -> list[str]:
-    """Why sources of the operation could not be read to their end."""
-    return _parts(tx, operation_id, "failed")
+    """Why sources of the operation could not be read to their end, or why it could not go on."""
+    detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one() or {}
+    return [*_parts(tx, operation_id, "failed"), *([detail[FAILURE]] if FAILURE in detail else [])]
 
 
 def problems(tx: Transaction, operation_id: int) -> list[str]:

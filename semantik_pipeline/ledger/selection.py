@@ -18,7 +18,7 @@ from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
-#: Documents that one page reads, so no more are chosen at a time.
+#: Documents that one page looks at, so no more are chosen at a time.
 PAGE = 500
 
 
@@ -33,7 +33,7 @@ class Selected:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Documents that meet a filter, up to the id ``upto``; None: there are no more behind them."""
+    """Documents that meet a filter, maybe none, up to the id ``upto``; None: there are no more behind them."""
 
     documents: tuple[Selected, ...]
     upto: int | None
@@ -65,17 +65,14 @@ _ROW = (
 
 
 def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, after: int) -> Part:
-    """The next of the collection's live documents that meet the filter, behind the id ``after``: up to PAGE, none of them
-    only at the end. Raises UsageError naming what is wrong in the filter."""
+    """Those of the next PAGE live documents of the collection, behind the id ``after``, that meet the filter: who looks for a
+    rare one looks at the clock between two pages. Raises UsageError naming what is wrong in the filter."""
     wanted = parse_filter(where)
-    upto: int | None = after
-    met: list[Any] = []
-    while not met and upto is not None:
-        mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None))
-        page = _ROW.where(mine, documents.c.id > upto).order_by(documents.c.id).limit(PAGE)
-        rows = tx.execute(page).mappings().all()
-        met = [row for row in rows if matches(wanted, None, _payload(dict(row)))]
-        upto = rows[-1]["id"] if len(rows) == PAGE else None
+    mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None))
+    page = _ROW.where(mine, documents.c.id > after).order_by(documents.c.id).limit(PAGE)
+    rows = tx.execute(page).mappings().all()
+    met = [row for row in rows if matches(wanted, None, _payload(dict(row)))]
+    upto = rows[-1]["id"] if len(rows) == PAGE else None
     keys = _parse_keys(tx, [row["id"] for row in met])
     chosen = [
         Selected(id=row["id"], document=row["document"], parse_keys=tuple(keys.get(row["id"], ()))) for row in met

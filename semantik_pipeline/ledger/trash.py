@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from sqlalchemy import and_, insert, or_, select, update
 
 from semantik_pipeline.errors import Conflict, UsageError
-from semantik_pipeline.ledger import holds, operations, turns
+from semantik_pipeline.ledger import holds, operations, reruns, turns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.revisions import Revision, delete_documents, live_generations, revise
@@ -222,6 +222,13 @@ def take_up_parked(tx: Transaction, collection_id: int, *, operation_id: int) ->
     for source_id in sorted(tx.execute(select(work.c.source_id).where(waiting).distinct()).scalars()):
         holds.take_up(tx, source_id, asked=False)
     return len(rows)
+
+
+def take_up_reruns(tx: Transaction, collection_id: int, *, since: float) -> list[int]:
+    """What was not looked at by reruns that were cancelled ``since`` the collection went into the trash is looked at by
+    operations of their own; returns them."""
+    begun = [reruns.take_over(tx, one) for one in reruns.stopped(tx, collection_id, since=since)]
+    return [one.operation_id for one in begun if one is not None]
 
 
 def collections_over(tx: Transaction, *, older_than: float) -> list[int]:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from semantik_pipeline import access, operations, sources
 from semantik_pipeline.contracts import Principal
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import permissions
+from semantik_pipeline.ledger import permissions, reports
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import operations as operations_table
@@ -42,6 +42,25 @@ def source(pipeline) -> dict[str, Any]:
 def found(pipeline, principals: Collection[str] | None, **asked: Any) -> set[str]:
     query = SearchQuery(text="wine", limit=20, rerank=False, principals=principals, **asked)
     return {hit.document for hit in search(pipeline.runtime, query).hits}
+
+
+@pytest.mark.parametrize("purge", [True, False])
+def test_who_was_kept_out_of_a_document_is_not_told_of_its_deletion(make_pipeline, purge: bool):
+    """A document that is deleted for good forgets its principals; its source is open to everybody."""
+    pipeline = make_pipeline(retention={"trash_days": 7})
+    indexed(pipeline)
+    with pipeline.runtime.ledger.read() as tx:
+        gone = reports.find_documents(tx, ["barrel"])
+    operations.begin_drop(pipeline.runtime, gone, purge=purge)
+    pipeline.run()
+
+    def told(principals: Collection[str] | None) -> str:
+        asked = SearchQuery(text="wine", rerank=False, principals=principals, explain_document="barrel")
+        return search(pipeline.runtime, asked).absent["cause"]
+
+    assert told(["anna"]) == "not-found"
+    assert told(["sales"]) == ("not-found" if purge else "trashed")
+    assert told(None) == ("deleted" if purge else "trashed")
 
 
 def advance(pipeline) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from semantik_pipeline import generations, maintenance, operations
+from semantik_pipeline import generations, maintenance, operations, trash
+from semantik_pipeline.errors import ServiceUnavailable, UsageError
 from semantik_pipeline.generations import building, rerunning
 from semantik_pipeline.ledger import reruns, selection
 from semantik_pipeline.ledger.tables import operation_items, work
+from semantik_pipeline.ledger.tables import operations as table
 from tests.integration.conftest import texts
 
 LEDGERS = ("sqlite", "postgres")
@@ -21,10 +23,10 @@ EVEN, PAGE = 10, 3
 
 @pytest.fixture
 def pipe(make_pipeline, tmp_path: Path, monkeypatch):
-    """Twenty documents, ten of which meet the filter; three are read at a time."""
+    """Twenty documents, ten of which meet the filter; three are read at a time. There is a trash."""
     monkeypatch.setattr(selection, "PAGE", PAGE)
     contents = {f"{'even' if number % 2 == 0 else 'odd'} {number:02}": f"text {number}" for number in range(2 * EVEN)}
-    made = make_pipeline()
+    made = make_pipeline(retention={"trash_days": 7})
     made.folder(texts(tmp_path / "corpus", **contents))
     return made
 
@@ -114,3 +116,117 @@ def test_what_is_fresh_is_parsed_anew_in_every_slice(pipe, monkeypatch) -> None:
     assert 0 < len(removed) <= PAGE
     advance(pipe)
     assert len(removed) == EVEN
+
+
+# -- a filter that few documents meet ------------------------------------------------------------------------------------
+
+
+def named(pipe, *names: str) -> dict:
+    """A filter that only the documents of these names, as in a URI, meet."""
+    return {"must": [{"key": "document", "match": {"any": [pipe.unit(f"{name}.txt")["unique_id"] for name in names]}}]}
+
+
+def looked_upto(pipe, operation_id: int) -> int | None:
+    with pipe.runtime.ledger.read() as tx:
+        detail = tx.execute(select(table.c.detail).where(table.c.id == operation_id)).scalar_one()
+    return detail.get("looked_upto")
+
+
+def test_a_slice_is_a_page_though_nothing_on_it_meets_the_filter(pipe) -> None:
+    operation_id = generations.rerun(pipe.runtime, "default", named(pipe, "even%2000", "odd%2019"))
+    upto, pages = [looked_upto(pipe, operation_id)], 0
+    while building.advance(pipe.runtime, seconds=0):
+        upto.append(looked_upto(pipe, operation_id))
+        pages += 1
+    assert upto == sorted(set(upto)), "each slice comes further"
+    assert pages >= 2 * EVEN // PAGE - 2
+    assert (sent(pipe, operation_id), looked_upto(pipe, operation_id)) == (2, None)
+
+
+def test_the_first_slice_is_the_one_with_the_first_document_that_meets_the_filter(pipe) -> None:
+    name = max(pipe.stages(), key=lambda name: pipe.unit(name)["document_id"]).removesuffix(".txt")
+    operation_id = generations.rerun(pipe.runtime, "default", named(pipe, name))
+    assert sent(pipe, operation_id) == 1
+    assert generations.matching(pipe.runtime, "default", named(pipe, name)).documents == 1
+    with pytest.raises(UsageError, match="No document"):
+        generations.rerun(pipe.runtime, "default", {"must": [{"key": "document", "match": {"value": "nowhere"}}]})
+
+
+# -- one that can't go on ------------------------------------------------------------------------------------------------
+
+
+def away(*_: str) -> None:
+    raise ServiceUnavailable("the blobs can't be reached")
+
+
+def test_blobs_that_are_away_keep_back_neither_maintenance_nor_other_reruns(pipe, monkeypatch) -> None:
+    first = generations.rerun(pipe.runtime, "default", WHERE, fresh=True)
+    second = generations.rerun(pipe.runtime, "default", WHERE)
+    rung: list[str] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(pipe.runtime.blobs, "remove", away)
+        broken.setattr(pipe.runtime, "ring", rung.append)
+        before = sent(pipe, first)
+        maintenance.tick(pipe.runtime)
+        assert "chunk" in rung
+        assert (sent(pipe, first), sent(pipe, second)) == (before, EVEN)
+        third = generations.rerun(pipe.runtime, "default", WHERE, fresh=True)  # it is begun, and waits
+    assert sent(pipe, third) == 0
+    advance(pipe)
+    pipe.run()
+    maintenance.tick(pipe.runtime)
+    assert [pipe.result(one)["outcome"] for one in (first, second, third)] == ["succeeded"] * 3
+    assert [sent(pipe, one) for one in (first, second, third)] == [EVEN] * 3
+
+
+def test_one_whose_filter_means_nothing_any_more_has_failed(pipe) -> None:
+    operation_id = generations.rerun(pipe.runtime, "default", WHERE)
+    with pipe.runtime.ledger.write() as tx:
+        detail = tx.execute(select(table.c.detail).where(table.c.id == operation_id)).scalar_one()
+        wrong = {**detail, "where": {"must": [{"key": "nothing"}]}}
+        tx.execute(update(table).where(table.c.id == operation_id).values(detail=wrong))
+    maintenance.tick(pipe.runtime)
+    pipe.run()
+    maintenance.tick(pipe.runtime)
+    result = pipe.result(operation_id)
+    assert result["outcome"] == "failed"
+    assert len(result["errors"]) == 1 and "nothing" in result["errors"][0]
+
+
+# -- one that was cancelled ----------------------------------------------------------------------------------------------
+
+
+def test_retry_goes_on_where_a_cancelled_one_ended(pipe) -> None:
+    operation_id = generations.rerun(pipe.runtime, "default", WHERE, fresh=True)
+    some = sent(pipe, operation_id)
+    pipe.run()
+    operations.cancel(pipe.runtime, operation_id)
+    advance(pipe)
+    again = operations.retry(pipe.runtime, operation_id)
+    with pipe.runtime.ledger.read() as tx:
+        (pending,) = reruns.pending(tx)
+    assert (pending.operation_id, pending.where, pending.fresh) == (again, WHERE, True)
+    advance(pipe)
+    pipe.run()
+    maintenance.tick(pipe.runtime)
+    assert (sent(pipe, operation_id), sent(pipe, again)) == (some, EVEN - some)
+    assert pipe.result(again)["outcome"] == "succeeded"
+    for one in (operation_id, again):
+        with pytest.raises(UsageError, match="left nothing undone"):
+            operations.retry(pipe.runtime, one)
+
+
+def test_a_collection_that_comes_back_goes_on_with_what_its_deletion_stopped(pipe) -> None:
+    given_up, stopped = (generations.rerun(pipe.runtime, "default", WHERE) for _ in range(2))
+    pipe.run()
+    operations.cancel(pipe.runtime, given_up)
+    some = sent(pipe, stopped)
+    trash.delete_collection(pipe.runtime, "default")
+    assert pipe.result(stopped)["outcome"] == "cancelled"
+    again = trash.restore_collection(pipe.runtime, "default")
+    assert again is not None
+    advance(pipe)
+    pipe.run()
+    maintenance.tick(pipe.runtime)
+    assert (pipe.result(again)["outcome"], sent(pipe, again)) == ("succeeded", EVEN - some)
+    assert looked_upto(pipe, given_up) is not None, "somebody cancelled it: it is not begun again"

@@ -35,6 +35,25 @@ def damage(pipe, seed: int) -> None:
     store.insert(generation.index, [Point(id=one, vector=vector, sparse_text="x", payload=its) for one, its in made])
 
 
+def test_a_slice_ends_with_so_many_points_however_few_documents_have_them(make_pipeline, monkeypatch) -> None:
+    monkeypatch.setattr(comparison, "CHUNKS", 5)
+    pipe = make_pipeline()
+    contents = {f"d{number:02}": paragraphs(f"w{number}x", 3) for number in range(DOCUMENTS)}
+    pipe.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": contents}))
+    points = len(pipe.runtime.store.scroll(pipe.runtime.ledger.search_view("default").index, limit=1000)[0])
+    most = points // DOCUMENTS
+    parts, begin = [], None
+    while begin is not None or not parts:
+        report, begin = verification.verify_part(pipe.runtime, "default", begin=begin, seconds=0)
+        parts.append(report.to_dict())
+    assert all(part["points_found"] <= 5 + most for part in parts)
+    assert (sum(part["documents"] for part in parts), sum(part["points_found"] for part in parts)) == (
+        DOCUMENTS,
+        points,
+    )
+    assert all(not part[name] for part in parts for name in ("missing", "orphaned", "stale", "pending"))
+
+
 @pytest.mark.parametrize("size", [1, 3, 5, 12, 13, 2000])
 def test_what_is_found_is_the_same_whatever_the_slices(make_pipeline, monkeypatch, size: int) -> None:
     monkeypatch.setattr(comparison, "SLICE", size)

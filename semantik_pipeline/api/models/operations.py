@@ -92,6 +92,7 @@ class Undone(BaseModel):
     quarantined: int
     parked: int
     sources: int
+    rerun: bool = Field(description="Whether it has a filter that not all documents were held against.")
 
 
 class OperationDetail(Operation):

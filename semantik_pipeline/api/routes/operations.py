@@ -74,7 +74,12 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
         **_operation(row, caller).model_dump(),
         progress=_progress(runtime, row, caller),
         problems=scrubbed({"problems": problems})["problems"] if caller.principals is None else [],
-        undone=Undone(quarantined=len(left.quarantined), parked=len(left.parked), sources=len(left.sources)),
+        undone=Undone(
+            quarantined=len(left.quarantined),
+            parked=len(left.parked),
+            sources=len(left.sources),
+            rerun=left.rerun is not None,
+        ),
     )
 
 

@@ -70,6 +70,7 @@ class Undone(TypedDict):
     quarantined: int
     parked: int
     sources: int
+    rerun: bool
 
 
 class OperationDetail(Operation):

@@ -26,6 +26,10 @@ from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, req
 TRANSFER = 3600.0
 
 
+#: Seconds for an answer that looks at every document, or at a slice of them point by point and mends it.
+LOOKING = 600.0
+
+
 class Collections(Resource[S]):
     """``client.collections``. ``changes`` are dotted names and what they are to be; None unsets."""
 
@@ -92,17 +96,17 @@ class Collections(Resource[S]):
     @request("collections_rerun", "POST /collections/{name}/rerun")
     def rerun(self, name: str, where: Mapping[str, Any], *, fresh: bool = False) -> Call[Accepted]:
         """Send documents that meet a filter through the stages again."""
-        return Call(at={"name": name}, json={"where": dict(where), "fresh": fresh})
+        return Call(at={"name": name}, json={"where": dict(where), "fresh": fresh}, timeout=LOOKING)
 
     @request("collections_plan_rerun", "POST /collections/{name}/rerun/plan", repeatable=True)
     def plan_rerun(self, name: str, where: Mapping[str, Any]) -> Call[RerunPlan]:
         """How many documents a rerun would send on their way. Nothing is written."""
-        return Call(at={"name": name}, json={"where": dict(where)})
+        return Call(at={"name": name}, json={"where": dict(where)}, timeout=LOOKING)
 
     @request("collections_verify", "POST /collections/{name}/verify", repeatable=True)
     def verify(self, name: str, *, repair: bool = False, cursor: str | None = None) -> Call[Verification]:
         """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``."""
-        return Call(at={"name": name}, json={"repair": repair, "cursor": cursor})
+        return Call(at={"name": name}, json={"repair": repair, "cursor": cursor}, timeout=LOOKING)
 
     @request("collections_export", "GET /collections/{name}/export")
     def export(self, name: str, file: Path) -> Call[Path]:
