@@ -105,7 +105,7 @@ def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
 
     try:
         sent = app.send_task(SEARCH_TASK, args=[_sent(query)], queue=SEARCH, expiration=patience, ignore_result=False)
-        return sent.get(timeout=patience)
+        return sent.get(timeout=patience, disable_sync_subtasks=False)  # who asks runs in no task
     except NoAnswer:
         raise ServiceUnavailable(
             f"No search worker answered within {patience:.0f} s.",

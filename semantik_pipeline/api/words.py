@@ -10,16 +10,6 @@ TOLD = ("reason", "blocked", "error", "errors", "notes", "problems", "result", "
 
 def scrubbed(row: dict[str, Any]) -> dict[str, Any]:
     """The row, its fields of errors scrubbed."""
-    return {name: _scrubbed(value) if name in TOLD else value for name, value in row.items()}
+    from semantik_pipeline.plugins.secrets import scrub_within
 
-
-def _scrubbed(value: Any) -> Any:
-    from semantik_pipeline.plugins.secrets import scrub
-
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, dict):
-        return {name: _scrubbed(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(inner) for inner in value]
-    return value
+    return {name: scrub_within(value) if name in TOLD else value for name, value in row.items()}

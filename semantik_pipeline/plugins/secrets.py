@@ -103,6 +103,17 @@ def scrub(text: str, known: Iterable[str] = ()) -> str:
     return re.sub(r"\S+", lambda word: REDACTED if has_secret_shape(word[0]) else word[0], text)
 
 
+def scrub_within(value: Any) -> Any:
+    """A JSON value, every text in it scrubbed."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, dict):
+        return {name: scrub_within(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [scrub_within(inner) for inner in value]
+    return value
+
+
 # -- walking ----------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.errors import Conflict
 from semantik_pipeline.ledger import audit_trail, content, exports
 from semantik_pipeline.ledger.collections import Generation, get_collection, get_generation
+from semantik_pipeline.plugins.secrets import redact, scrub_within
 from semantik_pipeline.transfer.archive import FORMAT, MANIFEST, VERSION, Writer, writing
 
 if TYPE_CHECKING:
@@ -57,8 +58,18 @@ def _manifest(
             "fingerprints": generation.fingerprints,
             "dimension": generation.dimension,
         },
-        "sources": [{field: row[field] for field in exports.SOURCE} for row in origins],
+        "sources": [_source(row) for row in origins],
     }
+
+
+def _source(row: dict[str, Any]) -> dict[str, Any]:
+    """A source as it can be made elsewhere. A secret that got into its configuration by mistake stays here."""
+    return {**{field: row[field] for field in exports.SOURCE}, "config": redact(row["config"])}
+
+
+def _unit(row: dict[str, Any]) -> dict[str, Any]:
+    """A unit; what an error told is scrubbed, as wherever it is shown."""
+    return {**row, **{name: scrub_within(row[name]) for name in ("error", "reason", "notes")}}
 
 
 class _Pages:
@@ -92,7 +103,8 @@ class _Pages:
 
     def _write_page(self, page: str, rows: list[dict[str, Any]]) -> None:
         told = [
-            {"source": self._places[row["source_id"]], "document": row["document"], "unit": row["unit"]} for row in rows
+            {"source": self._places[row["source_id"]], "document": row["document"], "unit": _unit(row["unit"])}
+            for row in rows
         ]
         self._writer.add_lines(f"{page}/documents.jsonl", told)
         self._told["documents"] += len(rows)
