@@ -47,8 +47,8 @@ class LocalModelReranker(RerankerPlugin):
         device after its micro-batch."""
         stop = threading.Event()
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, work, *args, stop)
-            return [float(score) for score in found]
+            scores = lambda: [float(score) for score in work(*args, stop)]  # noqa: E731
+            return await asyncio.get_running_loop().run_in_executor(self._threads, scores)
         finally:
             stop.set()
 
