@@ -48,8 +48,8 @@ def arrive(pipeline, **documents: str) -> None:
     work_on(pipeline.runtime, "sync")
 
 
-def take_upsert(pipeline, *, limit: int = 8) -> tuple[Upsert, list[work.Unit]]:
-    taken = Claims(pipeline.runtime, "upsert", limit=limit, deadline=60, until=time.monotonic() + 60).take()
+def take_upsert(pipeline, *, limit: int = 8, deadline: float = 60) -> tuple[Upsert, list[work.Unit]]:
+    taken = Claims(pipeline.runtime, "upsert", limit=limit, deadline=deadline, until=time.monotonic() + 60).take()
     units = list(taken.claim.units)
     return Upsert(pipeline.runtime, taken.claim, taken.hold, pipeline.runtime.generation(units[0].generation_id)), units
 
@@ -112,7 +112,7 @@ def test_who_wakes_up_late_writes_and_dies_leaves_no_point_for_good(make_pipelin
     pipeline = make_pipeline()
     arrive(pipeline, doc=paragraph("first"), other=paragraph("other"))
     pipeline.run("chunk", "embed")
-    writing, units = take_upsert(pipeline)
+    writing, units = take_upsert(pipeline, deadline=1)  # whoever comes alone waits no longer for what stands still
     writing.index = pipeline.runtime.index(writing.generation)
     writing._touch(units)
     builder = PointBuilder(pipeline.runtime, writing.generation)
