@@ -328,7 +328,7 @@ def test_what_makes_no_sense_is_refused_by_name(library, options, word):
 
 @pytest.mark.parametrize(
     "text",
-    ["?!", "le\x00ase \x00", "a" * 100_000, "lease " * 20_000, "\ud800 lone", "ﷺ" * 5000, "🦓", "../../etc", '{}[]:*^~\\"'],
+    ["?!", "a\x00", "a" * 100_000, "lease " * 20_000, "\ud800 lone", "ﷺ" * 5000, "🦓", "../../etc", '{}[]:*^~\\"'],
 )
 @pytest.mark.parametrize("mode", ["hybrid", "sparse"])
 def test_hostile_queries_are_answered(library, script_reranker, scored_by, text, mode):
