@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections import defaultdict
@@ -122,6 +123,8 @@ def make_fleet(
     """``make_fleet(database=url, broker=url, qdrant=url)``; every process is ended afterwards."""
     monkeypatch.syspath_prepend(str(installed_fakes))
     with ExitStack() as stack:
+        # Workers heed it if these tests run under nohup, which they would inherit, and be deaf.
+        stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
         def make(**urls: str) -> Fleet:
             fleet = Fleet(tmp_path, installed_fakes, **urls)
