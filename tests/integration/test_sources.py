@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from semantik_pipeline import maintenance, sources
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
@@ -373,6 +373,7 @@ def test_a_small_source_that_comes_to_a_large_one_hardly_waits_and_is_charged(ma
     with pipeline.runtime.ledger.write() as tx:
         for unit in work.claim(tx, "chunk", worker="w", lease=60, limit=200).units:
             work.move(tx, unit, "indexed")
+        tx.execute(text("analyze"))  # else PostgreSQL plans by a table that was empty, until it looks by itself
     small = added(pipeline, "small", documents=texts_of("small", 50))
     sources.sync(pipeline.runtime, small)
     work_on(pipeline.runtime, "sync")
