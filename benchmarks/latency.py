@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import random
+import re
 import statistics
 import sys
 import tempfile
@@ -89,7 +90,8 @@ def build(folder: Path, chunks: int) -> int:
 
 
 def ask(folder: Path) -> dict[str, Any]:
-    topics = [path.read_text()[:4000].split() for path in sorted((folder / "corpus").iterdir())[:QUERIES]]
+    plain = re.compile("[A-Za-z]{2,}")  # no quotes and dashes, which say more than words
+    topics = [plain.findall(path.read_text()[:4000]) for path in sorted((folder / "corpus").iterdir())[:QUERIES]]
     chance = random.Random(3)
     took: dict[str, list[float]] = {}
     with RealQueries(load_settings(config=folder / "semantik.toml", data_dir=folder / "data")) as runtime:
