@@ -304,12 +304,12 @@ class Runtime:
         """The index is gone from the store. What is known here of its generation is forgotten: SQLite gives the id of
         the newest row again when that row is gone."""
         self.index_languages.forget(index)
+        self.query_vectors.forget(index)
         with self._lock:
             self._indexes.discard(index)
             for generation in [one for one in self._generations.values() if one.index == index]:
                 del self._generations[generation.id]
                 self.completeness.forget(generation.id)
-                self.query_vectors.forget(generation.id)
                 for place in [place for place in self._refusals if place[0] == generation.id]:
                     del self._refusals[place]
 

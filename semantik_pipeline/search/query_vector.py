@@ -28,13 +28,14 @@ class QueryVectors:
 
     The last KEPT are kept: who pages through answers, or asks what many ask, waits for no model. While a model of this
     process is at work on a query, others gather and go through it in one pass; a remote one is asked by each for itself,
-    so that a request that hangs keeps nobody else.
+    so that a request that hangs keeps nobody else. They go by the name of the generation's index, which is never given
+    twice: a generation's id is, on SQLite, and a query that ends after its generation must not answer for the next one.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, str], np.ndarray] = OrderedDict()
-        self._waiting: dict[tuple[int, str], Future[np.ndarray]] = {}
-        self._at_work: dict[int, threading.Lock] = {}
+        self._kept: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._waiting: dict[tuple[str, str], Future[np.ndarray]] = {}
+        self._at_work: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def of(self, runtime: Any, view: Any, texts: Sequence[str]) -> list[np.ndarray]:
@@ -43,7 +44,7 @@ class QueryVectors:
         Raises DimensionMismatch naming both lengths, PluginNotFoundError when the embedding plugin is disabled, and what
         the plugin raises.
         """
-        keys = [(view.generation_id, text) for text in texts]
+        keys = [(view.index, text) for text in texts]
         with self._lock:
             found = {key: self._kept[key] for key in keys if key in self._kept}
             for key in found:
@@ -56,30 +57,30 @@ class QueryVectors:
             found |= self._together(runtime, view, missing)
         return [found[key] for key in keys]
 
-    def _together(self, runtime: Any, view: Any, missing: list[tuple[int, str]]) -> dict[tuple[int, str], np.ndarray]:
+    def _together(self, runtime: Any, view: Any, missing: list[tuple[str, str]]) -> dict[tuple[str, str], np.ndarray]:
         """Vectors made in as few passes as there can be, with those that others wait for."""
         with self._lock:
             mine = {key: self._waiting.setdefault(key, Future()) for key in missing}
-            turn = self._at_work.setdefault(view.generation_id, threading.Lock())
+            turn = self._at_work.setdefault(view.index, threading.Lock())
         while not all(one.done() for one in mine.values()):
             with turn:  # those who waited for it find their vectors made, or make them with all that came meanwhile
                 self._embed_waiting(runtime, view, mine)
         return {key: one.result() for key, one in mine.items()}
 
-    def forget(self, generation_id: int) -> None:
-        """The generation is gone."""
+    def forget(self, index: str) -> None:
+        """The generation of that index is gone."""
         with self._lock:
-            for key in [key for key in self._kept if key[0] == generation_id]:
+            for key in [key for key in self._kept if key[0] == index]:
                 del self._kept[key]
-            self._at_work.pop(generation_id, None)
+            self._at_work.pop(index, None)
 
-    def _embed_waiting(self, runtime: Any, view: Any, mine: dict[tuple[int, str], Future[np.ndarray]]) -> None:
+    def _embed_waiting(self, runtime: Any, view: Any, mine: dict[tuple[str, str], Future[np.ndarray]]) -> None:
         """One pass over those of ``mine`` that are still missing and over what others wait for."""
         own = [key for key, one in mine.items() if not one.done()][:TOGETHER]
         if not own:
             return
         with self._lock:
-            others = [key for key in self._waiting if key[0] == view.generation_id and key not in mine]
+            others = [key for key in self._waiting if key[0] == view.index and key not in mine]
         batch = [*own, *others][:TOGETHER]
         try:
             try:
@@ -94,7 +95,7 @@ class QueryVectors:
             return
         self._end(dict(zip(batch, vectors, strict=True)))
 
-    def _end(self, outcomes: dict[tuple[int, str], Any]) -> None:
+    def _end(self, outcomes: dict[tuple[str, str], Any]) -> None:
         """Tell those who wait, and keep the vectors."""
         with self._lock:
             for key, outcome in outcomes.items():

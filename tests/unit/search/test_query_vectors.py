@@ -12,7 +12,7 @@ from semantik_pipeline.plugins import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.search import query_vector
 from semantik_pipeline.search.query_vector import QueryVectors
 
-VIEW = SimpleNamespace(generation_id=7, dimension=2, collection="default")
+VIEW = SimpleNamespace(generation_id=7, index="g7", dimension=2, collection="default")
 
 
 class Lengths(EmbeddingPlugin):
@@ -57,6 +57,21 @@ def runtime() -> Runtime:
     return Runtime()
 
 
+def asked_beside(runtime, vectors, ask, texts) -> None:
+    """Ask for all texts, each in a thread: the model is at work on the first while the others come."""
+    runtime.plugin.open.clear()
+    threads = [threading.Thread(target=ask, args=(text,)) for text in texts]
+    threads[0].start()
+    assert runtime.plugin.begun.acquire(timeout=30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(vectors._waiting) < len(texts):
+        assert any(thread.is_alive() for thread in threads)
+    runtime.plugin.open.set()
+    for thread in threads:
+        thread.join(30)
+
+
 def test_a_query_that_was_asked_is_not_embedded_again(runtime):
     vectors = QueryVectors()
     (first,) = vectors.of(runtime, VIEW, ["leases"])
@@ -77,29 +92,17 @@ def test_texts_that_are_asked_for_together_take_one_pass_and_keep_their_order(ru
 
 def test_queries_that_come_while_the_model_is_at_work_go_through_it_together(runtime):
     vectors, found = QueryVectors(), {}
-    runtime.plugin.open.clear()
 
     def ask(text: str) -> None:
         (found[text],) = vectors.of(runtime, VIEW, [text])
 
-    first = threading.Thread(target=ask, args=("a",))
-    first.start()
-    assert runtime.plugin.begun.acquire(timeout=30)
-    others = [threading.Thread(target=ask, args=("a" * number,)) for number in range(2, 12)]
-    for thread in others:
-        thread.start()
-    while len(vectors._waiting) < 11:
-        assert any(thread.is_alive() for thread in others)
-    runtime.plugin.open.set()
-    for thread in [first, *others]:
-        thread.join(30)
+    asked_beside(runtime, vectors, ask, ["a" * number for number in range(1, 12)])
     assert len(runtime.plugin.passes) == 2
     assert {text: vector[0] for text, vector in found.items()} == {"a" * number: number for number in range(1, 12)}
 
 
 def test_a_text_that_fails_costs_those_beside_it_nothing(runtime):
     vectors, outcomes = QueryVectors(), {}
-    runtime.plugin.open.clear()
 
     def ask(text: str) -> None:
         try:
@@ -107,16 +110,7 @@ def test_a_text_that_fails_costs_those_beside_it_nothing(runtime):
         except PluginError as error:
             outcomes[text] = error
 
-    threads = [threading.Thread(target=ask, args=(text,)) for text in ("first", "bad", "good", "fine")]
-    threads[0].start()
-    assert runtime.plugin.begun.acquire(timeout=30)
-    for thread in threads[1:]:
-        thread.start()
-    while len(vectors._waiting) < 4:
-        assert any(thread.is_alive() for thread in threads)
-    runtime.plugin.open.set()
-    for thread in threads:
-        thread.join(30)
+    asked_beside(runtime, vectors, ask, ["first", "bad", "good", "fine"])
     assert isinstance(outcomes.pop("bad"), PluginError)
     assert {text: vector[0] for text, vector in outcomes.items()} == {"first": 5, "good": 4, "fine": 4}
     with pytest.raises(PluginError):  # it is not remembered as anything
@@ -125,7 +119,6 @@ def test_a_text_that_fails_costs_those_beside_it_nothing(runtime):
 
 def test_what_is_no_texts_fault_is_met_once_by_all_that_wait(runtime):
     vectors, outcomes = QueryVectors(), {}
-    runtime.plugin.open.clear()
 
     def ask(text: str) -> None:
         try:
@@ -133,16 +126,7 @@ def test_what_is_no_texts_fault_is_met_once_by_all_that_wait(runtime):
         except ServiceUnavailable as error:
             outcomes[text] = error
 
-    threads = [threading.Thread(target=ask, args=(text,)) for text in ("first", "away", "good", "fine")]
-    threads[0].start()
-    assert runtime.plugin.begun.acquire(timeout=30)
-    for thread in threads[1:]:
-        thread.start()
-    while len(vectors._waiting) < 4:
-        assert any(thread.is_alive() for thread in threads)
-    runtime.plugin.open.set()
-    for thread in threads:
-        thread.join(30)
+    asked_beside(runtime, vectors, ask, ["first", "away", "good", "fine"])
     assert [isinstance(outcomes[text], ServiceUnavailable) for text in ("first", "away", "good", "fine")] == [
         *(False, True, True, True)
     ]
@@ -186,8 +170,21 @@ def test_what_was_not_asked_for_lately_is_dropped(runtime, monkeypatch):
 def test_a_generation_that_is_gone_leaves_no_vector(runtime):
     vectors = QueryVectors()
     vectors.of(runtime, VIEW, ["a"])
-    vectors.forget(7)
+    vectors.forget("g7")
     vectors.of(runtime, VIEW, ["a"])
+    assert runtime.plugin.passes == [["a"], ["a"]]
+
+
+def test_a_query_that_outlives_its_generation_does_not_answer_for_the_next_of_that_id(runtime):
+    vectors = QueryVectors()
+    runtime.plugin.open.clear()
+    late = threading.Thread(target=vectors.of, args=(runtime, VIEW, ["a"]))
+    late.start()
+    assert runtime.plugin.begun.acquire(timeout=30)
+    vectors.forget("g7")
+    runtime.plugin.open.set()
+    late.join(30)
+    vectors.of(runtime, SimpleNamespace(**{**vars(VIEW), "index": "g8"}), ["a"])
     assert runtime.plugin.passes == [["a"], ["a"]]
 
 
