@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from pathlib import PurePosixPath
 
 from semantik_pipeline.contracts.media_names import NAMED, by_name, is_text_type
@@ -102,10 +103,8 @@ def _kind_of_zip(content: bytes, name: str) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.namelist()
-            declared = (
-                archive.read("mimetype")[:100].decode("ascii", "replace").strip() if "mimetype" in members else ""
-            )
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+            declared = _declared(archive) if "mimetype" in members else ""
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
         # A damaged archive keeps what its name says, so that the parser for it can say what is wrong.
         return by_name(name) or "application/zip"
     if "[Content_Types].xml" in members:
@@ -113,6 +112,15 @@ def _kind_of_zip(content: bytes, name: str) -> str:
             if any(member.startswith(folder) for member in members):
                 return NAMED[extension]
     return declared if re.fullmatch(r"[\w.+-]+/[\w.+-]+", declared) else "application/zip"
+
+
+def _declared(archive: zipfile.ZipFile) -> str:
+    """What an OpenDocument or EPUB file says that it is. Its beginning alone is unpacked, a page at most: this runs in the
+    process that syncs. Such files store it as it is; bzip2 and LZMA, which unpack no part of a block, are not believed."""
+    if archive.getinfo("mimetype").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return ""
+    with archive.open("mimetype") as member:
+        return member.read(100).decode("ascii", "replace").strip()
 
 
 def _kind_of_ole(content: bytes, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 
 import pytest
@@ -66,3 +67,29 @@ def test_anything_has_a_media_type(content, name):
 )
 def test_damaged_signatures_do_no_harm(signature, rest):
     assert media_type(signature + rest, "x").count("/") == 1
+
+
+def packed(compression: int, said: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as written, written.open("mimetype", "w") as member:
+        member.write(said)
+        for _ in range(32):
+            member.write(bytes(2**20))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_bomb_in_the_member_that_names_the_type_is_not_unpacked(compression):
+    content = packed(compression, b"application/epub+zip")
+    tracemalloc.start()
+    try:
+        assert media_type(content, "a.epub").startswith("application/")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_damaged_member_that_names_the_type_does_no_harm():
+    content = bytearray(packed(zipfile.ZIP_DEFLATED, b"application/epub+zip"))
+    content[38:58] = b"\xff" * 20  # within the packed bytes
+    assert media_type(bytes(content), "a.epub") == "application/epub+zip"

@@ -109,6 +109,23 @@ def test_zip_bombs_are_refused_before_they_are_unpacked():
     refuse_bad_archive(bomb(4 * 2**20), "a.docx", max_unpacked=2**30)
 
 
+def test_the_list_of_files_is_not_unpacked_before_the_sizes_are_looked_at(monkeypatch):
+    content, opened = bomb(100 * 2**20, member="META-INF/manifest.xml"), []
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args, **options: opened.append(args))
+    with pytest.raises(UnsupportedContent, match="zip bomb"):
+        refuse_bad_archive(content, "a.odt", max_unpacked=2**30)
+    assert not opened
+
+
+def test_a_damaged_list_of_files_is_a_damaged_archive():
+    content = bytearray(bomb(2**20, member="META-INF/manifest.xml"))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        at = archive.getinfo("META-INF/manifest.xml").header_offset + 30 + len("META-INF/manifest.xml")
+    content[at : at + 20] = b"\xff" * 20
+    with pytest.raises(UnsupportedContent, match=r"a\.odt is damaged"):
+        refuse_bad_archive(bytes(content), "a.odt", max_unpacked=2**30)
+
+
 def test_a_size_that_lies_does_not_unpack_more():
     """The declared size is set to 10 bytes in a bomb's directory: a reader gets ten bytes, never 100 MB."""
     lying = bytearray(bomb(100 * 2**20))
