@@ -11,13 +11,15 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from semantik_pipeline.contracts.filter_bounds import MOST_AROUND, check_bounds, instant, number
 from semantik_pipeline.errors import UsageError
 
 #: ``a.b``, ``a[].b``, ``a[0]``, ``"odd key".b``
-_PATH = re.compile(r'(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d*\])*(?:\.(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d*\])*)*')
+_PATH = re.compile(r'(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d{0,9}\])*(?:\.(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d{0,9}\])*)*')
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ROOT = re.compile(r'[A-Za-z0-9_-]+|"[^"]+"')
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _MATCHES = ("value", "any", "except", "text", "text_any", "phrase")
@@ -104,14 +106,16 @@ class Clauses:
 Condition = Match | Range | ValuesCount | IsEmpty | IsNull | HasId | Nested | Clauses
 
 
-def parse_filter(filter: dict[str, Any] | None) -> Clauses | None:
-    """Read Qdrant's filter JSON; None stays None. Raises UsageError naming the part that is wrong."""
+def parse_filter(filter: dict[str, Any] | None, *, levels: int = MOST_AROUND) -> Clauses | None:
+    """Read Qdrant's filter JSON; None stays None. Raises UsageError naming the part that is wrong, or for more ``levels``
+    of objects and lists."""
+    check_bounds(filter, levels)
     return None if filter is None else _clauses(filter, "")
 
 
 def is_key(given: Any) -> bool:
     """Whether it is a path of a payload, as conditions have it in ``key``."""
-    return isinstance(given, str) and _PATH.fullmatch(given) is not None
+    return isinstance(given, str) and _PATH.fullmatch(given) is not None and _SURROGATE.search(given) is None
 
 
 def root(key: str) -> str:
@@ -198,13 +202,11 @@ def _range(key: str, given: Any, at: str) -> Range:
 
 
 def _bound(value: Any, at: str) -> float | datetime:
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
-        return value
     try:
-        instant = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number(value) if is_number else instant(value)
+    except ValueError:
         raise _wrong(at, "takes a finite number or a date such as 2026-01-31 or 2026-01-31T12:00:00Z", value) from None
-    return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
 
 
 def _values_count(key: str, given: Any, at: str) -> ValuesCount:
@@ -277,7 +279,10 @@ def _in(at: str, name: str) -> str:
 
 
 def _wrong(at: str, what: str, found: Any) -> UsageError:
-    text = repr(found)
+    try:
+        text = repr(found)
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"a {type(found).__name__}"
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     return UsageError(f"The filter's {at or 'top'} {what}; it is {shown}.", "docs/search.md shows the filters.")
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from semantik_pipeline.contracts.filter_bounds import MOST_LEVELS, check_bounds
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
 
@@ -36,7 +37,8 @@ def limit_of(principals: Collection[str]) -> dict[str, Any]:
 
 def check_question(filter: dict[str, Any] | None, principals: Collection[str] | None) -> None:
     """Raise UsageError for a filter of a limited caller that asks whom documents are open to: its answer would tell who
-    else finds them."""
+    else finds them. And for one that is too deep to look into."""
+    check_bounds(filter, MOST_LEVELS)
     if principals is not None and _asks_whose(filter):
         raise UsageError("A caller with principals can't filter by `principals`.", "Leave that condition out.")
 

@@ -57,7 +57,7 @@ class EdgeIndex:
     def insert(self, points: Sequence[Point], condition: Filter | None) -> None:
         import qdrant_edge as edge
 
-        only = edge_filter(condition)
+        only = self._filter(condition)
         for some in slices(points, self._slice_points):
             self._check_room()
             made = self._points(some)
@@ -68,7 +68,8 @@ class EdgeIndex:
     def search(self, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
         import qdrant_edge as edge
 
-        queries = [self._query(request) for request in requests]
+        with translated(self.name):
+            queries = [self._query(request) for request in requests]
         with self.shard.reading() as shard:
             legs = shard.query_batch(edge.QueryBatchRequest(queries))
         return [
@@ -95,7 +96,7 @@ class EdgeIndex:
     def count(self, filter: Filter | None) -> int:
         import qdrant_edge as edge
 
-        request = edge.CountRequest(exact=True, filter=edge_filter(filter))
+        request = edge.CountRequest(exact=True, filter=self._filter(filter))
         with self.shard.reading() as shard:
             return shard.count(request)
 
@@ -133,7 +134,7 @@ class EdgeIndex:
         import qdrant_edge as edge
 
         check_facet(self.name, self.spec, key)
-        request = edge.FacetRequest(key=key, limit=limit, exact=True, filter=edge_filter(filter))
+        request = edge.FacetRequest(key=key, limit=limit, exact=True, filter=self._filter(filter))
         with self.shard.reading() as shard:
             hits = shard.facet(request).hits
         return sorted(((hit.value, hit.count) for hit in hits), key=lambda pair: (-pair[1], str(pair[0])))
@@ -170,10 +171,14 @@ class EdgeIndex:
     def _selections(self, ids: Sequence[str] | None, filter: Filter | None) -> list[qdrant_edge.Filter]:
         """Filters that together select the points of the ids that meet the filter."""
         if ids is not None:
-            return [edge_filter(filter, list(some)) for some in slices(ids, _IDS)]
+            return [self._filter(filter, list(some)) for some in slices(ids, _IDS)]
         if filter is None:
             raise UsageError(f"Nothing says which points of {self.name} are meant.", "Give ids, a filter, or both.")
-        return [edge_filter(filter)]
+        return [self._filter(filter)]
+
+    def _filter(self, filter: Filter | None, ids: list[str] | None = None) -> qdrant_edge.Filter | None:
+        with translated(self.name):
+            return edge_filter(filter, ids)
 
     def _fold_if_due(self) -> None:
         if self.shard.unfolded >= self._fold_points:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
+from semantik_pipeline.contracts.filter_bounds import instant
 from semantik_pipeline.contracts.filters import is_key
 from semantik_pipeline.contracts.media_names import by_name
 
@@ -103,7 +103,7 @@ def _time(bound: str) -> Callable[[str], Condition | None]:
         if _YEAR_OR_MONTH.fullmatch(value):
             value = f"{value}-01-01"[:10]
         try:
-            datetime.fromisoformat(value)
+            instant(value)
         except ValueError:
             return None
         return {"key": "modified", "range": {bound: value}}

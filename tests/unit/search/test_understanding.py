@@ -92,7 +92,8 @@ def test_text_that_only_looks_like_syntax_stays_as_it_is() -> None:
 
 
 def test_a_value_that_a_field_can_not_have_is_text_and_said() -> None:
-    for query in ("after:yesterday", "before:2025-13-01", "type:ValueError", "language:klingonish!"):
+    nobodys = "after:0001-01-01T00:00:00+05:00"  # in UTC it lies before the year 1
+    for query in ("after:yesterday", "before:2025-13-01", "type:ValueError", "language:klingonish!", nobodys):
         understood = meaning(f"why {query}")
         assert understood.text == f"why {query}" and understood.filters == ()
         assert len(understood.warnings) == 1 and query in understood.warnings[0]
