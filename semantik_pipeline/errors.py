@@ -49,6 +49,11 @@ class ServiceUnavailable(TransientError):
     """A server (store, model endpoint, database) is away. No document is to blame, so no attempt is counted."""
 
 
+class ServiceFailing(ServiceUnavailable):
+    """A server answers, and fails by itself (HTTP 500). That is hardly ever a document's doing, so none is charged; but
+    lest one that is to blame keeps its companions waiting, what failed together runs alone."""
+
+
 class OutOfMemory(ServiceUnavailable):
     """A device has not the memory for a piece of work. It may elsewhere, or later; what it failed on runs alone."""
 

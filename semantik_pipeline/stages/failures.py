@@ -15,6 +15,7 @@ from semantik_pipeline.errors import (
     OutOfMemory,
     PermanentError,
     PluginError,
+    ServiceFailing,
     ServiceUnavailable,
     StorageFull,
     TransientError,
@@ -72,8 +73,8 @@ def _record(
     runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: BaseException, alone: bool
 ) -> list[Unit]:
     keys = [unit.key for unit in units]
-    short_together = isinstance(error, OutOfMemory) and not alone  # what fits does so when it runs alone
-    if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not short_together:
+    together = isinstance(error, OutOfMemory | ServiceFailing) and not alone  # what is well goes through by itself
+    if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not together:
         delay = getattr(error, "retry_after", None) or AWAY
         log.warning("%s waits %.1f s: %s", claim.stage, delay, storable(str(error)))
         work.release(tx, claim.token, keys, delay=delay, blocked=storable(str(error)))

@@ -35,6 +35,7 @@ class QdrantDouble:
         self.delay = 0.0  # seconds that each request waits first
         self.retry_after: float | None = None  # what a failing answer asks for, in seconds
         self.fail_next: list[int] = []
+        self.words: str | None = None  # what a failing answer says
         self.fail_after: list[int] = []  # the same, but the operation is done first: only its answer is lost
         self.requests: list[str] = []
         self.bodies: dict[str, Any] = {}  # the last of each kind of request
@@ -102,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
         else:
-            self._answer(status, {"status": {"error": f"made to answer {status}"}})
+            self._answer(status, {"status": {"error": self.served.words or f"made to answer {status}"}})
 
     def _answer(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(to_jsonable_python(answer, exclude_none=True, by_alias=True)).encode()

@@ -64,3 +64,54 @@ def test_a_store_that_is_away_costs_no_document_anything(
     assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0)
     (collection,) = double.client.get_collections().collections
     assert double.client.count(collection.name).count == report["points_found"] >= DOCUMENTS
+
+
+@pytest.mark.parametrize("status", [408, 500])
+def test_a_store_that_is_too_slow_or_sick_costs_no_document_an_attempt(
+    make_pipeline: Callable[..., Any], double: QdrantDouble, tmp_path: Path, status: int
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(DOCUMENTS):
+        (folder / f"{number}.txt").write_text(f"text {number} of a document. " * 20)
+    pipeline = make_pipeline(plugins={"qdrant": {"tries": 1}}, qdrant={"url": double.url})
+    operation = pipeline.folder(folder, run=False)["id"]
+    pipeline.run("sync", "chunk", "embed")
+
+    double.fail_next = [status] * 10_000
+    for _ in range(4 * DOCUMENTS):  # each of them alone, more often than a document may fail
+        pipeline.hurry()
+        work_on(pipeline.runtime, "upsert")
+    with pipeline.runtime.ledger.read() as tx:
+        waiting = [tuple(row) for row in tx.execute(select(work.c.stage, work.c.attempts))]
+    assert waiting == [("upsert", 0)] * DOCUMENTS
+
+    double.fail_next = []
+    pipeline.hurry()
+    pipeline.run()
+    assert pipeline.result(operation)["outcome"] == "succeeded"
+
+
+def test_a_document_on_which_the_store_fails_keeps_nobody_else_waiting(
+    make_pipeline: Callable[..., Any], double: QdrantDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(DOCUMENTS):
+        (folder / f"{number}.txt").write_text(f"text {number} of a document. " * 20)
+    pipeline = make_pipeline(plugins={"qdrant": {"tries": 1}}, qdrant={"url": double.url})
+    pipeline.folder(folder, run=False)
+    pipeline.run("sync", "chunk", "embed")
+    sick, insert = pipeline.unit("/7.txt")["document_id"], pipeline.runtime.store.insert
+
+    def fail_on_one(index: str, points: list[Any], **options: Any) -> None:
+        if any(point.payload["document_id"] == sick for point in points):
+            double.fail_next = [500]
+        insert(index, points, **options)
+
+    monkeypatch.setattr(pipeline.runtime.store, "insert", fail_on_one)
+    for _ in range(4 * DOCUMENTS):
+        pipeline.hurry()
+        work_on(pipeline.runtime, "upsert")
+    assert {name for name, stage in pipeline.stages().items() if stage != "indexed"} == {"7.txt"}
+    assert pipeline.unit("/7.txt")["attempts"] == 0

@@ -16,7 +16,13 @@ import pytest
 from semantik_pipeline.builtin.stores.qdrant import QdrantStore
 from semantik_pipeline.contracts.plugin import HealthState
 from semantik_pipeline.documents import SearchRequest
-from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable, UsageError
+from semantik_pipeline.errors import (
+    PermanentError,
+    PluginConfigError,
+    ServiceUnavailable,
+    StorageFull,
+    UsageError,
+)
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from semantik_pipeline.testing.qdrant_grpc import QdrantGrpcDouble
 from semantik_pipeline.testing.store_points import SPEC, make_point
@@ -39,7 +45,7 @@ def opened(url: str, **options: object) -> Iterator[QdrantStore]:
         asyncio.run(store.cleanup())
 
 
-@pytest.mark.parametrize("failure", [0, 429, 503])
+@pytest.mark.parametrize("failure", [0, 408, 429, 500, 503])
 def test_a_short_absence_is_bridged(double: QdrantDouble, failure: int) -> None:
     with opened(double.url) as store:
         store.create_index("one", SPEC)
@@ -105,6 +111,25 @@ def test_a_wrong_key_is_named_but_never_shown() -> None:
         )
     finally:
         double.stop()
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "meaning", "said"),
+    [
+        (403, "Locked: writing is forbidden during the backup", ServiceUnavailable, "during the backup"),
+        (403, "Global access is required", PluginConfigError, "Global access is required"),
+        (500, "No space left on device: WAL buffer size exceeds available disk space", StorageFull, "full"),
+    ],
+)
+def test_what_the_server_refuses_is_told_in_its_words_and_not_repeated(
+    double: QdrantDouble, status: int, words: str, meaning: type[Exception], said: str
+) -> None:
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        double.fail_next, double.words = [status, 503], words
+        with pytest.raises(meaning, match=said):
+            store.insert("one", [make_point(1)])
+        assert double.fail_next == [503]
 
 
 def test_strangers_collections_are_left_alone(double: QdrantDouble) -> None:

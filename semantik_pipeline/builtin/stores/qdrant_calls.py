@@ -12,15 +12,15 @@ from semantik_pipeline.errors import (
     PermanentError,
     PipelineError,
     PluginConfigError,
+    ServiceFailing,
     ServiceUnavailable,
     StorageFull,
-    TransientError,
     UsageError,
 )
 
 Answer = TypeVar("Answer")
 
-_AWAY = (429, 502, 503, 504)
+_AWAY = (408, 429, 502, 503, 504)  # 408: it did not do in time what it was asked for
 _AWAY_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
 _STATUS_OF_GRPC = {
     "NOT_FOUND": 404,
@@ -42,8 +42,21 @@ class Fault:
     retry_after: float | None = None
 
     @property
-    def passing(self) -> bool:
+    def away(self) -> bool:
         return self.status == 0 or self.status in _AWAY
+
+    @property
+    def full(self) -> bool:
+        return "no space left" in self.text.lower() or self.status == 507
+
+    @property
+    def locked(self) -> bool:
+        """An operator forbade writing, for a while (``POST /locks``)."""
+        return self.status in (403, 500) and self.text.lower().startswith("locked")
+
+    @property
+    def passing(self) -> bool:
+        return self.away or (self.status >= 500 and not self.full and not self.locked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +86,7 @@ class Calls:
 
     def _meaning(self, fault: Fault) -> PipelineError:
         text = fault.text[:300]
-        if fault.passing:
+        if fault.away:
             return ServiceUnavailable(
                 f"Qdrant at {self.url} is away: {text}.",
                 "Check that it runs (qdrant.url).",
@@ -84,17 +97,22 @@ class Calls:
                 f"The certificate of Qdrant at {self.url} is not believed: {text}.",
                 "Name the file of the authority that signed it in SSL_CERT_FILE.",
             )
+        if fault.locked:
+            return ServiceUnavailable(f"Qdrant at {self.url} takes no changes: {text}.", "Unlock it: POST /locks.")
         if fault.status in (401, 403):
             return PluginConfigError(
-                f"Qdrant at {self.url} refuses our API key.", "Check the environment variable that api_key_env names."
+                f"Qdrant at {self.url} refuses our API key: {text}.",
+                "Check the environment variable that api_key_env names.",
             )
-        if "no space left" in text.lower() or fault.status == 507:
+        if fault.full:
             return StorageFull(f"The disk of Qdrant at {self.url} is full.", "Free some space there and run it again.")
         if fault.status == 404:
             return UsageError(f"Qdrant at {self.url} has no such index: {text}.")
         if 400 <= fault.status < 500:
             return PermanentError(f"Qdrant at {self.url} refuses this: {text}.")
-        return TransientError(f"Qdrant at {self.url} failed ({fault.status}): {text}.")
+        return ServiceFailing(
+            f"Qdrant at {self.url} failed ({fault.status}): {text}.", "Its own log says more.", fault.retry_after
+        )
 
 
 def _fault(error: Exception) -> Fault | None:
