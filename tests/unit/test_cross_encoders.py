@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import shutil
 import threading
 from concurrent.futures import CancelledError
 
@@ -18,7 +20,11 @@ from semantik_pipeline.builtin.rerankers.pairs import probability
 from semantik_pipeline.builtin.rerankers.prompted_pairs import BODY, HEAD, INSTRUCTION, TAIL
 from semantik_pipeline.errors import PluginLoadError
 from semantik_pipeline.testing.rerankers import QUERY, TEXTS, check_ranking
-from semantik_pipeline.testing.tiny_models import write_tiny_cross_encoder
+from semantik_pipeline.testing.tiny_models import (
+    write_tiny_cross_encoder,
+    write_tiny_embedder,
+    write_tiny_sparse_encoder,
+)
 from tests.tiny_rerankers import write_tiny_bge, write_tiny_qwen3
 
 ASKED = ["the pipeline", "leases expire", "how do leases expire in a queue", "index"]
@@ -77,9 +83,6 @@ def test_scores_are_those_of_sentence_transformers(plugins, folders, name):
 
 def test_a_model_that_means_its_logits_for_ranking_only_is_calibrated_all_the_same(folders, tmp_path):
     """As the MS MARCO models, whose configuration has the identity for an activation."""
-    import json
-    import shutil
-
     model = shutil.copytree(folders["light"], tmp_path / "marco")
     config = json.loads((model / "config.json").read_text())
     config["sbert_ce_default_activation_function"] = "torch.nn.modules.linear.Identity"
@@ -211,6 +214,48 @@ def test_a_classifier_is_no_reranker(tmp_path):
     plugin = CrossEncoderReranker({"model": str(write_tiny_cross_encoder(tmp_path / "three", labels=3))})
     with pytest.raises(PluginLoadError, match="3 outputs"):
         asyncio.run(plugin.initialize())
+
+
+@pytest.mark.parametrize("modules", [True, False])
+def test_a_model_without_a_head_is_no_reranker(tmp_path, modules):
+    """sentence-transformers would give it one, of random numbers."""
+    folder = write_tiny_embedder(tmp_path / "headless")
+    if not modules:
+        (folder / "modules.json").unlink()
+    with pytest.raises(PluginLoadError, match="headless was not made for ranking: it is a BertModel"):
+        asyncio.run(CrossEncoderReranker({"model": str(folder)}).initialize())
+
+
+def test_a_model_of_words_is_no_reranker(tmp_path):
+    folder = write_tiny_sparse_encoder(tmp_path / "masked")
+    with pytest.raises(PluginLoadError, match="BertForMaskedLM"):
+        asyncio.run(CrossEncoderReranker({"model": str(folder)}).initialize())
+
+
+def test_a_language_model_that_embeds_is_no_reranker(folders, tmp_path):
+    """As Qwen3-Embedding, whose configuration has the language model's architecture and whose modules embed."""
+    folder = shutil.copytree(folders["prompted"], tmp_path / "embedding")
+    types = ["sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling"]
+    modules = [{"idx": at, "name": str(at), "path": "", "type": kind} for at, kind in enumerate(types)]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(PluginLoadError, match="Qwen3ForCausalLM"):
+        asyncio.run(CrossEncoderReranker({"model": str(folder)}).initialize())
+
+
+def test_a_cross_encoder_with_modules_of_its_own_is_one(folders, tmp_path):
+    from sentence_transformers import CrossEncoder
+
+    CrossEncoder(str(folders["sentence-transformers"]), device="cpu").save_pretrained(str(tmp_path / "saved"))
+    plugin = CrossEncoderReranker({"model": str(tmp_path / "saved"), "precision": "float32", "device": "cpu"})
+    reference = CrossEncoder(str(tmp_path / "saved"), device="cpu").predict([("leases", text) for text in ASKED])
+    assert scores(plugin, "leases", ASKED) == pytest.approx(reference.tolist(), abs=1e-5)
+
+
+def test_what_a_bare_language_model_is_taken_for_is_said(folders, caplog):
+    with caplog.at_level(logging.INFO):
+        CrossEncoderReranker({"model": str(folders["prompted"]), "device": "cpu"}).loaded()
+        CrossEncoderReranker({"model": str(folders["classifier"]), "device": "cpu"}).loaded()
+    assert caplog.text.count("is taken for a Qwen3-Reranker") == 1
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))

@@ -7,6 +7,7 @@ one output.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ INSTRUCTION = "Given a web search query, retrieve relevant passages that answer 
 WINDOW = 8192
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3ForSequenceClassification")
 
+log = logging.getLogger(__name__)
+
 
 class PromptedPairs:
     """The backend of such a model. What looks like a control token in a query or text is read as the characters it is
@@ -42,6 +45,7 @@ class PromptedPairs:
     def __init__(self, card: ModelCard, *, device: str, precision: str, instruction: str | None) -> None:
         import torch
 
+        _tell_assumed(card)
         self.device = device
         self.precision = precision
         self.window = min(card.window or WINDOW, WINDOW)
@@ -89,6 +93,14 @@ def is_prompted(card: ModelCard) -> bool:
     """Whether the model in this folder is one that must be asked so; one with modules of its own brings its prompt."""
     known = any(name in ARCHITECTURES for name in card.config.get("architectures") or ())
     return known and not module_kinds(card.path)
+
+
+def _tell_assumed(card: ModelCard) -> None:
+    """A language model's files don't say what it was trained for; its name may."""
+    if _is_causal(card):
+        level = logging.INFO if "rerank" in str(card.path).lower() else logging.WARNING
+        told = "%s is a language model; it is taken for a Qwen3-Reranker, and ranks by its yes or no"
+        log.log(level, told, card.path)
 
 
 def _tokenizer(card: ModelCard) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semantik_pipeline.builtin.embedders.model_card import ModelCard
+from semantik_pipeline.builtin.embedders.model_card import ModelCard, module_kinds
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.builtin.rerankers.pairs import Pair, probability
 from semantik_pipeline.errors import PluginLoadError
@@ -28,6 +28,7 @@ class SentencePairs:
         self.device = device
         self.precision = precision
         self.window = card.window or _DEFAULT_WINDOW
+        _check_trained(card)
         self._tokenizer = ModelTokenizer(card.path)
         self._model = _load(card, device, trust_remote_code, self.window)
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
@@ -64,6 +65,22 @@ class SentencePairs:
     def _special_tokens(self) -> int:
         preprocess = getattr(self._model, "preprocess", None)  # since sentence-transformers 5.4
         return preprocess([("", "")], **self._prompt)["input_ids"].shape[-1] if preprocess else _PAIR_TOKENS
+
+
+def _check_trained(card: ModelCard) -> None:
+    """Raise PluginLoadError for a folder that holds no cross-encoder. sentence-transformers would put a head of random
+    numbers on any other model, or ask any language model for ``yes``, and rank by that."""
+    its_own = card.model_type == "CrossEncoder" and module_kinds(card.path)
+    architectures = card.config.get("architectures") or []
+    classifies = any(name.endswith("ForSequenceClassification") for name in architectures)
+    if its_own or classifies or "AutoModelForSequenceClassification" in (card.config.get("auto_map") or {}):
+        return
+    raise PluginLoadError(
+        f"The model in {card.path} was not made for ranking: it is a {', '.join(architectures) or 'model of no known kind'}"
+        " without an output for the score.",
+        "Name a cross-encoder: its config.json says ...ForSequenceClassification. An embedding model ranks by the reranker"
+        " late-interaction.",
+    )
 
 
 def _load(card: ModelCard, device: str, trust_remote_code: bool, window: int) -> Any:
