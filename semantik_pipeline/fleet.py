@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
-from semantik_pipeline.ledger import audit_trail, backlog
+from semantik_pipeline.ledger import audit_trail, backlog, sources
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.workers import WorkerRow
 from semantik_pipeline.plugins.state import read_state
@@ -30,7 +30,7 @@ def view(runtime: Runtime) -> dict[str, Any]:
         rows = ledger_workers.list_workers(tx)
         living = [row for row in rows if row.alive]
         stages: dict[str, dict[str, Any]] = backlog.by_stage(tx)
-        syncs = backlog.syncs(tx)
+        syncs = sources.count_states(tx)
         blocked = [] if alone else backlog.blocked(tx, living)
         stuck = backlog.stuck(tx, longer_than=STUCK, limit=NAMED)
         operations = backlog.operations_open(tx)

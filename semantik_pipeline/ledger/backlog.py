@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import collections, documents, generations, operations, sources, work
+from semantik_pipeline.ledger.tables import collections, documents, generations, operations, work
 from semantik_pipeline.ledger.work import STAGES
 from semantik_pipeline.ledger.workers import WorkerRow, served
 
@@ -38,19 +38,6 @@ def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
     names = ("due", "later", "in_hand", "held", "suspects", "oldest")
     found = {stage: dict(zip(names, values, strict=True)) for stage, *values in tx.execute(query)}
     return {stage: found.get(stage, dict.fromkeys(names, 0)) for stage in STAGES}
-
-
-def syncs(tx: Transaction) -> dict[str, int]:
-    """Sources by what they do: ``idle``, ``due``, ``running``, ``failing`` (their next try waits), ``paused``."""
-    state = case(
-        (or_(sources.c.paused.is_not(None), sources.c.held_by.is_not(None)), "paused"),
-        (sources.c.lease_token.is_not(None), "running"),
-        (sources.c.operation_id.is_(None), "idle"),
-        (sources.c.not_before > now(), "failing"),
-        else_="due",
-    )
-    found = dict(map(tuple, tx.execute(select(state, func.count()).group_by(state)).all()))
-    return {name: found.get(name, 0) for name in ("idle", "due", "running", "failing", "paused")}
 
 
 def operations_open(tx: Transaction) -> dict[str, int]:

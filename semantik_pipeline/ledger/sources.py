@@ -7,10 +7,29 @@ from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select, tuple_, update
 
-from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.errors import CredentialsRejected, MassDeletion, NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 from semantik_pipeline.ledger.timetable import next_time
+
+#: removing | paused | running | retrying (a slice failed, it is tried again) | waiting (asked for, not begun, or the
+#: stages after it are behind) | due | failing | idle.
+_STATE = case(
+    (sources.c.removed_at.is_not(None), "removing"),
+    (sources.c.paused.is_not(None), "paused"),
+    (and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_not(None)), "running"),
+    (and_(sources.c.operation_id.is_not(None), sources.c.attempts > 0), "retrying"),
+    (sources.c.operation_id.is_not(None), "waiting"),
+    (sources.c.due_at <= now(), "due"),
+    (sources.c.faults > 0, "failing"),
+    else_="idle",
+)
+
+#: Errors after which a source is paused until a person says how to go on.
+_ASKS = (CredentialsRejected.__name__, MassDeletion.__name__)
+
+#: What operators count, in their order: see :func:`count_states`.
+STATES = ("idle", "due", "waiting", "running", "failing", "paused", "asking", "removing")
 
 _SOURCE = select(
     sources.c.id,
@@ -26,7 +45,6 @@ _SOURCE = select(
     sources.c.paused,
     sources.c.removed_at,
     sources.c.operation_id.label("operation"),
-    sources.c.lease_token,
     sources.c.attempts,
     sources.c.not_before,
     sources.c.error,
@@ -34,6 +52,7 @@ _SOURCE = select(
     sources.c.synced_at,
     sources.c.created_at,
     now().label("now"),
+    _STATE.label("state"),
 ).join_from(sources, collections, sources.c.collection_id == collections.c.id)
 
 #: Not in the trash; one on its way there still is shown.
@@ -98,13 +117,31 @@ def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
     counts = _documents(tx, [row["id"] for row in rows])
     for row in rows:
         row["documents"], row["quarantined"] = counts.get(row["id"], (0, 0))
-        row["state"] = _state(row)
         row["retry_at"] = row["not_before"] if row["state"] == "retrying" else None
         if row["error"]:
             row["error"] = {name: row["error"].get(name) for name in ("type", "message", "at")}
-        for name in ("lease_token", "not_before"):
-            del row[name]
+        del row["not_before"]
     return rows
+
+
+def count_states(tx: Transaction) -> dict[str, int]:
+    """How many sources are in each of :data:`STATES`. ``failing``: the last sync, or the last slice of the one in hand,
+    failed, even while it is tried again; ``waiting``: begun, and the stages after it are behind; ``due``: its time has
+    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``asking``: by itself, until a person
+    says how to go on (refused credentials, a mass deletion)."""
+    asks = and_(_STATE == "paused", sources.c.error["type"].as_string().in_(_ASKS))
+    state = case(
+        (asks, "asking"),
+        (_STATE.in_(("paused", "removing")), _STATE),
+        (sources.c.held_by.is_not(None), "paused"),
+        (or_(sources.c.faults > 0, sources.c.attempts > 0), "failing"),
+        (and_(_STATE == "waiting", sources.c.not_before <= now()), "due"),
+        else_=_STATE,
+    )
+    shown = select(state.label("state")).join_from(sources, collections, sources.c.collection_id == collections.c.id)
+    each = shown.where(_SHOWN).subquery()
+    found = dict(map(tuple, tx.execute(select(each.c.state, func.count()).group_by(each.c.state)).all()))
+    return {name: found.get(name, 0) for name in STATES}
 
 
 def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, int]]:
@@ -119,22 +156,6 @@ def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, i
         .group_by(documents.c.source_id)
     )
     return {row[0]: (row[1], int(row[2] or 0)) for row in tx.execute(query)} if source_ids else {}
-
-
-def _state(row: dict[str, Any]) -> str:
-    """removing | paused | running | retrying (a slice failed, it is tried again) | waiting (asked for, not begun) |
-    due | failing | idle."""
-    if row["removed_at"] is not None:
-        return "removing"
-    if row["paused"] is not None:
-        return "paused"
-    if row["operation"] is not None:
-        if row["lease_token"] is not None:
-            return "running"
-        return "retrying" if row["attempts"] else "waiting"
-    if row["due_at"] is not None and row["due_at"] <= row["now"]:
-        return "due"
-    return "failing" if row["faults"] else "idle"
 
 
 def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, Usa
 from semantik_pipeline.ledger import audit_trail, removal, timetable, turns, work
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.ledger.sync import claim_source
 from semantik_pipeline.ledger.tables import chunks, documents, operation_sources, operations
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.operations import SourceRequest, begin_sync
@@ -41,6 +42,12 @@ def added(pipeline, name: str = "fake", *, every: float | None = None, weight: f
 def shown(pipeline, name: str = "fake") -> dict[str, Any]:
     with pipeline.runtime.ledger.read() as tx:
         return ledger.find_source(tx, name)
+
+
+def counted(pipeline) -> dict[str, int]:
+    """State -> sources, as the fleet's metrics have it; states that no source is in are left out."""
+    with pipeline.runtime.ledger.read() as tx:
+        return {state: number for state, number in ledger.count_states(tx).items() if number}
 
 
 def change_row(pipeline, source: dict[str, Any], **values: Any) -> None:
@@ -163,6 +170,7 @@ def test_a_source_that_fails_waits_longer_each_time_and_success_forgets_it(make_
         pipeline.run("sync")
         after = shown(pipeline)
         assert (after["state"], after["faults"]) == ("failing", faults)
+        assert counted(pipeline) == {"failing": 1}
         over = after["error"]["at"] + FIRST_WAIT * 2 ** (faults - 1)
         due = schedule.next(over, key=source["id"], anchor=source["created_at"])
         assert after["due_at"] == pytest.approx(due)
@@ -191,6 +199,7 @@ def test_refused_credentials_pause_the_source_until_it_is_resumed(make_pipeline,
     paused = shown(pipeline)
     assert pipeline.result(operation)["outcome"] == "failed"
     assert paused["state"] == "paused"
+    assert counted(pipeline) == {"asking": 1}
     assert "The password of anna was refused." in paused["paused"]
     assert paused["error"]["type"] == "CredentialsRejected"
     change_row(pipeline, source, due_at=0.0)
@@ -395,6 +404,29 @@ def test_a_source_whose_documents_nobody_takes_brings_no_more(make_pipeline) -> 
         work_on(pipeline.runtime, "sync")
         time.sleep(0.02)
     assert 150 < unfinished(pipeline, "large") <= 250  # what is named up to a checkpoint comes whole
+
+
+def test_sources_are_counted_by_what_they_do(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_in_flight": 1, "poll": 60.0})
+    source = added(pipeline, documents=texts_of("fake", 1000))
+    assert counted(pipeline) == {"idle": 1}
+    sources.sync(pipeline.runtime, source)
+    assert counted(pipeline) == {"due": 1}
+    work_on(pipeline.runtime, "sync")
+    assert counted(pipeline) == {"waiting": 1}  # the stages after it are behind: no fault of the source
+    assert shown(pipeline)["state"] == "waiting"
+
+
+def test_a_source_that_is_tried_again_counts_as_failing_until_it_succeeds(make_pipeline, tmp_path: Path) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 3, "backoff": 60.0})
+    source = added(pipeline, documents_file=str(tmp_path / "missing.json"))
+    sources.sync(pipeline.runtime, source)
+    work_on(pipeline.runtime, "sync")
+    assert (shown(pipeline)["state"], counted(pipeline)) == ("retrying", {"failing": 1})
+    change_row(pipeline, source, not_before=0.0)
+    with pipeline.runtime.ledger.write() as tx:
+        assert claim_source(tx, worker="w1", lease=60.0) is not None
+    assert (shown(pipeline)["state"], counted(pipeline)) == ("running", {"failing": 1})
 
 
 def test_who_was_idle_has_saved_no_turns(make_pipeline) -> None:
