@@ -33,10 +33,31 @@ def create(
     if changes:
         given = configurations.changed({**generations.DEFAULT, **given}, changes)
     _refuse_taken(runtime, name)
-    made = runtime.collection(name, given)
-    with runtime.ledger.write() as tx:
-        audit_trail.record(tx, event="collection.create", subject=name, detail={"config": made.config})
+    if make(runtime, name, given) is None:
+        _refuse_taken(runtime, name)
+        raise Conflict(f"Somebody else made a collection {name!r} in this moment.", "Ask again, or give another name.")
     return show(runtime, name)
+
+
+def make(runtime: Runtime, name: str, config: Mapping[str, Any] | None = None) -> ledger.Collection | None:
+    """Make a collection, ``config`` over the settings' defaults; None if there is one of that name, in the trash too. It
+    is noted who did, be it by the way. Raises what :func:`create` does for what can't be."""
+    configurations.check_name(name)
+    given = {**runtime.settings.collection, **(config or {})}
+    frozen = generations.frozen_from(runtime.host, generations.complete(runtime.host, given))
+    with runtime.ledger.write() as tx:
+        made = ledger.create_collection(
+            tx,
+            name,
+            config=frozen.wanted,
+            frozen=frozen.config,
+            fingerprints=frozen.fingerprints,
+            dimension=frozen.dimension,
+            plugins=frozen.plugins,
+        )
+        if made is not None:
+            audit_trail.record(tx, event="collection.create", subject=name, detail={"config": made.config})
+        return made
 
 
 def list_all(runtime: Runtime) -> list[dict[str, Any]]:

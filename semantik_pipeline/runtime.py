@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from semantik_pipeline import configurations, generations, logs
+from semantik_pipeline import collections, generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
 from semantik_pipeline.errors import PipelineError, SettingsError
@@ -314,25 +314,14 @@ class Runtime:
                     del self._refusals[place]
 
     def collection(self, name: str, config: dict[str, Any] | None = None) -> Collection:
-        """The collection of that name; made, with ``config`` over the defaults, if there is none."""
+        """The collection of that name; made, with ``config`` over the settings' defaults, if there is none."""
         with self.ledger.read() as tx:
             found = ledger_collections.find_collection(tx, name)
-        if found is not None:
-            return found
-        configurations.check_name(name)
-        given = {**self.settings.collection, **(config or {})}
-        made = generations.frozen_from(self.host, generations.complete(self.host, given))
-        with self.ledger.write() as tx:
-            found = ledger_collections.find_collection(tx, name)
-            return found or ledger_collections.create_collection(
-                tx,
-                name,
-                config=made.wanted,
-                frozen=made.config,
-                fingerprints=made.fingerprints,
-                dimension=made.dimension,
-                plugins=made.plugins,
-            )
+        made = found or collections.make(self, name, config)
+        if made is not None:
+            return made
+        with self.ledger.read() as tx:  # another made it in this moment
+            return ledger_collections.get_collection(tx, name)
 
     def close(self) -> None:
         """Give everything back, in the reverse order of making; what was never made is not made now, nor afterwards."""

@@ -46,18 +46,9 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     _check_weight(new.weight)
     found = runtime.collection(collection)
     with runtime.ledger.write() as tx:
-        there = collections.find_source(tx, found.id, new.connector, new.name)
-        if there is not None and there.trashed_at is not None:
-            raise Conflict(
-                f"The source {new.name!r} of {collection!r} is in the trash.",
-                f"`semantik sources restore {there.id}` brings it back; --name gives another name.",
-            )
-        if there is not None:
-            raise Conflict(
-                f"The collection {collection!r} has a source {new.name!r} already.",
-                "`semantik sources set` changes it; --name gives another name.",
-            )
-        source_id = collections.put_source(tx, found.id, new.connector, new.name, new.config)
+        source_id = collections.add_source(tx, found.id, new.connector, new.name, new.config)
+        if source_id is None:
+            raise _taken(tx, found.id, collection, new.connector, new.name)
         ledger.change_source(tx, source_id, weight=new.weight, principals=_names(new.principals))
         if new.schedule is not None:
             ledger.change_source(tx, source_id, schedule=new.schedule.stored())
@@ -82,6 +73,10 @@ def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str,
     _refuse_removed(source)
     with runtime.ledger.write() as tx:
         before = ledger.lock_source(tx, source["id"])
+        if (name := values.get("name", source["name"])) != source["name"] and collections.find_source(
+            tx, before["collection_id"], source["connector"], name
+        ):
+            raise _taken(tx, before["collection_id"], source["collection"], source["connector"], name)
         ledger.change_source(tx, source["id"], **values)
         told = dict(values)
         if values.get("principals", before["principals"]) != before["principals"]:
@@ -212,6 +207,19 @@ def _advance(
 def _note(tx: Transaction, event: str, source: dict[str, Any], detail: dict[str, Any]) -> None:
     subject = f"{source['collection']}: {source['name']}"
     audit_trail.record(tx, event=event, subject=subject, detail={"source": source["id"], **detail})
+
+
+def _taken(tx: Transaction, collection_id: int, collection: str, connector: str, name: str) -> Conflict:
+    there = collections.find_source(tx, collection_id, connector, name)
+    if there is not None and there.trashed_at is not None:
+        return Conflict(
+            f"The source {name!r} of {collection!r} is in the trash.",
+            f"`semantik sources restore {there.id}` brings it back; --name gives another name.",
+        )
+    return Conflict(
+        f"The collection {collection!r} has a source {name!r} already.",
+        "`semantik sources set` changes it; --name gives another name.",
+    )
 
 
 def _check_weight(weight: float) -> None:

@@ -103,15 +103,15 @@ def create_collection(
     dimension: int,
     plugins: dict[str, str] | None = None,
     hidden: bool = False,
-) -> Collection:
-    """A collection with its first generation, active from the start; as it is, if another made it meanwhile.
+) -> Collection | None:
+    """A collection with its first generation, active from the start; None if there is one of that name.
     ``hidden``: it is being imported, and until :func:`exports.reveal` nobody sees it, nor is any key for it."""
     unseen = {"trashed_at": now(), "importing_at": now()} if hidden else {}
     row = insert_for(tx, collections).values(name=name, config=config, created_at=now(), **unseen)
     made = row.on_conflict_do_nothing(index_elements=["name"]).returning(collections.c.id)
     collection_id = tx.execute(made).scalar_one_or_none()
     if collection_id is None:
-        return get_collection(tx, name)
+        return None
     if not hidden:
         api_keys.bind(tx, collection_id, name)
     generation_id = tx.execute(
@@ -132,9 +132,7 @@ def create_collection(
         .returning(generations.c.id)
     ).scalar_one()
     tx.execute(update(collections).where(collections.c.id == collection_id).values(active_generation=generation_id))
-    made = find_collection(tx, name, trashed=True)
-    assert made is not None  # this transaction made it
-    return made
+    return find_collection(tx, name, trashed=True)
 
 
 def index_name(tx: Transaction, collection_id: int, name: str) -> str:
@@ -190,19 +188,32 @@ def put_source(tx: Transaction, collection_id: int, connector: str, name: str, c
         if found.config != config:
             tx.execute(update(sources).where(sources.c.id == found.id).values(config=config))
         return found.id
-    values = {
-        "collection_id": collection_id,
-        "connector": connector,
-        "name": name,
-        "config": config,
-        "weight": 1.0,
-        "next_turn": 0.0,
-        "created_at": now(),
-    }
-    row = insert_for(tx, sources).values(**values)  # another may make it meanwhile; the last configuration counts
-    keys = ["collection_id", "connector", "name"]
-    made = row.on_conflict_do_update(index_elements=keys, set_={"config": row.excluded.config})
+    row = _new_source(tx, collection_id, connector, name, config)
+    # another may make it meanwhile; the last configuration counts
+    made = row.on_conflict_do_update(index_elements=_NAMED, set_={"config": row.excluded.config})
     return tx.execute(made.returning(sources.c.id)).scalar_one()
+
+
+def add_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int | None:
+    """A source of that name; None, and nothing is written, if there is one, which another may have made meanwhile."""
+    made = _new_source(tx, collection_id, connector, name, config).on_conflict_do_nothing(index_elements=_NAMED)
+    return tx.execute(made.returning(sources.c.id)).scalar_one_or_none()
+
+
+#: No two sources have these alike.
+_NAMED = ["collection_id", "connector", "name"]
+
+
+def _new_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> Any:
+    return insert_for(tx, sources).values(
+        collection_id=collection_id,
+        connector=connector,
+        name=name,
+        config=config,
+        weight=1.0,
+        next_turn=0.0,
+        created_at=now(),
+    )
 
 
 def search_view(tx: Transaction, name: str) -> SearchView:

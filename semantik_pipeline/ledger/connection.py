@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from semantik_pipeline.errors import PipelineError, ServiceUnavailable, StorageFull
+from semantik_pipeline.errors import Conflict, PipelineError, ServiceUnavailable, StorageFull
 
 Transaction = Connection
 
@@ -174,7 +174,17 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
         )
     if isinstance(error, exc.OperationalError | exc.InterfaceError):
         return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}")
+    if _is_taken(error.orig):
+        return Conflict("Somebody else took that name in this moment.", "Look at what is there now, and ask again.")
     return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")
+
+
+def _is_taken(refused: BaseException | None) -> bool:
+    """Whether a unique constraint refused the row: SQLSTATE 23505, or SQLite's name for it."""
+    return (
+        getattr(refused, "sqlstate", None) == "23505"
+        or getattr(refused, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE"
+    )
 
 
 def insert_for(tx: Transaction, table: Table):

@@ -54,7 +54,7 @@ def import_collection(
         if ledger.find_collection(tx, name, trashed=True) is not None:
             raise _taken(name)
         made = ledger.create_collection(tx, name, **fitted.made(), hidden=True)
-        if made.importing_at is None:  # somebody made it in this moment
+        if made is None:  # somebody made it in this moment
             raise _taken(name)
         operation_id = operations.begin(tx, made.id, "import", detail={"file": path.name})
         _RUNNING.add(made.id)

@@ -104,6 +104,23 @@ def test_who_read_what_is_there_no_more_changes_nothing(make_pipeline) -> None:
     assert collections.show(pipeline.runtime, "notes")["config"]["sparse"]["k1"] == 1.5
 
 
+def test_of_two_that_make_it_at_once_one_is_told_that_it_is_there(make_pipeline, monkeypatch) -> None:
+    pipeline, other = make_pipeline(), make_pipeline()
+    frozen_from = generations.frozen_from
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(generations, "frozen_from", frozen_from)
+        collections.create(other.runtime, "notes", config={**FAKE_COLLECTION, "sparse": {"k1": 1.5}})
+        return frozen_from(*given)
+
+    monkeypatch.setattr(generations, "frozen_from", overtaken)  # the other makes it between the look and the writing
+    with pytest.raises(Conflict, match="notes"):
+        collections.create(pipeline.runtime, "notes", config=FAKE_COLLECTION)
+    assert collections.show(pipeline.runtime, "notes")["config"]["sparse"]["k1"] == 1.5
+    with pipeline.runtime.ledger.read() as tx:
+        assert [entry["event"] for entry in audit_trail.entries(tx, limit=9)] == ["collection.create"]
+
+
 def test_names_are_unique_can_be_seen_and_change(make_pipeline) -> None:
     pipeline = make_pipeline()
     made(pipeline)

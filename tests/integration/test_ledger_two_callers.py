@@ -1,4 +1,4 @@
-"""Two callers that make the same collection, or the same source, at once: both get the one that there is."""
+"""Two callers that make the same thing, or give two things the same name, at once: one does, and the other is told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
+from semantik_pipeline.errors import Conflict
 from semantik_pipeline.ledger import Ledger, api_keys, collection_reports, collections, schema, tables
 from semantik_pipeline.ledger.connection import Transaction
 
@@ -45,7 +46,7 @@ def _wait_a_little(later: Any) -> None:
         later.result(timeout=0.5)
 
 
-def make_collection(tx: Transaction, caller: int) -> collections.Collection:
+def make_collection(tx: Transaction, caller: int) -> collections.Collection | None:
     return collections.create_collection(
         tx, "notes", config={"caller": caller}, frozen={}, fingerprints={}, dimension=8
     )
@@ -53,21 +54,52 @@ def make_collection(tx: Transaction, caller: int) -> collections.Collection:
 
 def test_the_same_collection_is_made_once(ledger):
     first, second = both(ledger, make_collection)
-    assert first == second
+    assert first is not None and second is None
     with ledger.read() as tx:
         assert tx.execute(select(tables.collections.c.name)).scalars().all() == ["notes"]
         assert len(collections.list_generations(tx)) == 1
 
 
 def test_the_same_source_is_made_once_and_the_last_configuration_counts(ledger):
-    with ledger.write() as tx:
-        collection_id = make_collection(tx, 0).id
+    collection_id = _collection(ledger, "notes")
     first, second = both(
         ledger, lambda tx, caller: collections.put_source(tx, collection_id, "directory", "here", {"caller": caller})
     )
     assert first == second
     with ledger.read() as tx:
         assert tx.execute(select(tables.sources.c.config)).scalars().all() == [{"caller": 2}]
+
+
+def test_a_source_is_added_once_and_keeps_its_configuration(ledger):
+    collection_id = _collection(ledger, "notes")
+    first, second = both(
+        ledger, lambda tx, caller: collections.add_source(tx, collection_id, "directory", "here", {"caller": caller})
+    )
+    assert first is not None and second is None
+    with ledger.read() as tx:
+        assert tx.execute(select(tables.sources.c.config)).scalars().all() == [{"caller": 1}]
+
+
+def test_two_names_that_become_the_same_at_once_are_a_conflict_for_the_second(ledger):
+    ids = [_collection(ledger, name) for name in ("one", "two")]
+
+    def rename(tx: Transaction, caller: int) -> None:
+        collection_reports.change_collection(tx, ids[caller - 1], name="both")
+
+    with pytest.raises(Conflict, match="took that name"):
+        both(ledger, rename)
+    with ledger.read() as tx:
+        assert tx.execute(select(tables.collections.c.name).order_by(tables.collections.c.id)).scalars().all() == [
+            "both",
+            "two",
+        ]
+
+
+def _collection(ledger: Ledger, name: str) -> int:
+    with ledger.write() as tx:
+        made = collections.create_collection(tx, name, config={}, frozen={}, fingerprints={}, dimension=8)
+        assert made is not None
+        return made.id
 
 
 def _until_it_waits(ledger: Ledger, later: Future[Any], number: int) -> None:
@@ -83,17 +115,17 @@ def _until_it_waits(ledger: Ledger, later: Future[Any], number: int) -> None:
 def test_who_renames_and_who_makes_one_of_that_name_never_wait_for_each_other(ledger_url):
     """Both touch a name and the keys that are limited to collections."""
     ledger = Ledger(ledger_url)
+    there = _collection(ledger, "notes")
     with ledger.write() as tx:
-        there = make_collection(tx, 0)
         api_keys.create(tx, name="ci", hash="0", role="reader", collections=["notes"])
 
     def rename() -> None:
         with ledger.write() as tx:
-            collection_reports.change_collection(tx, there.id, name="papers")
+            collection_reports.change_collection(tx, there, name="papers")
 
-    def make() -> int:
+    def make() -> collections.Collection | None:
         with ledger.write() as tx:
-            return collections.create_collection(tx, "papers", config={}, frozen={}, fingerprints={}, dimension=8).id
+            return collections.create_collection(tx, "papers", config={}, frozen={}, fingerprints={}, dimension=8)
 
     with ThreadPoolExecutor(2) as pool:
         with ledger.write() as tx:
@@ -102,7 +134,7 @@ def test_who_renames_and_who_makes_one_of_that_name_never_wait_for_each_other(le
             _until_it_waits(ledger, renamed, 1)
             made = pool.submit(make)
             _until_it_waits(ledger, made, 2)
-        assert (renamed.result(), made.result()) == (None, there.id)
+        assert (renamed.result(), made.result()) == (None, None)
     with ledger.read() as tx:
         assert api_keys.get(tx, "ci")["collections"] == ["papers"]
     ledger.close()

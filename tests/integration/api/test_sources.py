@@ -99,6 +99,23 @@ def test_a_source_is_changed_paused_resumed_and_removed(api: Api, notes: Path) -
     assert api.good(api.get(place))["documents"] == 2
 
 
+def test_a_name_that_is_taken_is_refused_whoever_had_it_first(api: Api, notes: Path) -> None:
+    place, other = f"/sources/{add(api, notes)['id']}", f"/sources/{add(api, notes, name='other')['id']}"
+    assert "has a source 'notes' already" in problem(api.patch(other, json={"name": "notes"}), 409)["detail"]
+    assert api.good(api.patch(other, json={"name": "other", "weight": 2}))["weight"] == 2  # its own is free
+    api.good(api.delete(place), 202)
+    finish(api)
+    assert "in the trash" in problem(api.patch(other, json={"name": "notes"}), 409)["detail"]
+    assert api.good(api.get(other))["name"] == "other"
+
+
+def test_a_collection_that_comes_with_its_first_source_is_noted(api: Api, notes: Path) -> None:
+    add(api, notes, collection="fresh")
+    with api.runtime.ledger.read() as tx:
+        told = [(row["event"], row["subject"], row["actor"]) for row in audit_trail.entries(tx, limit=20)]
+    assert ("collection.create", "fresh", "key:admin") in told
+
+
 def test_sources_come_in_pages(api: Api, notes: Path) -> None:
     for number in range(5):
         add(api, notes, name=f"n{number}", collection=f"c{number % 2}")
