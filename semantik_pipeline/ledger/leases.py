@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from semantik_pipeline.errors import LeaseLost, PipelineError
+from semantik_pipeline.ledger.renewals import Renewal
 
 log = logging.getLogger(__name__)
+
+#: Seconds until the next look at a lease of which a part was locked by somebody else.
+SOON = 0.5
 
 
 class Hold:
     """A lease in hand. :meth:`touch` after each piece that was saved; :meth:`check` before anything that lasts."""
 
-    def __init__(self, token: str, renew: Callable[[], int], deadline: float) -> None:
+    def __init__(self, token: str, renew: Callable[[], Renewal], deadline: float) -> None:
         self.token = token
         self.renew = renew
         self.deadline = deadline
@@ -51,8 +55,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def holding(self, token: str, renew: Callable[[], int], deadline: float) -> Iterator[Hold]:
-        """``renew`` prolongs the lease and returns how many units it still covers."""
+    def holding(self, token: str, renew: Callable[[], Renewal], deadline: float) -> Iterator[Hold]:
+        """``renew`` prolongs the lease, and must not wait for what others have locked."""
         hold = Hold(token, renew, deadline)
         with self._lock:
             self._holds[token] = hold
@@ -93,12 +97,13 @@ class Keeper:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+        wait = self._interval
+        while not self._stop.wait(wait):
             self._give_back()
             with self._lock:
                 holds = list(self._holds.values())
-            for hold in holds:
-                self._renew(hold)
+            whole = [self._renew(hold) for hold in holds]
+            wait = self._interval if all(whole) else min(self._interval, SOON)
 
     def _give_back(self) -> None:
         with self._lock:
@@ -121,13 +126,17 @@ class Keeper:
                 with self._lock:
                     self._owed.pop(token, None)
 
-    def _renew(self, hold: Hold) -> None:
+    def _renew(self, hold: Hold) -> bool:
+        """Whether nothing of it was left to the next time."""
         if hold.over:
-            return
+            return True
         try:
-            if hold.renew() == 0 and hold.token in self._holds:
+            renewal = hold.renew()
+            if renewal.held == 0 and hold.token in self._holds:
                 hold.lost = True
+            return renewal.prolonged >= renewal.held
         except PipelineError as error:  # the ledger is away: the lease runs out by itself if it stays away
             log.warning("A lease could not be renewed: %s", error)
         except Exception:  # whatever it was, the other leases of this process hang on this thread
             log.exception("A lease could not be renewed.")
+        return True

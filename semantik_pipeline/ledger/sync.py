@@ -164,10 +164,6 @@ def on_hold(tx: Transaction, claim: SourceClaim) -> bool:
     return tx.execute(held).scalar_one() is not None
 
 
-def renew_source(tx: Transaction, token: str, lease: float) -> int:
-    return tx.execute(update(sources).where(sources.c.lease_token == token).values(lease_until=now() + lease)).rowcount
-
-
 def give_back_source(tx: Transaction, token: str) -> int:
     """End the slice held under a token, with nothing held against the source: the next one begins at the last
     checkpoint. Returns how many sources were held."""

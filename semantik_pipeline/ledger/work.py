@@ -208,12 +208,6 @@ def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
     return {tuple(row) for row in tx.execute(in_order.with_for_update())}
 
 
-def renew(tx: Transaction, token: str, lease: float) -> int:
-    """Prolong a claim; returns how many units it still holds."""
-    held(tx, token)  # in order, as everybody locks
-    return tx.execute(update(work).where(work.c.lease_token == token).values(lease_until=now() + lease)).rowcount
-
-
 def move(tx: Transaction, unit: Unit, stage: str, **values: Any) -> None:
     """The unit goes on at ``stage``, free of its lease, its attempts and suspicion forgotten. Call under :func:`held`."""
     change(tx, unit, stage=stage, **FREED, attempts=0, suspect=False, error=None, **values)

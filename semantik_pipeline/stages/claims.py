@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger import renewals, work
 from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.work import Claim, Unit
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class Held:
         self.close()
 
 
-def _renew(runtime: Runtime, claim: Claim) -> int:
+def _renew(runtime: Runtime, claim: Claim) -> Renewal:
     with runtime.ledger.write() as tx:
-        return work.renew(tx, claim.token, runtime.settings.work.lease)
+        return renewals.renew(tx, claim.token, runtime.settings.work.lease)
 
 
 class Claims:

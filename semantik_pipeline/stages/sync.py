@@ -18,10 +18,11 @@ from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
-from semantik_pipeline.ledger import absence, revisions
+from semantik_pipeline.ledger import absence, renewals, revisions
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.arrivals import Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.faults import fail_slice
@@ -73,9 +74,9 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
         place.leave()
 
 
-def _renew(runtime: Runtime, claim: SourceClaim) -> int:
+def _renew(runtime: Runtime, claim: SourceClaim) -> Renewal:
     with runtime.ledger.write() as tx:
-        return ledger.renew_source(tx, claim.token, runtime.settings.work.lease)
+        return renewals.renew_source(tx, claim.token, runtime.settings.work.lease)
 
 
 def _run_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, until: float) -> None:

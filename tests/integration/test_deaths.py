@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.ledger import deaths, work
+from semantik_pipeline.ledger import deaths, renewals, work
+from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.tables import chores, documents
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.ledger.work import STAGES, Claim
@@ -192,7 +193,8 @@ def test_a_ledger_that_was_away_is_no_death(make_pipeline, renews: bool) -> None
         held = {claim.token: len(work.held(tx, claim.token)) for claim in (lone, good)}
         assert set(held.values()) == {1}
         if renews:
-            assert work.renew(tx, lone.token, 60) == work.renew(tx, good.token, 60) == 1
+            for token in (lone.token, good.token):
+                assert renewals.renew(tx, token, 60) == Renewal(held=1, prolonged=1)
         else:
             tx.execute(update(units).values(lease_until=1.0))
     maintenance.tick(pipeline.runtime)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.renewals import Renewal
 from workers import presence as presences
 from workers.presence import Presence
 from workers.pulse import Pulse
@@ -70,7 +71,7 @@ def test_a_process_whose_unit_hangs_ends(make_pipeline, monkeypatch):
     pipeline = make_pipeline(worker={"heartbeat": 0.05})
     presence, _, reasons = watched(pipeline)
     try:
-        with pipeline.runtime.keeper.holding("token", lambda: 1, deadline=0.3):
+        with pipeline.runtime.keeper.holding("token", lambda: Renewal(held=1, prolonged=1), deadline=0.3):
             began = time.monotonic()
             until(lambda: reasons)
             assert time.monotonic() - began > 0.6, "its deadline, and then some"

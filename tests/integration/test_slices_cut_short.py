@@ -12,6 +12,7 @@ from sqlalchemy import select
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import IngestedDocument, content_hash
 from semantik_pipeline.ledger import deaths, sync
+from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -94,7 +95,7 @@ def test_a_source_in_hand_is_given_back_unsuspected(make_pipeline, monkeypatch) 
     monkeypatch.setattr(process, "runtime", runtime)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     monkeypatch.setattr(os, "_exit", lambda code: None)
-    with runtime.keeper.holding(claim.token, lambda: 1, 60):
+    with runtime.keeper.holding(claim.token, lambda: Renewal(held=1, prolonged=1), 60):
         process._give_back()
     with runtime.ledger.write() as tx:
         assert not sync.source_held(tx, claim), "what this process still writes is fenced"

@@ -15,6 +15,7 @@ import pytest
 from semantik_pipeline import queue
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.ledger.leases import Keeper
+from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.settings import Settings, load_settings
 from semantik_pipeline.tally import Tally
 
@@ -123,12 +124,12 @@ def test_tls_in_the_url_wins_over_the_settings(tmp_path: Path) -> None:
 def test_a_renewal_that_fails_oddly_costs_no_other_lease() -> None:
     renewed = threading.Event()
 
-    def odd() -> int:
+    def odd() -> Renewal:
         raise RuntimeError("nobody expected this")
 
-    def renew() -> int:
+    def renew() -> Renewal:
         renewed.set()
-        return 1
+        return Renewal(held=1, prolonged=1)
 
     keeper = Keeper(0.01)
     try:
