@@ -76,6 +76,7 @@ def open_engine(url: str) -> Engine:
     engine = create_engine(url, pool_size=8, max_overflow=8, connect_args=PATIENCE)
     _ping_after_rest(engine)
     _bound_sessions(engine)
+    _leave_standbys(engine)
     return engine
 
 
@@ -92,6 +93,15 @@ def _bound_sessions(engine: Engine) -> None:
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"set {name} = '{value}'" for name, value in SESSION.items()))
         connection.commit()
+
+
+def _leave_standbys(engine: Engine) -> None:
+    """A server that has become read-only stays so: connect anew, which may lead to the one that took its place."""
+
+    @event.listens_for(engine, "handle_error")
+    def _on_error(context) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == "25006":
+            context.is_disconnect = True
 
 
 def _ping_after_rest(engine: Engine) -> None:
@@ -172,7 +182,7 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
         return StorageFull(
             f"The ledger {where} can't be written: {text}.", "Free disk space and run it again; nothing was lost."
         )
-    if isinstance(error, exc.OperationalError | exc.InterfaceError):
+    if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated or _cut(error.orig):
         return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}")
     if _is_taken(error.orig):
         return Conflict("Somebody else took that name in this moment.", "Look at what is there now, and ask again.")
@@ -185,6 +195,15 @@ def _is_taken(refused: BaseException | None) -> bool:
         getattr(refused, "sqlstate", None) == "23505"
         or getattr(refused, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE"
     )
+
+
+#: SQLSTATEs that psycopg does not take for the server's trouble: a session that was silent in its transaction for too
+#: long, or that lasted too long, because its host slept; a server that has become a standby.
+_CUT = ("25P03", "25P04", "25006")
+
+
+def _cut(refused: BaseException | None) -> bool:
+    return getattr(refused, "sqlstate", None) in _CUT
 
 
 def insert_for(tx: Transaction, table: Table):
