@@ -38,8 +38,9 @@ from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderRerank
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.state import PluginState
+from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.fusion import Candidate
-from semantik_pipeline.search.request import SearchQuery, plan_search
+from semantik_pipeline.search.request import plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.settings import Search
 

@@ -32,7 +32,7 @@ ASKERS = 32
 def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:
     """On the worker: ``{"answer": ...}``, or ``{"error": {"type", "message", "hint"}}`` for an error of this project."""
     try:
-        return {"answer": search(runtime, _query(asked)).to_dict()}
+        return {"answer": search(runtime, SearchQuery(**asked)).to_dict()}
     except PipelineError as error:
         return {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
 
@@ -104,7 +104,7 @@ def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
     from celery.exceptions import TimeoutError as NoAnswer
 
     try:
-        sent = app.send_task(SEARCH_TASK, args=[_sent(query)], queue=SEARCH, expiration=patience, ignore_result=False)
+        sent = app.send_task(SEARCH_TASK, args=[asdict(query)], queue=SEARCH, expiration=patience, ignore_result=False)
         return sent.get(timeout=patience, disable_sync_subtasks=False)  # who asks runs in no task
     except NoAnswer:
         raise ServiceUnavailable(
@@ -113,16 +113,6 @@ def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
         ) from None
     except OSError as error:  # and kombu's OperationalError, which is one
         raise ServiceUnavailable(f"The broker can't be asked: {error}") from None
-
-
-def _sent(query: SearchQuery) -> dict[str, Any]:
-    """The query as JSON, which knows no sets."""
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(query).items()}
-
-
-def _query(asked: dict[str, Any]) -> SearchQuery:
-    principals = asked.get("principals")
-    return SearchQuery(**{**asked, **({"principals": frozenset(principals)} if principals is not None else {})})
 
 
 def _answer(reply: dict[str, Any]) -> SearchAnswer:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from semantik_pipeline.cli.index import EXIT
 from semantik_pipeline.cli.invocation import Invocation, begin
-from semantik_pipeline.cli.search import (
-    FilterOption,
-    Mode,
-    ModeOption,
-    RerankerOption,
-    RerankOption,
-    parse_filter,
-    rerankers_in,
-)
+from semantik_pipeline.cli.questions import FilterOption, Mode, ModeOption, RerankerOption, RerankOption, question
 
 DatasetArgument = Annotated[
     str | None,
@@ -81,30 +73,22 @@ def evaluate(
     if history:
         return _give_history(call, dataset_dir or known_items or collection)
     from semantik_pipeline.cli.evaluation_runs import Asked, measure, measure_known_items
-    from semantik_pipeline.cli.evaluation_views import show_compared, show_measured
     from semantik_pipeline.configurations import parse_changes
-    from semantik_pipeline.search import SearchQuery
 
     several = compare or bool(known_items or ways or try_ or plot)
     _check(dataset_dir, known_items, chosen=mode != Mode.HYBRID or not rerank or bool(reranker), several=several)
-    named = rerankers_in(reranker)
-    template = SearchQuery(
-        text="?",
-        limit=limit,
-        mode=mode.value,
-        rerank=rerank,
-        reranker=None if named is None else tuple(named),
-        filter=parse_filter(filter_json),
+    asked = Asked(
+        template=question(query="?", limit=limit, mode=mode, rerank=rerank, reranker=reranker, filter_json=filter_json),
+        ways=tuple(ways.split(",")) if ways else (),
+        tried=tuple(parse_changes(one.split()) for one in try_ or ()),
+        plot=plot,
     )
-    tried = tuple(parse_changes(one.split()) for one in try_ or ())
-    asked = Asked(template=template, ways=tuple(ways.split(",")) if ways else (), tried=tried, plot=plot)
     if known_items is not None:
         answer = measure_known_items(call, known_items, asked, queries=queries, seed=seed)
     else:
         assert dataset_dir is not None  # _check has seen to it
         answer = measure(call, Path(dataset_dir), asked, collection=collection, model=model, compared=several)
-    call.output.give(answer, lambda console: (show_compared if several else show_measured)(console, answer))
-    return EXIT[answer.get("outcome", "succeeded")]
+    return _give(call, answer, several=several)
 
 
 def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, several: bool) -> None:
@@ -121,6 +105,13 @@ def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, se
             "--mode, --no-rerank and --reranker choose one way, and a comparison asks in all ways.",
             "Choose among them with --ways, as in --ways dense,cross-encoder.",
         )
+
+
+def _give(call: Invocation, answer: dict[str, Any], *, several: bool) -> int:
+    from semantik_pipeline.cli.evaluation_views import show_compared, show_measured
+
+    call.output.give(answer, lambda console: (show_compared if several else show_measured)(console, answer))
+    return EXIT[answer.get("outcome", "succeeded")]
 
 
 def _give_history(call: Invocation, name: str | None) -> int:

@@ -1,8 +1,8 @@
 """Search: query → candidates → fusion → rerank → hits. ``search`` is the one entry."""
 
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.query import check_search, search
-from semantik_pipeline.search.request import SearchQuery
 from semantik_pipeline.search.several import HitOf, merged, whole
 
 __all__ = ["HitOf", "SearchAnswer", "SearchQuery", "check_search", "merged", "search", "whole"]

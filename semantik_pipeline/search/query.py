@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.absence import Way, why_absent
 from semantik_pipeline.search.answer import SearchAnswer, passing, to_hits
-from semantik_pipeline.search.blending import unranked
+from semantik_pipeline.search.blending import Reranking, unranked
 from semantik_pipeline.search.explanation import explained
 from semantik_pipeline.search.facets import Facets, count_facets
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
-from semantik_pipeline.search.request import SearchPlan, SearchQuery, plan_search
+from semantik_pipeline.search.request import SearchPlan, plan_search
 from semantik_pipeline.search.reranking import rerank
-from semantik_pipeline.search.retrieval import retrieve
+from semantik_pipeline.search.retrieval import Retrieved, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
 from semantik_pipeline.search.understanding.planning import understand
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
@@ -51,50 +55,75 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     if plan.understood is not None:
         with watch.step("understand"):
             plan = understand(runtime, view, query, plan)
-    vector = None
-    if plan.mode != "sparse" and plan.text:
-        with watch.step("embed"):
-            (vector,) = runtime.query_vectors.of(runtime, view, [plan.text])
-    with watch.step("retrieve"):
-        retrieved = retrieve(runtime, view, plan, vector)
-        lacking = runtime.completeness.warnings(runtime, view)
-    counted = Facets()
-    if plan.facets:
-        with watch.step("facets"):
-            counted = count_facets(runtime, view, plan, retrieved)
-    candidates = retrieved.candidates
-    outcome = unranked(candidates)
-    if plan.rerankers and candidates and plan.text:
-        with watch.step("rerank"):
-            outcome = rerank(runtime.host, plan, candidates, view.config.get("embedding"))
-    explanations = explained(plan, retrieved, outcome) if plan.explain else {}
-    if plan.postprocessors and candidates:
-        deeper = partial(_candidates, runtime, view, plan, vector)
-        with watch.step("postprocess"):
-            done = postprocess(runtime, view, plan, outcome.ranked, deeper=deeper, explanations=explanations)
-    else:
-        ids = [entry.candidate.id for entry in passing(outcome.ranked, plan)]
-        done = Postprocessed(hits=to_hits(outcome.ranked, plan, explanations), ids=ids)
-    absent = None
-    if plan.explain_document is not None:
-        with watch.step("explain"):
-            way = Way(retrieved=retrieved, reranking=outcome, ids=done.ids, left_out=done.left_out, hits=done.hits)
-            absent = why_absent(runtime, view, plan, way)
-    timings = watch.timings_ms()
-    for step, milliseconds in timings.items():
+    answer = _Search(runtime, view, plan, watch).answer()
+    for step, milliseconds in answer.timings_ms.items():
         runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
-    return SearchAnswer(
-        hits=done.hits,
-        reranked=outcome.reranked,
-        rerankers=[asdict(report) for report in outcome.reports],
-        timings_ms=timings,
-        warnings=[*plan.warnings, *lacking, *counted.warnings, *outcome.warnings, *done.warnings],
-        facets=counted.counts,
-        absent=absent,
-        understood=None if plan.understood is None else plan.understood.to_dict(),
-    )
+    return answer
 
 
-def _candidates(runtime: Any, view: Any, plan: SearchPlan, vector: Any, count: int) -> list[Candidate]:
-    """The best so many candidates."""
-    return retrieve(runtime, view, replace(plan, candidates=count), vector).candidates
+class _Search:
+    """The steps of one search; what its plan does not ask for takes none."""
+
+    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, watch: Stopwatch) -> None:
+        self.runtime, self.view, self.plan, self.watch = runtime, view, plan, watch
+
+    def answer(self) -> SearchAnswer:
+        vector = self._embedded()
+        with self.watch.step("retrieve"):
+            retrieved = retrieve(self.runtime, self.view, self.plan, vector)
+            lacking = self.runtime.completeness.warnings(self.runtime, self.view)
+        counted = self._counted(retrieved)
+        outcome = self._reranked(retrieved.candidates)
+        done = self._postprocessed(retrieved, outcome, vector)
+        absent = self._absent(retrieved, outcome, done)
+        return SearchAnswer(
+            hits=done.hits,
+            reranked=outcome.reranked,
+            rerankers=[asdict(report) for report in outcome.reports],
+            timings_ms=self.watch.timings_ms(),
+            warnings=[*self.plan.warnings, *lacking, *counted.warnings, *outcome.warnings, *done.warnings],
+            facets=counted.counts,
+            absent=absent,
+            understood=None if self.plan.understood is None else self.plan.understood.to_dict(),
+        )
+
+    def _embedded(self) -> np.ndarray | None:
+        """The query's vector, where there is a dense leg."""
+        if self.plan.mode == "sparse" or not self.plan.text:
+            return None
+        with self.watch.step("embed"):
+            return self.runtime.query_vectors.of(self.runtime, self.view, [self.plan.text])[0]
+
+    def _counted(self, retrieved: Retrieved) -> Facets:
+        if not self.plan.facets:
+            return Facets()
+        with self.watch.step("facets"):
+            return count_facets(self.runtime, self.view, self.plan, retrieved)
+
+    def _reranked(self, candidates: Sequence[Candidate]) -> Reranking:
+        if not (self.plan.rerankers and candidates and self.plan.text):
+            return unranked(candidates)
+        with self.watch.step("rerank"):
+            return rerank(self.runtime.host, self.plan, candidates, self.view.config.get("embedding"))
+
+    def _postprocessed(self, retrieved: Retrieved, outcome: Reranking, vector: np.ndarray | None) -> Postprocessed:
+        """The page, with an explanation of each hit if that is asked for."""
+        plan, ranked = self.plan, outcome.ranked
+        explanations = explained(plan, retrieved, outcome) if plan.explain else {}
+        if not (plan.postprocessors and ranked):
+            ids = [entry.candidate.id for entry in passing(ranked, plan)]
+            return Postprocessed(hits=to_hits(ranked, plan, explanations), ids=ids)
+
+        def deeper(count: int) -> list[Candidate]:
+            return retrieve(self.runtime, self.view, replace(plan, candidates=count), vector).candidates
+
+        with self.watch.step("postprocess"):
+            return postprocess(self.runtime, self.view, plan, ranked, deeper=deeper, explanations=explanations)
+
+    def _absent(self, retrieved: Retrieved, outcome: Reranking, done: Postprocessed) -> dict[str, Any] | None:
+        """Why the document that was asked for is not among the hits."""
+        if self.plan.explain_document is None:
+            return None
+        with self.watch.step("explain"):
+            way = Way(retrieved=retrieved, reranking=outcome, ids=done.ids, left_out=done.left_out, hits=done.hits)
+            return why_absent(self.runtime, self.view, self.plan, way)

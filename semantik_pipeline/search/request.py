@@ -1,14 +1,15 @@
-"""What a search asks for, and the plan that it becomes."""
+"""The plan that a question becomes, once it is checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import check_facets
 from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor, chosen_postprocessors
 from semantik_pipeline.search.rerank_choice import ChosenReranker, chosen_rerankers
@@ -22,60 +23,6 @@ MAX_QUERY_CHARACTERS = 8000
 
 MODES = ("hybrid", "dense", "sparse")
 FUSIONS = get_args(Fusion)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchQuery:
-    """One question to one collection.
-
-    ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin, or several in a row, each
-    of which reads the best of what the one before gave (None: the collection's, else the settings').
-    ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
-    many of the fused hits the reranker gets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
-    those with a lower score (0..1, see docs/search.md). None means: as the
-    collection says (its part ``search``), else the settings.
-
-    ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
-
-    ``facets`` are fields whose values are counted, at most ``facet_limit`` of each told. ``explain`` asks for each hit
-    how it got its score, ``explain_document`` why this document (by its unique id, its path or the end of one) is not
-    among the hits.
-
-    ``postprocessors`` work on the hits one after the other, each ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; an
-    empty list leaves all out.
-
-    ``understand``: phrases in quotes, ``-word`` and ``field:value`` mean what docs/search.md says, and typing errors are
-    mended; else the text is asked as it stands.
-    """
-
-    text: str
-    collection: str = "default"
-    limit: int = 10
-    offset: int = 0
-    mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
-    rerank: bool = True
-    reranker: str | Sequence[str] | None = None
-    filter: dict[str, Any] | None = None
-    dense_weight: float | None = None
-    fusion: Fusion | None = None
-    rerank_weight: float | None = None
-    rerank_deadline: float | None = None
-    candidates: int | None = None
-    score_threshold: float | None = None
-    principals: Collection[str] | None = None
-    facets: tuple[str, ...] = ()
-    facet_limit: int = 10
-    explain: bool = False
-    explain_document: str | None = None
-    postprocessors: Sequence[str | dict[str, Any]] | None = None
-    understand: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "facets", tuple(self.facets))
-        if self.principals is not None:  # as JSON has it, for search workers
-            object.__setattr__(self, "principals", tuple(sorted(self.principals)))
-        if self.reranker is not None and not isinstance(self.reranker, str):
-            object.__setattr__(self, "reranker", tuple(self.reranker))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from semantik_pipeline.documents import SearchHit
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.facets import MOST_VALUES
-from semantik_pipeline.search.request import SearchQuery
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -246,7 +246,7 @@ def test_a_search_workers_answer_is_the_same(make_pipeline: Callable[..., Pipeli
         principals=frozenset({"anna"}),
     )
     here = search(pipeline.runtime, query)
-    reply = json.loads(json.dumps(asking.answered(pipeline.runtime, json.loads(json.dumps(asking._sent(query))))))
+    reply = json.loads(json.dumps(asking.answered(pipeline.runtime, json.loads(json.dumps(asdict(query))))))
     there = asking._answer(reply)
     assert there.hits == here.hits
     assert any(hit.more for hit in here.hits)

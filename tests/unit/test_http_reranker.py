@@ -12,9 +12,10 @@ from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.state import PluginState
+from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.blending import unranked
 from semantik_pipeline.search.fusion import Candidate
-from semantik_pipeline.search.request import SearchQuery, plan_search
+from semantik_pipeline.search.request import plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.settings import Search
 from semantik_pipeline.testing.fake_models import overlap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -10,6 +11,7 @@ from semantik_pipeline.api.models.explanations import Absent, Explanation, Facet
 from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
 from semantik_pipeline.api.models.plain import Line, Name, Options
 from semantik_pipeline.api.models.understanding import Understood
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
@@ -107,6 +109,11 @@ class Search(BaseModel):
         """The same, of all rerankers that are named."""
         named = len(self.reranker_id) if isinstance(self.reranker_id, list) else 1
         return sum(read_by(place, self.reads) for place in range(min(named, MAX_CHAIN)))
+
+    def question(self) -> SearchQuery:
+        """What each of the collections is asked; of more hits than ``top_k`` the reranker reads no more."""
+        asked = SearchQuery.from_body(self.model_dump(exclude={"collection", "collections"}))
+        return replace(asked, candidates=self.reads or None)
 
     @property
     def among(self) -> list[str]:

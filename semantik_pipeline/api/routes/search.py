@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextvars
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +38,7 @@ SIDE_BY_SIDE = 8
 def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) -> Found:
     _require(runtime, caller, asked)
     _count(request, caller, [asked])
-    return _found(request, runtime, caller, asked)
+    return _found(request, caller, asked)
 
 
 @router.post("/batch", operation_id="search_batch", summary="Ask several questions at once.", responses=documented(404))
@@ -44,7 +46,7 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches
     for one in asked.searches:
         _require(runtime, caller, one)
     _count(request, caller, asked.searches)
-    ask_one = partial(_found, request, runtime, caller)
+    ask_one = partial(_found, request, caller)
     contexts = [contextvars.copy_context() for _ in asked.searches]
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(contexts)), thread_name_prefix="batch") as threads:
         answers = threads.map(lambda context, one: context.run(ask_one, one), contexts, asked.searches)
@@ -66,41 +68,11 @@ def _count(request: Request, caller: Principal, searches: list[Search]) -> None:
     request.app.state.rates.more(caller.name, asked - 1)
 
 
-def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search) -> Found:
+def _found(request: Request, caller: Principal, asked: Search) -> Found:
     """One hit more is asked for than the page has: it says whether there is another page."""
-    among = asked.among
     more = 1 if asked.offset + asked.top_k < MAX_LIMIT else 0
-    query = SearchQuery(
-        text=asked.query,
-        collection=among[0],
-        limit=asked.top_k + more,
-        offset=asked.offset,
-        mode=asked.search_mode,
-        rerank=asked.use_reranker,
-        reranker=asked.reranker_id,
-        filter=asked.filter,
-        fusion=asked.fusion,
-        dense_weight=asked.dense_weight,
-        rerank_weight=asked.rerank_weight,
-        candidates=asked.reads or None,
-        score_threshold=asked.score_threshold,
-        facets=tuple(asked.facets),
-        facet_limit=asked.facet_limit,
-        explain=asked.explain,
-        explain_document=asked.explain_document,
-        postprocessors=_postprocessors(asked),
-        understand=asked.understand,
-        principals=None if caller.principals is None else frozenset(caller.principals),
-    )
-    searching = request.app.state.searching
-    if len(among) == 1:
-        answer: SearchAnswer = searching(query)
-        hits = [_hit(among[0], hit) for hit in answer.hits]
-        answers = {among[0]: answer}
-    else:
-        answers = {name: searching(whole(query, name)) for name in among}
-        page = merged(answers, offset=query.offset, limit=query.limit)
-        hits = [_hit(one.collection, one.hit) for one in page]
+    query = replace(asked.question(), limit=asked.top_k + more, principals=caller.principals)
+    answers, hits = _answered(request.app.state.searching, query, asked.among)
     return Found(
         hits=hits[: asked.top_k],
         next_offset=asked.offset + asked.top_k if len(hits) > asked.top_k else None,
@@ -109,9 +81,21 @@ def _found(request: Request, runtime: Runtime, caller: Principal, asked: Search)
         timings_ms=_timings(answers),
         warnings=_warnings(answers),
         facets=_facets(answers, asked.facet_limit),
-        absent=_absent(answers[among[0]], asked),
-        understood=_understood([answers[name] for name in among]),
+        absent=_absent(answers[asked.among[0]], asked),
+        understood=_understood([*answers.values()]),
     )
+
+
+def _answered(
+    searching: Callable[[SearchQuery], SearchAnswer], query: SearchQuery, among: list[str]
+) -> tuple[dict[str, SearchAnswer], list[Hit]]:
+    """Each collection's answer, in their order, and the page of all their hits."""
+    if len(among) == 1:
+        answer = searching(replace(query, collection=among[0]))
+        return {among[0]: answer}, [_hit(among[0], hit) for hit in answer.hits]
+    answers = {name: searching(whole(query, name)) for name in among}
+    page = merged(answers, offset=query.offset, limit=query.limit)
+    return answers, [_hit(one.collection, one.hit) for one in page]
 
 
 def _hit(collection: str, hit: Any) -> Hit:
@@ -135,13 +119,6 @@ def _hit(collection: str, hit: Any) -> Hit:
         after=[Passage.model_validate(vars(one)) for one in hit.after],
         also_in=hit.also_in,
     )
-
-
-def _postprocessors(asked: Search) -> list[str | dict[str, Any]] | None:
-    """As the core takes them."""
-    if asked.postprocessors is None:
-        return None
-    return [one if isinstance(one, str) else one.model_dump() for one in asked.postprocessors]
 
 
 def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[FacetValue]]:

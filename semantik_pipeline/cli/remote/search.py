@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import Invocation
-from semantik_pipeline.cli.search import Fusion, Mode, nothing_found, parse_filter, postprocessors_in, rerankers_in
+from semantik_pipeline.cli.questions import asking, question
+from semantik_pipeline.cli.search import nothing_found
 from semantik_pipeline.documents import SearchHit
 
 if TYPE_CHECKING:
@@ -31,54 +32,15 @@ class Answer:
 _MORE = ("collection", "rerank_score")
 
 
-def search(
-    call: Invocation,
-    client: Client,
-    *,
-    query: str,
-    collection: str,
-    limit: int,
-    mode: Mode,
-    rerank: bool,
-    reranker: list[str] | None,
-    filter_json: str | None,
-    fusion: Fusion | None,
-    dense_weight: float | None,
-    rerank_weight: float | None,
-    facet: list[str] | None,
-    postprocessor: list[str] | None,
-    explain: bool,
-    why: str | None,
-    understand: bool,
-) -> int:
-    asked = parse_filter(filter_json)
-    found: dict[str, Any] = {
-        **client.search(
-            query,
-            collection=collection,
-            top_k=limit,
-            search_mode=mode.value,
-            filter=asked,
-            use_reranker=rerank,
-            reranker_id=rerankers_in(reranker),
-            fusion=None if fusion is None else fusion.value,
-            dense_weight=dense_weight,
-            rerank_weight=rerank_weight,
-            facets=facet or (),
-            postprocessors=postprocessors_in(postprocessor),
-            explain=explain,
-            explain_document=why,
-            understand=understand,
-        )
-    }
-    hits = [SearchHit.from_dict(_without(hit)) for hit in found["hits"]]
-    did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
-    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets", "understood")}
-    answer: Any = Answer(hits=hits, rerankers=did, absent=_absent(found["absent"]), **known)
+@asking
+def search(call: Invocation, client: Client, **given: Any) -> int:
+    asked = question(**given)
+    found: dict[str, Any] = {**client.search(**asked.to_body())}
+    answer: Any = _answer(found)
     note = None
-    if not hits:
-        indexed = client.collections.show(collection)["documents"].get("indexed", 0)
-        note = nothing_found(call, collection, indexed, filtered=asked is not None)
+    if not answer.hits:
+        indexed = client.collections.show(asked.collection)["documents"].get("indexed", 0)
+        note = nothing_found(call, asked.collection, indexed, filtered=asked.filter is not None)
 
     def show(console: Any) -> None:
         from semantik_pipeline.cli.hits import show_hits
@@ -87,6 +49,13 @@ def search(
 
     call.output.give(asdict(answer), show)
     return 0
+
+
+def _answer(found: dict[str, Any]) -> Answer:
+    hits = [SearchHit.from_dict(_without(hit)) for hit in found["hits"]]
+    did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
+    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets", "understood")}
+    return Answer(hits=hits, rerankers=did, absent=_absent(found["absent"]), **known)
 
 
 def _without(hit: dict[str, Any]) -> dict[str, Any]:

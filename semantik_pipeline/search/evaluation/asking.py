@@ -8,11 +8,12 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.ranking import as_run, rank
 from semantik_pipeline.search.query import search
-from semantik_pipeline.search.request import MAX_LIMIT, SearchQuery, candidates_for
+from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
 
 #: Documents that recall@100 looks at.
 DEPTH = 100

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.evaluation.asking import Asker
 from semantik_pipeline.search.evaluation.judged import Judged
-from semantik_pipeline.search.request import SearchQuery
 
 #: Names as reported, and as ir_measures spells them.
 MEASURES = {"ndcg@10": "nDCG@10", "recall@100": "R@100", "mrr@10": "RR@10"}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.query import check_search
-from semantik_pipeline.search.request import FUSIONS, SearchPlan, SearchQuery
+from semantik_pipeline.search.request import FUSIONS, SearchPlan
 
 #: Weights of the dense leg beside the default one.
 WEIGHTS = (0.4, 0.8)

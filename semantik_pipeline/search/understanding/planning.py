@@ -13,7 +13,8 @@ from semantik_pipeline.search.understanding.fields import Condition
 from semantik_pipeline.search.understanding.meaning import Understood, narrowed
 
 if TYPE_CHECKING:
-    from semantik_pipeline.search.request import SearchPlan, SearchQuery
+    from semantik_pipeline.questions import SearchQuery
+    from semantik_pipeline.search.request import SearchPlan
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -185,8 +186,9 @@ def test_search_workers_are_asked_the_same(api: Api) -> None:
         text="zebras", facets=("document",), facet_limit=2, explain=True, explain_document="d", limit=2,
         principals={"anna"}, reranker=("fake-reranker",),
     )  # fmt: skip
-    assert asking._query(json.loads(json.dumps(asking._sent(asked)))) == asked
-    reply = json.loads(json.dumps(asking.answered(api.runtime, asking._sent(asked))))
+    sent = json.loads(json.dumps(asdict(asked)))
+    assert SearchQuery(**sent) == asked
+    reply = json.loads(json.dumps(asking.answered(api.runtime, sent)))
     answer, here = asking._answer(reply), search(api.runtime, asked)
     assert (answer.facets, answer.absent) == (here.facets, here.absent)
     assert [hit.explanation for hit in answer.hits] == [hit.explanation for hit in here.hits]

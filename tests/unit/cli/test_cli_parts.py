@@ -17,7 +17,7 @@ from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants
 from semantik_pipeline.cli.hits import show_hits, snippet
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
 from semantik_pipeline.cli.plugins import parse_option
-from semantik_pipeline.cli.search import postprocessors_in
+from semantik_pipeline.cli.questions import postprocessors_in
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
 from semantik_pipeline.documents import Highlight, Passage, Span
 from semantik_pipeline.errors import UsageError

@@ -19,8 +19,8 @@ from semantik_pipeline.contracts import Principal
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.documents import IndexSpec, Point
 from semantik_pipeline.errors import UsageError
+from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.permitted import permitted
-from semantik_pipeline.search.request import SearchQuery
 from semantik_pipeline.stages.points import NOBODY
 from semantik_pipeline.testing import MemoryStore
 

@@ -1,0 +1,166 @@
+"""The options of a search, and the question that they make: written down once, for this process and for a server."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from semantik_pipeline.questions import SearchQuery
+
+
+class Mode(StrEnum):
+    """Which legs a query runs."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    SPARSE = "sparse"
+
+
+class Fusion(StrEnum):
+    """How the legs become one list; settings.Fusion has the same names."""
+
+    MINMAX = "minmax"
+    RRF = "rrf"
+    DBSF = "dbsf"
+
+
+#: Options that `search` and `eval` share.
+ModeOption = Annotated[Mode, typer.Option(help="By words and meaning, by meaning alone, by words alone.")]
+RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Read the best hits again, closely.")]
+RerankerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID", help="The plugin that reranks; several, with commas or again, read one after the other."
+    ),
+]
+FusionOption = Annotated[
+    Fusion | None, typer.Option(help="How words and meaning become one order.", show_default="the collection's")
+]
+DenseWeightOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="What meaning weighs, 0..1; words have the rest.", show_default="the collection's"
+    ),
+]
+RerankWeightOption = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="What the reranker's word weighs, 0..1.", show_default="the collection's"),
+]
+FilterOption = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="JSON", help='Qdrant\'s filter, as {"must": [{"key": "page", "match": …}]}.'),
+]
+FacetOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIELD", help="Count the documents by a field, as language or entities.ORG. Repeatable."),
+]
+PostprocessorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID[:KEY=VALUE]",
+        help="What is done with the hits, as highlight or group:k=2; several in their order; none.",
+        show_default="the collection's",
+    ),
+]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Show how each hit got its score.")]
+WhyOption = Annotated[
+    str | None, typer.Option(metavar="URI", help="Say why this document, or path, is not among the hits.")
+]
+UnderstandOption = Annotated[
+    bool,
+    typer.Option(
+        "--understand/--literal",
+        help='Heed "phrases", -words and field:value and mend typing errors, or take it as text.',
+    ),
+]
+
+
+def question(
+    *,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What you look for, in your own words.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Where to look.")] = "default",
+    limit: Annotated[int, typer.Option(metavar="N", help="How many hits at most.")] = 10,
+    mode: ModeOption = Mode.HYBRID,
+    rerank: RerankOption = True,
+    reranker: RerankerOption = None,
+    filter_json: FilterOption = None,
+    fusion: FusionOption = None,
+    dense_weight: DenseWeightOption = None,
+    rerank_weight: RerankWeightOption = None,
+    facet: FacetOption = None,
+    postprocessor: PostprocessorOption = None,
+    explain: ExplainOption = False,
+    why: WhyOption = None,
+    understand: UnderstandOption = True,
+) -> SearchQuery:
+    """What the options of ``semantik search`` ask. Raises UsageError for one that can't be read."""
+    return SearchQuery(
+        text=query,
+        collection=collection,
+        limit=limit,
+        mode=mode.value,
+        rerank=rerank,
+        reranker=rerankers_in(reranker),
+        filter=parse_filter(filter_json),
+        fusion=None if fusion is None else fusion.value,
+        dense_weight=dense_weight,
+        rerank_weight=rerank_weight,
+        facets=tuple(facet or ()),
+        postprocessors=postprocessors_in(postprocessor),
+        explain=explain,
+        explain_document=why,
+        understand=understand,
+    )
+
+
+def asking(command: Callable[..., int]) -> Callable[..., int]:
+    """Let a command that takes ``**given`` show the options of :func:`question`, for which they are."""
+    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    options = inspect.signature(question, eval_str=True).parameters.values()
+    command.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    return command
+
+
+def rerankers_in(given: list[str] | None) -> list[str] | None:
+    """The ids in ``--reranker A --reranker B`` and ``--reranker A,B``; None where none is given."""
+    return [name.strip() for one in given for name in one.split(",")] if given else None
+
+
+def postprocessors_in(given: list[str] | None) -> list[str | dict[str, Any]] | None:
+    """The entries of ``--postprocessor highlight,dedupe --postprocessor group:k=2,score=best``; ``none`` is none of them,
+    and None none given. Raises UsageError for what is no ID:KEY=VALUE."""
+    if not given:
+        return None
+    from semantik_pipeline.configurations import parse_changes
+
+    entries: list[str | dict[str, Any]] = []
+    for text in given:
+        plugin, colon, options = text.partition(":")
+        if colon:
+            entries.append({"plugin": plugin.strip(), "options": parse_changes(options.split(","))})
+        else:
+            entries += [name.strip() for name in text.split(",") if name.strip() != "none"]
+    return entries
+
+
+def parse_filter(text: str | None) -> dict[str, Any] | None:
+    """The filter as a value. Raises UsageError naming the position where it is no JSON."""
+    if text is None:
+        return None
+    import json
+
+    from semantik_pipeline.errors import UsageError
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        at = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its start"
+        what = getattr(error, "msg", str(error))
+        raise UsageError(
+            f"The filter is no JSON: {what} at {at}.",
+            'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
+        ) from None

@@ -1,0 +1,37 @@
+"""What a search asks, as keywords and as a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Required, TypedDict
+
+
+class Options(TypedDict, total=False):
+    """The options of a search; docs/search.md says what each does. What is left out, or None, is the server's default:
+    the collection ``default``, 10 hits, and else what the collection says."""
+
+    collection: str | None
+    collections: Sequence[str] | None
+    top_k: int
+    offset: int
+    search_mode: Literal["hybrid", "dense", "sparse"]
+    filter: Mapping[str, Any] | None
+    use_reranker: bool
+    reranker_id: str | Sequence[str] | None
+    rerank_top_k: int | None
+    fusion: Literal["minmax", "rrf", "dbsf"] | None
+    dense_weight: float | None
+    rerank_weight: float | None
+    score_threshold: float | None
+    facets: Sequence[str]
+    facet_limit: int
+    explain: bool
+    explain_document: str | None
+    postprocessors: Sequence[str | Mapping[str, Any]] | None
+    understand: bool
+
+
+class Search(Options):
+    """A question of a batch."""
+
+    query: Required[str]
