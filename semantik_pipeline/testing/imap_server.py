@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +24,8 @@ class ImapServer:
         """``certificate``: files of a certificate and its key; with them STARTTLS is offered, or, ``encrypted``, TLS
         spoken from the start."""
         self.commands: list[str] = []
+        self.refused: set[int] = set()  # UIDs of messages whose content it does not give
+        self.refusal = "NO [SERVERBUG] Internal error occurred."
         self.port = 0
         self._certificate = certificate
         self._encrypted = encrypted
@@ -130,17 +133,26 @@ class ImapServer:
         cert, key = self._certificate or (None, None)
         return {"tls": cert is not None, "cert": cert and str(cert), "key": key and str(key), "debug": False}
 
+    def _refuses(self, command: str) -> str | None:
+        """The tag of a command that asks for the content of a refused message."""
+        asked = re.fullmatch(r"(\S+) UID FETCH ([\d,]+) \(.*BODY\.PEEK.*\)", command)
+        return asked[1] if asked and self.refused & {int(uid) for uid in asked[2].split(",")} else None
+
     def _noting(self, serve: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        """The same, noting each line of a client."""
+        """The same, noting each line of a client, and answering those that ask for what is refused."""
         from proxyprotocol.sock import SocketInfoLocal
 
         async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             readline = reader.readline
 
             async def read() -> bytes:
-                line = await readline()
-                self.commands.append(line.decode("utf-8", "replace").strip())
-                return line
+                while True:
+                    line = await readline()
+                    self.commands.append(line.decode("utf-8", "replace").strip())
+                    tag = self._refuses(self.commands[-1])
+                    if tag is None:
+                        return line
+                    writer.write(f"{tag} {self.refusal}\r\n".encode())
 
             reader.readline = read  # type: ignore[method-assign]
             await serve(reader, writer, SocketInfoLocal(writer))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from semantik_pipeline.builtin.connectors import imap
 from semantik_pipeline.builtin.connectors.imap import ImapConnector
 from semantik_pipeline.builtin.connectors.imap_cursor import Progress, numbers, ranges
+from semantik_pipeline.builtin.connectors.imap_mailbox import MessageRefused
 from semantik_pipeline.builtin.connectors.imap_names import MailName, account_name
 from semantik_pipeline.builtin.connectors.imap_outline import outline_of
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
@@ -167,6 +168,38 @@ def test_broken_messages_harm_themselves_at_most(server: ImapServer, raw: bytes)
     with suppress(SkipDocument):
         fetched(plugin, first).check()
     assert fetched(plugin, last).content == "some text"
+
+
+def test_a_message_that_the_server_does_not_give_harms_itself_alone(server: ImapServer) -> None:
+    server.put(*[mail(f"m{n}", f"text {n}") for n in range(3)])
+    server.refused = {102}
+    plugin = connector(server)
+    first, second, third = references(enumerated(plugin))
+    assert fetched(plugin, first).content == "text 0"
+    with pytest.raises(MessageRefused, match="102 of 'INBOX'"):
+        fetched(plugin, second)
+    assert fetched(plugin, third).content == "text 2"
+    server.refused = set()
+    assert fetched(plugin, second).content == "text 1"
+
+
+@pytest.mark.parametrize("refusal", ["NO [UNAVAILABLE] Try again later.", "BAD No mailbox is selected."])
+def test_a_server_that_gives_nothing_now_is_no_messages_fault(server: ImapServer, refusal: str) -> None:
+    server.put(mail("a"))
+    server.refused, server.refusal = {101}, refusal
+    plugin = connector(server)
+    (reference,) = references(enumerated(plugin))
+    with pytest.raises(ServiceUnavailable):
+        fetched(plugin, reference)
+
+
+def test_a_server_that_gives_none_of_many_is_no_messages_fault(server: ImapServer) -> None:
+    server.put(*[mail(f"m{n}", f"text {n}") for n in range(3)])
+    server.refused = {101, 102, 103}
+    plugin = connector(server)
+    first, *_ = references(enumerated(plugin))
+    with pytest.raises(ServiceUnavailable, match="none of 3"):
+        fetched(plugin, first)
 
 
 def test_what_is_too_large_is_not_downloaded(server: ImapServer) -> None:

@@ -27,8 +27,16 @@ IDLE = 30.0
 _SERVERS_FAULT = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[CONTACTADMIN]")
 
 
+#: The same of a refused message: what such a server says of one, it says of all.
+_BUSY = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[THROTTLED]", "[OVERQUOTA]", "COMMAND ERROR: BAD")
+
+
 class FolderRefused(PermanentError):
     """The server has no such folder, or does not open it."""
+
+
+class MessageRefused(PermanentError):
+    """The server has the message, gives others, and does not give this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +99,9 @@ class Mailbox:
         return set(await self._in(folder, lambda client: client.search(criteria)))
 
     async def flags(self, folder: str, uids: Sequence[int]) -> list[Message]:
-        found = await self.data(folder, uids, ["FLAGS"])
-        return [Message(uid=uid, flags=flags_of(found[uid])) for uid in sorted(found)]
+        """Their flags; messages that are gone, or that the server does not give, are left out."""
+        found = await self._in(folder, lambda client: _fetched(client, uids, ["FLAGS"]))
+        return [Message(uid=uid, flags=flags_of(row)) for uid, row in sorted(found.items()) if row is not None]
 
     async def messages(self, folder: str, uids: Sequence[int]) -> list[Message]:
         """Flags, size and outline of messages; those that are gone are left out."""
@@ -103,8 +112,18 @@ class Mailbox:
         ]
 
     async def data(self, folder: str, uids: Sequence[int], items: list[str]) -> dict[int, dict[bytes, Any]]:
-        """These items of these messages."""
-        return await self._in(folder, lambda client: dict(client.fetch(list(uids), items)) if uids else {})
+        """These items of these messages; those that are gone are left out, and those that the server does not give.
+        Raises MessageRefused if the first is one of these."""
+        found = await self._in(folder, lambda client: _fetched(client, uids, items))
+        given = {uid: row for uid, row in found.items() if row is not None}
+        if len(found) > 1 and not given:
+            raise ServiceUnavailable(f"{self.account} gives none of {len(found)} messages of {folder!r}.")
+        if uids and uids[0] in found and uids[0] not in given:
+            raise MessageRefused(
+                f"{self.account} does not give the message {uids[0]} of {folder!r}, though it gives others.",
+                "The server's log says why; it is asked again at the next sync.",
+            )
+        return given
 
     async def close(self) -> None:
         if self._idle is not None:
@@ -247,19 +266,32 @@ def _next_uid(client: Any) -> int:
     return max(last, default=0) + 1
 
 
-def _structures(client: Any, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
-    """By the batch; if a structure in it is past reading, one by one, so that it harms itself alone."""
-    from imapclient.exceptions import ProtocolError
-
-    items = ["FLAGS", "RFC822.SIZE", "BODYSTRUCTURE"]
+def _fetched(client: Any, uids: Sequence[int], items: list[str]) -> dict[int, dict[bytes, Any] | None]:
+    """By the batch; if a message in it is refused, or past reading, one by one, so that it harms itself alone: it has
+    None, if the server still answers."""
     if not uids:
         return {}
     try:
         return dict(client.fetch(list(uids), items))
-    except ProtocolError:
-        if len(uids) == 1:
-            return dict(client.fetch(uids, ["FLAGS", "RFC822.SIZE"]))
-        return {uid: row for one in uids for uid, row in _structures(client, [one]).items()}
+    except imaplib.IMAP4.abort:
+        raise
+    except imaplib.IMAP4.error as error:
+        if any(code in str(error).upper() for code in _BUSY):
+            raise
+        if len(uids) > 1:
+            return {uid: row for one in uids for uid, row in _fetched(client, [one], items).items()}
+        client.noop()
+        log.warning("the message %d is not given: %s", uids[0], _said(error))
+        return {uids[0]: None}
+
+
+def _structures(client: Any, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
+    """Flags, size and structure; of a message whose structure can't be had, what can be."""
+    found: dict[int, dict[bytes, Any]] = {}
+    for uid, row in _fetched(client, uids, ["FLAGS", "RFC822.SIZE", "BODYSTRUCTURE"]).items():
+        less = {uid: row} if row is not None else _fetched(client, [uid], ["FLAGS", "RFC822.SIZE"])
+        found.update({uid: row or {} for uid, row in less.items()})
+    return found
 
 
 def _outline(row: dict[bytes, Any]) -> Outline | None:
