@@ -31,8 +31,8 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target
 
 # What both variants share: who runs it, where its data lies, and that nothing calls home.
 FROM python:${PYTHON}-slim AS base
-# libmagic: media types of what unstructured parses
-RUN apt-get update && apt-get install --yes --no-install-recommends libmagic1 && rm -rf /var/lib/apt/lists/*
+# libmagic: media types of what unstructured parses; ssh: git sources that are reached by it
+RUN apt-get update && apt-get install --yes --no-install-recommends libmagic1 openssh-client && rm -rf /var/lib/apt/lists/*
 # Named volumes take over the owner of the folder they are mounted on.
 RUN useradd --uid 10001 --home-dir /var/lib/semantik --create-home semantik \
     && install --directory --owner semantik /var/lib/semantik/blobs /var/lib/semantik/cache /var/lib/semantik/models \

@@ -70,3 +70,10 @@ def test_extras_of_the_image_exist() -> None:
     extras = tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"]
     default = next(words for name, words in instructions() if name == "ARG" and words.startswith("EXTRAS="))
     assert {"fleet", default.removeprefix("EXTRAS=")} <= set(extras)
+
+
+def test_ssh_is_there_for_git_sources() -> None:
+    [installed] = [words for name, words in instructions() if name == "RUN" and "apt-get install" in words]
+    assert "openssh-client" in installed.split()
+    [home] = re.findall(r"--home-dir (\S+)", text("Dockerfile"))
+    assert f"`{home}/.ssh`" in text("docs/operations.md")

@@ -168,6 +168,13 @@ def test_what_is_not_there_is_named(host, connector, tmp_path):
         GitConnector({"url": "https://ada:s3cret@example.org/x.git"}).validate_config()
 
 
+@pytest.mark.parametrize("url", ["ssh://git@127.0.0.1/team/docs.git", "git@127.0.0.1:team/docs.git"])
+def test_where_there_is_no_ssh_it_says_so(connector, monkeypatch, tmp_path, url):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PluginConfigError, match="openssh-client"):
+        enumerated(connector(url=url))
+
+
 def test_branches_tags_globs_and_an_empty_repository(repository):
     url = str(repository.path)
     assert enumerated(GitConnector({"url": url})) == [Complete(full=True)]

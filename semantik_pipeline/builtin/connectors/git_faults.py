@@ -50,6 +50,11 @@ def meaning(error: Exception, name: str) -> PipelineError:
 
     if isinstance(error, PipelineError):
         return error
+    if isinstance(error, FileNotFoundError) and error.filename == "ssh":
+        return PluginConfigError(
+            f"{name} is reached by ssh, and there is no program ssh here.",
+            "Install it where the workers run (Debian: openssh-client), or give an https URL.",
+        )
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, NotGitRepository) or "not exported" in told:
         return PluginConfigError(
