@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.search.blending import Reranking
-from semantik_pipeline.search.explanation import explained, explained_fusion
+from semantik_pipeline.search.blending import Ranked, Reranking
+from semantik_pipeline.search.explanation import Explanation, explained, explained_fusion
 from semantik_pipeline.search.fusion import Candidate, fuse
 from semantik_pipeline.search.permitted import limit_of
 from semantik_pipeline.search.request import SearchPlan
@@ -27,14 +27,23 @@ Absence = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """What a search did: what it retrieved, how it reranked that, which candidates (``ids``, in order) were left when the
-    page was cut, which ones each postprocessor had left out, and the page, ``hits``."""
+    """What a search did: what it retrieved, how it reranked that, what it ``added`` from ``deeper`` because postprocessors
+    left too little (``explained`` by id), which candidates (``ids``, in order) were left when the page was cut, which ones each postprocessor
+    had left out, and the page, ``hits``."""
 
     retrieved: Retrieved
     reranking: Reranking
+    added: Sequence[Ranked] = ()
+    deeper: Retrieved | None = None
+    explained: Mapping[str, Explanation] = field(default_factory=dict)
     ids: Sequence[str] = ()
     left_out: Mapping[str, Collection[str]] = field(default_factory=dict)
     hits: Sequence[SearchHit] = ()
+
+    @property
+    def latest(self) -> Retrieved:
+        """The deepest that it looked."""
+        return self.deeper or self.retrieved
 
 
 def why_absent(runtime: Any, view: Any, plan: SearchPlan, way: Way) -> Absence:
@@ -110,8 +119,9 @@ class _Search:
         chunks = set(self._chunks())
         if not chunks:
             return self._filtered()
-        retrieved = self._way.retrieved
-        if chunks & {*self._way.ids, *(candidate.id for candidate in retrieved.candidates)}:
+        retrieved = self._way.latest
+        seen = (*self._way.retrieved.candidates, *(entry.candidate for entry in self._way.added))
+        if chunks & {*self._way.ids, *(candidate.id for candidate in seen)}:
             return self._ranked(chunks)
         if not self._plan.text:
             return self._because("limit", "It meets the filter, and is listed behind this page.")
@@ -171,7 +181,7 @@ class _Search:
 
     def _too_far(self, chunks: set[str]) -> Absence:
         """No leg got as far as any chunk of it: how far would it have had to go?"""
-        retrieved = self._way.retrieved
+        retrieved = self._way.latest
         only = self._plan.filter  # where there are phrases, the search itself was confined to fewer
         deep = [replace(request, filter=only, limit=MAX_LEG_DEPTH) for request in retrieved.requests.values()]
         answers = self._runtime.host.call(self._runtime.store.search, self._index, deep)
@@ -182,11 +192,12 @@ class _Search:
 
     def _not_kept(self, rank: int, best: Candidate) -> Absence:
         """It was none of the candidates, of which there are more than hits where somebody orders them anew."""
-        plan, retrieved = self._plan, self._way.retrieved
+        plan, retrieved = self._plan, self._way.latest
         more = {"rank": rank, "score": best.fused, "explanation": explained_fusion(plan, retrieved, best, rank)}
         if plan.candidates <= plan.offset + plan.limit:
             return self._because("limit", _is_number(rank, plan.offset + plan.limit), **more)
-        told = f"It is number {rank} of the fused list, of which the first {plan.candidates} are looked at."
+        looked = max(plan.candidates, len(retrieved.candidates))
+        told = f"It is number {rank} of the fused list, of which the first {looked} are looked at."
         return self._because("fused", told, **more)
 
     @staticmethod
@@ -201,12 +212,11 @@ class _Search:
     def _ranked(self, chunks: set[str]) -> Absence:
         """It was a candidate: what was it after the rerankers, and what came of that?"""
         plan, way = self._plan, self._way
-        ranked = way.reranking.ranked
-        rank, best = next(((at, one) for at, one in enumerate(ranked, 1) if one.candidate.id in chunks), (0, None))
-        more: dict[str, Any] = {}
-        if best is not None:
-            explanation = explained(plan, way.retrieved, way.reranking)[best.candidate.id]
-            more = {"rank": rank, "score": best.score, "explanation": explanation}
+        ranked = (*way.reranking.ranked, *way.added)
+        rank, best = next((at, one) for at, one in enumerate(ranked, 1) if one.candidate.id in chunks)
+        known = way.explained if best.candidate.id in way.explained else explained(plan, way.retrieved, way.reranking)
+        explanation = known[best.candidate.id]
+        more = {"rank": rank, "score": best.score, "explanation": explanation}
         place = next((at for at, id in enumerate(way.ids, 1) if id in chunks), None)
         if place is None:
             return self._left_out(chunks, more)
@@ -214,7 +224,7 @@ class _Search:
         last = plan.offset + plan.limit
         if place <= plan.offset:
             return self._because("offset", f"It is number {place}, on a page before this one.", **more)
-        before = more["explanation"]["fused"]["rank"] if more else place
+        before = explanation["fused"]["rank"]
         if way.reranking.reranked and before <= last:
             told = f"It was number {before} of the fused list, and is number {place} after reranking."
             return self._because("reranked", f"{told} The page ends with number {last}.", **more)
@@ -224,9 +234,9 @@ class _Search:
         """It was a candidate, and was none of the hits any more when the page was cut: its score, or a postprocessor."""
         for plugin, ids in self._way.left_out.items():
             if chunks & set(ids):
-                told = f"It was number {more.get('rank')} until the postprocessor {plugin} left it out."
+                told = f"It was number {more['rank']} until the postprocessor {plugin} left it out."
                 return self._because("postprocessed", told, plugin=plugin, **more)
-        told = f"Its score is {more.get('score', 0.0):.3f}, below the threshold of {self._plan.score_threshold or 0:g}."
+        told = f"Its score is {more['score']:.3f}, below the threshold of {self._plan.score_threshold or 0:g}."
         return self._because("threshold", told, **more)
 
 

@@ -9,7 +9,8 @@ An explanation is told as it is stored, in JSON's own values:
   this one), the ``share`` of 0..1 that this counts as, the ``weight`` of that, and ``rank`` and ``blended`` score after it.
 - ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its rank ``before`` and ``after``.
 - ``parts``: what each of them (``of``) ``adds`` to the score. They add up to it. Where there was no text to ask the legs
-  for, the ``filter`` adds it all.
+  for, the ``filter`` adds it all. Of a hit that was fetched from deeper, which nobody reranked, ``deeper`` takes away
+  what would make it better than the last one before it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,20 @@ def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> d
 def explained_fusion(plan: SearchPlan, retrieved: Retrieved, candidate: Candidate, rank: int) -> Explanation:
     """How a candidate of this rank got its fused score, be it one of those that were kept or not."""
     return _Legs(plan, retrieved).explained(candidate, rank)
+
+
+def explained_deeper(plan: SearchPlan, retrieved: Retrieved, entries: Sequence[Ranked]) -> dict[str, Explanation]:
+    """The same as :func:`explained` of candidates that were fetched when the rerankers were done; ``retrieved`` has them
+    among others."""
+    legs = _Legs(plan, retrieved)
+    ranks = {candidate.id: rank for rank, candidate in enumerate(retrieved.candidates, 1)}
+    found = {}
+    for entry in entries:
+        explanation = legs.explained(entry.candidate, ranks[entry.candidate.id])
+        if entry.score != entry.candidate.fused:
+            explanation["parts"].append({"of": "deeper", "adds": entry.score - entry.candidate.fused})
+        found[entry.candidate.id] = explanation
+    return found
 
 
 def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) -> list[SearchHit]:

@@ -19,7 +19,7 @@ from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.plugins.configuration import check_passing
 from semantik_pipeline.search.answer import passing, to_hit
 from semantik_pipeline.search.blending import Ranked
-from semantik_pipeline.search.explanation import moved
+from semantik_pipeline.search.explanation import Explanation, explained_deeper, moved
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocess_check import checked
 from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor
@@ -27,6 +27,7 @@ from semantik_pipeline.search.postprocess_context import SearchContext
 from semantik_pipeline.search.postprocess_run import Link, Step, run_chain, told
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.rerank_deadline import until
+from semantik_pipeline.search.retrieval import Retrieved
 
 #: Where a page can't be filled, so many times as many candidates are looked at ...
 DEEPER = 4
@@ -34,16 +35,20 @@ DEEPER = 4
 MAX_POOL = 4 * MAX_LIMIT
 
 #: The best so many candidates of the query.
-Deeper = Callable[[int], Sequence[Candidate]]
+Deeper = Callable[[int], Retrieved]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocessed:
     """``hits`` are the page, ``ids`` the candidates' of all hits that were left when it was cut; ``left_out`` has by
-    plugin those that it dropped, and not those that it joined to others."""
+    plugin those that it dropped, and not those that it joined to others. ``added`` came from ``deeper``, since the page was
+    short without them; ``explained`` has their explanations by id, if any are asked for."""
 
     hits: list[SearchHit]
     ids: list[str] = field(default_factory=list)
+    added: list[Ranked] = field(default_factory=list)
+    deeper: Retrieved | None = None
+    explained: dict[str, Explanation] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -90,20 +95,22 @@ def postprocess(
         ranked = passing(ranked, plan)
         hits = work.ordered(ordering, ranked)
         pool = plan.candidates
+        added: list[Ranked] = []
+        latest: Retrieved | None = None
         while ordering and work.may_go_deeper(hits, ranked, pool):
             pool = min(pool * DEEPER, MAX_POOL)
-            longer = _lengthened(ranked, work.aside(deeper, pool), plan)
-            if len(longer) == len(ranked):
+            found = work.aside(deeper, pool)
+            new = work.new_among(found, ranked)
+            after = work.again(ordering, [*ranked, *new], hits) if new else hits
+            if after is hits:
                 break
-            ranked, before = longer, hits
-            hits = work.again(ordering, longer, before)
-            if hits is before:
-                break
+            ranked, hits, added, latest = [*ranked, *new], after, [*added, *new], found
         ids = [work.candidates[hit.rank].id for hit in hits] if ordering else [one.candidate.id for one in ranked]
         left_out = work.left_out()
         page = work.run(annotating, hits[plan.offset : plan.offset + plan.limit] if ordering else hits)
     warnings = list(dict.fromkeys(work.warnings))
-    return Postprocessed(hits=_numbered(page, plan.offset), ids=ids, left_out=left_out, warnings=warnings)
+    more: dict[str, Any] = {"added": added, "deeper": latest, "explained": work.explained}
+    return Postprocessed(hits=_numbered(page, plan.offset), ids=ids, left_out=left_out, warnings=warnings, **more)
 
 
 class _Work:
@@ -115,6 +122,7 @@ class _Work:
         self.warnings: list[str] = []
         self._steps: list[Step] = []
         self._host = runtime.host
+        self.explained: dict[str, Explanation] = {}
         self._explanations = explanations
         self._every: dict[int, SearchHit] = {}
         self._context = SearchContext(runtime, view, plan, self.candidates)
@@ -192,25 +200,29 @@ class _Work:
         self._steps, self.warnings = steps, [*warnings, f"there may be more hits: {failed[0]}"]
         return before
 
-    def aside(self, deeper: Deeper, pool: int) -> Sequence[Candidate]:
+    def aside(self, deeper: Deeper, pool: int) -> Retrieved:
         """More candidates; looking for them is not the plugins' time."""
         began = time.monotonic()
         found = deeper(pool)
         self._until += time.monotonic() - began
         return found
 
+    def new_among(self, found: Retrieved, ranked: Sequence[Ranked]) -> list[Ranked]:
+        """The candidates that are new and pass the threshold. Nobody reranked them: they are no better than the last."""
+        known = {entry.candidate.id for entry in ranked}
+        least = ranked[-1].score
+        new = [Ranked(candidate=one, score=min(least, one.fused)) for one in found.candidates if one.id not in known]
+        new = [*passing(new, self.plan)]
+        if self.plan.explain or self.plan.explain_document is not None:
+            self.explained |= explained_deeper(self.plan, found, new)
+        if self.plan.explain:
+            self._explanations = {**self._explanations, **self.explained}
+        return new
+
     def may_go_deeper(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
         """Whether the page is short because hits were left out, and there may be more where these came from."""
         short = len(hits) < min(self.plan.offset + self.plan.limit, len(ranked))
         return short and len(ranked) >= pool and pool < MAX_POOL and time.monotonic() < self._until
-
-
-def _lengthened(ranked: Sequence[Ranked], candidates: Sequence[Candidate], plan: SearchPlan) -> list[Ranked]:
-    """The same, and after them those candidates that are new, which nobody reranked: no better than the last."""
-    known = {entry.candidate.id for entry in ranked}
-    least = ranked[-1].score
-    new = [Ranked(candidate=one, score=min(least, one.fused)) for one in candidates if one.id not in known]
-    return [*ranked, *passing(new, plan)]
 
 
 def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:

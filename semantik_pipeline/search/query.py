@@ -114,8 +114,8 @@ class _Search:
             ids = [entry.candidate.id for entry in passing(ranked, plan)]
             return Postprocessed(hits=to_hits(ranked, plan, explanations), ids=ids)
 
-        def deeper(count: int) -> list[Candidate]:
-            return retrieve(self.runtime, self.view, replace(plan, candidates=count), vector).candidates
+        def deeper(count: int) -> Retrieved:
+            return retrieve(self.runtime, self.view, replace(plan, candidates=count), vector)
 
         with self.watch.step("postprocess"):
             return postprocess(self.runtime, self.view, plan, ranked, deeper=deeper, explanations=explanations)
@@ -125,5 +125,6 @@ class _Search:
         if self.plan.explain_document is None:
             return None
         with self.watch.step("explain"):
-            way = Way(retrieved=retrieved, reranking=outcome, ids=done.ids, left_out=done.left_out, hits=done.hits)
+            names = ("added", "deeper", "explained", "ids", "left_out", "hits")
+            way = Way(retrieved=retrieved, reranking=outcome, **{name: getattr(done, name) for name in names})
             return why_absent(self.runtime, self.view, self.plan, way)

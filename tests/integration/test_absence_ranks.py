@@ -87,6 +87,23 @@ def test_what_a_postprocessor_left_out(pipeline: Pipeline) -> None:
     assert absent(pipeline, first, text="otter swims in the river", postprocessors=("dedupe",))["cause"] == "shown"
 
 
+def test_what_was_looked_at_because_duplicates_left_too_little(pipeline: Pipeline) -> None:
+    twins = [Given(unique_id=f"twin{number:02}", content="a lease of an otter") for number in range(60)]
+    push.push(pipeline.runtime, twins, collection="default")
+    pipeline.run()
+    asked: dict[str, Any] = {"text": "lease of an otter", "postprocessors": ("dedupe",)}
+    first = search(pipeline.runtime, SearchQuery(rerank=False, limit=3, **asked)).hits
+    assert [hit.document.startswith("twin") for hit in first] == [True, False, False]
+    names = order(pipeline, **asked)
+    told = absent(pipeline, names[4], **asked)
+    assert (told["cause"], told["rank"]) == ("limit", 5)
+    told = absent(pipeline, names[1], offset=3, **asked)
+    assert (told["cause"], told["rank"]) == ("offset", 2)
+    hidden = next(name for name in first[0].also_in if name != first[0].document)
+    told = absent(pipeline, hidden, **asked)
+    assert (told["cause"], told["plugin"]) == ("postprocessed", "dedupe")
+
+
 def test_what_the_query_asks_for_beside_its_words(pipeline: Pipeline) -> None:
     """Phrases are conditions, a path is told as it was asked for, and without a text all hits are alike."""
     told = absent(pipeline, "n03", text='lease "filler lease"')

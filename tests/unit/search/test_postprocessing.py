@@ -334,6 +334,22 @@ def test_what_a_postprocessor_moved_is_explained(library):
     assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
 
 
+@pytest.mark.parametrize("rerank", [True, False])
+def test_hits_that_were_fetched_from_deeper_are_explained_too(runtime, script_reranker, scored_by, rerank):
+    script_reranker(scored_by(lambda text: 0.0), max_documents=100, calibrated=True)
+    twins = ["lease expiry of workers"] * 90
+    fill(runtime, range(1, 121), lambda number: [*twins, *(f"lease number {n}" for n in range(30))][number])
+    runtime.add("zebra jazz quiz", document_id=200)  # the worst, so that the others are better than nothing
+    install(runtime, "dedupe", DedupePostprocessor())
+    answer = ask(runtime, "dedupe", limit=10, rerank=rerank, rerank_weight=1.0, explain=True)
+    assert len(answer.hits) == 10
+    assert sum(not hit.explanation["rerankers"] for hit in answer.hits) >= 9
+    for hit in answer.hits:
+        assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
+        assert hit.explanation["fused"]["score"] == hit.scores["fused"]
+    assert any(part["of"] == "deeper" for part in answer.hits[1].explanation["parts"]) == rerank
+
+
 def test_hits_of_several_collections_keep_each_collections_own_order():
     def answer(*scores):
         return SearchAnswer(hits=[make_hit(rank, f"{rank}", score=score) for rank, score in enumerate(scores, 1)])
