@@ -16,6 +16,7 @@ from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.blending import unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import plan_search
+from semantik_pipeline.search.rerank_check import accepted
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.settings import Search
 from semantik_pipeline.testing.fake_models import overlap
@@ -43,7 +44,7 @@ def ask(url, texts=TEXTS, query=QUERY, top_k=None, **config):
     [
         ("cohere", {"model", "query", "documents", "top_n"}),
         ("voyage", {"model", "query", "documents", "top_k"}),
-        ("tei", {"model", "query", "texts"}),
+        ("tei", {"model", "query", "texts", "truncate"}),
     ],
 )
 def test_one_request_in_the_servers_shape_and_its_scores(shape, sent):
@@ -67,6 +68,33 @@ def test_a_request_has_no_more_texts_than_the_server_takes(options, most):
     assert max(sizes) == most and sum(sizes) == 110
     assert {result.index: result.score for result in found} == {i: overlap(QUERY, text) for i, text in enumerate(texts)}
     assert [result.score for result in found] == sorted((r.score for r in found), reverse=True)
+
+
+@pytest.mark.parametrize("wrong", [3, -1, 10**30])
+def test_a_bad_index_gets_no_passage_of_another_request(wrong):
+    """Of the second of three requests, which has three texts."""
+
+    def answer(request):
+        found = ranking(request["body"])
+        if request["body"]["documents"][0] == "second":
+            found["results"][0] = {"index": wrong, "relevance_score": 99.0}
+        return 200, {}, found
+
+    texts = ["leases", "leases", "leases", "second", "leases", "leases", "leases", "leases"]
+    with rerank_server(answer) as (url, _):
+        found = ask(url, texts, max_documents=3)
+    assert sorted(result.index for result in found) == [-1, 0, 1, 2, 3, 4, 6, 7]
+    assert all(result.score < 99 for result in found if result.index >= 0)
+    scores, faults = accepted(found, len(texts))
+    assert len(scores) == len(texts) - 1
+    assert faults == ["1 result(s) dropped: index out of range"]
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_a_server_of_the_shape_tei_is_told_whether_it_may_cut(truncate):
+    with rerank_server() as (url, script):
+        ask(url, shape="tei", **({} if truncate else {"truncate": False}))
+    assert script.requests[0]["body"]["truncate"] is truncate
 
 
 def test_only_the_best_few():
@@ -106,7 +134,14 @@ def test_a_refused_key_is_told_and_never_shown():
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"results": [{"index": 0}]}, {"results": 7}, "nonsense", {"results": [{"index": "x", "score": 1}]}]
+    "body",
+    [
+        {},
+        {"results": [{"index": 0}]},
+        {"results": 7},
+        "nonsense",
+        *({"results": [{"index": index, "score": 1}]} for index in ("x", 1.7, True, None)),
+    ],
 )
 def test_an_answer_that_is_no_ranking_is_told(body):
     with rerank_server(lambda request: (200, {}, body)) as (url, _), pytest.raises(PermanentError, match="no ranking"):

@@ -50,6 +50,12 @@ SCHEMA: dict[str, Any] = {
             "description": "Tries after 429, 5xx or a lost connection, as far as the search's deadline lets.",
             **_HOW,
         },
+        "truncate": {
+            "type": "boolean",
+            "default": True,
+            "description": "In the shape tei: the server reads the beginning of a text that is too long for its model; false: it refuses.",
+            **_HOW,
+        },
         "longest_wait": {
             "type": "number",
             "default": 1.0,
@@ -91,6 +97,7 @@ class HttpReranker(RerankerPlugin):
             key_name=self.config.get("api_key_env") or "the variable that api_key_env names",
             max_retries=self._option("max_retries"),
             longest_wait=self._option("longest_wait"),
+            truncate=self._option("truncate"),
         )
 
     async def cleanup(self) -> None:
@@ -118,8 +125,10 @@ class HttpReranker(RerankerPlugin):
         most = self._option("max_documents") or MOST_OF_SHAPE.get(self._option("shape"), MOST)
         results: list[RerankResult] = []
         for start in range(0, len(texts), most):
-            found = await self._endpoint.rank(asked, texts[start : start + most])
-            results += [RerankResult(start + index, score) for index, score in found]
+            part = texts[start : start + most]
+            found = await self._endpoint.rank(asked, part)
+            # An index beyond its own request is another one's passage; -1 is nobody's, which the search says.
+            results += [RerankResult(start + i if 0 <= i < len(part) else -1, score) for i, score in found]
         return sorted(results, key=lambda result: -result.score)[:top_k]
 
     def get_model_info(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class RerankEndpoint(JsonEndpoint):
     what: str = "rerank"
     model: str
     shape: str
+    truncate: bool = True
     first_backoff: float | None = 0.05
 
     async def rank(self, query: str, texts: list[str]) -> list[tuple[int, float]]:
@@ -41,6 +42,8 @@ class RerankEndpoint(JsonEndpoint):
         body: dict[str, Any] = {"model": self.model, "query": query, field: texts}
         if wanted:
             body[wanted] = len(texts)
+        if self.shape == "tei":  # it refuses what is too long for its model, unless it is told to cut
+            body["truncate"] = self.truncate
         return self._ranking(await self.post(body))
 
     def _ranking(self, answer: httpx.Response) -> list[tuple[int, float]]:
@@ -48,8 +51,15 @@ class RerankEndpoint(JsonEndpoint):
             said = answer.json()
             rows = said if isinstance(said, list) else said["results"] if "results" in said else said["data"]
             return [
-                (int(row["index"]), float(row["relevance_score"] if "relevance_score" in row else row["score"]))
+                (_whole(row["index"]), float(row["relevance_score"] if "relevance_score" in row else row["score"]))
                 for row in rows
             ]
         except (ValueError, KeyError, TypeError) as error:
             raise PermanentError(f"{self.url} answered with no ranking ({type(error).__name__}).") from None
+
+
+def _whole(given: Any) -> int:
+    """The number of a text. Raises TypeError for what is none: 1.7 means neither the one before it nor the one after."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    raise TypeError("an index is an integer")
