@@ -1,4 +1,5 @@
-"""Sources that this process leaves to others, because it lacks what their connector needs: the plugin, or a variable."""
+"""What this process leaves to others: sources whose connector it lacks something for (the plugin, or a variable), and units
+that its plugins and models can't do, whatever happens."""
 
 from __future__ import annotations
 
@@ -10,19 +11,34 @@ from collections.abc import Callable
 #: works alone waits for something that nobody can do (``operations.PATIENCE``).
 LEFT = 45.0
 
+#: Reasons that are kept.
+KEPT = 100
+
 
 class LeftSources:
-    """What one process lacks for which sources."""
+    """What one process lacks for which sources, and for which reasons it leaves units."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._left: dict[int, tuple[float, str]] = {}
+        self._unable: set[str] = set()
         self._lock = threading.Lock()
 
     def leave(self, source_id: int, reason: str) -> None:
         """Take no slice of it for :data:`LEFT` seconds."""
         with self._lock:
             self._left[source_id] = (self._clock(), reason)
+
+    def unable(self, reason: str) -> None:
+        """Units are left for this reason, which lasts as long as the process: it loads plugins and models once."""
+        with self._lock:
+            if len(self._unable) < KEPT:
+                self._unable.add(reason)
+
+    def lasts(self, reason: str) -> bool:
+        """Whether units, or a source, that are left for this reason will be left by this process for good."""
+        with self._lock:
+            return reason in self._unable
 
     def sources(self) -> list[int]:
         """Ids of those that are not to be taken now."""
