@@ -16,7 +16,7 @@ from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
 from semantik_pipeline.search.request import SearchPlan, plan_search
 from semantik_pipeline.search.reranking import rerank
-from semantik_pipeline.search.retrieval import Retrieved, retrieve
+from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
 from semantik_pipeline.search.understanding.planning import understand
 
@@ -88,11 +88,15 @@ class _Search:
         )
 
     def _embedded(self) -> np.ndarray | None:
-        """The query's vector, where there is a dense leg."""
-        if self.plan.mode == "sparse" or not self.plan.text:
+        """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg."""
+        runtime, view, plan = self.runtime, self.view, self.plan
+        by_model = plan.mode != "dense" and learned(view)
+        if not plan.text or (plan.mode == "sparse" and not by_model):
             return None
         with self.watch.step("embed"):
-            return self.runtime.query_vectors.of(self.runtime, self.view, [self.plan.text])[0]
+            if by_model:
+                runtime.query_vectors.sparse(runtime, view, plan.text)
+            return None if plan.mode == "sparse" else runtime.query_vectors.of(runtime, view, [plan.text])[0]
 
     def _counted(self, retrieved: Retrieved) -> Facets:
         if not self.plan.facets:

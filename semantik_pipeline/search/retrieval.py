@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.documents import ScoredPoint, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
 from semantik_pipeline.search.listing import listed
-from semantik_pipeline.search.query_vector import sparse_query
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.understanding.confining import confined
 from semantik_pipeline.search.visibility import document_ids, shown
@@ -92,10 +91,16 @@ def _requests(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | No
     return legs
 
 
+def learned(view: Any) -> bool:
+    """Whether a model gives the collection's sparse leg, and not BM25."""
+    return bool((view.config.get("sparse") or {}).get("plugin"))
+
+
 def _sparse_leg(runtime: Any, view: Any, plan: SearchPlan) -> SearchRequest:
     """By the words of the query, or by the terms that the collection's sparse model makes of them."""
-    if (view.config.get("sparse") or {}).get("plugin"):
-        return SearchRequest(sparse=sparse_query(runtime, view, plan.text), filter=plan.filter, with_payload=False)
+    if learned(view):
+        vector = runtime.query_vectors.sparse(runtime, view, plan.text)
+        return SearchRequest(sparse=vector, filter=plan.filter, with_payload=False)
     languages = runtime.index_languages.of(runtime, view)
     text = plan.words or plan.text
     return SearchRequest(text=text, filter=plan.filter, with_payload=False, languages=languages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -64,6 +65,23 @@ def test_its_terms_find_and_no_term_is_computed_twice(indexed: Pipeline, tmp_pat
     again = indexed.folder(tmp_path / "notes")
     assert again["outcome"] == "succeeded"
     assert {hit.text for hit in ask(indexed, "leases", mode="sparse")} >= {"search the vector index"}
+
+
+def test_a_query_is_read_by_its_model_once(indexed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However deep the search goes, and in a step of its own."""
+    encoder = sparse_encoder(indexed.runtime, indexed.runtime.ledger.search_view("default").generation_id)
+    passes: list[list[str]] = []
+    read = encoder.embed_sparse
+
+    def counted(texts: list[str], **how: Any) -> Any:
+        passes.append(list(texts))
+        return read(texts, **how)
+
+    monkeypatch.setattr(encoder, "embed_sparse", counted)
+    for mode in ("sparse", "hybrid", "sparse"):
+        asked = SearchQuery(text="a queue", mode=mode, rerank=False, limit=1, postprocessors=("group",))
+        assert "embed" in search(indexed.runtime, asked).timings_ms
+    assert passes == [["a queue"]]
 
 
 def test_one_goes_over_to_bm25_and_back_by_a_reindex(indexed: Pipeline) -> None:

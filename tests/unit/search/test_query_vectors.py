@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from semantik_pipeline.documents import SparseVector
 from semantik_pipeline.errors import DimensionMismatch, PluginError, ServiceUnavailable
 from semantik_pipeline.plugins import EmbeddingMode, EmbeddingPlugin
 from semantik_pipeline.search import query_vector
@@ -37,6 +38,10 @@ class Lengths(EmbeddingPlugin):
             raise ServiceUnavailable("The endpoint is away.")
         return [[float(len(text)), 1.0] for text in texts]
 
+    async def embed_sparse(self, texts, *, mode=EmbeddingMode.DOCUMENT):
+        rows = await self.embed_texts(texts, mode=mode)
+        return [SparseVector(indices=[1], values=[row[0]]) for row in rows]
+
 
 class Runtime:
     def __init__(self) -> None:
@@ -44,6 +49,15 @@ class Runtime:
         self.host = self
 
     def embedder(self, generation_id):
+        return self.plugin
+
+    def generation(self, generation_id):
+        return SimpleNamespace(config={"sparse": {"plugin": "lengths", "options": {}}})
+
+    def check_encoders(self, generation):
+        pass
+
+    def instance(self, plugin_id, options, *, frozen, kind):
         return self.plugin
 
     def call(self, method, *args, **named):
@@ -194,6 +208,27 @@ def test_vectors_of_another_length_or_number_are_refused(runtime):
     runtime.plugin.embed_texts = _one_only
     with pytest.raises(PluginError, match="1 vectors for 2 queries"):
         QueryVectors().of(runtime, VIEW, ["a", "b"])
+
+
+def test_those_of_a_sparse_model_are_kept_beside_and_go_with_their_generation(runtime):
+    vectors = QueryVectors()
+    assert vectors.sparse(runtime, VIEW, "leases").values == vectors.sparse(runtime, VIEW, "leases").values == [6.0]
+    assert vectors.of(runtime, VIEW, ["leases"])[0].tolist() == [6.0, 1.0]
+    assert runtime.plugin.passes == [["leases"], ["leases"]]
+    vectors.forget("g7")
+    vectors.sparse(runtime, VIEW, "leases")
+    assert len(runtime.plugin.passes) == 3
+
+
+def test_queries_for_a_sparse_model_go_through_it_together(runtime):
+    vectors, found = QueryVectors(), {}
+
+    def ask(text: str) -> None:
+        found[text] = vectors.sparse(runtime, VIEW, text).values[0]
+
+    asked_beside(runtime, vectors, ask, ["a" * number for number in range(1, 12)])
+    assert len(runtime.plugin.passes) == 2
+    assert found == {"a" * number: number for number in range(1, 12)}
 
 
 async def _one_only(texts, batch_size=32, *, mode):
