@@ -1,9 +1,10 @@
 """How many documents have which value of a field: among those that a query matches, counted for who asks.
 
 What a query matches is what its legs found, the first LEG_DEPTH of each: a dense leg alone would match everything. So
-the counts are those of the list that hits are taken from, whatever page of it is shown, exact, and no estimate. A query
-without a text has no legs; then everything counts that meets its filter, up to MOST_POINTS chunks. Each document counts
-once for a value, however many of its chunks have it.
+the counts are those of the list that hits are taken from, whatever page of it is shown, exact, and no estimate. BM25 alone
+matches what has a word of the query: then all of that counts, up to MOST_POINTS chunks. A query without a text has no
+legs; then everything counts that meets its filter, as far. A warning says where there is more. Each document counts once
+for a value, however many of its chunks have it.
 
 Nothing is counted that could not be a hit: the filter, with the caller's principals, was met inside the engine, and the
 ledger is asked as it is for hits.
@@ -12,7 +13,7 @@ ledger is asked as it is for hits.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts.filter_meaning import values_at
@@ -23,6 +24,7 @@ from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
+    from semantik_pipeline.documents import SearchRequest
     from semantik_pipeline.search.request import SearchPlan
     from semantik_pipeline.search.retrieval import Retrieved
 
@@ -116,15 +118,31 @@ class _Reading:
         self.warnings: list[str] = []
 
     def matched(self, retrieved: Retrieved) -> Iterator[dict[str, Any]]:
-        """What the legs found; the candidates among it have been read and looked at."""
-        legs = (leg[: retrieved.scored] for leg in retrieved.legs.values())
-        found = list(dict.fromkeys(point.id for leg in legs for point in leg))
+        """What the query matches; the candidates among it have been read and looked at."""
+        found = self._found(retrieved)
         known = {candidate.id: candidate.payload for candidate in retrieved.candidates}
         yield from (known[id] for id in found if id in known)
         others = [id for id in found if id not in known]
         for some in (others[start : start + PAGE] for start in range(0, len(others), PAGE)):
             page, _ = self._scroll({"must": [{"has_id": some}]}, None, len(some))
             yield from self._shown(page)
+
+    def _found(self, retrieved: Retrieved) -> list[str]:
+        """What the legs found, by its ids; all that BM25 finds where nothing else was asked."""
+        legs, most = [leg[: retrieved.scored] for leg in retrieved.legs.values()], "of each leg"
+        whole, words = retrieved.whole, retrieved.requests.get("sparse")
+        if not whole and self._plan.mode == "sparse" and words is not None and self._by_words(words):
+            legs = self._runtime.host.call(self._runtime.store.search, self._index, [replace(words, limit=MOST_POINTS)])
+            whole, most = len(legs[0]) < MOST_POINTS, "that BM25 finds"
+        if not whole:
+            depth = max(map(len, legs), default=0)
+            self.warnings.append(f"facets count the documents of the best {depth:,} chunks {most}; there may be more")
+        return list(dict.fromkeys(point.id for leg in legs for point in leg))
+
+    def _by_words(self, request: SearchRequest) -> bool:
+        """Whether it finds what has a word of the query and meets the filter, and not those of it that a search has read
+        for phrases, nor what a learned sparse model holds for related, which is most of a collection."""
+        return request.text is not None and request.filter == self._plan.filter
 
     def everything(self) -> Iterator[dict[str, Any]]:
         """What meets the filter, the first MOST_POINTS of it."""

@@ -17,8 +17,9 @@ from semantik_pipeline.search.visibility import document_ids, shown
 if TYPE_CHECKING:
     import numpy as np
 
-#: Results of each leg, at least, and those that its scores are made of, however deep it goes: so pages agree. Min-max needs the leg's lower end to tell a good score from a fair one: on Cranfield's
-#: odd queries nDCG@10 is 0.428 at 50, 0.434 at 100 and 0.439 at 200, and no better at 300 to 1,000.
+#: Results of each leg, at least, and those that its scores are made of, however deep it goes: so pages agree. Min-max
+#: needs the leg's lower end to tell a good score from a fair one: on Cranfield's odd queries nDCG@10 is 0.428 at 50, 0.434
+#: at 100 and 0.439 at 200, and no better at 300 to 1,000.
 LEG_DEPTH = 200
 #: No leg goes deeper, however many of its results may not be shown.
 MAX_LEG_DEPTH = 10_000
@@ -27,11 +28,13 @@ MAX_LEG_DEPTH = 10_000
 @dataclass(frozen=True, kw_only=True)
 class Retrieved:
     """``candidates`` may be shown, best first; ``legs`` are what they were fused from, hidden ones included, each best
-    first, of which the first ``scored`` made the scores (None: all); ``requests`` is what each leg was asked."""
+    first, of which the first ``scored`` made the scores (None: all), and are all that match where they are ``whole``;
+    ``requests`` is what each leg was asked."""
 
     candidates: list[Candidate] = field(default_factory=list)
     legs: dict[str, list[ScoredPoint]] = field(default_factory=dict)
     scored: int | None = LEG_DEPTH
+    whole: bool = True
     requests: dict[str, SearchRequest] = field(default_factory=dict)
 
 
@@ -62,7 +65,9 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
             requests = reading.requests()
             continue
         if enough or exhausted:
-            return Retrieved(candidates=found, legs=by_name, scored=limit, requests=requests)
+            ended = all(len(leg) < (limit or depth) for leg in by_name.values())
+            whole = ended and (reading is None or reading.exhausted)
+            return Retrieved(candidates=found, legs=by_name, scored=limit, whole=whole, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
 

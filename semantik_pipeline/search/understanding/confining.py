@@ -55,7 +55,7 @@ def _reads_all(view: Any) -> bool:
 
 class Confined:
     """Requests that find nothing but chunks which meet the whole filter, and have been read for it. ``said`` are words that
-    they must say, and ``by_word`` finds all chunks with a word (None: nothing does)."""
+    they must say, and ``by_word`` finds all chunks with a word (None: nothing does). ``exhausted``: there are no others."""
 
     def __init__(
         self,
@@ -72,16 +72,16 @@ class Confined:
         self._depth = DEPTH
         #: Chunks among which are all that may meet the filter; None: nobody knows.
         self._among = self._with_all(said, by_word) if by_word is not None else None
-        self._exhausted = self._among is not None and len(self._among) <= AT_ONCE
-        if self._exhausted:
+        self.exhausted = self._among is not None and len(self._among) <= AT_ONCE
+        if self.exhausted:
             self._read(self._among or ())
 
     def requests(self) -> Legs:
         """The requests, each confined to chunks that meet the filter and may be among its hits."""
-        if not self._exhausted:
+        if not self.exhausted:
             loose = [replace(one, filter=self._plan.loose, limit=self._depth) for one in self._requests.values()]
             legs = self._search(loose)
-            self._exhausted = all(len(leg) < self._depth for leg in legs)
+            self.exhausted = all(len(leg) < self._depth for leg in legs)
             found = (point.id for leg in legs for point in leg)
             self._read(id for id in found if self._among is None or id in self._among)
         only = {"must": [{"has_id": [id for id, met in self._met.items() if met]}]}
@@ -89,12 +89,12 @@ class Confined:
 
     def deeper(self, most: int) -> bool:
         """Whether there may be more, ``most`` deep; the next requests find it."""
-        if self._exhausted:
+        if self.exhausted:
             return False
         if self._depth < most:
             self._depth = min(self._depth * DEEPER, most)
             return True
-        self._exhausted = True
+        self.exhausted = True
         self._read(self._among or ())
         return self._among is not None
 

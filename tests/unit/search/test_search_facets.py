@@ -45,6 +45,42 @@ def test_the_filter_and_the_ledger_limit_what_counts(runtime):
     assert values(facets(runtime, "language", filter=only)["language"]) == [("en", 1)]
 
 
+def asked(runtime, **options):
+    answer = search(runtime, SearchQuery(text="lease expiry", facets=("language",), rerank=False, **options))
+    return sum(one["count"] for one in answer.facets["language"]), answer.warnings
+
+
+def test_by_words_alone_all_that_has_one_counts(runtime):
+    for number in range(230):
+        runtime.add(f"lease {number}", language=("en", "de")[number % 2])
+    runtime.add("zebra", language="fr")
+    assert asked(runtime, mode="sparse") == (230, [])
+    assert asked(runtime, mode="sparse", offset=210) == (230, [])
+    only = {"must": [{"key": "language", "match": {"value": "de"}}]}
+    assert asked(runtime, mode="sparse", filter=only) == (115, [])
+
+
+def test_by_words_alone_there_is_an_end_too(runtime, monkeypatch):
+    monkeypatch.setattr("semantik_pipeline.search.facets.MOST_POINTS", 210)
+    for _ in range(230):
+        runtime.add("lease", language="en")
+    told = "facets count the documents of the best 210 chunks that BM25 finds; there may be more"
+    assert asked(runtime, mode="sparse") == (210, [told])
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense"])
+def test_a_leg_that_is_not_read_to_its_end_is_said(runtime, mode):
+    for _ in range(199):
+        runtime.add("lease", language="en")
+    assert asked(runtime, mode=mode) == (199, [])
+    for _ in range(20):
+        runtime.add("expiry", language="de")
+    counted, warnings = asked(runtime, mode=mode)
+    assert counted >= 200
+    assert warnings == ["facets count the documents of the best 200 chunks of each leg; there may be more"]
+    assert search(runtime, SearchQuery(text="lease", mode=mode, rerank=False)).warnings == []
+
+
 def test_the_page_does_not_matter(runtime):
     for number in range(30):
         runtime.add(f"lease {number}", language=("en", "de")[number % 2])
