@@ -43,13 +43,13 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     """Add a source; the collection is made if there is none. One on an interval is due at once, one on a cron
     expression at its next time. Raises UsageError if there is one of that name, PluginConfigError for bad options."""
     runtime.host.effective_config(new.connector, new.config, kind="connector")
-    _check_weight(new.weight)
+    check_weight(new.weight)
     found = runtime.collection(collection)
     with runtime.ledger.write() as tx:
         source_id = collections.add_source(tx, found.id, new.connector, new.name, new.config)
         if source_id is None:
             raise _taken(tx, found.id, collection, new.connector, new.name)
-        ledger.change_source(tx, source_id, weight=new.weight, principals=_names(new.principals))
+        ledger.change_source(tx, source_id, weight=new.weight, principals=names_of(new.principals))
         if new.schedule is not None:
             ledger.change_source(tx, source_id, schedule=new.schedule.stored())
             if new.schedule.every is not None:
@@ -65,11 +65,11 @@ def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str,
     if "config" in values:
         runtime.host.effective_config(source["connector"], values["config"], kind="connector")
     if "weight" in values:
-        _check_weight(values["weight"])
+        check_weight(values["weight"])
     if "schedule" in values:
         values["schedule"] = values["schedule"].stored() if values["schedule"] else None
     if "principals" in values:
-        values["principals"] = _names(values["principals"])
+        values["principals"] = names_of(values["principals"])
     _refuse_removed(source)
     with runtime.ledger.write() as tx:
         before = ledger.lock_source(tx, source["id"])
@@ -222,15 +222,19 @@ def _taken(tx: Transaction, collection_id: int, collection: str, connector: str,
     )
 
 
-def _check_weight(weight: float) -> None:
-    if not 0 < weight < float("inf"):
-        raise UsageError(f"The weight {weight:g} is no share.", "Give a number above 0; 1 is the usual one.")
+def check_weight(weight: Any) -> None:
+    """Raise UsageError for what is no share beside other sources."""
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 < weight < float("inf"):
+        raise UsageError(f"The weight {weight} is no share.", "Give a number above 0; 1 is the usual one.")
 
 
-def _names(principals: Collection[str] | None) -> list[str] | None:
+def names_of(principals: Any) -> list[str] | None:
+    """Principals as the ledger keeps them; None is everybody. Raises UsageError for what are no names."""
     if principals is None:
         return None
-    if isinstance(principals, str) or not all(isinstance(name, str) and name.strip() for name in principals):
+    several = isinstance(principals, list | tuple | set | frozenset)
+    if not several or not all(isinstance(name, str) and name.strip() for name in principals):
         raise UsageError(f"{principals!r} are no names of users or groups.", "Give a list of names, or none at all.")
     return sorted(set(principals))
 

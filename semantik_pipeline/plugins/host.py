@@ -98,6 +98,11 @@ class PluginHost:
         schema = configured.schema_of(self.registry.get(plugin_id))
         return configured.shaping_options(self.effective_config(plugin_id, config), schema)
 
+    def redacted(self, plugin_id: str, config: Options) -> Options:
+        """The options as they may be shown; if the plugin is loaded, without what only its schema calls a secret, too."""
+        loaded = self.registry.get(plugin_id) if plugin_id in self.registry else None
+        return configured.redact(config, configured.schema_of(loaded) if loaded else None)
+
     def fingerprint(self, plugin_id: str, config: Options | None = None, *extra: str, frozen: bool = False) -> str:
         """32 hex digits over id, OUTPUT_VERSION, output-shaping options, output_revision() and ``extra``.
 

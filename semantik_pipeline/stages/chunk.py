@@ -18,7 +18,7 @@ from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.journal import about
-from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
+from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk
 from semantik_pipeline.stages.twins import find_twins, rows_of
 
 if TYPE_CHECKING:
@@ -147,16 +147,9 @@ def _job(runtime: Runtime, unit: Unit) -> Job:
 
 def _parse_key(runtime: Runtime, unit: Unit) -> tuple[str, str]:
     """The unit's parser, and the name of what it makes of the unit's body."""
-    generation = runtime.generation(unit.generation_id)
-    parser = choose_parser(
-        runtime.host.registry.of_kind("parser"),
-        media_type=unit.media_type,
-        file_path=unit.file_path,
-        by_media_type=generation.config["parsers"]["by_media_type"],
-    )
-    fingerprint = generation.fingerprints["parse"].get(parser, "")
-    suffix = (unit.file_path or "").rpartition(".")[2]
-    return parser, short_hash(unit.content_hash or "", fingerprint, unit.media_type or "", suffix)
+    parsers, generation = runtime.host.registry.of_kind("parser"), runtime.generation(unit.generation_id)
+    place = {"media_type": unit.media_type, "file_path": unit.file_path}
+    return chosen(parsers, generation.config, generation.fingerprints, unit.content_hash, **place)
 
 
 def _plugins(config: dict[str, Any], parser: str) -> dict[str, Any]:

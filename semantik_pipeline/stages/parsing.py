@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import ChunkConfig, EmbeddingPlugin
-from semantik_pipeline.documents import Chunk, ParsedDocument
+from semantik_pipeline.documents import Chunk, ParsedDocument, short_hash
 from semantik_pipeline.errors import PluginError, SkipDocument, UnsupportedContent
 from semantik_pipeline.plugins.child_errors import report
 from semantik_pipeline.stages.budget import RememberedCounts, split_to_budget
@@ -49,6 +49,22 @@ def choose_parser(
         f"No parser takes {media_type or 'its media type'}{f' ({suffix})' if suffix else ''}.",
         "`semantik plugins list` shows the parsers; a collection's `parsers.by_media_type` chooses one.",
     )
+
+
+def chosen(
+    parsers: Sequence[LoadedPlugin],
+    config: dict[str, Any],
+    fingerprints: dict[str, Any],
+    content_hash: str | None,
+    *,
+    media_type: str | None,
+    file_path: str | None,
+) -> tuple[str, str]:
+    """A generation's parser for a body, and the key of what it makes of it. Raises UnsupportedContent."""
+    by_media_type = config["parsers"]["by_media_type"]
+    parser = choose_parser(parsers, media_type=media_type, file_path=file_path, by_media_type=by_media_type)
+    suffix = (file_path or "").rpartition(".")[2]
+    return parser, short_hash(content_hash or "", fingerprints["parse"].get(parser, ""), media_type or "", suffix)
 
 
 @dataclass(frozen=True, kw_only=True)

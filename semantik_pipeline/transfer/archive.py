@@ -12,11 +12,12 @@ In this order::
     end.json                    how many members there were, and the SHA-256 over all of them: a file without it was cut
 
 A reader of version 1 refuses a greater one, and passes over members that it does not know. What a member may be is
-decided by its name before anything of it is in memory.
+decided by its name before anything of it is in memory, and how much is unpacked in all by the size of the file.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -36,14 +37,27 @@ FORMAT, VERSION = "semantik-collection", 1
 
 MANIFEST, END = "manifest.json", "end.json"
 
-#: Bytes of a member that are read into memory; a larger one is no part of an export.
-LARGEST = 4 * 1024**3
+#: Bytes of a member that are read into memory, by what it is; a larger one is no part of an export.
+LARGEST = {
+    "documents": 512 * 1024**2,
+    "extractions": 512 * 1024**2,
+    "chunks.jsonl": 512 * 1024**2,
+    "vectors.npy": 512 * 1024**2,
+    "raw": 1024**3,
+    "parsed": 256 * 1024**2,
+}
+
+#: Bytes of a parsed body, inflated.
+INFLATED = 1024**3
 
 #: The same for the first member, which is read before anything is known of the rest, and for the last.
 FIRST, LAST = 8 * 1024**2, 1024
 
 #: Bytes of a member that are read at a time, if nobody wants it.
 PIECE = 1024**2
+
+#: How much a file may unpack to: so many times its size, but this much in any case; and bytes before a member's content.
+RATIO, LEAST, HEADERS = 200, 1024**3, 1024**2
 
 #: Names of the members behind the first: page, list, part and what is in it, kind of body and its key.
 MEMBER = re.compile(
@@ -59,6 +73,12 @@ class Writer:
         self._sum = Sum()
 
     def add(self, name: str, body: bytes) -> None:
+        """Raises UsageError for what no reader would take."""
+        most = _most(name, first=name == MANIFEST)
+        if most is not None and len(body) > most:
+            raise UsageError(
+                f"{name} would have {len(body):,} bytes; an export takes {most:,}.", "Remove what is so large first."
+            )
         self._sum.begin(name, len(body))
         self._sum.add(body)
         self._write(name, body)
@@ -118,13 +138,14 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
     for a file that is no export, is damaged or was cut; what came before that is not to be believed."""
     summed = Sum()
     try:
-        with tarfile.open(path, mode="r|*") as tar:
+        with _unpacked(path) as file, tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|") as tar:
             for place, about in enumerate(tar):
                 if place == 0 and about.name != MANIFEST:
                     raise _no_export(path)
                 most = _most(about.name, first=place == 0)
-                if not about.isfile() or (most is not None and about.size > most):
+                if not about.isfile() or about.issparse() or (most is not None and about.size > most):
                     raise UnreadableExport(f"{path} is no export: {about.name} can't be part of one.")
+                file.allow(about.size)
                 found = cast("IO[bytes]", tar.extractfile(about))  # it is a file
                 if about.name == END:
                     if json.loads(found.read()) != summed.told():
@@ -142,9 +163,52 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
                     break
                 summed.add(body)
                 yield about.name, body
-    except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise UnreadableExport(f"{path} is no export, or damaged: {error}.", EXPORT_AGAIN) from None
     raise UnreadableExport(f"{path} was cut short: its end is missing.", EXPORT_AGAIN)
+
+
+class _Unpacked:
+    """The content of a file, of which no more is read than was allowed for the member in hand, nor in all than its size
+    lets expect: a few bytes of gzip can become any number, and tar's own headers are read whole."""
+
+    def __init__(self, path: Path, packed: IO[bytes]) -> None:
+        self._path, self._packed = path, packed
+        self._left = max(LEAST, RATIO * path.stat().st_size)
+        self._allowed = HEADERS
+
+    def allow(self, size: int) -> None:
+        """A member of so many bytes comes, and the headers of the next one."""
+        self._allowed = size + HEADERS
+
+    def read(self, size: int) -> bytes:
+        piece = self._packed.read(size)
+        self._allowed -= len(piece)
+        self._left -= len(piece)
+        if min(self._allowed, self._left) < 0:
+            raise UnreadableExport(f"{self._path} is no export: it unpacks to more than one has.")
+        return piece
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[_Unpacked]:
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not gzipped:
+            yield _Unpacked(path, file)
+            return
+        with gzip.GzipFile(fileobj=file) as inflated:
+            yield _Unpacked(path, cast("IO[bytes]", inflated))
+
+
+def inflated(body: bytes) -> bytes:
+    """A parsed body. Raises UnreadableExport for one that is larger than any, zlib.error for what is none."""
+    inflater = zlib.decompressobj()
+    found = inflater.decompress(body, INFLATED)
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise UnreadableExport("The export is damaged: a parsed body is cut, or larger than any.", EXPORT_AGAIN)
+    return found
 
 
 def _most(name: str, *, first: bool) -> int | None:
@@ -153,7 +217,8 @@ def _most(name: str, *, first: bool) -> int | None:
         return FIRST
     if name == END:
         return LAST
-    return LARGEST if MEMBER.fullmatch(name) else None
+    found = MEMBER.fullmatch(name)
+    return LARGEST[found[2] or found[4] or found[5]] if found else None
 
 
 def _no_export(path: Path) -> UnreadableExport:

@@ -14,6 +14,7 @@ from semantik_pipeline.plugins.secrets import redact, scrub_within
 from semantik_pipeline.transfer.archive import FORMAT, MANIFEST, VERSION, Writer, writing
 
 if TYPE_CHECKING:
+    from semantik_pipeline.plugins.host import PluginHost
     from semantik_pipeline.runtime import Runtime
 
 #: Documents of a page, and chunks of a part of it.
@@ -34,7 +35,7 @@ def export(runtime: Runtime, name: str, path: Path, on_progress: Callable[[int],
         generation = get_generation(tx, found.active_generation)
         origins = exports.sources_of(tx, found.id)
     with writing(path) as writer:
-        writer.add_lines(MANIFEST, [_manifest(found.name, found.config, generation, origins)])
+        writer.add_lines(MANIFEST, [_manifest(runtime.host, found.name, found.config, generation, origins)])
         told = _Pages(runtime, generation, writer, [row["id"] for row in origins]).write(found.id, on_progress)
     answer = {"collection": name, "file": str(path), "bytes": path.stat().st_size, "sources": len(origins), **told}
     with runtime.ledger.write() as tx:
@@ -43,7 +44,7 @@ def export(runtime: Runtime, name: str, path: Path, on_progress: Callable[[int],
 
 
 def _manifest(
-    name: str, config: dict[str, Any], generation: Generation, origins: list[dict[str, Any]]
+    host: PluginHost, name: str, config: dict[str, Any], generation: Generation, origins: list[dict[str, Any]]
 ) -> dict[str, Any]:
     from semantik_pipeline import __version__
 
@@ -52,19 +53,39 @@ def _manifest(
         "version": VERSION,
         "program": __version__,
         "collection": name,
-        "config": config,
+        "config": redacted(host, config),
         "generation": {
-            "config": generation.config,
+            "config": redacted(host, generation.config),
             "fingerprints": generation.fingerprints,
             "dimension": generation.dimension,
         },
-        "sources": [_source(row) for row in origins],
+        "sources": [_source(host, row) for row in origins],
     }
 
 
-def _source(row: dict[str, Any]) -> dict[str, Any]:
+def _source(host: PluginHost, row: dict[str, Any]) -> dict[str, Any]:
     """A source as it can be made elsewhere. A secret that got into its configuration by mistake stays here."""
-    return {**{field: row[field] for field in exports.SOURCE}, "config": redact(row["config"])}
+    return {**{field: row[field] for field in exports.SOURCE}, "config": host.redacted(row["connector"], row["config"])}
+
+
+def redacted(host: PluginHost, config: dict[str, Any]) -> dict[str, Any]:
+    """A collection's configuration, or a generation's, without a secret that got into it by mistake."""
+    shown = _by_plugin(host, config)
+    parsers = shown.get("parsers") or {}
+    options = {name: host.redacted(name, given) for name, given in (parsers.get("options") or {}).items()}
+    return redact({**shown, "parsers": {**parsers, "options": options}} if options else shown)
+
+
+def _by_plugin(host: PluginHost, value: Any) -> Any:
+    """The value with the options of each plugin that something in it names as its schema lets them be shown."""
+    if isinstance(value, list):
+        return [_by_plugin(host, one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    plugin, options = value.get("plugin"), value.get("options")
+    if isinstance(plugin, str) and isinstance(options, dict):
+        return {**value, "options": host.redacted(plugin, options)}
+    return {name: _by_plugin(host, one) for name, one in value.items()}
 
 
 def _unit(row: dict[str, Any]) -> dict[str, Any]:

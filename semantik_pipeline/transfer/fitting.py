@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from semantik_pipeline import configurations, generations
 from semantik_pipeline.documents import short_hash
+from semantik_pipeline.errors import UnsupportedContent
 from semantik_pipeline.generations.configuration import plugin_versions
 from semantik_pipeline.plugins.host import PluginHost
+from semantik_pipeline.stages.parsing import chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,14 @@ class Fit:
     def embed_key(self, text: str) -> str:
         """The key of a model input's embedding here."""
         return short_hash(self.fingerprints["embed"], text)
+
+    def parse_key(self, host: PluginHost, document: Mapping[str, Any]) -> str | None:
+        """The key of what a parser here makes of a document; None if none takes it."""
+        about = {"media_type": document["media_type"], "file_path": document["file_path"]}
+        with suppress(UnsupportedContent):
+            parsers = host.registry.of_kind("parser")
+            return chosen(parsers, self.frozen, self.fingerprints, document["content_hash"], **about)[1]
+        return None
 
 
 def _without_missing(host: PluginHost, search: dict[str, Any]) -> list[str]:

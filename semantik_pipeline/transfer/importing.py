@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations, trash
 from semantik_pipeline.blobs import parsed_of
-from semantik_pipeline.documents import content_hash, short_hash
+from semantik_pipeline.documents import ParsedDocument, content_hash, short_hash
 from semantik_pipeline.errors import Conflict, PipelineError, UnreadableExport
 from semantik_pipeline.ledger import audit_trail, content, exports, operations
 from semantik_pipeline.ledger import collections as ledger
 from semantik_pipeline.ledger import trash as bin_ledger
 from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.stages.chunk_rows import point_id
-from semantik_pipeline.transfer.archive import EXPORT_AGAIN, MEMBER, lines, manifest_of, read
+from semantik_pipeline.transfer.archive import EXPORT_AGAIN, MEMBER, inflated, lines, manifest_of, read
+from semantik_pipeline.transfer.checking import checked_document, checked_sources
 from semantik_pipeline.transfer.fitting import Fit, fit
 
 if TYPE_CHECKING:
@@ -40,15 +41,17 @@ def import_collection(
     with the ``operation`` that brings its points into the store, what was read, and what has to be computed again here
     (``recomputed``, with the reasons).
 
-    ``name``: another one than it had. Raises UnreadableExport for a file that is none, damaged, cut or of a newer
-    format; Conflict if the name is taken; PluginNotFoundError or PluginConfigError if a plugin is missing here. Nothing
-    is left of what was not read to its end.
+    ``name``: another one than it had. What others may share is kept under the keys that it has here, whatever the file
+    calls it. Raises UnreadableExport for a file that is none, damaged, cut or of a newer format; Conflict if the name is
+    taken; PluginNotFoundError, PluginConfigError or UsageError if a plugin is missing here, or a source is none that
+    could be added. Nothing is left of what was not read to its end.
     """
     members = read(path)
     manifest = manifest_of(path, members)
     name = name or str(manifest["collection"])
     configurations.check_name(name)
     fitted = fit(runtime.host, manifest)
+    origins, said = checked_sources(runtime.host, manifest["sources"])
     _clear(runtime, name)
     with runtime.ledger.write() as tx:
         if ledger.find_collection(tx, name, trashed=True) is not None:
@@ -58,9 +61,7 @@ def import_collection(
             raise _taken(name)
         operation_id = operations.begin(tx, made.id, "import", detail={"file": path.name})
         _RUNNING.add(made.id)
-        owners = [
-            exports.write_source(tx, made.id, operation_id, source, paused=PAUSED) for source in manifest["sources"]
-        ]
+        owners = [exports.write_source(tx, made.id, operation_id, source, paused=PAUSED) for source in origins]
     try:
         told = _Reader(runtime, made, operation_id, owners, fitted, on_progress).read(members)
         with runtime.ledger.write() as tx:
@@ -77,7 +78,7 @@ def import_collection(
         _RUNNING.discard(made.id)
     for stage in ("upsert", "chunk", "embed", "extract"):
         runtime.ring(stage)
-    recomputed = {"recomputed": list(fitted.recomputed), "warnings": list(fitted.warnings)}
+    recomputed = {"recomputed": list(fitted.recomputed), "warnings": [*fitted.warnings, *said]}
     return {"collection": name, "operation": operation_id, "sources": len(owners), **told, **recomputed}
 
 
@@ -136,6 +137,8 @@ class _Reader:
         self._written: Counter[int] = Counter()  # chunks by place in the page
         self._seen: Counter[tuple[int, str]] = Counter()  # texts of a document
         self._vectors: list[str | None] = []  # of the part in hand: their keys
+        self._texts: set[str] = set()  # hashes of the texts that came
+        self._extracted: list[dict[str, Any]] = []
 
     def read(self, members: Iterator[tuple[str, bytes]]) -> dict[str, int]:
         """Returns how much was read of what."""
@@ -149,7 +152,7 @@ class _Reader:
             if listed == "documents":
                 self._read_documents(page, lines(body))
             elif listed == "extractions":
-                self._read_extractions(lines(body))
+                self._extracted += lines(body)  # what they are of may come later
             elif part == "chunks.jsonl":
                 self._read_chunks(lines(body))
             elif part == "vectors.npy":
@@ -160,10 +163,10 @@ class _Reader:
         return dict(self._told)
 
     def _read_documents(self, page: str, listed: list[dict[str, Any]]) -> None:
-        rows = [
-            (self._owners[row["source"]], {name: row["document"][name] for name in exports.DOCUMENT}, self._unit(row))
-            for row in listed
-        ]
+        rows = []
+        for row in listed:
+            document = checked_document(row["document"])
+            rows.append((self._owners[row["source"]], document, self._unit(row, document)))
         self._begin(page, rows)
         with self._runtime.ledger.write() as tx:
             if not exports.sign_of_life(tx, self._collection.id):
@@ -174,13 +177,15 @@ class _Reader:
         if self._on_progress is not None:
             self._on_progress(self._told["documents"])
 
-    def _unit(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _unit(self, row: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
         """What the unit is here. One that some stage is to work on is held until all of its page is there."""
         unit = {name: row["unit"][name] for name in exports.UNIT}
         at_rest = unit["stage"] in ("skipped", "quarantined")
         held = {"held_by": None if at_rest else self._operation}
         if at_rest:
             return {**unit, **held, "chunks": 0, "parse_key": None, "text_hash": None}
+        if unit["parse_key"] != self._fit.parse_key(self._runtime.host, document):
+            unit["parse_key"] = None  # another parse than one of here: it is made where it is needed
         return {
             **unit,
             **held,
@@ -200,9 +205,10 @@ class _Reader:
             occurrence = self._seen[at, text_hash]
             self._seen[at, text_hash] += 1
             self._written[at] += 1
-            key = row["embed_key"] if self._fit.embeds_alike else self._fit.embed_key(row["lead"] + row["text"])
+            self._texts.add(text_hash)
+            key = self._fit.embed_key(row["lead"] + row["text"])
             if row["vector"] is not None:
-                by_place[row["vector"]] = row["embed_key"]
+                by_place[row["vector"]] = key
             owner = (self._collection.id, source_id, document["unique_id"])
             chunk = {name: row[name] for name in exports.CHUNK}
             same = {"text_hash": text_hash, "embed_key": key, "point_id": point_id(*owner, text_hash, occurrence)}
@@ -224,15 +230,23 @@ class _Reader:
             return
         if len(array) and array.shape[1] != self._generation.dimension:
             raise UnreadableExport("The export is damaged: its vectors have another dimension.", EXPORT_AGAIN)
+        if not np.isfinite(array).all():
+            raise UnreadableExport("The export is damaged: some of its vectors are not finite.", EXPORT_AGAIN)
         found = {key: row.tobytes() for key, row in zip(self._vectors, array, strict=True) if key is not None}
         with self._runtime.ledger.write() as tx:
             content.save_embeddings(tx, found)
         self._told["vectors"] += len(found)
 
-    def _read_extractions(self, listed: list[dict[str, Any]]) -> None:
-        """Results are kept by text and fingerprint: those of an extractor that is another one here are swept."""
+    def _save_extractions(self) -> None:
+        """Results are kept by text and fingerprint: of texts that came, and of the extractors that are here."""
+        mine = {*self._fit.fingerprints["extract"].values()}
+        found = {
+            (row["text_hash"], row["fingerprint"]): row["result"]
+            for row in self._extracted
+            if row["text_hash"] in self._texts and row["fingerprint"] in mine
+        }
         with self._runtime.ledger.write() as tx:
-            content.save_extractions(tx, {(row["text_hash"], row["fingerprint"]): row["result"] for row in listed})
+            content.save_extractions(tx, found)
 
     def _read_body(self, kind: str, key: str, body: bytes) -> None:
         if kind == "raw":
@@ -240,11 +254,17 @@ class _Reader:
                 raise UnreadableExport(f"The export is damaged: a body is not what its name {key} says.", EXPORT_AGAIN)
             self._runtime.blobs.put_raw(key, body)
         else:
-            self._runtime.blobs.put_parsed(key, parsed_of(json.loads(zlib.decompress(body))))
+            parsed = _parsed(body)
+            self._texts.add(short_hash(parsed.text))
+            if key not in {unit["parse_key"] for _, _, unit in self._rows}:
+                return
+            self._runtime.blobs.put_parsed(key, parsed)
         self._told["bodies"] += 1
 
     def _end(self) -> None:
         """All of a page is there: let the stages have it. Where chunks are missing, they are made again."""
+        if self._extracted:
+            self._save_extractions()
         stages = {}
         for document_id, (at, (_, _, unit)) in zip(self._ids, enumerate(self._rows), strict=True):
             if unit["held_by"] is not None:
@@ -256,3 +276,13 @@ class _Reader:
             for stage in sorted(set(stages.values())):
                 self._runtime.ring(stage)
         self._begin("", [])
+
+
+def _parsed(body: bytes) -> ParsedDocument:
+    """What a parsed body holds. Raises UnreadableExport, or what the importer takes for a damaged file."""
+    found = parsed_of(json.loads(inflated(body)))
+    texts = [found.text, *(element.kind for element in found.elements)]
+    places = [place for element in found.elements for place in (element.start, element.end)]
+    if not all(isinstance(one, str) for one in texts) or not all(isinstance(one, int) for one in places):
+        raise UnreadableExport("The export is damaged: a parsed body is none.", EXPORT_AGAIN)
+    return found

@@ -12,16 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from semantik_pipeline import collections, sources, trash
-from semantik_pipeline.errors import Conflict, PluginNotFoundError, UnreadableExport, UsageError
+from semantik_pipeline.documents import short_hash
+from semantik_pipeline.errors import (
+    Conflict,
+    PluginConfigError,
+    PluginNotFoundError,
+    UnreadableExport,
+    UsageError,
+)
 from semantik_pipeline.ledger import switching
 from semantik_pipeline.ledger.tables import collections as collection_table
-from semantik_pipeline.ledger.tables import documents, embeddings, metadata
+from semantik_pipeline.ledger.tables import documents, embeddings, extractions, metadata
 from semantik_pipeline.ledger.tables import generations as generation_table
 from semantik_pipeline.ledger.tables import sources as source_table
-from semantik_pipeline.testing import FakeEmbedder
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.testing import FakeConnector, FakeEmbedder
 from semantik_pipeline.transfer import archive, export, exporting, import_collection, importing
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, texts
@@ -191,6 +199,125 @@ def test_what_is_broken_is_refused_and_leaves_nothing(make_pipeline, tmp_path) -
         ticks(pipeline, 1)
         assert left(pipeline) == before, kind
     assert len(pipeline.runtime.host.call(pipeline.runtime.store.list_indexes)) == 1
+
+
+def test_what_only_a_plugins_schema_calls_a_secret_stays_here(make_pipeline, tmp_path, monkeypatch) -> None:
+    for plugin in (FakeEmbedder, FakeConnector):
+        schema = plugin.get_config_schema()
+        schema["properties"]["word"] = {"type": "string", "secret": True}
+        monkeypatch.setattr(plugin, "get_config_schema", classmethod(lambda _, schema=schema: schema))
+    pipeline = make_pipeline()
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": {"a": "alpha beta"}}))
+    planted = {"word": "opensesame"}
+    with pipeline.runtime.ledger.write() as tx:  # as if it had been written there by hand
+        tx.execute(update(source_table).values(config=planted))
+        for table in (collection_table, generation_table):
+            config = tx.execute(select(table.c.config)).scalar_one()
+            embedding = {**config["embedding"], "options": planted}
+            tx.execute(update(table).values(config={**config, "embedding": embedding}))
+    file = tmp_path / "notes.tar"
+    export(pipeline.runtime, "default", file)
+    assert file.read_bytes().count(b"********") == 3
+    assert b"opensesame" not in file.read_bytes()
+
+
+def with_source(file: Path, **values: Any) -> Path:
+    """The export with another source."""
+
+    def change(name: str, body: bytes) -> bytes:
+        if name != archive.MANIFEST:
+            return body
+        manifest = json.loads(body)
+        manifest["sources"][0] |= values
+        return json.dumps(manifest).encode()
+
+    return rewritten(file, change, to="source.tar")
+
+
+#: What no source here may have -> why.
+BAD_SOURCES: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"config": {"path": 7}}, PluginConfigError, "path"),
+    ({"config": {"path": "/", "pth": "/"}}, PluginConfigError, "pth"),
+    ({"connector": "imap", "config": {"host": "h", "password": "hunter22"}}, PluginConfigError, "raw secret"),
+    ({"connector": "of-elsewhere", "config": {"token": "hunter22"}}, PluginConfigError, "raw secret"),
+    ({"weight": 0}, UsageError, "no share"),
+    ({"weight": "2"}, UsageError, "no share"),
+    ({"schedule": {"every": 0.1}}, UsageError, "one second"),
+    ({"schedule": {"when": "now"}}, UnreadableExport, "schedule"),
+    ({"principals": "anna"}, UsageError, "no names"),
+    ({"name": ""}, UnreadableExport, "no source"),
+]
+
+
+def test_an_exports_sources_are_held_against_the_rules_for_new_ones(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    for values, error, told in BAD_SOURCES:
+        with pytest.raises(error, match=told):
+            import_collection(pipeline.runtime, with_source(file, **values), name="copy")
+        file.with_name("source.tar").unlink()
+    assert [row["name"] for row in collections.list_all(pipeline.runtime)] == ["notes"]
+
+
+def test_what_an_imported_source_lacks_is_said(make_pipeline, tmp_path) -> None:
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    other = with_source(file, connector="of-elsewhere", config={"place": "there", "token": "********"})
+    done = import_collection(pipeline.runtime, other, name="copy")
+    without, missing = done["warnings"]
+    assert "came without token" in without and "of-elsewhere is not loaded" in missing
+    (copied,) = [row for row in _sources(pipeline) if row["collection"] == "copy"]
+    assert (copied["config"], copied["state"]) == ({"place": "there"}, "paused")
+
+
+def test_a_forged_export_writes_under_no_key_of_its_own_choice(make_pipeline, tmp_path) -> None:
+    """Vectors, parses and extractions are shared by all collections: each is kept under the key of what it is of."""
+    pipeline = make_pipeline()
+    extraction = {"chunk": [{"plugin": "patterns"}], "document": []}
+    file = exported(pipeline, tmp_path, extraction=extraction)
+    fingerprint = pipeline.runtime.generation(1).fingerprints["extract"]["patterns"]
+    victim, parse = short_hash("what others have"), "e" * 32
+    vectors = {row.key for row in rows_of(pipeline, embeddings)}
+    parsed = set(bodies_of(pipeline, "parsed"))
+
+    def forge(name: str, body: bytes) -> bytes:
+        rows = [json.loads(line) for line in body.splitlines()] if name.endswith(".jsonl") else []
+        if name.endswith("chunks.jsonl"):
+            rows = [{**row, "embed_key": short_hash("stolen", row["text"]), "text_hash": victim} for row in rows]
+        elif name.endswith("extractions.jsonl"):
+            rows = [{"text_hash": victim, "fingerprint": fingerprint, "result": {"topics": ["forged"]}}]
+        elif name.endswith("documents.jsonl"):
+            rows = [{**row, "unit": {**row["unit"], "parse_key": row["unit"]["parse_key"] and parse}} for row in rows]
+        return b"".join(json.dumps(row).encode() + b"\n" for row in rows) if rows else body
+
+    def renamed(file: Path) -> Path:
+        path = file.with_name("forged.tar")
+        with archive.writing(path) as writer, tarfile.open(file) as tar:
+            for about in tar:
+                found = tar.extractfile(about)
+                assert found is not None
+                name = f"{about.name[:14]}{parse}" if "/parsed/" in about.name else about.name
+                if name != archive.END:
+                    writer.add(name, forge(name, found.read()))
+        return path
+
+    import_collection(pipeline.runtime, renamed(file), name="copy")
+    pipeline.run()
+    assert {row.key for row in rows_of(pipeline, embeddings)} == vectors
+    assert set(bodies_of(pipeline, "parsed")) == parsed
+    assert victim not in {row.text_hash for row in rows_of(pipeline, extractions)}
+    assert comparable(hits(pipeline, "zeta", "copy")) == comparable(hits(pipeline, "zeta", "notes"))
+    assert verify(pipeline.runtime).clean
+
+
+def rows_of(pipeline, table: Any) -> list[Any]:
+    with pipeline.runtime.ledger.read() as tx:
+        return list(tx.execute(select(table)).all())
+
+
+def bodies_of(pipeline, kind: str) -> list[str]:
+    folder = pipeline.runtime.settings.data_dir / "blobs" / kind
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_killed_import_is_not_seen_and_the_next_one_begins_anew(make_pipeline, tmp_path, monkeypatch) -> None:

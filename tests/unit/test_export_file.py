@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.errors import UnreadableExport
+from semantik_pipeline.errors import UnreadableExport, UsageError
 from semantik_pipeline.transfer import archive
 
 MANIFEST = json.dumps({"format": archive.FORMAT, "version": archive.VERSION}).encode()
@@ -31,7 +33,7 @@ def names(path: Path) -> list[str]:
 def test_what_begins_otherwise_is_no_export_however_large_it_is(tmp_path: Path) -> None:
     path = tmp_path / "odd.tar"
     about = tarfile.TarInfo("000000/raw/aa")
-    about.size = archive.LARGEST  # of which nothing is there: it is not read
+    about.size = archive.LARGEST["raw"]  # of which nothing is there: it is not read
     path.write_bytes(about.tobuf())
     with pytest.raises(UnreadableExport, match="no export of a collection"):
         names(path)
@@ -53,7 +55,7 @@ def test_the_first_and_the_last_member_are_small(tmp_path: Path, name: str) -> N
 def test_what_a_later_release_adds_is_passed_over_a_piece_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "LARGEST", 1000)
+    monkeypatch.setitem(archive.LARGEST, "raw", 1000)
     monkeypatch.setattr(archive, "PIECE", 100)
     path = written(
         tmp_path / "new.tar", **{"000000_raw_aa": b"body", "000000_pictures": b"x" * 5050, "000000_raw_bb": b""}
@@ -63,3 +65,44 @@ def test_what_a_later_release_adds_is_passed_over_a_piece_at_a_time(
     damaged.write_bytes(path.read_bytes().replace(b"xxx", b"xyx", 1))
     with pytest.raises(UnreadableExport, match="damaged"):  # it counts in the sum
         names(damaged)
+
+
+@pytest.mark.parametrize("kind", ["documents.jsonl", "raw/aa", "parsed/aa", "0000/vectors.npy"])
+def test_each_kind_of_member_has_its_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = written(tmp_path / "large.tar", **{f"000000_{kind.replace('/', '_')}": b"x" * 101})
+    assert len(names(path)) == 2
+    for one in archive.LARGEST:
+        monkeypatch.setitem(archive.LARGEST, one, 100)
+    with pytest.raises(UnreadableExport, match="can't be part"):
+        names(path)
+    with pytest.raises(UsageError, match="101 bytes"):  # and none is written that could not be read
+        written(tmp_path / "larger.tar", **{f"000000_{kind.replace('/', '_')}": b"x" * 101})
+    assert not (tmp_path / "larger.tar").exists()
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LEAST", 1_000_000)
+    path = written(tmp_path / "bomb.tar.gz", **{f"000000_pictures{number}": bytes(100_000) for number in range(20)})
+    assert path.stat().st_size * archive.RATIO < 2_000_000
+    with pytest.raises(UnreadableExport, match="unpacks to more"):
+        names(path)
+
+
+def test_a_header_is_not_read_whole_however_large_it_says_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "header.tar.gz"
+    about = tarfile.TarInfo("pax")
+    about.type, about.size = tarfile.XHDTYPE, 64 * 1024**2
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(about.tobuf())
+        for _ in range(64):
+            file.write(bytes(1024**2))
+    with pytest.raises(UnreadableExport, match="unpacks to more"):
+        names(path)
+
+
+def test_a_parsed_body_is_not_inflated_beyond_what_one_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = zlib.compress(b"x" * 1000)
+    assert archive.inflated(body) == b"x" * 1000
+    monkeypatch.setattr(archive, "INFLATED", 999)
+    with pytest.raises(UnreadableExport, match="larger than any"):
+        archive.inflated(body)
