@@ -75,21 +75,22 @@ def in_use(patient: Patient) -> set[str]:
 def _named(config: dict[str, Any]) -> Iterator[str]:
     """Ids in a generation's configuration. Its parsers are all that were there; only those mapped to are chosen."""
     yield config["chunking"]["plugin"]
-    yield config["embedding"]["plugin"]
+    yield from (encoder["plugin"] for encoder in generations.encoders_of(config))
     for level in ("chunk", "document"):
         yield from (choice["plugin"] for choice in config["extraction"][level])
     yield from config["parsers"]["by_media_type"].values()
 
 
 def look_at_models(patient: Patient) -> Iterator[Finding]:
-    """Each collection's model is at hand, and is the one that its index was built with."""
+    """Each collection's models are at hand, and are those that its index was built with."""
     for generation in patient.generations:
-        yield _model(patient, generation)
+        kinds = ("model", "sparse model")
+        for kind, encoder in zip(kinds, generations.encoders_of(generation.config), strict=False):
+            yield _model(patient, generation, f"{kind} of {generation.collection!r}", encoder)
 
 
-def _model(patient: Patient, generation: Generation) -> Finding:
+def _model(patient: Patient, generation: Generation, what: str, choice: dict[str, Any]) -> Finding:
     host, settings = patient.runtime.host, patient.runtime.settings
-    choice, what = generation.config["embedding"], f"model of {generation.collection!r}"
     if choice["plugin"] not in host.registry:
         return broken(what, f"its plugin {choice['plugin']} is not loaded here", "`semantik plugins list` says why.")
     health = administer.check_health(host, choice["plugin"], settings.plugin.health_timeout, choice["options"])

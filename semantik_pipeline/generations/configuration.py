@@ -120,6 +120,21 @@ def freeze(host: PluginHost, config: dict[str, Any]) -> tuple[dict[str, Any], di
     return result, fingerprints(host, result)
 
 
+def encoders_of(frozen: dict[str, Any]) -> list[dict[str, Any]]:
+    """``{"plugin", "options"}`` of what gives a generation its dense vectors, and of what gives it its sparse ones where
+    a model does."""
+    return [one for one in (frozen["embedding"], frozen["sparse"]) if one.get("plugin")]
+
+
+def frozen_encoders(host: PluginHost, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same of a complete configuration."""
+    embedding = config["embedding"]
+    options = host.frozen_config(embedding["plugin"], embedding.get("options"))
+    return encoders_of(
+        {"embedding": {**embedding, "options": options}, "sparse": _frozen_sparse(host, config["sparse"])}
+    )
+
+
 def _frozen_sparse(host: PluginHost, sparse: dict[str, Any]) -> dict[str, Any]:
     encoder = configurations.sparse_encoder(sparse)
     if encoder is None:
@@ -173,8 +188,8 @@ def plugins_of(frozen: dict[str, Any]) -> list[str]:
     """The plugins that give a generation its content, in the order of the stages."""
     extraction = frozen["extraction"]
     extractors = [choice["plugin"] for choice in (*extraction["chunk"], *extraction["document"])]
-    embedders = [one["plugin"] for one in (frozen["embedding"], frozen["sparse"]) if one.get("plugin")]
-    named = [*frozen["parsers"]["options"], frozen["chunking"]["plugin"], *extractors, *embedders]
+    encoders = [one["plugin"] for one in encoders_of(frozen)]
+    named = [*frozen["parsers"]["options"], frozen["chunking"]["plugin"], *extractors, *encoders]
     return list(dict.fromkeys(named))
 
 

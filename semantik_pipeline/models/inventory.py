@@ -109,21 +109,23 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _uses(runtime: Runtime) -> Iterable[tuple[str, dict[str, Any], str, str]]:
-    """``(plugin, options, kind, user)`` of every embedder and reranker that something names."""
+    """``(plugin, options, kind, user)`` of every encoder, of dense vectors or sparse ones, and every reranker that
+    something names."""
     default = runtime.settings.search.reranker
     with runtime.ledger.read() as tx:
         live = ledger_collections.list_generations(tx)
     for generation in live:
         embedding, user = generation.config["embedding"], f"collection {generation.collection}"
-        yield embedding["plugin"], embedding["options"], "embedding", user
+        for encoder in generations.encoders_of(generation.config):
+            yield encoder["plugin"], encoder["options"], "embedding", user
         for one in chosen_rerankers(None, generation.config, default):
             options = {"of": embedding, "own": one.options}
             yield one.plugin, options, "reranker", f"searches of {generation.collection}"
     if not live:
-        embedding = generations.complete(runtime.host, dict(runtime.settings.collection))["embedding"]
-        options = runtime.host.frozen_config(embedding["plugin"], embedding.get("options"))
-        embedding = {**embedding, "options": options}
-        yield embedding["plugin"], options, "embedding", "new collections"
+        wanted = generations.complete(runtime.host, dict(runtime.settings.collection))
+        embedding, *sparse = generations.frozen_encoders(runtime.host, wanted)
+        for encoder in (embedding, *sparse):
+            yield encoder["plugin"], encoder["options"], "embedding", "new collections"
         for one in chosen_rerankers(None, {}, default):
             yield one.plugin, {"of": embedding, "own": {}}, "reranker", "searches"
 

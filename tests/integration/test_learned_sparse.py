@@ -11,9 +11,13 @@ from sqlalchemy import select
 from semantik_pipeline import collections, generations
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.contracts import EmbeddingMode
+from semantik_pipeline.doctor.examination import Patient
+from semantik_pipeline.doctor.extensions import in_use, look_at_models
 from semantik_pipeline.errors import PluginError
 from semantik_pipeline.generations import building
+from semantik_pipeline.ledger.collections import list_generations
 from semantik_pipeline.ledger.tables import chunks
+from semantik_pipeline.models.inventory import inventory
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.stages.vectors import sparse_encoder
 from semantik_pipeline.testing.tiny_models import write_tiny_sparse_encoder
@@ -110,3 +114,25 @@ def test_an_export_leaves_its_vectors_to_be_made_anew(indexed: Pipeline, tmp_pat
 def test_a_model_that_is_not_there_is_refused_before_anything_is_made(indexed: Pipeline) -> None:
     with pytest.raises(PluginError, match="no-such-model"):
         generations.reindex(indexed.runtime, "default", parse_changes(["sparse.model=no-such-model"]))
+
+
+def test_its_model_is_among_those_that_are_used(indexed: Pipeline, tmp_path: Path) -> None:
+    used = {one.name: one for one in inventory(indexed.runtime) if "collection default" in one.used_by}
+    assert set(used) == {"fake", str(tmp_path / "tiny")}
+    assert used[str(tmp_path / "tiny")].files.path == tmp_path / "tiny"
+
+
+def test_new_collections_use_the_one_that_the_settings_name(make_pipeline, tmp_path: Path) -> None:
+    model = str(write_tiny_sparse_encoder(tmp_path / "tiny"))
+    pipeline = make_pipeline(collection=FAKE_COLLECTION | {"sparse": {"model": model}})
+    assert model in {one.name for one in inventory(pipeline.runtime) if "new collections" in one.used_by}
+
+
+def test_the_doctor_looks_for_its_model(indexed: Pipeline, tmp_path: Path) -> None:
+    with indexed.runtime.ledger.read() as tx:
+        patient = Patient(runtime=indexed.runtime, generations=list_generations(tx))
+    assert "learned-sparse" in in_use(patient)
+    states = {one.what: one.state for one in look_at_models(patient)}
+    assert states == {"model of 'default'": "ok", "sparse model of 'default'": "ok"}
+    (tmp_path / "tiny").rename(tmp_path / "away")
+    assert {one.what: one.state for one in look_at_models(patient)}["sparse model of 'default'"] == "broken"
