@@ -36,6 +36,9 @@ POOLS: dict[str, Pool] = {
     "plugins_health": "long",
 }
 
+#: Operations that may take long if a parameter asks for it: which, and where.
+IF_ASKED: dict[str, tuple[str, Pool]] = {"plugins_list": ("include_health", "long")}
+
 #: Threads that find out who calls: auth plugins hold so many at most, and API keys need none of theirs.
 AUTH = MAX_ASKED + 8
 
@@ -101,10 +104,12 @@ def threaded(endpoint: Callable[..., Any], operation: str | None) -> Callable[..
     already is left as it is."""
     if inspect.iscoroutinefunction(endpoint):
         return endpoint
-    pool: Pool = POOLS.get(operation or "", "quick")
+    usual: Pool = POOLS.get(operation or "", "quick")
+    parameter, longer = IF_ASKED.get(operation or "", ("", usual))
 
     @functools.wraps(endpoint)
     async def apart(*arguments: Any, **named: Any) -> Any:
+        pool = longer if named.get(parameter) else usual
         return await current.get().run(pool, endpoint, *arguments, **named)
 
     # evaluated here: the names in the annotations are those of the endpoint's module

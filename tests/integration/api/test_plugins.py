@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 
 from semantik_pipeline.contracts import HealthState, HealthStatus
 from semantik_pipeline.ledger import plugin_configs
-from semantik_pipeline.testing import FakeReranker
+from semantik_pipeline.testing import FakeChunker, FakeReranker
 from tests.integration.api.conftest import Api, problem
 
 SECRET = "sk-proj-" + "q8Zt" * 10
@@ -67,6 +68,30 @@ def test_a_check_that_hangs_keeps_neither_the_api_nor_many_threads(
     assert {one["health"] for one in answers} == {"unhealthy"} and "0.3 s" in answers[0]["reason"]
     assert len(begun) == 1
     assert mirrored(api)["fake-reranker"]["error_message"] == answers[0]["reason"]
+
+
+def test_checks_of_all_plugins_that_hang_keep_nobody_out_of_what_is_quick(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def hang(config: object = None) -> HealthStatus:
+        begun.set()
+        assert over.wait(60)
+        return HealthStatus(HealthState.HEALTHY)
+
+    monkeypatch.setattr(FakeChunker, "health_check", hang)
+    api = make_api(plugin={"health_timeout": 60}, api={"threads": 1})
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(api.get, "/plugins", params={"include_health": True, "type": "chunking"})
+        try:
+            assert begun.wait(30)
+            quick = pool.submit(api.get, "/plugins", params={"type": "chunking"}, by="reader")
+            assert {one["health"] for one in api.good(quick.result(timeout=30))["plugins"]} == {"unknown"}
+        finally:
+            over.set()
+        found = {one["id"]: one["health"] for one in api.good(waiting.result())["plugins"]}
+    assert found["fake-chunker"] == "healthy"
 
 
 def test_one_is_shown_with_manifest_schema_and_capabilities(api: Api) -> None:
