@@ -142,7 +142,7 @@ def configure(
     check: Callable[[Options], None] | None = None,
 ) -> PluginInfo:
     """Set and unset options in the state file, if what comes out is valid. ``anew``: these options and no others.
-    ``check`` is called with what there is before anything is written, while nobody else writes.
+    ``check`` is called with what there is, as it is shown, before anything is written, while nobody else writes.
 
     Raises PluginConfigError (then nothing is written), PluginNotFoundError or StateFileError. A disabled plugin is not
     imported for this, so only secrets are refused; the rest is checked when it is enabled and used.
@@ -154,7 +154,8 @@ def configure(
     def change(state: PluginState) -> PluginState:
         before = state.config_of(plugin_id)
         if check is not None:
-            check(before)
+            loaded = registry.get(plugin_id) if plugin_id in registry else None
+            check(redact(before, configured.schema_of(loaded) if loaded else None))
         kept = {name: value for name, value in before.items() if name not in unset and not anew}
         changed = configured.layered(kept, options)
         others = {key: value for key, value in state.configs.items() if canonical(key) != canonical(plugin_id)}

@@ -94,6 +94,15 @@ def test_checks_of_all_plugins_that_hang_keep_nobody_out_of_what_is_quick(
     assert found["fake-chunker"] == "healthy"
 
 
+def test_what_is_hidden_in_a_configuration_keeps_nobody_from_replacing_it(make_api: Callable[..., Api]) -> None:
+    api = make_api(plugins={"openai-compatible": {"api_key": SECRET, "model": "one"}})  # typed into the file by hand
+    tag = api.get("/plugins/openai-compatible").headers["etag"]
+    second = {"config": {"api_key_env": "OPENAI_API_KEY", "model": "two"}}
+    api.good(api.put("/plugins/openai-compatible/config", json=second, headers={"If-Match": tag}))
+    late = api.put("/plugins/openai-compatible/config", json={"config": {"model": "three"}}, headers={"If-Match": tag})
+    problem(late, 412)
+
+
 def test_one_is_shown_with_manifest_schema_and_capabilities(api: Api) -> None:
     shown = api.get("/plugins/openai-compatible")
     assert (
