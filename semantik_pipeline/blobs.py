@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from semantik_pipeline.documents import Element, ParsedDocument
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError, StorageFull
 
 #: A body younger than this many seconds is not removed: a sync may be about to refer to it.
 GRACE = 60.0
+
+#: Bytes of a body that are asked of a store at a time, if it is read piece by piece.
+PIECE = 2**20
 
 #: Stores of objects: a body is there whole or not at all, and folders are only names.
 _FLAT = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "memory"}
@@ -55,6 +58,25 @@ class Blobs:
         if body is None and not self._local:
             self._check_store()
         return body
+
+    def raw_size(self, content_hash: str) -> int | None:
+        """Bytes of the body, or None as for :meth:`get_raw`."""
+        with self._reaching():
+            try:
+                return int(self._fs.info(self._path(f"raw/{content_hash}"))["size"])
+            except FileNotFoundError:
+                pass
+        if not self._local:
+            self._check_store()
+        return None
+
+    def open_raw(self, content_hash: str) -> IO[bytes] | None:
+        """The body, read piece by piece from where it lies, for the caller to close; None if it is gone."""
+        with self._reaching():
+            try:
+                return self._fs.open(self._path(f"raw/{content_hash}"), "rb", block_size=PIECE)
+            except FileNotFoundError:
+                return None
 
     def put_parsed(self, key: str, parsed: ParsedDocument) -> None:
         self._put(f"parsed/{key}", zlib.compress(json.dumps(asdict(parsed)).encode(), 1))

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from semantik_pipeline import __version__
 from semantik_pipeline.api import openapi, problems
 from semantik_pipeline.api.bodies import Bodies
-from semantik_pipeline.api.downloads import Downloads
+from semantik_pipeline.api.downloads import DOCUMENTS, Downloads
 from semantik_pipeline.api.rates import Rates
 from semantik_pipeline.api.request import Frame
 from semantik_pipeline.api.streams import Streams
@@ -75,6 +75,7 @@ def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
     app.state.threads = Threads(settings)
     app.state.bodies = Bodies(settings)
     app.state.downloads = Downloads()
+    app.state.contents = Downloads("large documents", DOCUMENTS)
     app.state.streams = Streams(app.state.ending, app.state.threads)
     app.state.searching = Searching(runtime)
     problems.install(app)

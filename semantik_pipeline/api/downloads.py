@@ -16,14 +16,19 @@ from semantik_pipeline.errors import ServiceUnavailable
 #: Files that lie here while callers take them, beside those that are being written.
 MOST, AGAIN = 4, 60.0
 
+#: Documents that are read from where they lie while callers take them.
+DOCUMENTS = 32
+
 #: Bytes that are sent at a time, and the seconds that a caller has for them.
 PIECE, PAUSE = 2**20, 60.0
 
 
 class Downloads:
-    """The files that an application sends. Each is one that has no name any more, and goes when it is closed."""
+    """The files that an application sends, each of which goes when it is closed: ``exports`` that have no name any more,
+    or whatever ``what`` says, ``most`` at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "exports", most: int | None = None) -> None:
+        self._what, self._most = what, most
         self._files: WeakSet[IO[bytes]] = WeakSet()
         self._lock = threading.Lock()
 
@@ -31,9 +36,9 @@ class Downloads:
         """Raise ServiceUnavailable where as many are being sent as may be. Call it before a file is written."""
         with self._lock:
             lying = sum(not file.closed for file in self._files)
-        if lying >= MOST:
+        if lying >= (self._most or MOST):
             raise ServiceUnavailable(
-                f"{lying} exports are being sent.", "Ask again when one of them has arrived.", retry_after=AGAIN
+                f"{lying} {self._what} are being sent.", "Ask again when one of them has arrived.", retry_after=AGAIN
             )
 
     def send(self, file: IO[bytes], *, headers: dict[str, str], media_type: str) -> StreamingResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from semantik_pipeline import operations, trash
 from semantik_pipeline.api import pages
@@ -37,6 +37,9 @@ from semantik_pipeline.runtime import Runtime
 router = guarded("documents", "/documents")
 
 NOT_THERE = documented(404)
+
+#: Bytes of a content that is sent from memory; a larger one is read as its caller takes it.
+AT_ONCE = 2**20
 
 
 @router.get("", operation_id="documents_list", summary="Documents and where they are, in the order in which they came.")
@@ -96,21 +99,28 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
         **NOT_THERE,
     },
 )
-def content(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Response:
+def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Response:
     row = _allowed(runtime, caller, "reader", document_id)
-    body = runtime.blobs.get_raw(row["content_hash"]) if row["content_hash"] and not _gone(row) else None
-    if body is None:
+    found = row["content_hash"] if not _gone(row) else None
+    size = runtime.blobs.raw_size(found) if found else None
+    file = None
+    if size is not None and size > AT_ONCE:
+        request.app.state.contents.check_room()
+        file = runtime.blobs.open_raw(found)
+    body = runtime.blobs.get_raw(found) if size is not None and size <= AT_ONCE else None
+    if body is None and file is None:
         raise NotFound(f"The document {document_id} has no stored content.", "Its source may have it: sync it again.")
     name = (row["document"].rstrip("/").rpartition("/")[2] or "document")[-200:]
-    return Response(
-        body,
-        media_type=kind if MEDIA_TYPE.fullmatch(kind := row["media_type"] or "") else "application/octet-stream",
-        headers={
-            # a browser neither shows it nor runs what is in it: it is somebody's, and not this server's
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
-            "Content-Security-Policy": "sandbox",
-        },
-    )
+    kind = row["media_type"] if MEDIA_TYPE.fullmatch(row["media_type"] or "") else "application/octet-stream"
+    headers = {
+        # a browser neither shows it nor runs what is in it: it is somebody's, and not this server's
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
+        "Content-Security-Policy": "sandbox",
+    }
+    if file is None:
+        return Response(body, media_type=kind, headers=headers)
+    headers["Content-Length"] = str(size)
+    return request.app.state.contents.send(file, media_type=kind, headers=headers)
 
 
 @router.get(

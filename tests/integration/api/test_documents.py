@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from semantik_pipeline.api.routes import documents as routes
+from semantik_pipeline.documents import content_hash
 from semantik_pipeline.ledger.tables import sources
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
@@ -98,6 +100,23 @@ def test_content_text_and_chunks_are_read(api: Api) -> None:
     assert len(chunks) > 3 and rest["next_cursor"] is None
     assert [one["ordinal"] for one in chunks] == list(range(len(chunks)))
     assert all(one["embedded"] and parsed["text"][one["start"] : one["end"]] == one["text"] for one in chunks)
+
+
+def test_a_large_content_is_sent_as_its_caller_takes_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "word " * 50
+    path = f"/documents/{push(api, new('long', text))['documents'][0]['id']}/content"
+    small = api.get(path)
+    monkeypatch.setattr(routes, "AT_ONCE", 10)
+    monkeypatch.setattr(api.runtime.blobs, "get_raw", None)  # all of it in memory
+    large = api.get(path, by="reader")
+    assert (large.text, large.headers["content-length"]) == (text, "250")
+    alike = ("content-type", "content-disposition", "content-security-policy")
+    assert [large.headers[one] for one in alike] == [small.headers[one] for one in alike]
+    contents: Any = api.client.app.state.contents  # type: ignore[attr-defined]
+    monkeypatch.setattr(contents, "_most", 1)
+    slow = contents.send(api.runtime.blobs.open_raw(content_hash(text)), headers={}, media_type="text/plain")
+    assert "1 large documents are being sent" in problem(api.get(path), 503)["detail"]
+    del slow
 
 
 def test_what_is_not_there_is_told(api: Api) -> None:
