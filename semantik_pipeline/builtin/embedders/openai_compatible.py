@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.embeddings_endpoint import EmbeddingsEndpoint
-from semantik_pipeline.builtin.embedders.openai_schema import SCHEMA, option
+from semantik_pipeline.builtin.embedders.openai_schema import SCHEMA
 from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
-from semantik_pipeline.builtin.json_endpoint import InputRefused, lists_models
+from semantik_pipeline.builtin.json_endpoint import InputRefused
+from semantik_pipeline.builtin.remote_model import RemoteModel
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.contracts.embedding import EmbeddingMode, EmbeddingPlugin
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.errors import DimensionMismatch, PermanentError, PluginConfigError
 
 if TYPE_CHECKING:
+    import httpx
     import numpy as np
 
 
-class OpenAICompatibleEmbedder(EmbeddingPlugin):
+class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
     """Batches texts, asks several batches at once, waits as the server says, and names the one text it refuses."""
 
     PLUGIN_ID: ClassVar[str] = "openai-compatible"
@@ -30,32 +31,15 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
         "description": "Embeds with any HTTP server that answers POST /v1/embeddings.",
     }
 
+    SCHEMA: ClassVar[dict[str, Any]] = SCHEMA
+
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
-        self._endpoint: EmbeddingsEndpoint | None = None
         self._dimension: int | None = self.config.get("dimensions")
-        self._slots = asyncio.Semaphore(option(self.config, "concurrency"))
+        self._slots = asyncio.Semaphore(self.option("concurrency"))
 
-    async def initialize(self) -> None:
-        """Open the HTTP client; asks the server nothing."""
-        import httpx
-
-        if not self.config.get("model"):
-            raise PluginConfigError("openai-compatible needs a model.", "Set model to its name at the endpoint.")
-        self._endpoint = EmbeddingsEndpoint(
-            client=httpx.AsyncClient(timeout=option(self.config, "timeout")),
-            url=option(self.config, "base_url").rstrip("/") + "/embeddings",
-            model=self.config["model"],
-            key=self.config.get("api_key"),
-            key_name=self.config.get("api_key_env") or "the variable that api_key_env names",
-            dimensions=self.config.get("dimensions"),
-            max_retries=option(self.config, "max_retries"),
-        )
-
-    async def cleanup(self) -> None:
-        if self._endpoint is not None:
-            await self._endpoint.client.aclose()
-        self._endpoint = None
+    def _opened(self, client: httpx.AsyncClient) -> EmbeddingsEndpoint:
+        return EmbeddingsEndpoint(client=client, **self._where("/embeddings"), dimensions=self.config.get("dimensions"))
 
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
@@ -70,11 +54,9 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
             await self.initialize()
         if not texts:
             return np.zeros((0, self._dimension or 0), dtype=np.float32)
-        prompt = option(self.config, f"{EmbeddingMode(mode)}_prompt")
+        prompt = self.option(f"{EmbeddingMode(mode)}_prompt")
         prompted = [without_surrogates(prompt + text) for text in texts]
-        bounds = request_bounds(
-            estimate_tokens(prompted), option(self.config, "batch_size"), option(self.config, "max_batch_tokens")
-        )
+        bounds = request_bounds(estimate_tokens(prompted), self.option("batch_size"), self.option("max_batch_tokens"))
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(self._embed(prompted[start:end], start)) for start, end in bounds]
@@ -121,29 +103,16 @@ class OpenAICompatibleEmbedder(EmbeddingPlugin):
         return estimate_tokens(texts)
 
     def max_input_tokens(self) -> int | None:
-        prompt = option(self.config, "document_prompt")
-        return max(1, option(self.config, "max_input_tokens") - estimate_tokens([prompt])[0])
+        prompt = self.option("document_prompt")
+        return max(1, self.option("max_input_tokens") - estimate_tokens([prompt])[0])
 
     def get_model_info(self) -> dict[str, Any]:
         return {
             "model": self.config.get("model"),
-            "origin": option(self.config, "base_url"),
+            "origin": self.option("base_url"),
             "dimension": self._dimension,
-            "window": option(self.config, "max_input_tokens"),
+            "window": self.option("max_input_tokens"),
         }
-
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        return SCHEMA
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        """Whether the endpoint lists its models with this key (``GET /models``); embeds nothing, costs nothing."""
-        config = config or {}
-        if not config.get("model"):
-            return HealthStatus(HealthState.UNHEALTHY, "no model is configured")
-        timeout = min(5.0, option(config, "timeout"))
-        return await lists_models(option(config, "base_url"), config.get("api_key"), timeout)
 
 
 def request_bounds(tokens: Sequence[int], max_texts: int, max_tokens: int) -> list[tuple[int, int]]:

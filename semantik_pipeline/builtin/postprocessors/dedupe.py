@@ -8,8 +8,8 @@ import re
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 
 #: Words that make one shingle. A changed word changes three of them.
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"\d[\d.,:/-]*\d|\d")
 Shingles = frozenset[tuple[str, ...]]
 
 
-class DedupePostprocessor(PostprocessorPlugin):
+class DedupePostprocessor(FromHits):
     """Of hits whose texts share most of their runs of three words the best one stays, and ``also_in`` names the other
     documents. Texts with other numbers are never the same: a price list of another year looks like this one's."""
 
@@ -36,27 +36,20 @@ class DedupePostprocessor(PostprocessorPlugin):
         "license": "Apache-2.0",
     }
 
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        properties = {
-            "threshold": {
-                "type": "number",
-                "exclusiveMinimum": 0,
-                "maximum": 1,
-                "default": 0.9,
-                "description": "Share of the runs of three words of both texts that both have (Jaccard's index).",
-            },
-        }
-        return {"type": "object", "additionalProperties": False, "properties": properties}
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+    OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {
+        "threshold": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 1,
+            "default": 0.9,
+            "description": "Share of the runs of three words of both texts that both have (Jaccard's index).",
+        },
+    }
 
     async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         kept: list[SearchHit] = []
         others: list[dict[str, None]] = []
-        known = KnownTexts(self.config.get("threshold", 0.9))
+        known = KnownTexts(self.option("threshold"))
         for place, hit in enumerate(hits):
             if place % YIELD_EVERY == 0:
                 await asyncio.sleep(0)  # the deadline may be over, and others have work too

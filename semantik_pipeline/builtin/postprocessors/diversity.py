@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import PluginError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class DiversityPostprocessor(PostprocessorPlugin):
+class DiversityPostprocessor(FromHits):
     """Moves the first ``POOL`` hits, whatever page is asked for, and leaves those after them. Scores stay: the order is
     no longer theirs."""
 
@@ -32,29 +32,22 @@ class DiversityPostprocessor(PostprocessorPlugin):
         "license": "Apache-2.0",
     }
 
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        properties = {
-            "lambda": {
-                "type": "number",
-                "minimum": 0,
-                "maximum": 1,
-                "default": 0.7,
-                "description": "1: relevance alone counts; 0: only that a hit is unlike those before it.",
-            },
-        }
-        return {"type": "object", "additionalProperties": False, "properties": properties}
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+    OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {
+        "lambda": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0.7,
+            "description": "1: relevance alone counts; 0: only that a hit is unlike those before it.",
+        },
+    }
 
     async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         pool, rest = hits[: self.POOL], hits[self.POOL :]
         vectors = await context.vectors(pool)
         if pool and all(vector is None for vector in vectors):
             raise PluginError("the store gives no vectors, by which hits are compared")
-        order = marginal_order([hit.score for hit in pool], vectors, self.config.get("lambda", 0.7))
+        order = marginal_order([hit.score for hit in pool], vectors, self.option("lambda"))
         return [*(pool[place] for place in order), *rest]
 
 

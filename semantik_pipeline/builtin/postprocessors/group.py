@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
 from semantik_pipeline.contracts.document_scores import document_score
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 
 Documents = dict[tuple[str, Any], list[SearchHit]]
 
 
-class GroupPostprocessor(PostprocessorPlugin):
+class GroupPostprocessor(FromHits):
     """A document's best hit stands for it, the next best are its ``more``, and its score is made of them all.
 
     Scores are made of the first ``POOL`` hits, whatever page is asked for. Documents that have none among these follow in
@@ -29,39 +29,32 @@ class GroupPostprocessor(PostprocessorPlugin):
         "license": "Apache-2.0",
     }
 
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        properties = {
-            "k": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": 50,
-                "default": 3,
-                "description": "Passages of a document, at most: the best one and those that follow it.",
-            },
-            "score": {
-                "type": "string",
-                "enum": ["several", "best"],
-                "default": "several",
-                "description": "A document's score: several good passages count for more than one, or its best one's.",
-            },
-        }
-        return {"type": "object", "additionalProperties": False, "properties": properties}
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+    OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {
+        "k": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 50,
+            "default": 3,
+            "description": "Passages of a document, at most: the best one and those that follow it.",
+        },
+        "score": {
+            "type": "string",
+            "enum": ["several", "best"],
+            "default": "several",
+            "description": "A document's score: several good passages count for more than one, or its best one's.",
+        },
+    }
 
     async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         documents = _by_document(hits)
         ordered = list(documents)
         scores = {key: mine[0].score for key, mine in documents.items()}
-        if self.config.get("score", "several") == "several":
+        if self.option("score") == "several":
             pool = _by_document(hits[: self.POOL])
             several = {key: document_score(one.score for one in mine) for key, mine in pool.items()}
             scores |= several
             ordered = [*sorted(pool, key=lambda key: -several[key]), *(key for key in documents if key not in pool)]
-        others = self.config.get("k", 3) - 1
+        others = self.option("k") - 1
         return [_joined(documents[key], scores[key], others) for key in ordered]
 
 

@@ -6,19 +6,19 @@ import asyncio
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
 from semantik_pipeline.builtin.postprocessors.matching import Matcher
 from semantik_pipeline.builtin.postprocessors.passages import best_passage
 from semantik_pipeline.builtin.postprocessors.word_keys import rules_for
 from semantik_pipeline.contracts.languages import language_name
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 
 #: Hits between two moments at which this can be cancelled.
 YIELD_EVERY = 25
 
 
-class HighlightPostprocessor(PostprocessorPlugin):
+class HighlightPostprocessor(FromHits):
     """Words are met in any form of theirs by the rules of the hit's own language, whatever their case and diacritics;
     phrases word for word."""
 
@@ -31,31 +31,24 @@ class HighlightPostprocessor(PostprocessorPlugin):
         "license": "Apache-2.0",
     }
 
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        properties = {
-            "length": {
-                "type": "integer",
-                "minimum": 20,
-                "maximum": 5000,
-                "default": 320,
-                "description": "Characters of the best passage, at most.",
-            },
-            "language": {
-                "type": "string",
-                "default": "english",
-                "description": "Whose rules words follow where nobody knows a hit's language; none: no rules.",
-            },
-        }
-        return {"type": "object", "additionalProperties": False, "properties": properties}
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+    OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {
+        "length": {
+            "type": "integer",
+            "minimum": 20,
+            "maximum": 5000,
+            "default": 320,
+            "description": "Characters of the best passage, at most.",
+        },
+        "language": {
+            "type": "string",
+            "default": "english",
+            "description": "Whose rules words follow where nobody knows a hit's language; none: no rules.",
+        },
+    }
 
     async def initialize(self) -> None:
-        self._language = language_name(self.config.get("language", "english"))
-        self._length = self.config.get("length", 320)
+        self._language = language_name(self.option("language"))
+        self._length = self.option("length")
 
     async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         matchers: dict[str, Matcher] = {}

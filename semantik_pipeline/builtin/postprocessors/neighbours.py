@@ -6,15 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.contracts.postprocessor import PostprocessContext, PostprocessorPlugin, QueryText
+from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
+from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import Passage, SearchHit
 
 #: Chunks of a section that are looked at on each side of a hit.
 WITHIN_SECTION = 20
 
 
-class NeighboursPostprocessor(PostprocessorPlugin):
+_SIDE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 20, "default": 1}
+
+
+class NeighboursPostprocessor(FromHits):
     """``before`` and ``after`` get the chunks beside the hit, without what chunks that overlap have twice: what is
     before, the hit and what is after read on as the document does."""
 
@@ -27,27 +30,19 @@ class NeighboursPostprocessor(PostprocessorPlugin):
         "license": "Apache-2.0",
     }
 
-    @classmethod
-    def get_config_schema(cls) -> dict[str, Any]:
-        side = {"type": "integer", "minimum": 0, "maximum": 20, "default": 1}
-        properties = {
-            "before": {**side, "description": "Chunks before the hit."},
-            "after": {**side, "description": "Chunks after the hit."},
-            "section": {
-                "type": "boolean",
-                "default": False,
-                "description": "All that stands under the same headings as the hit, beside those.",
-            },
-        }
-        return {"type": "object", "additionalProperties": False, "properties": properties}
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+    OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {
+        "before": {**_SIDE, "description": "Chunks before the hit."},
+        "after": {**_SIDE, "description": "Chunks after the hit."},
+        "section": {
+            "type": "boolean",
+            "default": False,
+            "description": "All that stands under the same headings as the hit, beside those.",
+        },
+    }
 
     async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
-        before, after = self.config.get("before", 1), self.config.get("after", 1)
-        section = self.config.get("section", False)
+        before, after = self.option("before"), self.option("after")
+        section = self.option("section")
         reach = WITHIN_SECTION if section else 0
         found = await context.around(hits, max(before, reach), max(after, reach))
         return [

@@ -1,0 +1,27 @@
+"""What postprocessors have in common that need nothing but the hits and what the context tells."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
+from semantik_pipeline.contracts.postprocessor import PostprocessorPlugin
+
+
+class FromHits(PostprocessorPlugin):
+    """No model, no server: well wherever it is loaded. ``OPTIONS`` are the properties of its schema, and no others are
+    taken."""
+
+    OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @classmethod
+    def get_config_schema(cls) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": False, "properties": cls.OPTIONS}
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
+        return HealthStatus(HealthState.HEALTHY, "needs nothing")
+
+    def option(self, name: str) -> Any:
+        """The configured value, else the schema's default."""
+        return self.config.get(name, self.OPTIONS[name]["default"])
