@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Table, func, select, tuple_, update
 
-from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.connection import Transaction, hurry, now
 from semantik_pipeline.ledger.tables import sources, work
 
 
@@ -33,6 +33,7 @@ def renew_source(tx: Transaction, token: str, lease: float) -> Renewal:
 
 
 def _renew(tx: Transaction, table: Table, token: str, lease: float) -> Renewal:
+    hurry(tx)
     mine, key = table.c.lease_token == token, list(table.primary_key.columns)
     prolong = update(table).where(mine).values(lease_until=now() + lease)
     if tx.dialect.name != "sqlite":  # which has no rows to lock

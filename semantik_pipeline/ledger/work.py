@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
 
 from semantik_pipeline.ledger.bulk import among
-from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.connection import Transaction, hurry, now
 from semantik_pipeline.ledger.openness import LISTED
 from semantik_pipeline.ledger.tables import documents, sources, work
 
@@ -155,6 +155,8 @@ def claim(
     keys, more = _pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
         return None
+    if not alone:
+        hurry(tx)
     token = uuid.uuid4().hex
     leased = {"lease_token": token, "lease_until": now() + lease, "company": not alone, "worker": worker}
     tx.execute(update(work).where(_these(tx, keys)).values(**leased, blocked=None, updated_at=now()))
@@ -241,15 +243,16 @@ def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
     return mine
 
 
-def passed(tx: Transaction, claim: Claim) -> list[int]:
+def passed(tx: Transaction, claim: Claim) -> tuple[list[int], bool]:
     """The chunks, as known now, of each unit of the claim that its stage has finished: the unit, with the revision that
-    was claimed, is at a later stage, or at its end."""
+    was claimed, is at a later stage, or at its end. And whether some are still held, to be given back; takes no lock."""
     of_claim = _these(tx, [unit.key for unit in claim.units])
-    columns = (work.c.document_id, work.c.generation_id, work.c.revision, work.c.stage, work.c.chunks)
+    key = (work.c.document_id, work.c.generation_id, work.c.revision)
+    rows = tx.execute(select(*key, work.c.stage, work.c.chunks, work.c.lease_token).where(of_claim)).all()
     claimed = {(*unit.key, unit.revision) for unit in claim.units}
     later = {*STAGES[STAGES.index(claim.stage) + 1 :], *TERMINAL} - {"quarantined"}
-    rows = tx.execute(select(*columns).where(of_claim)).all()
-    return [chunks for *revision, stage, chunks in rows if tuple(revision) in claimed and stage in later]
+    done = [row.chunks for row in rows if tuple(row[:3]) in claimed and row.stage in later]
+    return done, any(row.lease_token == claim.token for row in rows)
 
 
 def release(tx: Transaction, token: str, keys: Iterable[tuple[int, int]], *, delay: float = 0, **values: Any) -> None:
