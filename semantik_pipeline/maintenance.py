@@ -19,7 +19,6 @@ from semantik_pipeline.ledger import (
     operations,
     reconciling,
     retention,
-    statistics,
     sync,
     work,
 )
@@ -68,7 +67,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     removing = trash.advance(runtime, seconds=SLICE) or removing
     removing = sources.advance_permissions(runtime, seconds=SLICE) or removing
     ring_due(runtime)
-    _gather_statistics(runtime)
+    runtime.statistics.refresh(runtime.ledger)
     removing = vocabulary.advance(runtime, seconds=SLICE) or removing
     return _sweep(runtime) or removing
 
@@ -89,16 +88,6 @@ def ring_due(runtime: Runtime) -> list[str]:
     for stage in due:
         runtime.ring(stage)
     return due
-
-
-def _gather_statistics(runtime: Runtime) -> None:
-    """Tell the ledger's planner how large its tables are, each time that they have doubled."""
-    with runtime.ledger.read() as tx:
-        doubled = statistics.due(tx)
-    if doubled is not None and runtime.statistics_of != doubled:
-        with runtime.ledger.write() as tx:
-            statistics.refresh(tx, doubled)
-        runtime.statistics_of = doubled
 
 
 def _sweep(runtime: Runtime) -> bool:

@@ -24,6 +24,7 @@ from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.ledger.leases import Keeper
+from semantik_pipeline.ledger.statistics import Statistics
 from semantik_pipeline.ownership import OWNER_NOTE, in_use, read_note
 from semantik_pipeline.parts import part
 from semantik_pipeline.plugins.child import ChildPool
@@ -73,7 +74,7 @@ class Runtime:
         self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
-        self.statistics_of: int | None = None  # the tables' size for which the planner has its statistics
+        self.statistics = Statistics()  # those that the ledger's planner has
         self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
         self.embeds = True  # this process embeds; one that does not leaves a build's gate to others
         self.judging: dict[int, Gate] = {}  # builds that this process judges, as far as its last tick came

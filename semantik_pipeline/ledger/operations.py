@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, select, true, update
 
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import holds, outcomes
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.items import concerned, joined
@@ -146,8 +147,9 @@ def ready(tx: Transaction) -> list[int]:
 
 
 def _unfinished(tx: Transaction, operation_id: int) -> bool:
-    by_source = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
-    if tx.execute(select(operation_sources.c.source_id).where(by_source).limit(1)).first():
+    parts = select(operation_sources.c.source_id, operation_sources.c.state)
+    of_sources = tx.execute(parts.where(operation_sources.c.operation_id == operation_id)).all()
+    if any(state == "running" for _, state in of_sources):
         return True
     columns = (operations.c.outcome, operations.c.generation_id, operations.c.detail)
     outcome, builds, detail = tx.execute(select(*columns).where(operations.c.id == operation_id)).one()
@@ -155,11 +157,21 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
         return True  # it ends with its build (ledger/builds.py)
     if outcome is None and LOOKED_UPTO in (detail or {}):
         return True
-    left = unfinished_items(operation_id)
-    if outcome == "cancelled":
-        left = and_(left, ~holds.settled(operation_id))
+    counts = ~holds.settled(operation_id) if outcome == "cancelled" else true()
+    if of_sources and _on_its_way(tx, operation_id, [source_id for source_id, _ in of_sources], counts):
+        return True
+    left = and_(unfinished_items(operation_id), counts)
     found = select(work.c.document_id).select_from(work.join(operation_items, left))
     return tx.execute(found.limit(1)).first() is not None
+
+
+def _on_its_way(tx: Transaction, operation_id: int, source_ids: list[int], counts: ColumnElement[bool]) -> bool:
+    """Whether a unit of these sources that some stage is still to work on is the operation's. It looks at what is on its
+    way alone, which is bounded, however much the operation has behind it: this is asked again and again."""
+    item = select(operation_items.c.document_id).where(joined(operation_id)).correlate(work).scalar_subquery()
+    on_its_way = and_(among(tx, work.c.source_id, sorted(source_ids)), work.c.stage.in_(STAGES))
+    mine = select(work.c.document_id).where(on_its_way, counts, item.is_not(None))
+    return tx.execute(mine.limit(1)).first() is not None
 
 
 def unfinished_items(operation_id: int) -> ColumnElement[bool]:

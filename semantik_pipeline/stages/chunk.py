@@ -71,6 +71,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
             held.hold.touch()
             for stage in {_next_stage(runtime, job.unit) for job in group}:
                 runtime.ring(stage)
+        runtime.statistics.refresh(runtime.ledger)
 
 
 def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:

@@ -219,6 +219,7 @@ class Slice:
         if arrivals:
             self.runtime.ring("chunk")
             self.runtime.ring("upsert")
+            self.runtime.statistics.refresh(self.runtime.ledger)
         if self.cut:
             raise CutShort("this process takes no more work")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, func, make_url, select, text
+from sqlalchemy import create_engine, make_url, select, text
 
 from semantik_pipeline.ledger import Ledger, connection, content, schema, statistics
 from semantik_pipeline.ledger.bulk import insert_rows
-from semantik_pipeline.ledger.tables import chores, chunks, embeddings, extractions
+from semantik_pipeline.ledger.tables import chunks, embeddings, extractions
 
 LEDGERS = ("sqlite", "postgres")
 
@@ -70,22 +70,31 @@ def test_what_is_there_stays_as_it_is(opened: Ledger) -> None:
     assert all(abs(clock - stamp) < 60 for stamp in stamps)
 
 
-def test_statistics_are_gathered_once_for_each_doubling(opened: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "FIRST", 4)
-    with opened.write() as tx:
-        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(3)])
-        assert statistics.due(tx) is None
-        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(3, 9)])
-        assert statistics.due(tx) == 1
-        assert statistics.refresh(tx, 1)
-        assert not statistics.refresh(tx, 1)
-    with opened.read() as tx:
-        assert tx.execute(select(func.count()).select_from(chores)).scalar_one() == 1
+def looked_at(ledger: Ledger, table: str) -> bool:
+    """Whether the planner has statistics of the table."""
+    with ledger.read() as tx:
         if tx.dialect.name == "sqlite":
-            known = "select count(*) from sqlite_stat1 where tbl = 'chunks'"
+            there = tx.execute(text("select count(*) from sqlite_master where name = 'sqlite_stat1'")).scalar_one()
+            known = f"select count(*) from sqlite_stat1 where tbl = '{table}'" if there else "select 0"
         else:
-            known = "select reltuples from pg_class where relname = 'chunks'"
-        assert tx.execute(text(known)).scalar_one() >= 1
+            known = f"select reltuples from pg_class where relname = '{table}'"
+        return tx.execute(text(known)).scalar_one() >= 1
+
+
+def test_statistics_are_gathered_once_for_each_doubling(opened: Ledger) -> None:
+    growth = next(one for one in statistics.GROWTHS if one.counted is chunks)
+    with opened.write() as tx:
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(growth.first - 1)])
+    assert (statistics.Statistics().refresh(opened), looked_at(opened, "chunks")) == ([], False)
+    with opened.write() as tx:
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(growth.first, 2 * growth.first)])
+    one, other = statistics.Statistics(), statistics.Statistics()
+    assert one.refresh(opened) == list(growth.tables)
+    assert looked_at(opened, "chunks")
+    assert (one.refresh(opened), other.refresh(opened)) == ([], []), "neither it nor another process does it again"
+    with opened.write() as tx:
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(2 * growth.first, 4 * growth.first)])
+    assert one.refresh(opened) == list(growth.tables)
 
 
 def test_a_connection_that_died_while_it_rested_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
