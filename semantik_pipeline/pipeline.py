@@ -66,6 +66,9 @@ STAGES: dict[str, Stage] = {
     ),
 }
 
+#: Seconds between two looks for operations that are done, while the last stage goes on.
+OFTEN = 0.5
+
 #: Every queue: the stages of documents, and those whose units are sources and ticks.
 QUEUES = ("sync", *STAGES, "maintenance")
 
@@ -101,9 +104,26 @@ def _run(runtime: Runtime, name: str, until: float) -> bool:
         deadline=stage.deadline(settings),
         until=until,
         prepare=stage.prepare,
+        between=Settling(runtime) if name == "upsert" else None,
     )
     stage.run(runtime, claims)
     return not claims.dry
+
+
+class Settling:
+    """Finishes operations between the claims of a slice, now and then: beside a large source a stage is never dry, and
+    who waits for a small one would wait for the slice's end. It takes a twentieth of the time at most."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._due = time.monotonic() + OFTEN
+
+    def __call__(self) -> None:
+        began = time.monotonic()
+        if began >= self._due:
+            settle(self._runtime)
+            ended = time.monotonic()
+            self._due = ended + max(OFTEN, 20 * (ended - began))
 
 
 def settle(runtime: Runtime) -> list[int]:

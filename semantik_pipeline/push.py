@@ -22,6 +22,7 @@ from semantik_pipeline.ledger import (
     openness,
     operations,
     revisions,
+    turns,
 )
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import Arrival, Known
@@ -118,6 +119,8 @@ def push(
         claim = deliveries.claim_of(place, operation_id)
         changed = _changed(runtime, tx, arrivals, before)
         revisions.arrive(tx, claim, changed, before)
+        if changed:
+            turns.hasten(tx, claim.source_id)
         taken = _outcomes(tx, claim.source_id, operation_id, arrivals, changed, before)
         audit_trail.record(
             tx,

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
 
-from semantik_pipeline.ledger import holds, outcomes
+from semantik_pipeline.ledger import holds, outcomes, turns
+from semantik_pipeline.ledger.bulk import update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.operations import note_items
@@ -87,6 +88,12 @@ def sources_due(tx: Transaction, *, without: Collection[int] = ()) -> tuple[bool
     good, suspects = (select(sources.c.id).where(which).exists() for which in due)
     row = tx.execute(select(good, suspects)).one()
     return row[0], row[1]
+
+
+def others_wait(tx: Transaction, claim: SourceClaim, *, without: Collection[int] = ()) -> bool:
+    """Whether another source, of the same lane or one before it, has a sync to do now that nobody has taken."""
+    waits = and_(_due(suspect=False, without=without), sources.c.lane <= claim.lane, sources.c.id != claim.source_id)
+    return tx.execute(select(sources.c.id).where(waits).limit(1)).first() is not None
 
 
 def claim_source(
@@ -311,8 +318,13 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
         work.c.notes.is_not(None),
         work.c.updated_at < now() - older_than,
     )
+    key = ("document_id", "generation_id")
+    in_order = select(*(work.c[name] for name in key), work.c.revision).where(noted)
+    rows = tx.execute(in_order.order_by(*(work.c[name] for name in key)).with_for_update()).all()
+    places = turns.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
+    moved = [{**dict(zip(key, row[:2], strict=True)), "turn": turn} for row, turn in zip(rows, places, strict=True)]
     changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0, "updated_at": now()}
-    rows = tx.execute(update(work).where(noted).values(**changes).returning(work.c.document_id, work.c.revision)).all()
+    update_rows(tx, work, moved, by=key, fixed=changes)
     note_items(tx, claim.operation_id, [(row.document_id, "retried", row.revision) for row in rows])
     return len(rows)
 

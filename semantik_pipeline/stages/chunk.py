@@ -58,7 +58,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
         for stage in {_next_stage(runtime, unit) for unit in taken_over}:
             runtime.ring(stage)
         for number, group in enumerate(groups(_jobs(runtime, held, made))):
-            if claims.stopping or (number and held.wanted):
+            if claims.stopping or (number and (held.wanted or held.lasts)):
                 break  # what is left is given back
             try:
                 held.hold.check()
@@ -264,7 +264,8 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
             if answer.parsed is not None:
                 runtime.blobs.put_parsed(job.parse_key, parsed)
             rows = chunk_rows(runtime.generation(unit.generation_id), unit, parsed, answer)
-            titles.append((unit.document_id, unit.revision, title_of(unit, parsed)))
+            if (title := title_of(unit, parsed)) != unit.title:
+                titles.append((unit.document_id, unit.revision, title))
             text_hash = short_hash(parsed.text)
             done.append(Chunks(unit=unit, parse_key=job.parse_key, text_hash=text_hash, rows=rows))
     _save(runtime, claim, done, titles)

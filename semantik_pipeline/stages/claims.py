@@ -26,6 +26,9 @@ Prepare = Callable[["Runtime", "Generation"], None]
 
 READY = "Ready."
 
+#: Seconds after which a claim gives back what it has not begun: somebody may wait who is to go first.
+LONG = 2.0
+
 #: Looks at units that are due and locked, and seconds between them: a claim locks more than it takes, for milliseconds.
 LOOKS, LOCKED = 10, 0.02
 
@@ -48,6 +51,11 @@ class Held:
     def wanted(self) -> bool:
         """A suspect of this process waits for the end of this claim: give back what is not begun, after one piece."""
         return self._place.wanted
+
+    @property
+    def lasts(self) -> bool:
+        """It is in hand for so long that it should make way: give back what is not begun, after one piece."""
+        return time.monotonic() >= self._began + LONG
 
     def close(self) -> None:
         token = self.claim.token
@@ -104,6 +112,7 @@ class Claims:
         until: float,
         max_chunks: int | None = None,
         prepare: Prepare = lambda runtime, generation: None,
+        between: Callable[[], None] | None = None,
     ) -> None:
         self._runtime = runtime
         self.stage = stage
@@ -111,6 +120,7 @@ class Claims:
         self._limit = limit
         self._max_chunks = max_chunks
         self._deadline = deadline
+        self._between = between  # called before each claim but the first
         self.until = until  # on time.monotonic()
         self.dry = False
         self._taken = 0
@@ -128,6 +138,8 @@ class Claims:
     def take(self) -> Held | None:
         """The next claim; None when there is none, or no time. Where more is due than it takes, it rings for others
         before the work begins: the bell that this loop heard is used up, and nobody else may know."""
+        if self._between is not None and self._taken:
+            self._between()
         held, left = None, True
         for _ in range(LOOKS):
             if self.over:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 #: Pools that one claim takes of a document, so that a large one shares the stage with others.
 PAGES = 4
+
+#: Seconds of one pool from which on a device counts as slow: one pool that waits for it is enough, and who comes with few
+#: documents does not wait for two.
+SLOW = 0.5
 
 
 @dataclass(kw_only=True)
@@ -65,7 +70,10 @@ def run(runtime: Runtime, claims: Claims) -> None:
         thread.start()
     try:
         while (pool := to_device.get()) is not None:
+            to_device.task_done()  # it waits no more
+            began = time.monotonic()
             _embed(runtime, pool)
+            reader.patient = time.monotonic() - began >= SLOW
             to_writer.put(pool)
     finally:
         to_writer.put(None)
@@ -87,6 +95,8 @@ def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
     try:
         for pool in reader.pools():
             to_device.put(pool)
+            if reader.patient:
+                to_device.join()  # until the device has taken it: what is claimed now goes before all that comes later
     except Exception as error:
         reader.error = error
     finally:
@@ -111,6 +121,7 @@ class Reader:
         self._claims = claims
         self._size = runtime.settings.embed.pool_chunks
         self._in_flight: set[str] = set()
+        self.patient = False  # the device is slow, and has a pool that waits for it
         self.error: Exception | None = None
 
     def forget(self, pool: Pool) -> None:

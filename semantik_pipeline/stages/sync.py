@@ -18,7 +18,7 @@ from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
-from semantik_pipeline.ledger import absence, renewals, revisions
+from semantik_pipeline.ledger import absence, renewals, revisions, turns
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a sync gives documents on which an extractor failed another try.
 NOTES = 3600.0
+
+#: Seconds that a slice has for itself, though others wait: taking a source up again where it was costs as well.
+ALONE = 1.0
 
 #: Problems of a run that are kept. A run is many slices, so how many more there were nobody counts.
 PROBLEMS = 100
@@ -108,6 +111,7 @@ class Slice:
         self.hold = hold
         self.place = place
         self.until = until
+        self.began = time.monotonic()
         self.call = runtime.host.call
         self.size = runtime.settings.sync.batch
         self.batch = Batch()
@@ -293,12 +297,22 @@ class Slice:
         return True
 
     def _slice_is_over(self) -> bool:
-        """Free the source, to go on from the checkpoint, when time is over, enough is under way, or a suspect waits."""
+        """Free the source, to go on from the checkpoint, when time is over, enough is under way, or others wait."""
         crowded = self._is_crowded()
-        if not (crowded or self.runtime.idle or self.place.wanted or time.monotonic() >= self.until):
+        if not (crowded or self.runtime.idle or self._others_wait() or time.monotonic() >= self.until):
             return False
         self._pause(delay=self.runtime.settings.work.poll if crowded else 0)
         return True
+
+    def _others_wait(self) -> bool:
+        """A suspect waits for the end of all good work here, or another source for a loop that is free: this one may go
+        on for hours, and that one be done in a moment."""
+        if self.place.wanted:
+            return True
+        if time.monotonic() < self.began + ALONE:
+            return False
+        with self.runtime.ledger.read() as tx:
+            return ledger.others_wait(tx, self.claim, without=self.runtime.left.sources())
 
     def _is_crowded(self) -> bool:
         with self.runtime.ledger.read() as tx:
@@ -318,6 +332,7 @@ class Slice:
             if ledger.source_held(tx, self.claim):
                 ledger.adopt(tx, self.claim)
                 noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
+                turns.hasten(tx, self.claim.source_id)
                 ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=self._problems())
         if noted:
             self.runtime.ring("extract")

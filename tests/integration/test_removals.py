@@ -105,8 +105,8 @@ def test_a_paused_source_is_paused_still_when_its_removal_is_cancelled(make_pipe
 
 FAR = 1_000_000.0
 
-#: Between the turns of a source that is ahead of its share, as one that was idle is.
-STEP = 1 / turns.AHEAD
+#: Between the turns of a source that is small, and all of it here.
+STEP = 1 / turns.SHARE
 
 
 def busy(pipeline) -> None:
@@ -136,17 +136,17 @@ def test_what_is_held_does_not_stop_the_time_nor_does_it_when_it_is_free_again(m
     parked = added(pipeline, "parked", documents=texts_of("parked", 5))
     operation = sources.sync(pipeline.runtime, parked)
     work_on(pipeline.runtime, "sync")
-    assert given(pipeline, "parked") == [place * STEP for place in range(1, 6)]
+    assert given(pipeline, "parked") == [1 + place * STEP for place in range(5)]
     getattr(operations, event)(pipeline.runtime, operation)
     busy(pipeline)
-    assert virtual_time(pipeline) == FAR + STEP
+    assert virtual_time(pipeline) == FAR + 1
     fresh = added(pipeline, "fresh", documents=texts_of("fresh", 5))
     sources.sync(pipeline.runtime, fresh)
     work_on(pipeline.runtime, "sync")
-    assert given(pipeline, "fresh") == [FAR + STEP + place * STEP for place in range(1, 6)]
+    assert given(pipeline, "fresh") == [FAR + 1 + place * STEP for place in range(1, 6)]
     {"pause": operations.resume, "cancel": operations.retry}[event](pipeline.runtime, operation)
-    assert given(pipeline, "parked") == [FAR + STEP + place * STEP for place in range(5)]
-    assert virtual_time(pipeline) == FAR + STEP
+    assert given(pipeline, "parked") == [FAR + 1 + place * STEP for place in range(5)]
+    assert virtual_time(pipeline) == FAR + 1
 
 
 @pytest.mark.parametrize("how", ["remove", "drop"])
@@ -160,7 +160,7 @@ def test_deletions_have_turns_as_all_others(make_pipeline, how: str) -> None:
     else:
         found = operations.list_documents(pipeline.runtime, collection=None, status="indexed")
         operations.begin_drop(pipeline.runtime, found)
-    assert given(pipeline, "old") == [FAR + place * STEP for place in (2, 3, 4)]
+    assert given(pipeline, "old") == [FAR + 1 + place for place in (1, 2, 3)]
 
 
 def test_what_is_retried_does_not_turn_the_time_back(make_pipeline) -> None:
@@ -173,7 +173,7 @@ def test_what_is_retried_does_not_turn_the_time_back(make_pipeline) -> None:
     busy(pipeline)
     failed = operations.list_documents(pipeline.runtime, collection=None, status="quarantined")
     operations.begin_retry(pipeline.runtime, failed)
-    assert given(pipeline, "old") == [FAR + STEP] * 3
+    assert given(pipeline, "old") == [FAR + 1] * 3
 
 
 # -- deletions beside a large ledger ----------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from semantik_pipeline import maintenance, sources
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
-from semantik_pipeline.ledger import audit_trail, removal, timetable, turns, work
+from semantik_pipeline.ledger import audit_trail, moves, removal, timetable, turns, work
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.ledger.sync import claim_source
@@ -23,6 +23,7 @@ from semantik_pipeline.operations import SourceRequest, begin_sync
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.schedules import FIRST_WAIT, Schedule
 from semantik_pipeline.sources import NewSource
+from semantik_pipeline.stages import sync
 from semantik_pipeline.testing import FakeConnector
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION
@@ -342,9 +343,9 @@ def process(pipeline, *, until: str, batch: int = 20) -> int:
         for stage, then in ends.items():
             with pipeline.runtime.ledger.write() as tx:
                 claim = work.claim(tx, stage, worker="w", lease=60, limit=batch)
-                for unit in claim.units if claim else ():
-                    claimed += 1
-                    work.move(tx, unit, then)
+                units = claim.units if claim else ()
+                claimed += len(units)
+                moves.move_all(tx, [(unit, then, {}) for unit in units])
         work_on(pipeline.runtime, "sync")
         if shown(pipeline, until)["state"] == "idle" and not unfinished(pipeline, until):
             return claimed
@@ -362,27 +363,22 @@ def texts_of(name: str, number: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("first", ["large", "small"])
-def test_a_small_source_beside_a_large_one_takes_twice_its_time_at_most(make_pipeline, first: str) -> None:
+def test_a_small_source_that_begins_with_a_large_one_goes_first(make_pipeline, first: str) -> None:
     pipeline = make_pipeline(work={"max_in_flight": 400})
     sizes = {"large": 2000, "small": 50}
     made = {name: added(pipeline, name, documents=texts_of(name, size)) for name, size in sizes.items()}
     alone = 4 * sizes["small"]
     for name in sorted(sizes, key=lambda name: name != first):
         sources.sync(pipeline.runtime, made[name])
-    assert process(pipeline, until="small") <= 2 * alone + 4 * 20  # and the batches that are under way
+    assert process(pipeline, until="small") <= alone * (1 + 1 / turns.SHARE) + 4 * 20  # and the rest of the last batch
     assert unfinished(pipeline, "large") <= 400 + 200  # bounded: what is named between two checkpoints comes on top
 
 
 def test_a_small_source_that_comes_to_a_large_one_hardly_waits_and_is_charged(make_pipeline) -> None:
-    """Its first documents go before those of whoever has been busy for long. What they were ahead is missing from its next
+    """All that it has goes before those of whoever has been busy for long. What it was ahead is missing from its next
     ones, so one that comes with as many again and again gets its half and no more."""
     pipeline = make_pipeline(work={"max_in_flight": 2000})
-    sources.sync(pipeline.runtime, added(pipeline, "large", documents=texts_of("large", 1500)))
-    work_on(pipeline.runtime, "sync")
-    with pipeline.runtime.ledger.write() as tx:
-        for unit in work.claim(tx, "chunk", worker="w", lease=60, limit=200).units:
-            work.move(tx, unit, "indexed")
-        tx.execute(text("analyze"))  # else PostgreSQL plans by a table that was empty, until it looks by itself
+    large_and_half_way(pipeline)
     small = added(pipeline, "small", documents=texts_of("small", 50))
     sources.sync(pipeline.runtime, small)
     work_on(pipeline.runtime, "sync")
@@ -394,7 +390,47 @@ def test_a_small_source_that_comes_to_a_large_one_hardly_waits_and_is_charged(ma
         sources.sync(pipeline.runtime, small)
         work_on(pipeline.runtime, "sync")
         of_large.append(process(pipeline, until="small", batch=5) - 4 * 50)
-    assert sum(of_large) >= 4 * (7 * 50 - turns.AHEAD - 50)
+    assert sum(of_large) >= 4 * (7 * 50 - turns.SMALL - 50)
+
+
+def large_and_half_way(pipeline) -> None:
+    """A source of 1,000 documents, the first 200 of which are done."""
+    sources.sync(pipeline.runtime, added(pipeline, "large", documents=texts_of("large", 1000)))
+    work_on(pipeline.runtime, "sync")
+    with pipeline.runtime.ledger.write() as tx:
+        units = work.claim(tx, "chunk", worker="w", lease=60, limit=200).units
+        moves.move_all(tx, [(unit, "indexed", {}) for unit in units])
+
+
+def test_a_large_source_goes_on_however_many_small_ones_come(make_pipeline) -> None:
+    """One after the other, each of them new, so that nothing is held against it."""
+    pipeline = make_pipeline(work={"max_in_flight": 2000})
+    large_and_half_way(pipeline)
+    before, others = unfinished(pipeline, "large"), 6
+    for number in range(others):
+        sources.sync(pipeline.runtime, added(pipeline, f"small {number}", documents=texts_of(f"s{number}-", 30)))
+        work_on(pipeline.runtime, "sync")
+        process(pipeline, until=f"small {number}", batch=6)
+    assert before - unfinished(pipeline, "large") >= others * 30 / turns.SHARE - 6
+
+
+def test_small_sources_go_ahead_together_as_far_as_is_agreed(make_pipeline) -> None:
+    """Each is small, but together they are not: those that come last wait for their shares."""
+    pipeline = make_pipeline(work={"max_in_flight": 2000})
+    large_and_half_way(pipeline)
+    enough = int(turns.TOGETHER / 100)
+    for number in range(enough + 2):
+        sources.sync(pipeline.runtime, added(pipeline, f"small {number}", documents=texts_of(f"s{number}-", 100)))
+        work_on(pipeline.runtime, "sync")
+    last = {number: last_turn(pipeline, f"small {number}") for number in range(enough + 2)}
+    time = min(last.values()) - 100 / turns.SHARE
+    assert [number for number, turn in last.items() if turn - time > 100 / turns.SHARE + 1] == [enough, enough + 1]
+
+
+def last_turn(pipeline, name: str) -> float:
+    mine = work.work.c.source_id == shown(pipeline, name)["id"]
+    with pipeline.runtime.ledger.read() as tx:
+        return tx.execute(select(func.max(work.work.c.turn)).where(mine)).scalar_one()
 
 
 def test_a_source_whose_documents_nobody_takes_brings_no_more(make_pipeline) -> None:
@@ -479,6 +515,28 @@ def test_a_source_that_is_read_for_long_keeps_no_other_from_beginning(make_pipel
     sources.sync(pipeline.runtime, other)
     work_on(pipeline.runtime, "sync")
     assert (shown(pipeline, "other")["documents"], shown(pipeline, "long")["state"]) == (2, "waiting")
+
+
+def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -> None:
+    """There is one loop; without this the other one would begin when the slice of the first is over."""
+    monkeypatch.setattr(sync, "ALONE", 0.0)
+    pipeline = make_pipeline(work={"slice": 60.0})
+    sources.sync(pipeline.runtime, added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5))
+    other = added(pipeline, "other")
+    change_row(pipeline, other, next_turn=1.0)  # so that the long one begins
+    seen: list[int] = []
+    monkeypatch.setattr(sync.Slice, "_complete", noting(pipeline, seen, sync.Slice._complete))
+    sources.sync(pipeline.runtime, other)
+    work_on(pipeline.runtime, "sync")
+    assert seen == [5, 60], "the other one was through when five documents of the long one were read"
+
+
+def noting(pipeline, seen: list[int], complete):
+    def completing(self, event) -> None:
+        seen.append(shown(pipeline, "long")["documents"])
+        complete(self, event)
+
+    return completing
 
 
 def test_a_batch_of_due_sources_is_bounded(make_pipeline) -> None:

@@ -1,27 +1,28 @@
-"""How far a source that was idle goes ahead of its share."""
+"""How much sooner the units of a small source go."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.ledger.turns import AHEAD, ahead
+from semantik_pipeline.ledger.turns import SHARE, sooner
 
-due = st.floats(min_value=0, max_value=1e9)
+times = st.floats(min_value=0, max_value=1e6)
+behind = st.floats(min_value=0, max_value=1e6)
 
 
-@given(due, due)
-def test_the_order_of_what_is_due_is_kept(one: float, other: float) -> None:
+@given(times, behind, behind)
+def test_the_order_of_what_is_due_is_kept(time: float, one: float, other: float) -> None:
     first, second = sorted((one, other))
-    assert ahead(first) <= ahead(second)
+    assert sooner(time + first, time) <= sooner(time + second, time)
 
 
-@given(due)
-def test_nobody_is_late_for_it_nor_further_ahead_than_agreed(one: float) -> None:
-    assert 0 <= ahead(one) <= one <= ahead(one) + AHEAD
+@given(times, behind)
+def test_nobody_is_late_for_it_nor_before_the_time(time: float, due: float) -> None:
+    assert time <= sooner(time + due, time) <= time + due
 
 
-@given(due, due, st.floats(min_value=0, max_value=1e6))
-def test_a_later_batch_of_a_source_goes_behind_the_one_before(one: float, more: float, passed: float) -> None:
-    """``passed``: virtual time between the two."""
-    assert ahead(one) <= passed + ahead(max(one + more - passed, 0)) + 1e-6
+@given(times, st.integers(min_value=1, max_value=1000))
+def test_one_unit_of_another_goes_for_so_many_of_the_small_one(time: float, units: int) -> None:
+    last = sooner(time + units, time)
+    assert abs((last - time) * SHARE - units) < 1e-3
