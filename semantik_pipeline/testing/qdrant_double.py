@@ -18,6 +18,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from pydantic_core import to_jsonable_python
 
@@ -202,8 +203,32 @@ def _aliases(client: Any, body: dict[str, Any]) -> bool:
     return client.update_collection_aliases(models.ChangeAliasesOperation(**body).actions)
 
 
+#: By client, collection and field what an index of payloads was asked for. Local mode makes none, and tells of none.
+_INDEXES: WeakKeyDictionary[Any, dict[str, dict[str, Any]]] = WeakKeyDictionary()
+
+
+def described(client: Any, name: str) -> Any:
+    """The collection as a server tells of it, with its payload indexes."""
+    from qdrant_client import models
+
+    kinds = _INDEXES.get(client, {}).get(name, {})
+    schema = {key: models.PayloadIndexInfo(data_type=kind, points=0) for key, kind in kinds.items()}
+    return client.get_collection(name).model_copy(update={"payload_schema": schema})
+
+
+def index_payload(client: Any, name: str, key: str, kind: Any) -> None:
+    """Keep in mind that there is such an index; a missing collection is an error."""
+    client.get_collection(name)
+    _INDEXES.setdefault(client, {}).setdefault(name, {})[key] = kind
+
+
+def drop(client: Any, name: str) -> bool:
+    _INDEXES.get(client, {}).pop(name, None)
+    return client.delete_collection(name)
+
+
 def _index(client: Any, body: dict[str, Any], name: str) -> dict[str, Any]:
-    client.get_collection(name)  # local mode has no payload indexes; a missing collection is still an error
+    index_payload(client, name, body["field_name"], body["field_schema"])
     return {"operation_id": 0, "status": "completed"}
 
 
@@ -213,10 +238,10 @@ _ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", "/aliases", lambda c, b: c.get_aliases()),
     ("POST", "/collections/aliases", _aliases),
     ("GET", "/collections/([^/]+)/exists", lambda c, b, name: {"exists": c.collection_exists(name)}),
-    ("GET", "/collections/([^/]+)", lambda c, b, name: c.get_collection(name)),
+    ("GET", "/collections/([^/]+)", lambda c, b, name: described(c, name)),
     ("PUT", "/collections/([^/]+)", _create),
     ("PATCH", "/collections/([^/]+)", _update),
-    ("DELETE", "/collections/([^/]+)", lambda c, b, name: c.delete_collection(name)),
+    ("DELETE", "/collections/([^/]+)", lambda c, b, name: drop(c, name)),
     ("PUT", "/collections/([^/]+)/index", _index),
     ("PUT", "/collections/([^/]+)/points", _upsert),
     ("POST", "/collections/([^/]+)/points/delete", _delete),

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.testing.qdrant_double import described, drop, index_payload
+
 if TYPE_CHECKING:
     from semantik_pipeline.testing.qdrant_double import QdrantDouble
 
@@ -95,7 +97,7 @@ def _updated() -> Any:
 
 
 def _get(client: Any, request: Any) -> Any:
-    found = client.get_collection(request.collection_name)
+    found = described(client, request.collection_name)
     return _protocol().GetCollectionInfoResponse(result=_to_grpc().convert_collection_info(found))
 
 
@@ -122,7 +124,7 @@ def _update(client: Any, request: Any) -> Any:
 
 
 def _delete_collection(client: Any, request: Any) -> Any:
-    return _operated(client.delete_collection(request.collection_name))
+    return _operated(drop(client, request.collection_name))
 
 
 def _exists(client: Any, request: Any) -> Any:
@@ -208,7 +210,10 @@ def _facet(client: Any, request: Any) -> Any:
 
 
 def _index(client: Any, request: Any) -> Any:
-    client.get_collection(request.collection_name)  # local mode has no payload indexes
+    from qdrant_client.conversions.conversion import grpc_field_type_to_payload_schema
+
+    kind = _to_rest().convert_payload_schema_type(grpc_field_type_to_payload_schema(request.field_type))
+    index_payload(client, request.collection_name, request.field_name, kind)
     return _updated()
 
 

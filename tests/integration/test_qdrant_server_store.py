@@ -169,6 +169,41 @@ def test_payload_indexes_are_made_before_the_first_upload(double: QdrantDouble) 
     assert max(indexes) < upload
 
 
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_payload_indexes_that_were_never_made_are_made_by_the_next(
+    double: QdrantDouble, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made the collection was cut off after its second index; its spec names all of them."""
+    beside = QdrantGrpcDouble(double).start()
+    more = {"prefer_grpc": True, "grpc_port": beside.port} if protocol == "grpc" else {}
+
+    def made() -> list[str]:
+        return [request for request in double.requests if request.endswith(("/index", "CreateFieldIndex"))]
+
+    with opened(double.url, **more) as store:
+        create = store._call
+
+        def cut(call: object) -> object:
+            if len(made()) == 2:
+                raise KeyboardInterrupt
+            return create(call)
+
+        monkeypatch.setattr(store, "_call", cut)
+        with pytest.raises(KeyboardInterrupt):
+            store.create_index("one", SPEC)
+    with opened(double.url, **more) as other:
+        other.create_index("one", SPEC)
+        assert len(made()) == len(SPEC.payload_indexes)
+        other.create_index("one", SPEC)
+        assert len(made()) == len(SPEC.payload_indexes)
+        wider = replace(SPEC, payload_indexes={**SPEC.payload_indexes, "colour": "keyword"})
+        other.create_index("one", wider)
+        other.drop_index("one")
+        other.create_index("one", wider)
+    assert len(made()) == 2 * len(wider.payload_indexes)
+    beside.stop()
+
+
 def test_an_alias_is_switched_in_one_request(double: QdrantDouble) -> None:
     with opened(double.url) as store:
         for name, points in (("one", 1), ("two", 2)):

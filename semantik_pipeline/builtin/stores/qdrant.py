@@ -113,14 +113,17 @@ class QdrantStore(VectorDBPlugin):
         if known is None:
             bm25_of(spec)  # wrong options are refused before there is anything
             self._create_collection(name, spec)
-            known = replace(spec, payload_indexes={})
+            known = spec
         check_same_spec(name, known, spec)
-        missing = {key: schema for key, schema in schemas.items() if key not in known.payload_indexes}
+        # What the server has, and not what the spec names: who made the collection may have been cut off before its indexes.
+        there = self._call(lambda c: c.get_collection(name)).payload_schema
+        missing = {key: schema for key, schema in schemas.items() if key not in there}
         for key, schema in missing.items():  # before the first upload: an index on a full collection is slow to build
             self._call(lambda c, key=key, schema=schema: c.create_payload_index(name, key, schema, wait=True))
-        if known.payload_indexes and missing:
-            both = replace(known, payload_indexes={**known.payload_indexes, **spec.payload_indexes})
-            self._call(lambda c: c.update_collection(name, metadata=collection_arguments(both)["metadata"]))
+        both = {**known.payload_indexes, **spec.payload_indexes}
+        if both != known.payload_indexes:
+            metadata = collection_arguments(replace(known, payload_indexes=both))["metadata"]
+            self._call(lambda c: c.update_collection(name, metadata=metadata))
         self._known.pop(name, None)
 
     def _create_collection(self, name: str, spec: IndexSpec) -> None:
