@@ -55,6 +55,19 @@ class SearchingContract:
         for text in ("", " \n", "?!", "\ud800"):
             assert store.search(index, [SearchRequest(text=text)]) == [[]]
 
+    def test_words_and_phrases_are_met_whole_where_no_index_of_words_is(self, store: Any, index: str) -> None:
+        texts = ["The notice period ends", "a period of notice", "noticeperiods", "Notice-Period", "notices, periods"]
+        store.insert(index, [make_point(n, text=text) for n, text in enumerate(texts)])
+        for match, expected in (
+            ({"phrase": "notice period"}, [0, 3]),
+            ({"text": "PERIOD notice"}, [0, 1, 3]),
+            ({"text_any": "periods ends"}, [0, 4]),
+        ):
+            only = {"must": [{"key": "text", "match": match}]}
+            found, _ = store.scroll(index, filter=only)
+            assert {point.id for point in found} == {point_id(n) for n in expected}, match
+            assert store.count(index, {"must_not": [only]}) == len(texts) - len(expected)
+
     def test_filters_apply_inside_both_legs(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(n, document_id=n % 10, text="same words") for n in range(50)])
         only = {"must": [{"key": "document_id", "match": {"any": [3, 4]}}]}
