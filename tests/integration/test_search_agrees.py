@@ -1,8 +1,10 @@
-"""Filters, facets and permissions of whole searches agree with a reference that looks at every chunk, on both stores."""
+"""Filters, facets, groups, marks and permissions of whole searches agree with a reference that looks at every chunk, on
+both stores."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -22,6 +24,7 @@ from tests.integration.conftest import FAKE_COLLECTION, Pipeline
 DOCUMENTS = 24
 COLLECTION = {**FAKE_COLLECTION, "extraction": {"enabled": True, "document": []}}
 TEAMS, NAMES = ("it", "hr", "Legal dept"), ("anna", "ben", "carla")
+FORMS = ("lease", "leases", "Leasing")
 VERSIONS, MAILS = ("1.2.3", "2.0.1"), ("x@example.org", "y@example.org")
 
 
@@ -31,7 +34,7 @@ def corpus() -> list[Given]:
     made = []
     for number in range(DOCUMENTS):
         paragraphs = [
-            f"lease {draw.choice(('alpha', 'beta'))} version {draw.choice(VERSIONS)} {draw.choice(MAILS)} "
+            f"{draw.choice(FORMS)} {draw.choice(('alpha', 'beta'))} version {draw.choice(VERSIONS)} {draw.choice(MAILS)} "
             + "word " * 28
             for _ in range(draw.randint(1, 3))
         ]
@@ -120,6 +123,38 @@ facets = st.lists(
 )
 
 
+#: Words of queries, which no title has.
+texts = st.sampled_from(["lease", "leasing", "alpha", "beta leases", "ALPHA beta", "alpha zebra", "the version"])
+
+
+def places(query: str, text: str) -> list[tuple[int, int, str]]:
+    """The reference of marks: where a word of the query stands in the text in any form, and which it is."""
+    told = []
+    for place in re.finditer(r"[A-Za-z0-9]+", text):
+        for word in query.lower().split():
+            forms = [form.lower() for form in FORMS] if word.startswith("leas") else [word]
+            if word != "the" and place.group().lower() in forms:
+                told.append((place.start(), place.end(), word))
+    return told
+
+
+def grouped(hits: list[Any], k: int, score: str) -> list[tuple[str, float, list[int]]]:
+    """The reference of groups: documents, the best first, each with the ordinals of its best ``k`` chunks."""
+    of: dict[str, list[Any]] = {}
+    for hit in hits:
+        of.setdefault(hit.document, []).append(hit)
+    scores = {}
+    for name, mine in of.items():
+        best, *others = [hit.score for hit in mine]
+        open_still, share = 1 - best, 0.5
+        for other in others:
+            open_still, share = open_still * (1 - share * max(0.0, (other - 0.5) / 0.5)), share * 0.8
+        several = 1 - open_still
+        scores[name] = several if score == "several" else best
+    ranked = sorted(of, key=lambda name: -scores[name])
+    return [(name, scores[name], [hit.metadata["ordinal"] for hit in of[name][:k]]) for name in ranked]
+
+
 def every_chunk(pipeline: Pipeline) -> list[Any]:
     runtime = pipeline.runtime
     index = runtime.existing_index(runtime.generation(1))
@@ -146,8 +181,8 @@ def test_hits_and_facets_are_those_of_the_chunks_that_meet_the_filter_and_are_op
     examples = 60 if searched.runtime.settings.qdrant.url is None else 25
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(filters, callers, facets, st.sampled_from(["hybrid", "dense"]))
-    def agrees(filter: dict[str, Any], caller: set[str] | None, keys: list[str], mode: Any) -> None:
+    @given(filters, callers, facets, st.sampled_from(["hybrid", "dense", "sparse"]), texts)
+    def agrees(filter: dict[str, Any], caller: set[str] | None, keys: list[str], mode: Any, text: str) -> None:
         wanted = parse_filter(filter)
         asked_whose = "principals" in keys
         keys = [key for key in keys if key != "principals" or caller is None]
@@ -157,14 +192,48 @@ def test_hits_and_facets_are_those_of_the_chunks_that_meet_the_filter_and_are_op
             return caller is None or names is None or bool(caller & set(names))
 
         met = [chunk for chunk in chunks if may(chunk) and matches(wanted, chunk.id, chunk.payload)]
+        if mode == "sparse":
+            met = [chunk for chunk in met if places(text, chunk.payload["text"])]
         asked = SearchQuery(
-            text="lease", mode=mode, limit=1000, rerank=False, filter=filter, principals=caller,
+            text=text, mode=mode, limit=1000, rerank=False, filter=filter, principals=caller,
             facets=tuple(keys), facet_limit=1000, **PLAIN,
         )  # fmt: skip
         answer = search(searched.runtime, asked)
         expected = sorted((chunk.payload["document"], chunk.payload["ordinal"]) for chunk in met)
         assert sorted((hit.document, hit.metadata["ordinal"]) for hit in answer.hits) == expected
         assert answer.facets == {key: counted(met, key) for key in keys}, asked_whose
+
+    agrees()
+
+
+def test_groups_pages_and_marks_are_those_of_the_whole_list(searched: Pipeline) -> None:
+    examples = 25 if searched.runtime.settings.qdrant.url is None else 12
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        filters, callers, texts, st.sampled_from(["hybrid", "dense", "sparse"]),
+        st.integers(1, 3), st.sampled_from(["several", "best"]), st.integers(5, 30),
+    )  # fmt: skip
+    def agrees(filter: dict[str, Any], caller: Any, text: str, mode: Any, k: int, score: str, size: int) -> None:
+        asked = {"text": text, "mode": mode, "filter": filter, "principals": caller, "rerank": False, **PLAIN}
+        whole = search(searched.runtime, SearchQuery(limit=1000, **asked)).hits
+        assert all(hit.highlights == [] and hit.passage is None and hit.more == [] for hit in whole)
+        asked["postprocessors"] = ({"plugin": "group", "options": {"k": k, "score": score}}, "highlight")
+        found: list[Any] = []
+        page: list[Any] = [None]
+        while page:
+            page = search(searched.runtime, SearchQuery(limit=size, offset=len(found), **asked)).hits
+            assert len(page) <= size
+            found += page
+        assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
+        expected = grouped(whole, k, score)
+        told = [(hit.document, [one.metadata["ordinal"] for one in (hit, *hit.more)]) for hit in found]
+        assert told == [(name, ordinals) for name, _, ordinals in expected]
+        assert [hit.score for hit in found] == pytest.approx([of for _, of, _ in expected])
+        for one in (one for hit in found for one in (hit, *hit.more)):
+            marks = places(text, one.text)
+            assert [(mark.start, mark.end, mark.term) for mark in one.highlights] == marks
+            assert (one.passage is None) == (not marks)
 
     agrees()
 
