@@ -117,7 +117,8 @@ def _rerank_by(
         milliseconds=round((time.monotonic() - began) * 1000, 2),
         reason=_reason(one.id, outcome, len(chosen)),
     )
-    return ranked, report, _warnings(report, outcome, several=len(plan.rerankers) > 1)
+    unread = _unread(one, query != plan.text, chosen, texts) if outcome.scores else []
+    return ranked, report, [*unread, *_warnings(report, outcome, several=len(plan.rerankers) > 1)]
 
 
 def known_pace(plugin: Any) -> float | None:
@@ -141,6 +142,18 @@ def cut(text: str, tokens: int, limit: int) -> str:
 def _passage(candidate: Candidate, limit: int) -> str:
     text = candidate.payload.get("text") or ""
     return cut(text, candidate.payload.get("token_count") or 0, limit)
+
+
+def _unread(one: _Ready, query_cut: bool, chosen: Sequence[Candidate], texts: Sequence[str]) -> list[str]:
+    """What the reranker was not given, since it says that it takes no more: invariant 13."""
+    limits, told = one.capabilities, []
+    if query_cut:
+        told.append(f"{one.id} read the beginning of the query, about {limits.max_query_length:,} tokens")
+    shorter = sum(len(text) < len(entry.payload.get("text") or "") for entry, text in zip(chosen, texts, strict=True))
+    if shorter:
+        passages = f"{shorter} of {len(texts)} passages"
+        told.append(f"{one.id} read the beginnings of {passages}, about {limits.max_doc_length:,} tokens each")
+    return told
 
 
 def _about(candidate: Candidate) -> dict[str, Any]:
