@@ -57,8 +57,8 @@ def next_slice(
     """How many documents the next slice takes, after one of ``before`` documents took ``seconds``.
 
     At most GROWTH times as many as before, what the reranker takes, what SLICE_SECONDS are enough for at that pace
-    (as many as the first slice at least), and what HOPE of the ``left`` seconds is enough for; 0 if that is not enough for a single one.
-    ``before`` 0 asks for the first slice, which has one at least: as many as FIRST_SECONDS are enough for by the ``known``
+    (as many as the first slice at least), and what HOPE of the ``left`` seconds is enough for; 0 if that is not enough
+    for a single one. ``before`` 0 asks for the first slice, which has one at least: as many as FIRST_SECONDS are enough for by the ``known``
     pace (seconds a document took in the last search), or what the reranker asks for, as far as the time is hoped to last.
     """
     largest = max(1, capabilities.max_documents) if capabilities.supports_batching else 1

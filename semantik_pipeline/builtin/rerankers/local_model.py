@@ -43,8 +43,8 @@ class LocalModelReranker(RerankerPlugin):
         return self._loaded
 
     async def stoppable(self, work: Callable[..., Iterable[float]], *args: Any) -> list[float]:
-        """Scores by ``work(*args, stop)`` in a thread of this plugin's; a cancelled call sets the event ``stop``, so that it leaves the
-        device after its micro-batch."""
+        """Scores by ``work(*args, stop)`` in a thread of this plugin's; a cancelled call sets the event ``stop``, so that it
+        leaves the device after its micro-batch."""
         stop = threading.Event()
         try:
             scores = lambda: [float(score) for score in work(*args, stop)]  # noqa: E731
