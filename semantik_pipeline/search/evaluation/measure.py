@@ -50,8 +50,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Ask each judged query as ``template`` says, as :class:`Asker` does, and measure what comes back.
 
-    What is found has the score of its best chunk. ``on_progress`` is called with queries done and queries in all. Raises
-    what :func:`search` raises.
+    Documents are ranked by what their chunks' scores make together (``document_score``), as the postprocessor ``group``
+    ranks them. ``on_progress`` is called with queries done and queries in all. Raises what :func:`search` raises.
     """
     asker = Asker(runtime, judged, template)
     for done, query_id in enumerate(judged.judged, 1):

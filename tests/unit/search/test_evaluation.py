@@ -90,7 +90,7 @@ def library(runtime):
     return runtime
 
 
-def test_measures_are_of_documents_by_their_best_chunk(folder, library):
+def test_measures_are_of_documents_each_counted_once(folder, library):
     (folder / "qrels.tsv").write_text("1\tdoc-2\t1\n2\tdoc-2\t1\n2\tdoc-404\t1\n")
     report = evaluate(library, read_dataset(folder), SearchQuery(text="", mode="sparse", rerank=False))
     # "lease": two chunks of doc-1 before the one of doc-2, but doc-2 is the second document.
