@@ -65,10 +65,15 @@ def _near(outwards: Iterable[Passage], count: int, section: list[str] | None) ->
     """The first ``count``, and those after them that are under the same headings, as far as they do without a gap."""
     kept: list[Passage] = []
     for one in outwards:
-        if len(kept) >= count and (section is None or one.section[: len(section)] != section):
+        if len(kept) >= count and (section is None or not _within(section, one.section)):
             break
         kept.append(one)
     return kept
+
+
+def _within(mine: list[str], section: list[str]) -> bool:
+    """Whether that is under the same headings; above the first heading, whether that is too."""
+    return section[: len(mine)] == mine if mine else not section
 
 
 def _section_of(hit: SearchHit) -> list[str]:

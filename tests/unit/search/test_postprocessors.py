@@ -363,6 +363,15 @@ def test_a_section_ends_where_another_begins_and_holds_its_subsections():
     assert ([one.text for one in found.before], [one.text for one in found.after]) == (["0", "1"], ["3"])
 
 
+def test_what_is_above_the_first_heading_is_a_section_too():
+    names = [[], [], ["A"], ["B"], []]
+    chunks = [Passage(f"{n}", n, n + 1, n, name) for n, name in enumerate(names)]
+    hit = make_hit(1, "0", document="d", start=0, ordinal=0)
+    plugin = NeighboursPostprocessor({"before": 0, "after": 0, "section": True})
+    (found,) = work(plugin, [hit], context=FakeContext({"d": chunks}))
+    assert ([one.text for one in found.before], [one.text for one in found.after]) == ([], ["1"])
+
+
 def test_all_hits_are_asked_about_at_once():
     context = FakeContext()
     work(NeighboursPostprocessor(), [make_hit(rank, "text") for rank in range(1, 9)], context=context)
