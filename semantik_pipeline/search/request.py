@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from semantik_pipeline.contracts.filter_bounds import MOST_LEVELS
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.questions import SearchQuery
@@ -128,7 +129,7 @@ def _check(query: SearchQuery) -> None:
             f"The filter is a {type(query.filter).__name__}, not a JSON object.",
             'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
         )
-    parse_filter(query.filter)
+    parse_filter(query.filter, levels=MOST_LEVELS)
     check_facets(query.facets, query.facet_limit, query.principals)
     if query.explain_document is not None and _readable(query.explain_document)[0] != query.explain_document.strip():
         raise UsageError(

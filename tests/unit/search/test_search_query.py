@@ -308,6 +308,19 @@ def test_long_texts_and_queries_are_cut_to_what_the_reranker_takes(runtime, scri
 # -- what is refused, and what is not --------------------------------------------------------------------------------
 
 
+def nested(times):
+    """A filter in so many others."""
+    filter = {"must": [{"key": "ordinal", "match": {"value": 0}}]}
+    for _ in range(times):
+        filter = {"must": [filter]}
+    return filter
+
+
+def test_a_filter_as_deep_as_it_may_be_is_met_with_all_that_a_search_adds(library):
+    asked = {"principals": ["anna"], "filter": nested(30), "rerank": False}
+    assert texts(ask(library, text='"lease expiry" -zebra', **asked)) == ["lease expiry of workers"]
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
@@ -318,6 +331,8 @@ def test_long_texts_and_queries_are_cut_to_what_the_reranker_takes(runtime, scri
         ({"limit": 1001}, "limit"),
         ({"filter": []}, "filter"),
         ({"filter": "language=en"}, "filter"),
+        ({"filter": nested(40)}, "levels"),
+        ({"filter": nested(400)}, "levels"),
         ({"mode": "magic"}, "magic"),
         ({"fusion": "magic"}, "magic"),
         ({"dense_weight": 1.5}, "dense_weight"),
