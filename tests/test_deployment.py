@@ -22,8 +22,6 @@ from workers.profiles import PROFILES
 
 REPO = Path(__file__).parents[1]
 COMPOSE = ("docker-compose.yml", "docker-compose.gpu.yml")
-#: Commands of issue 3 that other parts of it bring; once they are there they are checked like all others.
-ANNOUNCED = {"doctor", "models"}
 KUBERNETES = sorted(REPO.glob("docs/kubernetes/*.yaml"))
 
 
@@ -120,8 +118,6 @@ def test_every_command_exists() -> None:
     for arguments in commands():
         command: Any = typer.main.get_command(app)
         words = list(arguments)
-        if words[0] in ANNOUNCED - set(command.commands):
-            continue
         while hasattr(command, "commands"):
             assert words and words[0] in command.commands, f"semantik {' '.join(arguments)}"
             command = command.commands[words.pop(0)]
@@ -309,3 +305,24 @@ def test_the_state_file_of_the_cluster_is_one() -> None:
 
     body = resource("ConfigMap", "semantik-plugins")["data"]["plugins.json"]
     assert parse_state(body.encode(), "plugins.json").revision == 1
+
+
+def test_the_memory_that_the_page_names_is_what_the_limits_add_up_to() -> None:
+    """Of what runs for long: the migration ends, and the command line is run now and then."""
+
+    def mebibytes(limit: str) -> int:
+        number, unit = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)([gm])\}?", limit).groups()  # type: ignore[union-attr]
+        return int(number) * (1024 if unit == "g" else 1)
+
+    lasting = [one for name, one in compose()["services"].items() if name != "migrate" and "profiles" not in one]
+    total = sum(mebibytes(one["deploy"]["resources"]["limits"]["memory"]) for one in lasting)
+    assert f"The memory limits add up to {total // 1024} GiB" in text("docs/operations.md")
+
+
+def test_the_page_names_who_gets_the_credentials_of_sources() -> None:
+    given = {
+        name for name, one in ours().items() if any("sources.env" in str(file) for file in one.get("env_file", ()))
+    }
+    assert given == {"worker-cpu", "worker-gpu", "api", "cli"}
+    [row] = re.findall(r"^\| credentials of sources and plugins \|.*", text("docs/operations.md"), re.MULTILINE)
+    assert all(who in row for who in ("Workers", "the API", "the command line"))
