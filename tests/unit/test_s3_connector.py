@@ -7,6 +7,7 @@ import pytest
 
 from semantik_pipeline.builtin.connectors import s3
 from semantik_pipeline.builtin.connectors.s3 import S3Connector
+from semantik_pipeline.builtin.connectors.s3_faults import meaning
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference
 from semantik_pipeline.errors import (
     CredentialsRejected,
@@ -101,6 +102,15 @@ def test_faults_name_the_bucket_and_the_way_out(bucket, monkeypatch):
     bucket.server.close()
     with pytest.raises(ServiceUnavailable, match="can't be reached"):
         enumerated(connector(bucket, anonymous=True))
+
+
+def test_a_clock_that_is_wrong_is_no_refusal_of_credentials():
+    from botocore.exceptions import ClientError
+
+    answer = {"Error": {"Code": "RequestTimeTooSkewed"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    found = meaning(ClientError(answer, "ListObjectsV2"), "letters")
+    assert isinstance(found, ServiceUnavailable)
+    assert "letters" in str(found) and "clock" in str(found)
 
 
 def test_an_object_that_may_not_be_read_is_tried_again_by_the_next_sync(bucket):

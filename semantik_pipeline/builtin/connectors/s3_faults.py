@@ -53,6 +53,9 @@ def _answered(error: Exception, bucket: str) -> PipelineError:
         wait = about.get("HTTPHeaders", {}).get("retry-after", "")
         retry_after = float(wait) if wait.isdigit() else None
         return ServiceUnavailable(f"The bucket {bucket} answers {code or status}.", retry_after=retry_after)
+    if code == "RequestTimeTooSkewed":
+        told = f"The bucket {bucket} does not believe the time of this host, whose clock is wrong by minutes."
+        return ServiceUnavailable(told, "Set the clock of the workers' host, by NTP.")
     if status in (401, 403) or code in ("InvalidAccessKeyId", "ExpiredToken", "InvalidToken"):
         return CredentialsRejected(f"The bucket {bucket} does not let us in ({code or status}).", _WAY_OUT)
     return PermanentError(f"The bucket {bucket} can't be read: {error}")
