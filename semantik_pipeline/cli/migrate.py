@@ -18,7 +18,7 @@ def migrate(context: typer.Context) -> int:
             before = schema.current(ledger.engine)
             if before is not None and before > schema.HEAD:
                 schema.check(ledger.engine)  # says that this program is too old
-            schema.migrate(ledger.engine)
+            before = schema.migrate(ledger.engine)
             schema.check(ledger.engine)
         finally:
             ledger.close()

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from semantik_pipeline.errors import SchemaMismatch
+from semantik_pipeline.ledger.connection import SESSION, translating
 
 #: The newest migration; a test holds it against ``migrations/``.
 HEAD = "0005"
 
 
+#: A number of this program's own, for PostgreSQL's advisory locks: who has it migrates.
+_MIGRATING = 0x73656D616E74696B
+
+
 def current(engine: Engine) -> str | None:
     """The schema's revision; None for a database that has none of our tables."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
+    with translating(engine), engine.connect() as connection:
+        return _current(connection)
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
 
 
 def check(engine: Engine) -> None:
@@ -35,16 +44,32 @@ def check(engine: Engine) -> None:
     )
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema to this program's. Idempotent."""
+def migrate(engine: Engine) -> str | None:
+    """Bring the schema to this program's, and return which it was. Idempotent; of several at once one works, and the
+    others wait for it."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with (
+        translating(engine),
+        engine.connect().execution_options(writes=True) as connection,
+        connection.begin(),
+    ):
+        _wait_for_others(connection)
+        before = _current(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        return before
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """On SQLite the transaction itself has waited. A migration may take longer than anybody waits for other locks."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("set local lock_timeout = 0"))
+        connection.execute(text("select pg_advisory_xact_lock(:it)"), {"it": _MIGRATING})
+        connection.execute(text(f"set local lock_timeout = '{SESSION['lock_timeout']}'"))
 
 
 def migrations_folder() -> Path:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,23 @@ def test_migrate_makes_the_tables_that_an_empty_postgres_lacks(postgres_url: str
     assert json.loads(semantik("migrate").stdout) == {"before": None, "schema": schema.HEAD, "migrated": True}
     assert json.loads(semantik("migrate").stdout)["migrated"] is False
     assert semantik("status").returncode == 0
+
+
+def test_several_who_migrate_at_once_wait_for_each_other(postgres_url: str) -> None:
+    engines = [open_engine(postgres_url) for _ in range(4)]
+    try:
+        with ThreadPoolExecutor(len(engines)) as pool:
+            found = list(pool.map(schema.migrate, engines))
+        assert sorted(found, key=str) == [*[schema.HEAD] * 3, None]
+        schema.check(engines[0])
+    finally:
+        for engine in engines:
+            engine.dispose()
+
+
+def test_a_server_that_is_away_is_said_to_be_so(tmp_path: Path) -> None:
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    environment = {**os.environ, "SEMANTIK_DATABASE_URL": url, "SEMANTIK_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "semantik_pipeline.cli", "migrate", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (1, "ServiceUnavailable")
