@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import StoredPoint
-from semantik_pipeline.ledger import audit_trail, collections, comparison, operations
+from semantik_pipeline.ledger import audit_trail, collections, comparison, items, operations
 from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.search.completeness import shortfall
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -216,26 +217,54 @@ def _agrees(point: StoredPoint, wanted: comparison.Expected | None) -> bool:
     return point.payload.get("signature") == wanted.signature and point.payload.get("epoch", -1) >= wanted.epoch
 
 
-def repair(runtime: Runtime, report: VerificationReport) -> int | None:
-    """Remove orphaned points and send damaged documents through ``upsert`` again; the operation, or None."""
-    operation_id = None
+def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
+    """Remove orphaned points and send damaged documents through ``upsert`` again, those of each generation as operations
+    of their own; returns those, to be waited for."""
+    begun: list[int] = []
     for one in report.generations:
         for start in range(0, len(one.orphans), PAGE):
             runtime.host.call(runtime.store.delete, one.generation.index, ids=one.orphans[start : start + PAGE])
-        if not one.damaged and not one.orphans:
-            continue
-        with runtime.ledger.write() as tx:
-            if one.damaged:
-                if operation_id is None:
-                    operation_id = operations.begin(tx, one.generation.collection_id, "repair")
-                comparison.upsert_again(tx, one.generation.id, list(one.damaged), operation_id=operation_id)
-            detail = {
-                "generation": one.generation.id,
-                "documents": len(one.damaged),
-                "orphaned": len(one.orphans),
-                "operation": operation_id,
-            }
-            audit_trail.record(tx, event="collection.repair", subject=one.generation.collection, detail=detail)
-    if operation_id is not None:
-        runtime.ring("upsert")
-    return operation_id
+        operation_id: int | None = None
+        damaged = list(one.damaged)
+        for start in range(0, len(damaged), PAGE):
+            with runtime.ledger.write() as tx:
+                if operation_id is None or not operations.is_open(
+                    tx, operation_id
+                ):  # the documents before may be through
+                    detail = {items.GENERATION: one.generation.id}
+                    operation_id = operations.begin(tx, one.generation.collection_id, "repair", detail=detail)
+                    begun.append(operation_id)
+                comparison.upsert_again(tx, one.generation.id, damaged[start : start + PAGE], operation_id=operation_id)
+            runtime.ring("upsert")
+        if one.damaged or one.orphans:
+            _record(runtime, one, operation_id)
+    return begun
+
+
+def _record(runtime: Runtime, report: GenerationReport, operation_id: int | None) -> None:
+    detail = {
+        "generation": report.generation.id,
+        "documents": len(report.damaged),
+        "orphaned": len(report.orphans),
+        "operation": operation_id,
+    }
+    with runtime.ledger.write() as tx:
+        audit_trail.record(tx, event="collection.repair", subject=report.generation.collection, detail=detail)
+
+
+def lacks_points(runtime: Runtime, collection: str, *, wrote: bool) -> bool:
+    """Whether the index that search reads holds fewer points than the ledger says. ``wrote``: this process has it open
+    anyhow. Else it is not opened, which takes longer than all the rest, and only its absence is noticed."""
+    view = runtime.ledger.search_view(collection)
+    if not wrote and view.index in runtime.host.call(runtime.store.list_indexes):
+        return False
+    return shortfall(runtime, view.generation_id) is not None
+
+
+def restore(runtime: Runtime, collection: str, wait: Callable[[int], str | None]) -> int:
+    """Write again what the collection's indexes have lost, from the ledger: nothing is embedded for it. ``wait`` is
+    called with each operation that does so, and gives its outcome. Returns how many points were written."""
+    report = verify(runtime, collection)
+    outcomes = [wait(operation) for operation in repair(runtime, report)]
+    left = 0 if set(outcomes) <= {"succeeded"} else verify(runtime, collection).to_dict()["missing"]
+    return max(0, report.to_dict()["missing"] - left)

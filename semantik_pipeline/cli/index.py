@@ -47,10 +47,15 @@ def index(
     """Make folders or files searchable; a second run costs only what changed, and forgets what is gone."""
     call = begin(context)
     rules = {"include": include or (), "exclude": exclude or (), "recursive": recursive}
-    sources = [source_of(path, connector, rules) for path in paths]
+    sources = sources_of(paths, connector, rules)
     answer, quarantined = run_sync(call, sources, collection, allow_deletions=allow_deletions)
     call.output.give(answer, lambda console: show(call, console, answer, quarantined))
     return EXIT[answer["outcome"]]
+
+
+def sources_of(paths: list[Path], connector: str, rules: dict[str, Any]) -> list[SourceRequest]:
+    """What the paths on the command line mean to a connector; a path that is given twice is one source."""
+    return list({source.name: source for source in (source_of(path, connector, rules) for path in paths)}.values())
 
 
 def source_of(path: Path, connector: str, rules: dict[str, Any]) -> SourceRequest:
@@ -90,7 +95,7 @@ def run_sync(
             progress = operations.wait(runtime, operation, watch)
         if not runtime.settings.fleet and (progress.result or {}).get("chunks", {}).get("embedded"):
             operations.optimize(runtime, collection)
-        restored = 0 if runtime.settings.fleet else restore(runtime, collection, progress.result or {})
+        restored = 0 if runtime.settings.fleet else _restored(runtime, collection, progress.result or {})
         with runtime.ledger.read() as tx:
             problems = problems_of(tx, operation)
         quarantined = operations.list_documents(runtime, collection=collection, status="quarantined")
@@ -110,28 +115,20 @@ def run_sync(
     return answer, [document for document in quarantined if document["source"] in names]
 
 
-def restore(runtime: Runtime, collection: str, result: dict[str, Any]) -> int:
+def _restored(runtime: Runtime, collection: str, result: dict[str, Any]) -> int:
     """Write again what the index has lost, if its folder was wiped or damaged; returns how many points that were.
-
-    They are made from the ledger, nothing is embedded for it. ``result`` is what the sync did: where it wrote nothing,
-    the index is not opened, which takes longer than all the rest, and only its absence is noticed.
-    """
+    ``result`` is what the sync did."""
     from semantik_pipeline import operations, verification
     from semantik_pipeline.cli.progress import watching
-    from semantik_pipeline.search.completeness import shortfall
 
-    view = runtime.ledger.search_view(collection)
-    written = any(result.get("documents", {}).get(kind) for kind in ("new", "changed", "deleted"))
-    if not written and view.index in runtime.host.call(runtime.store.list_indexes):
-        return 0
-    if shortfall(runtime, view.generation_id) is None:
-        return 0
-    report = verification.verify(runtime, collection)
-    operation = verification.repair(runtime, report)
-    if operation is not None:
+    def wait(operation: int) -> str | None:
         with watching() as watch:
-            operations.wait(runtime, operation, watch)
-    return sum(one.missing for one in report.generations)
+            return operations.wait(runtime, operation, watch).outcome
+
+    wrote = any(result.get("documents", {}).get(kind) for kind in ("new", "changed", "deleted"))
+    if not verification.lacks_points(runtime, collection, wrote=wrote):
+        return 0
+    return verification.restore(runtime, collection, wait)
 
 
 def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined: list[dict[str, Any]]) -> None:

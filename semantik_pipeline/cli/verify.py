@@ -52,8 +52,7 @@ def _repaired(call: Invocation, collection: str | None) -> tuple[VerificationRep
 
     with at_work(call) as runtime:
         before = verification.verify(runtime, collection)
-        operation = verification.repair(runtime, before)
-        if operation is not None:
+        for operation in verification.repair(runtime, before):
             with watching() as watch:
                 operations.wait(runtime, operation, watch)
         return verification.verify(runtime, collection), before

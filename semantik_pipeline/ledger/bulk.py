@@ -27,6 +27,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    select,
     text,
     update,
 )
@@ -101,11 +102,17 @@ def update_rows(
     tx.execute(update(table).where(which).values({**fixed, **values}), params)
 
 
+#: More values than this are one parameter on SQLite too, which takes 32,766 of them in a statement.
+MANY = 1000
+
+
 def among(tx: Transaction, where: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
     """Whether the column has one of these values. On Postgres they are one parameter, so that however many they are the
     statement stays the same, and is parsed and planned once."""
     if tx.dialect.name == "sqlite":
-        return where.in_(values)
+        if len(values) <= MANY:
+            return where.in_(values)
+        return where.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
     return where == any_(literal(list(values), ARRAY(where.type)))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, bindparam, func, not_, or_, select, update
 
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import chunks, documents, work
@@ -42,7 +44,7 @@ def expected(tx: Transaction, generation_id: int, point_ids: Sequence[str]) -> d
     )
     return {
         point: Expected(document_id=document_id, signature=signature, epoch=epoch)
-        for point, document_id, signature, epoch in tx.execute(query.where(chunks.c.point_id.in_(point_ids)))
+        for point, document_id, signature, epoch in tx.execute(query.where(among(tx, chunks.c.point_id, point_ids)))
     }
 
 
@@ -57,13 +59,14 @@ def in_flight(
     """Those of the documents that some stage is still to work on, or that moved ``since`` then: their points are, or were
     meanwhile, in motion."""
     moves = work.c.stage.in_(STAGES) if since is None else or_(work.c.stage.in_(STAGES), work.c.updated_at > since)
-    mine = and_(work.c.generation_id == generation_id, work.c.document_id.in_(document_ids), moves)
+    mine = and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, document_ids), moves)
     return set(tx.execute(select(work.c.document_id).where(mine)).scalars())
 
 
 def points_at_rest(tx: Transaction, generation_id: int) -> int:
-    """How many points the store holds at least: those of indexed documents that no stage is to work on."""
-    at_rest = and_(_shown(generation_id), work.c.stage == "indexed")
+    """How many points the store holds at least: those of documents that no stage is to work on. What was indexed of one
+    before it went into quarantine stays."""
+    at_rest = and_(_shown(generation_id), _AT_REST)
     return tx.execute(select(func.count()).select_from(work.join(chunks, at_rest))).scalar_one()
 
 
@@ -87,7 +90,10 @@ def point_counts(
     """``(document id, unique id, points the store must hold)`` of documents that are in the index, with ids behind ``after``
     and up to ``upto``."""
     which = and_(
-        work.c.generation_id == generation_id, work.c.indexed_epoch.is_not(None), work.c.document_id > (after or 0)
+        work.c.generation_id == generation_id,
+        work.c.indexed_epoch.is_not(None),
+        work.c.document_id > (after or 0),
+        not_(_ON_ITS_WAY_OUT),
     )
     if upto is not None:
         which = and_(which, work.c.document_id <= upto)
@@ -104,17 +110,54 @@ def point_counts(
 
 
 def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int], *, operation_id: int) -> int:
-    """Send indexed documents through ``upsert`` with a higher epoch: every point is written, older ones go."""
+    """Send documents that are at rest through ``upsert`` with a higher epoch: every point is written, older ones go.
+    Returns how many.
+
+    One in quarantine gets the points of the revision that was indexed before. It is set aside for that: what it was in
+    quarantine with lies in its progress, and ``upsert`` puts it back.
+    """
+    mine = and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, sorted(document_ids)), _AT_REST)
+    columns = (work.c.document_id, work.c.revision, work.c.stage, work.c.progress, *(work.c[name] for name in _ASIDE))
+    locked = tx.execute(select(*columns).where(mine).order_by(work.c.document_id).with_for_update()).mappings().all()
+    rewritten = {**FREED, "stage": "upsert", "epoch": work.c.epoch + 1, "touched": True, "embedded": 0, "attempts": 0}
+    one = and_(work.c.generation_id == generation_id, work.c.document_id == bindparam("d"))
+    change = update(work).where(one).values(**rewritten, progress=bindparam("p"), updated_at=now())
+    indexed = [row for row in locked if row["stage"] == "indexed"]
+    if indexed:
+        tx.execute(change, [{"d": row["document_id"], "p": {"rewrite": True}} for row in indexed])
+    aside = [row for row in locked if row["stage"] == "quarantined"]
+    if aside:
+        before = {"chunks": _shown_chunks(), "chunks_epoch": work.c.indexed_chunks_epoch}
+        kept = [(row["progress"] or {}).get(ASIDE) or {name: row[name] for name in _ASIDE} for row in aside]
+        given = zip(aside, kept, strict=True)
+        tx.execute(
+            change.values(**before),
+            [{"d": row["document_id"], "p": {"rewrite": True, ASIDE: values}} for row, values in given],
+        )
+    note_items(tx, operation_id, [(row["document_id"], "repaired", row["revision"]) for row in locked])
+    return len(locked)
+
+
+#: In a unit's progress: it is in quarantine but for the points that are being written, with these values.
+ASIDE = "aside"
+
+_ASIDE = ("error", "attempts", "chunks", "chunks_epoch", "embedded")
+
+#: Units whose points stay as they are until something comes.
+_AT_REST = and_(
+    or_(work.c.stage == "indexed", and_(work.c.stage == "quarantined", work.c.goal == "indexed")),
+    work.c.indexed_chunks_epoch.is_not(None),
+)
+
+#: Units whose points were to go when it failed.
+_ON_ITS_WAY_OUT = and_(work.c.stage == "quarantined", work.c.goal != "indexed")
+
+
+def _shown_chunks() -> Any:
+    """How many chunk rows stand behind a unit's points."""
     mine = and_(
-        work.c.generation_id == generation_id, work.c.document_id.in_(sorted(document_ids)), work.c.stage == "indexed"
+        chunks.c.generation_id == work.c.generation_id,
+        chunks.c.document_id == work.c.document_id,
+        chunks.c.epoch == work.c.indexed_chunks_epoch,
     )
-    rewritten = {"progress": {"rewrite": True}, "embedded": 0}
-    changes = {"stage": "upsert", "epoch": work.c.epoch + 1, "touched": True, **rewritten}
-    rows = tx.execute(
-        update(work)
-        .where(mine)
-        .values(**FREED, **changes, attempts=0, updated_at=now())
-        .returning(work.c.document_id, work.c.revision)
-    ).all()
-    note_items(tx, operation_id, [(row.document_id, "repaired", row.revision) for row in rows])
-    return len(rows)
+    return select(func.count()).select_from(chunks).where(mine).correlate(work).scalar_subquery()

@@ -252,5 +252,11 @@ def _seen(tx: Transaction, operation_id: int) -> int:
     return tx.execute(select(func.count()).select_from(operation_sources.join(documents, named))).scalar_one()
 
 
+def is_open(tx: Transaction, operation_id: int) -> bool:
+    """Whether the operation has not ended; if so it does not before this transaction does."""
+    mine = and_(operations.c.id == operation_id, operations.c.state != "finished")
+    return tx.execute(select(operations.c.id).where(mine).with_for_update()).first() is not None
+
+
 def state(tx: Transaction, operation_id: int) -> str:
     return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one()

@@ -79,11 +79,8 @@ def _write_documents(
 ) -> dict[str, tuple[int, int]]:
     """unique id -> (document id, revision). The revision counts on from the ledger's, not from what was ``before``: a
     deletion may have come between."""
-    locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(
-        documents.c.id.in_(
-            [before[arrival.unique_id].document_id for arrival in arrivals if arrival.unique_id in before]
-        )
-    )
+    known = [before[arrival.unique_id].document_id for arrival in arrivals if arrival.unique_id in before]
+    locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(among(tx, documents.c.id, known))
     identities = {
         name: (document_id, revision + 1)
         for document_id, name, revision in tx.execute(locked.order_by(documents.c.id).with_for_update())
@@ -179,7 +176,7 @@ class _Before:
 def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], _Before]:
     """Units that exist, locked."""
     columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress, work.c.reconcile)
-    query = select(*columns).where(work.c.document_id.in_(sorted({one.document_id for one in revisions})))
+    query = select(*columns).where(among(tx, work.c.document_id, sorted({one.document_id for one in revisions})))
     in_order = query.order_by(work.c.document_id, work.c.generation_id)
     return {
         (row[0], row[1]): _Before(
@@ -244,14 +241,14 @@ def delete_documents(
     """
     if not places:
         return
-    in_order = select(documents.c.id).where(documents.c.id.in_(sorted(places))).order_by(documents.c.id)
+    in_order = select(documents.c.id).where(among(tx, documents.c.id, sorted(places))).order_by(documents.c.id)
     tx.execute(in_order.with_for_update()).all()
     said = {**_FORGOTTEN, "trashed_at": None}
     if trashed_at is not None:
         said = {"trashed_at": case((documents.c.deleted_at.is_(None), trashed_at), else_=documents.c.trashed_at)}
     rows = tx.execute(
         update(documents)
-        .where(documents.c.id.in_(sorted(places)))
+        .where(among(tx, documents.c.id, sorted(places)))
         .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **said)
         .returning(documents.c.id, documents.c.source_id, documents.c.revision)
     ).all()
@@ -272,7 +269,7 @@ def delete_documents(
                 reason=reason if trashed_at is not None else None,  # why it was skipped, for its return
             )
             for document_id, generation_id, reason in tx.execute(
-                units.where(work.c.document_id.in_(sorted(places)), _NOT_RETIRED)
+                units.where(among(tx, work.c.document_id, sorted(places)), _NOT_RETIRED)
             ).all()
         ],
     )
@@ -299,7 +296,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     its source, which fetches it."""
     rows = tx.execute(
         select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
-        .where(documents.c.id.in_(sorted(document_ids)), documents.c.deleted_at.is_(None))
+        .where(among(tx, documents.c.id, sorted(document_ids)), documents.c.deleted_at.is_(None))
         .order_by(documents.c.id)
         .with_for_update()
     ).all()
@@ -310,7 +307,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     owners = {row.id: row for row in rows if row.content_hash is not None}
     reached = turns.virtual_time(tx)  # back at their old turns they would hold the time there
     units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(
-        work.c.document_id.in_(sorted(owners)), _NOT_RETIRED
+        among(tx, work.c.document_id, sorted(owners)), _NOT_RETIRED
     )
     revise(
         tx,
@@ -333,7 +330,7 @@ def drop_documents(
 ) -> None:
     """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
     there is, not only changes."""
-    query = select(documents.c.source_id, documents.c.id).where(documents.c.id.in_(sorted(document_ids)))
+    query = select(documents.c.source_id, documents.c.id).where(among(tx, documents.c.id, sorted(document_ids)))
     owned: dict[int, list[int]] = {}
     for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
         owned.setdefault(source_id, []).append(document_id)

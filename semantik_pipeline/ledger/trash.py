@@ -15,6 +15,7 @@ from sqlalchemy import and_, insert, or_, select, update
 
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger import holds, operations, reruns, turns
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.revisions import Revision, delete_documents, live_generations, revise
@@ -41,7 +42,9 @@ UNREAD = "it was deleted before it was ever read; the next sync reads it"
 
 def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:
     """Those of the documents that are in the trash: what they said stays."""
-    query = select(documents.c.id).where(documents.c.id.in_(sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    query = select(documents.c.id).where(
+        among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None)
+    )
     return set(tx.execute(query).scalars())
 
 
@@ -55,10 +58,10 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     """
     if not document_ids:
         return 0
-    query = select(documents.c.source_id).where(documents.c.id.in_(sorted(document_ids))).distinct()
+    query = select(documents.c.source_id).where(among(tx, documents.c.id, sorted(document_ids))).distinct()
     owners = sorted(tx.execute(query).scalars())
     tx.execute(select(sources.c.id).where(sources.c.id.in_(owners)).order_by(sources.c.id).with_for_update()).all()
-    there = and_(documents.c.id.in_(sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     in_order = select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()
     ids = list(tx.execute(in_order).scalars())
     rows = tx.execute(
@@ -97,13 +100,13 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
 
 def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> None:
     """Delete documents that are in the trash for good."""
-    query = select(documents.c.source_id, documents.c.id).where(documents.c.id.in_(sorted(document_ids)))
+    query = select(documents.c.source_id, documents.c.id).where(among(tx, documents.c.id, sorted(document_ids)))
     owned: dict[int, list[int]] = {}
     for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
         owned.setdefault(source_id, []).append(document_id)
     owners = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
     tx.execute(owners.with_for_update()).all()
-    there = and_(documents.c.id.in_(sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
     places: dict[int, float] = {}
     for source_id, ids in owned.items():

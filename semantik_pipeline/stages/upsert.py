@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import LeaseLost
+from semantik_pipeline.errors import LeaseLost, ServiceUnavailable
 from semantik_pipeline.ledger import Transaction, content, moves, reconciling, trash, work
 from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.comparison import ASIDE
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages.claims import Claims, by_generation
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.points import PointBuilder
+from semantik_pipeline.stages.withdrawal import withdraw
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -35,33 +37,13 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 reconcile(runtime, units)
                 break
             except Exception as error:
-                withdraw(runtime, fail(runtime, held.claim, units, error))
+                with suppress(ServiceUnavailable):  # maintenance makes up for it
+                    withdraw(runtime, fail(runtime, held.claim, units, error))
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
     """Have the store open, and the index there."""
     runtime.index(generation)
-
-
-def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
-    """Remove what was written of revisions that went into quarantine; what was indexed before stays."""
-    size = runtime.settings.upsert.batch_points
-    for unit in units:
-        done = 0
-        while True:
-            with runtime.ledger.read() as tx:
-                rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0, start=done, limit=size)
-                ids = [row.point_id for row in rows]
-                before = content.signatures(tx, unit, unit.indexed_chunks_epoch or 0, ids)
-            if not rows:
-                break
-            done = rows[-1].ordinal + 1
-            fresh = sorted({*ids} - {*before})
-            own = [{"key": "document_id", "match": {"value": unit.document_id}}, {"has_id": fresh}]
-            written = {"must": [*own, {"key": "epoch", "match": {"value": unit.epoch}}]}
-            if fresh:
-                index = runtime.index(runtime.generation(unit.generation_id))
-                runtime.host.call(runtime.store.delete, index, filter=written)
 
 
 def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:
@@ -82,7 +64,7 @@ class Upsert:
         self.until = time.monotonic() + runtime.settings.work.slice
 
     def run(self, units: list[Unit]) -> None:
-        with_text = [unit for unit in units if unit.goal == "indexed"]
+        with_text = [_named(unit) for unit in units if unit.goal == "indexed"]
         without = [unit for unit in units if unit.goal != "indexed"]
         if with_text or any(unit.touched for unit in without):
             self.index = self.runtime.index(self.generation)
@@ -208,7 +190,9 @@ class Upsert:
                         shown |= {"extracted": None, "notes": None, "text_hash": None, "parse_key": None}
                     else:
                         content.drop_chunks(tx, [(unit, ())])
-                ended.append((unit, unit.goal, {"progress": None, **shown}))
+                aside = unit.progress.get(ASIDE)  # it is in quarantine, but for its points
+                stage = unit.goal if aside is None else "quarantined"
+                ended.append((unit, stage, {"progress": None, **shown, **(aside or {})}))
             content.forget_documents(tx, deleted)
             moves.move_all(tx, ended)
         for unit in deleted:
@@ -217,7 +201,8 @@ class Upsert:
     def _send_back(self, unit: Unit, stage: str = "embed") -> None:
         with self._saving([unit]) as (tx, mine):
             if unit.key in mine:
-                work.move(tx, unit, stage)
+                lost = stage == "chunk" and ASIDE in unit.progress  # so its newest revision tries again
+                work.move(tx, unit, stage, **({"progress": {"rewrite": True}} if lost else {}))
         self.runtime.ring(stage)
 
     @contextmanager
@@ -231,6 +216,13 @@ class Upsert:
                 yield tx, mine
                 return
         raise LeaseLost("Other workers have these documents now.")
+
+
+def _named(unit: Unit) -> Unit:
+    """One in quarantine has its newest revision's title, which no parser has found yet."""
+    if ASIDE not in unit.progress or unit.title:
+        return unit
+    return replace(unit, title=unit.metadata.get("title") or unit.metadata.get("file_name"))
 
 
 def forget_blobs(runtime: Runtime, unit: Unit) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Name, Options
+from semantik_pipeline.api.words import Told
 
 _CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
 
@@ -78,7 +79,7 @@ class Collection(BaseModel):
 
 
 class CollectionDetail(Collection):
-    outdated: list[str] = Field(description="What a reindex would bring; empty: the index is what it is to be.")
+    outdated: list[Told] = Field(description="What a reindex would bring; empty: the index is what it is to be.")
 
 
 class CollectionList(BaseModel):
@@ -118,7 +119,7 @@ class ReindexPlan(BaseModel):
 
     collection: str
     changes: list[str]
-    reasons: list[str]
+    reasons: list[Told]
     stages_changed: list[str] = Field(examples=[["chunk", "embed"]])
     documents: int
     chunks: int
@@ -172,6 +173,7 @@ class VerifyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"repair": True}})
 
     repair: bool = Field(False, description="Remove points of no document, and write those of damaged documents again.")
+    lost: bool = Field(False, description="Compare only if the index holds fewer points than it must; two counts tell.")
     cursor: str | None = Field(None, max_length=4000, description="`next_cursor` of the part before.")
 
 
@@ -189,7 +191,10 @@ class Verification(BaseModel):
     stale: int
     pending: int
     examples: list[str] = Field(description="The unique ids of some that are damaged.")
-    operation: str | None = Field(examples=["repair-7"], description="What mends them; null: nothing has to be.")
+    operation: str | None = Field(examples=["repair-7"], description="The first of `operations`; null: there is none.")
+    operations: list[str] = Field(
+        description="What mends them: an operation for each index that is damaged, or several."
+    )
     next_cursor: str | None = Field(None, description="Of the next part; null: all was compared.")
 
 

@@ -202,10 +202,12 @@ def plan_rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: Rer
 def verify(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: VerifyRequest = VERIFY) -> Verification:
     caller.require("writer", name)
     begin = pages.decode(asked.cursor, int, int)
-    report, following = verification.verify_part(
-        runtime, name, begin=(begin[0], begin[1]) if begin else None, seconds=COMPARED
-    )
-    operation = verification.repair(runtime, report) if asked.repair else None
+    if asked.lost and begin is None and not verification.lacks_points(runtime, name, wrote=True):
+        report, following = verification.VerificationReport(generations=[]), None
+    else:
+        at = (begin[0], begin[1]) if begin else None
+        report, following = verification.verify_part(runtime, name, begin=at, seconds=COMPARED)
+    mending = [f"repair-{operation}" for operation in verification.repair(runtime, report)] if asked.repair else []
     return Verification(
         **report.to_dict(),
         collection=name,

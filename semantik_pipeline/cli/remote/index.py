@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.cli.index import EXIT, show, source_of
+from semantik_pipeline.cli.index import EXIT, show, sources_of
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.remote.uploading import upload
+from semantik_pipeline.cli.remote.verifying import restored
 
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
@@ -32,15 +33,17 @@ def index(
     allow_deletions: bool,
 ) -> int:
     rules = {"include": include or (), "exclude": exclude or (), "recursive": recursive}
-    asked = [source_of(path, connector, rules) for path in paths]
+    asked = sources_of(paths, connector, rules)
     if call.url is None:
         ended = [_synced(call, client, one, collection, allow_deletions=allow_deletions) for one in asked]
+        lost = restored(call, client, collection)
     else:
         ended = [upload(call, client, one, collection, allow_deletions=allow_deletions) for one in asked]
+        lost = 0  # whoever runs that server looks after its index
     sources = {name for one in ended for name in one["sources"]}
     failed: list[Any] = [*client.documents.each(collection=collection, status="quarantined", limit=500)]
     quarantined = [row for row in failed if row["source_id"] in sources]
-    answer = _together(ended, collection, degraded=bool(quarantined))
+    answer = _together(ended, collection, restored=lost, degraded=bool(quarantined))
     call.output.give(answer, lambda console: show(call, console, answer, quarantined))
     return EXIT[answer["outcome"]]
 
@@ -64,7 +67,7 @@ def _synced(
     return {**ended, "problems": problems, "sources": [found["id"]]}
 
 
-def _together(ended: list[dict[str, Any]], collection: str, *, degraded: bool) -> dict[str, Any]:
+def _together(ended: list[dict[str, Any]], collection: str, *, restored: int, degraded: bool) -> dict[str, Any]:
     """One answer for all paths, as a sync of all of them together gives."""
     documents: Counter[str] = Counter()
     chunks: Counter[str] = Counter()
@@ -83,7 +86,7 @@ def _together(ended: list[dict[str, Any]], collection: str, *, degraded: bool) -
         "documents": dict(documents),
         "chunks": dict(chunks),
         "seconds": round(seconds, 2),
-        "restored": 0,
+        "restored": restored,
         "problems": [line for one in ended for line in one["problems"]],
         "errors": errors,
     }

@@ -28,8 +28,7 @@ class _Compared:
     def add(self, part: Any) -> None:
         self.sums.update({name: part[name] for name in SUMS})
         self.examples += part["examples"]
-        if part["operation"] is not None:
-            self.operations.append(part["operation"])
+        self.operations += part["operations"]
 
     def answer(self) -> dict[str, Any]:
         clean = not any(self.sums[name] for name in WRONG)
@@ -48,12 +47,21 @@ def verify(call: Invocation, client: Client, *, collection: str | None, repair: 
     return 0 if answer["clean"] else 1
 
 
-def _compared(client: Client, names: list[str], *, repair: bool) -> _Compared:
+def restored(call: Invocation, client: Client, collection: str) -> int:
+    """Have the server write again what the collection's indexes have lost, if they have; returns how many points that
+    were."""
+    lost = _compared(client, [collection], repair=True, lost=True)
+    outcomes = {followed(call, client, operation)["outcome"] for operation in lost.operations}
+    left = 0 if outcomes <= {"succeeded"} else _compared(client, [collection], repair=False).sums["missing"]
+    return max(0, lost.sums["missing"] - left)
+
+
+def _compared(client: Client, names: list[str], *, repair: bool, lost: bool = False) -> _Compared:
     found = _Compared()
     for name in names:
         cursor: str | None = None
         while True:
-            part = client.collections.verify(name, repair=repair, cursor=cursor)
+            part = client.collections.verify(name, repair=repair, lost=lost, cursor=cursor)
             found.add(part)
             cursor = part["next_cursor"]
             if cursor is None:

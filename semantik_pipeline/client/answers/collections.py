@@ -127,8 +127,8 @@ class Imported(Accepted):
 
 
 class Verification(TypedDict):
-    """What a part of the comparison of ledger and index found. ``operation`` mends it; ``next_cursor`` is the next part's,
-    None: all was compared."""
+    """What a part of the comparison of ledger and index found. ``operations`` mend it, of which ``operation`` is the first;
+    ``next_cursor`` is the next part's, None: all was compared."""
 
     collection: str
     clean: bool
@@ -141,4 +141,5 @@ class Verification(TypedDict):
     pending: int
     examples: list[str]
     operation: str | None
+    operations: list[str]
     next_cursor: str | None

@@ -104,9 +104,12 @@ class Collections(Resource[S]):
         return Call(at={"name": name}, json={"where": dict(where)}, timeout=LOOKING)
 
     @request("collections_verify", "POST /collections/{name}/verify", repeatable=True)
-    def verify(self, name: str, *, repair: bool = False, cursor: str | None = None) -> Call[Verification]:
-        """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``."""
-        return Call(at={"name": name}, json={"repair": repair, "cursor": cursor}, timeout=LOOKING)
+    def verify(
+        self, name: str, *, repair: bool = False, lost: bool = False, cursor: str | None = None
+    ) -> Call[Verification]:
+        """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``. ``lost``: only if
+        the index holds fewer points than it must, which costs two counts."""
+        return Call(at={"name": name}, json={"repair": repair, "lost": lost, "cursor": cursor}, timeout=LOOKING)
 
     @request("collections_export", "GET /collections/{name}/export")
     def export(self, name: str, file: Path) -> Call[Path]:

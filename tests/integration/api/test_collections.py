@@ -156,7 +156,7 @@ def test_an_index_is_compared_and_mended(api: Api, tmp_path: Path) -> None:
     assert (found["clean"], found["missing"], found["operation"], found["next_cursor"]) == (False, 2, None, None)
     assert len(found["examples"]) == 2
     mended = api.good(api.post("/collections/papers/verify", json={"repair": True}))
-    assert (mended["missing"], mended["operation"] is not None) == (2, True)
+    assert (mended["missing"], mended["operations"]) == (2, [mended["operation"]])
     api.pipeline.run()
     assert api.good(api.get(f"/operations/{mended['operation']}"))["outcome"] == "succeeded"
     assert api.good(api.post("/collections/papers/verify"))["clean"] is True
@@ -165,6 +165,15 @@ def test_an_index_is_compared_and_mended(api: Api, tmp_path: Path) -> None:
     assert [(row["actor"], row["subject"]) for row in told] == [("key:admin", "papers")]
     problem(api.post("/collections/papers/verify", json={"cursor": "x"}), 422)
     problem(api.post("/collections/none/verify"), 404)
+
+
+def test_an_index_is_compared_only_if_it_has_lost_points(api: Api, tmp_path: Path) -> None:
+    damaged(api, tmp_path / "n", 2)
+    lost = api.good(api.post("/collections/papers/verify", json={"repair": True, "lost": True}))
+    assert (lost["missing"], len(lost["operations"])) == (2, 1)
+    api.pipeline.run()
+    again = api.good(api.post("/collections/papers/verify", json={"repair": True, "lost": True}))
+    assert (again["documents"], again["operations"], again["next_cursor"]) == (0, [], None)
 
 
 def test_a_comparison_in_parts_finds_what_one_in_one_finds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from tests.integration.cli.conftest import LEASES, CommandLine
 
 class Served:
     """A command line beside the server of its data folder, and one elsewhere that knows the server's URL and key."""
+
+    restored: dict[str, Any]  # what the first `index` by the server said, whose index was lost before
 
     def __init__(self, here: CommandLine, elsewhere: CommandLine) -> None:
         self.here = here
@@ -55,7 +58,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, installed_fakes: Path) -> I
     (papers / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows\n")
     done = here("index", papers, "--json")
     assert done.code == 3, done.err
+    shutil.rmtree(here.data / "index")
     found = Served(here, elsewhere)
+    found.restored = here("index", papers, "--json").json()
     yield found
     found.close()
 
@@ -75,6 +80,13 @@ def test_a_search_is_answered_by_the_server_that_owns_the_folder(served: Served,
     assert "A lease expires when its holder stops renewing it." in people.out
     none = '{"must": [{"key": "media_type", "match": {"value": "no/such"}}]}'
     assert "passes the filter" in served.here("search", "lease", "--filter", none).out
+
+
+def test_what_an_index_has_lost_is_written_again_by_the_server_that_owns_the_folder(served: Served) -> None:
+    first = served.restored
+    assert (first["restored"], first["chunks"]["embedded"], first["documents"]["unchanged"]) == (2, 0, 3)
+    assert served.here("index", served.here.data.parent / "papers", "--json").json()["restored"] == 0
+    assert served.here("verify", "--json").json()["clean"] is True
 
 
 def shape(value: Any, depth: int = 4) -> Any:
