@@ -66,6 +66,7 @@ class Runtime:
         self.tally = Tally()
         self._generations: dict[int, Generation] = {}
         self._indexes: set[str] = set()
+        self._alike: set[str] = set()  # indexes whose vectors this process gives
         self._lock = threading.RLock()
         self.stopping = threading.Event()  # the process is to end
         self.closed = False
@@ -272,10 +273,18 @@ class Runtime:
         self._refusals[generation_id, stage] = (time.monotonic() - REFUSAL_SECONDS + seconds, reason)
 
     def embedder(self, generation: Generation | int) -> EmbeddingPlugin:
-        """The generation's embedder, its model loaded."""
+        """The generation's embedder, its model loaded. Raises as :meth:`check_encoders` does."""
         found = generation if isinstance(generation, Generation) else self.generation(generation)
+        self.check_encoders(found)
         choice = found.config["embedding"]
         return self.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
+
+    def check_encoders(self, generation: Generation) -> None:
+        """Raise FingerprintMismatch unless this process gives the generation's vectors. Plugins and models are loaded
+        once, so what was found alike stays so."""
+        if generation.index not in self._alike:
+            generations.check_encoders(self.host, generation)
+            self._alike.add(generation.index)
 
     def index(self, generation: Generation) -> str:
         """The name of the generation's index, which exists from here on."""
@@ -308,6 +317,7 @@ class Runtime:
         self.query_vectors.forget(index)
         with self._lock:
             self._indexes.discard(index)
+            self._alike.discard(index)
             for generation in [one for one in self._generations.values() if one.index == index]:
                 del self._generations[generation.id]
                 self.completeness.forget(generation.id)

@@ -70,7 +70,11 @@ def asked_changes(set_: list[str] | None, where: list[str] | None, *, fresh: boo
     return changes
 
 
-def rollback(context: typer.Context, collection: CollectionArgument) -> int:
+def rollback(
+    context: typer.Context,
+    collection: CollectionArgument,
+    force: Annotated[bool, typer.Option("--force", help="Go back although queries can't be embedded for it.")] = False,
+) -> int:
     """Let search read the index before the last reindex again, at once. What came since is in it, and what was read until
     now is kept: the same command goes forward again."""
     call = begin(context)
@@ -78,7 +82,7 @@ def rollback(context: typer.Context, collection: CollectionArgument) -> int:
     from semantik_pipeline.cli.working import owning_or_beside
 
     with owning_or_beside(call) as runtime:
-        answer = generations.rollback(runtime, collection)
+        answer = generations.rollback(runtime, collection, force=force)
     told = rolled_back(collection, answer)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0

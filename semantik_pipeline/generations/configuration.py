@@ -217,6 +217,18 @@ def check(host: PluginHost, generation: Generation, stage: str) -> None:
             )
 
 
+def check_encoders(host: PluginHost, generation: Generation) -> None:
+    """Raise FingerprintMismatch unless queries are embedded here as the generation's chunks were; and what keeps its
+    plugins from being made, where that is so. Asks nothing of the other stages."""
+    here, built = _embed_fingerprint(host, generation.config), generation.fingerprints["embed"]
+    if here != built:
+        raise FingerprintMismatch(
+            f"The embedding of {generation.collection!r} would give other vectors here than those that its index has"
+            f" ({_difference(built, here)}).",
+            "Install what it was built with, or reindex the collection; until then it is searched by words (mode sparse).",
+        )
+
+
 def refusal(host: PluginHost, generation: Generation, stage: str) -> str | None:
     """Why this process cannot do a stage of the generation, or None."""
     try:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import Conflict, PipelineError, UsageError
 from semantik_pipeline.generations.aliases import tell_outsiders
-from semantik_pipeline.generations.configuration import complete, frozen_from
+from semantik_pipeline.generations.configuration import check_encoders, complete, frozen_from
 from semantik_pipeline.generations.outdated import reasons
 from semantik_pipeline.ledger import (
     audit_trail,
@@ -17,8 +17,9 @@ from semantik_pipeline.ledger import (
     lineage,
     operations,
     switching,
+    workers,
 )
-from semantik_pipeline.ledger.collections import Collection
+from semantik_pipeline.ledger.collections import Collection, Generation
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.builds import Frozen
@@ -68,15 +69,46 @@ def reindex(
     return operation_id
 
 
-def rollback(runtime: Runtime, collection: str) -> dict[str, Any]:
+def rollback(runtime: Runtime, collection: str, *, force: bool = False) -> dict[str, Any]:
     """Let search read the generation before again, at once; what was active is kept in its place. Returns ``{"collection",
     "generation", "replaced", "behind"}``: documents on which the stages are still to work there, which are as they were
-    until then. Raises UsageError if none is kept."""
+    until then. Raises UsageError if none is kept, and Conflict if queries can't be embedded for it, unless ``force``."""
+    while True:
+        with runtime.ledger.read() as tx:
+            kept = switching.kept(tx, collections.get_collection(tx, collection))
+        if not force and (reason := _unsearchable(runtime, runtime.generation(kept))) is not None:
+            raise Conflict(
+                f"Queries of {collection!r} can't be embedded for generation {kept}, the one before: {reason}",
+                "Mend that first, or --force it.",
+            )
+        if (answer := _rolled_back(runtime, collection, kept)) is not None:
+            tell_outsiders(runtime, collection)
+            return answer
+
+
+def _unsearchable(runtime: Runtime, generation: Generation) -> str | None:
+    """Why who answers searches can't embed a query for the generation. Of search workers nobody knows while none lives."""
+    if runtime.settings.search.on == "here":
+        try:
+            check_encoders(runtime.host, generation)
+        except PipelineError as error:
+            return error.message
+        return None
+    with runtime.ledger.read() as tx:
+        living = [row for row in workers.living(tx) if "search" in row.report.get("queues", ())]
+    prints = [row.activity.get("fingerprints", {}).get(str(generation.id), {}).get("embed") for row in living]
+    if not living or generation.fingerprints["embed"] in prints:
+        return None
+    return f"no search worker embeds as it was built ({', '.join(sorted(row.id for row in living))})."
+
+
+def _rolled_back(runtime: Runtime, collection: str, generation_id: int) -> dict[str, Any] | None:
+    """None, and nothing is changed, if the generation before is another one by now."""
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
-        generation_id = switching.rollback(tx, found, keep=runtime.settings.reindex.keep)
+        if not switching.rollback(tx, found, generation_id, keep=runtime.settings.reindex.keep):
+            return None
         behind = builds.left(tx, generation_id)
         changes = {"generation": generation_id, "replaced": found.active_generation, "behind": behind}
         audit_trail.record(tx, event="collection.rollback", subject=collection, detail=changes)
-    tell_outsiders(runtime, collection)
     return {"collection": collection, **changes}

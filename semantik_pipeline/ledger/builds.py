@@ -138,6 +138,15 @@ def note(tx: Transaction, generation_id: int, **progress: Any) -> None:
     tx.execute(update(generations).where(generations.c.id == generation_id).values(build=build))
 
 
+def begun_with(tx: Transaction, collection_id: int, before: Any, after: Any) -> None:
+    """The collection's configuration is another one, and nobody asked for that: a build that was begun with the one
+    ``before`` counts as begun with this one, so that it takes its place when it is switched to."""
+    mine = and_(generations.c.collection_id == collection_id, generations.c.state == "building")
+    for generation_id, build in tx.execute(select(generations.c.id, generations.c.build).where(mine)).all():
+        if (build or {}).get("config_before") == before:
+            note(tx, generation_id, config_before=after)
+
+
 def judged_by(tx: Transaction, build: Build, worker: str, *, seconds: float) -> bool:
     """Whether the build is this worker's to judge, from now for so many seconds. Call with the build taken."""
     judge = build.progress.get("judge") or {}

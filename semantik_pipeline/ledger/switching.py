@@ -32,24 +32,29 @@ def switch(tx: Transaction, build: Build, *, keep: float) -> None:
     builds.note(tx, build.generation_id, phase="done")
 
 
-def rollback(tx: Transaction, collection: Collection, *, keep: float) -> int:
-    """Search reads the kept generation again, and what was active is kept in its place; returns the generation.
-
-    Raises UsageError if none is kept any more.
-    """
-    builds.lock(tx, collection.id)
-    mine = generations.c.collection_id == collection.id
-    kept = and_(mine, generations.c.state == "kept")
-    newest = select(generations.c.id).where(kept).order_by(generations.c.activated_at.desc()).limit(1)
+def kept(tx: Transaction, collection: Collection) -> int:
+    """The generation that there is a way back to. Raises UsageError if none is kept any more."""
+    mine = and_(generations.c.collection_id == collection.id, generations.c.state == "kept")
+    newest = select(generations.c.id).where(mine).order_by(generations.c.activated_at.desc()).limit(1)
     generation_id = tx.execute(newest).scalar_one_or_none()
     if generation_id is None:
         raise UsageError(
             f"The collection {collection.name!r} has no generation to go back to.",
             "`semantik reindex` builds one; reindex.keep says how long the one before stays.",
         )
+    return generation_id
+
+
+def rollback(tx: Transaction, collection: Collection, generation_id: int, *, keep: float) -> bool:
+    """Search reads this kept generation again, and what was active is kept in its place. Returns False, and changes
+    nothing, if it is not the one to go back to; raises UsageError if none is kept any more."""
+    builds.lock(tx, collection.id)
+    if kept(tx, collection) != generation_id:
+        return False
+    mine = generations.c.collection_id == collection.id
     active = select(generations.c.wanted).where(mine, generations.c.state == "active")
     _activate(tx, collection.id, generation_id, keep=keep, before=tx.execute(active).scalar_one_or_none())
-    return generation_id
+    return True
 
 
 def _activate(tx: Transaction, collection_id: int, generation_id: int, *, keep: float, before: Any) -> None:
@@ -70,6 +75,7 @@ def _activate(tx: Transaction, collection_id: int, generation_id: int, *, keep: 
     changes: dict[str, Any] = {"active_generation": generation_id}
     if wanted is not None and config == before:
         changes["config"] = wanted
+        builds.begun_with(tx, collection_id, config, wanted)
     tx.execute(update(collections).where(collection).values(**changes))
 
 

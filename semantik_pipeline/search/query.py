@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.errors import FingerprintMismatch
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.absence import Way, why_absent
 from semantik_pipeline.search.answer import SearchAnswer, passing, to_hits
@@ -88,7 +89,8 @@ class _Search:
         )
 
     def _embedded(self) -> np.ndarray | None:
-        """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg."""
+        """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg. Where
+        this process gives other vectors than the index has, a hybrid search goes by words alone, and says so."""
         runtime, view, plan = self.runtime, self.view, self.plan
         by_model = plan.mode != "dense" and learned(view)
         if not plan.text or (plan.mode == "sparse" and not by_model):
@@ -96,7 +98,16 @@ class _Search:
         with self.watch.step("embed"):
             if by_model:
                 runtime.query_vectors.sparse(runtime, view, plan.text)
-            return None if plan.mode == "sparse" else runtime.query_vectors.of(runtime, view, [plan.text])[0]
+            if plan.mode == "sparse":
+                return None
+            try:
+                return runtime.query_vectors.of(runtime, view, [plan.text])[0]
+            except FingerprintMismatch as error:
+                if plan.mode != "hybrid":
+                    raise
+                said = f"by words alone: {error.message}"
+                self.plan = replace(plan, mode="sparse", warnings=[*plan.warnings, said])
+                return None
 
     def _counted(self, retrieved: Retrieved) -> Facets:
         if not self.plan.facets:

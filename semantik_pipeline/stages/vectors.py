@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 
 def sparse_encoder(runtime: Runtime, generation: Generation | int) -> EmbeddingPlugin | None:
-    """What gives the generation its sparse vectors, its model loaded; None where BM25 does."""
+    """What gives the generation its sparse vectors, its model loaded; None where BM25 does. Raises FingerprintMismatch
+    for what would give others."""
     found = runtime.generation(generation) if isinstance(generation, int) else generation
     choice = found.config["sparse"]
     if not choice.get("plugin"):
         return None
+    runtime.check_encoders(found)
     return runtime.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
 
 

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import func, select, update
 
 from semantik_pipeline import generations, operations
-from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.errors import Conflict, FingerprintMismatch, UsageError
 from semantik_pipeline.generations import building
+from semantik_pipeline.ledger import builds, filling, operation_reports
 from semantik_pipeline.ledger import collections as ledger_collections
-from semantik_pipeline.ledger import operation_reports
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, operation_items, work
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.pipeline import work_on
@@ -41,14 +41,19 @@ WORDS = [
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Twenty documents of three chunks or so each, every sentence its own."""
+    """Twenty documents."""
+    return documents_of(tmp_path / "corpus", 20)
+
+
+def documents_of(folder: Path, count: int) -> Path:
+    """So many documents of three chunks or so each, every sentence its own."""
     contents = {
         f"d{number:02}": "\n\n".join(
             " ".join(f"{word}{number:02}x{part} speaks of {word}." for word in WORDS) for part in range(3)
         )
-        for number in range(20)
+        for number in range(count)
     }
-    return texts(tmp_path / "corpus", **contents)
+    return texts(folder, **contents)
 
 
 def build(pipe, operation_id: int, rounds: int = 200) -> dict:
@@ -166,7 +171,26 @@ def test_only_what_changed_is_computed(make_pipeline, corpus, tmp_path):
     assert result["chunks"]["embedded"] == 0
     assert embedded() == first
     assert "parse_and_chunk" not in parsed  # chunks are taken over
-    # another chunk size embeds exactly the texts that were not seen before
+    only_what_is_new_is_embedded(pipe, log)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_of_a_thousand_documents_only_what_changed_is_computed(make_pipeline, tmp_path):
+    log = tmp_path / "embedded"
+    pipe = make_pipeline(plugins={"fake-embedder": {"log_path": str(log)}})
+    result = pipe.folder(documents_of(tmp_path / "corpus", 1000))
+    assert (result["outcome"], result["documents"]["seen"]) == ("succeeded", 1000)
+    before = len(log.read_text().splitlines())
+    changes = {"extraction": True, "extraction.chunk": ["patterns"]}
+    result = build(pipe, generations.reindex(pipe.runtime, "default", changes))
+    assert (result["chunks"]["embedded"], len(log.read_text().splitlines())) == (0, before)
+    only_what_is_new_is_embedded(pipe, log)
+
+
+def only_what_is_new_is_embedded(pipe, log: Path) -> None:
+    """Another chunk size embeds exactly the texts that were not seen before."""
+    first = len(log.read_text().splitlines())
     with pipe.runtime.ledger.read() as tx:
         known = set(tx.execute(select(embeddings.c.key)).scalars())
     result = build(pipe, generations.reindex(pipe.runtime, "default", {"chunking.max_tokens": 25}))
@@ -174,7 +198,7 @@ def test_only_what_changed_is_computed(make_pipeline, corpus, tmp_path):
         now = set(
             tx.execute(select(chunks.c.embed_key).where(chunks.c.generation_id == view(pipe).generation_id)).scalars()
         )
-    assert result["chunks"]["embedded"] == len(now - known) == embedded() - first > 0
+    assert result["chunks"]["embedded"] == len(now - known) == len(log.read_text().splitlines()) - first > 0
 
 
 def test_a_plan_foretells_it(make_pipeline, corpus):
@@ -251,15 +275,25 @@ def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus)
         generations.reindex(pipe.runtime, "default", {})
 
 
-def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus):
+@pytest.mark.parametrize("phase", ["filling", "building", "judging"])
+def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, phase: str):
     pipe = make_pipeline()
     pipe.folder(corpus)
     before = rows(pipe, chunks, embeddings, work, table)
     indexes = pipe.runtime.host.call(pipe.runtime.store.list_indexes)
     operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
-    building.advance(pipe.runtime, seconds=5)
-    for _ in range(3):
+    monkeypatch.setattr(filling, "BATCH", 5)
+    building.advance(pipe.runtime, seconds=0 if phase == "filling" else 5)
+    if phase == "filling":
         pipe.run("chunk", "embed")
+    elif phase == "building":
+        for _ in range(3):
+            pipe.run("chunk", "embed")
+    else:
+        pipe.run()
+        building.advance(pipe.runtime, seconds=0)
+    with pipe.runtime.ledger.read() as tx:
+        assert [one.phase for one in builds.building(tx)] == [phase]
     assert rows(pipe, chunks)[0] > before[0]
     operations.cancel(pipe.runtime, operation_id)
     assert pipe.result(operation_id)["outcome"] == "cancelled"
@@ -370,6 +404,48 @@ def test_a_kept_index_that_nobody_can_serve_holds_up_no_sync(make_pipeline, corp
     assert again.result(synced)["outcome"] == "succeeded"
     assert ask(again, "zebras")[0] == "d03"
     assert generations.rollback(again.runtime, "default")["behind"] == 1
+
+
+def test_nobody_is_sent_to_vectors_that_queries_are_not_embedded_for(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    first = view(pipe)
+    build(pipe, generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+    with pipe.runtime.ledger.write() as tx:  # as if another revision of the model were installed by now
+        other = {**pipe.runtime.generation(first.generation_id).fingerprints, "embed": "0" * 32}
+        tx.execute(update(table).where(table.c.id == first.generation_id).values(fingerprints=other))
+    pipe.runtime.close()
+    again = make_pipeline()
+    second = view(again)
+    with pytest.raises(Conflict, match="would give other vectors here"):
+        generations.rollback(again.runtime, "default")
+    assert view(again) == second and ask(again)[0] == "d03"
+    generations.rollback(again.runtime, "default", force=True)
+    assert view(again).index == first.index
+    with pytest.raises(FingerprintMismatch, match="would give other vectors here"):
+        ask(again, mode="dense")
+    by_words = search(again.runtime, SearchQuery(text="epoch03x1", limit=5, rerank=False))
+    assert Path(by_words.hits[0].document).stem == "d03"
+    assert [line for line in by_words.warnings if line.startswith("by words alone")]
+    assert ask(again) == ask(again, mode="sparse")
+
+
+def test_a_rollback_while_another_one_is_built_keeps_what_was_wanted(make_pipeline, corpus):
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    build(pipe, generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32}))
+    third = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 16})
+    building.advance(pipe.runtime, seconds=5)
+    generations.rollback(pipe.runtime, "default")
+    assert wanted_dimension(pipe) is None
+    assert build(pipe, third)["outcome"] == "succeeded"
+    assert (view(pipe).dimension, wanted_dimension(pipe)) == (16, 16)
+    assert generations.outdated(pipe.runtime, "default") == []
+
+
+def wanted_dimension(pipe) -> int | None:
+    with pipe.runtime.ledger.read() as tx:
+        return ledger_collections.get_collection(tx, "default").config["embedding"]["options"].get("dimension")
 
 
 def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, monkeypatch):

@@ -224,6 +224,11 @@ def verify(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: VerifyR
     summary="Let search read the index before the last reindex again, at once.",
     responses=BUSY,
 )
-def rollback(runtime: TheRuntime, caller: Writer, name: NameInPath) -> RolledBack:
+def rollback(
+    runtime: TheRuntime,
+    caller: Writer,
+    name: NameInPath,
+    force: Annotated[bool, Query(description="Although queries can't be embedded for it here.")] = False,
+) -> RolledBack:
     caller.require("writer", name)
-    return RolledBack.model_validate(generations.rollback(runtime, name))
+    return RolledBack.model_validate(generations.rollback(runtime, name, force=force))

@@ -115,8 +115,8 @@ def _would_rerun(call: Invocation, client: Client, collection: str, where: dict[
     return 0
 
 
-def rollback(call: Invocation, client: Client, *, collection: str) -> int:
-    answer = cast("dict[str, Any]", client.collections.rollback(collection))
+def rollback(call: Invocation, client: Client, *, collection: str, force: bool) -> int:
+    answer = cast("dict[str, Any]", client.collections.rollback(collection, force=force))
     told = rolled_back(collection, answer)
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
     return 0

@@ -125,6 +125,7 @@ class Collections(Resource[S]):
         return Call(files=[Upload(name=file.name, content=file)], form=form, timeout=TRANSFER)
 
     @request("collections_rollback", "POST /collections/{name}/rollback")
-    def rollback(self, name: str) -> Call[RolledBack]:
-        """Let search read the index before the last reindex again, at once."""
-        return Call(at={"name": name})
+    def rollback(self, name: str, *, force: bool = False) -> Call[RolledBack]:
+        """Let search read the index before the last reindex again, at once; ``force``: although queries can't be
+        embedded for it."""
+        return Call(at={"name": name}, query={"force": True} if force else {})
