@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline import configurations
+from semantik_pipeline.errors import ChangedMeanwhile, Conflict, UsageError
 from semantik_pipeline.ledger import audit_trail, collections, operations, permissions, removal, timetable
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.schedules import Schedule
@@ -59,9 +60,16 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     return added
 
 
-def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str, Any]:
+def configuration(runtime: Runtime, source: dict[str, Any]) -> dict[str, Any]:
+    """What a person can change of a source, without secrets: its etag is that of this."""
+    config = runtime.host.redacted(source["connector"], source["config"])
+    return {"config": config, **{name: source[name] for name in ("name", "schedule", "weight", "principals")}}
+
+
+def change(runtime: Runtime, source: dict[str, Any], *, if_match: str | None = None, **values: Any) -> dict[str, Any]:
     """Change ``name``, ``config``, ``weight``, ``schedule`` (a Schedule, or None) or ``principals``. What is synced
-    already stays. Other principals count at once for what a search hides; an operation writes them into the index."""
+    already stays. Other principals count at once for what a search hides; an operation writes them into the index. With
+    ``if_match`` its :func:`configuration` must still have that etag: else ChangedMeanwhile."""
     if "config" in values:
         runtime.host.effective_config(source["connector"], values["config"], kind="connector")
     if "weight" in values:
@@ -73,6 +81,8 @@ def change(runtime: Runtime, source: dict[str, Any], **values: Any) -> dict[str,
     _refuse_removed(source)
     with runtime.ledger.write() as tx:
         before = ledger.lock_source(tx, source["id"])
+        if if_match is not None:
+            _refuse_changed(runtime, ledger.get_source(tx, source["id"]), if_match)
         if (name := values.get("name", source["name"])) != source["name"] and collections.find_source(
             tx, before["collection_id"], source["connector"], name
         ):
@@ -237,6 +247,13 @@ def names_of(principals: Any) -> list[str] | None:
     if not several or not all(isinstance(name, str) and name.strip() for name in principals):
         raise UsageError(f"{principals!r} are no names of users or groups.", "Give a list of names, or none at all.")
     return sorted(set(principals))
+
+
+def _refuse_changed(runtime: Runtime, source: dict[str, Any], if_match: str) -> None:
+    if configurations.etag(configuration(runtime, source)) != if_match:
+        raise ChangedMeanwhile(
+            f"The source {source['name']} was changed since it was read.", "Read it again, and change what it is now."
+        )
 
 
 def _refuse_removed(source: dict[str, Any]) -> None:

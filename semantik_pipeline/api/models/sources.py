@@ -69,6 +69,7 @@ class Source(BaseModel):
         description="idle, due, waiting, running, retrying, failing, paused, removing, or in the trash",
     )
     config: dict[str, Any] = Field(examples=[{"path": "/srv/handbook"}], description="Without secrets.")
+    etag: str = Field(description="Of name, config, schedule, weight and principals; for `If-Match`.")
     schedule: dict[str, Any] | None = Field(examples=[{"every": 900.0}])
     weight: float
     documents: int

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
-from semantik_pipeline import preview, sources
-from semantik_pipeline.api import pages, trusted
+from semantik_pipeline import configurations, preview, sources
+from semantik_pipeline.api import etags, pages, trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime, Writer
 from semantik_pipeline.api.models.operations import Accepted
@@ -83,7 +83,7 @@ def add(request: Request, runtime: TheRuntime, caller: Operator, new: NewSource,
         collection=new.collection,
     )
     response.headers["Location"] = f"/api/v2/sources/{added['id']}"
-    return _source(runtime, added)
+    return _tagged(response, _source(runtime, added))
 
 
 @router.post(
@@ -99,18 +99,27 @@ def look(request: Request, runtime: TheRuntime, caller: Operator, asked: Preview
 
 
 @router.get("/{source_id}", operation_id="sources_show", summary="All about one.", responses=NOT_THERE)
-def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number) -> Source:
-    return _source(runtime, _found(runtime, caller, "reader", source_id), caller)
+def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number, response: Response) -> Source:
+    return _tagged(response, _source(runtime, _found(runtime, caller, "reader", source_id), caller))
 
 
 @router.patch(
     "/{source_id}",
     operation_id="sources_change",
     summary="Change it. What it has indexed stays; new options count from its next sync, and take the role admin.",
-    responses=BUSY,
+    responses=documented(404, 409, 412),
 )
-def change(request: Request, runtime: TheRuntime, caller: Writer, source_id: pages.Number, new: SourceChange) -> Source:
+def change(
+    request: Request,
+    runtime: TheRuntime,
+    caller: Writer,
+    source_id: pages.Number,
+    new: SourceChange,
+    response: Response,
+    if_match: etags.IfMatch = None,
+) -> Source:
     found = _found(runtime, caller, "writer", source_id)
+    tag = etags.require(if_match, sources.configuration(runtime, found))
     if new.config is not None:
         caller.require("admin")
         trusted.check(runtime.settings, new.config, found["connector"], anywhere=trusted.is_owner(request, caller))
@@ -123,7 +132,7 @@ def change(request: Request, runtime: TheRuntime, caller: Writer, source_id: pag
         values["principals"] = new.principals
     if "schedule" in new.model_fields_set:
         values["schedule"] = _schedule(runtime, new.schedule)
-    return _source(runtime, sources.change(runtime, found, **values))
+    return _tagged(response, _source(runtime, sources.change(runtime, found, if_match=tag, **values)))
 
 
 @router.post("/{source_id}/sync", operation_id="sources_sync", summary="Sync it now.", responses=BUSY, **ACCEPTED)
@@ -181,12 +190,14 @@ def _source(runtime: Runtime, row: dict[str, Any], caller: Principal | None = No
     if caller is not None and caller.principals is not None:
         mine = None if row["principals"] is None else sorted({*caller.principals} & {*row["principals"]})
         row = {**row, "error": None, "problems": None, "principals": mine}
-    from semantik_pipeline.plugins.configuration import schema_of
-    from semantik_pipeline.plugins.secrets import redact
+    configuration = sources.configuration(runtime, row)
+    shown = {"config": configuration["config"], "etag": configurations.etag(configuration)}
+    return Source.model_validate({**scrubbed(row), **shown})
 
-    registry = runtime.host.registry
-    schema = schema_of(registry.get(row["connector"])) if row["connector"] in registry else None
-    return Source.model_validate({**scrubbed(row), "config": redact(row["config"], schema)})
+
+def _tagged(response: Response, source: Source) -> Source:
+    response.headers["ETag"] = etags.quoted(source.etag)
+    return source
 
 
 def _schedule(runtime: Runtime, when: When | None) -> Schedule | None:

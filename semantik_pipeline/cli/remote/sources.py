@@ -107,7 +107,8 @@ def set_(
         raise UsageError(
             "There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight, --principal or --name."
         )
-    return _give(call, client.sources.change(before["id"], **changes), "Changed.")
+    tag = before.get("etag") if "config" in changes else None  # all options are sent, those that were read too
+    return _give(call, client.sources.change(before["id"], if_match=tag, **changes), "Changed.")
 
 
 def sync(call: Invocation, client: Client, *, names: list[str], wait: bool, full: bool, allow_deletions: bool) -> int:
@@ -194,5 +195,5 @@ def _give(call: Invocation, row: Any, done: str | None) -> int:
 
 
 def _row(row: Any) -> dict[str, Any]:
-    """With the time by which its own are told from now: this machine's."""
-    return {**row, "now": time()}
+    """As the ledger tells it, with the time by which its own are told from now: this machine's."""
+    return {name: value for name, value in row.items() if name != "etag"} | {"now": time()}

@@ -14,6 +14,7 @@ class Source(TypedDict):
     collection: str
     state: str
     config: dict[str, Any]
+    etag: str
     schedule: dict[str, Any] | None
     weight: float
     documents: int

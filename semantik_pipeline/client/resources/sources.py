@@ -50,9 +50,11 @@ class Sources(Resource[S]):
         return Call(at={"source_id": source_id})
 
     @request("sources_change", "PATCH /sources/{source_id}")
-    def change(self, source_id: int, **changes: Any) -> Call[Source]:
-        """Change its name, config (all options anew), schedule (None ends it) or weight; the rest stays."""
-        return Call(at={"source_id": source_id}, json=changes)
+    def change(self, source_id: int, *, if_match: str | None = None, **changes: Any) -> Call[Source]:
+        """Change its name, config (all options anew), schedule (None ends it) or weight; the rest stays. ``if_match``: only
+        if its ``etag`` is still this one, else ChangedMeanwhile."""
+        tag = None if if_match is None else f'"{if_match}"'
+        return Call(at={"source_id": source_id}, json=changes, headers={"If-Match": tag})
 
     @request("sources_sync", "POST /sources/{source_id}/sync")
     def sync(self, source_id: int, *, full: bool = False, allow_deletions: bool = False) -> Call[Accepted]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from semantik_pipeline import maintenance
+from semantik_pipeline import maintenance, sources
+from semantik_pipeline.errors import ChangedMeanwhile
 from semantik_pipeline.ledger import audit_trail
+from semantik_pipeline.ledger import sources as ledger
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
@@ -107,6 +109,34 @@ def test_a_name_that_is_taken_is_refused_whoever_had_it_first(api: Api, notes: P
     finish(api)
     assert "in the trash" in problem(api.patch(other, json={"name": "notes"}), 409)["detail"]
     assert api.good(api.get(other))["name"] == "other"
+
+
+def test_a_source_is_changed_only_as_it_was_read(api: Api, notes: Path) -> None:
+    added = api.post("/sources", json={"connector": "directory", "name": "notes", "config": {"path": str(notes)}})
+    place, tag = f"/sources/{api.good(added, 201)['id']}", added.headers["etag"]
+    shown = api.get(place, by="reader")
+    assert shown.headers["etag"] == tag == f'"{api.good(shown)["etag"]}"'
+    api.good(api.post(f"{place}/sync"), 202)
+    api.pipeline.run()
+    assert api.get(place).headers["etag"] == tag  # what it has done is no configuration
+    changed = api.patch(place, json={"weight": 2}, headers={"If-Match": tag})
+    assert api.good(changed)["weight"] == 2 and changed.headers["etag"] != tag
+    late = api.patch(place, json={"config": {"path": "/elsewhere"}}, headers={"If-Match": tag})
+    assert problem(late, 412)["type"].endswith(":ChangedMeanwhile")
+    assert api.good(api.get(place))["config"] == {"path": str(notes)}
+    for change in ({"name": "mine"}, {"principals": ["anna"]}, {"schedule": {"every": "1h"}}):
+        before = api.get(place).headers["etag"]
+        assert api.patch(place, json=change, headers={"If-Match": before}).headers["etag"] != before
+
+
+def test_who_is_overtaken_between_look_and_writing_changes_nothing(api: Api, notes: Path) -> None:
+    added = add(api, notes)
+    with api.runtime.ledger.read() as tx:
+        read = ledger.get_source(tx, added["id"])
+    sources.change(api.runtime, read, weight=2)
+    with pytest.raises(ChangedMeanwhile, match="notes"):
+        sources.change(api.runtime, read, if_match=added["etag"], weight=3)
+    assert api.good(api.get(f"/sources/{added['id']}"))["weight"] == 2
 
 
 def test_a_collection_that_comes_with_its_first_source_is_noted(api: Api, notes: Path) -> None:
