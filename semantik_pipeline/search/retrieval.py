@@ -79,6 +79,8 @@ def _legs(
     it: of equal hits, a deeper search may have others among the first."""
     asked = [(name, replace(one, limit=depth)) for depth in sorted(depths) for name, one in requests.items()]
     answers = runtime.host.call(runtime.store.search, index, [one for _, one in asked])
+    if len(depths) == 1:
+        return dict(zip(requests, answers, strict=True))
     legs: dict[str, dict[str, ScoredPoint]] = {}
     for (name, _), answer in zip(asked, answers, strict=True):
         leg = legs.setdefault(name, {})

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from semantik_pipeline.builtin.postprocessors.word_keys import Keys, keys_of, literal_keys, words_of
+from semantik_pipeline.builtin.postprocessors.word_keys import (
+    Keys,
+    distinct_words,
+    keys_of,
+    literal_keys,
+    places_of,
+    words_of,
+)
 from semantik_pipeline.builtin.stores.unspaced import RUN
 from semantik_pipeline.documents import Highlight
 
@@ -24,9 +31,10 @@ class Matcher:
         telling = [word for word in spaced if keys_of(word, language)]
         self._literally = not telling
         self._terms: dict[int | str, str] = {}
-        self._known: dict[str, str | None] = {}
+        self._known: set[str] = set()
+        self._meeting: set[str] = set()
         for word in telling or spaced:
-            for key in literal_keys(word) if self._literally else keys_of(word, language):
+            for key in self._keys(word):
                 self._terms.setdefault(key, word)
         self._asked = frozenset(self._terms)
         pairs = _pairs_of(terms)
@@ -36,26 +44,30 @@ class Matcher:
 
     def matches(self, text: str) -> list[Highlight]:
         """The places in their order, none within another."""
-        known = self._known  # a text repeats its words, and so do texts
+        words = distinct_words(text)
+        new = words - self._known
+        self._known |= new  # a text repeats its words, and so do texts
+        self._meeting |= self._asked_for(new)
         found = []
-        for place in words_of(text):
-            word = place.group()
-            if word not in known:
-                known[word] = self._term(word)
-            if term := known[word]:
-                found.append(Highlight(place.start(), place.end(), term))
+        for word in words & self._meeting:
+            term = next(self._terms[key] for key in self._keys(word) if key in self._terms)
+            found += [Highlight(start, start + len(word), term) for start in places_of(word, text)]
         if self._any_pair is not None and not text.isascii():
             found += self._unspaced(text)
-        words = [(place.start(), place.end(), place.group()) for place in words_of(text)] if self._phrases else []
+        places = [(place.start(), place.end(), place.group()) for place in words_of(text)] if self._phrases else []
         for phrase, keys in self._phrases:
-            found += _of_phrase(phrase, keys, words, self._language)
+            found += _of_phrase(phrase, keys, places, self._language)
         return _apart(found)
 
-    def _term(self, word: str) -> str | None:
-        keys = literal_keys(word) if self._literally else keys_of(word, self._language)
-        if self._asked.isdisjoint(keys):
-            return None
-        return next(self._terms[key] for key in keys if key in self._terms)
+    def _asked_for(self, words: set[str]) -> set[str]:
+        """Those that share a key with a word of the query. Of hundreds of words a few do, so this is the hot loop."""
+        if self._literally:
+            return {word for word in words if not self._asked.isdisjoint(literal_keys(word))}
+        asked, language = self._asked, self._language
+        return {word for word in words if not asked.isdisjoint(keys_of(word, language))}
+
+    def _keys(self, word: str) -> Keys:
+        return literal_keys(word) if self._literally else keys_of(word, self._language)
 
     def _unspaced(self, text: str) -> Iterator[Highlight]:
         """Pairs that touch or overlap are one place; its term is what stands there."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import qdrant_edge
 
 _ASCII = re.compile("[A-Za-z0-9]+")
+#: Of each ASCII character what stands for it where words are split at spaces.
+_GAPS = "".join(letter if letter.isalnum() else " " for letter in map(chr, range(128)))
 #: Letters and digits, with the marks that stand on or beside letters; not those of scripts without spaces.
 _ANY = re.compile(f"(?:(?!{RUN.pattern.removesuffix('+')})(?:[^\\W_]|[{MARKS}]))+")
 #: No stop word of any language is longer; the engine takes no notice of much longer words.
@@ -26,7 +28,24 @@ Keys = frozenset[int | str]
 
 def words_of(text: str) -> Iterator[re.Match[str]]:
     """The words of the text that have spaces or signs between them."""
-    return (_ASCII if text.isascii() else _ANY).finditer(text)
+    return _rule(text).finditer(text)
+
+
+def distinct_words(text: str) -> set[str]:
+    """The same, each once, without their places: much faster."""
+    return set(text.translate(_GAPS).split() if text.isascii() else _ANY.findall(text))
+
+
+def places_of(word: str, text: str) -> Iterator[int]:
+    """Where the word begins in the text, as one of its words and not within another one."""
+    rule = _rule(text)
+    start = text.find(word)
+    while start >= 0:
+        end = start + len(word)
+        inside = (start > 0 and rule.match(text, start - 1, start)) or rule.match(text, end, end + 1)
+        if not inside:
+            yield start
+        start = text.find(word, end)
 
 
 @lru_cache(maxsize=65_536)
@@ -55,6 +74,10 @@ def without_diacritics(text: str) -> str:
     if text.isascii():
         return text
     return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+
+
+def _rule(text: str) -> re.Pattern[str]:
+    return _ASCII if text.isascii() else _ANY
 
 
 @lru_cache(maxsize=64)
