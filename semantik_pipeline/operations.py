@@ -3,6 +3,7 @@ waited for."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict, NotFound, PipelineError, UsageError
+from semantik_pipeline.generations.configuration import refusal
 from semantik_pipeline.ledger import (
     Transaction,
     audit_trail,
@@ -49,8 +51,9 @@ class SourceRequest:
 def folder_source(
     path: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), recursive: bool = True
 ) -> SourceRequest:
-    """The source that a path on the command line means. Raises UsageError if there is nothing at the path."""
-    absolute = path.expanduser().absolute()
+    """The source that a path on the command line means; ``../papers`` and ``~/papers`` may be the same one. Links are kept
+    as they are. Raises UsageError if there is nothing at the path."""
+    absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - absolute() leaves ".." in it
     if not absolute.exists():
         raise UsageError(f"There is nothing at {path}.", "Give the path of a folder or a file.")
     config: dict[str, Any] = {"path": str(absolute), "recursive": recursive}
@@ -70,10 +73,12 @@ def begin_sync(
     allow_deletions: bool = False,
     full: bool = False,
 ) -> int:
-    """Register the sources, make them due, and return the operation's id. Nothing is read yet.
+    """Register the sources, make them due, and return the operation's id. Nothing is read yet. A source that is named
+    twice is synced once, as it was named last.
 
     ``full`` lets connectors name everything that could tell what changed since the last run.
     """
+    sources = list({(source.connector, source.name): source for source in sources}.values())
     for source in sources:
         runtime.host.effective_config(source.connector, source.config)  # refuse bad configurations at once
     found = runtime.collection(collection, config)
@@ -123,16 +128,28 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
     while True:
         asked = time.monotonic()
         progress = look(runtime, operation_id)
+        stuck_since = None if progress.reason is None else stuck_since or time.monotonic()
+        if progress.reason is not None and not runtime.settings.fleet and _hopeless(runtime, progress, stuck_since):
+            raise PipelineError(f"Nobody here can go on: {progress.reason}", "It goes on with the next run that can.")
         if on_progress is not None:
             on_progress(progress)
         if progress.state == "finished":
             return progress
         if runtime.fatal is not None:
             raise runtime.fatal
-        stuck_since = None if progress.reason is None else stuck_since or time.monotonic()
-        if stuck_since is not None and not runtime.settings.fleet and time.monotonic() - stuck_since > PATIENCE:
-            raise PipelineError(f"Nobody here can go on: {progress.reason}", "It goes on with the next run that can.")
         _pause_until_ended(runtime, operation_id, max(POLL, 20 * (time.monotonic() - asked)))
+
+
+def _hopeless(runtime: Runtime, progress: Progress, stuck_since: float | None) -> bool:
+    """Whether this process, which works alone, can't go on: it has waited for long, or plugin and model that it has loaded
+    can't do what is left, which no wait changes."""
+    reason = progress.reason or ""
+    if time.monotonic() - (stuck_since or time.monotonic()) > PATIENCE or runtime.left.lasts(reason):
+        return True
+    waiting = [stage for stage in STAGES if progress.stages.get(stage)]
+    with runtime.ledger.read() as tx:
+        live = collections.list_generations(tx)
+    return any(reason == refusal(runtime.host, one, stage) for one in live for stage in waiting)
 
 
 def look(runtime: Runtime, operation_id: int) -> Progress:

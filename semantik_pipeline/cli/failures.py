@@ -63,10 +63,20 @@ def _help_of(error: Any) -> str:
     return f"`{context.command_path if context else 'semantik'} --help` shows how."
 
 
+_WAYS_OUT = {
+    errno.ENOSPC: "Free disk space and run the same command again; what was committed is safe.",
+    errno.EDQUOT: "Free disk space and run the same command again; what was committed is safe.",
+    errno.EACCES: "Ask for the right to read it (`ls -ld` on it and on the folders above shows whose it is), or name another.",
+    errno.EPERM: "Ask for the right to do this, or name another file or folder.",
+    errno.EROFS: "Name a place that can be written to: `--data-dir` says where the pipeline keeps its own.",
+    errno.ENAMETOOLONG: "Name a shorter path: see whether several were quoted into one.",
+    errno.ELOOP: "Follow the links with `ls -l`: they lead to each other.",
+    errno.EMFILE: "Let this process open more files (`ulimit -n`), and run the same command again.",
+}
+
+
 def _system_error(error: OSError, text: str) -> FailureReport:
     """A file that can't be read or written, a full disk: the system's own words, and the name of the file."""
-    hint = None
-    if error.errno == errno.ENOSPC:
-        hint = "Free disk space and run the same command again; what was committed is safe."
+    hint = _WAYS_OUT.get(error.errno or 0)
     where = f"{error.filename}: " if error.filename else ""
     return FailureReport(type=type(error).__name__, message=f"{where}{error.strerror}.", hint=hint, traceback=text)

@@ -81,7 +81,8 @@ def _record(
         _tell(runtime, claim, "released", len(units))
         return []
     if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
-        log.error("%s is blocked: %s", claim.stage, storable(str(error)))
+        log.warning("%s is blocked: %s", claim.stage, storable(str(error)))
+        runtime.left.unable(storable(str(error)))
         work.release(tx, claim.token, keys, delay=AWAY, blocked=storable(str(error)))
         _tell(runtime, claim, "released", len(units))
         return []

@@ -70,6 +70,33 @@ def test_an_unknown_model(cli, tmp_path):
     refused(cli("index", tmp_path / "a.txt", "--config", config), 2, "nope/nope", "dense-local")
 
 
+def test_a_model_of_another_dimension(cli, tmp_path):
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "a.txt").write_text("A text.")
+    cli("index", papers)
+    with sqlite3.connect(cli.data / "ledger.sqlite3") as ledger:
+        ledger.execute("update generations set dimension = 32")
+    (papers / "b.txt").write_text("Another one.")
+    refused(cli("index", papers), 1, "64", "32", "next run that can")
+
+
+def test_a_disabled_model(cli, tmp_path):
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "a.txt").write_text("A text.")
+    cli("index", papers)
+    cli("plugins", "disable", "fake-embedder")
+    (papers / "b.txt").write_text("Another one.")
+    refused(cli("index", papers), 1, "fake-embedder", "disabled")
+    cli("plugins", "enable", "fake-embedder")
+    assert cli("index", papers, "--json").json()["documents"]["seen"] == 2
+
+
+def test_a_path_that_is_too_long(cli):
+    refused(cli("index", "x" * 300), 1, "too long", "shorter")
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 512 MB; making one is root's privilege."""

@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import pytest
+
+from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 
 
 def test_index_answers_with_counts_that_add_up(cli, papers):
@@ -34,6 +40,25 @@ def test_a_second_run_follows_the_folder(cli, papers):
     documents = done.json()["documents"]
     assert (documents["changed"], documents["unchanged"], documents["deleted"]) == (1, 1, 1)
     assert done.json()["chunks"] == {"total": 2, "embedded": 1, "reused": 1}
+
+
+@pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
+def test_a_second_run_with_the_default_model_imports_no_torch(cli, tmp_path):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "a.txt").write_text("A lease expires when its holder stops renewing it.")
+    (tmp_path / "default.toml").write_text("")
+    command = ["index", str(tmp_path / "papers"), "--config", str(tmp_path / "default.toml"), "--json"]
+    assert cli(*command).json()["chunks"]["embedded"] == 1
+    again = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "semantik_pipeline.cli", *command],
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert "semantik_pipeline.runtime" in imported
+    assert not imported & {"torch", "transformers", "sentence_transformers", "safetensors"}
 
 
 def test_people_read_what_broke_and_what_to_type_next(cli, papers):
@@ -98,6 +123,17 @@ def test_names_with_control_characters_stay_on_their_line(cli, tmp_path):
     assert "\x1b" not in done.out + done.err
     assert "\\xff.txt" in cli("documents", "list").out
     assert len(cli("documents", "list", "--json").json()["documents"]) == 2
+
+
+def test_a_path_that_is_written_in_several_ways_is_one_source(cli, papers):
+    same = papers.parent / "elsewhere" / ".." / "papers"
+    (papers.parent / "elsewhere").mkdir()
+    first = cli("index", papers, same, f"{papers}/", "--json").json()
+    assert (first["documents"]["seen"], first["documents"]["new"]) == (4, 3)
+    again = cli("index", same, "--json").json()
+    assert (again["documents"]["seen"], again["documents"]["new"]) == (4, 0)
+    [source] = cli("sources", "list", "--json").json()["sources"]
+    assert source["name"] == str(papers)
 
 
 def test_interrupting_loses_nothing(cli, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import string
 from dataclasses import replace
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants_json
+from semantik_pipeline.cli.failures import describe
 from semantik_pipeline.cli.hits import show_hits, snippet
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
 from semantik_pipeline.cli.plugins import parse_option
@@ -203,3 +206,11 @@ def test_other_option_values_are_text():
     assert parse_option("model=a/b=c") == ("model", "a/b=c")
     with pytest.raises(UsageError, match="no KEY=VALUE"):
         parse_option("=3")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS])
+def test_what_the_system_refuses_is_told_with_the_file_and_a_way_out(number):
+    report = describe(OSError(number, os.strerror(number), "/srv/papers"))
+    assert report.message == f"/srv/papers: {os.strerror(number)}."
+    assert report.hint and not report.unforeseen
+    assert len(report.lines(verbose=False)) == 2
