@@ -44,19 +44,24 @@ def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
         return "failed"
     if counted["taken_over"]:
         return "cancelled"
-    return "degraded" if counted["documents"]["quarantined"] or problems(tx, operation_id) else "succeeded"
+    return "degraded" if counted["quarantined"] or problems(tx, operation_id) else "succeeded"
 
 
 def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
-    """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; quarantined are among them.
+    """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; the quarantined ones that are
+    counted with them are among them, if it reads sources.
 
     ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked, whose
-    chunks are not counted.
+    chunks are not counted. ``quarantined``: all of its documents in quarantine, those too that it took over and no source
+    named: they decide its outcome.
     """
     total: Counter[str] = Counter()
+    lost, reads = 0, _reads(tx, operation_id)
     for row in _items(tx, operation_id):
         total[row.category] += row.documents if row.seen or row.category == "deleted" else 0
-        for name in ("quarantined", "superseded", "cancelled"):
+        total["quarantined"] += row.quarantined if row.seen or not reads else 0
+        lost += row.quarantined
+        for name in ("superseded", "cancelled"):
             total[name] += getattr(row, name)
         if row.seen:
             total["seen"] += row.documents if row.category != "deleted" else 0
@@ -65,6 +70,7 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     for seen in _bystanders(tx, operation_id):
         total.update(seen)
         total["seen"] += seen["unchanged"] + seen["skipped"]
+        lost += seen["quarantined"]
     kinds = ("seen", "new", "changed", "unchanged", "deleted", "skipped", "quarantined")
     return {
         "documents": {name: total[name] for name in kinds},
@@ -75,9 +81,16 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
         },
         "superseded": total["superseded"],
         "cancelled": total["cancelled"],
+        "quarantined": lost,
         "taken_over": _parts(tx, operation_id, "cancelled"),
         "errors": source_errors(tx, operation_id),
     }
+
+
+def _reads(tx: Transaction, operation_id: int) -> bool:
+    """Whether the operation has sources, and not documents alone."""
+    mine = select(operation_sources.c.source_id).where(operation_sources.c.operation_id == operation_id)
+    return tx.execute(mine.limit(1)).first() is not None
 
 
 def _items(tx: Transaction, operation_id: int) -> Any:

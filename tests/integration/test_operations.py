@@ -13,7 +13,7 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import audit_trail, operation_reports, waits
 from semantik_pipeline.ledger import operations as ledger
 from semantik_pipeline.ledger import sync as ledger_sync
-from semantik_pipeline.ledger.tables import generations, sources, work
+from semantik_pipeline.ledger.tables import documents, generations, sources, work
 from semantik_pipeline.ledger.workers import WorkerRow
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
@@ -56,6 +56,18 @@ def half_way(pipeline, site: Site, **options) -> int:
     pipeline.run("sync", "chunk", "extract")
     assert set(pipeline.stages().values()) == {"embed"}
     return operation_id
+
+
+def test_what_a_sync_took_over_and_did_not_name_decides_its_outcome_and_is_not_counted_as_seen(make_pipeline, site):
+    pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON", "fail_as": "permanent"}})
+    site.texts["t00"] = "POISON"
+    operation_id = half_way(pipeline, site)
+    with pipeline.runtime.ledger.write() as tx:  # as if a run before had named it, and this one not
+        tx.execute(update(documents).where(documents.c.unique_id == "t00").values(seen_run=0))
+    pipeline.run()
+    result = pipeline.result(operation_id)
+    assert (result["outcome"], result["quarantined"]) == ("degraded", 1)
+    assert (result["documents"]["seen"], result["documents"]["quarantined"]) == (11, 0)
 
 
 # -- pause and resume --------------------------------------------------------------------------------------------------
