@@ -164,9 +164,8 @@ def _change(
             with watching() as watch:
                 names.append(f"{operations.wait(runtime, operation, watch).kind}-{operation}")
         with runtime.ledger.read() as tx:
-            after = [reports.find_documents(tx, [row["document"]], collection=row["collection"]) for row in chosen]
-    wanted = {row["id"] for row in chosen}
-    documents = list({row["id"]: row for rows in after for row in rows if row["id"] in wanted}.values())
+            after = {row["id"]: row for row in reports.documents_by_id(tx, sorted({row["id"] for row in chosen}))}
+    documents = [after[one] for one in dict.fromkeys(row["id"] for row in chosen) if one in after]
     failed = any(row["status"] == "quarantined" for row in documents)
     answer = {
         "operations": names,

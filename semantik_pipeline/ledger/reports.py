@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 
 from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, operations, sources, work
 from semantik_pipeline.ledger.work import STAGES
@@ -57,6 +58,12 @@ def _with_reason(row: dict[str, Any]) -> dict[str, Any]:
     blocked = row.pop("blocked")
     row["reason"] = row["reason"] or (f"{error['stage']}: {error['message']}" if error else blocked)
     return row
+
+
+def documents_by_id(tx: Transaction, document_ids: list[int]) -> list[dict[str, Any]]:
+    """These documents, as in the list, in the order of their ids; one that is gone is left out."""
+    query = _DOCUMENT.where(among(tx, documents.c.id, document_ids)).order_by(documents.c.id)
+    return [_with_reason(dict(row)) for row in tx.execute(query).mappings()]
 
 
 def find_documents(tx: Transaction, names: list[str], *, collection: str | None = None) -> list[dict[str, Any]]:
