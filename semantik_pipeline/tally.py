@@ -64,11 +64,6 @@ class Tally:
         with self._lock:
             return {labels: value for (found, labels), value in self._counts.items() if found == name}
 
-    def all_counts(self) -> dict[tuple[str, Labels], float]:
-        """Every count as of now."""
-        with self._lock:
-            return dict(self._counts)
-
     def distributions(self) -> dict[tuple[str, Labels], Distribution]:
         """Every distribution as of now."""
         with self._lock:

@@ -107,8 +107,3 @@ def by_name(name: str) -> str | None:
 def is_text_type(media_type: str) -> bool:
     """Whether content of this media type is characters that a person can read as they are."""
     return media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type.endswith(("+xml", "+json", "/xml"))
-
-
-def extensions_of(media_types: list[str]) -> list[str]:
-    """The file extensions of these media types, in the order of the table."""
-    return [extension for extension, media_type in NAMED.items() if media_type in media_types]

@@ -12,9 +12,6 @@ from semantik_pipeline.ledger import chores
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import documents, work, workers
 
-#: What an operator may ask of a worker.
-COMMANDS = ("drain", "resume", "restart")
-
 #: A worker that has missed so many heartbeats is taken to be gone.
 MISSED = 4
 

@@ -95,10 +95,6 @@ class EdgeFolder:
         draft.write_text(json.dumps(asdict(spec)), "utf-8")
         draft.replace(folder / "spec.json")
 
-    def admit(self, staged: Path, name: str) -> None:
-        """Make a staged folder the index of that name, at once."""
-        staged.rename(self.path / name)
-
     def swap(self, staged: Path, name: str) -> None:
         """Let a staged folder take the place of the index of that name.
 
