@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from semantik_pipeline.contracts import KINDS
+
 # Each kind with the least that its contract demands; half of them inherit nothing.
 GOOD = {
     "source": """
@@ -87,7 +89,7 @@ GOOD = {
         class Store:
             PLUGIN_ID = "acme-store"
             def __init__(self, config=None):
-                self.file = pathlib.Path(os.environ["ACME_MARKS"], "store.pickle")
+                self.config, self.file = config or {}, pathlib.Path(os.environ["ACME_MARKS"], "store.pickle")
                 self.indexes = pickle.loads(self.file.read_bytes()) if self.file.exists() else {}
             def keep(self): self.file.write_bytes(pickle.dumps(self.indexes))
             def create_index(self, name, spec): self.indexes.setdefault(name, {}); self.keep()
@@ -135,6 +137,11 @@ GOOD_NAMES = {
 }
 GOOD_CLASSES = {name: name.capitalize() for name in GOOD}
 
+# All but the reranker, which has its own, take one option.
+OPTION = "{}.get_config_schema = classmethod(lambda cls: {{'mark': {{'type': 'string', 'default': 'none'}}}})\n"
+PLAIN = [name for name in GOOD if name != "reranker"]
+GOOD |= {name: textwrap.dedent(GOOD[name]) + OPTION.format(GOOD_CLASSES[name]) for name in PLAIN}
+
 BASE = "class P:\n    PLUGIN_ID = {id!r}\n    PLUGIN_TYPE = 'parser'\n    def parse(self, content): ...\n"
 MANIFEST = (
     "from semantik_pipeline.plugins import ParserPlugin\n"
@@ -159,6 +166,31 @@ BAD = {
     "connector-directory": BASE.format(id="directory"),
     "acme-parser": BASE.format(id="acme-parser"),
 }
+# The same of each kind: it breaks when it is imported, wants another API, can't be called, or takes a built-in's id.
+BUILT_IN = {
+    "connector": "directory",
+    "parser": "text",
+    "chunking": "recursive",
+    "extractor": "patterns",
+    "embedding": "dense-local",
+    "reranker": "late-interaction",
+    "vectordb": "qdrant-edge",
+}
+
+
+def least(kind: str, plugin_id: str, parameters: str = "*args, **options", **about: str) -> str:
+    """A class with the methods that are a must, which take these parameters."""
+    methods = "".join(f"    def {name}(self, {parameters}): ...\n" for name in KINDS[kind][1][0])
+    return f"class P:\n    PLUGIN_ID = {plugin_id!r}\n    PLUGIN_TYPE = {kind!r}\n    METADATA = {about!r}\n{methods}"
+
+
+for kind, built_in in BUILT_IN.items():
+    BAD[f"broken-{kind}"] = "raise RuntimeError('it breaks')"
+    BAD[f"future-{kind}"] = least(kind, f"future-{kind}", semantik_version=">=3")
+    BAD[f"crooked-{kind}"] = least(kind, f"crooked-{kind}", "a, b, c, d, e, f, g")
+    if kind != "connector":
+        BAD[f"{kind}-{built_in}"] = least(kind, built_in)
+
 BUILD = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
 
 
@@ -366,27 +398,30 @@ def test_a_process_imports_only_the_kinds_it_needs(ask):
 
 
 def test_what_the_state_file_says_reaches_the_plugin(ask):
-    ask.state.write_text(
-        json.dumps({"version": 1, "configs": {"acme-reranker": {"factor": 2.5, "api_key_env": "KEY"}}})
-    )
+    configs = {f"acme-{name}": {"mark": f"of the {name}"} for name in PLAIN}
+    configs["acme-reranker"] = {"factor": 2.5, "api_key_env": "KEY"}
+    ask.state.write_text(json.dumps({"version": 1, "configs": configs}))
     found = ask(
         """
         host = PluginHost.start(state)
         plugin = host.instance("acme-reranker")
+        others = [one.id for one in host.registry if one.id.startswith("acme") and one.id != "acme-reranker"]
+        marks = {one.replace("_", "-"): host.instance(one).config["mark"] for one in others}
         print(json.dumps([host.call(plugin.rerank, "q", ["ab"])[0].score, plugin.config["api_key"],
-                          administer.show_plugin(state, "acme-reranker").config]))
+                          administer.show_plugin(state, "acme-reranker").config, marks]))
         """,
         KEY="s3cret-value",
     )
-    assert found == [5.0, "s3cret-value", {"factor": 2.5, "api_key_env": "KEY"}]
+    assert found[:3] == [5.0, "s3cret-value", {"factor": 2.5, "api_key_env": "KEY"}]
+    assert found[3] == {f"acme-{name}": f"of the {name}" for name in PLAIN}
 
 
 def test_configuring_checks_and_writes_the_state_file(ask):
     found = ask(
         """
-        def refused(**options):
+        def refused(plugin="acme-reranker", **options):
             try:
-                administer.configure(state, "acme-reranker", options)
+                administer.configure(state, plugin, options)
             except Exception as error:
                 return type(error).__name__ + ": " + str(error)
         before = [refused(factr=1), refused(factor="x"), refused(api_key="hush-hush")]
@@ -394,11 +429,18 @@ def test_configuring_checks_and_writes_the_state_file(ask):
         sick = administer.show_plugin(state, "acme-reranker", health=True)
         host = PluginHost.start(state)
         unset = administer.configure(state, "acme-reranker", {}, unset=["factor"])
+        others = [one.id for one in host.registry if one.id.startswith("acme") and one.id != "acme-reranker"]
+        wrong = {one: [refused(one, mark=3), refused(one, mrk="x")] for one in others}
+        written = [administer.configure(state, one, {"mark": "new"}).config for one in others]
         print(json.dumps([before, info.config, info.revision, sick.health, sick.reason,
-                          str(administer.check_health(host, "acme-reranker").status), unset.config]))
+                          str(administer.check_health(host, "acme-reranker").status), unset.config, wrong, written]))
         """
     )
-    before, config, revision, health, reason, again, unset = found
+    before, config, revision, health, reason, again, unset, wrong, written = found
+    assert len(wrong) == len(PLAIN)
+    for said in wrong.values():
+        assert ["mark" in said[0], "mrk" in said[1]] == [True, True]
+    assert written == [{"mark": "new"}] * len(PLAIN)
     assert ["factr" in before[0], "factor" in before[1], "api_key_env" in before[2]] == [True] * 3
     assert "hush-hush" not in str(before)
     assert (config, revision) == ({"factor": 2, "api_key_env": "NO_SUCH_VARIABLE"}, 1)
@@ -439,6 +481,9 @@ REASONS = {
     "bad-lacks": ["no-such-distribution-anywhere", "not installed"],
     "Bad.Name": ["'Bad.Name'", "PLUGIN_ID"],
     "bad-prefix": ["embedding", "parser-bad-prefix"],
+    **{f"broken-{kind}": ["RuntimeError: it breaks", "line 3"] for kind in BUILT_IN},
+    **{f"future-{kind}": [f"'future-{kind}' needs the plugin API >=3"] for kind in BUILT_IN},
+    **{f"crooked-{kind}": ["does not fit: expected", "found", "(self, a, b, c, d, e, f, g)"] for kind in BUILT_IN},
 }
 
 
@@ -466,9 +511,10 @@ def test_what_is_wrong_is_reported_and_harms_nothing_else(ask):
         assert all(part in outcome["reason"] for part in REASONS[name.removeprefix("embedding-")]), outcome
         assert outcome["origin"] == "rotten-plugins 0.1"
     conflicts = {outcome["id"]: outcome["reason"] for outcome in found["report"]["conflicts"]}
-    assert set(conflicts) == {"directory", "acme-parser"}
-    assert "semantik-pipeline" in conflicts["directory"]
-    assert "rotten-plugins 0.1" in conflicts["directory"]
+    assert set(conflicts) == {*BUILT_IN.values(), "acme-parser"}
+    for plugin_id in BUILT_IN.values():
+        assert "semantik-pipeline" in conflicts[plugin_id]
+        assert "rotten-plugins 0.1" in conflicts[plugin_id]
     assert "acme-plugins 1.5" in conflicts["acme-parser"]
     assert (found["parser"], found["directory"], found["torch"]) == ("acme-plugins 1.5", True, False)
     assert "packaging>=9999" in found["said"]
