@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import sources, trash, vocabulary
-from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.apart import apart
+from semantik_pipeline.errors import PipelineError, ServiceUnavailable
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import (
     chores,
@@ -43,33 +44,71 @@ HOUR, DAY = 3600.0, 86400.0
 
 
 def tick(runtime: Runtime, *, alone: bool = False) -> bool:
-    """Free expired leases, mend what lost its lease, finish operations, begin scheduled syncs, ring for all that is due.
-    Returns whether removals or a sweep could go on at once.
+    """Free expired leases, ring for all that is due, mend what lost its lease, finish operations, begin scheduled syncs,
+    and go on with what takes long. Returns whether something of that could go on at once.
+
+    Bells come first, and each step fails alone: whatever goes wrong with a source, an operation or the store, everything
+    else goes on. Raises ServiceUnavailable if the ledger is away.
 
     ``alone``: no other worker lives, so every lease is a dead one's.
     """
+    with apart(runtime, "leases", but=ServiceUnavailable):
+        _free(runtime, alone)
+    at_once = (("bells", ring_due), ("reconcile", _reconcile), ("operations", _settle), ("schedules", _begin_due))
+    for name, step in at_once:
+        with apart(runtime, name):
+            step(runtime)
+    more = False
+    for name, advance in (
+        ("removals", sources.advance_removals),
+        ("builds", building.advance),
+        ("trash", trash.advance),
+        ("permissions", sources.advance_permissions),
+        ("vocabulary", vocabulary.advance),
+    ):
+        with apart(runtime, name):
+            more = advance(runtime, seconds=SLICE) or more
+    with apart(runtime, "bells"):
+        ring_due(runtime)
+    with apart(runtime, "statistics"):
+        runtime.statistics.refresh(runtime.ledger)
+    with apart(runtime, "sweep"):
+        more |= _sweep(runtime)
+    return more
+
+
+def _free(runtime: Runtime, alone: bool) -> None:
+    """Free what dead workers held."""
     settings = runtime.settings.work
+    units: list[deaths.Death] = []
+    freed = 0
     with runtime.ledger.write() as tx:
-        expired = 0
         if not alone and _slept(runtime, tx):
             deaths.spare(tx, seconds=2 * settings.renew)  # what it can't is not held against anybody in this tick
         else:
-            expired = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
-            deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
-        reconciling.reconcile(tx)
-        operations.settle(tx)
+            units = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
+            freed = deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
         chores.note(tx, TICK)
-    runtime.tally.count("lease_expiries", expired)
+    for death in units:
+        runtime.tally.count("lease_expiries", stage=death.stage)
+        if death.quarantined:
+            runtime.tally.count("quarantines", stage=death.stage, type=deaths.DIED)
+    runtime.tally.count("lease_expiries", freed, stage="sync")
+
+
+def _reconcile(runtime: Runtime) -> None:
+    with runtime.ledger.write() as tx:
+        reconciling.reconcile(tx)
+
+
+def _settle(runtime: Runtime) -> None:
+    with runtime.ledger.write() as tx:
+        operations.settle(tx)
+
+
+def _begin_due(runtime: Runtime) -> None:
     if runtime.scheduling and not runtime.stopping.is_set():
         sources.begin_due(runtime)
-    removing = sources.advance_removals(runtime, seconds=SLICE)
-    removing = building.advance(runtime, seconds=SLICE) or removing
-    removing = trash.advance(runtime, seconds=SLICE) or removing
-    removing = sources.advance_permissions(runtime, seconds=SLICE) or removing
-    ring_due(runtime)
-    runtime.statistics.refresh(runtime.ledger)
-    removing = vocabulary.advance(runtime, seconds=SLICE) or removing
-    return _sweep(runtime) or removing
 
 
 def _slept(runtime: Runtime, tx: Transaction) -> bool:

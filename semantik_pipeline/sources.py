@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations
+from semantik_pipeline.apart import apart
 from semantik_pipeline.errors import ChangedMeanwhile, Conflict, UsageError
 from semantik_pipeline.ledger import audit_trail, collections, operations, permissions, removal, timetable
 from semantik_pipeline.ledger import sources as ledger
@@ -179,23 +180,24 @@ def begin_due(runtime: Runtime) -> list[int]:
         with runtime.ledger.write() as tx:
             some = timetable.begin_due(tx)
         begun += some
-        if len(some) < timetable.BATCH:
+        if not some:
             return begun
 
 
 def advance_removals(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
     """Go on with sources that are being removed, a step of each in turn, as far as it goes now and in these seconds.
     Returns whether it could go on at once."""
-    return _advance(runtime, removal.pending, removal.step, seconds)
+    return _advance(runtime, "removals", removal.pending, removal.step, seconds)
 
 
 def advance_permissions(runtime: Runtime, *, seconds: float = float("inf")) -> bool:
     """:func:`advance_removals`, of sources whose principals have changed."""
-    return _advance(runtime, permissions.pending, permissions.step, seconds)
+    return _advance(runtime, "permissions", permissions.pending, permissions.step, seconds)
 
 
 def _advance(
     runtime: Runtime,
+    name: str,
     pending_of: Callable[[Transaction], list[int]],
     step: Callable[[Transaction, int], bool],
     seconds: float,
@@ -204,11 +206,11 @@ def _advance(
     with runtime.ledger.read() as tx:
         pending = deque(pending_of(tx))
     while pending and not runtime.stopping.is_set():
-        with runtime.ledger.write() as tx:
-            if step(tx, pending[0]):
-                pending.rotate(-1)
-            else:
-                pending.popleft()
+        source_id, more = pending.popleft(), False
+        with apart(runtime, name, f"source {source_id}"), runtime.ledger.write() as tx:
+            more = step(tx, source_id)
+        if more:
+            pending.append(source_id)
         if pending and time.monotonic() >= until:
             return True
     return False

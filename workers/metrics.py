@@ -34,6 +34,7 @@ COUNTS = {
     "quarantines": "Documents that were set aside.",
     "embed_tokens": "Tokens that a model was given, padding left out.",
     "model_busy_seconds": "Seconds that a model computed.",
+    "maintenance_failures": "Steps of maintenance that failed; the others were done.",
     "denied": "Requests to the API of callers who are unknown, or who may not.",
     "auth_failures": "Requests that were denied because an auth plugin failed.",
     "bells": "Bells that were rung, or held because one waits unheard.",

@@ -7,6 +7,8 @@ process that holds nothing else until it is done (``stages/room.py``); only a de
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Column, ColumnElement, and_, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -14,15 +16,27 @@ from semantik_pipeline.ledger.sync import SOURCE_FREED, change_source, end_sourc
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.ledger.work import FREED, UNIT, change, charge, unit_of
 
+#: The type of error of what a worker died of.
+DIED = "WorkerDied"
+
 #: Keys that one statement names.
 MANY = 1000
 
 
-def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bool = False) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """A unit whose worker died: the stage where it was, and whether that was its last attempt."""
+
+    stage: str
+    quarantined: bool
+
+
+def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bool = False) -> list[Death]:
     """Free units whose lease is over: those in company become suspects, one alone is charged an attempt.
 
-    ``everything`` ignores the clock: the caller knows that no other worker lives. Returns how many were freed.
+    ``everything`` ignores the clock: the caller knows that no other worker lives. Returns those that were freed.
     """
+    deaths = []
     dead = _over(work.c.lease_token, work.c.lease_until, everything)
     held_by_dead = UNIT.add_columns(work.c.company, work.c.worker).where(dead)
     in_order = held_by_dead.order_by(work.c.document_id, work.c.generation_id)
@@ -31,14 +45,16 @@ def expire(tx: Transaction, *, max_attempts: int, backoff: float, everything: bo
         unit = unit_of(values)
         if company:
             change(tx, unit, **FREED, suspect=True)
+            deaths.append(Death(stage=unit.stage, quarantined=False))
             continue
         error = {
-            "type": "WorkerDied",
+            "type": DIED,
             "message": f"The worker {worker} died or stopped while it worked on this document alone.",
             "traceback": None,
         }
-        charge(tx, unit, error, max_attempts=max_attempts, backoff=backoff)
-    return len(rows)
+        gone = charge(tx, unit, error, max_attempts=max_attempts, backoff=backoff)
+        deaths.append(Death(stage=unit.stage, quarantined=gone))
+    return deaths
 
 
 def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = False) -> int:
@@ -53,7 +69,7 @@ def expire_sources(tx: Transaction, *, max_attempts: int, everything: bool = Fal
             change_source(tx, row["id"], **SOURCE_FREED, suspect=True, attempts=attempts)
         else:
             message = f"{row['name']}: {attempts} workers died or stopped while they read it and did nothing else."
-            end_source(tx, row["id"], row["operation_id"], {"type": "WorkerDied", "message": message})
+            end_source(tx, row["id"], row["operation_id"], {"type": DIED, "message": message})
     return len(freed)
 
 
