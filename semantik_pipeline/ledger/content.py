@@ -169,6 +169,28 @@ def unextracted(
     return [tuple(row) for row in tx.execute(query.limit(limit))]
 
 
+def unextracted_of(
+    tx: Transaction, units: Sequence[Unit], fingerprint: str
+) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
+    """What :func:`unextracted` tells of all chunks, of several units of one generation, by unit's key."""
+    found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
+    rows = list(_rows_of(tx, units, [chunks.c.ordinal, chunks.c.text_hash, chunks.c.text])) if units else []
+    there = extracted(tx, sorted({text_hash for _, (_, text_hash, _) in rows}), fingerprint)
+    for key, (ordinal, text_hash, text) in rows:
+        if text_hash not in there:
+            found[key].append((ordinal, text_hash, text))
+    return found
+
+
+def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[str]:
+    """Those of the texts that this extractor has seen."""
+    there: set[str] = set()
+    for part in _parts(hashes):
+        seen = and_(extractions.c.fingerprint == fingerprint, among(tx, extractions.c.text_hash, part))
+        there.update(tx.execute(select(extractions.c.text_hash).where(seen)).scalars())
+    return there
+
+
 def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
     """Keep vectors by key; those that are there stay as they are."""
     rows = [{"key": key, "vector": vectors[key]} for key in sorted(vectors)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ExtractionResult
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
-from semantik_pipeline.ledger import content, work
+from semantik_pipeline.ledger import content, moves, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
@@ -113,22 +113,43 @@ def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]
 
 def _chunk_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
     """Chunks that the extractor has not seen, pooled over documents."""
-    pool = Pool()
+    pool, tried = Pool(), set[str]()
+    with runtime.ledger.read() as tx:
+        whole = content.unextracted_of(tx, [unit for unit in units if unit.chunks <= POOL], fingerprint)
     for unit in units:
-        after = -1
-        while True:
-            with runtime.ledger.read() as tx:
-                rows = content.unextracted(tx, unit, fingerprint, after=after, limit=POOL)
-            if not rows:
-                break
-            after = rows[-1][0]
-            for _, text_hash, text in rows:
+        for rows in [whole[unit.key]] if unit.key in whole else _pages(runtime, unit, fingerprint):
+            for text_hash, text in _still(runtime, rows, tried, fingerprint):
                 pool.add(unit, text_hash, text)
             if pool.full:
                 yield pool
+                tried |= pool.texts.keys()
                 pool = Pool()
     if pool.texts:
         yield pool
+
+
+def _still(
+    runtime: Runtime, rows: list[tuple[int, str, str]], tried: set[str], fingerprint: str
+) -> list[tuple[str, str]]:
+    """``(text hash, text)`` of rows whose text no pool before, which ``tried`` it, has extracted from for another document."""
+    again = {text_hash for _, text_hash, _ in rows} & tried
+    there: set[str] = set()
+    if again:
+        with runtime.ledger.read() as tx:
+            there = content.extracted(tx, sorted(again), fingerprint)
+    return [(text_hash, text) for _, text_hash, text in rows if text_hash not in there]
+
+
+def _pages(runtime: Runtime, unit: Unit, fingerprint: str) -> Iterator[list[tuple[int, str, str]]]:
+    """The same of one large document, a pool's worth at a time."""
+    after = -1
+    while True:
+        with runtime.ledger.read() as tx:
+            rows = content.unextracted(tx, unit, fingerprint, after=after, limit=POOL)
+        yield rows
+        if len(rows) < POOL:
+            return
+        after = rows[-1][0]
 
 
 def _document_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
@@ -216,16 +237,18 @@ def _finish(
     with runtime.ledger.write() as tx:
         results = content.load_extractions(tx, wanted)
         mine = work.held(tx, claim.token)
+        ended: list[tuple[Unit, str, dict[str, Any]]] = []
         for unit in units:
             if unit.key not in mine:
                 continue
             answers = {plugin: results.get((unit.text_hash or "", one)) for plugin, one in fingerprints.items()}
             if any(answer is None and plugin not in notes[unit.key] for plugin, answer in answers.items()):
-                work.move(tx, unit, "chunk")
+                ended.append((unit, "chunk", {}))
                 continue
             extracted = merged(answers.values())
             found = ExtractionResult.to_searchable_dict(extracted)
             # every chunk carries what the document says, so a change of it changes all points
             rewrite = unit.touched and found != (unit.extracted or {})
             progress = {**unit.progress, "rewrite": True} if rewrite else unit.progress or None
-            work.move(tx, unit, "embed", extracted=found, notes=notes[unit.key] or None, progress=progress)
+            ended.append((unit, "embed", {"extracted": found, "notes": notes[unit.key] or None, "progress": progress}))
+        moves.move_all(tx, ended)

@@ -1,0 +1,59 @@
+"""Texts of many documents go to an extractor together, each once, and cost the ledger no more than their number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.stages import extract
+from tests.integration.conftest import FAKE_COLLECTION
+
+LEDGERS = ("sqlite", "postgres")
+
+EXTRACTION = {"chunk": [{"plugin": "fake-extractor", "options": {}}], "document": []}
+
+
+def chunked(make_pipeline, **documents: str) -> Any:
+    """A pipeline with these documents at ``extract``."""
+    pipeline = make_pipeline()
+    source = SourceRequest(connector="fake-connector", name="fake", config={"documents": documents})
+    pipeline.index(source, config={**FAKE_COLLECTION, "extraction": EXTRACTION}, run=False)
+    pipeline.run("sync", "chunk")
+    return pipeline
+
+
+def test_a_text_of_two_pools_is_extracted_once(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "POOL", 1)
+    pipeline = chunked(make_pipeline, a="one text", b="one text", c="another text")
+    run, given = pipeline.runtime.children.run, []
+
+    def noting(function: Any, *arguments: Any, **options: Any) -> Any:
+        given.extend(arguments[-1].values())
+        return run(function, *arguments, **options)
+
+    monkeypatch.setattr(pipeline.runtime.children, "run", noting)
+    work_on(pipeline.runtime, "extract")
+    assert sorted(given) == ["another text", "one text"]
+    assert set(pipeline.stages().values()) == {"embed"}
+
+
+def test_many_documents_take_as_many_statements_as_a_few(make_pipeline) -> None:
+    """A statement that is given many rows counts as one: on SQLite, which is in this process, that is what it costs."""
+    numbers = []
+    for number in (2, 20):
+        pipeline = chunked(make_pipeline, **{f"d{number}-{place}": f"text {number} {place}" for place in range(number)})
+        statements: list[str] = []
+
+        def seen(_connection, _cursor, statement, _parameters, _context, _many, into=statements) -> None:
+            into.append(statement)
+
+        event.listen(pipeline.runtime.ledger.engine, "before_cursor_execute", seen)
+        work_on(pipeline.runtime, "extract")
+        numbers.append(len(statements))
+        assert set(pipeline.stages().values()) == {"embed"}
+        pipeline.runtime.close()
+    assert numbers[1] <= numbers[0]
