@@ -98,7 +98,7 @@ def push(
     """Take documents into a source of the collection; it is made if there is none of that name.
 
     ``principals`` are the caller's (None: it sees all documents): what it gives is open to some of them, all unless the
-    document says which, and what is not open to it stays as it is.
+    document says which. What is not open to it stays as it is, and what is open to others too stays open to them.
 
     Bodies are read and stored one by one. Raises UsageError for an unknown collection, no document, more than MOST, two
     of one unique id, what is no media type, and a source that is paused or deleted; Forbidden for principals that are not
@@ -114,7 +114,8 @@ def push(
         place = deliveries.open_source(tx, found.id, CONNECTOR, source)
         _refuse_crowd(runtime, tx, place["id"], f"{collection}: {source}")
         before = ledger.known(tx, place["id"], list(arrivals))
-        _refuse_hidden(tx, before, principals)
+        if principals is not None:
+            arrivals = _open_as_before(tx, arrivals, before, principals)
         operation_id = operations.begin(tx, found.id, "push")
         claim = deliveries.claim_of(place, operation_id)
         changed = _changed(runtime, tx, arrivals, before)
@@ -158,11 +159,21 @@ def _refuse_crowd(runtime: Runtime, tx: Transaction, source_id: int, name: str) 
         )
 
 
-def _refuse_hidden(tx: Transaction, before: dict[str, Known], principals: Collection[str] | None) -> None:
-    """Of what is hidden from the caller it neither changes anything nor learns what is in it."""
+def _open_as_before(
+    tx: Transaction, arrivals: dict[str, Arrival], before: dict[str, Known], principals: Collection[str]
+) -> dict[str, Arrival]:
+    """The arrivals, of which those that others find too stay open to just whom they are open to: a caller takes nothing
+    away from others. Of what is hidden from it it neither changes anything nor learns what is in it."""
     ids = {known.document_id for known in before.values()}
-    if principals is not None and len(openness.open_ones(tx, ids, principals)) < len(ids):
+    there = openness.openness(tx, ids)
+    if not there.keys() <= openness.open_ones(tx, ids, principals):
         raise Conflict("Some of these unique ids can't be used here.", "Give other ones, or another source.")
+    own = {
+        name: there[known.document_id].own
+        for name, known in before.items()
+        if known.document_id in there and there[known.document_id].wider_than(principals)
+    }
+    return {name: replace(one, principals=own[name]) if name in own else one for name, one in arrivals.items()}
 
 
 def _stored(runtime: Runtime, documents: Iterable[Given]) -> dict[str, Arrival]:

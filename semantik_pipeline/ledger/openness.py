@@ -8,6 +8,7 @@ closed is hidden from the next search on, and one that is opened is found when i
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, cast, false, func, or_, select, true
@@ -22,9 +23,20 @@ LISTED = func.coalesce(documents.c.principals, sources.c.principals)
 
 
 def open_to(tx: Transaction, principals: Collection[str] | None) -> ColumnElement[bool]:
-    """Condition: the document is open to one of these principals, or to everybody. None sees all documents."""
+    """Condition: the document is open to one of these principals, or to everybody. None sees all documents.
+
+    One that was deleted for good has forgotten its own principals, and those of its source would speak for it: it is open
+    to nobody."""
     if principals is None:
         return true()
+    return and_(_REMEMBERED, _lists_one(tx, principals))
+
+
+#: Whom the document is open to is still known.
+_REMEMBERED = or_(documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
+
+
+def _lists_one(tx: Transaction, principals: Collection[str]) -> ColumnElement[bool]:
     names = sorted(principals)
     return or_(LISTED.is_(None), _names_one(tx, names) if names else false())
 
@@ -41,3 +53,22 @@ def open_ones(tx: Transaction, document_ids: Collection[int], principals: Collec
     here = select(documents.c.id).join(sources, documents.c.source_id == sources.c.id)
     mine = and_(documents.c.id.in_(sorted(document_ids)), open_to(tx, principals))
     return set(tx.execute(here.where(mine)).scalars())
+
+
+@dataclass(frozen=True)
+class Openness:
+    """Whom a document is open to (None: everybody): by what it says itself, and by that or else by its source."""
+
+    own: list[str] | None
+    listed: list[str] | None
+
+    def wider_than(self, principals: Collection[str]) -> bool:
+        """Whether it is open to others than these."""
+        return self.listed is None or not set(self.listed) <= set(principals)
+
+
+def openness(tx: Transaction, document_ids: Collection[int]) -> dict[int, Openness]:
+    """Document id -> whom it is open to. Those that were deleted for good have forgotten it, and are left out."""
+    query = select(documents.c.id, documents.c.principals, LISTED).join(sources, documents.c.source_id == sources.c.id)
+    mine = and_(documents.c.id.in_(sorted(document_ids)), _REMEMBERED)
+    return {row[0]: Openness(row[1], row[2]) for row in tx.execute(query.where(mine))}

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, true
+from sqlalchemy import and_, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.openness import open_to
@@ -43,7 +43,7 @@ def find(
 ) -> Whereabouts | None:
     """The document of this unique id or path, else the one whose id or path ends with ``/name``; of several the one that
     can be found, or else lives. None: there is none that is open to these principals (None: all are)."""
-    here = and_(collections.c.name == collection, open_to(tx, principals), _remembered(principals))
+    here = and_(collections.c.name == collection, open_to(tx, principals))
     exact = or_(documents.c.unique_id == name, documents.c.file_path == name)
     tail = [column.endswith(f"/{name}", autoescape=True) for column in (documents.c.unique_id, documents.c.file_path)]
     order = (documents.c.deleted_at.is_not(None), work.c.indexed_epoch.is_(None), documents.c.id)
@@ -64,14 +64,6 @@ def find(
         if row is not None:
             return _of(dict(row))
     return None
-
-
-def _remembered(principals: Collection[str] | None) -> ColumnElement[bool]:
-    """Condition: whom the document is open to is still known. One that is deleted for good has forgotten its own principals,
-    so those of its source would speak for it."""
-    if principals is None:
-        return true()
-    return or_(documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
 
 
 def _of(row: dict[str, Any]) -> Whereabouts:

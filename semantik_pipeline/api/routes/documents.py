@@ -152,7 +152,9 @@ def chunks(
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> ChunkList:
-    _allowed(runtime, caller, "reader", document_id)
+    row = _allowed(runtime, caller, "reader", document_id)
+    if _gone(row):
+        raise NotFound(f"The document {document_id} is deleted, and its chunks are not shown.", "Restore it first.")
     after = pages.decode(cursor, int)
     with runtime.ledger.read() as tx:
         found = document_pages.chunk_page(tx, document_id, after=after[0] if after else -1, limit=limit + 1)

@@ -192,8 +192,11 @@ def _operation(row: dict[str, Any], caller: Principal) -> Operation:
 
 
 def _counts(result: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A result without its words."""
-    return result and {name: value for name, value in result.items() if name not in ("errors", "taken_over")}
+    """A result's numbers: words, whatever they are called, may name what this caller does not see."""
+    if result is None:
+        return None
+    numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
+    return numbers | {name: _counts(value) for name, value in result.items() if isinstance(value, dict)}
 
 
 def _progress(runtime: Runtime, row: dict[str, Any], caller: Principal) -> Progress:

@@ -179,6 +179,16 @@ def test_documents_go_to_the_trash_and_come_back(api: Api) -> None:
         problem(api.post(f"/documents/{one['id']}/restore"), 409)
 
 
+@pytest.mark.parametrize("purge", [True, False])
+def test_nothing_is_read_of_a_deleted_document(api: Api, purge: bool) -> None:
+    path = f"/documents/{push(api, new('a', 'zebras graze'))['documents'][0]['id']}"
+    api.good(api.delete(f"{path}?purge={purge}"), 202)
+    for _ in ("before the index knows", "and after"):
+        for part in ("/content", "/text", "/chunks"):
+            assert "zebras" not in problem(api.get(f"{path}{part}"), 404)["detail"]
+        api.pipeline.run()
+
+
 def test_whoever_sees_some_documents_sees_no_others(api: Api) -> None:
     answer = push(
         api,

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import update
 
 from semantik_pipeline.api.routing import GuardedRoute
+from semantik_pipeline.generations import building
+from semantik_pipeline.ledger.reports import STATUSES
 from semantik_pipeline.ledger.tables import documents, sources
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
@@ -16,7 +18,7 @@ from tests.integration.conftest import FAKE_COLLECTION
 
 @pytest.fixture
 def api(make_api: Callable[..., Api]) -> Api:
-    made = make_api()
+    made = make_api(plugins={"fake-chunker": {"fail_on": "POISON"}})
     made.runtime.collection("default", FAKE_COLLECTION)
     made.key("anna", role="writer", principals=["hr", "sales"])
     made.key("nobody", role="writer", principals=[])
@@ -131,3 +133,57 @@ def test_a_media_type_is_nothing_but_one(api: Api) -> None:
             tx.execute(update(documents).values(media_type=stored))
         found = api.get(f"/documents/{number}/content")
         assert (found.status_code, found.headers["content-type"]) == (200, "application/octet-stream")
+
+
+def test_a_closed_document_stays_closed_when_it_is_deleted_for_good(api: Api) -> None:
+    """It forgets its principals at once, and its source is open to everybody."""
+    number = api.good(give(api, "writer", "theirs", "owls hunt", principals=["it"]), 202)["documents"][0]["id"]
+    api.pipeline.run()
+    api.good(api.delete(f"/documents/{number}?purge=true", by="writer"), 202)
+    for _ in ("before the index knows", "and after"):
+        for path in ("", "/content", "/text", "/chunks"):
+            problem(api.get(f"/documents/{number}{path}", by="anna"), 404)
+        problem(api.post(f"/documents/{number}/retry", by="anna"), 404)
+        for status in STATUSES:
+            assert api.good(api.get(f"/documents?status={status}", by="anna"))["documents"] == []
+        assert api.good(api.get(f"/documents/{number}"))["document"] == "theirs"
+        api.pipeline.run()
+    fresh = api.good(give(api, "anna", "theirs", "otters"), 202)["documents"][0]
+    assert fresh["outcome"] == "new", "its name is free again"
+
+
+def test_what_they_give_again_is_closed_to_nobody(api: Api) -> None:
+    for name, principals in {"open": None, "shared": ["hr", "it"], "ours": ["hr"]}.items():
+        api.good(give(api, "writer", name, "zebras", principals=principals), 202)
+    for name in ("open", "shared", "ours"):
+        assert api.good(give(api, "anna", name, "bees"), 202)["documents"][0]["outcome"] == "changed"
+    api.good(give(api, "anna", "open", "wasps", principals=["sales"]), 202)
+
+    def listed() -> dict[str, Any]:
+        return {row["document"]: row["principals"] for row in api.good(api.get("/documents"))["documents"]}
+
+    assert listed() == {"open": None, "shared": ["hr", "it"], "ours": ["hr", "sales"]}
+    with api.runtime.ledger.write() as tx:
+        tx.execute(update(sources).values(principals=["it", "sales"]))
+    api.good(give(api, "anna", "open", "hornets"), 202)
+    assert listed()["open"] == ["it", "sales"], "as its source says, and says from now on"
+
+
+def test_a_build_that_is_not_switched_to_does_not_tell_them_why(api: Api) -> None:
+    """The verdict of its gate names documents."""
+    api.good(give(api, "writer", "plan-of-the-board", "owls POISON", principals=["it"]), 202)
+    api.pipeline.run()
+    changes = {"chunking.plugin": "fake-chunker"}
+    asked = api.good(api.post("/collections/default/reindex", by="writer", json={"changes": changes}), 202)
+    place = f"/operations/{asked['id']}"
+    for _ in range(50):
+        building.advance(api.runtime, seconds=5)
+        api.pipeline.run()
+        if api.good(api.get(place))["outcome"] == "failed":
+            break
+    for path in (place, "/operations", f"{place}/events"):
+        assert "plan-of-the-board" in api.get(path).text
+        found = api.get(path, by="anna")
+        assert found.status_code == 200 and "plan-of-the-board" not in found.text
+    result = api.good(api.get(place, by="anna"))["result"]
+    assert (result["gate"]["losses"], result["documents"]["quarantined"]) == (1, 1)
