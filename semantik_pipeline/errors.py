@@ -6,6 +6,8 @@ process borders (see ``plugins/child.py``).
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 
 class PipelineError(Exception):
     """Anything this project raises on purpose.
@@ -152,7 +154,20 @@ class UsageError(PipelineError):
 
 
 class NotFound(UsageError):
-    """What was named is not there (any more): a collection, a source, a document, an operation."""
+    """What was named is not there (any more): a collection, a source, a document, an operation.
+
+    ``there`` are the names of what there is instead, where the hint tells them."""
+
+    def __init__(self, message: str = "", hint: str | None = None, there: Sequence[str] | None = None) -> None:
+        super().__init__(message, f"There are: {', '.join(there)}." if there else hint)
+        self.there = there
+
+    def hint_among(self, names: Collection[str] | None) -> str | None:
+        """The hint, for somebody who may know of these names alone (None: of all)."""
+        if names is None or not self.there:
+            return self.hint
+        mine = [name for name in self.there if name in names]
+        return f"There are: {', '.join(mine)}." if mine else None
 
 
 class Conflict(UsageError):

@@ -57,10 +57,10 @@ def page(
     return [(kind, {**row, "purged_at": _purged_at(row, days)}) for kind, row in found]
 
 
-def source(runtime: Runtime, source_id: int) -> dict[str, Any]:
-    """A source in the trash. Raises NotFound."""
+def source(runtime: Runtime, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
+    """A source in the trash, of one of these collections (None: of any). Raises NotFound."""
     with runtime.ledger.read() as tx:
-        return trash_contents.get_source(tx, source_id)
+        return trash_contents.get_source(tx, source_id, among=among)
 
 
 def _purged_at(row: dict[str, Any], days: float) -> float | None:

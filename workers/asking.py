@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import errors
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError
+from semantik_pipeline.errors import NotFound, PipelineError, ServiceUnavailable, SettingsError
+from semantik_pipeline.plugins.secrets import scrub_within
 from semantik_pipeline.queue import SEARCH, SEARCH_TASK, configure
 from semantik_pipeline.search import SearchAnswer, SearchQuery, search
 from semantik_pipeline.settings import Settings
@@ -28,13 +29,19 @@ if TYPE_CHECKING:
 #: Queries of a process that wait for workers at once; more wait for their turn.
 ASKERS = 32
 
+#: Parts of an answer that may repeat words of plugins.
+TOLD = ("warnings", "rerankers", "absent")
+
 
 def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """On the worker: ``{"answer": ...}``, or ``{"error": {"type", "message", "hint"}}`` for an error of this project."""
+    """On the worker: ``{"answer": ...}``, or ``{"error": {"type", "message", "hint"}}`` for an error of this project, and
+    ``there`` for what is not found. Words of plugins are without secrets, which who asks does not know."""
     try:
-        return {"answer": search(runtime, SearchQuery(**asked)).to_dict()}
+        answer = search(runtime, SearchQuery(**asked)).to_dict()
+        return {"answer": answer | {name: scrub_within(answer[name]) for name in TOLD}}
     except PipelineError as error:
-        return {"error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}}
+        told = {"type": type(error).__name__, "message": scrub_within(error.message), "hint": scrub_within(error.hint)}
+        return {"error": told | ({"there": error.there} if isinstance(error, NotFound) else {})}
 
 
 class Searching:
@@ -122,6 +129,6 @@ def _answer(reply: dict[str, Any]) -> SearchAnswer:
     return SearchAnswer(**{**answer, "hits": [SearchHit.from_dict(hit) for hit in answer["hits"]]})
 
 
-def _rebuilt(type: str, message: str, hint: str | None) -> PipelineError:
+def _rebuilt(type: str, message: str, hint: str | None, **more: Any) -> PipelineError:
     kind = getattr(errors, type, PipelineError)
-    return kind(message, hint)
+    return kind(message, hint, **more)

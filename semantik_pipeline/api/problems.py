@@ -142,8 +142,11 @@ def _of_ours(request: Request, error: Exception) -> JSONResponse:
     elif status == 503:
         seconds = error.retry_after if isinstance(error, TransientError) else None
         headers["Retry-After"] = str(max(1, math.ceil(seconds or RETRY_AFTER)))
-    kind, told = type(error).__name__, error.message or type(error).__name__
-    return response(status, told, kind=kind, hint=error.hint, request_id=id_of(request), headers=headers)
+    kind, told, hint = type(error).__name__, error.message or type(error).__name__, error.hint
+    if isinstance(error, errors.NotFound):
+        caller = getattr(request.state, "caller", None)
+        hint = error.hint_among(caller.collections if caller else None)
+    return response(status, told, kind=kind, hint=hint, request_id=id_of(request), headers=headers)
 
 
 def _of_http(request: Request, error: Exception) -> JSONResponse:

@@ -83,13 +83,13 @@ def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Col
 
 
 def get_collection(tx: Transaction, name: str) -> Collection:
-    """Raises UsageError naming the collections that exist."""
+    """Raises NotFound naming the collections that exist."""
     found = find_collection(tx, name)
     if found is None:
         there = select(collections.c.name).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name)
-        names = tx.execute(there).scalars().all()
-        way_out = f"There are: {', '.join(names)}." if names else "There is none yet: `semantik index PATH` makes one."
-        raise NotFound(f"There is no collection {name!r}.", way_out)
+        names = list(tx.execute(there).scalars())
+        way_out = "There is none yet: `semantik index PATH` makes one."
+        raise NotFound(f"There is no collection {name!r}.", way_out, there=names)
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, and_, or_, select, true
 
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.collections import get_collection
@@ -97,9 +97,16 @@ def check(tx: Transaction, collection: str) -> None:
     get_collection(tx, collection)
 
 
-def get(tx: Transaction, document_id: int, *, principals: Collection[str] | None = None) -> dict[str, Any]:
-    """The document, deleted or not. Raises NotFound, for one that is not open to these ``principals`` as well."""
-    return _told(_one(tx, document_id, principals))
+def get(
+    tx: Transaction,
+    document_id: int,
+    *,
+    principals: Collection[str] | None = None,
+    among: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """The document, deleted or not. Raises NotFound, for one that is not open to these ``principals``, or in none of these
+    collections, as well."""
+    return _told(_one(tx, document_id, principals, among))
 
 
 def parse_key(tx: Transaction, document_id: int) -> str | None:
@@ -144,8 +151,11 @@ def chunk_page(tx: Transaction, document_id: int, *, after: int = -1, limit: int
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
-def _one(tx: Transaction, document_id: int, principals: Collection[str] | None) -> dict[str, Any]:
-    found = _rows(tx, _DOCUMENT.where(documents.c.id == document_id, open_to(tx, principals)))
+def _one(
+    tx: Transaction, document_id: int, principals: Collection[str] | None, among: Collection[str] | None = None
+) -> dict[str, Any]:
+    here = true() if among is None else collections.c.name.in_(sorted(among))
+    found = _rows(tx, _DOCUMENT.where(documents.c.id == document_id, open_to(tx, principals), here))
     if not found:
         raise NotFound(f"There is no document {document_id}.", "`GET /documents` lists them with their ids.")
     return found[0]

@@ -42,10 +42,14 @@ class Undone:
         return bool(self.quarantined or self.parked or self.sources or self.rerun)
 
 
-def find(tx: Transaction, name: str) -> int:
-    """The id of an operation by its printed name (``sync-12``) or its number. Raises UsageError if there is none."""
+def find(tx: Transaction, name: str, *, among: Collection[str] | None = None) -> int:
+    """The id of an operation by its printed name (``sync-12``) or its number. Raises NotFound if there is none in these
+    collections (None: in any)."""
     said = re.fullmatch(r"(?:([a-z]+)-)?(\d{1,18})", name.strip().lower())
     query = select(operations.c.id, operations.c.kind)
+    if among is not None:
+        query = query.join(collections, collections.c.id == operations.c.collection_id)
+        query = query.where(collections.c.name.in_(sorted(among)))
     row = tx.execute(query.where(operations.c.id == int(said[2]))).first() if said else None
     if row is None or (said and said[1] and said[1] != row.kind):
         hint = f"{row.id} is {row.kind}-{row.id}." if row else "`semantik operations list --all` shows them."

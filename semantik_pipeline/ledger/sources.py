@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select, tuple_, update
+from sqlalchemy import and_, case, func, or_, select, true, tuple_, update
 
 from semantik_pipeline.errors import CredentialsRejected, MassDeletion, NotFound, UsageError
 from semantik_pipeline.ledger.connection import Transaction, now
@@ -87,9 +87,10 @@ def find_source(tx: Transaction, name: str, *, collection: str | None = None) ->
     raise NotFound(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
 
 
-def get_source(tx: Transaction, source_id: int) -> dict[str, Any]:
-    """The source of this id. Raises NotFound."""
-    for row in _described(tx, _SOURCE.where(sources.c.id == source_id, _SHOWN)):
+def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
+    """The source of this id. Raises NotFound, for one that is in none of these collections (None: all) as well."""
+    here = true() if among is None else collections.c.name.in_(sorted(among))
+    for row in _described(tx, _SOURCE.where(sources.c.id == source_id, _SHOWN, here)):
         return row
     raise NotFound(f"There is no source {source_id}.", "`semantik sources list` shows what there is.")
 

@@ -111,9 +111,11 @@ def page(
     return found
 
 
-def get_source(tx: Transaction, source_id: int) -> dict[str, Any]:
-    """The source in the trash of this id."""
-    rows = _rows(tx, _SOURCES.where(sources.c.id == source_id))
+def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
+    """The source in the trash of this id. Raises NotFound, for one that is in none of these collections (None: all) as
+    well."""
+    query = _SOURCES.where(sources.c.id == source_id)
+    rows = _rows(tx, query if among is None else query.where(collections.c.name.in_(sorted(among))))
     if not rows:
         raise NotFound(f"There is no source {source_id} in the trash.", "`semantik trash` lists what is there.")
     return rows[0]

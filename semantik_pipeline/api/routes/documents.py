@@ -247,9 +247,9 @@ def delete_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToDelete, r
 
 
 def _allowed(runtime: Runtime, caller: Principal, role: Literal["reader", "writer"], number: int) -> dict[str, Any]:
-    """The document, if it is open to the caller, who has the role in its collection."""
+    """The document, if it is of the caller's collections and open to the caller, who has the role there."""
     with runtime.ledger.read() as tx:
-        row = document_pages.get(tx, number, principals=caller.principals)
+        row = document_pages.get(tx, number, principals=caller.principals, among=caller.collections)
     caller.require(role, row["collection"])
     return row
 

@@ -168,9 +168,10 @@ def retry(
 
 
 def _allowed(runtime: Runtime, caller: Principal, role: str, name: str) -> dict[str, Any]:
-    """The operation of that name (``sync-12``) or number, if the caller has the role in its collection."""
+    """The operation of that name (``sync-12``) or number, if it is of the caller's collections, and the caller has the
+    role there."""
     with runtime.ledger.read() as tx:
-        operation_id = operation_reports.find(tx, name)
+        operation_id = operation_reports.find(tx, name, among=caller.collections)
         row = operation_reports.show_operation(tx, operation_id, workers=operations.living(runtime, tx))
     caller.require(role, row["collection"])
     return row

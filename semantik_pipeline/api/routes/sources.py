@@ -177,9 +177,9 @@ def remove(
 
 
 def _found(runtime: Runtime, caller: Principal, role: str, source_id: int) -> dict[str, Any]:
-    """The source, if the caller has the role in its collection."""
+    """The source, if it is of the caller's collections, and the caller has the role there."""
     with runtime.ledger.read() as tx:
-        found = ledger.get_source(tx, source_id)
+        found = ledger.get_source(tx, source_id, among=caller.collections)
     caller.require(role, found["collection"])
     return found
 

@@ -53,6 +53,6 @@ def show(
     **ACCEPTED,
 )
 def restore(runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response) -> Accepted:
-    row = trash.source(runtime, source_id)
+    row = trash.source(runtime, source_id, among=caller.collections)
     caller.require("writer", row["collection"])
     return accepted(runtime, response, trash.restore_source(runtime, row))

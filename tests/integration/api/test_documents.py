@@ -221,6 +221,6 @@ def test_whoever_has_some_collections_reaches_no_others(api: Api) -> None:
     assert listed(api, by=anna) == ["a"]
     problem(api.get("/documents?collection=other", by=anna), 403)
     for method, path in [("GET", ""), ("GET", "/content"), ("GET", "/chunks"), ("POST", "/retry"), ("DELETE", "")]:
-        problem(api.ask(method, f"/documents/{theirs}{path}", by=anna), 403)
+        problem(api.ask(method, f"/documents/{theirs}{path}", by=anna), 404)
     problem(api.post("/documents", json={"collection": "other", "documents": [new("c", "x")]}, by=anna), 403)
     problem(api.post("/documents/delete", json={"collection": "other", "documents": ["b"]}, by=anna), 403)

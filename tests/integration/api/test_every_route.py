@@ -13,7 +13,7 @@ from semantik_pipeline.api.app import create_app
 from semantik_pipeline.api.problems import MEDIA_TYPE
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
-from tests.integration.api.conftest import PREFIX, Api
+from tests.integration.api.conftest import PREFIX, Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 
 #: Operations that need no key; whoever adds one says why.
@@ -157,9 +157,37 @@ def test_no_key_of_one_collection_opens_another(theirs: tuple[Api, dict[str, int
         if name in HARMLESS:
             good = found.status_code in (200, 404) and "theirs" not in found.text.replace("plugin 'theirs'", "")
         else:
-            good = found.status_code == (404 if name == "sources_restore" else 403)  # nothing of theirs is in the trash
+            good = found.status_code == (404 if about_one(path) else 403)
         if not good:
             wrong.append(f"{method} {path} ({name}): {found.status_code} {found.text[:200]}")
     assert not wrong, "\n".join(wrong)
     left = {row["name"] for row in api.good(api.get("/collections"))["collections"]}
     assert left == {"mine", "theirs"}
+
+
+def about_one(path: str) -> bool:
+    """Whether it is about one source, document or operation, of whichever collection that is."""
+    return any(f"{{{name}}}" in path for name in NUMBERS)
+
+
+def test_a_key_of_one_collection_is_not_told_what_others_there_are(theirs: tuple[Api, dict[str, int]]) -> None:
+    """What is theirs, and what is nowhere, is answered alike, whatever is asked of it."""
+    api, ids = theirs
+    nowhere = {"source": 7001, "document": 7002, "operation": 7003}
+    wrong = []
+    for method, path, _ in operations(api.client.app):  # type: ignore[arg-type]
+        if "{name}" not in path and not about_one(path):
+            continue
+        there, gone = filled(path, ids), filled(path, nowhere).replace("theirs", "nowhere")
+        answers = [api.ask(method, place, by="mine-admin", json={}) for place in (there, gone)]
+        plain = [re.sub(r"\b(theirs|nowhere|[0-9a-f]{16}|700[123]|\d{1,2})\b", "X", one.text) for one in answers]
+        if answers[0].status_code != answers[1].status_code or plain[0] != plain[1]:
+            wrong.append(f"{method} {path}: {answers[0].text} {answers[1].text}")
+    assert not wrong, "\n".join(wrong)
+    later = api.key("later", role="reader", collections=["mine", "later"])
+    answer = problem(api.post("/search", by=later, json={"query": "x", "collection": "later"}), 404)
+    assert answer["hint"] == "There are: mine."
+    assert "theirs" in problem(api.post("/search", json={"query": "x", "collection": "later"}), 404)["hint"]
+    name = f"push-{ids['operation']}"  # another kind than it is of
+    assert "sync" in problem(api.get(f"/operations/{name}"), 404)["hint"]
+    assert "sync" not in problem(api.get(f"/operations/{name}", by="mine-admin"), 404)["hint"]

@@ -73,9 +73,9 @@ def test_each_caller_has_pages_of_what_is_theirs(api: Api) -> None:
     assert (len(some["sources"]), some["documents"]) == (1, [])
 
 
-def test_a_source_in_the_trash_is_for_who_may_change_its_collection(api: Api) -> None:
+def test_a_source_in_the_trash_is_for_whose_collection_it_is(api: Api) -> None:
     [number] = pages(api, 10)["sources"]
-    problem(api.post(f"/sources/{number}/restore", by=api.key("my", role="writer", collections=["mine"])), 403)
+    problem(api.post(f"/sources/{number}/restore", by=api.key("my", role="writer", collections=["mine"])), 404)
     problem(api.post("/sources/9999/restore"), 404)
     api.good(api.post(f"/sources/{number}/restore", by="writer"), 202)
 
