@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
@@ -67,7 +67,6 @@ def preview(
     loaded = runtime.host.registry.get(connector, "connector")
     options = runtime.host.effective_config(connector, config, kind="connector")
     resolved = configured.resolve_env(options, configured.schema_of(loaded), plugin_id=loaded.id)
-    secrets = [str(value) for name, value in resolved.items() if options.get(name) != value]
     found, places = Preview(), _places
     if not places.acquire(blocking=False):
         raise ServiceUnavailable(
@@ -88,10 +87,9 @@ def preview(
     thread.join(seconds + 1.0)  # a moment for a connector to close what it opened; one that blocks is left behind
     seen = list(found.documents)
     if ended and not seen and not isinstance(ended[0], TimeoutError):
-        raise _told(ended[0], connector, secrets)
+        raise _told(ended[0], connector)
     out_of_time = thread.is_alive() or any(isinstance(error, TimeoutError) for error in ended)
-    shown = [_scrubbed(one, secrets) for one in seen[:limit]]
-    return Preview(documents=shown, complete=found.complete, stopped="time" if out_of_time else found.stopped)
+    return Preview(documents=seen[:limit], complete=found.complete, stopped="time" if out_of_time else found.stopped)
 
 
 async def _within(loaded: LoadedPlugin, resolved: dict[str, Any], found: Preview, limit: int, seconds: float) -> None:
@@ -140,7 +138,7 @@ async def _fetched(connector: Any, reference: DocumentReference) -> Emitted:
             size=reference.size,
             media_type=reference.media_type,
             metadata=dict(reference.metadata),
-            problem=str(error),
+            problem=scrub(str(error)),
         )
 
 
@@ -166,13 +164,9 @@ def _as_text(beginning: bytes) -> str | None:
         return beginning[: error.start].decode() if error.start > len(beginning) - 4 else None
 
 
-def _told(error: Exception, connector: str, secrets: list[str]) -> Exception:
+def _told(error: Exception, connector: str) -> Exception:
     if isinstance(error, PipelineError):
-        return type(error)(scrub(error.message, secrets), error.hint)
+        return type(error)(scrub(error.message), error.hint)
     log.warning("The connector %s failed in a preview.", connector, exc_info=error)
-    told = scrub(f"{type(error).__name__}: {error}", secrets)
+    told = scrub(f"{type(error).__name__}: {error}")
     return PermanentError(f"The connector {connector!r} failed: {told}", "Check its options.")
-
-
-def _scrubbed(one: Emitted, secrets: list[str]) -> Emitted:
-    return replace(one, problem=scrub(one.problem, secrets)) if one.problem else one

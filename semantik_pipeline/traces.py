@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import SettingsError
+from semantik_pipeline.plugins.secrets import scrub
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -93,7 +94,7 @@ class Traces:
                 start_time=int(work.began * 1e9),
             )
         if work.error is not None:
-            span.set_status(Status(StatusCode.ERROR, work.error))
+            span.set_status(Status(StatusCode.ERROR, scrub(work.error)))
         span.end(int(work.ended * 1e9))
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.settings import visible_gpus
+from semantik_pipeline.stages.failures import told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -208,7 +209,7 @@ class Presence:
             "refusals": runtime.refusals(stage for stage in STAGES if stage in self._queues),
             "fingerprints": self._fingerprints(),
             "models": runtime.models(),
-            "fatal": str(runtime.fatal) if runtime.fatal else None,
+            "fatal": told(runtime.fatal) if runtime.fatal else None,
         }
 
     def _fingerprints(self) -> dict[str, Any]:
@@ -262,6 +263,6 @@ class Presence:
             if self._runtime.settings.worker.supervisor_pipe is not None and os.getppid() != self._parent:
                 self._ended("the process that started it is gone")
             if self._runtime.fatal is not None:
-                self._ended(str(self._runtime.fatal))
+                self._ended(told(self._runtime.fatal))
             if self._runtime.keeper.hung(HUNG):
                 self._ended("a unit hangs; others have taken it up long since")

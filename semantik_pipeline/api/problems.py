@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from semantik_pipeline import errors
+from semantik_pipeline.api.words import Told
 from semantik_pipeline.errors import PipelineError, TransientError
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Fault(BaseModel):
     """One thing that is wrong with a request."""
 
     where: str = Field(examples=["body.top_k"], description="Path of the field, from body, query, path or header on.")
-    message: str = Field(examples=["Input should be greater than or equal to 1"])
+    message: Told = Field(examples=["Input should be greater than or equal to 1"])
 
 
 class Problem(BaseModel):
@@ -82,8 +83,8 @@ class Problem(BaseModel):
     )
     title: str = Field(description="The status in words.")
     status: int
-    detail: str = Field(description="What happened, to what.")
-    hint: str | None = Field(None, description="The way out, in a sentence.")
+    detail: Told = Field(description="What happened, to what.")
+    hint: Told | None = Field(None, description="The way out, in a sentence.")
     request_id: str | None = Field(None, description="Names the request in the server's log.")
     errors: list[Fault] | None = Field(None, description="All that is wrong with a request that does not validate.")
 
@@ -109,15 +110,13 @@ def response(
     faults: list[Fault] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """A problem document; texts are scrubbed of whatever has the shape of a credential."""
-    from semantik_pipeline.plugins.secrets import scrub
-
+    """A problem document."""
     problem = Problem(
         type=f"urn:semantik:problem:{kind}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=scrub(detail),
-        hint=scrub(hint) if hint else None,
+        detail=detail,
+        hint=hint,
         request_id=request_id,
         errors=faults,
     )

@@ -1,15 +1,24 @@
-"""Words of plugins and libraries that answers repeat, without what has the shape of a credential."""
+"""Words of plugins and libraries that answers repeat. A field of an answer that holds such has one of these types, and so
+no answer tells what is known to be a secret, or has the shape of one, whatever route it comes by.
+
+What the ledger keeps was scrubbed before it was written, by a process that knew more secrets than this one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-#: Fields whose words come from errors, not from documents.
-TOLD = ("reason", "blocked", "error", "errors", "notes", "problems", "result", "sources")
+from pydantic import AfterValidator
 
 
-def scrubbed(row: dict[str, Any]) -> dict[str, Any]:
-    """The row, its fields of errors scrubbed."""
+def _scrubbed(value: Any) -> Any:
     from semantik_pipeline.plugins.secrets import scrub_within
 
-    return {name: scrub_within(value) if name in TOLD else value for name, value in row.items()}
+    return scrub_within(value)
+
+
+#: A text with such words.
+Told = Annotated[str, AfterValidator(_scrubbed)]
+
+#: An object with such words anywhere in it.
+ToldWithin = Annotated[dict[str, Any], AfterValidator(_scrubbed)]

@@ -11,6 +11,7 @@ from semantik_pipeline.errors import FingerprintMismatch, PermanentError, Pipeli
 from semantik_pipeline.generations import aliases, rerunning
 from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
 from semantik_pipeline.ledger import builds, filling, switching
+from semantik_pipeline.plugins.secrets import scrub
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.builds import Build
@@ -100,7 +101,7 @@ def _judge(runtime: Runtime, build: Build, until: float) -> bool:
     try:
         verdict = gate.advance(until)
     except (PermanentError, FingerprintMismatch) as error:
-        verdict = Verdict(losses=0, reason=f"it can't be judged: {error}")
+        verdict = Verdict(losses=0, reason=scrub(f"it can't be judged: {error}"))
     except Exception as error:  # a server that is away: nothing is known of the build
         log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
         del runtime.judging[build.generation_id]

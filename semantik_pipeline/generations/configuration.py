@@ -20,6 +20,7 @@ from semantik_pipeline.errors import FingerprintMismatch, PipelineError, Setting
 from semantik_pipeline.ledger.builds import Frozen
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.plugins.host import PluginHost
+from semantik_pipeline.plugins.secrets import scrub
 
 DEFAULT: dict[str, Any] = {
     "parsers": {"by_media_type": {}, "options": {}},
@@ -234,7 +235,7 @@ def refusal(host: PluginHost, generation: Generation, stage: str) -> str | None:
     try:
         check(host, generation, stage)
     except FingerprintMismatch as error:
-        return str(error)
+        return scrub(str(error))
     return None
 
 

@@ -9,8 +9,10 @@ import traceback
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from semantik_pipeline.errors import PermanentError
+from semantik_pipeline.errors import PermanentError, PipelineError
 from semantik_pipeline.plugins.frames import dump
+from semantik_pipeline.plugins.known_secrets import KNOWN
+from semantik_pipeline.plugins.secrets import REDACTED
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,15 @@ class ErrorReport:
 
 
 def report(error: BaseException) -> bytes:
-    """The frame body for an exception."""
+    """The frame body for an exception, in whose words no secret of this process is left."""
     kind = type(error)
+    _cleanse(error)
     return dump(
         astuple(
             ErrorReport(
                 type_name=kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}",
-                text=str(error),
-                traceback="".join(traceback.format_exception(error)),
+                text=_clean(str(error)),
+                traceback=_clean("".join(traceback.format_exception(error))),
                 pickled=_pickled(error),
             )
         )
@@ -54,6 +57,20 @@ def rebuild(body: bytes) -> BaseException:
         error = PermanentError(f"{found.type_name}: {found.text}" if found.text else found.type_name)
     error.child_traceback = found.traceback
     return error
+
+
+def _clean(text: str) -> str:
+    """Without what this process knows to be secret; the shapes of others the parent knows as well."""
+    return KNOWN.replaced(text, REDACTED)
+
+
+def _cleanse(error: BaseException) -> None:
+    """Take secrets out of an exception's own words, where they are words."""
+    args = tuple(_clean(one) if isinstance(one, str) else one for one in error.args)
+    if any(one is not before for one, before in zip(args, error.args, strict=True)):
+        error.args = args
+    if isinstance(error, PipelineError):
+        error.message, error.hint = _clean(error.message), error.hint and _clean(error.hint)
 
 
 def _pickled(error: BaseException) -> bytes | None:

@@ -13,9 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from semantik_pipeline.errors import PluginConfigError, VariableNotSet
+from semantik_pipeline.plugins.known_secrets import KNOWN
 from semantik_pipeline.plugins.registry import LoadedPlugin
 from semantik_pipeline.plugins.schema import defaults_of, field_of, normalise_schema, without_demands
-from semantik_pipeline.plugins.secrets import is_declared_secret, is_env_reference, is_secret_name, redact
+from semantik_pipeline.plugins.secrets import (
+    is_declared_secret,
+    is_env_reference,
+    is_plain_word,
+    is_secret_name,
+    redact,
+)
 from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.plugins.validation import check_variable_name, refuse_secrets, validate_config
 
@@ -64,6 +71,9 @@ def effective_config(
     options = layered(defaults, stated, given)
     if options != defaults or (schema or {}).get("required"):
         validate_config(plugin.id, schema, options)
+    for name, variable in options.items():  # whoever reads them may be a child, whose errors are told here
+        if is_env_reference(name, field_of(schema, name)) and (value := os.environ.get(str(variable))) is not None:
+            _know(name, value, schema)
     return options
 
 
@@ -101,7 +111,8 @@ def missing_options(plugin: LoadedPlugin, state: PluginState, given: Options | N
 
 
 def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "", strict: bool = True) -> Options:
-    """The options with ``foo`` beside each ``foo_env``, read from the environment.
+    """The options with ``foo`` beside each ``foo_env``, read from the environment. From then on the process knows these
+    values, and keeps them out of errors and logs.
 
     Only for making an instance; the result is never stored or shown. An unset variable raises VariableNotSet
     naming it; not ``strict``, its option is left out.
@@ -116,6 +127,7 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
         target = _target_of(name)
         if value is not None:
             resolved[target] = value
+            _know(name, value, schema)
             continue
         if strict:
             raise VariableNotSet(
@@ -125,6 +137,15 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
         if target == name:
             del resolved[name]
     return resolved
+
+
+def _know(name: str, value: str, schema: Schema) -> None:
+    """Keep a value that this reference reads out of what this process tells; a plain word only for an option whose name
+    or schema says secret."""
+    target = _target_of(name)
+    declared = is_declared_secret(field_of(schema, target)) or is_declared_secret(field_of(schema, name))
+    if declared or is_secret_name(target) or not is_plain_word(value):
+        KNOWN.add(value)
 
 
 def is_operational(name: str, schema: Schema) -> bool:

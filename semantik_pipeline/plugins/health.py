@@ -92,7 +92,6 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
         resolved = configured.resolve_env(options, schema, plugin_id=plugin.id)
     except PluginError as error:
         return _unfit(plugin, state, config, error)
-    secrets = [str(value) for name, value in resolved.items() if options.get(name) != value]  # from the environment
     try:
         said = plugin.cls.health_check(**accepted(plugin.cls.health_check, {"config": resolved}))
         if inspect.isawaitable(said):
@@ -100,8 +99,8 @@ def _check(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | No
     except TimeoutError:
         return HealthStatus(HealthState.UNHEALTHY, "the health check timed out")
     except Exception as error:
-        return HealthStatus(HealthState.UNHEALTHY, scrub(f"{type(error).__name__}: {error}", secrets))
-    return _status(said, secrets)
+        return HealthStatus(HealthState.UNHEALTHY, scrub(f"{type(error).__name__}: {error}"))
+    return _status(said)
 
 
 def _unfit(plugin: LoadedPlugin, state: PluginState, config: dict[str, Any] | None, error: PluginError) -> HealthStatus:
@@ -118,11 +117,11 @@ async def _within(said: Awaitable[Any], seconds: float) -> Any:
         return await said
 
 
-def _status(said: Any, secrets: list[str]) -> HealthStatus:
+def _status(said: Any) -> HealthStatus:
     if isinstance(said, bool):
         return HealthStatus(HealthState.HEALTHY if said else HealthState.UNHEALTHY)
     try:
         reason = getattr(said, "reason", None)
-        return HealthStatus(HealthState(str(said.status)), scrub(str(reason), secrets) if reason else None)
+        return HealthStatus(HealthState(str(said.status)), scrub(str(reason)) if reason else None)
     except (AttributeError, ValueError):
         return HealthStatus(HealthState.UNKNOWN, f"the health check answered {type(said).__name__}, no HealthStatus")

@@ -18,6 +18,7 @@ from semantik_pipeline.errors import PipelineError, PluginLoadError
 from semantik_pipeline.plugins.compatibility import check_manifest
 from semantik_pipeline.plugins.finding import Candidate, find_candidates
 from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
+from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.plugins.shape import check_shape, conform, kind_of
 from semantik_pipeline.plugins.state import PluginState, canonical
 
@@ -178,8 +179,8 @@ def load_candidate(candidate: Candidate) -> LoadedPlugin:
 def reason_of(error: BaseException, candidate: Candidate) -> str:
     """The failure in a line or two: what, and (if it is not one of our own) where in the plugin's code."""
     if isinstance(error, PipelineError):
-        return str(error)
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return scrub(str(error))
+    what = scrub(f"{type(error).__name__}: {error}") if str(error) else type(error).__name__
     ours = ("importlib", __file__)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(name in f.filename for name in ours)]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

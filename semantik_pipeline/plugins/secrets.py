@@ -6,10 +6,12 @@ No secret is stored or shown. Shapes come from detect-secrets, and a few of prov
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from typing import Any
+
+from semantik_pipeline.plugins.known_secrets import KNOWN
 
 REDACTED = "********"
 
@@ -93,10 +95,10 @@ def redact(config: dict[str, Any], schema: dict[str, Any] | None = None) -> dict
     return {name: _redacted(name, value, properties.get(name, {}), hidden=False) for name, value in config.items()}
 
 
-def scrub(text: str, known: Iterable[str] = ()) -> str:
-    """The text without the ``known`` secrets and without any word (or key block) of a credential's shape."""
-    for secret in sorted(filter(None, known), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+def scrub(text: str) -> str:
+    """The text without what this process knows to be secret, and without any word (or key block) of a credential's
+    shape."""
+    text = KNOWN.replaced(text, REDACTED)
     if "PRIVATE KEY" in text:
         text = _KEY_BLOCK.sub(REDACTED, text)
     # Word by word, because what a detector reports may be a part of the credential.
@@ -109,7 +111,7 @@ def scrub_within(value: Any) -> Any:
         return scrub(value)
     if isinstance(value, dict):
         return {name: scrub_within(inner) for name, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [scrub_within(inner) for inner in value]
     return value
 
@@ -161,10 +163,11 @@ def _redacted(name: str, value: Any, field: dict[str, Any], *, hidden: bool) -> 
 def _may_hold_secret(text: str) -> bool:
     if _WORTH_A_LOOK.search(text):
         return True
-    return any(not _is_word(run) for run in _RUN.findall(text))
+    return any(not is_plain_word(run) for run in _RUN.findall(text))
 
 
-def _is_word(run: str) -> bool:
+def is_plain_word(run: str) -> bool:
+    """Whether it is of letters alone, as words are."""
     return len(run) <= _LONGEST_WORD and run.isalpha() and (run.islower() or run.istitle())
 
 

@@ -23,6 +23,7 @@ from semantik_pipeline.errors import (
     StorageFull,
     WorkerUnfit,
 )
+from semantik_pipeline.stages.failures import told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -64,7 +65,7 @@ def blame(runtime: Runtime, generation_id: int, error: Exception, embed_a_word: 
 
 
 def _refused(runtime: Runtime, generation_id: int, reason: str, error: Exception) -> Exception:
-    runtime.refuse(generation_id, "embed", reason, seconds=REFUSES)
+    runtime.refuse(generation_id, "embed", told(reason), seconds=REFUSES)
     return _because(ServiceUnavailable(reason), error)
 
 

@@ -16,7 +16,7 @@ from semantik_pipeline.plugins.child_errors import rebuild
 from semantik_pipeline.stages.blame import blame, unready
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
-from semantik_pipeline.stages.failures import fail
+from semantik_pipeline.stages.failures import fail, told
 from semantik_pipeline.stages.journal import about
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk
 from semantik_pipeline.stages.twins import find_twins, rows_of
@@ -255,7 +255,7 @@ def _settle(runtime: Runtime, claim: Claim, group: list[Job], answers: list[Chun
     for job, answer in zip(group, answers, strict=True):
         unit = job.unit
         if isinstance(answer, SkipDocument):
-            _skip(runtime, claim, unit, str(answer))
+            _skip(runtime, claim, unit, told(answer))
         elif isinstance(answer, BaseException):
             fail(runtime, claim, [unit], answer, alone=True)
         else:

@@ -17,8 +17,7 @@ from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.extracting import extract_texts, merged
-from semantik_pipeline.stages.failures import fail
-from semantik_pipeline.stages.parsing import storable
+from semantik_pipeline.stages.failures import fail, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -196,8 +195,9 @@ def _extract_pool(
         with runtime.ledger.write() as tx:
             content.save_extractions(tx, {(text_hash, fingerprint): result for text_hash, result in results.items()})
     for text_hash, failure in failures.items():
+        words = told(failure)
         for key in pool.owners[text_hash]:
-            notes[key][choice["plugin"]] = storable(failure)
+            notes[key][choice["plugin"]] = words
     held.hold.touch()
     return set()
 

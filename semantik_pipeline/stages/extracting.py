@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import Entity, ExtractionResult, ExtractionType
+from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.stages.parsing import storable_values
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def extract_texts(
             return {key: stored(result) for key, result in zip(texts, answers, strict=True)}, {}
         failure = f"it gave {len(answers)} results for {len(texts)} texts"
     except Exception as error:
-        failure = f"{type(error).__name__}: {error}"
+        failure = scrub(f"{type(error).__name__}: {error}")
     if len(texts) == 1:
         return {}, dict.fromkeys(texts, failure)
     results: dict[str, dict[str, Any]] = {}

@@ -23,8 +23,9 @@ from semantik_pipeline.errors import (
 )
 from semantik_pipeline.ledger import Transaction, operations, work
 from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.stages.journal import about, stage_plugins
-from semantik_pipeline.stages.parsing import storable, storable_values
+from semantik_pipeline.stages.parsing import storable
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -38,16 +39,20 @@ HANGS = 2
 AWAY = 2.0
 
 
-def describe(error: BaseException, plugins: str | None = None) -> dict[str, Any]:
-    """An error as the ledger keeps it. ``plugins`` are those of the stage, so that a mended one gets another try."""
+def describe(error: BaseException) -> dict[str, Any]:
+    """An error as the ledger keeps it: ``type``, ``message``, ``traceback``."""
     remote = getattr(error, "child_traceback", None)
-    described = {
+    return {
         "type": type(error).__name__,
-        "message": str(error) or type(error).__name__,
-        "traceback": remote or "".join(traceback.format_exception(error)),
-        "plugins": plugins,
+        "message": told(error) or type(error).__name__,
+        "traceback": told(remote or "".join(traceback.format_exception(error))),
     }
-    return storable_values(described)  # a message may quote what the document holds
+
+
+def told(error: BaseException | str) -> str:
+    """An error's words as they are kept and logged. They may quote secrets, which go, and what a document holds, of which
+    no database takes everything."""
+    return scrub(storable(str(error)))
 
 
 def fail(
@@ -63,41 +68,48 @@ def fail(
     if isinstance(error, StorageFull | WorkerUnfit):
         runtime.fatal = error
     runtime.journal.failed(claim, units, error)
+    described = describe(error)
     with logs.bound(**about(units)), runtime.ledger.write() as tx:
         mine = work.held(tx, claim.token)
         still = [unit for unit in units if unit.key in mine]
-        return _record(runtime, tx, claim, still, error, alone or len(units) == 1)
+        return _record(runtime, tx, claim, still, error, described, alone=alone or len(units) == 1)
 
 
 def _record(
-    runtime: Runtime, tx: Transaction, claim: Claim, units: list[Unit], error: BaseException, alone: bool
+    runtime: Runtime,
+    tx: Transaction,
+    claim: Claim,
+    units: list[Unit],
+    error: BaseException,
+    described: dict[str, Any],
+    *,
+    alone: bool,
 ) -> list[Unit]:
-    keys = [unit.key for unit in units]
+    keys, words = [unit.key for unit in units], described["message"]
     together = isinstance(error, OutOfMemory | ServiceFailing) and not alone  # what is well goes through by itself
     if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not together:
         delay = getattr(error, "retry_after", None) or AWAY
-        log.warning("%s waits %.1f s: %s", claim.stage, delay, storable(str(error)))
-        work.release(tx, claim.token, keys, delay=delay, blocked=storable(str(error)))
+        log.warning("%s waits %.1f s: %s", claim.stage, delay, words)
+        work.release(tx, claim.token, keys, delay=delay, blocked=words)
         _tell(runtime, claim, "released", len(units))
         return []
     if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
-        log.warning("%s is blocked: %s", claim.stage, storable(str(error)))
-        runtime.left.unable(storable(str(error)))
-        work.release(tx, claim.token, keys, delay=AWAY, blocked=storable(str(error)))
+        log.warning("%s is blocked: %s", claim.stage, words)
+        runtime.left.unable(words)
+        work.release(tx, claim.token, keys, delay=AWAY, blocked=words)
         _tell(runtime, claim, "released", len(units))
         return []
     if not alone and not isinstance(error, PermanentError):
-        told = storable(str(error))
-        log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), told)
+        log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), words)
         work.suspect(tx, claim.token, keys)
         _tell(runtime, claim, "released", len(units))
         return []
     settings, lost = runtime.settings.work, []
     found = operations.of_documents(tx, [unit.document_id for unit in units])
     for unit in units:
-        described = describe(error, stage_plugins(runtime, unit))
+        kept = {**described, "plugins": stage_plugins(runtime, unit)}  # a mended one gets another try
         if isinstance(error, PermanentError) and alone:
-            work.quarantine(tx, unit, described)
+            work.quarantine(tx, unit, kept)
             gone = True
         elif isinstance(error, PermanentError):
             work.suspect(tx, claim.token, [unit.key])
@@ -105,13 +117,12 @@ def _record(
         else:
             after = error.retry_after if isinstance(error, TransientError) else None
             attempts = min(settings.max_attempts, HANGS if isinstance(error, ChildTimeout) else settings.max_attempts)
-            gone = work.charge(tx, unit, described, max_attempts=attempts, backoff=settings.backoff, retry_after=after)
+            gone = work.charge(tx, unit, kept, max_attempts=attempts, backoff=settings.backoff, retry_after=after)
         if gone:
             lost.append(unit)
             runtime.tally.count("quarantines", stage=claim.stage, type=type(error).__name__)
-        told = storable(str(error))  # no log takes a lone surrogate
         with logs.bound(document=unit.unique_id, operation=found.get(unit.document_id)):
-            log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", told)
+            log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", words)
     _tell(runtime, claim, "quarantined", len(lost))
     _tell(runtime, claim, "failed", len(units) - len(lost))
     return lost

@@ -18,8 +18,7 @@ from semantik_pipeline.errors import (
 )
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import SourceClaim
-from semantik_pipeline.stages.failures import AWAY, describe
-from semantik_pipeline.stages.parsing import storable
+from semantik_pipeline.stages.failures import AWAY, describe, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -46,16 +45,17 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         runtime.fatal = error
     hopeless = isinstance(error, PipelineError) and not isinstance(error, TransientError)
     level = logging.ERROR if hopeless else logging.WARNING
-    log.log(level, "The sync of %s failed: %s", claim.name, storable(str(error)))
+    words = told(error)
+    log.log(level, "The sync of %s failed: %s", claim.name, words)
     with runtime.ledger.write() as tx:
         if not ledger.source_held(tx, claim):
             return
         if isinstance(error, StorageFull):
             ledger.pause_slice(tx, claim)
         elif hopeless or attempts >= settings.max_attempts:
-            paused = {"paused": storable(str(error))} if isinstance(error, ASKS) else {}
-            told = storable(str(error) if str(error).startswith(claim.name) else f"{claim.name}: {error}")
-            ledger.finish_source(tx, claim, error=told, error_type=type(error).__name__, **paused)
+            paused = {"paused": words} if isinstance(error, ASKS) else {}
+            named = words if words.startswith(claim.name) else f"{claim.name}: {words}"
+            ledger.finish_source(tx, claim, error=named, error_type=type(error).__name__, **paused)
         else:
             delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
             ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
@@ -64,9 +64,9 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
 def _leave(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     """Free the source, with nothing held against it. Where nobody has what it needs its operation is blocked, and goes
     on when somebody has."""
-    told = storable(str(error))
-    log.error("%s can't be read here: %s", claim.name, told)
-    runtime.left.leave(claim.source_id, told)  # before it is free, or this process would take it again
+    words = told(error)
+    log.error("%s can't be read here: %s", claim.name, words)
+    runtime.left.leave(claim.source_id, words)  # before it is free, or this process would take it again
     with runtime.ledger.write() as tx:
         if ledger.source_held(tx, claim):
             ledger.pause_slice(tx, claim, error=ledger.blocked(describe(error)))

@@ -18,7 +18,7 @@ from semantik_pipeline.errors import (
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, SourceClaim
 from semantik_pipeline.stages.arrivals import arrival_of, without_content
-from semantik_pipeline.stages.failures import describe
+from semantik_pipeline.stages.failures import describe, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -46,7 +46,7 @@ def fetch(
         except DocumentGone:
             return None
         except SkipDocument as skip:
-            return without_content(name, reference, claim, skipped=str(skip))
+            return without_content(name, reference, claim, skipped=told(skip))
         except (ServiceUnavailable, StorageFull, CredentialsRejected):
             raise  # no document is to blame: the slice waits, or the sync ends
         except TransientError as error:

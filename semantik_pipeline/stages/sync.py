@@ -24,6 +24,7 @@ from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.plugins.secrets import scrub_within
 from semantik_pipeline.stages.arrivals import Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
@@ -341,6 +342,6 @@ class Slice:
 
 def problems_told(before: list[str], more: list[str]) -> list[str]:
     """What a run could not read, in its slices ``before`` and in this one: each once, and no more than people read."""
-    told = storable_values([*before, *more])
-    each = [problem for problem in dict.fromkeys(told) if problem != MORE]
-    return [*each[:PROBLEMS], MORE] if MORE in told or len(each) > PROBLEMS else each
+    said = scrub_within(storable_values([*before, *more]))
+    each = [problem for problem in dict.fromkeys(said) if problem != MORE]
+    return [*each[:PROBLEMS], MORE] if MORE in said or len(each) > PROBLEMS else each

@@ -128,6 +128,19 @@ def test_a_collector_that_is_away_keeps_no_process_from_ending(monkeypatch: pyte
         assert time.monotonic() - began < 3
 
 
+def test_a_span_tells_no_secret_that_an_error_quotes() -> None:
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    traces = Traces(1.0, exporter)
+    secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    work = Work(stage="embed", began=1.0, ended=2.0, error=f"login with {secret} failed", facts={})
+    traces.tell(Revision(source_id=1, unique_id="a", revision=1), work)
+    traces.close()
+    (span,) = exporter.get_finished_spans()
+    assert span.status.description == "login with ******** failed"
+
+
 def test_a_share_is_the_same_one_everywhere() -> None:
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Name, Options
+from semantik_pipeline.api.words import Told
 
 _CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
 
@@ -78,7 +79,7 @@ class Collection(BaseModel):
 
 
 class CollectionDetail(Collection):
-    outdated: list[str] = Field(description="What a reindex would bring; empty: the index is what it is to be.")
+    outdated: list[Told] = Field(description="What a reindex would bring; empty: the index is what it is to be.")
 
 
 class CollectionList(BaseModel):
@@ -118,7 +119,7 @@ class ReindexPlan(BaseModel):
 
     collection: str
     changes: list[str]
-    reasons: list[str]
+    reasons: list[Told]
     stages_changed: list[str] = Field(examples=[["chunk", "embed"]])
     documents: int
     chunks: int

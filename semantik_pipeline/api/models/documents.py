@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Line, Name, Options
+from semantik_pipeline.api.words import Told, ToldWithin
 from semantik_pipeline.push import MEDIA_TYPE, MOST, SOURCE
 
 #: What a document is called by its source.
@@ -32,7 +33,7 @@ class Document(BaseModel):
         examples=["indexed"],
         description="chunk, extract, embed or upsert, where it waits; or indexed, skipped, quarantined, deleted",
     )
-    reason: str | None = Field(description="Why it is skipped, in quarantine or blocked.")
+    reason: Told | None = Field(description="Why it is skipped, in quarantine or blocked.")
     chunks: int
     revision: int = Field(description="Counts its contents.")
     media_type: str | None = Field(examples=["text/markdown"])
@@ -61,15 +62,15 @@ class Way(BaseModel):
     epoch: int = Field(description="Rises with each revision; points in the index carry it.")
     status: str = Field(examples=["quarantined"])
     stages: dict[str, str] = Field(examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}])
-    reason: str | None
+    reason: Told | None
     attempts: int
-    blocked: str | None
+    blocked: Told | None
     held_by: str | None = Field(description="The worker that has it in hand.")
     waits_seconds: float
     suspect: bool
     searchable: bool
-    notes: dict[str, Any] | None = Field(description="Extractors that failed on it.")
-    error: dict[str, Any] | None = Field(description="Stage, type, message and traceback of what failed.")
+    notes: ToldWithin | None = Field(description="Extractors that failed on it.")
+    error: ToldWithin | None = Field(description="Stage, type, message and traceback of what failed.")
     extracted: dict[str, Any] | None = Field(description="What extractors found in all of it.")
 
 

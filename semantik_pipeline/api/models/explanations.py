@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from semantik_pipeline.api.words import Told, ToldWithin
 
 
 class FacetValue(BaseModel):
@@ -83,5 +83,5 @@ class Absent(BaseModel):
 
     document: str = Field(description="Its unique id; of one that there is not, what was asked for.")
     cause: str = Field(description="not-found, deleted, quarantined, filter ... (docs/search.md); shown: it is there.")
-    told: str = Field(description="The same in a sentence.")
-    details: dict[str, Any] = Field(description="Its ranks and scores, the conditions that it does not meet ...")
+    told: Told = Field(description="The same in a sentence.")
+    details: ToldWithin = Field(description="Its ranks and scores, the conditions that it does not meet ...")

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Name
+from semantik_pipeline.api.words import Told as Words
+from semantik_pipeline.api.words import ToldWithin
 
 
 class PluginStateNow(BaseModel):
@@ -14,7 +16,7 @@ class PluginStateNow(BaseModel):
 
     revision: int | None
     hash: str | None
-    error: str | None = None
+    error: Words | None = None
 
 
 class Worker(BaseModel):
@@ -29,6 +31,9 @@ class Worker(BaseModel):
     state: str = Field(examples=["ready"], description="starting, ready, draining, restarting, stopped, or lost")
     command: str | None = Field(description="What it was asked and has not done yet.")
     plugin_state_current: bool = Field(description="Whether it has loaded what the plugin state file says now.")
+    plugin_failures: dict[str, Words] = Field({}, description="Plugins that it could not load, and why.")
+    refusals: dict[str, Words] | None = Field(None, description="What it leaves to others (`3:embed`), and why.")
+    fatal: Words | None = Field(None, description="What it ends of.")
 
 
 class Fleet(BaseModel):
@@ -41,8 +46,8 @@ class Fleet(BaseModel):
     stages: dict[str, dict[str, Any]] = Field(description="What waits for each stage, and how fast it goes.")
     syncs: dict[str, Any]
     operations: dict[str, int]
-    blocked: list[dict[str, Any]] = Field(description="What no living worker takes, and why.")
-    stuck: list[dict[str, Any]] = Field(description="What is in trouble and does not move.")
+    blocked: list[ToldWithin] = Field(description="What no living worker takes, and why.")
+    stuck: list[ToldWithin] = Field(description="What is in trouble and does not move.")
 
 
 class Asked(BaseModel):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from semantik_pipeline.api.words import Told, ToldWithin
 
 
 class Accepted(BaseModel):
@@ -22,7 +24,7 @@ class Part(BaseModel):
     source: str = Field(examples=["/srv/handbook"])
     connector: str = Field(examples=["directory"])
     state: str = Field(examples=["finished"], description="running, finished, failed or cancelled")
-    error: str | None = None
+    error: Told | None = None
 
 
 class Operation(BaseModel):
@@ -32,12 +34,12 @@ class Operation(BaseModel):
     id: int
     kind: str = Field(examples=["sync"], description="sync, push, retry, delete, restore, reindex, ...")
     state: str = Field(examples=["running"], description="running, blocked, paused, cancelling or finished")
-    reason: str | None = Field(description="What blocks it.")
+    reason: Told | None = Field(description="What blocks it.")
     outcome: str | None = Field(examples=[None], description="Once finished: succeeded, degraded, failed or cancelled")
     collection: str = Field(examples=["default"])
     sources: list[Part]
     items: int = Field(description="Documents that it touches.")
-    result: dict[str, Any] | None = Field(description="Once finished: its counts, which add up.")
+    result: ToldWithin | None = Field(description="Once finished: its counts, which add up.")
     created_at: float = Field(description="Seconds since 1970.")
     finished_at: float | None
     seconds: float = Field(description="Since it began, or that it took.")
@@ -74,15 +76,15 @@ class Progress(BaseModel):
     operation: str
     state: Literal["running", "paused", "cancelling", "finished"]
     outcome: str | None
-    reason: str | None = Field(description="What blocks it.")
+    reason: Told | None = Field(description="What blocks it.")
     phase: str | None = Field(None, description="Of a build: filling, building or judging.")
-    result: dict[str, Any] | None
+    result: ToldWithin | None
     sources_running: int = Field(description="Sources that are still read.")
     seen: int = Field(description="Documents that were named, or given, so far.")
     stages: dict[str, int] = Field(description="Documents by the stage that they wait for, or ended at.")
     chunks: int
     chunks_embedded: int
-    errors: list[str]
+    errors: list[Told]
     seconds: float
 
 
@@ -97,7 +99,7 @@ class Undone(BaseModel):
 
 class OperationDetail(Operation):
     progress: Progress
-    problems: list[str] = Field(description="What its sources could not read.")
+    problems: list[Told] = Field(description="What its sources could not read.")
     undone: Undone
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Options
+from semantik_pipeline.api.words import Told
 from semantik_pipeline.contracts import KINDS
 
 Kind = StrEnum("Kind", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here
@@ -26,7 +27,7 @@ class Plugin(BaseModel):
     builtin: bool
     health: Health
     status: Literal["loaded", "disabled", "failed", "conflict"]
-    reason: str | None = Field(description="Why it is not loaded, or not healthy.")
+    reason: Told | None = Field(description="Why it is not loaded, or not healthy.")
 
 
 class PluginList(BaseModel):
@@ -66,7 +67,7 @@ class Manifest(BaseModel):
 class PluginHealth(BaseModel):
     id: str
     health: Health
-    reason: str | None = Field(examples=["the environment variable OPENAI_API_KEY is not set"])
+    reason: Told | None = Field(examples=["the environment variable OPENAI_API_KEY is not set"])
 
 
 class NewConfig(BaseModel):

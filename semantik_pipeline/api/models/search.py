@@ -11,6 +11,7 @@ from semantik_pipeline.api.models.explanations import Absent, Explanation, Facet
 from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
 from semantik_pipeline.api.models.plain import Line, Name, Options
 from semantik_pipeline.api.models.understanding import Understood
+from semantik_pipeline.api.words import Told
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS
@@ -163,7 +164,7 @@ class RerankerReport(BaseModel):
     scored: int
     due: int
     milliseconds: float
-    reason: str | None = Field(description="null: it scored them all.")
+    reason: Told | None = Field(description="null: it scored them all.")
 
 
 class Found(BaseModel):
@@ -210,7 +211,7 @@ class Found(BaseModel):
     reranked: bool = Field(description="Whether a reranker read any of them.")
     rerankers: list[RerankerReport] = Field(description="What each reranker did, in their order.")
     timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
-    warnings: list[str]
+    warnings: list[Told]
     facets: dict[str, list[FacetValue]] = Field(
         {}, description="By field, the values that most of the documents have which the query matches."
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Line, Name, Options
+from semantik_pipeline.api.words import Told, ToldWithin
 
 
 class When(BaseModel):
@@ -76,10 +77,10 @@ class Source(BaseModel):
     quarantined: int
     due_at: float | None
     synced_at: float | None
-    paused: str | None = Field(description="Why.")
+    paused: Told | None = Field(description="Why.")
     operation: int | None = Field(description="The sync in hand.")
-    error: dict[str, Any] | None = Field(description="Of the last sync that failed: type, message, at.")
-    problems: list[str] | None = Field(description="What the last enumeration could not read.")
+    error: ToldWithin | None = Field(description="Of the last sync that failed: type, message, at.")
+    problems: list[Told] | None = Field(description="What the last enumeration could not read.")
     principals: list[str] | None = Field(description="Whom its documents are open to; null: everybody.")
     faults: int = Field(description="Syncs that failed, one after the other.")
     attempts: int = Field(description="Of the slice in hand.")
@@ -133,7 +134,7 @@ class EmittedDocument(BaseModel):
     media_type: str | None
     metadata: dict[str, Any]
     text: str | None = Field(description="Its beginning, if it is text.")
-    problem: str | None = Field(description="Why it could not be had.")
+    problem: Told | None = Field(description="Why it could not be had.")
 
 
 class SourcePreview(BaseModel):

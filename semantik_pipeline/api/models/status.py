@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from semantik_pipeline.api.words import Told, ToldWithin
+
 
 class Totals(BaseModel):
     documents: dict[str, int] = Field(examples=[{"indexed": 120}], description="By status.")
@@ -24,7 +26,7 @@ class Waiting(BaseModel):
 
 class PausedSource(BaseModel):
     source: str
-    reason: str | None
+    reason: Told | None
 
 
 class Status(BaseModel):
@@ -45,7 +47,7 @@ class AuditEntry(BaseModel):
     actor: str = Field(examples=["key:search-page"])
     event: str = Field(examples=["source.pause"])
     subject: str
-    detail: dict[str, Any]
+    detail: ToldWithin
 
 
 class AuditTrail(BaseModel):

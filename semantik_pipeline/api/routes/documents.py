@@ -27,7 +27,6 @@ from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
-from semantik_pipeline.api.words import scrubbed
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Conflict, NotFound, UsageError
 from semantik_pipeline.ledger import document_pages, reports
@@ -85,7 +84,7 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
     row = _allowed(runtime, caller, "reader", document_id)
     with runtime.ledger.read() as tx:
         more = reports.show_document(tx, document_id, chunks=False)
-    ways = [Way.model_validate(scrubbed(one)) for one in more["generations"]]
+    ways = [Way.model_validate(one) for one in more["generations"]]
     return DocumentDetail(**_shown(row, caller), metadata=more["metadata"], generations=ways)
 
 
@@ -264,7 +263,7 @@ def _shown(row: dict[str, Any], caller: Principal) -> dict[str, Any]:
     """As this caller may see it: who else may find a document is nobody's business who sees some documents only."""
     if caller.principals is not None and row["principals"] is not None:
         row = {**row, "principals": sorted(set(caller.principals) & set(row["principals"]))}
-    return scrubbed(row)
+    return row
 
 
 def _gone(row: dict[str, Any]) -> bool:

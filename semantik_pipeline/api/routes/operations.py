@@ -24,7 +24,6 @@ from semantik_pipeline.api.models.operations import (
 from semantik_pipeline.api.models.plain import Part
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
-from semantik_pipeline.api.words import scrubbed
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.ledger import operation_reports, outcomes
 from semantik_pipeline.runtime import Runtime
@@ -73,7 +72,7 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
     return OperationDetail(
         **_operation(row, caller).model_dump(),
         progress=_progress(runtime, row, caller),
-        problems=scrubbed({"problems": problems})["problems"] if caller.principals is None else [],
+        problems=problems if caller.principals is None else [],
         undone=Undone(
             quarantined=len(left.quarantined),
             parked=len(left.parked),
@@ -185,7 +184,7 @@ def _steered(runtime: Runtime, caller: Principal, name: str, steer: Any) -> Stee
 
 def _operation(row: dict[str, Any], caller: Principal) -> Operation:
     """As this caller may see it: who sees some documents only is not told what may name others."""
-    found = Operation.model_validate(scrubbed(row))
+    found = Operation.model_validate(row)
     if caller.principals is None:
         return found
     parts = [part.model_copy(update={"error": None}) for part in found.sources]
@@ -205,4 +204,4 @@ def _progress(runtime: Runtime, row: dict[str, Any], caller: Principal) -> Progr
     values = {**asdict(found), "operation": row["operation"], "seconds": round(found.age, 1)}
     if caller.principals is not None:
         values |= {"reason": None, "errors": [], "result": _counts(found.result)}
-    return Progress.model_validate(scrubbed(values))
+    return Progress.model_validate(values)

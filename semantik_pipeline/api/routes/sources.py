@@ -27,7 +27,6 @@ from semantik_pipeline.api.models.sources import (
 )
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
-from semantik_pipeline.api.words import scrubbed
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Forbidden
 from semantik_pipeline.ledger import sources as ledger
@@ -192,7 +191,7 @@ def _source(runtime: Runtime, row: dict[str, Any], caller: Principal | None = No
         row = {**row, "error": None, "problems": None, "principals": mine}
     configuration = sources.configuration(runtime, row)
     shown = {"config": configuration["config"], "etag": configurations.etag(configuration)}
-    return Source.model_validate({**scrubbed(row), **shown})
+    return Source.model_validate({**row, **shown})
 
 
 def _tagged(response: Response, source: Source) -> Source:

@@ -10,7 +10,6 @@ from semantik_pipeline.api import pages
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
 from semantik_pipeline.api.models.status import AuditTrail, Status
 from semantik_pipeline.api.routing import guarded
-from semantik_pipeline.api.words import scrubbed
 from semantik_pipeline.disk import disk_use
 from semantik_pipeline.errors import Forbidden
 from semantik_pipeline.ledger import audit_trail, reports
@@ -24,7 +23,6 @@ def show(runtime: TheRuntime, caller: Reader) -> Status:
         raise Forbidden("The status is shown to who may see all collections and documents.")
     with runtime.ledger.read() as tx:
         found = reports.totals(tx)
-    found["paused_sources"] = [scrubbed(row) for row in found["paused_sources"]]
     folder = str(runtime.settings.data_dir)
     return Status.model_validate({"data_dir": folder, "owner": runtime.owner(), **found, "disk": disk_use(runtime)})
 

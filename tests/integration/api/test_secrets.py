@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from semantik_pipeline.ledger import audit_trail
-from semantik_pipeline.ledger.tables import sources, work
+from semantik_pipeline.ledger import audit_trail, workers
+from semantik_pipeline.ledger.tables import documents, sources, work
 from tests.integration.api.conftest import PREFIX, Api
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
@@ -29,7 +29,7 @@ ALL = (IN_ENVIRONMENT, IN_STATE_FILE, IN_PASSWORD, IN_ERROR)
 def api(make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
     monkeypatch.setenv("PLANTED_KEY", IN_ENVIRONMENT)
     api = make_api(collection=FAKE_COLLECTION, api={"rate": ""})
-    api.pipeline.folder(texts(tmp_path / "notes", one="First things."))
+    api.pipeline.folder(texts(tmp_path / "notes", one="First things.", two="Second things.", three="Third things."))
     body = {"openai-compatible": {"api_key_env": "PLANTED_KEY"}, "cross-encoder": {"model": IN_STATE_FILE}}
     written = {**json.loads(api.runtime.settings.state_file.read_text()), "configs": body}
     api.runtime.settings.state_file.write_text(json.dumps(written))
@@ -38,6 +38,13 @@ def api(make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.Monkey
     with api.runtime.ledger.write() as tx:
         tx.execute(update(sources).values(config=planted, error=failed, problems=[f"{IN_ERROR} was refused"]))
         tx.execute(update(work).values(error={**failed, "stage": "chunk", "traceback": IN_ERROR}, blocked=IN_ERROR))
+        for name, stage in (("two", "quarantined"), ("three", "embed")):
+            mine = work.c.document_id.in_(select(documents.c.id).where(documents.c.unique_id.endswith(f"{name}.txt")))
+            stuck = {"stage": stage, "indexed_epoch": None, "attempts": 1, "updated_at": 0}
+            tx.execute(update(work).where(mine).values(**stuck))
+        report = {"queues": ["embed"], "plugins": {"failed": [{"id": "broken", "reason": IN_ERROR}]}}
+        workers.register(tx, "sick", host="h", pid=1, profile="gpu", report=report)
+        workers.beat(tx, "sick", state="ready", activity={"refusals": {"1:embed": IN_ERROR}, "fatal": IN_ERROR})
     return api
 
 
@@ -57,6 +64,22 @@ def test_no_answer_tells_a_secret(api: Api, caplog: pytest.LogCaptureFixture) ->
     assert not told, "\n".join(told)
     assert asked > 25
     assert not [secret for secret in ALL if secret in caplog.text]
+
+
+@pytest.mark.parametrize(("document", "cause"), [("two.txt", "quarantined"), ("three.txt", "on-its-way")])
+def test_no_search_tells_a_secret_of_what_it_does_not_find(api: Api, document: str, cause: str) -> None:
+    found = api.post("/search", json={"query": "things", "explain_document": document})
+    assert api.good(found)["absent"]["cause"] == cause
+    assert "********" in found.text and not [secret for secret in ALL if secret in found.text]
+
+
+def test_the_fleet_tells_why_without_a_secret(api: Api) -> None:
+    found = api.good(api.get("/fleet"))
+    (worker,) = [one for one in found["workers"] if one["id"] == "sick"]
+    hidden = "********"
+    assert (worker["refusals"], worker["fatal"]) == ({"1:embed": hidden}, hidden)
+    assert worker["plugin_failures"] == {"broken": hidden}
+    assert [one["reason"] for one in found["stuck"]] == [hidden]
 
 
 def _more(name: str) -> dict[str, Any]:
