@@ -1,0 +1,94 @@
+"""Upserting twice equals upserting once: whatever the documents, wherever the first try broke off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+
+from semantik_pipeline.ledger.tables import chunks, work
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.testing.memory_store import MemoryStore
+from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION
+
+CONFIG = {
+    **FAKE_COLLECTION,
+    "chunking": {"plugin": "recursive", "options": {"max_tokens": 6, "min_tokens": 1, "overlap_tokens": 0}},
+}
+
+PARAGRAPHS = st.lists(
+    st.lists(st.sampled_from(["lease", "epoch", "bell", "queue"]), min_size=1, max_size=5).map(" ".join),
+    min_size=1,
+    max_size=9,
+).map("\n\n".join)
+
+
+def points(pipe) -> dict[str, Any]:
+    """Everything that the store has, but for the time at which it was written."""
+    index = pipe.runtime.ledger.search_view("default").index
+    stored = pipe.runtime.store.scroll(index, limit=1000)[0]
+    return {point.id: {name: value for name, value in point.payload.items() if name != "indexed"} for point in stored}
+
+
+def again(pipe) -> None:
+    """Let every document go through ``upsert`` once more with the epoch that it has, as after a lost acknowledgement."""
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(update(work).where(work.c.stage == "indexed").values(stage="upsert"))
+
+
+class Broken:
+    """A store that fails once, before or after its so-manyth change."""
+
+    def __init__(self, store: Any, at: int, *, before: bool) -> None:
+        self._store, self._left, self._before = store, at, before
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name not in ("insert", "delete", "set_payload", "set_payloads"):
+            return found
+
+        def change(*args: Any, **options: Any) -> Any:
+            self._left -= 1
+            if self._left == 0 and self._before:
+                raise RuntimeError("the store went away")
+            done = found(*args, **options)
+            if self._left == 0:
+                raise RuntimeError("the answer was lost")
+            return done
+
+        return change
+
+
+def rows(pipe) -> list[str]:
+    """The points that there must be, by the ledger."""
+    shown = (chunks.c.document_id == work.c.document_id) & (chunks.c.epoch == work.c.indexed_chunks_epoch)
+    with pipe.runtime.ledger.read() as tx:
+        return list(tx.execute(select(chunks.c.point_id).join(work, shown)).scalars())
+
+
+def test_upserting_twice_equals_once(make_pipeline) -> None:
+    pipe = make_pipeline(upsert={"batch_points": 3})
+    pipe.runtime.__dict__["_store"] = store = MemoryStore()
+
+    @settings(max_examples=25, deadline=None)
+    @given(texts=st.lists(PARAGRAPHS, min_size=1, max_size=4), at=st.integers(1, 9), before=st.booleans())
+    def law(texts: list[str], at: int, before: bool) -> None:
+        contents = {f"d{number}": text for number, text in enumerate(texts)}  # each example revises the one before
+        source = SourceRequest(connector="fake-connector", name="fake", config={"documents": contents})
+        pipe.index(source, config=CONFIG, run=False)
+        pipe.run("sync", "chunk", "extract", "embed")
+        pipe.runtime.__dict__["_store"] = Broken(store, at, before=before)
+        pipe.run()
+        pipe.runtime.__dict__["_store"] = store
+        assert set(pipe.stages().values()) == {"indexed"}
+        once = points(pipe)
+        assert sorted(once) == sorted(rows(pipe))
+        again(pipe)
+        pipe.run()
+        assert points(pipe) == once
+        assert verify(pipe.runtime).clean
+
+    law()
