@@ -121,3 +121,21 @@ def test_panels_have_a_place_of_their_own_and_a_datasource() -> None:
         assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
         assert panel["type"] == "row" or panel["datasource"]["uid"] == source["uid"]
+
+
+def test_pods_are_asked_as_the_jobs_that_alerts_name() -> None:
+    """On Kubernetes, jobs are made of what the pods' label says; in compose, Prometheus' own file has them."""
+    manifests = [one for one in yaml.safe_load_all(text("docs/kubernetes/workers.yaml")) if one]
+    [monitor] = [one["spec"] for one in manifests if one["kind"] == "PodMonitor"]
+    [rule] = monitor["podMetricsEndpoints"][0]["relabelings"]
+    assert (rule["sourceLabels"], rule["targetLabel"]) == (["__meta_kubernetes_pod_label_part"], "job")
+    jobs = set()
+    for one in manifests:
+        if one["kind"] == "Deployment":
+            labels = one["spec"]["template"]["metadata"]["labels"]
+            assert monitor["selector"]["matchLabels"].items() <= labels.items()
+            found = re.fullmatch(rule["regex"], labels["part"])
+            jobs.add(rule["replacement"].replace("$1", found[1]) if found else None)
+    named = {job for query in queries() for job in re.findall(r'job="([^"]+)"', query)}
+    configured = {one["job_name"] for one in yaml.safe_load(text("config/prometheus/prometheus.yml"))["scrape_configs"]}
+    assert named <= jobs & configured

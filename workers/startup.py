@@ -18,7 +18,7 @@ from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime
 from workers.arenas import few_arenas
-from workers.metrics import Endpoint, FleetCollector, ProcessCollector
+from workers.metrics import Endpoint, ProcessCollector
 from workers.presence import Presence
 from workers.profiles import Profile, concurrency
 from workers.pulse import Pulse
@@ -145,9 +145,9 @@ class WorkerProcess:
                 time.sleep(PORT_LOOK)
 
     def _open_endpoint(self) -> None:
-        collectors = [ProcessCollector(self.runtime), FleetCollector(self.runtime)]
+        """What the ledger says of the fleet, schedulers and the API tell: every worker would ask it for the same."""
         probes = {"live": self.presence.live, "ready": self.presence.ready}
-        endpoint = Endpoint(self.settings.metrics.port, collectors, **probes)
+        endpoint = Endpoint(self.settings.metrics.port, [ProcessCollector(self.runtime)], **probes)
         self._open.callback(endpoint.close)
 
     def _warm_up(self) -> None:
