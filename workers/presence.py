@@ -115,6 +115,7 @@ class Presence:
         self._pulse: Pulse | None = None
         self._deaf = 0.0  # seconds since the consumer's last sign
         self._loading = threading.Event()
+        self._starting = False
 
     def hold_turn(self) -> None:
         """Until :meth:`begin`: if this process runs its program anew, its turn at restarting goes on while it loads, so
@@ -131,14 +132,12 @@ class Presence:
                 log.warning("The turn at restarting can't be kept: %s", error)
             self._stop.wait(self._runtime.settings.worker.heartbeat)
 
-    def begin(self, pulse: Pulse | None = None) -> None:
-        """Register: plugins are loaded, the schema is right; from here on this process takes work. ``pulse`` is that of
-        the consumer that hears the bells for it."""
+    def announce(self) -> None:
+        """Register: plugins are loaded, the schema is right. From here on this process is seen, and answers probes; while
+        the broker is away it is ``starting``, and hears no operator."""
         runtime = self._runtime
-        self._loading.clear()
-        self._pulse = pulse
         with runtime.ledger.write() as tx:
-            ledger_workers.register(
+            ledger_workers.announce(
                 tx,
                 runtime.worker_id,
                 host=socket.gethostname(),
@@ -146,8 +145,19 @@ class Presence:
                 profile=self._profile,
                 report=self.report(),
             )
+        self._starting = True
         self._looked = self.beaten = time.monotonic()
         self._thread.start()
+
+    def begin(self, pulse: Pulse | None = None) -> None:
+        """From here on this process takes work. ``pulse`` is that of the consumer that hears the bells for it."""
+        if not self._thread.is_alive():
+            self.announce()
+        self._loading.clear()
+        self._pulse = pulse
+        self._starting = False  # before the ledger knows: a heartbeat that says otherwise corrects itself
+        with self._runtime.ledger.write() as tx:
+            ledger_workers.ready(tx, self._runtime.worker_id, host=socket.gethostname(), pid=os.getpid())
 
     def close(self, *, anew: bool = False) -> None:
         """The last report: it ended in an orderly way. One that an operator told to restart, and that runs its program
@@ -223,15 +233,19 @@ class Presence:
 
     @property
     def state(self) -> str:
-        if self._restarting:
-            return "restarting"
+        if self._starting or self._restarting:
+            return "starting" if self._starting else "restarting"
         return "draining" if self._runtime.resting.is_set() else "ready"
 
     def beat(self) -> None:
         """One heartbeat; hears and does what an operator asks."""
-        runtime, activity = self._runtime, self.activity()
+        runtime, activity, state = self._runtime, self.activity(), self.state
         with runtime.ledger.write() as tx:
-            command = ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=activity)
+            command = ledger_workers.beat(tx, runtime.worker_id, state=state, activity=activity)
+        if state == "starting":  # what it was asked waits until it hears the broker
+            if not self._starting:  # it began in between
+                self.beat()
+            return
         if command is None and self._too_large(activity["rss"]):
             command = "restart"
         if command is None or self._restarting:

@@ -82,13 +82,26 @@ class WorkerProcess:
             runtime.host  # noqa: B018 - raises for a broken state file
             runtime.traces  # noqa: B018 - raises where they are wanted and OpenTelemetry is not there
         except PipelineError as error:
-            self._open.close()
-            log.critical("This worker can't start: %s", error)
-            raise SystemExit(1) from None
+            self._fail(error)
         for entry in runtime.host.report.failed:
             log.error("The plugin %s can't be used: %s", entry.id, entry.reason)
         if self.settings.worker.supervisor_pipe is None:
             self.presence.hold_turn()
+        signal.signal(signal.SIGTERM, self._end_early)  # until Celery has its own
+        try:  # the broker may be away for long: operators and probes are told meanwhile that this process waits for it
+            self._serve_probes()
+            self.presence.announce()
+        except PipelineError as error:
+            self._fail(error)
+
+    def _end_early(self, *_: object) -> NoReturn:
+        self.presence.close()
+        os._exit(0)
+
+    def _fail(self, error: PipelineError) -> NoReturn:
+        self._open.close()
+        log.critical("This worker can't start: %s", error)
+        raise SystemExit(1) from None
 
     def _check_options(self, worker: Any) -> None:
         """What Celery's own command line says must be what the profile says: other pools start processes of their own,
@@ -108,11 +121,10 @@ class WorkerProcess:
             )
 
     def begin(self) -> None:
-        """The worker hears bells from now on: models are loaded, probes answer, the ledger knows it. Ends the process
-        where that fails; Celery would log the exception and let it work unseen."""
+        """The worker hears bells from now on: models are loaded, and it is ready. Ends the process where that fails;
+        Celery would log the exception and let it work unseen."""
         try:
             self._hear_hangups()
-            self._serve_probes()
             self._warm_up()
             self.presence.begin(Pulse(self._celery.consumer))
         except Exception as error:

@@ -44,14 +44,25 @@ class WorkerRow:
         return self.state != "stopped" and self.age < MISSED * self.report.get("heartbeat", 5.0)
 
 
-def register(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
-    """A process has loaded what it needs and takes work from now on. One that runs its program anew ends, by that, the
-    turn at restarting of what it was before."""
-    before = _restarting(host, pid) & (workers.c.id != worker_id)
-    tx.execute(update(workers).where(before).values(state="stopped", activity=None, command=None))
-    row = {"id": worker_id, "host": host, "pid": pid, "profile": profile, "report": report, "state": "ready"}
+def announce(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
+    """A process has loaded its plugins, and is ``starting``: it takes no work before it hears the broker."""
+    row = {"id": worker_id, "host": host, "pid": pid, "profile": profile, "report": report, "state": "starting"}
     tx.execute(delete(workers).where(workers.c.id == worker_id))
     tx.execute(workers.insert().values(**row, started_at=now(), heartbeat=now()))
+
+
+def ready(tx: Transaction, worker_id: str, *, host: str, pid: int) -> None:
+    """A process that was announced takes work from now on. One that runs its program anew ends, by that, the turn at
+    restarting of what it was before."""
+    before = _restarting(host, pid) & (workers.c.id != worker_id)
+    tx.execute(update(workers).where(before).values(state="stopped", activity=None, command=None))
+    tx.execute(update(workers).where(workers.c.id == worker_id).values(state="ready", heartbeat=now()))
+
+
+def register(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
+    """Both at once, of a process that hears the broker already, or needs none."""
+    announce(tx, worker_id, host=host, pid=pid, profile=profile, report=report)
+    ready(tx, worker_id, host=host, pid=pid)
 
 
 def _restarting(host: str, pid: int) -> ColumnElement[bool]:
@@ -140,6 +151,6 @@ def served(row: WorkerRow, stage: str, which: int) -> str | None:
     """Why a worker does not do a stage of a generation, or the sync of a source; None if it does."""
     if stage not in row.report.get("queues", ()):
         return f"no worker of a profile that takes {stage} is up"
-    if row.state in ("draining", "restarting"):
+    if row.state in ("starting", "draining", "restarting"):
         return f"{row.id} is {row.state}"
     return row.activity.get("refusals", {}).get(f"{which}:{stage}")

@@ -7,9 +7,12 @@ import os
 import pty
 import signal
 import time
+import urllib.error
+import urllib.request
 
+from semantik_pipeline.ledger import workers as ledger_workers
 from tests.chaos.fleet import json_lines, make_corpus
-from tests.chaos.servers import until
+from tests.chaos.servers import free_port, until
 
 
 def unblamed(fleet) -> None:
@@ -69,3 +72,48 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     worker.send_signal(signal.SIGHUP)
     assert worker.wait(timeout=20) == 0, "a terminal that closes ends it"
     unblamed(fleet)
+
+
+def asked(port: int, page: str) -> tuple[int, str]:
+    """Status and text of a probe's answer; 0 if nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def test_a_worker_that_starts_before_its_broker_is_seen_and_waits_for_it(
+    make_fleet, postgres_url, redis, qdrant, tmp_path
+):
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    redis.stop()
+    port = free_port()
+    worker = fleet.start_worker(SEMANTIK_METRICS_PORT=str(port))
+    until(lambda: asked(port, "live")[0] == 200, "it lives")
+    assert asked(port, "ready") == (503, "starting\n")
+    with fleet.runtime.ledger.read() as tx:
+        [seen] = ledger_workers.living(tx)
+    assert (seen.pid, seen.state) == (worker.pid, "starting")
+    assert ledger_workers.served(seen, "embed", 1) == f"{seen.id} is starting"
+
+    redis.start()
+    until(lambda: asked(port, "ready")[0] == 200, "it is ready")
+    small = fleet.wait(fleet.begin_source(json_lines(tmp_path, "small", 5)), 200)
+    assert small.outcome == "succeeded"
+    worker.terminate()
+    assert worker.wait(timeout=30) == 0
+
+
+def test_a_worker_ends_while_it_waits_for_its_broker(make_fleet, postgres_url, redis, qdrant):
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    redis.stop()
+    port = free_port()
+    worker = fleet.start_worker(SEMANTIK_METRICS_PORT=str(port))
+    until(lambda: asked(port, "live")[0] == 200, "it lives")
+    worker.terminate()
+    assert worker.wait(timeout=60) == 0
+    with fleet.runtime.ledger.read() as tx:
+        assert ledger_workers.living(tx) == []
