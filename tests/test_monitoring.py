@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from semantik_pipeline.settings import load_settings
-from workers.metrics import DISTRIBUTIONS, NAMES
+from workers.metrics import COUNTS, DISTRIBUTIONS, NAMES
 from workers.profiles import PROFILES
 
 REPO = Path(__file__).parents[1]
@@ -69,6 +70,47 @@ def test_every_query_is_promql_over_metrics_that_exist() -> None:
     assert named <= NAMES - {f"semantik_{name}" for name in DISTRIBUTIONS} | parts | OTHERS
     shown = {re.sub("_(bucket|sum|count)$", "", name) if name in parts else name for name in named}
     assert shown >= NAMES, "what is measured and shown nowhere"
+
+
+def documented() -> dict[str, set[str]]:
+    """Metric -> its labels, as docs/operations.md has them."""
+    rows = re.findall(r"^\| `(semantik_\w+)` \|([^|]*)\|", text("docs/operations.md"), re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def counted() -> Iterator[tuple[str, str, set[str]]]:
+    """Where the code counts or observes what is exported: the place, the metric and the labels that are given."""
+    for path in sorted([*REPO.glob("semantik_pipeline/**/*.py"), *REPO.glob("workers/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+                first = node.args[0]
+                name = first.value if isinstance(first, ast.Constant) else None
+                labels = {keyword.arg or "**" for keyword in node.keywords}
+                if node.func.attr == "count" and name in COUNTS:
+                    yield f"{path.name}:{node.lineno}", f"semantik_{name}_total", labels
+                if node.func.attr in ("observe", "timed") and name in DISTRIBUTIONS:
+                    yield f"{path.name}:{node.lineno}", f"semantik_{name}", labels
+
+
+def test_what_is_counted_has_the_labels_that_are_documented() -> None:
+    known = documented()
+    assert known.keys() == NAMES
+    found = list(counted())
+    assert [(place, name, labels) for place, name, labels in found if labels != known[name]] == []
+    expected = {f"semantik_{name}_total" for name in COUNTS} | {f"semantik_{name}" for name in DISTRIBUTIONS}
+    assert {name for _, name, _ in found} == expected
+
+
+def test_every_query_asks_for_labels_that_exist() -> None:
+    known = documented()
+    for name in DISTRIBUTIONS:
+        known |= {f"semantik_{name}_{part}": known[f"semantik_{name}"] for part in ("bucket", "sum", "count")}
+    for query in queries():
+        names = re.findall(r"semantik_\w+", query)
+        for name, matchers in re.findall(r"(semantik_\w+)\{([^}]*)\}", query):
+            assert set(re.findall(r"(\w+)[=!]", matchers)) <= known[name] | {"job"}, query
+        grouped = {label.strip() for labels in re.findall(r"\bby \(([^)]*)\)", query) for label in labels.split(",")}
+        assert not names or grouped <= {"instance", "le"}.union(*(known[name] for name in names)), query
 
 
 def test_alerts_know_which_profiles_answer_a_stage() -> None:

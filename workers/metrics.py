@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 COUNTS = {
     "units": "Documents that a stage finished, gave back, or failed on; a failure is charged, or puts it in quarantine.",
     "chunks": "Chunks of documents that a stage finished, as known after it.",
-    "lease_expiries": "Documents whose worker died or stopped while it held them.",
+    "lease_expiries": "Documents, and slices of sources, whose worker died or stopped while it held them.",
     "quarantines": "Documents that were set aside.",
     "embed_tokens": "Tokens that a model was given, padding left out.",
     "model_busy_seconds": "Seconds that a model computed.",
@@ -108,24 +108,27 @@ class FleetCollector:
         with self._lock:
             if time.monotonic() - self._asked > FRESH:
                 try:
-                    self._found = list(self._ask())
+                    self._found = list(fleet_metrics(fleet.view(self._runtime)))
                 except PipelineError as error:
                     log.warning("The ledger can't be asked for metrics: %s", error)
                     self._found = []
                 self._asked = time.monotonic()
             return self._found
 
-    def _ask(self) -> Iterable[Metric]:
-        view = fleet.view(self._runtime)
-        stages = view["stages"].items()
-        for name, key in (("backlog_units", "due"), ("backlog_oldest_seconds", "oldest"), ("units_in_hand", "in_hand")):
-            yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
-        blocked = Counter({(("stage", one["stage"]),): one["units"] for one in view["blocked"]})
-        yield _gauge("blocked_units", EVERYWHERE, list(blocked.items()))
-        yield _gauge("sources", EVERYWHERE, [((("state", state),), n) for state, n in view["syncs"].items()])
-        yield _gauge("operations", EVERYWHERE, [((("state", s),), n) for s, n in view["operations"].items()])
-        there = Counter((("profile", worker["profile"]), ("state", worker["state"])) for worker in view["workers"])
-        yield _gauge("workers", EVERYWHERE, list(there.items()))
+
+def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
+    """What ``fleet.view`` says, as Prometheus metrics."""
+    stages = view["stages"].items()
+    for name, key in (("backlog_units", "due"), ("backlog_oldest_seconds", "oldest"), ("units_in_hand", "in_hand")):
+        yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
+    blocked: Counter[Labels] = Counter()
+    for one in view["blocked"]:  # an entry for each generation
+        blocked[(("stage", one["stage"]),)] += one["units"]
+    yield _gauge("blocked_units", EVERYWHERE, list(blocked.items()))
+    yield _gauge("sources", EVERYWHERE, [((("state", state),), n) for state, n in view["syncs"].items()])
+    yield _gauge("operations", EVERYWHERE, [((("state", s),), n) for s, n in view["operations"].items()])
+    there = Counter((("profile", worker["profile"]), ("state", worker["state"])) for worker in view["workers"])
+    yield _gauge("workers", EVERYWHERE, list(there.items()))
 
 
 def tallied(tally: Tally) -> Iterable[Metric]:

@@ -221,6 +221,8 @@ class Slice:
             raise CutShort("its operation is paused")
         self.hold.touch()
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
+        for failed in (arrival.error for arrival in arrivals if arrival.error):
+            self.runtime.tally.count("quarantines", stage="sync", type=failed["type"])
         if arrivals:
             self.runtime.ring("chunk")
             self.runtime.ring("upsert")

@@ -12,16 +12,17 @@ import pytest
 from rich.console import Console
 from sqlalchemy import func, select, update
 
-from semantik_pipeline import fleet
+from semantik_pipeline import fleet, maintenance
 from semantik_pipeline.cli.fleet_views import show_fleet
 from semantik_pipeline.errors import PipelineError, SettingsError, UsageError
 from semantik_pipeline.ledger import backlog
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.tables import work, workers
+from semantik_pipeline.ledger.work import claim
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.tally import Tally
 from workers.embedded import embedded_worker
-from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, tallied
+from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, fleet_metrics, tallied
 from workers.presence import Paces, Presence
 from workers.profiles import PROFILES, concurrency, profile
 
@@ -184,6 +185,36 @@ def test_metrics_and_probes_over_http(make_pipeline):
     assert 'semantik_backlog_units{stage="embed"} 0.0' in text
     exported = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE semantik_")}
     assert exported >= NAMES
+
+
+def test_blocked_units_of_several_collections_are_added_up(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline)
+    source = SourceRequest(connector="fake-connector", name="t", config={"documents": {"a": "text", "b": "more"}})
+    pipeline.index(source, collection="another", run=False)
+    pipeline.run("sync")
+    register(pipeline, "gpu", queues=("embed",))
+    view = fleet.view(pipeline.runtime)
+    with pipeline.runtime.ledger.read() as tx:
+        view["blocked"] = backlog.blocked(tx, ledger_workers.living(tx))
+    assert sorted(one["units"] for one in view["blocked"]) == [1, 2]
+    [gauge] = [one for one in fleet_metrics(view) if one.name == "semantik_blocked_units"]
+    assert [(sample.labels, sample.value) for sample in gauge.samples] == [({"stage": "chunk"}, 3)]
+
+
+def test_what_is_set_aside_and_whose_worker_dies_is_counted_by_stage(make_pipeline):
+    pipeline = make_pipeline(work={"max_attempts": 1})
+    config = {"documents": {"a": "text", "b": "more"}, "fail_fetch": {"b": "permanent"}}
+    pipeline.index(SourceRequest(connector="fake-connector", name="s", config=config), run=False)
+    pipeline.run("sync")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).where(work.c.stage == "chunk").values(suspect=True))
+        assert claim(tx, "chunk", worker="w", lease=0.0, limit=1, alone=True)
+    maintenance.tick(pipeline.runtime, alone=True)
+    tally = pipeline.runtime.tally
+    died, failed = (("stage", "chunk"), ("type", "WorkerDied")), (("stage", "sync"), ("type", "PermanentError"))
+    assert tally.counts("quarantines") == {died: 1, failed: 1}
+    assert tally.counts("lease_expiries") == {(("stage", "chunk"),): 1, (("stage", "sync"),): 0}
 
 
 def test_rates_are_those_of_late() -> None:
