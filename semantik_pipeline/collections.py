@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Group
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,14 @@ def make(runtime: Runtime, name: str, config: Mapping[str, Any] | None = None) -
         return made
 
 
-def list_all(runtime: Runtime) -> list[dict[str, Any]]:
-    """All collections by name, as :func:`show` has them, without what takes plugins to say (``outdated``)."""
+def list_all(
+    runtime: Runtime, *, among: Group[str] | None = None, after: str | None = None, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Collections by name, as :func:`show` has them, without what takes plugins to say (``outdated``): all, or those
+    ``among`` these, behind a name, at most so many."""
     with runtime.ledger.read() as tx:
-        return [_described(row) for row in collection_reports.list_collections(tx)]
+        found = collection_reports.list_collections(tx, among=among, after=after, limit=limit)
+    return [_described(row) for row in found]
 
 
 def show(runtime: Runtime, name: str) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def show(runtime: Runtime, name: str) -> dict[str, Any]:
     its active generation is ``outdated`` (empty: it is not). Raises UsageError for one that does not exist."""
     with runtime.ledger.read() as tx:
         ledger.get_collection(tx, name)
-        found = [_described(row) for row in collection_reports.list_collections(tx, name=name)]
+        found = [_described(row) for row in collection_reports.list_collections(tx, among=[name])]
     return {**found[0], "outdated": generations.outdated(runtime, name)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Group
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +21,20 @@ _COLUMNS = (
 )
 
 
-def list_collections(tx: Transaction, *, name: str | None = None) -> list[dict[str, Any]]:
-    """All collections by name, or the one of this name, with ``documents`` by status, ``chunks``, ``generations`` and
-    ``sources``. What is in the trash is left out."""
-    query = select(*_COLUMNS).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name)
-    if name is not None:
-        query = query.where(collections.c.name == name)
+def list_collections(
+    tx: Transaction,
+    *,
+    among: Group[str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Collections by name, with ``documents`` by status, ``chunks``, ``generations`` and ``sources``: those ``among`` these
+    (None: all), behind the name ``after``, at most so many. What is in the trash is left out."""
+    query = select(*_COLUMNS).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name).limit(limit)
+    if among is not None:
+        query = query.where(collections.c.name.in_(sorted(among)))
+    if after is not None:
+        query = query.where(collections.c.name > after)
     found = [dict(row) for row in tx.execute(query).mappings()]
     ids = [row["id"] for row in found]
     counted, builds, origins = _counts(tx, ids), _generations(tx, ids), _sources(tx, ids)

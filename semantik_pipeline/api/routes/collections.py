@@ -52,9 +52,8 @@ def list_collections(
     runtime: TheRuntime, caller: Reader, limit: pages.Limit = 100, cursor: pages.Cursor = None
 ) -> CollectionList:
     after = pages.decode(cursor, str)
-    found = [row for row in collections.list_all(runtime) if caller.may("reader", row["name"])]
-    rest = [row for row in found if after is None or row["name"] > after[0]]
-    page, following = pages.cut(rest, limit, lambda row: (row["name"],))
+    found = collections.list_all(runtime, among=caller.collections, after=after[0] if after else None, limit=limit + 1)
+    page, following = pages.cut(found, limit, lambda row: (row["name"],))
     return CollectionList(collections=[Collection.model_validate(row) for row in page], next_cursor=following)
 
 
