@@ -262,10 +262,10 @@ def _made(runtime: Runtime, name: str, *, again: bool = False, **values: Any) ->
     return NewKey(key=key, row=row)
 
 
-def list_keys(runtime: Runtime) -> list[dict[str, Any]]:
-    """All keys by name, revoked and expired ones too, each with its ``state``."""
+def list_keys(runtime: Runtime, *, limit: int | None = None, after: str | None = None) -> list[dict[str, Any]]:
+    """Keys by name, revoked and expired ones too, each with its ``state``: at most so many, behind a name."""
     with runtime.ledger.read() as tx:
-        return api_keys.list_keys(tx)
+        return api_keys.list_keys(tx, limit=limit, after=after)
 
 
 def revoke_key(runtime: Runtime, name: str) -> dict[str, Any]:

@@ -87,10 +87,13 @@ def forget(tx: Transaction, name: str) -> None:
     tx.execute(delete(api_keys).where(api_keys.c.name == name))
 
 
-def list_keys(tx: Transaction) -> list[dict[str, Any]]:
-    """All keys by name, without their hashes, each with its ``state``, and collections by what they are called now."""
-    columns = [api_keys.c[name] for name in _SHOWN]
-    rows = tx.execute(select(*columns, _STATE).order_by(api_keys.c.name)).mappings().all()
+def list_keys(tx: Transaction, *, limit: int | None = None, after: str | None = None) -> list[dict[str, Any]]:
+    """Keys by name, without their hashes, each with its ``state``, and collections by what they are called now: at most
+    ``limit``, behind the one of the name ``after``."""
+    query = select(*(api_keys.c[name] for name in _SHOWN), _STATE).order_by(api_keys.c.name).limit(limit)
+    if after is not None:
+        query = query.where(api_keys.c.name > after)
+    rows = tx.execute(query).mappings().all()
     return [{**row, "collections": _named(tx, row["collections"])} for row in rows]
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, tuple_
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import audit
@@ -50,9 +50,14 @@ def record(
     tx.execute(insert(audit).values(**values))
 
 
-def entries(tx: Transaction, *, limit: int, since: float | None = None) -> list[dict[str, Any]]:
-    """The latest entries, newest first; with ``since`` those of the last so many seconds."""
+def entries(
+    tx: Transaction, *, limit: int, since: float | None = None, after: tuple[float, int] | None = None
+) -> list[dict[str, Any]]:
+    """The latest entries, newest first; with ``since`` those of the last so many seconds, and with ``after`` those before
+    the one of this time and id."""
     query = select(audit).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
     if since is not None:
         query = query.where(audit.c.at >= now() - since)
+    if after is not None:
+        query = query.where(tuple_(audit.c.at, audit.c.id) < tuple_(*after))
     return [dict(row) for row in tx.execute(query).mappings()]

@@ -47,3 +47,4 @@ class MadeKey(Key):
 
 class KeyList(BaseModel):
     keys: list[Key]
+    next_cursor: str | None

@@ -51,6 +51,7 @@ class AuditEntry(BaseModel):
 
 
 class AuditTrail(BaseModel):
-    """The latest changes, newest first."""
+    """A page of the changes, newest first."""
 
     entries: list[AuditEntry]
+    next_cursor: str | None

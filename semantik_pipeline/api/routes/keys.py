@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from semantik_pipeline import access
+from semantik_pipeline.api import pages
 from semantik_pipeline.api.dependencies import Operator, TheRuntime
 from semantik_pipeline.api.models.keys import Key, KeyList, MadeKey, NewKey
 from semantik_pipeline.api.models.plain import NameInPath
@@ -14,10 +15,13 @@ router = guarded("keys", "/keys")
 
 
 @router.get(
-    "", operation_id="keys_list", summary="All keys, revoked and expired ones too, without the keys themselves."
+    "", operation_id="keys_list", summary="Keys by name, revoked and expired ones too, without the keys themselves."
 )
-def list_keys(runtime: TheRuntime, caller: Operator) -> KeyList:
-    return KeyList(keys=[Key.model_validate(row) for row in access.list_keys(runtime)])
+def list_keys(runtime: TheRuntime, caller: Operator, limit: pages.Limit = 100, cursor: pages.Cursor = None) -> KeyList:
+    after = pages.decode(cursor, str)
+    found = access.list_keys(runtime, limit=limit + 1, after=after[0] if after else None)
+    page, following = pages.cut(found, limit, lambda row: (row["name"],))
+    return KeyList(keys=[Key.model_validate(row) for row in page], next_cursor=following)
 
 
 @router.post(

@@ -33,6 +33,10 @@ def audit(
     caller: Operator,
     limit: pages.Limit = 50,
     since: Annotated[float | None, Query(gt=0, le=1e10, description="Only the last so many seconds.")] = None,
+    cursor: pages.Cursor = None,
 ) -> AuditTrail:
+    after = pages.decode(cursor, float, int)
     with runtime.ledger.read() as tx:
-        return AuditTrail.model_validate({"entries": audit_trail.entries(tx, limit=limit, since=since)})
+        found = audit_trail.entries(tx, limit=limit + 1, since=since, after=after)  # type: ignore[arg-type]
+    page, following = pages.cut(found, limit, lambda row: (row["at"], row["id"]))
+    return AuditTrail.model_validate({"entries": page, "next_cursor": following})

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
 
+#: Keys that a request asks for.
+PAGE = 500
+
+
 def trash(call: Invocation, client: Client, *, limit: int | None) -> int:
     limit = limit or (None if call.output.as_json else LISTED)
     found = trashed(client, documents=limit)
@@ -49,7 +53,7 @@ def create_key(
 
 
 def list_keys(call: Invocation, client: Client) -> int:
-    rows: list[Any] = list(client.keys.list()["keys"])
+    rows: list[Any] = [*client.keys.each(limit=PAGE)]
     call.output.give({"keys": rows}, lambda console: show_keys(console, rows))
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.audit import show_audit
@@ -13,8 +14,8 @@ from semantik_pipeline.schedules import parse_duration
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
-#: Entries of the trail that a server tells at once.
-MOST = 500
+#: Entries of the trail that a request asks for, at most.
+PAGE = 500
 
 
 def status(call: Invocation, client: Client) -> int:
@@ -27,7 +28,6 @@ def status(call: Invocation, client: Client) -> int:
 
 def audit(call: Invocation, client: Client, *, limit: int, since: str | None) -> int:
     seconds = parse_duration(since) if since else None
-    limit = min(limit, MOST)
-    found: list[Any] = list(client.audit(limit=limit, since=seconds)["entries"])
+    found: list[Any] = [*islice(client.audited(limit=min(limit, PAGE), since=seconds), limit)]
     call.output.give({"entries": found}, lambda console: show_audit(console, found, limit))
     return 0

@@ -62,9 +62,10 @@ class Key(TypedDict):
 
 
 class KeyList(TypedDict):
-    """All keys, without the keys themselves."""
+    """A page of keys, without the keys themselves."""
 
     keys: list[Key]
+    next_cursor: str | None
 
 
 class MadeKey(Key):

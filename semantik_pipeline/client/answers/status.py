@@ -53,6 +53,7 @@ class AuditEntry(TypedDict):
 
 
 class AuditTrail(TypedDict):
-    """The latest changes, newest first."""
+    """A page of the changes, newest first."""
 
     entries: list[AuditEntry]
+    next_cursor: str | None

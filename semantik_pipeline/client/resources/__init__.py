@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from semantik_pipeline.client.answers import Answers, AuditTrail, Found, Status, Trash
-from semantik_pipeline.client.calls import Call, Resource, S, request
+from semantik_pipeline.client.answers import Answers, AuditEntry, AuditTrail, Found, Status, Trash
+from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 from semantik_pipeline.client.questions import Options, Search
 from semantik_pipeline.client.resources.collections import Collections
 from semantik_pipeline.client.resources.documents import Documents
@@ -54,9 +54,13 @@ class Api(Resource[S]):
         return Call()
 
     @request("audit_list", "GET /audit")
-    def audit(self, *, limit: int | None = None, since: float | None = None) -> Call[AuditTrail]:
-        """What people changed, newest first; with ``since`` in the last so many seconds."""
-        return Call(query={"limit": limit, "since": since})
+    def audit(
+        self, *, limit: int | None = None, since: float | None = None, cursor: str | None = None
+    ) -> Call[AuditTrail]:
+        """A page of what people changed, newest first; with ``since`` in the last so many seconds."""
+        return Call(query={"limit": limit, "since": since, "cursor": cursor})
+
+    audited: Pages[..., AuditEntry] = Pages(audit, "entries")
 
     @request("metrics", "GET /metrics")
     def metrics(self) -> Call[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from semantik_pipeline.client.answers import Alive, Fleet, Key, KeyList, MadeKey, Readiness, Told
-from semantik_pipeline.client.calls import Call, Resource, S, request
+from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
 
 class Workers(Resource[S]):
@@ -37,9 +37,11 @@ class Keys(Resource[S]):
     """``client.keys``."""
 
     @request("keys_list", "GET /keys")
-    def list(self) -> Call[KeyList]:
-        """All keys, without the keys themselves."""
-        return Call()
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Call[KeyList]:
+        """A page of keys, without the keys themselves."""
+        return Call(query={"limit": limit, "cursor": cursor})
+
+    each: Pages[..., Key] = Pages(list, "keys")
 
     @request("keys_create", "POST /keys")
     def create(

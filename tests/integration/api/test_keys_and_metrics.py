@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from semantik_pipeline.api import pages
 from tests.integration.api.conftest import Api, problem
 
 
@@ -19,6 +21,30 @@ def test_a_key_is_shown_once_and_lets_in_until_it_is_revoked(api: Api) -> None:
     problem(api.get("/plugins", by="page"), 401)
     problem(api.post("/keys", json={"name": "page", "role": "reader"}), 409)
     problem(api.delete("/keys/nobody"), 404)
+
+
+def paged(api: Api, path: str, entries: str, **params: Any) -> list[Any]:
+    """All entries of a list, two to a page."""
+    found, cursor = [], None
+    while True:
+        page = api.good(api.get(path, params={"limit": 2, **params, **({"cursor": cursor} if cursor else {})}))
+        assert len(page[entries]) <= 2
+        found += page[entries]
+        if (cursor := page["next_cursor"]) is None:
+            return found
+
+
+def test_keys_and_the_audit_trail_come_in_pages(api: Api) -> None:
+    for number in range(4):
+        api.key(f"k{number}", role="reader")
+    names = [key["name"] for key in paged(api, "/keys", "keys")]
+    assert names == ["admin", "k0", "k1", "k2", "k3", "reader", "writer"]
+    told = paged(api, "/audit", "entries", since=3600)
+    assert [one["subject"] for one in told] == ["k3", "k2", "k1", "k0", "admin", "writer", "reader"]
+    assert len({one["id"] for one in told}) == 7
+    for path in ("/keys", "/audit"):
+        for cursor in ("nonsense", pages.encode("a\0b"), pages.encode(10**400, 1), pages.encode(float("nan"), 1)):
+            problem(api.get(path, params={"cursor": cursor}), 422)
 
 
 def test_a_key_that_makes_no_sense_is_refused(api: Api) -> None:
