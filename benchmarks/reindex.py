@@ -49,7 +49,7 @@ class Client:
             if wait > 0:
                 self._over.wait(wait)
             elif wait < -threads / RATE:
-                self.late += 1
+                self.late += int(-wait * RATE / threads)
                 due = time.monotonic()
             due += threads / RATE
             question = self._questions[asked % len(self._questions)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,16 @@ from workers.embedded import embedded_worker
 #: Searches a second, over all threads.
 RATE = 50
 
+Answer = tuple[tuple[str, float], ...]
+
 
 class Client:
-    """Asks the same questions again and again from several threads, and remembers every answer with its time."""
+    """Asks the same questions again and again from several threads, and remembers every answer with its time. ``ask``
+    gives the answer to one: ``(document, score)`` of each hit."""
 
-    def __init__(self, runtime, questions: list[str], threads: int = 2) -> None:
-        self._runtime, self._questions = runtime, questions
-        self.answers: list[tuple[float, str, tuple[tuple[str, float], ...]]] = []
+    def __init__(self, ask: Callable[[str], Answer], questions: list[str], threads: int = 2) -> None:
+        self._answer, self._questions = ask, questions
+        self.answers: list[tuple[float, str, Answer]] = []
         self.errors: list[Exception] = []
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(number, threads)) for number in range(threads)]
@@ -37,7 +41,7 @@ class Client:
             asked += 1
             began = time.monotonic()
             try:
-                self.answers.append((began, question, answer(self._runtime, question)))
+                self.answers.append((began, question, self._answer(question)))
             except Exception as error:
                 self.errors.append(error)
 
@@ -52,7 +56,7 @@ class Client:
             thread.join()
 
 
-def answer(runtime, question: str) -> tuple[tuple[str, float], ...]:
+def answer(runtime, question: str) -> Answer:
     hits = search(runtime, SearchQuery(text=question, limit=3, rerank=False)).hits
     return tuple((Path(hit.document).stem, round(hit.score, 4)) for hit in hits)
 
@@ -63,12 +67,19 @@ def prove(pipe, corpus: Path) -> Client:
     with embedded_worker(runtime):
         operations.wait(runtime, pipe.folder(corpus, run=False)["id"])
         before = {question: answer(runtime, question) for question in questions}
-        with Client(runtime, questions) as client:
+        with Client(partial(answer, runtime), questions) as client:
             time.sleep(0.5)
             operation_id = generations.reindex(runtime, "default", {"embedding.dimension": 16})
             assert operations.wait(runtime, operation_id).outcome == "succeeded"
             time.sleep(0.5)
         after = {question: answer(runtime, question) for question in questions}
+    judge(client, before, after)
+    assert verify(runtime).clean
+    return client
+
+
+def judge(client: Client, before: dict[str, Answer], after: dict[str, Answer]) -> None:
+    """No error, no empty answer, and each is the old index's or, from one moment on, the new one's."""
     assert client.errors == []
     assert len(client.answers) > 30
     told = {"before": 0, "after": 0}
@@ -82,8 +93,6 @@ def prove(pipe, corpus: Path) -> Client:
     firsts = [began for began, question, found in client.answers if found != before[question]]
     lasts = [began for began, question, found in client.answers if found != after[question]]
     assert max(lasts) - min(firsts) < 0.5, "the old index was read after the switch"
-    assert verify(runtime).clean
-    return client
 
 
 @pytest.fixture

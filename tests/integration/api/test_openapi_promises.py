@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -39,6 +41,38 @@ def api(make_api: Callable[..., Api], tmp_path: Path) -> Api:
 
 
 def test_the_api_keeps_what_its_document_promises(api: Api) -> None:
+    keeps_its_promises(api, FITTING, UNFIT)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_it_does_where_names_can_meet_however_long_it_is_asked(api: Api, tmp_path: Path) -> None:
+    """There are two collections and three sources, two of them in one, so what is asked for by name may be taken."""
+    for name, collection in (("one", "default"), ("two", "default"), ("two", "other")):
+        new = {"connector": "directory", "name": name, "collection": collection, "config": {"path": str(tmp_path)}}
+        api.good(api.post("/sources", json=new), 201)
+    keeps_its_promises(api, 10 * FITTING, 10 * UNFIT, known=random.Random(20260101))
+
+
+#: What there is, by the names of parameters and fields.
+THERE = {
+    "name": ["one", "two", "default", "other"],
+    "collection": ["default", "other"],
+    "source_id": [1, 2, 3, 4],
+    "document_id": [1, 2],
+    "operation": ["sync-1"],
+}
+
+
+def speak_of_what_is_there(case: schemathesis.Case, chance: random.Random) -> None:
+    """Let half of what the request names be something that there is."""
+    for said in (case.path_parameters, case.query, case.body):
+        for field in said if isinstance(said, dict) else ():
+            if field in THERE and chance.random() < 0.5:
+                said[field] = chance.choice(THERE[field])
+
+
+def keeps_its_promises(api: Api, fitting: int, unfit: int, known: random.Random | None = None) -> None:
     schema = schemathesis.openapi.from_asgi("/api/v2/openapi.json", api.client.app)
     asked: set[str] = set()
     wrong: list[str] = []
@@ -48,22 +82,9 @@ def test_the_api_keeps_what_its_document_promises(api: Api) -> None:
         name = operation.definition.raw["operationId"]
         if name in ENDLESS:
             continue
-        for mode, examples in ((GenerationMode.POSITIVE, FITTING), (GenerationMode.NEGATIVE, UNFIT)):
-
-            @seed(20260101)
-            @settings(
-                max_examples=examples,
-                deadline=None,
-                database=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(case=operation.as_strategy(generation_mode=mode))
-            def ask(case: schemathesis.Case) -> None:
-                case.call_and_validate(headers=headers, checks=CHECKS, timeout=60)
-
+        for mode, examples in ((GenerationMode.POSITIVE, fitting), (GenerationMode.NEGATIVE, unfit)):
             try:
-                ask()
+                ask(operation, mode, examples, headers, known if mode is GenerationMode.POSITIVE else None)
             except Unsatisfiable:  # nothing unfit can be sent to an operation without parameters
                 continue
             except Exception as error:
@@ -72,3 +93,25 @@ def test_the_api_keeps_what_its_document_promises(api: Api) -> None:
             asked.add(name)
     assert not wrong, "\n\n".join(wrong)
     assert len(asked) > 60
+
+
+def ask(
+    operation: Any, mode: GenerationMode, examples: int, headers: dict[str, str], known: random.Random | None
+) -> None:
+    """Send so many requests; raises what is wrong with an answer."""
+
+    @seed(20260101)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: schemathesis.Case) -> None:
+        if known is not None:
+            speak_of_what_is_there(case, known)
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=60)
+
+    send()
