@@ -212,7 +212,8 @@ def verify(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: VerifyR
         collection=name,
         clean=report.clean,
         examples=report.examples,
-        operation=f"repair-{operation}" if operation is not None else None,
+        operation=mending[0] if mending else None,
+        operations=mending,
         next_cursor=pages.encode(*following) if following is not None else None,
     )
 
