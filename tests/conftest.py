@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -23,6 +24,27 @@ LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 #: Classes of ``semantik_pipeline.testing``; the plugin of FakeParser is ``fake-parser``.
 FAKES = ("Connector", "Parser", "Chunker", "Extractor", "Embedder", "Reranker", "Postprocessor", "Auth")
+
+
+#: Where tests' folders lie if there is room. On a disk the embedded store waits for it at each of the twenty fields that a
+#: new index has, half a second in all.
+MEMORY = Path("/dev/shm")
+
+#: Bytes that are room enough.
+ROOM = 8 * 2**30
+
+
+def pytest_configure() -> None:
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir():
+        found = os.statvfs(MEMORY)
+        if found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC:
+            os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # pytest asks it for the root of all tmp_path
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected is there to stay: no collection of garbage looks through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 #: Threads of workers, by the beginnings of their names. One that outlives its test works on with what the test took
@@ -263,17 +285,23 @@ class Bucket:
         return count
 
 
-@pytest.fixture
-def bucket(serve: Callable[..., Loopback], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket, its credentials in the environment as AWS tools look for them."""
+@pytest.fixture(scope="session")
+def s3() -> Any:
+    """An S3 service as a WSGI application: each test has a server and a bucket of its own."""
     from moto.server import DomainDispatcherApplication, create_backend_app
 
+    return DomainDispatcherApplication(create_backend_app)
+
+
+@pytest.fixture
+def bucket(serve: Callable[..., Loopback], s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, its credentials in the environment as AWS tools look for them."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    made = Bucket(serve(DomainDispatcherApplication(create_backend_app)))
+    made = Bucket(serve(s3))
     yield made
     made.client.close()
