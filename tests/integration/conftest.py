@@ -20,6 +20,7 @@ from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from semantik_pipeline.testing.hub_double import HubDouble
 from semantik_pipeline.testing.tiny_models import write_tiny_embedder
+from tests.shared_children import SharedChildren, SharingRuntime
 
 #: A collection that needs no model: fakes behind the built-in parsers.
 FAKE_COLLECTION: dict[str, Any] = {
@@ -99,12 +100,21 @@ def ledger(request: pytest.FixtureRequest) -> str | None:
     return request.getfixturevalue("ledger_url")
 
 
+@pytest.fixture(scope="session")
+def shared_children() -> Iterator[SharedChildren]:
+    """The child processes of :func:`make_pipeline`'s runtimes, one test after the other."""
+    shared = SharedChildren()
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
 def make_pipeline(
     tmp_path: Path,
     installed_fakes: Path,
     ledger: str | None,
     fresh_ledger_file: Path,
+    shared_children: SharedChildren,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Pipeline]]:
     """``make_pipeline(plugins={id: options}, disabled=[...], **settings)``; several share folder and ledger."""
@@ -124,7 +134,7 @@ def make_pipeline(
         (data / "plugins.json").write_text(json.dumps(state))
         if ledger is None and not (data / "ledger.sqlite3").exists():
             shutil.copyfile(fresh_ledger_file, data / "ledger.sqlite3")
-        runtime = Runtime(load_settings(data_dir=data, database={"url": ledger}, **settings))
+        runtime = SharingRuntime(load_settings(data_dir=data, database={"url": ledger}, **settings), shared_children)
         made.append(runtime)
         return Pipeline(runtime)
 

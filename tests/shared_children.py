@@ -1,0 +1,87 @@
+"""Child processes that one test after the other works with: starting one takes a third of a second, and nothing of what a
+test does stays in it but what a worker's own documents leave behind, too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from semantik_pipeline.parts import part
+from semantik_pipeline.plugins.child import ChildPool
+from semantik_pipeline.runtime import CHILD_KINDS, Runtime
+from semantik_pipeline.settings import Settings
+
+#: Pools that wait for another test. Each has a child of a hundred megabytes.
+KEPT = 3
+
+
+class Borrowed:
+    """A pool for the time of one runtime. Closing gives it back; one that still works is closed, as a pool of the
+    runtime's own is."""
+
+    def __init__(self, pool: ChildPool, key: Hashable, waiting: list[tuple[Hashable, ChildPool]]) -> None:
+        self._pool, self._key, self._waiting = pool, key, waiting
+        self._working = 0
+        self.warm = pool.warm
+
+    def run(self, *args: Any, **named: Any) -> Any:
+        self._working += 1
+        try:
+            return self._pool.run(*args, **named)
+        finally:
+            self._working -= 1
+
+    def close(self) -> None:
+        if self._working:
+            self._pool.close()
+            return
+        self._waiting.append((self._key, self._pool))
+        while len(self._waiting) > KEPT:
+            self._waiting.pop(0)[1].close()
+
+
+class SharedChildren:
+    """``of(runtime)`` is a pool that no other runtime has: one that waits, if its children loaded the same plugins with
+    the same options, path and environment; else a new one."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Hashable, ChildPool]] = []
+
+    def of(self, runtime: Runtime) -> Borrowed:
+        key = self._key(runtime)
+        for found in self._waiting:
+            if found[0] == key:
+                self._waiting.remove(found)
+                return Borrowed(found[1], key, self._waiting)
+        memory = runtime.settings.child.memory_mb
+        pool = ChildPool(runtime.child_count, runtime.host.state, kinds=CHILD_KINDS, memory_mb=memory)
+        return Borrowed(pool, key, self._waiting)
+
+    def _key(self, runtime: Runtime) -> Hashable:
+        state = runtime.host.state
+        if not Path(state.offered["models_dir"]).exists():  # then it is all the same where it is not
+            state = replace(state, offered={})
+        environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        return repr(
+            (state, runtime.child_count, runtime.settings.child.memory_mb, sys.path, sorted(environment.items()))
+        )
+
+    def close(self) -> None:
+        for _, pool in self._waiting:
+            pool.close()
+
+
+class SharingRuntime(Runtime):
+    """A runtime whose children are shared."""
+
+    def __init__(self, settings: Settings, shared: SharedChildren) -> None:
+        super().__init__(settings)
+        self._shared = shared
+
+    @part
+    def children(self) -> Any:
+        return self._shared.of(self)
