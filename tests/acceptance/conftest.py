@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 #: Extraction is on, so that every stage has work; the embedder is slow enough to be killed in its middle.
 SETTINGS = """
 [collection.embedding]
@@ -55,10 +57,10 @@ class Semantik:
 
     def run(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> dict:
         """The command's JSON; ``code`` is the exit status it must end with (None: any)."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=timeout)
-        assert code is None or process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
-        return json.loads(out)
+        options = ["--json", "--data-dir", self.data, "--config", self.settings]
+        done = forks.semantik([*arguments, *options], self.environment, seconds=timeout)
+        assert code is None or done.code == code, f"exit {done.code}\n{done.out}\n{done.err}"
+        return done.json()
 
     def answers(self, phrases: Mapping[str, str], *, limit: int) -> dict[str, dict]:
         """What a search by words alone answers to each phrase; all in one process, for starting one takes seconds."""

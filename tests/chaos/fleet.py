@@ -28,6 +28,7 @@ from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
+from tests import forks
 from tests.chaos.servers import PATIENCE, until
 
 POOL = 32  # chunks: embed.pool_chunks
@@ -95,12 +96,9 @@ class Fleet:
 
     def semantik(self, *arguments: str, code: int | None = 0, timeout: float = 180) -> dict[str, Any]:
         """The JSON answer of a command; ``code`` is the exit status it must end with (None: any)."""
-        command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json"]
-        done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
-        )
-        assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
+        done = forks.semantik([*arguments, "--json"], self.environment, seconds=timeout)
+        assert code is None or done.code == code, f"exit {done.code}\n{done.out}\n{done.err}"
+        return done.json()
 
     # -- processes ------------------------------------------------------------------------------------------------------
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from semantik_pipeline.cli import main
+from tests.forks import Result, semantik
 
 #: No extraction and no model: a command is as quick as it can be.
 SETTINGS = """
@@ -26,54 +22,11 @@ reranker = "fake-reranker"
 """
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> dict[str, Any]:
-        """Standard output as the one JSON object that it must be."""
-        return json.loads(self.out)
-
-
-#: Forks processes that have imported already what nearly every command imports; spares each a second.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "semantik_pipeline.cli.app",
-        "semantik_pipeline.operations",
-        "semantik_pipeline.plugins.administer",
-        "semantik_pipeline.runtime",
-        "semantik_pipeline.search",
-        "workers.embedded",
-        "alembic.command",
-        "celery.apps.worker",
-        "kombu.transport.memory",
-        "rich.console",
-    ]
-)
-
-
-def _forked(arguments: list[str], environment: dict[str, str], out: str, err: str) -> None:
-    """The command in a process that :data:`FORKS` made: everything a process has is set before anything runs."""
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["semantik", *arguments]
-    sys.path.insert(0, environment["PYTHONPATH"])
-    main()
-
-
 class CommandLine:
     """``semantik`` over one data folder, with settings that name the fakes. Calling it runs a command to its end."""
 
     def __init__(self, folder: Path, plugins: Path) -> None:
         self.folder, self.data = folder, folder / "data"
-        self._runs = 0
         config = folder / "semantik.toml"
         config.write_text(SETTINGS)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SEMANTIK_")}
@@ -81,14 +34,7 @@ class CommandLine:
         self.environment = {**kept, **own, "PYTHONPATH": str(plugins), "HOME": str(folder)}
 
     def __call__(self, *arguments: object, **env: str) -> Result:
-        self._runs += 1
-        out, err = (self.folder / f".{name}-{self._runs}" for name in ("out", "err"))
-        given = (list(map(str, arguments)), {**self.environment, **env}, str(out), str(err))
-        process = FORKS.Process(target=_forked, args=given)
-        process.start()
-        process.join(120)
-        assert process.exitcode is not None, f"{arguments} did not end"
-        return Result(process.exitcode, out.read_text("utf-8", "replace"), err.read_text("utf-8", "replace"))
+        return semantik(arguments, {**self.environment, **env})
 
     def start(self, *arguments: object, **env: str) -> subprocess.Popen[bytes]:
         """The command as a person starts it, still running."""
