@@ -23,6 +23,7 @@ from semantik_pipeline.ledger import (
     sync,
     work,
 )
+from semantik_pipeline.stages import withdrawal
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger import Transaction
@@ -62,6 +63,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     for name, advance in (
         ("removals", sources.advance_removals),
         ("builds", building.advance),
+        ("withdrawals", withdrawal.advance),
         ("trash", trash.advance),
         ("permissions", sources.advance_permissions),
         ("vocabulary", vocabulary.advance),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, bindparam, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import generations, work
+from semantik_pipeline.ledger.work import UNIT, Unit, unit_of
 
 
 def mark(tx: Transaction, keys: Iterable[tuple[int, int]]) -> None:
@@ -16,6 +17,27 @@ def mark(tx: Transaction, keys: Iterable[tuple[int, int]]) -> None:
     if rows:
         by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
         tx.execute(update(work).where(by_key).values(reconcile=True), rows)
+
+
+#: Documents that :func:`owed` names at once.
+SOME = 100
+
+
+def owed(tx: Transaction, *, after: tuple[int, int]) -> list[Unit]:
+    """Documents in quarantine, by their keys and behind the one with this key, of which the store may hold what was not
+    indexed."""
+    retired = select(generations.c.id).where(generations.c.state == "retired")
+    mine = and_(work.c.reconcile, work.c.stage == "quarantined", work.c.generation_id.not_in(retired))
+    key = work.c.document_id, work.c.generation_id
+    query = UNIT.where(mine, tuple_(*key) > tuple_(*after)).order_by(*key).limit(SOME)
+    return [unit_of(row) for row in tx.execute(query)]
+
+
+def withdrawn(tx: Transaction, unit: Unit) -> None:
+    """The store holds no more of it than what was indexed, unless another revision has come."""
+    key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
+    same = and_(key, work.c.epoch == unit.epoch, work.c.stage == "quarantined")
+    tx.execute(update(work).where(same).values(reconcile=False))
 
 
 def reconcile(tx: Transaction) -> int:

@@ -297,8 +297,11 @@ def charge(
 
 
 def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: int | None = None) -> None:
-    """Set the unit aside until its content or the pipeline that failed on it changes."""
-    values = {} if attempts is None else {"attempts": attempts}
+    """Set the unit aside until its content or the pipeline that failed on it changes. What the store may have of it by
+    then is owed to be withdrawn (``stages/withdrawal.py``)."""
+    values: dict[str, Any] = {} if attempts is None else {"attempts": attempts}
+    if unit.stage == "upsert":
+        values["reconcile"] = True
     change(tx, unit, **FREED, stage="quarantined", suspect=False, error=_described(unit, error), **values)
 
 

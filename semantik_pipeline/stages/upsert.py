@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import LeaseLost
+from semantik_pipeline.errors import LeaseLost, ServiceUnavailable
 from semantik_pipeline.ledger import Transaction, content, moves, reconciling, trash, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.comparison import ASIDE
@@ -21,6 +21,7 @@ from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages.claims import Claims, by_generation
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.points import PointBuilder
+from semantik_pipeline.stages.withdrawal import withdraw
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -36,33 +37,13 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 reconcile(runtime, units)
                 break
             except Exception as error:
-                withdraw(runtime, fail(runtime, held.claim, units, error))
+                with suppress(ServiceUnavailable):  # maintenance makes up for it
+                    withdraw(runtime, fail(runtime, held.claim, units, error))
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
     """Have the store open, and the index there."""
     runtime.index(generation)
-
-
-def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
-    """Remove what was written of revisions that went into quarantine; what was indexed before stays."""
-    size = runtime.settings.upsert.batch_points
-    for unit in units:
-        done = 0
-        while True:
-            with runtime.ledger.read() as tx:
-                rows = content.chunk_rows(tx, unit, unit.chunks_epoch or 0, start=done, limit=size)
-                ids = [row.point_id for row in rows]
-                before = content.signatures(tx, unit, unit.indexed_chunks_epoch or 0, ids)
-            if not rows:
-                break
-            done = rows[-1].ordinal + 1
-            fresh = sorted({*ids} - {*before})
-            own = [{"key": "document_id", "match": {"value": unit.document_id}}, {"has_id": fresh}]
-            written = {"must": [*own, {"key": "epoch", "match": {"value": unit.epoch}}]}
-            if fresh:
-                index = runtime.index(runtime.generation(unit.generation_id))
-                runtime.host.call(runtime.store.delete, index, filter=written)
 
 
 def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:

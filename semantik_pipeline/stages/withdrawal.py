@@ -1,0 +1,68 @@
+"""What a revision that went into quarantine while it was written has in the store: it goes, what was indexed before stays.
+
+The worker that set it aside does so at once. That it is owed was committed with the quarantine, so maintenance makes up
+for a worker that died in between, and for a store that was away.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.errors import ServiceUnavailable
+from semantik_pipeline.ledger import content, reconciling
+from semantik_pipeline.ledger.work import Unit
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
+    """Remove the points of these documents that are not of what was indexed. Never those of a newer epoch."""
+    for unit in units:
+        kept = _indexed(runtime, unit)
+        mine = [
+            {"key": "document_id", "match": {"value": unit.document_id}},
+            {"key": "epoch", "range": {"lte": unit.epoch}},
+        ]
+        written = {"must": mine, "must_not": [{"has_id": kept}]} if kept else {"must": mine}
+        index = runtime.index(runtime.generation(unit.generation_id))
+        runtime.host.call(runtime.store.delete, index, filter=written)
+        with runtime.ledger.write() as tx:
+            reconciling.withdrawn(tx, unit)
+
+
+def advance(runtime: Runtime, *, seconds: float) -> bool:
+    """Withdraw what is owed, for so many seconds. Returns whether there is more that could be done at once."""
+    until, after = time.monotonic() + seconds, (0, 0)
+    while True:
+        with runtime.ledger.read() as tx:
+            owed = reconciling.owed(tx, after=after)
+        if not owed:
+            return False
+        for unit in owed:
+            if runtime.stopping.is_set() or time.monotonic() >= until:
+                return True
+            try:
+                withdraw(runtime, [unit])
+            except ServiceUnavailable as error:  # nothing else of maintenance needs the store just now
+                log.info("What was written of documents in quarantine waits: %s", error)
+                return False
+            after = unit.key
+
+
+def _indexed(runtime: Runtime, unit: Unit) -> list[str]:
+    """Ids of the points of what is indexed of the document."""
+    if unit.indexed_chunks_epoch is None:
+        return []
+    ids, size = [], runtime.settings.upsert.batch_points
+    while True:
+        with runtime.ledger.read() as tx:
+            rows = content.chunk_rows(tx, unit, unit.indexed_chunks_epoch, start=len(ids), limit=size)
+        ids += [row.point_id for row in rows]
+        if len(rows) < size:
+            return ids
