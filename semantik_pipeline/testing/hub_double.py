@@ -35,7 +35,7 @@ class HubDouble:
         """Answer on loopback; the URL, for ``HF_ENDPOINT``."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
         try:
             yield self.url

@@ -52,7 +52,7 @@ class QdrantDouble:
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def start(self) -> QdrantDouble:
-        threading.Thread(target=self._server.serve_forever, name="qdrant-double", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), name="qdrant-double", daemon=True).start()
         return self
 
     def dimensions(self) -> set[int]:
