@@ -104,6 +104,7 @@ class Child(Section):
     extract_deadline: float = Field(30.0, gt=0)  # seconds for extracting one batch of chunks
     deadline_per_mb: float = Field(4.0, ge=0)  # seconds added for each megabyte of the document
     max_bytes: int = Field(200_000_000, ge=1)  # larger documents are quarantined unread
+    max_text_bytes: int = Field(50_000_000, ge=1)  # larger texts too: each byte of them is chunked
 
     def deadline_of(self, size: int) -> float:
         """Seconds for parsing and chunking documents of so many bytes together."""

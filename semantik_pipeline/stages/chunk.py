@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import logs
+from semantik_pipeline.contracts.media_names import is_text_type
 from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.ledger import Transaction, content, moves, revisions, work
@@ -24,6 +25,7 @@ from semantik_pipeline.stages.twins import find_twins, rows_of
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.collections import Generation
     from semantik_pipeline.runtime import Runtime
+    from semantik_pipeline.settings import Child
 
 #: Chunk rows that one transaction writes: short enough that nobody waits long for the ledger.
 ROWS = 2000
@@ -127,11 +129,7 @@ def _jobs(runtime: Runtime, held: Held, but: set[tuple[int, int]]) -> Iterator[J
 
 def _job(runtime: Runtime, unit: Unit) -> Job:
     config = runtime.generation(unit.generation_id).config
-    limit = runtime.settings.child.max_bytes
-    if unit.size is not None and unit.size > limit:
-        raise PermanentError(
-            f"It has {unit.size:,} bytes; the limit is {limit:,}.", "Raise child.max_bytes to index it."
-        )
+    _refuse_large(unit, runtime.settings.child)
     parser, parse_key = _parse_key(runtime, unit)
     parsed = runtime.blobs.get_parsed(parse_key)
     body = None if parsed else _raw_body(runtime, unit)
@@ -151,6 +149,18 @@ def _parse_key(runtime: Runtime, unit: Unit) -> tuple[str, str]:
     parsers, generation = runtime.host.registry.of_kind("parser"), runtime.generation(unit.generation_id)
     place = {"media_type": unit.media_type, "file_path": unit.file_path}
     return chosen(parsers, generation.config, generation.fingerprints, unit.content_hash, **place)
+
+
+def _refuse_large(unit: Unit, limits: Child) -> None:
+    """Raise PermanentError for a document that would keep a child busy for minutes, or for one that no child can hold."""
+    named = {"max_bytes": limits.max_bytes}
+    if is_text_type(unit.media_type or ""):
+        named["max_text_bytes"] = limits.max_text_bytes
+    for name, limit in named.items():
+        if unit.size is not None and unit.size > limit:
+            what = "texts" if name == "max_text_bytes" else "documents"
+            hint = f"Raise child.{name} and run `semantik documents retry`, or exclude it."
+            raise PermanentError(f"It has {unit.size:,} bytes; the limit of {what} is {limit:,}.", hint)
 
 
 def _plugins(config: dict[str, Any], parser: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -303,11 +304,12 @@ def test_a_document_that_cannot_be_fetched_harms_nobody(make_pipeline, failure):
     assert mended["outcome"] == "succeeded"
 
 
-def test_a_document_of_thousands_of_chunks_yields_and_resumes(make_pipeline, tmp_path):
+@pytest.mark.parametrize("count", [3000, pytest.param(20_000, marks=pytest.mark.chaos)])
+def test_a_document_of_thousands_of_chunks_yields_and_resumes(make_pipeline, tmp_path, count):
     log = tmp_path / "log"
     folder = tmp_path / "large"
     folder.mkdir()
-    (folder / "large.txt").write_text("\n\n".join(f"item {number} of a very long list" for number in range(3000)))
+    (folder / "large.txt").write_text("\n\n".join(f"item {number} of a very long list" for number in range(count)))
     config = {
         "embedding": {"plugin": "fake-embedder", "options": {}},
         "chunking": {"plugin": "recursive", "options": {"max_tokens": 8, "min_tokens": 1, "overlap_tokens": 0}},
@@ -318,15 +320,52 @@ def test_a_document_of_thousands_of_chunks_yields_and_resumes(make_pipeline, tmp
     operation = first.folder(folder, config=config, run=False)["id"]
     first.run("sync", "chunk", "extract")
     work_on(first.runtime, "embed")
-    assert 0 < first.unit("large.txt")["embedded"] < 3000  # it left in the middle
+    assert 0 < first.unit("large.txt")["embedded"] < count  # it left in the middle
     assert first.unit("large.txt")["stage"] == "embed"
     first.runtime.close()
     second = make_pipeline(plugins=plugins, **options)  # another process goes on
+    second.runtime.index(second.runtime.generation(1))
+    tracemalloc.start()
     second.run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * 2**20  # whatever the number: a batch is in hand, not the document
     assert second.result(operation)["outcome"] == "succeeded"
     lines = log.read_text().splitlines()
-    assert len(lines) == len(set(lines)) == second.unit("large.txt")["chunks"] == 3000
+    assert len(lines) == len(set(lines)) == second.unit("large.txt")["chunks"] == count
     assert verify(second.runtime).clean
+
+
+def test_a_text_of_a_hundred_megabytes_is_quarantined_unread_and_the_others_are_indexed(make_pipeline, tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    with (folder / "large.txt").open("wb") as file:
+        for _ in range(100):
+            file.write(b"It says the same again. \n" * 40_000)
+    (folder / "small.txt").write_text("A small one.")
+    pipeline = make_pipeline()
+    result = pipeline.folder(folder)
+    assert pipeline.stages() == {"large.txt": "quarantined", "small.txt": "indexed"}
+    assert (result["outcome"], result["documents"]["seen"]) == ("degraded", 2)
+    error = pipeline.unit("large.txt")["error"]
+    assert (error["stage"], error["type"]) == ("chunk", "PermanentError")
+    assert "100,000,000 bytes" in error["message"] and "child.max_text_bytes" in error["message"]
+
+
+def test_a_large_document_that_is_no_text_has_a_limit_of_its_own(make_pipeline, tmp_path):
+    """A book of scanned pages has many bytes and little text."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "a.txt").write_text("x" * 3000)
+    (folder / "b.pdf").write_bytes(b"%PDF-1.7" + b"x" * 3000)
+    pipeline = make_pipeline(child={"max_text_bytes": 2000, "max_bytes": 4000})
+    pipeline.folder(folder)
+    assert "limit of texts is 2,000" in pipeline.unit("a.txt")["error"]["message"]
+    assert "damaged" in pipeline.unit("b.pdf")["error"]["message"]
+    both = make_pipeline(child={"max_bytes": 1000}, folder="other")
+    both.folder(folder)
+    assert "limit of documents is 1,000" in both.unit("a.txt")["error"]["message"]
+    assert "limit of documents is 1,000" in both.unit("b.pdf")["error"]["message"]
 
 
 @both_ledgers
