@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from semantik_pipeline.client import Client as HttpClient
 from tests.acceptance.conftest import Semantik
-from tests.integration.conftest import texts
 from tests.integration.test_reindex_under_search import Answer, Client, judge
 
 
@@ -34,14 +33,15 @@ def served(semantik: Semantik) -> Iterator[tuple[str, str]]:
         process.communicate(timeout=60)
 
 
-def prove(semantik: Semantik, folder: Path, files: int) -> None:
-    contents = {
-        f"d{number:04}": " ".join(f"topic{number:04} word{number * 7 + place} of the day." for place in range(20))
-        for number in range(files)
-    }
-    texts(folder, **contents)
-    assert semantik.run("index", str(folder))["outcome"] == "succeeded"
-    questions = [f"topic{number:04} of the day" for number in range(0, files, 3)][:30]
+def prove(semantik: Semantik, count: int) -> None:
+    documents = [
+        {
+            "document": f"d{number:04}",
+            "text": " ".join(f"topic{number:04} word{number * 7 + place} of the day." for place in range(20)),
+        }
+        for number in range(count)
+    ]
+    questions = [f"topic{number:04} of the day" for number in range(0, count, 3)][:30]
     with served(semantik) as (url, key):
         mine = threading.local()  # connections of each thread
 
@@ -49,26 +49,33 @@ def prove(semantik: Semantik, folder: Path, files: int) -> None:
             if not hasattr(mine, "client"):
                 mine.client = HttpClient(url, key)
             hits = mine.client.search(question, top_k=3, use_reranker=False)["hits"]
-            return tuple((Path(hit["document"]).stem, round(hit["score"], 4)) for hit in hits)
+            return tuple((hit["document"], round(hit["score"], 4)) for hit in hits)
 
+        def ended(operation: str) -> dict[str, Any]:
+            *_, last = mine.client.operations.follow(operation)
+            return last
+
+        mine.client = HttpClient(url, key)
+        mine.client.collections.create("default")
+        for start in range(0, count, 500):
+            pushed = mine.client.documents.push(documents[start : start + 500])
+            assert ended(pushed["operation"])["outcome"] == "succeeded"
         before = {question: ask(question) for question in questions}
         with Client(ask, questions) as client:
             begun = mine.client.collections.reindex("default", {"embedding.dimension": 32})
-            for progress in mine.client.operations.follow(begun["operation"]):
-                ended = progress
+            assert ended(begun["operation"])["outcome"] == "succeeded"
             time.sleep(0.5)  # some are asked of the new one
-        assert ended["outcome"] == "succeeded"
         after = {question: ask(question) for question in questions}
         report = mine.client.collections.verify("default")
     judge(client, before, after)
     assert report["clean"]
 
 
-def test_a_server_is_searched_while_its_index_is_built_anew(semantik, tmp_path):
-    prove(semantik, tmp_path / "corpus", 60)
+def test_a_server_is_searched_while_its_index_is_built_anew(semantik):
+    prove(semantik, 60)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-def test_a_larger_one_too(semantik, tmp_path):
-    prove(semantik, tmp_path / "corpus", 3000)
+def test_a_larger_one_too(semantik):
+    prove(semantik, 3000)
