@@ -12,6 +12,7 @@ from semantik_pipeline.ledger import holds, turns
 from semantik_pipeline.ledger.absence import vanished
 from semantik_pipeline.ledger.bulk import among, insert_rows, update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.openness import openness
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.tables import (
@@ -85,9 +86,14 @@ def _write_documents(
         name: (document_id, revision + 1)
         for document_id, name, revision in tx.execute(locked.order_by(documents.c.id).with_for_update())
     }
+    bare = [one.unique_id for one in arrivals if one.content_hash is None]
+    told = openness(tx, [identities[name][0] for name in bare if name in identities]) if bare else {}
     fresh, changed = [], []
     for arrival in arrivals:
         values = {name: getattr(arrival, name) for name in _CONTENT}
+        if arrival.content_hash is None:  # whom it is open to is told with its content; till then, to nobody new
+            found = told.get(identities.get(arrival.unique_id, (0, 0))[0])
+            values["principals"] = found.own if found else []
         if arrival.unique_id in before:
             document_id, revision = identities[arrival.unique_id]
             changed.append({"d": document_id, "revision": revision, **values})

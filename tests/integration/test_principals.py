@@ -63,6 +63,23 @@ def test_who_was_kept_out_of_a_document_is_not_told_of_its_deletion(make_pipelin
     assert told(None) == ("deleted" if purge else "trashed")
 
 
+@pytest.mark.parametrize("failure", ["permanent", "transient", "skip", "bug"])
+def test_a_document_whose_content_can_not_be_had_is_open_to_nobody_else(make_pipeline, failure: str):
+    """Whom it is open to comes with its content. What was said before still holds; of a new one nothing is known."""
+    pipeline = make_pipeline()
+    indexed(pipeline)
+    news = {**TEXTS, "barrel": "another barrel of wine", "flask": "the flask of wine"}
+    given = {"documents": news, "principals": {**OWN, "flask": ["ben"]}}
+    broken = {**given, "fail_fetch": dict.fromkeys(("barrel", "decanter", "flask"), failure)}
+    mended = {**given, "documents": {name: f"{text}, again" for name, text in news.items()}}
+    for config, seen in ((broken, set(TEXTS)), (mended, set(news))):
+        pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=config))
+        assert listed(pipeline, ["anna"]) == {"acre", "decanter"}
+        assert found(pipeline, ["anna"]) <= {"acre", "decanter"}
+        assert listed(pipeline, ["ben"]) == (seen - {"acre", "cork"})
+    assert found(pipeline, ["ben"]) == {"barrel", "decanter", "flask"}
+
+
 def advance(pipeline) -> None:
     """What maintenance does of it, then what is due."""
     sources.advance_permissions(pipeline.runtime)
