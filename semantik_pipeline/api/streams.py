@@ -11,6 +11,7 @@ import hashlib
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any
 
@@ -21,8 +22,9 @@ from semantik_pipeline.api.models.operations import Progress
 from semantik_pipeline.api.threads import Threads
 from semantik_pipeline.errors import ServiceUnavailable
 
-#: Streams of this process at once, and the seconds after which one more should be asked for again.
-MOST, AGAIN = 200, 10.0
+#: Streams of this process at once, those of them that one caller may have, so that nobody keeps the others out, and the
+#: seconds after which one more should be asked for again.
+MOST, OF_ONE, AGAIN = 200, 100, 10.0
 
 #: The least seconds between two looks at an operation; a look that takes long is repeated less often.
 POLL = 0.5
@@ -44,19 +46,28 @@ class Streams:
         self._ending = ending
         self._threads = threads
         self._count = 0
+        self._callers: Counter[str] = Counter()
         self._watches: dict[Hashable, _Watch] = {}
 
-    def open(self, subject: Hashable, look: Callable[[], Progress], last_id: str | None) -> StreamingResponse:
+    def open(
+        self, subject: Hashable, look: Callable[[], Progress], last_id: str | None, *, caller: str
+    ) -> StreamingResponse:
         """A response that follows an operation to its end; ``look`` is the same for the same ``subject``. ``last_id``:
         the event that the caller saw last. Call from the event loop. Raises ServiceUnavailable if there are too many."""
-        if self._count >= MOST:
-            raise ServiceUnavailable(f"{MOST} streams are open.", "Ask for the operation itself.", retry_after=AGAIN)
+        whose = f" for {caller}" if self._callers[caller] >= OF_ONE else ""
+        if self._count >= MOST or whose:
+            many = OF_ONE if whose else MOST
+            raise ServiceUnavailable(
+                f"{many} streams are open{whose}.", "Ask for the operation itself.", retry_after=AGAIN
+            )
         watch = self._watches.setdefault(subject, _Watch(look, self._threads))
         watch.followers += 1
         self._count += 1
+        self._callers[caller] += 1
 
         def left() -> None:
             self._count -= 1
+            self._callers -= Counter([caller])  # which forgets whoever has none left
             watch.followers -= 1
             if not watch.followers:
                 self._watches.pop(subject, None)

@@ -110,7 +110,8 @@ async def events(
             return Response(status_code=204)
     found: streams.Streams = request.app.state.streams
     shown = "some" if caller.principals is not None else "all"
-    return found.open((row["id"], shown), partial(_progress, runtime, row, caller), last_event_id)
+    look = partial(_progress, runtime, row, caller)
+    return found.open((row["id"], shown), look, last_event_id, caller=caller.name)
 
 
 @router.post(

@@ -247,11 +247,26 @@ def test_there_are_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) 
 
     async def play() -> None:
         found = Streams(threading.Event(), Threads(load_settings().api))
-        for _ in range(2):
-            found.open("one", snapshot, None)
+        for caller in ("anna", "ben"):
+            found.open("one", snapshot, None, caller=caller)
         with pytest.raises(ServiceUnavailable) as refused:
-            found.open("one", snapshot, None)
+            found.open("one", snapshot, None, caller="carla")
         assert refused.value.retry_after
+
+    asyncio.run(play())
+
+
+def test_one_caller_leaves_streams_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "OF_ONE", 2)
+
+    async def play() -> None:
+        found = Streams(threading.Event(), Threads(load_settings().api))
+        first, _ = [found.open("one", snapshot, None, caller="anna") for _ in range(2)]
+        with pytest.raises(ServiceUnavailable, match="2 streams are open for anna"):
+            found.open("one", snapshot, None, caller="anna")
+        found.open("one", snapshot, None, caller="ben")
+        first._left()  # type: ignore[attr-defined]
+        found.open("one", snapshot, None, caller="anna")
 
     asyncio.run(play())
 
@@ -266,7 +281,7 @@ def test_those_who_follow_one_operation_share_the_looks_at_it(monkeypatch: pytes
         return snapshot(state="finished" if looks > 3 else "running", seen=looks)
 
     async def follow(found: Streams) -> list[bytes]:
-        return [piece async for piece in found.open("one", look, None).body_iterator]
+        return [piece async for piece in found.open("one", look, None, caller="anna").body_iterator]
 
     async def play() -> list[list[bytes]]:
         found = Streams(threading.Event(), Threads(load_settings().api))
@@ -285,7 +300,7 @@ def test_a_stream_ends_after_a_while_so_that_its_key_is_asked_for_again(monkeypa
         return [
             piece
             async for piece in Streams(threading.Event(), Threads(load_settings().api))
-            .open("one", snapshot, None)
+            .open("one", snapshot, None, caller="anna")
             .body_iterator
         ]
 
