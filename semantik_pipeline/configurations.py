@@ -26,7 +26,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     **STEPS,
     "parsers": ("by_media_type", "options"),
     "extraction": ("enabled", "chunk", "document"),
-    "sparse": ("k1", "b", "avg_len", "language", "by_document", "title_weight", "heading_weight", "model", "plugin"),
+    "sparse": (
+        *("k1", "b", "avg_len", "language", "by_document", "fold_accents"),
+        *("title_weight", "heading_weight", "model", "plugin"),
+    ),
     "default_reranker": ("plugin", "options"),
     "search": ("dense_weight", "fusion", "rerank_weight", "rerankers", "postprocessors"),
 }
@@ -225,8 +228,9 @@ def _check_sparse(sparse: Mapping[str, Any]) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_WEIGHT:
             told = f"sparse.{name} is {value!r}; it is a whole number within 0..{MOST_WEIGHT}."
             raise UsageError(told, "0 leaves it out of the words that are searched.")
-    if not isinstance(sparse.get("by_document", True), bool):
-        raise UsageError("sparse.by_document is neither true nor false.", "Write sparse.by_document=false.")
+    for name in ("by_document", "fold_accents"):
+        if not isinstance(sparse.get(name, True), bool):
+            raise UsageError(f"sparse.{name} is neither true nor false.", f"Write sparse.{name}=false.")
     for name in ("model", "plugin"):
         if not isinstance(sparse.get(name) or "", str):
             raise UsageError(f"sparse.{name} is {sparse[name]!r}; it is a name.", "null is BM25, which needs no model.")

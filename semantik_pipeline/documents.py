@@ -248,7 +248,7 @@ class IndexSpec:
     """What an index must be able to do.
 
     ``payload_indexes`` maps a payload path to ``keyword | integer | float | bool | datetime | text``.
-    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language, by_document); None: no such leg. With
+    ``bm25`` are the options of the BM25 leg (k1, b, avg_len, language, by_document, fold_accents); None: no such leg. With
     ``sparse_vectors`` points bring sparse vectors of a model instead, which are compared by their products as they are.
     """
 

@@ -37,6 +37,7 @@ DEFAULT: dict[str, Any] = {
         "avg_len": 80,
         "language": "english",
         "by_document": True,
+        "fold_accents": True,
         "title_weight": 1,
         "heading_weight": 1,
     },

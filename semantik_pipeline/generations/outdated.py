@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.generations.configuration import fingerprints, freeze, plugin_versions
+from semantik_pipeline.generations.configuration import complete, fingerprints, freeze, plugin_versions
 from semantik_pipeline.ledger import collections, lineage
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def outdated(runtime: Runtime, collection: str) -> list[str]:
 def reasons(host: PluginHost, wanted: dict[str, Any], active: lineage.Record) -> list[str]:
     """The same, of a configuration that is wanted and the generation that search reads."""
     try:
-        config, _ = freeze(host, wanted)
+        config, _ = freeze(host, complete(host, wanted))  # as a reindex does: there may be new defaults
         here = fingerprints(host, active.config)
     except PipelineError as error:
         return [f"it can't be compared here: {error}"]

@@ -22,7 +22,7 @@ class LanguagesContract:
         if not {"languages", "sparse"} <= store.capabilities:
             pytest.skip("the store stems all words alike")
         name = f"index-{uuid.uuid4().hex[:8]}"
-        store.create_index(name, replace(SPEC, bm25={"language": "english", "by_document": True}))
+        store.create_index(name, replace(SPEC, bm25={"language": "english", "by_document": True, "fold_accents": True}))
         yield name
         store.drop_index(name)
 
@@ -56,6 +56,15 @@ class LanguagesContract:
         store.insert(babel, [make_point(3, text="北京大学的学生", language="zh")])
         assert found(store, babel, "図書館", "ja", "zh", "en") == {point_id(1), point_id(2)}
         assert found(store, babel, "北京大学", "ja", "zh", "en") >= {point_id(3)}
+
+    def test_words_are_found_without_their_accents(self, store: Any, babel: str) -> None:
+        store.insert(babel, [make_point(1, text="Send a résumé.", language="en")])
+        store.insert(babel, [make_point(2, text="They resume work.", language="en")])
+        store.insert(babel, [make_point(3, text="Les pommes mangées", language="fr")])
+        assert found(store, babel, "resume", "en", "fr") == {point_id(1), point_id(2)}
+        (hits,) = store.search(babel, [SearchRequest(text="résumé", languages=("en", "fr"))])
+        assert [hit.id for hit in hits] == [point_id(1), point_id(2)]
+        assert found(store, babel, "mangees", "en", "fr") == found(store, babel, "manger", "en", "fr") == {point_id(3)}
 
     def test_languages_that_it_has_not_change_nothing(self, store: Any, babel: str) -> None:
         store.insert(babel, [make_point(n, text=f"lease {n} renewed", language="en") for n in range(5)])

@@ -84,6 +84,79 @@ def test_an_index_from_before_there_were_languages_is_asked_as_it_was_made() -> 
     assert len(old.document("図書館で").indices) == 1
 
 
+@pytest.fixture(scope="module")
+def folding() -> Bm25Vectors:
+    return Bm25Vectors({"language": "english", "by_document": True, "fold_accents": True})
+
+
+def met(bm25: Bm25Vectors, query: str, text: str, language: str | None = None) -> float:
+    """What the query and the text have in common; the store's IDF left aside."""
+    asked = bm25.query(query, [language] if language else [])
+    vector = bm25.document(text, language)
+    return sum(weight * asked.get(term, 0.0) for term, weight in zip(vector.indices, vector.values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "language"),
+    [
+        ("resume", "My résumé.", "en"),
+        ("résumé", "My resume.", "en"),
+        ("mangees", "Elles étaient mangées.", "fr"),
+        ("jalapeno", "Un jalapeño", "es"),
+        ("smorgasbord", "Ett smörgåsbord", "sv"),
+        ("zolw", "Żółw", "pl"),
+        ("Αθηνα", "Η Αθήνα", "el"),
+        ("елка", "Ёлка", "ru"),
+        ("cafe", "cafe\u0301", "en"),
+    ],
+)
+def test_words_are_found_without_their_accents(
+    folding: Bm25Vectors, by_document: Bm25Vectors, query: str, text: str, language: str
+) -> None:
+    assert met(folding, query, text, language) > 0
+    assert met(folding, text, text, language) >= met(folding, query, text, language)
+
+
+def test_who_types_an_accent_finds_it_first(folding: Bm25Vectors) -> None:
+    assert met(folding, "résumé", "My résumé") > met(folding, "résumé", "My resume") > 0
+
+
+def test_a_word_counts_as_much_with_its_accents_as_without(folding: Bm25Vectors) -> None:
+    assert sum(folding.query("résumé").values()) == sum(folding.query("resume").values()) == 1
+    assert folding.query("resume résumé")[next(iter(folding.query("resume")))] == 1
+
+
+def test_words_are_stemmed_before_they_lose_their_accents(folding: Bm25Vectors) -> None:
+    assert met(folding, "mangée", "manger", "fr") > 0
+    assert met(folding, "fêtes", "fête", "fr") > 0
+
+
+def test_stop_words_lose_nothing_and_stay_out(folding: Bm25Vectors) -> None:
+    assert folding.document("été", "fr").indices == []
+    assert met(folding, "ete", "été", "fr") == 0
+
+
+@given(words, languages)
+def test_plain_words_are_as_they_were(
+    folding: Bm25Vectors, by_document: Bm25Vectors, text: str, language: str | None
+) -> None:
+    plain = text.replace("Häuser", "x")
+    assert folding.query(plain, [language] if language else []) == by_document.query(
+        plain, [language] if language else []
+    )
+    ours, theirs = folding.document(plain, language), by_document.document(plain, language)
+    assert (ours.indices, ours.values) == (theirs.indices, theirs.values)
+
+
+@given(st.text(st.sampled_from("aeéÉñ ßœŒ\u0301ωώйё")), languages)
+def test_a_text_is_found_by_itself_and_by_its_plain_letters(
+    folding: Bm25Vectors, text: str, language: str | None
+) -> None:
+    terms = set(folding.document(text, language).indices)
+    asked = set(folding.query(text, [language] if language else []))
+    assert terms <= asked | set(folding.document("the a", language).indices)
+
+
 @pytest.mark.parametrize("options", [{"language": "klingon"}, {"k3": 1}, {"b": 7}, {"title_weight": 2}])
 def test_options_that_can_not_be_are_refused_at_once(options: dict) -> None:
     with pytest.raises(UsageError):

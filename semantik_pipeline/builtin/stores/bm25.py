@@ -6,14 +6,20 @@ made here fit an index whose server embeds the queries.
 
 Words are stemmed, and stop words dropped, by the rules of a text's own language. Nobody knows a query's: it is asked by
 the rules of every language that the index has, each term once.
+
+Stemmers need accents (French ``mangée`` is ``mang``, ``mangee`` is not), and people leave them out. So a word with an
+accent is indexed as it stands and without: its stem, and the stem of what is left. Who asks for it asks for both, each
+counting half; who types it without finds it by the second.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.builtin.stores.accents import accented, replaced
 from semantik_pipeline.builtin.stores.unspaced import in_pairs
 from semantik_pipeline.contracts.languages import NONE, language_name, stemmed_as
 from semantik_pipeline.documents import SparseVector
@@ -25,48 +31,72 @@ if TYPE_CHECKING:
     from semantik_pipeline.documents import IndexSpec, SearchRequest
 
 _DIRECT = ("b", "avg_len", "lowercase", "ascii_folding", "min_token_len", "max_token_len")
+_OURS = ("k1", "language", "by_document", "fold_accents")
 _WORD = re.compile(r"\w+")
 
 
 class Bm25Vectors:
     """``options``: ``k1`` (1.2), ``b`` (0.75), ``avg_len`` (256 terms), ``language`` (``english``, or its code ``en``;
-    ``none`` neither stems nor drops stop words), ``by_document``, ``lowercase``, ``ascii_folding``, ``min_token_len``,
-    ``max_token_len``.
+    ``none`` neither stems nor drops stop words), ``by_document``, ``fold_accents``, ``lowercase``, ``ascii_folding``
+    (before words are stemmed), ``min_token_len``, ``max_token_len``.
 
     With ``by_document`` a text of another language follows that language's rules, and ``language`` is for those whose
     own nobody knows; without, all follow ``language``. An index from before there was that option has none, and splits
-    no script that is written without spaces.
+    no script that is written without spaces. With ``fold_accents`` words are found without their accents, too.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        unknown = sorted(set(options) - {"k1", "language", "by_document", *_DIRECT})
+        unknown = sorted(set(options) - {*_OURS, *_DIRECT})
         if unknown:
-            known = f"k1, language, by_document, {', '.join(_DIRECT)}"
+            known = ", ".join((*_OURS, *_DIRECT))
             raise UsageError(f"BM25 has no option {unknown[0]!r}.", f"It has {known}.")
         self._options = options
         self._by_document = bool(options.get("by_document"))
         self._in_pairs = "by_document" in options
+        self._folds = bool(options.get("fold_accents"))
         self._own = language_name(options.get("language") or "english")
         self._models: dict[str, qdrant_edge.Bm25] = {}
         self._model(self._own)  # wrong options are refused here
 
     def document(self, text: str, language: str | None = None) -> qdrant_edge.SparseVector:
         """Weights of the text's terms; empty for a text without any. ``language`` is its ISO 639-1 code."""
-        return self._model(self._rules(language)).embed_document(self._readable(text))
+        model, text = self._model(self._rules(language)), self._readable(text)
+        vector = model.embed_document(text)
+        plain = {word: without for word, without, _ in self._accented(model, text)}
+        if not plain:
+            return vector
+        terms = _weights(vector) | _weights(model.embed_document(replaced(text, plain)))
+        return _vector(terms)
 
     def query(self, text: str, languages: Iterable[str] = ()) -> dict[int, float]:
         """Term -> weight, by the rules of ``language`` and of these others (ISO 639-1 codes)."""
         text = self._readable(text)
         own = self._model(self._own)
-        terms = _weights(own.embed_query(text))
+        terms = self._asked(own, text)
         others = {self._rules(language) for language in languages} - {self._own}
         if others:
             # In a text of another language a stop word of ours is a rare word, and would count more than all others.
             words = dict.fromkeys(_WORD.findall(text))
             rest = " ".join(word for word in words if own.embed_query(word).indices)
             for name in sorted(others):
-                terms |= _weights(self._model(name).embed_query(rest))
+                terms = _most(terms, self._asked(self._model(name), rest))
         return terms
+
+    def _asked(self, model: qdrant_edge.Bm25, text: str) -> dict[int, float]:
+        terms = _weights(model.embed_query(text))
+        for _, without, stems in self._accented(model, text):
+            if more := set(model.embed_query(without).indices) - {*stems}:
+                terms |= {stem: terms[stem] / 2 for stem in stems}
+                terms = _most(terms, dict.fromkeys(more, 0.5))
+        return terms
+
+    def _accented(self, model: qdrant_edge.Bm25, text: str) -> Iterator[tuple[str, str, list[int]]]:
+        """Each word with an accent, the same without, and the stem of the word; no stop words, which may be other words
+        without their accents."""
+        if self._folds:
+            for word, plain in accented(text):
+                if stems := model.embed_query(word).indices:
+                    yield word, plain, stems
 
     def stop_words(self, words: Iterable[str], languages: Iterable[str] = ()) -> set[str]:
         """Those of the words that are left out by the rules of ``language``, or of one of these others."""
@@ -81,6 +111,7 @@ class Bm25Vectors:
         if text.isascii():
             return text
         text = text.encode("utf-8", "replace").decode("utf-8")
+        text = unicodedata.normalize("NFC", text) if self._folds else text  # an accent may be a character of its own
         return in_pairs(text) if self._in_pairs else text
 
     def _model(self, name: str) -> qdrant_edge.Bm25:
@@ -117,6 +148,17 @@ def _model(options: dict[str, Any], language: str) -> qdrant_edge.Bm25:
         return edge.Bm25(edge.Bm25Config(k=options.get("k1"), **arguments))
     except (TypeError, ValueError) as error:
         raise UsageError(f"BM25 can't be set up with {options!r}: {error}.") from None
+
+
+def _most(some: dict[int, float], others: dict[int, float]) -> dict[int, float]:
+    """The terms of both, each with its greater weight."""
+    return {**some, **{term: max(weight, some.get(term, 0.0)) for term, weight in others.items()}}
+
+
+def _vector(terms: dict[int, float]) -> qdrant_edge.SparseVector:
+    import qdrant_edge as edge
+
+    return edge.SparseVector(indices=list(terms), values=list(terms.values()))
 
 
 def _weights(vector: qdrant_edge.SparseVector) -> dict[int, float]:

@@ -1,0 +1,48 @@
+"""Words without their accents, as people type them where a keyboard has none. Pure.
+
+Of Latin and Greek letters the mark is left away (``é`` is ``e``, ``ø`` is ``o``, ``ß`` is ``ss``), of Cyrillic ones that
+of ``ё`` alone: ``й`` is a letter of its own, which everybody types.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+
+#: Letters with marks: Latin, then Greek.
+_MARKED = (*range(0xC0, 0x250), *range(0x370, 0x400), *range(0x1E00, 0x2000))
+
+#: What Unicode does not take apart, or more than a mark.
+_OTHERS = {
+    "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
+    "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ı": "i", "ё": "е", "Ё": "Е",
+}  # fmt: skip
+
+_WORD = re.compile(r"\w*[^\W\x00-\x7f]\w*")
+
+
+def accented(text: str) -> Iterator[tuple[str, str]]:
+    """Each word of the text (in Unicode's form NFC) that has an accent, once, and the same without."""
+    if text.isascii() or text.translate(_letters()) == text:
+        return
+    for word in dict.fromkeys(_WORD.findall(text)):
+        plain = word.translate(_letters())
+        if plain != word:
+            yield word, plain
+
+
+def replaced(text: str, words: dict[str, str]) -> str:
+    """The text with these words, which have accents, in place of those."""
+    return _WORD.sub(lambda found: words.get(found.group(), found.group()), text) if words else text
+
+
+@cache
+def _letters() -> dict[int, str]:
+    table = {ord(letter): plain for letter, plain in _OTHERS.items()}
+    for code in _MARKED:
+        parts = unicodedata.normalize("NFD", chr(code))
+        if len(parts) > 1:
+            table.setdefault(code, parts[0])
+    return table
