@@ -11,7 +11,6 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from typing import IO, Any
 
@@ -79,7 +78,9 @@ class Blobs:
                 return None
 
     def put_parsed(self, key: str, parsed: ParsedDocument) -> None:
-        self._put(f"parsed/{key}", zlib.compress(json.dumps(asdict(parsed)).encode(), 1))
+        # not asdict, which copies every field of every element: it took a tenth of the stage chunk
+        told = {**vars(parsed), "elements": [vars(element) for element in parsed.elements]}
+        self._put(f"parsed/{key}", zlib.compress(json.dumps(told).encode(), 1))
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
         body = self._get(f"parsed/{key}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROWS = 2000
 
 #: Bytes of documents that one request gives to a child together; a larger document goes alone.
-TOGETHER = 256_000
+TOGETHER = 512_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,8 +71,9 @@ class PointBuilder:
     ) -> None:
         sparse, dimension = self._generation.config["sparse"], self._generation.dimension
         title, heading = sparse.get("title_weight", 1), sparse.get("heading_weight", 1)
+        revision = of_revision(unit)
         for row in rows:
-            payload = build_payload(unit, row, extractions.get(row.text_hash, {}))
+            payload = build_payload(unit, row, extractions.get(row.text_hash, {}), revision)
             vector, terms = unpacked(vectors[row.embed_key], dimension)
             batch.points.append(
                 Point(
@@ -111,8 +112,11 @@ def _stored(tx: content.Transaction, unit: Unit, rows: list[ChunkRow]) -> dict[s
 NOBODY = ""
 
 
-def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[str, Any]:
-    """Everything that filters, hits and verification need; absent parts are left out."""
+def build_payload(
+    unit: Unit, row: ChunkRow, extracted: dict[str, Any], revision: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything that filters, hits and verification need; absent parts are left out. ``revision`` is what
+    :func:`of_revision` says, for whoever has it at hand."""
     payload: dict[str, Any] = {
         "document_id": unit.document_id,
         "document": unit.unique_id,
@@ -131,7 +135,7 @@ def build_payload(unit: Unit, row: ChunkRow, extracted: dict[str, Any]) -> dict[
         "section": row.metadata.get("section"),
         "metadata": unit.metadata,
         "principals": [NOBODY] if unit.principals == [] else unit.principals,
-        **of_revision(unit),
+        **(of_revision(unit) if revision is None else revision),
         **(unit.extracted or {}),
         **extracted,
     }
