@@ -44,6 +44,7 @@ RESOURCES = (
     "plugins",
     "offers",
     "fleet",
+    "host",
     "keys",
     "status",
     "health",

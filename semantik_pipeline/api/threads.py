@@ -34,6 +34,9 @@ POOLS: dict[str, Pool] = {
     "collections_export": "transfer",
     "collections_import": "transfer",
     "plugins_health": "long",
+    "host_doctor": "long",
+    "host_models": "long",
+    "host_models_where": "long",
 }
 
 #: Operations that may take long if a parameter asks for it: which, and where.

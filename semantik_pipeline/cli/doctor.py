@@ -34,11 +34,11 @@ def doctor(context: typer.Context) -> int:
         findings = examine(runtime)
     found = verdict(findings)
     answer = {"verdict": found, "findings": [finding.to_dict() for finding in findings]}
-    call.output.give(answer, lambda console: _show(console, findings))
+    call.output.give(answer, lambda console: show_findings(console, findings))
     return CODES[found]
 
 
-def _show(console: Console, findings: Sequence[Finding]) -> None:
+def show_findings(console: Console, findings: Sequence[Finding]) -> None:
     from semantik_pipeline.cli.wording import counted, printable
 
     width = max(len(printable(finding.what)) for finding in findings)

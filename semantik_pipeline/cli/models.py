@@ -33,7 +33,7 @@ def list_models(context: typer.Context) -> int:
     with call.runtime() as runtime:
         found = [model.to_dict() for model in inventory(runtime)]
         folder = runtime.settings.models_dir
-    call.output.give({"models": found, "models_dir": str(folder)}, lambda console: _show_list(console, found, folder))
+    call.output.give({"models": found, "models_dir": str(folder)}, lambda console: show_models(console, found, folder))
     return 0
 
 
@@ -47,7 +47,7 @@ def where(context: typer.Context, name: Name) -> int:
         files = inventory.where(runtime.host, name)
         why = inventory.why(files, runtime.settings.models_dir)
     answer = {**_facts(files), "why": why}
-    call.output.give(answer, lambda console: _show_facts(console, answer))
+    call.output.give(answer, lambda console: show_place(console, answer))
     return 0
 
 
@@ -128,7 +128,7 @@ def _row(files: ModelFiles, checked: Checked) -> dict[str, Any]:
     return {**_facts(files), **vars(checked)}
 
 
-def _show_list(console: Console, models: list[dict[str, Any]], folder: Path) -> None:
+def show_models(console: Console, models: list[dict[str, Any]], folder: Path | str) -> None:
     from semantik_pipeline.cli.tables import print_table
     from semantik_pipeline.cli.wording import printable, size
 
@@ -147,7 +147,7 @@ def _show_list(console: Console, models: list[dict[str, Any]], folder: Path) -> 
     console.print(f"The models folder is {folder}.", style="dim", soft_wrap=True)
 
 
-def _show_facts(console: Console, facts: dict[str, Any]) -> None:
+def show_place(console: Console, facts: dict[str, Any]) -> None:
     from semantik_pipeline.cli.tables import print_facts
     from semantik_pipeline.cli.wording import printable
 

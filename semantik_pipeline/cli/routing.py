@@ -71,7 +71,13 @@ REMOTE = {
     "trash": "server:trash",
     "status": "status:status",
     "audit": "status:audit",
+    "doctor": "host:doctor",
+    "models list": "host:list_models",
+    "models where": "host:where",
 }
+
+#: Of these, what is about a host: done by a server only where one is named, for what the server does not see is asked too.
+OF_A_HOST = {"doctor", "models list", "models where"}
 
 
 def route(app: typer.Typer, above: str = "") -> None:
@@ -105,7 +111,7 @@ def _routed(name: str, command: Callable[..., int]) -> Callable[..., int]:
         if name not in REMOTE:
             _require_here(call, name)
             return command(context, **given)
-        client = call.server()
+        client = None if name in OF_A_HOST and call.url is None else call.server()
         if client is None:
             return command(context, **given)
         from semantik_pipeline.cli.invocation import begin
@@ -129,6 +135,7 @@ def _require_here(call: Invocation, name: str) -> None:
         from semantik_pipeline.errors import UsageError
 
         raise UsageError(
-            f"`semantik {name}` works on the host itself, not through {call.url}.",
+            f"`semantik {name}` works on the host itself, not through {call.url}: it fetches or reads files there, or is "
+            "a process of its own.",
             "Run it there, without --url or SEMANTIK_URL.",
         )

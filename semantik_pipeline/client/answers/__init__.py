@@ -38,6 +38,7 @@ from semantik_pipeline.client.answers.fleet import (
     Told,
     Worker,
 )
+from semantik_pipeline.client.answers.host import Examination, Finding, Model, ModelList, ModelPlace
 from semantik_pipeline.client.answers.operations import (
     Accepted,
     Operation,
@@ -106,9 +107,11 @@ __all__ = [
     "DocumentList",
     "Embeddings",
     "EmittedDocument",
+    "Examination",
     "Explanation",
     "Extractors",
     "FacetValue",
+    "Finding",
     "Fleet",
     "Found",
     "FusedPart",
@@ -120,6 +123,9 @@ __all__ = [
     "LegPart",
     "MadeKey",
     "Manifest",
+    "Model",
+    "ModelList",
+    "ModelPlace",
     "Moved",
     "Offer",
     "Operation",

@@ -12,7 +12,7 @@ from semantik_pipeline.client.resources.collections import Collections
 from semantik_pipeline.client.resources.documents import Documents
 from semantik_pipeline.client.resources.operations import Operations
 from semantik_pipeline.client.resources.plugins import Plugins
-from semantik_pipeline.client.resources.server import Health, Keys, Workers
+from semantik_pipeline.client.resources.server import Health, Host, Keys, Workers
 from semantik_pipeline.client.resources.sources import Sources
 
 
@@ -29,6 +29,7 @@ class Api(Resource[S]):
         self.fleet: Workers[S] = Workers(client)
         self.keys: Keys[S] = Keys(client)
         self.health: Health[S] = Health(client)
+        self.host: Host[S] = Host(client)
 
     @request("search", "POST /search", repeatable=True)
     def search(self, query: str, **options: Unpack[Options]) -> Call[Found]:

@@ -1,12 +1,26 @@
-"""Workers, keys, and whether the server is well."""
+"""Workers, keys, the host, and whether the server is well."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from semantik_pipeline.client.answers import Alive, Fleet, Key, KeyList, MadeKey, Readiness, Told
+from semantik_pipeline.client.answers import (
+    Alive,
+    Examination,
+    Fleet,
+    Key,
+    KeyList,
+    MadeKey,
+    ModelList,
+    ModelPlace,
+    Readiness,
+    Told,
+)
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
+
+#: Seconds for an answer that asks every part, each of which has some.
+EXAMINING = 120.0
 
 
 class Workers(Resource[S]):
@@ -63,6 +77,25 @@ class Keys(Resource[S]):
     def revoke(self, name: str) -> Call[Key]:
         """Let nobody in with it any more."""
         return Call(at={"name": name})
+
+
+class Host(Resource[S]):
+    """``client.host``: the machine that the server runs on."""
+
+    @request("host_doctor", "GET /host/doctor")
+    def doctor(self) -> Call[Examination]:
+        """What is wrong there, and what to do; mends nothing."""
+        return Call(timeout=EXAMINING)
+
+    @request("host_models", "GET /host/models")
+    def models(self) -> Call[ModelList]:
+        """Models that are used, and what else lies in its models folder."""
+        return Call(timeout=EXAMINING)
+
+    @request("host_models_where", "GET /host/models/where")
+    def models_where(self, name: str) -> Call[ModelPlace]:
+        """Which files a plugin reads there for a model, and why those."""
+        return Call(query={"name": name}, timeout=EXAMINING)
 
 
 class Health(Resource[S]):

@@ -255,9 +255,19 @@ def test_errors_and_exit_codes_are_the_same(served: Served) -> None:
 
 
 def test_what_works_on_a_host_itself_refuses_a_url(served: Served) -> None:
-    for command in (["worker"], ["migrate"], ["models", "list"], ["doctor"], ["serve"]):
+    for command in (["worker"], ["migrate"], ["models", "verify"], ["eval", "nowhere"], ["serve"]):
         refused = served.far(*command)
         assert (refused.code, "on the host itself" in refused.err) == (2, True), refused.err
+
+
+def test_a_named_server_tells_of_its_own_host(served: Served) -> None:
+    found = served.far("doctor", "--json")
+    told = {one["what"]: one["state"] for one in found.json()["findings"]}
+    assert (found.code, told["ledger"]) == ({"ok": 0, "warning": 3, "broken": 1}[found.json()["verdict"]], "ok")
+    assert "is well" in (people := served.far("doctor").out) or "warning" in people
+    assert served.far("models", "list", "--json").json()["models_dir"] == str(served.here.data / "models")
+    nowhere = served.far("models", "where", "of/nobody")
+    assert (nowhere.code, "of/nobody" in nowhere.err) == (1, True)
 
 
 def test_the_note_of_a_server_that_was_killed_leads_nowhere(cli: CommandLine, papers: Path) -> None:

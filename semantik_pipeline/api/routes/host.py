@@ -1,0 +1,52 @@
+"""The host that the server runs on: what is wrong there, and which models it has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+from semantik_pipeline import doctor
+from semantik_pipeline.api.dependencies import Operator, TheRuntime
+from semantik_pipeline.api.models.host import Examination, Finding, Model, ModelList, ModelPlace
+from semantik_pipeline.api.models.plain import Part
+from semantik_pipeline.api.problems import documented
+from semantik_pipeline.api.routing import guarded
+from semantik_pipeline.errors import NotFound, PluginLoadError
+from semantik_pipeline.models import inventory
+
+router = guarded("host", "/host")
+
+
+@router.get(
+    "/doctor",
+    operation_id="host_doctor",
+    summary="Every server, schema, queue, index, plugin, model, disk and clock, as this server finds them. Mends nothing.",
+)
+def examine(runtime: TheRuntime, caller: Operator) -> Examination:
+    findings = doctor.examine(runtime)
+    shown = [Finding.model_validate(finding.to_dict()) for finding in findings]
+    return Examination.model_validate({"verdict": doctor.verdict(findings), "findings": shown})
+
+
+@router.get("/models", operation_id="host_models", summary="Models that are used, and what else lies in its folder.")
+def models(runtime: TheRuntime, caller: Operator) -> ModelList:
+    found = [Model.model_validate(one.to_dict()) for one in inventory.inventory(runtime)]
+    return ModelList(models=found, models_dir=str(runtime.settings.models_dir))
+
+
+@router.get(
+    "/models/where",
+    operation_id="host_models_where",
+    summary="Which files a plugin reads for a model, and why those.",
+    responses=documented(404),
+)
+def where(
+    runtime: TheRuntime, caller: Operator, name: Annotated[Part, Query(examples=["all-MiniLM-L6-v2"])]
+) -> ModelPlace:
+    try:
+        files = inventory.where(runtime.host, name)
+    except PluginLoadError as error:
+        raise NotFound(error.message, error.hint) from None
+    why = inventory.why(files, runtime.settings.models_dir)
+    return ModelPlace(name=files.name, path=str(files.path), origin=files.origin, revision=files.revision, why=why)
