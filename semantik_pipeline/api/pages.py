@@ -46,7 +46,7 @@ def _fits(value: Any, kind: type) -> bool:
         return type(value) is int and abs(value) < 2**63
     if kind is float:
         return type(value) in (int, float) and abs(value) < 2**63  # no NaN either
-    return isinstance(value, kind) and "\0" not in value  # which no text of the ledger has
+    return isinstance(value, kind) and "\0" not in str(value)  # which no text of the ledger has
 
 
 def cut(found: Sequence[Entry], limit: int, key: Callable[[Entry], tuple[Any, ...]]) -> tuple[list[Entry], str | None]:

@@ -100,13 +100,13 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
 )
 def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Response:
     row = _allowed(runtime, caller, "reader", document_id)
-    found = row["content_hash"] if not _gone(row) else None
-    size = runtime.blobs.raw_size(found) if found else None
+    stored: str = row["content_hash"] or ""
+    size = runtime.blobs.raw_size(stored) if stored and not _gone(row) else None
     file = None
     if size is not None and size > AT_ONCE:
         request.app.state.contents.check_room()
-        file = runtime.blobs.open_raw(found)
-    body = runtime.blobs.get_raw(found) if size is not None and size <= AT_ONCE else None
+        file = runtime.blobs.open_raw(stored)
+    body = runtime.blobs.get_raw(stored) if size is not None and size <= AT_ONCE else None
     if body is None and file is None:
         raise NotFound(f"The document {document_id} has no stored content.", "Its source may have it: sync it again.")
     name = (row["document"].rstrip("/").rpartition("/")[2] or "document")[-200:]
