@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from semantik_pipeline import collections, generations, vocabulary
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.generations import building
+from semantik_pipeline.ledger import tables
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
@@ -97,6 +100,27 @@ def test_one_language_for_all_is_a_choice_and_a_reindex_away(babel: Pipeline) ->
     assert found(babel, "war") == set()  # a German stop word
     assert found(babel, "the") == {"english.txt"}
     assert verify(babel.runtime).clean
+
+
+def test_an_index_from_before_accents_were_left_out_says_so_and_has_them_after_a_reindex(
+    make_pipeline: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    pipeline = make_pipeline()
+    folder = texts(tmp_path / "notes", one="Send a résumé to the office.", two="They resume work.")
+    pipeline.folder(folder, config=FAKE_COLLECTION | {"sparse": {"fold_accents": False}})
+    assert found(pipeline, "resume") == {"two.txt"}
+    with pipeline.runtime.ledger.write() as tx:
+        for table in (tables.collections, tables.generations):
+            ((id, config),) = tx.execute(select(table.c.id, table.c.config)).all()
+            config["sparse"].pop("fold_accents")
+            tx.execute(update(table).where(table.c.id == id).values(config=config))
+    assert collections.show(pipeline.runtime, "default")["outdated"] == [
+        "configuration: sparse.fold_accents: not set → True"
+    ]
+    rebuilt(pipeline)
+    assert collections.show(pipeline.runtime, "default")["outdated"] == []
+    assert found(pipeline, "resume") == found(pipeline, "résumé") == {"one.txt", "two.txt"}
+    assert verify(pipeline.runtime).clean
 
 
 def test_a_document_that_speaks_another_language_is_written_anew(babel: Pipeline, tmp_path: Path) -> None:
