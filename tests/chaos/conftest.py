@@ -17,7 +17,7 @@ from kombu import Connection
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests.chaos.fleet import Fleet
-from tests.chaos.servers import OwnPostgres, OwnRedis, answers
+from tests.chaos.servers import OwnPostgres, OwnRedis, RelayedRabbit, answers
 from tests.conftest import missing_server
 
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
@@ -96,6 +96,23 @@ def brokers(redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
             for queue in (*QUEUES, "search"):
                 connection.default_channel.queue_delete(f"{prefix}.{queue}")
             connection.default_channel.exchange_delete(prefix)
+
+
+@pytest.fixture
+def unsteady(redis: OwnRedis, brokers: Callable[[str], str]) -> Iterator[Callable[[str], OwnRedis | RelayedRabbit]]:
+    """A broker by its name, with its ``url``, that can ``forget`` all messages, ``stop`` and ``start``."""
+    with ExitStack() as stack:
+
+        def make(name: str) -> OwnRedis | RelayedRabbit:
+            if name == "redis":
+                return redis
+            direct = brokers(name)
+            prefix = os.environ["SEMANTIK_BROKER_PREFIX"]
+            relayed = RelayedRabbit(direct, lambda: [f"{prefix}.{queue}" for queue in QUEUES]).start()
+            stack.callback(relayed.stop)
+            return relayed
+
+        yield make
 
 
 @pytest.fixture

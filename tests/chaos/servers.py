@@ -7,9 +7,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from kombu import Connection
 
 #: Seconds that a server, or a worker that has to start, gets on a machine that is busy with other tests.
 PATIENCE = 90.0
@@ -59,6 +64,10 @@ class OwnRedis:
             self.process.wait()
             self.process = None
 
+    def forget(self) -> None:
+        """Lose every message."""
+        self.ask("flushall")
+
     def ask(self, *command: str) -> str:
         return subprocess.run(
             ["redis-cli", "-p", str(self.port), *command], capture_output=True, text=True, check=True
@@ -68,6 +77,62 @@ class OwnRedis:
         """Bytes."""
         found = [line for line in self.ask("info", "memory").splitlines() if line.startswith("used_memory:")]
         return int(found[0].partition(":")[2])
+
+
+class RelayedRabbit:
+    """The machine's RabbitMQ behind a relay of the test's own: others use it too, so what goes away is the way to it."""
+
+    def __init__(self, url: str, queues: Callable[[], list[str]]) -> None:
+        there = urlsplit(url)
+        self.port = free_port()
+        self.url = url.replace(f"{there.hostname}:{there.port or 5672}", f"127.0.0.1:{self.port}")
+        self._direct, self._target, self._queues = url, (there.hostname, there.port or 5672), queues
+        self._listener: socket.socket | None = None
+        self._open: set[socket.socket] = set()
+
+    def start(self) -> RelayedRabbit:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Nobody is let in, and every connection is cut."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for one in list(self._open):
+            self._cut(one)
+
+    def forget(self) -> None:
+        """Lose every message of the test's queues."""
+        with Connection(self._direct) as connection:
+            for queue in self._queues():
+                connection.default_channel.queue_purge(queue)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                return  # it was closed
+            self._open |= {near, far}
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        self._cut(one)
+        self._cut(other)
+
+    def _cut(self, one: socket.socket) -> None:
+        self._open.discard(one)
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()
 
 
 class OwnPostgres:

@@ -57,14 +57,16 @@ def test_the_units_of_a_dead_worker_are_taken_up_within_30_s(
     finish(fleet, operation, documents=DOCUMENTS, disturb=fleet.ring_twice, every=2.0)
 
 
-def test_the_broker_forgets_everything_and_is_away_for_20_s(make_fleet, postgres_url, redis, qdrant, tmp_path):
-    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
+def test_the_broker_forgets_everything_and_is_away_for_20_s(make_fleet, postgres_url, unsteady, name, qdrant, tmp_path):
+    broker = unsteady(name)
+    fleet = make_fleet(database=postgres_url, broker=broker.url, qdrant=qdrant.url)
     operation = begun(fleet, tmp_path, workers=2, documents=DOCUMENTS)
-    redis.ask("flushall")
+    broker.forget()
     time.sleep(5)
-    redis.stop()
+    broker.stop()
     time.sleep(20)
-    redis.start()
+    broker.start()
     finish(fleet, operation, documents=DOCUMENTS, cut=0)
 
 

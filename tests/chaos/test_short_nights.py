@@ -34,15 +34,19 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
     assert "nowhere" in refused["error"]["message"]
 
 
-def test_a_night_of_servers(own_postgres, make_fleet, brokers, qdrant, tmp_path):
-    """RabbitMQ rings; the ledger restarts twice, the store is away and then slow."""
-    fleet = make_fleet(database=own_postgres.url, broker=brokers("rabbitmq"), qdrant=qdrant.url)
+def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path):
+    """RabbitMQ rings, forgets everything and is away; the ledger restarts twice, the store is away and then slow."""
+    broker = unsteady("rabbitmq")
+    fleet = make_fleet(database=own_postgres.url, broker=broker.url, qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=10)
     operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
+    broker.forget()
+    broker.stop()
     own_postgres.restart()
     qdrant.away = True
     time.sleep(1)
     own_postgres.restart()
+    broker.start()
     time.sleep(1)
     assert fleet.progress(operation).state == "running"
     qdrant.away, qdrant.delay = False, 0.2
