@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import gc
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 REPO = Path(__file__).parents[1]
 PACKAGES = ("semantik_pipeline", "workers")
 
-#: Who alone may import a library. FastAPI and the console come later and are listed already.
+#: Who alone may import a library.
 OWNERS: dict[str, tuple[str, ...]] = {
     "celery": ("semantik_pipeline.queue", "workers"),
     "kombu": ("semantik_pipeline.queue", "workers"),
@@ -36,8 +38,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "unstructured": ("semantik_pipeline.builtin",),
     "typer": ("semantik_pipeline.cli",),
     "rich": ("semantik_pipeline.cli",),
-    "fastapi": ("semantik_pipeline.api", "semantik_pipeline.console"),
-    "nicegui": ("semantik_pipeline.console",),
+    "fastapi": ("semantik_pipeline.api",),
     "pydantic_settings": ("semantik_pipeline.settings",),
     "pytest": ("semantik_pipeline.testing",),
 }
@@ -143,6 +144,19 @@ def test_every_module_has_a_layer() -> None:
     children = {path.stem for path in (REPO / "semantik_pipeline").iterdir() if not path.name.startswith("__")}
     strays = {name for name in children - free if f"semantik_pipeline.{name}" not in known}
     assert not strays, f"pyproject.toml's layers don't place {sorted(strays)}"
+
+
+def test_the_layers_are_drawn_as_they_are_held() -> None:
+    """Each layer of pyproject.toml is in the picture of docs/architecture.md, in its place; a line of the picture may have
+    some of a layer's modules."""
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (held,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
+    places = {name: at for at, row in enumerate(held) for name in re.findall(r"[a-z_.]+", row)}
+    layer = {name.rpartition(".")[2]: at for name, at in places.items() if name in dict(modules())}
+    picture = (REPO / "docs" / "architecture.md").read_text("utf-8").partition("Imports go down only:\n\n```\n")[2]
+    drawn = [name for line in picture.partition("```")[0].splitlines() for name in line.split("  ")[0].split(" · ")]
+    assert sorted(drawn) == sorted(layer)
+    assert [layer[name] for name in drawn] == sorted(layer.values())
 
 
 def test_libraries_stay_with_their_owners(all_imports: list[Import]) -> None:
