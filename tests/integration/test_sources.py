@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from semantik_pipeline import maintenance, sources
+from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
 from semantik_pipeline.ledger import audit_trail, moves, removal, timetable, turns, work
 from semantik_pipeline.ledger import operations as ledger_operations
@@ -23,7 +25,7 @@ from semantik_pipeline.operations import SourceRequest, begin_sync
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.schedules import FIRST_WAIT, Schedule
 from semantik_pipeline.sources import NewSource
-from semantik_pipeline.stages import sync
+from semantik_pipeline.stages import sync, upsert
 from semantik_pipeline.testing import FakeConnector
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION
@@ -515,6 +517,27 @@ def test_a_source_that_is_read_for_long_keeps_no_other_from_beginning(make_pipel
     sources.sync(pipeline.runtime, other)
     work_on(pipeline.runtime, "sync")
     assert (shown(pipeline, "other")["documents"], shown(pipeline, "long")["state"]) == (2, "waiting")
+
+
+def test_a_small_sync_ends_though_the_last_stage_has_more_to_do(make_pipeline, monkeypatch) -> None:
+    monkeypatch.setattr(stage_table, "OFTEN", 0.0)
+    few = replace(stage_table.STAGES["upsert"], documents=2)
+    monkeypatch.setitem(stage_table.STAGES, "upsert", few)
+    pipeline = make_pipeline(work={"slice": 60.0})
+    asked = [sources.sync(pipeline.runtime, added(pipeline, name, documents=texts_of(name, 2))) for name in "ab"]
+    pipeline.run("sync", "chunk", "embed")
+    states: list[list[str]] = []
+    run = upsert.Upsert.run
+
+    def noting(self, units) -> None:
+        with pipeline.runtime.ledger.read() as tx:
+            states.append(sorted(ledger_operations.state(tx, one) for one in asked))
+        run(self, units)
+
+    monkeypatch.setattr(upsert.Upsert, "run", noting)
+    work_on(pipeline.runtime, "upsert")
+    assert states[0] == ["running", "running"]
+    assert states[-1] == ["finished", "running"]
 
 
 def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -> None:
