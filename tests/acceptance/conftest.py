@@ -13,7 +13,7 @@ import pytest
 
 from tests import forks
 
-#: Extraction is on, so that every stage has work; the embedder is slow enough to be killed in its middle.
+#: The embedder is slow enough to be killed in its middle.
 SETTINGS = """
 [collection.embedding]
 plugin = "fake-embedder"
@@ -25,6 +25,14 @@ overlap_tokens = 0
 pool_chunks = 32
 """
 
+#: So that every stage has work, without the seconds that each process takes to load the built-in extractors' models.
+FAKE_EXTRACTION = """
+[collection.extraction]
+document = []
+[[collection.extraction.chunk]]
+plugin = "fake-extractor"
+"""
+
 
 class Semantik:
     """``semantik`` in processes of its own, on one data folder."""
@@ -33,7 +41,7 @@ class Semantik:
         self.data = folder / "data"
         self.log = folder / "embedded.log"
         self.settings = folder / "semantik.toml"
-        self.settings.write_text(SETTINGS)
+        self.settings.write_text(SETTINGS + FAKE_EXTRACTION)
         self.environment = {**os.environ, "PYTHONPATH": str(fakes)}
         self.data.mkdir()
         self.configure(log_path=str(self.log), sleep_ms_per_text=2)

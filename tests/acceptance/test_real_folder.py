@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.conftest import SETTINGS
+
 FILES = Path(os.environ.get("SEMANTIK_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data") / "files"
 needs_files = pytest.mark.skipif(not FILES.is_dir(), reason=f"no test data at {FILES}")
 
@@ -66,6 +68,7 @@ def names(answer: dict) -> list[str]:
 def test_real_files(semantik, tmp_path):
     folder = shutil.copytree(FILES, tmp_path / "files")
     semantik.configure(log_path=str(semantik.log))
+    semantik.settings.write_text(SETTINGS)  # with the built-in extractors
     first = semantik.run("index", str(folder), code=3, timeout=240)  # degraded: some can't be read
     adds_up(first)
     assert first["outcome"] == "degraded"
@@ -121,7 +124,7 @@ def test_nasty_files_are_named_and_harm_nobody(semantik, tmp_path):
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("word/document.xml", b"0" * 300_000_000)
-    (folder / "large.txt").write_bytes(b"The same sentence about a quokka. \n" * 40_000)
+    (folder / "large.txt").write_bytes(b"The same sentence about a quokka. \n" * 8_000)
     semantik.configure(log_path=str(semantik.log))
     answer = semantik.run("index", str(folder), code=3, timeout=240)
     adds_up(answer)

@@ -25,14 +25,14 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     """By Celery's own command, so that no supervisor helps. The embedder takes longer than the soft shutdown, so claims
     are given back, not finished."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    fleet.environment["SEMANTIK_EMBED_POOL_CHUNKS"] = "150"
+    fleet.environment["SEMANTIK_EMBED_POOL_CHUNKS"] = "40"
     fleet.environment["SEMANTIK_WORKER_SOFT_SHUTDOWN"] = "1"
-    fleet.configure(sleep_ms_per_text=20)  # 3 s of work in one piece
+    fleet.configure(sleep_ms_per_text=50)  # 2 s of work in one piece
     worker = fleet.start_worker()
     fleet.start_scheduler()
     fleet.ready(1)
     [first] = fleet.workers_of(worker.pid)
-    operation = fleet.begin(make_corpus(tmp_path / "corpus", 1500))
+    operation = fleet.begin(make_corpus(tmp_path / "corpus", 700))
     until(lambda: fleet.held_by(worker.pid), "it works")
 
     fleet.semantik("fleet", "drain")
