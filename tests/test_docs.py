@@ -21,6 +21,7 @@ from semantik_pipeline.contracts import KINDS, SemanticPlugin
 from semantik_pipeline.documents import content_hash
 from semantik_pipeline.plugins import testing
 from semantik_pipeline.settings import load_settings
+from tests import forks
 
 REPO = Path(__file__).parents[1]
 PAGES = sorted([*REPO.glob("*.md"), *REPO.glob("docs/*.md")])
@@ -249,15 +250,9 @@ def readme_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def semantik(plugin: Path, *arguments: str | Path) -> dict[str, Any]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("SEMANTIK_")}
-    run = subprocess.run(
-        [Path(sys.executable).with_name("semantik"), "--json", *arguments],
-        env={**variables, "PYTHONPATH": str(plugin)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return json.loads(run.stdout)
+    done = forks.semantik(["--json", *arguments], {**variables, "PYTHONPATH": str(plugin)})
+    assert done.code == 0, done.out + done.err
+    return done.json()
 
 
 def test_the_readmes_plugin_is_thirty_lines_and_does_what_the_readme_says(readme_plugin: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_parser_that_hangs_or_crashes_costs_one_document(make_pipeline, tmp_pa
     (folder / "bad.fake").write_text("POISON for the parser")
     pipeline = make_pipeline(
         plugins={"fake-parser": {option: "POISON"}},
-        child={"parse_deadline": 2.0},
+        child={"parse_deadline": 1.0},
         work={"max_attempts": 3},
     )
     by_media_type = {"parsers": {"by_media_type": {"text/*": "fake-parser"}}}

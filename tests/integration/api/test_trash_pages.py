@@ -51,12 +51,12 @@ def pages(api: Api, limit: int, *, by: str = "admin", **asked: Any) -> dict[str,
             return found
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 9, 100])
-def test_pages_together_are_the_whole_trash_in_its_order(api: Api, limit: int) -> None:
+def test_pages_together_are_the_whole_trash_in_its_order(api: Api) -> None:
     whole = trash.contents(api.runtime)
     ids = {kind: [row["id"] for row in whole[kind]] for kind in KINDS}
     assert {kind: len(rows) for kind, rows in ids.items()} == {"collections": 1, "sources": 1, "documents": 7}
-    assert pages(api, limit) == ids
+    for limit in (1, 2, 3, 9, 100):
+        assert pages(api, limit) == ids, limit
 
 
 def test_each_caller_has_pages_of_what_is_theirs(api: Api) -> None:
@@ -80,7 +80,7 @@ def test_a_source_in_the_trash_is_for_whose_collection_it_is(api: Api) -> None:
     api.good(api.post(f"/sources/{number}/restore", by="writer"), 202)
 
 
-@pytest.mark.parametrize("cursor", ["x", "WzksMC4wLDFd"])
-def test_a_cursor_of_another_list_is_refused_or_ends(api: Api, cursor: str) -> None:
-    found = api.get("/trash", params={"cursor": cursor})
-    assert found.status_code == 422 or api.good(found)["next_cursor"] is None
+def test_a_cursor_of_another_list_is_refused_or_ends(api: Api) -> None:
+    for cursor in ("x", "WzksMC4wLDFd"):
+        found = api.get("/trash", params={"cursor": cursor})
+        assert found.status_code == 422 or api.good(found)["next_cursor"] is None

@@ -108,17 +108,21 @@ def test_status_counts_and_measures(indexed):
 
 
 def test_whatever_a_library_prints_json_stays_json(indexed, tmp_path):
-    # sitecustomize runs in every Python process that finds it: it prints at the start of a plugin's work and at exit.
+    # sitecustomize runs in every Python process that finds it: it prints once the command is at work, and at exit.
     (tmp_path / "sitecustomize.py").write_text(
-        "import atexit, os, threading\n"
+        "import atexit, os, sys, threading, time\n"
         "atexit.register(lambda: print('bye'))\n"
-        "threading.Timer(0.5, lambda: os.write(1, b'noise from C')).start()\n"
+        "def noise():\n"
+        "    while 'semantik_pipeline.runtime' not in sys.modules:\n"
+        "        time.sleep(0.01)\n"
+        "    os.write(1, b'noise from C')\n"
+        "threading.Thread(target=noise, daemon=True).start()\n"
     )
     path = f"{tmp_path}:{indexed.environment['PYTHONPATH']}"
     done = indexed.afresh("search", "lease", "--json", PYTHONPATH=path)
     assert done.code == 0
     assert done.json()["hits"]
-    assert "bye" in done.err
+    assert "bye" in done.err and "noise from C" in done.err
 
 
 def test_a_reader_that_leaves_hears_no_complaint(indexed):

@@ -305,7 +305,7 @@ def test_where_there_are_no_more_nothing_is_looked_for(runtime):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
-@given(documents=st.lists(st.integers(1, 6), min_size=1, max_size=30), limit=st.integers(1, 4))
+@given(documents=st.lists(st.integers(1, 6), min_size=1, max_size=16), limit=st.integers(1, 4))
 def test_pages_put_together_are_the_whole(runtime, documents, limit):
     runtime.__init__()
     runtime.settings.search = runtime.settings.search.model_copy(update={"postprocess_deadline": 60})
@@ -317,8 +317,8 @@ def test_pages_put_together_are_the_whole(runtime, documents, limit):
     ):
         install(runtime, name, plugin)
     for chain in (("group",), ("dedupe", "group"), ("mmr",), ("mmr", "dedupe")):
-        whole = ask(runtime, *chain, limit=40)
-        parts = [ask(runtime, *chain, limit=limit, offset=at) for at in range(0, 40, limit)]
+        whole = ask(runtime, *chain, limit=24)
+        parts = [ask(runtime, *chain, limit=limit, offset=at) for at in range(0, 24, limit)]
         assert [hit for part in parts for hit in part.hits] == whole.hits
         if "group" in chain:
             assert len({hit.document for hit in whole.hits}) == len(whole.hits)
