@@ -11,7 +11,7 @@ from semantik_pipeline.errors import Conflict
 from semantik_pipeline.ledger import audit_trail, content, exports
 from semantik_pipeline.ledger.collections import Generation, get_collection, get_generation
 from semantik_pipeline.plugins.secrets import redact, scrub_within
-from semantik_pipeline.transfer.archive import FORMAT, MANIFEST, VERSION, Writer, writing
+from semantik_pipeline.transfer.archive import FORMAT, LARGEST, MANIFEST, VERSION, Writer, writing
 
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.host import PluginHost
@@ -140,7 +140,7 @@ class _Pages:
         ):
             for key in sorted(filter(None, keys)):
                 body = self._runtime.blobs.get_body(kind, key)
-                if body is not None:  # a missing body is a miss, there as it is here
+                if body is not None and len(body) <= LARGEST[kind]:  # a missing body is a miss, there as it is here
                     self._writer.add(f"{page}/{kind}/{key}", body)
                     self._told["bodies"] += 1
 

@@ -221,6 +221,18 @@ def test_what_only_a_plugins_schema_calls_a_secret_stays_here(make_pipeline, tmp
     assert b"opensesame" not in file.read_bytes()
 
 
+def test_a_body_that_is_too_large_for_a_file_stays_out_of_it(make_pipeline, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(archive.LARGEST, "raw", 10)  # bytes: "zeta eta" has 8, "alpha beta …" more
+    pipeline = make_pipeline()
+    file = exported(pipeline, tmp_path)
+    with tarfile.open(file) as tar:
+        assert len([one for one in tar.getnames() if "/raw/" in one]) == 1  # of two documents
+    done = import_collection(pipeline.runtime, file, name="copy")
+    pipeline.run()
+    assert done["documents"] == 5
+    assert comparable(hits(pipeline, "alpha zeta", "copy")) == comparable(hits(pipeline, "alpha zeta", "notes"))
+
+
 def with_source(file: Path, **values: Any) -> Path:
     """The export with another source."""
 
