@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 import uuid
@@ -32,6 +33,11 @@ MEMORY = Path("/dev/shm")
 
 #: Bytes that are room enough.
 ROOM = 8 * 2**30
+
+
+# Processes keep what they compile, whatever the environment says: hundreds of them would compile the same two hundred modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_configure() -> None:
