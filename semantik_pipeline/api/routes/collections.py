@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Query, Response
 
@@ -69,7 +70,7 @@ def create(runtime: TheRuntime, caller: Writer, new: NewCollection, response: Re
     for given in (new.config, new.changes):
         trusted.check_collection(runtime.settings, caller, given)
     made = collections.create(runtime, new.name, config=new.config, changes=new.changes)
-    response.headers["Location"] = f"/api/v2/collections/{new.name}"
+    response.headers["Location"] = f"/api/v2/collections/{quote(new.name, safe='')}"
     response.headers["ETag"] = etags.quoted(made["etag"])
     return CollectionDetail.model_validate(made)
 
