@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from typing import IO
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -25,26 +25,28 @@ PIECE, PAUSE = 2**20, 60.0
 
 class Downloads:
     """The files that an application sends, each of which goes when it is closed: ``exports`` that have no name any more,
-    or whatever ``what`` says, ``most`` at once."""
+    or whatever ``what`` says, ``most`` at once, and half of them to one caller, so that nobody keeps the others out."""
 
     def __init__(self, what: str = "exports", most: int | None = None) -> None:
         self._what, self._most = what, most
-        self._files: WeakSet[IO[bytes]] = WeakSet()
+        self._files: WeakKeyDictionary[IO[bytes], str] = WeakKeyDictionary()  # and who takes it
         self._lock = threading.Lock()
 
-    def check_room(self) -> None:
+    def check_room(self, caller: str) -> None:
         """Raise ServiceUnavailable where as many are being sent as may be. Call it before a file is written."""
         with self._lock:
-            lying = sum(not file.closed for file in self._files)
-        if lying >= (self._most or MOST):
+            lying = [whose for file, whose in self._files.items() if not file.closed]
+        most, mine = self._most or MOST, lying.count(caller)
+        if len(lying) >= most or mine >= max(1, most // 2):
+            told = f"{len(lying)} {self._what} are" if len(lying) >= most else f"{mine} {self._what} of {caller} are"
             raise ServiceUnavailable(
-                f"{lying} {self._what} are being sent.", "Ask again when one of them has arrived.", retry_after=AGAIN
+                f"{told} being sent.", "Ask again when one of them has arrived.", retry_after=AGAIN
             )
 
-    def send(self, file: IO[bytes], *, headers: dict[str, str], media_type: str) -> StreamingResponse:
+    def send(self, file: IO[bytes], *, caller: str, headers: dict[str, str], media_type: str) -> StreamingResponse:
         """The response that sends a file and closes it, however it ends."""
         with self._lock:
-            self._files.add(file)
+            self._files[file] = caller
         return _Sent(file, headers=headers, media_type=media_type)
 
 

@@ -104,7 +104,7 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
     size = runtime.blobs.raw_size(stored) if stored and not _gone(row) else None
     file = None
     if size is not None and size > AT_ONCE:
-        request.app.state.contents.check_room()
+        request.app.state.contents.check_room(caller.name)
         file = runtime.blobs.open_raw(stored)
     body = runtime.blobs.get_raw(stored) if size is not None and size <= AT_ONCE else None
     if body is None and file is None:
@@ -119,7 +119,7 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
     if file is None:
         return Response(body, media_type=kind, headers=headers)
     headers["Content-Length"] = str(size)
-    return request.app.state.contents.send(file, media_type=kind, headers=headers)
+    return request.app.state.contents.send(file, caller=caller.name, media_type=kind, headers=headers)
 
 
 @router.get(

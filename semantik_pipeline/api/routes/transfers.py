@@ -73,7 +73,7 @@ def export(
     gzip: Annotated[bool, Query(description="Smaller, and slower.")] = False,
 ) -> Response:
     caller.require("admin", name)
-    request.app.state.downloads.check_room()
+    request.app.state.downloads.check_room(caller.name)
     ending, kind = (".tar.gz", GZIPPED) if gzip else (".tar", TAR)
     with _folder() as folder:
         path = folder / f"export{ending}"
@@ -83,7 +83,7 @@ def export(
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name + ending, safe='')}",
         "Content-Length": str(size),
     }
-    return request.app.state.downloads.send(file, headers=headers, media_type=kind)
+    return request.app.state.downloads.send(file, caller=caller.name, headers=headers, media_type=kind)
 
 
 @router.post(

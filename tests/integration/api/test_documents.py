@@ -114,7 +114,8 @@ def test_a_large_content_is_sent_as_its_caller_takes_it(api: Api, monkeypatch: p
     assert [large.headers[one] for one in alike] == [small.headers[one] for one in alike]
     contents: Any = api.client.app.state.contents  # type: ignore[attr-defined]
     monkeypatch.setattr(contents, "_most", 1)
-    slow = contents.send(api.runtime.blobs.open_raw(content_hash(text)), headers={}, media_type="text/plain")
+    body = api.runtime.blobs.open_raw(content_hash(text))
+    slow = contents.send(body, caller="somebody", headers={}, media_type="text/plain")
     assert "1 large documents are being sent" in problem(api.get(path), 503)["detail"]
     del slow
 

@@ -133,7 +133,7 @@ def test_so_many_exports_lie_here_while_they_are_sent(
     path = tmp_path / "export.tar"
     path.write_bytes(b"some")
     sending: Any = api.client.app.state.downloads  # type: ignore[attr-defined]
-    slow = [sending.send(path.open("rb"), headers={}, media_type="application/x-tar") for _ in range(2)]
+    slow = [sending.send(path.open("rb"), caller="anna", headers={}, media_type="application/x-tar") for _ in range(2)]
     refused = api.get("/collections/notes/export")
     assert "2 exports" in problem(refused, 503)["detail"] and refused.headers["retry-after"]
     slow.pop()  # nobody asks for it any more
@@ -151,11 +151,23 @@ def test_who_takes_nothing_of_an_export_gets_no_more(tmp_path: Path, monkeypatch
 
     async def case() -> None:
         sending = downloads.Downloads()
-        response = sending.send(path.open("rb"), headers={}, media_type="application/x-tar")
+        response = sending.send(path.open("rb"), caller="anna", headers={}, media_type="application/x-tar")
         with pytest.raises(ServiceUnavailable):
-            sending.check_room()
+            sending.check_room("ben")
         with pytest.raises((TimeoutError, ClientDisconnect)):
             await response({"type": "http", "asgi": {"spec_version": "2.3"}}, stuck, stuck)
-        sending.check_room()
+        sending.check_room("ben")
 
     asyncio.run(case())
+
+
+def test_who_takes_many_files_leaves_some_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "export.tar"
+    path.write_bytes(b"some")
+    sending = downloads.Downloads(most=4)
+    taken = [sending.send(path.open("rb"), caller="anna", headers={}, media_type="text/plain") for _ in range(2)]
+    with pytest.raises(ServiceUnavailable, match="2 exports of anna are being sent"):
+        sending.check_room("anna")
+    sending.check_room("ben")
+    taken[0]._file.close()  # type: ignore[attr-defined]
+    sending.check_room("anna")
