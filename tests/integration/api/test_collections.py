@@ -42,7 +42,7 @@ def test_a_collection_is_made_shown_and_listed(api: Api) -> None:
     problem(api.get("/collections/none"), 404)
 
 
-@pytest.mark.parametrize("name", ["заметки", "日本語 notes", "a?b#c%41"])
+@pytest.mark.parametrize("name", ["заметки", "日本語 notes", "a?b#c"])
 def test_a_collection_may_be_called_anything_that_can_be_seen(api: Api, name: str) -> None:
     made = api.post("/collections", json={"name": name})
     place = made.headers["location"].removeprefix("/api/v2")
