@@ -59,7 +59,8 @@ def _indexed(runtime: Runtime, unit: Unit) -> list[str]:
     """Ids of the points of what is indexed of the document."""
     if unit.indexed_chunks_epoch is None:
         return []
-    ids, size = [], runtime.settings.upsert.batch_points
+    ids: list[str] = []
+    size = runtime.settings.upsert.batch_points
     while True:
         with runtime.ledger.read() as tx:
             rows = content.chunk_rows(tx, unit, unit.indexed_chunks_epoch, start=len(ids), limit=size)
