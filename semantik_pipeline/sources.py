@@ -238,7 +238,8 @@ def check_weight(weight: Any) -> None:
     """Raise UsageError for what is no share beside other sources."""
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not 0 < weight < float("inf"):
-        raise UsageError(f"The weight {weight} is no share.", "Give a number above 0; 1 is the usual one.")
+        told = f"{weight:g}" if number else repr(weight)
+        raise UsageError(f"The weight {told} is no share.", "Give a number above 0; 1 is the usual one.")
 
 
 def names_of(principals: Any) -> list[str] | None:

@@ -326,8 +326,9 @@ def test_changes_leave_a_trail_without_secrets(make_pipeline) -> None:
         trail = audit_trail.entries(tx, limit=10)
         assert audit_trail.entries(tx, limit=1) == trail[:1]
         assert audit_trail.entries(tx, limit=10, since=3600) == trail
-    assert [entry["event"] for entry in trail] == ["source.remove", "source.resume", "source.pause", "source.add"]
-    assert {entry["subject"] for entry in trail} == {"default: fake"}
+    events = ["source.remove", "source.resume", "source.pause", "source.add", "collection.create"]
+    assert [entry["event"] for entry in trail] == events
+    assert [entry["subject"] for entry in trail] == [*4 * ["default: fake"], "default"]
     assert trail[2]["detail"] == {"source": source["id"], "reason": "at night"}
     assert "@" in trail[0]["actor"]
 
