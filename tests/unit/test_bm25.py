@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
@@ -148,13 +151,36 @@ def test_plain_words_are_as_they_were(
     assert (ours.indices, ours.values) == (theirs.indices, theirs.values)
 
 
-@given(st.text(st.sampled_from("aeéÉñ ßœŒ\u0301ωώйё")), languages)
-def test_a_text_is_found_by_itself_and_by_its_plain_letters(
+@given(st.text() | st.text(st.sampled_from("aeéÉñ_ßœŒ \u0301\u0345\u064bωώйёⒶ")), languages)
+@example("cafe\u0301\u0345", "en")
+@example("thé", "en")
+@example("für_x", "de")
+def test_any_text_is_found_by_itself_and_by_its_plain_letters(
     folding: Bm25Vectors, text: str, language: str | None
 ) -> None:
+    """But for what an English stop word is in another language, which a query leaves out."""
     terms = set(folding.document(text, language).indices)
     asked = set(folding.query(text, [language] if language else []))
-    assert terms <= asked | set(folding.document("the a", language).indices)
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text))
+    lost = set(folding.document(" ".join(folding.stop_words(words)), language).indices)
+    assert terms <= asked | lost
+
+
+@pytest.mark.parametrize("word", ["cafe\u0301\u0345", "éⒶ", "naïve\u064b", "é\u0903"])
+def test_marks_that_are_letters_to_the_engine_belong_to_the_word(folding: Bm25Vectors, word: str) -> None:
+    assert set(folding.query(word).values()) == {0.5}
+    for language in ("en", "de"):
+        assert met(folding, word, word, language) > 0
+
+
+def test_a_word_that_is_spelt_twice_counts_once(folding: Bm25Vectors) -> None:
+    assert folding.query("Müller MÜLLER müller") == folding.query("Müller")
+    assert met(folding, "Müller MÜLLER", "Müller") == met(folding, "Müller", "Müller")
+
+
+def test_what_stands_beside_a_word_with_an_accent_counts_whole(folding: Bm25Vectors) -> None:
+    assert folding.query("café_bar") == folding.query("café bar")
+    assert folding.query("thé") == dict.fromkeys(folding.query("thé"), 1.0)  # "the" is a stop word
 
 
 @pytest.mark.parametrize("options", [{"language": "klingon"}, {"k3": 1}, {"b": 7}, {"title_weight": 2}])

@@ -20,7 +20,7 @@ _OTHERS = {
     "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ı": "i", "ё": "е", "Ё": "Е",
 }  # fmt: skip
 
-_WORD = re.compile(r"\w*[^\W\x00-\x7f]\w*")
+_WORD = re.compile(r"[^\W_]*[^\W_\x00-\x7f][^\W_]*")
 
 
 def accented(text: str) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.stores.accents import accented, replaced
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _DIRECT = ("b", "avg_len", "lowercase", "ascii_folding", "min_token_len", "max_token_len")
 _OURS = ("k1", "language", "by_document", "fold_accents")
-_WORD = re.compile(r"\w+")
+_PLAIN_WORD = re.compile(r"[^\W_]+")
 
 
 class Bm25Vectors:
@@ -62,7 +62,7 @@ class Bm25Vectors:
         """Weights of the text's terms; empty for a text without any. ``language`` is its ISO 639-1 code."""
         model, text = self._model(self._rules(language)), self._readable(text)
         vector = model.embed_document(text)
-        plain = {word: without for word, without, _ in self._accented(model, text)}
+        plain = self._without_accents(model, text)
         if not plain:
             return vector
         terms = _weights(vector) | _weights(model.embed_document(replaced(text, plain)))
@@ -76,7 +76,7 @@ class Bm25Vectors:
         others = {self._rules(language) for language in languages} - {self._own}
         if others:
             # In a text of another language a stop word of ours is a rare word, and would count more than all others.
-            words = dict.fromkeys(_WORD.findall(text))
+            words = dict.fromkeys(_words(text))
             rest = " ".join(word for word in words if own.embed_query(word).indices)
             for name in sorted(others):
                 terms = _most(terms, self._asked(self._model(name), rest))
@@ -84,19 +84,17 @@ class Bm25Vectors:
 
     def _asked(self, model: qdrant_edge.Bm25, text: str) -> dict[int, float]:
         terms = _weights(model.embed_query(text))
-        for _, without, stems in self._accented(model, text):
-            if more := set(model.embed_query(without).indices) - {*stems}:
-                terms |= {stem: terms[stem] / 2 for stem in stems}
-                terms = _most(terms, dict.fromkeys(more, 0.5))
-        return terms
+        plain = self._without_accents(model, text)
+        if not plain:
+            return terms
+        others = _weights(model.embed_query(replaced(text, plain)))
+        both = terms.keys() & others.keys()
+        return {term: weight if term in both else weight / 2 for term, weight in (terms | others).items()}
 
-    def _accented(self, model: qdrant_edge.Bm25, text: str) -> Iterator[tuple[str, str, list[int]]]:
-        """Each word with an accent, the same without, and the stem of the word; no stop words, which may be other words
-        without their accents."""
-        if self._folds:
-            for word, plain in accented(text):
-                if stems := model.embed_query(word).indices:
-                    yield word, plain, stems
+    def _without_accents(self, model: qdrant_edge.Bm25, text: str) -> dict[str, str]:
+        """Each word with an accent, and the same without; neither is a stop word, which may be another word."""
+        found = accented(text) if self._folds else ()
+        return {word: plain for word, plain in found if all(model.embed_query(one).indices for one in (word, plain))}
 
     def stop_words(self, words: Iterable[str], languages: Iterable[str] = ()) -> set[str]:
         """Those of the words that are left out by the rules of ``language``, or of one of these others."""
@@ -148,6 +146,19 @@ def _model(options: dict[str, Any], language: str) -> qdrant_edge.Bm25:
         return edge.Bm25(edge.Bm25Config(k=options.get("k1"), **arguments))
     except (TypeError, ValueError) as error:
         raise UsageError(f"BM25 can't be set up with {options!r}: {error}.") from None
+
+
+def _words(text: str) -> list[str]:
+    """The text in pieces, of which none has a part of a word only. To the engine some marks and symbols are letters
+    (Unicode's "alphabetic"), so here all are."""
+    if text.isascii():
+        return _PLAIN_WORD.findall(text)
+    return "".join(char if _may_be_of_a_word(char) else " " for char in text).split()
+
+
+def _may_be_of_a_word(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category[0] in "LNM" or category in ("So", "Cn")  # the engine may know letters that this Unicode has not
 
 
 def _most(some: dict[int, float], others: dict[int, float]) -> dict[int, float]:
