@@ -29,13 +29,13 @@ class Downloads:
 
     def __init__(self, what: str = "exports", most: int | None = None) -> None:
         self._what, self._most = what, most
-        self._files: WeakKeyDictionary[IO[bytes], str] = WeakKeyDictionary()  # and who takes it
+        self._sent: WeakKeyDictionary[_Sent, str] = WeakKeyDictionary()  # and who takes it; files may equal each other
         self._lock = threading.Lock()
 
     def check_room(self, caller: str) -> None:
         """Raise ServiceUnavailable where as many are being sent as may be. Call it before a file is written."""
         with self._lock:
-            lying = [whose for file, whose in self._files.items() if not file.closed]
+            lying = [whose for sent, whose in self._sent.items() if not sent.file.closed]
         most, mine = self._most or MOST, lying.count(caller)
         if len(lying) >= most or mine >= max(1, most // 2):
             told = f"{len(lying)} {self._what} are" if len(lying) >= most else f"{mine} {self._what} of {caller} are"
@@ -45,22 +45,23 @@ class Downloads:
 
     def send(self, file: IO[bytes], *, caller: str, headers: dict[str, str], media_type: str) -> StreamingResponse:
         """The response that sends a file and closes it, however it ends."""
+        sent = _Sent(file, headers=headers, media_type=media_type)
         with self._lock:
-            self._files[file] = caller
-        return _Sent(file, headers=headers, media_type=media_type)
+            self._sent[sent] = caller
+        return sent
 
 
 class _Sent(StreamingResponse):
     def __init__(self, file: IO[bytes], *, headers: dict[str, str], media_type: str) -> None:
         super().__init__(_pieces(file), headers=headers, media_type=media_type)
-        self._file = file
+        self.file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def patient(message: Message) -> None:
             async with asyncio.timeout(PAUSE):
                 await send(message)
 
-        with self._file:
+        with self.file:
             await super().__call__(scope, receive, patient)
 
 
