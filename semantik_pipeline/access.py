@@ -199,7 +199,7 @@ def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal 
 
 def _within(runtime: Runtime, plugin_id: str, request: AuthRequest, seconds: float) -> Any:
     """The plugin's answer in a thread of its own, which is left behind at the deadline."""
-    from semantik_pipeline.search.rerank_deadline import until
+    from semantik_pipeline.search.deadlines import until
 
     free = _free
     if not free.acquire(blocking=False):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.search.deadlines import is_late
 
 #: Abandoned runs that may be left in a process: one that hangs costs no thread for each search.
 MAX_ABANDONED = 16
@@ -84,8 +85,7 @@ def _work(
             hits = link.work(hits)
             said.put(_Said(plugin=link.plugin, hits=hits))
         except BaseException as error:  # plugin code: whatever it raises, the hits before it still answer
-            late = isinstance(error, TimeoutError) and time.monotonic() >= until
-            said.put(_Said(plugin=link.plugin, reason=DEADLINE if late else told(error)))
+            said.put(_Said(plugin=link.plugin, reason=DEADLINE if is_late(error, until) else told(error)))
 
 
 def _collected(links: Sequence[Link], hits: Hits, until: float, said: queue.SimpleQueue[_Said]) -> Outcome:

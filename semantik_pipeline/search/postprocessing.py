@@ -19,6 +19,7 @@ from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.plugins.configuration import check_passing
 from semantik_pipeline.search.answer import passing, to_hit
 from semantik_pipeline.search.blending import Ranked
+from semantik_pipeline.search.deadlines import until
 from semantik_pipeline.search.explanation import Explanation, explained_deeper, moved
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocess_check import checked
@@ -26,7 +27,6 @@ from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor
 from semantik_pipeline.search.postprocess_context import SearchContext
 from semantik_pipeline.search.postprocess_run import Link, Step, run_chain, told
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
-from semantik_pipeline.search.rerank_deadline import until
 from semantik_pipeline.search.retrieval import Retrieved
 
 #: Where a page can't be filled, so many times as many candidates are looked at ...

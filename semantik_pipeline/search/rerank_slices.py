@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
+from semantik_pipeline.search.deadlines import is_late
 from semantik_pipeline.search.rerank_check import accepted
 
 #: Seconds that a slice is made for, by the pace of the one before: about the most that is lost at the deadline.
@@ -117,7 +118,7 @@ class _Run:
         try:
             self.posted.put(_Posted(end=True, reason=self._score_all()))
         except BaseException as error:  # plugin code: whatever it raises, the fused order still answers
-            late = isinstance(error, TimeoutError) and time.monotonic() >= self.until
+            late = is_late(error, self.until)
             self.posted.put(_Posted(end=True, reason=DEADLINE if late else f"{type(error).__name__}: {error}"))
         finally:
             _free_runs.release()

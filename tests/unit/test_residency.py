@@ -18,7 +18,7 @@ from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
 from semantik_pipeline.plugins.residency import Budget, Memory, measured
 from semantik_pipeline.plugins.shape import conform, kind_of
 from semantik_pipeline.plugins.state import PluginState
-from semantik_pipeline.search.rerank_deadline import until
+from semantik_pipeline.search.deadlines import until
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.testing.tiny_models import write_tiny_embedder
 

@@ -11,8 +11,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 
+class Late(TimeoutError):
+    """The deadline of whoever waits; a plugin's own timeouts are other TimeoutErrors."""
+
+
+def is_late(error: BaseException, moment: float) -> bool:
+    """Whether a call ended because of this deadline: it was cancelled for it, or gave up for time after it."""
+    return isinstance(error, Late) or (isinstance(error, TimeoutError) and time.monotonic() >= moment)
+
+
 def until(moment: float, method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method; if it is async, its call is cancelled at that moment (of ``time.monotonic``), with TimeoutError.
+    """The method; if it is async, its call is cancelled at that moment (of ``time.monotonic``), with Late.
 
     A plain method can't be stopped.
     """
@@ -27,5 +36,10 @@ def until(moment: float, method: Callable[..., Any]) -> Callable[..., Any]:
 
 async def _cancelled(moment: float, answer: Awaitable[Any]) -> Any:
     left = None if moment == math.inf else max(0.0, moment - time.monotonic())
-    async with asyncio.timeout(left):
-        return await answer
+    try:
+        async with asyncio.timeout(left) as limit:
+            return await answer
+    except TimeoutError:
+        if limit.expired():
+            raise Late from None
+        raise
