@@ -84,7 +84,7 @@ def _load(
 def _loaded(host: Any, chosen: ChosenReranker, place: int, embedding: Mapping[str, Any] | None) -> _Ready:
     options = reranker_options(host, chosen.plugin, chosen.options, embedding)
     plugin = host.instance(chosen.plugin, options, kind="reranker")
-    capabilities = host.call(plugin.get_capabilities)
+    capabilities = host.call(plugin.get_limits)
     if not isinstance(capabilities, RerankerCapabilities):
         capabilities = RerankerCapabilities()
     return _Ready(id=chosen.plugin, place=place, plugin=plugin, capabilities=capabilities)
