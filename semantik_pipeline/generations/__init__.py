@@ -9,15 +9,16 @@ from semantik_pipeline.generations.configuration import (
     DEFAULT,
     PAYLOAD_INDEXES,
     check,
+    check_encoder,
     check_encoders,
     complete,
     encoders_of,
     fingerprints,
     freeze,
-    frozen_encoders,
     frozen_from,
     index_spec,
     refusal,
+    wanted_encoders,
 )
 from semantik_pipeline.generations.outdated import outdated
 from semantik_pipeline.generations.plan import Plan, plan
@@ -30,12 +31,12 @@ __all__ = [
     "Matching",
     "Plan",
     "check",
+    "check_encoder",
     "check_encoders",
     "complete",
     "encoders_of",
     "fingerprints",
     "freeze",
-    "frozen_encoders",
     "frozen_from",
     "index_spec",
     "matching",
@@ -45,4 +46,5 @@ __all__ = [
     "reindex",
     "rerun",
     "rollback",
+    "wanted_encoders",
 ]

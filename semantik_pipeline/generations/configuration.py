@@ -78,6 +78,17 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
 
     Raises UsageError for an unknown part, PluginNotFoundError and PluginConfigError for what plugins refuse.
     """
+    config = _with_defaults(given)
+    embedding = config["embedding"]
+    if embedding["plugin"] is None:
+        embedding["plugin"] = host.supports_model(embedding["options"]["model"])
+    language_name(config["sparse"]["language"])
+    configurations.validate(host, config)
+    return config
+
+
+def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """The same before any plugin is asked: that of a bare model is None."""
     configurations.check(given)
     config: dict[str, Any] = {
         name: {**value, **given.get(name, {})} if isinstance(value, dict) else given.get(name)
@@ -88,10 +99,8 @@ def complete(host: PluginHost, given: dict[str, Any]) -> dict[str, Any]:
     if model is not None:
         embedding["options"] = {**embedding.get("options", {}), "model": model}
         if "plugin" not in given.get("embedding", {}):
-            embedding["plugin"] = host.supports_model(model)
+            embedding["plugin"] = None
     config["embedding"] = embedding
-    language_name(config["sparse"]["language"])
-    configurations.validate(host, config)
     return config
 
 
@@ -128,13 +137,12 @@ def encoders_of(frozen: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for one in (frozen["embedding"], frozen["sparse"]) if one.get("plugin")]
 
 
-def frozen_encoders(host: PluginHost, config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The same of a complete configuration."""
-    embedding = config["embedding"]
-    options = host.frozen_config(embedding["plugin"], embedding.get("options"))
-    return encoders_of(
-        {"embedding": {**embedding, "options": options}, "sparse": _frozen_sparse(host, config["sparse"])}
-    )
+def wanted_encoders(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same of a configuration as people give it, with their options. Asks no plugin, so none need be loaded: that of
+    a bare model is None."""
+    config = _with_defaults(given)
+    sparse = configurations.sparse_encoder(config["sparse"])
+    return [config["embedding"], *([sparse] if sparse else [])]
 
 
 def _frozen_sparse(host: PluginHost, sparse: dict[str, Any]) -> dict[str, Any]:
@@ -145,13 +153,15 @@ def _frozen_sparse(host: PluginHost, sparse: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
-    """Fingerprints by stage; parsers and extractors have one for each plugin."""
+    """Fingerprints by stage; parsers and extractors have one for each plugin. Where a model gives the sparse vectors,
+    ``sparse`` is its own, which is a part of ``embed``, too."""
     embedding, chunking, parsers = frozen["embedding"], frozen["chunking"], frozen["parsers"]
     embedder = host.light(embedding["plugin"], embedding["options"], frozen=True)
     extractors = {
         choice["plugin"]: choice for choice in (*frozen["extraction"]["chunk"], *frozen["extraction"]["document"])
     }
     window = str(embedder.max_input_tokens())
+    sparse = _sparse_fingerprint(host, frozen)
     return {
         "parse": {name: host.fingerprint(name, options, frozen=True) for name, options in parsers["options"].items()},
         "chunk": host.fingerprint(
@@ -161,15 +171,21 @@ def fingerprints(host: PluginHost, frozen: dict[str, Any]) -> dict[str, Any]:
             name: host.fingerprint(name, choice["options"], json.dumps(choice.get("types")), frozen=True)
             for name, choice in extractors.items()
         },
-        "embed": _embed_fingerprint(host, frozen),
+        "embed": _embed_fingerprint(host, frozen, sparse),
+        **({"sparse": sparse} if sparse else {}),
     }
 
 
-def _embed_fingerprint(host: PluginHost, frozen: dict[str, Any]) -> str:
+def _embed_fingerprint(host: PluginHost, frozen: dict[str, Any], sparse: str | None) -> str:
     """Of dense vectors, and of the sparse ones that are kept with them."""
-    embedding, sparse = frozen["embedding"], frozen["sparse"]
-    beside = [host.fingerprint(sparse["plugin"], sparse["options"], frozen=True)] if sparse.get("plugin") else []
+    embedding, beside = frozen["embedding"], [sparse] if sparse else []
     return host.fingerprint(embedding["plugin"], embedding["options"], *beside, frozen=True)
+
+
+def _sparse_fingerprint(host: PluginHost, frozen: dict[str, Any]) -> str | None:
+    """Of sparse vectors by a model; None where BM25 gives them."""
+    sparse = frozen["sparse"]
+    return host.fingerprint(sparse["plugin"], sparse["options"], frozen=True) if sparse.get("plugin") else None
 
 
 def frozen_from(host: PluginHost, wanted: dict[str, Any]) -> Frozen:
@@ -219,15 +235,35 @@ def check(host: PluginHost, generation: Generation, stage: str) -> None:
             )
 
 
+#: The legs of a search, and what makes a query's vector for each.
+_LEGS = {"dense": "embedding", "sparse": "sparse model"}
+
+
 def check_encoders(host: PluginHost, generation: Generation) -> None:
-    """Raise FingerprintMismatch unless queries are embedded here as the generation's chunks were; and what keeps its
-    plugins from being made, where that is so. Asks nothing of the other stages."""
-    here, built = _embed_fingerprint(host, generation.config), generation.fingerprints["embed"]
-    if here != built:
+    """:func:`check_encoder` of each leg for which a model is asked."""
+    check_encoder(host, generation, "dense")
+    if generation.config["sparse"].get("plugin"):
+        check_encoder(host, generation, "sparse")
+
+
+def check_encoder(host: PluginHost, generation: Generation, leg: str) -> None:
+    """Raise FingerprintMismatch unless queries are embedded here for this leg (``dense``, or ``sparse`` by a model) as the
+    generation's chunks were; and what keeps its plugin from being made, where that is so. Asks nothing of the other
+    stages, and of the other encoder only where the generation is from before each had a fingerprint."""
+    frozen, built = generation.config, generation.fingerprints
+    learned, alone = bool(frozen["sparse"].get("plugin")), built.get("sparse")
+    together = learned and alone is None
+    if leg == "sparse" and not together:
+        before, here = alone, _sparse_fingerprint(host, frozen)
+    else:
+        before = built["embed"]
+        here = _embed_fingerprint(host, frozen, _sparse_fingerprint(host, frozen) if together else alone)
+    if here != before:
         raise FingerprintMismatch(
-            f"The embedding of {generation.collection!r} would give other vectors here than those that its index has"
-            f" ({_difference(built, here)}).",
-            "Install what it was built with, or reindex the collection; until then it is searched by words (mode sparse).",
+            f"The {_LEGS[leg]} of {generation.collection!r} would give other vectors here than those that its index has"
+            f" ({_difference(before, here)}).",
+            "Install what it was built with, or reindex the collection"
+            f"{'' if learned else '; until then it is searched by words (mode sparse)'}.",
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import generations
 from semantik_pipeline.contracts.models import MARKS, ModelFiles, find_model, place_of, pulled
-from semantik_pipeline.errors import PipelineError, PluginError, PluginLoadError
+from semantik_pipeline.errors import PipelineError, PluginError, PluginLoadError, PluginNotFoundError, UsageError
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.models.checking import contents, size_of
 from semantik_pipeline.plugins.configuration import schema_of
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """``state`` is ``known`` (hashes are on record), ``incomplete`` (so they are, but files are gone), ``unknown`` (no
-    hashes), ``missing`` (``reason`` says where it was looked for) or ``elsewhere`` (a server's, no files here). ``size`` in bytes."""
+    hashes), ``missing`` (``reason`` says where it was looked for, or that the encoder's plugin is not loaded) or
+    ``elsewhere`` (a server's, no files here). ``size`` in bytes."""
 
     name: str
     plugin: str | None
@@ -108,7 +110,7 @@ def _places(folder: Path) -> list[Path]:
     ]
 
 
-def _uses(runtime: Runtime) -> Iterable[tuple[str, dict[str, Any], str, str]]:
+def _uses(runtime: Runtime) -> Iterable[tuple[str | None, dict[str, Any], str, str]]:
     """``(plugin, options, kind, user)`` of every encoder, of dense vectors or sparse ones, and every reranker that
     something names."""
     default = runtime.settings.search.reranker
@@ -122,18 +124,28 @@ def _uses(runtime: Runtime) -> Iterable[tuple[str, dict[str, Any], str, str]]:
             options = {"of": embedding, "own": one.options}
             yield one.plugin, options, "reranker", f"searches of {generation.collection}"
     if not live:
-        wanted = generations.complete(runtime.host, dict(runtime.settings.collection))
-        embedding, *sparse = generations.frozen_encoders(runtime.host, wanted)
+        encoders = generations.wanted_encoders(dict(runtime.settings.collection))
+        embedding, *sparse = [_frozen(runtime.host, encoder) for encoder in encoders]
         for encoder in (embedding, *sparse):
             yield encoder["plugin"], encoder["options"], "embedding", "new collections"
         for one in chosen_rerankers(None, {}, default):
-            yield one.plugin, {"of": embedding, "own": {}}, "reranker", "searches"
+            yield one.plugin, {"of": embedding if embedding["plugin"] else None, "own": {}}, "reranker", "searches"
 
 
-def _used(host: PluginHost, plugin: str, options: dict[str, Any], kind: str) -> Model | None:
+def _frozen(host: PluginHost, encoder: dict[str, Any]) -> dict[str, Any]:
+    """An encoder as a new generation has it; as it is given where that can't be, of which :func:`_used` tells."""
+    plugin, options = encoder["plugin"], encoder.get("options") or {}
+    with suppress(PipelineError):
+        plugin = plugin or host.supports_model(options["model"])
+        options = host.frozen_config(plugin, options)
+    return {"plugin": plugin, "options": options}
+
+
+def _used(host: PluginHost, plugin: str | None, options: dict[str, Any], kind: str) -> Model | None:
     """The model that a plugin with these options works with; None for a plugin that has none."""
     name = str(options.get("model") or plugin)
     try:
+        plugin = plugin or host.supports_model(name)
         if kind == "reranker":
             options = reranker_options(host, plugin, options["own"], options["of"])
         light = host.light(plugin, options, frozen=kind == "embedding", kind=kind)
@@ -141,10 +153,11 @@ def _used(host: PluginHost, plugin: str, options: dict[str, Any], kind: str) -> 
         if files is None and not light.config.get("model"):
             return None
         name = str(light.config.get("model") or name)
-    except PluginLoadError as error:
-        return Model(name=name, plugin=plugin, files=None, state="missing", reason=str(error))
-    except PipelineError as error:  # the plugin is disabled, or its options are wrong
-        return Model(name=name, plugin=plugin, files=None, state="unknown", reason=str(error))
+    except PipelineError as error:
+        # Without its encoder's plugin a collection is as badly off as without the model; a search does without a reranker.
+        no_encoder = kind == "embedding" and isinstance(error, PluginNotFoundError | UsageError)
+        state = "missing" if no_encoder or isinstance(error, PluginLoadError) else "unknown"
+        return Model(name=name, plugin=plugin, files=None, state=state, reason=str(error))
     return _described(name, plugin, files)
 
 
