@@ -66,7 +66,7 @@ class Runtime:
         self.tally = Tally()
         self._generations: dict[int, Generation] = {}
         self._indexes: set[str] = set()
-        self._alike: set[str] = set()  # indexes whose vectors this process gives
+        self._alike: set[tuple[str, str]] = set()  # indexes, and legs of them, whose vectors this process gives
         self._lock = threading.RLock()
         self.stopping = threading.Event()  # the process is to end
         self.closed = False
@@ -273,18 +273,18 @@ class Runtime:
         self._refusals[generation_id, stage] = (time.monotonic() - REFUSAL_SECONDS + seconds, reason)
 
     def embedder(self, generation: Generation | int) -> EmbeddingPlugin:
-        """The generation's embedder, its model loaded. Raises as :meth:`check_encoders` does."""
+        """The generation's embedder, its model loaded. Raises as :meth:`check_encoder` does."""
         found = generation if isinstance(generation, Generation) else self.generation(generation)
-        self.check_encoders(found)
+        self.check_encoder(found, "dense")
         choice = found.config["embedding"]
         return self.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
 
-    def check_encoders(self, generation: Generation) -> None:
-        """Raise FingerprintMismatch unless this process gives the generation's vectors. Plugins and models are loaded
-        once, so what was found alike stays so."""
-        if generation.index not in self._alike:
-            generations.check_encoders(self.host, generation)
-            self._alike.add(generation.index)
+    def check_encoder(self, generation: Generation, leg: str) -> None:
+        """Raise FingerprintMismatch unless this process gives the generation's vectors of a leg, ``dense`` or ``sparse``.
+        Plugins and models are loaded once, so what was found alike stays so."""
+        if (generation.index, leg) not in self._alike:
+            generations.check_encoder(self.host, generation, leg)
+            self._alike.add((generation.index, leg))
 
     def index(self, generation: Generation) -> str:
         """The name of the generation's index, which exists from here on."""
@@ -317,7 +317,7 @@ class Runtime:
         self.query_vectors.forget(index)
         with self._lock:
             self._indexes.discard(index)
-            self._alike.discard(index)
+            self._alike -= {(index, "dense"), (index, "sparse")}
             for generation in [one for one in self._generations.values() if one.index == index]:
                 del self._generations[generation.id]
                 self.completeness.forget(generation.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,10 @@ from semantik_pipeline.search.understanding.planning import understand
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+#: How a search goes of which one leg is left.
+ALONE = {"dense": "by meaning alone", "sparse": "by words alone"}
 
 
 def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
@@ -89,25 +93,32 @@ class _Search:
         )
 
     def _embedded(self) -> np.ndarray | None:
-        """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg. Where
-        this process gives other vectors than the index has, a hybrid search goes by words alone, and says so."""
-        runtime, view, plan = self.runtime, self.view, self.plan
-        by_model = plan.mode != "dense" and learned(view)
-        if not plan.text or (plan.mode == "sparse" and not by_model):
+        """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg."""
+        runtime, view, text = self.runtime, self.view, self.plan.text
+        by_model = self.plan.mode != "dense" and learned(view)
+        if not text or (self.plan.mode == "sparse" and not by_model):
             return None
         with self.watch.step("embed"):
             if by_model:
-                runtime.query_vectors.sparse(runtime, view, plan.text)
-            if plan.mode == "sparse":
+                self._or_by("dense", lambda: runtime.query_vectors.sparse(runtime, view, text))
+            if self.plan.mode == "sparse":
                 return None
-            try:
-                return runtime.query_vectors.of(runtime, view, [plan.text])[0]
-            except FingerprintMismatch as error:
-                if plan.mode != "hybrid":
-                    raise
-                said = f"by words alone: {error.message}"
-                self.plan = replace(plan, mode="sparse", warnings=[*plan.warnings, said])
-                return None
+            vector: np.ndarray | None = self._or_by(
+                "sparse", lambda: runtime.query_vectors.of(runtime, view, [text])[0]
+            )
+            return vector
+
+    def _or_by(self, other: str, embed: Callable[[], Any]) -> Any:
+        """What ``embed`` gives. Where that would be other vectors than the index has, None: a hybrid search goes by its
+        ``other`` leg alone, and says so."""
+        try:
+            return embed()
+        except FingerprintMismatch as error:
+            if self.plan.mode != "hybrid":
+                raise
+            said = f"{ALONE[other]}: {error.message}"
+            self.plan = replace(self.plan, mode=other, warnings=[*self.plan.warnings, said])
+            return None
 
     def _counted(self, retrieved: Retrieved) -> Facets:
         if not self.plan.facets:

@@ -24,7 +24,7 @@ def sparse_encoder(runtime: Runtime, generation: Generation | int) -> EmbeddingP
     choice = found.config["sparse"]
     if not choice.get("plugin"):
         return None
-    runtime.check_encoders(found)
+    runtime.check_encoder(found, "sparse")
     return runtime.host.instance(choice["plugin"], choice["options"], frozen=True, kind="embedding")
 
 

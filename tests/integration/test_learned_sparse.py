@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from semantik_pipeline import collections, generations
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.doctor.examination import Patient
 from semantik_pipeline.doctor.extensions import in_use, look_at_models
-from semantik_pipeline.errors import PluginError
+from semantik_pipeline.errors import FingerprintMismatch, PluginError
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger.collections import list_generations
 from semantik_pipeline.ledger.tables import chunks
+from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.models.inventory import inventory
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.stages.vectors import sparse_encoder
@@ -69,6 +70,60 @@ def test_its_terms_find_and_no_term_is_computed_twice(indexed: Pipeline, tmp_pat
     again = indexed.folder(tmp_path / "notes")
     assert again["outcome"] == "succeeded"
     assert {hit.text for hit in ask(indexed, "leases", mode="sparse")} >= {"search the vector index"}
+
+
+def newer(pipeline: Pipeline, make_pipeline, **other: str | None) -> Pipeline:
+    """Another process, as if other models were installed by now: these of the index's fingerprints are other ones."""
+    generation = pipeline.runtime.ledger.search_view("default").generation_id
+    prints = {**pipeline.runtime.generation(generation).fingerprints, **other}
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(table).where(table.c.id == generation).values(fingerprints=prints))
+    pipeline.runtime.close()
+    return make_pipeline(plugins={"learned-sparse": {"device": "cpu", "precision": "float32"}})
+
+
+def test_a_leg_whose_model_is_another_one_now_is_left_out(indexed: Pipeline, make_pipeline) -> None:
+    asked = SearchQuery(text="leases expire", rerank=False)
+    words = ask(indexed, "leases expire", mode="sparse")
+    again = newer(indexed, make_pipeline, embed="0" * 32)
+    found = search(again.runtime, asked)
+    assert [line.partition(":")[0] for line in found.warnings] == ["by words alone"]
+    assert "The embedding of 'default'" in found.warnings[0]
+    assert [hit.text for hit in found.hits] == [hit.text for hit in words]
+    with pytest.raises(FingerprintMismatch, match="embedding"):
+        ask(again, "leases expire", mode="dense")
+
+
+def test_a_sparse_model_that_is_another_one_now_leaves_the_dense_leg(
+    indexed: Pipeline, make_pipeline, tmp_path: Path
+) -> None:
+    meaning = ask(indexed, "leases expire", mode="dense")
+    indexed.runtime.close()
+    write_tiny_sparse_encoder(tmp_path / "tiny", seed=7)
+    again = make_pipeline(plugins={"learned-sparse": {"device": "cpu", "precision": "float32"}})
+    found = search(again.runtime, SearchQuery(text="leases expire", rerank=False))
+    assert [line.partition(":")[0] for line in found.warnings] == ["by meaning alone"]
+    assert "The sparse model of 'default'" in found.warnings[0]
+    assert [hit.text for hit in found.hits] == [hit.text for hit in meaning]
+    assert ask(again, "leases expire", mode="dense") == meaning
+    with pytest.raises(FingerprintMismatch, match="sparse model"):
+        ask(again, "leases expire", mode="sparse")
+
+
+@pytest.mark.parametrize("other", [{"embed": "0" * 32, "sparse": "0" * 32}, {"embed": "0" * 32, "sparse": None}])
+def test_a_search_for_which_no_leg_is_left_is_refused(indexed: Pipeline, make_pipeline, other: dict[str, Any]) -> None:
+    """Both models are other ones, or the index is from before each had a fingerprint, and nobody knows which is."""
+    again = newer(indexed, make_pipeline, **other)
+    for mode in ("hybrid", "dense", "sparse"):
+        with pytest.raises(FingerprintMismatch, match="would give other vectors here"):
+            ask(again, "leases expire", mode=mode)
+
+
+def test_an_index_from_before_each_model_had_a_fingerprint_is_searched_by_both(
+    indexed: Pipeline, make_pipeline
+) -> None:
+    before = ask(indexed, "leases expire")
+    assert ask(newer(indexed, make_pipeline, sparse=None), "leases expire") == before
 
 
 def test_a_query_is_read_by_its_model_once(indexed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ class Runtime:
     def generation(self, generation_id):
         return SimpleNamespace(config={"sparse": {"plugin": "lengths", "options": {}}})
 
-    def check_encoders(self, generation):
+    def check_encoder(self, generation, leg):
         pass
 
     def instance(self, plugin_id, options, *, frozen, kind):
