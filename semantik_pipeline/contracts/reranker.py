@@ -74,3 +74,7 @@ class RerankerPlugin(SemanticPlugin):
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
         return RerankerCapabilities()
+
+    def get_limits(self) -> RerankerCapabilities:
+        """The capabilities of this plugin with its options, which the host keeps to; those of its class by default."""
+        return self.get_capabilities()

@@ -30,7 +30,7 @@ KINDS = frozenset({"embedding", "reranker"})
 
 #: Methods that need no model in memory.
 LIGHT = frozenset({"count_tokens", "max_input_tokens", "tokenizer_revision", "output_revision", "get_model_info"}) | {
-    *("get_capabilities", "get_definition", "model_files", "supports_model", "usage")
+    *("get_capabilities", "get_definition", "get_limits", "model_files", "supports_model", "usage")
 }
 
 

@@ -192,6 +192,24 @@ def test_a_search_asks_in_few_requests_within_what_it_takes(host):
     assert {r.judgements[0].share for r in outcome.ranked} == {1.0}  # as the server said, not stretched
 
 
+def test_no_more_is_sent_than_the_servers_model_reads_and_the_search_says_so(host):
+    candidates = [
+        Candidate(id=str(i), fused=1, payload={"text": "leases " * n, "token_count": n}) for i, n in enumerate((9, 90))
+    ]
+    given = {"base_url": "", "model": "m", "shape": "tei", "max_doc_tokens": 30, "max_query_tokens": 2}
+    with rerank_server() as (url, script):
+        chain = [{"plugin": "http-reranker", "options": given | {"base_url": url}}]
+        query = SearchQuery(text="how do the leases of a worker expire", rerank_deadline=60)
+        outcome = rerank(host, plan_search(query, Search(), {"search": {"rerankers": chain}}), candidates)
+    [sent] = [request["body"] for request in script.requests]
+    assert [len(text.split()) for text in sent["texts"]] == [9, 30]
+    assert 0 < len(sent["query"]) < len(query.text) / 2
+    assert outcome.warnings == [
+        "http-reranker read the beginning of the query, about 2 tokens",
+        "http-reranker read the beginnings of 1 of 2 passages, about 30 tokens each",
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
@@ -44,6 +45,20 @@ SCHEMA: dict[str, Any] = {
             "type": "boolean",
             "default": True,
             "description": "In the shape tei: the server reads the beginning of a text that is too long for its model; false: it refuses.",
+            **HOW,
+        },
+        "max_query_tokens": {
+            "type": "integer",
+            "default": 512,
+            "minimum": 1,
+            "description": "Tokens of a query that the server's model reads, about; no more is sent, and a warning says so.",
+            **HOW,
+        },
+        "max_doc_tokens": {
+            "type": "integer",
+            "default": 4096,
+            "minimum": 1,
+            "description": "The same of a passage. What a server cuts off itself nobody is told of, so say what its model reads.",
             **HOW,
         },
         "longest_wait": {
@@ -110,6 +125,12 @@ class HttpReranker(RemoteModel, RerankerPlugin):
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
         """Many texts a call, the first one too: what a call costs is mostly the way."""
+        query, doc = cls._option_of({}, "max_query_tokens"), cls._option_of({}, "max_doc_tokens")
         return RerankerCapabilities(
-            max_documents=MOST, max_query_length=512, max_doc_length=4096, calibrated=True, first_documents=32
+            max_documents=MOST, max_query_length=query, max_doc_length=doc, calibrated=True, first_documents=32
         )
+
+    def get_limits(self) -> RerankerCapabilities:
+        """As long as the server's model reads, by the options."""
+        query, doc = self.option("max_query_tokens"), self.option("max_doc_tokens")
+        return replace(self.get_capabilities(), max_query_length=query, max_doc_length=doc)
