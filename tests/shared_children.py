@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +27,19 @@ class Borrowed:
     def __init__(self, pool: ChildPool, key: Hashable, waiting: list[tuple[Hashable, ChildPool]]) -> None:
         self._pool, self._key, self._waiting = pool, key, waiting
         self._working = 0
+        self._lock = threading.Lock()
         self.warm = pool.warm
 
     def run(self, *args: Any, **named: Any) -> Any:
-        self._working += 1
+        self._count(1)
         try:
             return self._pool.run(*args, **named)
         finally:
-            self._working -= 1
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._lock:  # several threads work at once
+            self._working += more
 
     def close(self) -> None:
         if self._working:
