@@ -7,7 +7,7 @@ function that builds a call a method of both kinds of resources, whose answer is
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
@@ -33,7 +33,7 @@ class Upload:
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
     """A request. ``at`` fills in the path, values of ``query`` that are None are left out; ``form`` and ``files`` are
-    sent as ``multipart/form-data``, else ``json``. ``read`` says what the body is read as: json, bytes or text; ``into`` is
+    sent as ``multipart/form-data``, else ``json``, of any mappings and collections. ``read`` says what the body is read as: json, bytes or text; ``into`` is
     the file that it is written into, as it comes, instead. ``timeout``: seconds for an answer that takes longer than usual.
 
     ``repeatable``: sent twice it does what it does once, so it is sent again where nobody knows whether it arrived.
@@ -57,6 +57,15 @@ class Call(Generic[T]):
     def url(self) -> str:
         """The path with its parameters, below the API's own."""
         return self.path.format_map({name: quote(str(value), safe="") for name, value in self.at.items()})
+
+
+def _plain(value: Any) -> Any:
+    """What people give as JSON has it: any mapping as an object, and whatever else holds things as an array."""
+    if isinstance(value, str | bytes | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, Iterable) else value
 
 
 class Resource(Generic[S]):
@@ -83,7 +92,7 @@ class Request(Generic[P, T]):
         built = self.build(None, *given, **named)
         # one that has a name of its own is known again by the server
         again = self.repeatable or built.headers.get("Idempotency-Key") is not None
-        return replace(built, method=self.method, path=self.path, repeatable=again)
+        return replace(built, method=self.method, path=self.path, json=_plain(built.json), repeatable=again)
 
     @overload
     def __get__(self, resource: None, owner: Any) -> Request[P, T]: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
 
 
@@ -11,7 +11,7 @@ class Options(TypedDict, total=False):
     the collection ``default``, 10 hits, and else what the collection says."""
 
     collection: str | None
-    collections: Sequence[str] | None
+    collections: Collection[str] | None
     top_k: int
     offset: int
     search_mode: Literal["hybrid", "dense", "sparse"]
@@ -23,7 +23,7 @@ class Options(TypedDict, total=False):
     dense_weight: float | None
     rerank_weight: float | None
     score_threshold: float | None
-    facets: Sequence[str]
+    facets: Collection[str]
     facet_limit: int
     explain: bool
     explain_document: str | None

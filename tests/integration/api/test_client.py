@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -110,6 +112,30 @@ def test_documents_are_given_followed_found_and_deleted(api: Api, ask: Asker) ->
     gone = ask(lambda client: client.documents.delete_many(["faq/0"], collection="notes"))
     api.pipeline.run()
     assert ask(lambda client: client.operations.show(gone["id"]))["outcome"] == "succeeded"
+
+
+def test_any_mapping_and_collection_is_sent(kind: str) -> None:
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(200, json={"hits": [], "answers": []})
+
+    asker = answering(kind, answer)
+    said = MappingProxyType({"must": ({"key": "language", "match": MappingProxyType({"any": {"en"}})},)})
+    asked: dict[str, Any] = {"collections": {"notes"}, "filter": said, "facets": {"language": 1}.keys()}
+    asked |= {"postprocessors": ("dedupe", MappingProxyType({"plugin": "group"}))}
+    asker(lambda client: client.search("trains", **asked))
+    asker(lambda client: client.search_batch(MappingProxyType({**asked, "query": one}) for one in ("trains",)))
+    asker.close()
+    plain = {
+        "query": "trains",
+        "collections": ["notes"],
+        "filter": {"must": [{"key": "language", "match": {"any": ["en"]}}]},
+        "facets": ["language"],
+        "postprocessors": ["dedupe", {"plugin": "group"}],
+    }
+    assert sent == [plain, {"searches": [plain]}]
 
 
 def test_files_are_uploaded_and_read_back(api: Api, ask: Asker, tmp_path: Path) -> None:
