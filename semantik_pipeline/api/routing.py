@@ -41,7 +41,7 @@ class GuardedRoute(APIRoute):
             caller = await _known(request, asked)
             request.state.caller = caller
             try:
-                self.rule.check(caller)
+                self.rule.check(caller, request.path_params)
                 with access.acting_as(caller), logs.bound(caller=caller.name):
                     bodies = request.app.state.bodies
                     async with bodies.taking(request, caller=caller.name, files=self.takes_files) as read:

@@ -10,7 +10,14 @@ from fastapi import Query, Response
 from semantik_pipeline import collections, generations, trash, verification
 from semantik_pipeline.api import etags, pages, trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
-from semantik_pipeline.api.dependencies import Admin, Reader, TheRuntime, Writer
+from semantik_pipeline.api.dependencies import (
+    CollectionAdmin,
+    CollectionReader,
+    CollectionWriter,
+    Reader,
+    TheRuntime,
+    Writer,
+)
 from semantik_pipeline.api.models.collections import (
     Collection,
     CollectionChange,
@@ -76,8 +83,7 @@ def create(runtime: TheRuntime, caller: Writer, new: NewCollection, response: Re
 
 
 @router.get("/{name}", operation_id="collections_show", summary="All about one.", responses=NOT_THERE)
-def show(runtime: TheRuntime, caller: Reader, name: NameInPath, response: Response) -> CollectionDetail:
-    caller.require("reader", name)
+def show(runtime: TheRuntime, caller: CollectionReader, name: NameInPath, response: Response) -> CollectionDetail:
     found = collections.show(runtime, name)
     response.headers["ETag"] = etags.quoted(found["etag"])
     return CollectionDetail.model_validate(found)
@@ -91,13 +97,12 @@ def show(runtime: TheRuntime, caller: Reader, name: NameInPath, response: Respon
 )
 def configure(
     runtime: TheRuntime,
-    caller: Writer,
+    caller: CollectionWriter,
     name: NameInPath,
     change: CollectionChange,
     response: Response,
     if_match: etags.IfMatch = None,
 ) -> CollectionDetail:
-    caller.require("writer", name)
     trusted.check_collection(runtime.settings, caller, change.changes)
     tag = etags.require(if_match, collections.configuration(runtime, name))
     found = collections.configure(runtime, name, change.changes, if_match=tag)
@@ -111,8 +116,7 @@ def configure(
     summary="Call it otherwise; searches under the old name fail from then on.",
     responses=BUSY,
 )
-def rename(runtime: TheRuntime, caller: Writer, name: NameInPath, new: NewName) -> Renamed:
-    caller.require("writer", name)
+def rename(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, new: NewName) -> Renamed:
     caller.require("writer", new.name)
     return Renamed.model_validate(collections.rename(runtime, name, new.name))
 
@@ -124,9 +128,11 @@ def rename(runtime: TheRuntime, caller: Writer, name: NameInPath, new: NewName) 
     responses=BUSY,
 )
 def delete(
-    runtime: TheRuntime, caller: Admin, name: NameInPath, purge: Annotated[bool, Query(description="For good.")] = False
+    runtime: TheRuntime,
+    caller: CollectionAdmin,
+    name: NameInPath,
+    purge: Annotated[bool, Query(description="For good.")] = False,
 ) -> Deleted:
-    caller.require("admin", name)
     return Deleted.model_validate(trash.delete_collection(runtime, name, purge=purge))
 
 
@@ -136,8 +142,7 @@ def delete(
     summary="Bring it back from the trash, as it was.",
     responses=documented(404, 409),
 )
-def restore(runtime: TheRuntime, caller: Admin, name: NameInPath) -> Restored:
-    caller.require("admin", name)
+def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> Restored:
     return Restored(name=name, operation=trash.restore_collection(runtime, name))
 
 
@@ -147,8 +152,7 @@ def restore(runtime: TheRuntime, caller: Admin, name: NameInPath) -> Restored:
     summary="What building its index anew would cost, and what it would take over. Nothing is written.",
     responses=NOT_THERE,
 )
-def plan(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: PlanRequest = PLAN) -> ReindexPlan:
-    caller.require("writer", name)
+def plan(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: PlanRequest = PLAN) -> ReindexPlan:
     trusted.check_collection(runtime.settings, caller, asked.changes)
     return ReindexPlan.model_validate(generations.plan(runtime, name, asked.changes).to_dict())
 
@@ -161,9 +165,8 @@ def plan(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: PlanReque
     **ACCEPTED,
 )
 def reindex(
-    runtime: TheRuntime, caller: Writer, name: NameInPath, response: Response, asked: ReindexRequest = REINDEX
+    runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, response: Response, asked: ReindexRequest = REINDEX
 ) -> Accepted:
-    caller.require("writer", name)
     trusted.check_collection(runtime.settings, caller, asked.changes)
     operation = generations.reindex(runtime, name, asked.changes, accept_losses=asked.accept_losses, force=asked.force)
     return accepted(runtime, response, operation)
@@ -176,8 +179,9 @@ def reindex(
     responses=NOT_THERE,
     **ACCEPTED,
 )
-def rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: RerunRequest, response: Response) -> Accepted:
-    caller.require("writer", name)
+def rerun(
+    runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: RerunRequest, response: Response
+) -> Accepted:
     return accepted(runtime, response, generations.rerun(runtime, name, asked.where, fresh=asked.fresh))
 
 
@@ -187,8 +191,7 @@ def rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: RerunReq
     summary="How many documents meet a filter, and would be sent through the stages again. Nothing is written.",
     responses=NOT_THERE,
 )
-def plan_rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: RerunPlanRequest) -> RerunPlan:
-    caller.require("writer", name)
+def plan_rerun(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: RerunPlanRequest) -> RerunPlan:
     found = generations.matching(runtime, name, asked.where)
     return RerunPlan(collection=name, documents=found.documents, examples=list(found.examples))
 
@@ -199,8 +202,9 @@ def plan_rerun(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: Rer
     summary="Compare ledger and index point by point, a part at a time, and mend what differs if that is asked for.",
     responses=BUSY,
 )
-def verify(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: VerifyRequest = VERIFY) -> Verification:
-    caller.require("writer", name)
+def verify(
+    runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: VerifyRequest = VERIFY
+) -> Verification:
     begin = pages.decode(asked.cursor, int, int)
     if asked.lost and begin is None and not verification.lacks_points(runtime, name, wrote=True):
         report, following = verification.VerificationReport(generations=[]), None
@@ -227,9 +231,8 @@ def verify(runtime: TheRuntime, caller: Writer, name: NameInPath, asked: VerifyR
 )
 def rollback(
     runtime: TheRuntime,
-    caller: Writer,
+    caller: CollectionWriter,
     name: NameInPath,
     force: Annotated[bool, Query(description="Although queries can't be embedded for it here.")] = False,
 ) -> RolledBack:
-    caller.require("writer", name)
     return RolledBack.model_validate(generations.rollback(runtime, name, force=force))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from semantik_pipeline import transfer
 from semantik_pipeline.api import trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
-from semantik_pipeline.api.dependencies import Admin, Operator, TheRuntime
+from semantik_pipeline.api.dependencies import CollectionAdmin, Operator, TheRuntime
 from semantik_pipeline.api.models.collections import Imported
 from semantik_pipeline.api.models.plain import Name, NameInPath, Options
 from semantik_pipeline.api.problems import documented
@@ -68,11 +68,10 @@ class _Manifest(BaseModel):
 def export(
     request: Request,
     runtime: TheRuntime,
-    caller: Admin,
+    caller: CollectionAdmin,
     name: NameInPath,
     gzip: Annotated[bool, Query(description="Smaller, and slower.")] = False,
 ) -> Response:
-    caller.require("admin", name)
     request.app.state.downloads.check_room(caller.name)
     ending, kind = (".tar.gz", GZIPPED) if gzip else (".tar", TAR)
     with _folder() as folder:

@@ -44,6 +44,15 @@ def test_what_concerns_more_than_documents_is_not_for_them(api: Api) -> None:
     assert asked > 25 and not wrong, "\n".join(wrong)
 
 
+def test_a_route_of_a_collection_turns_other_callers_away_before_it_reads_their_body(api: Api) -> None:
+    api.key("other", role="admin", collections=["another"])
+    about = [(method, path) for method, path, route in guarded(api) if path.startswith("/collections/{name}")]
+    assert len(about) > 10
+    for method, path in about:
+        found = api.ask(method, path.replace("{name}", "default"), by="other", content=b"{no json")
+        assert "access to the collection 'default'" in problem(found, 403)["detail"], f"{method} {path}"
+
+
 def guarded(api: Api) -> list[tuple[str, str, GuardedRoute]]:
     from importlib import import_module
 
