@@ -124,7 +124,8 @@ def test_nasty_files_are_named_and_harm_nobody(semantik, tmp_path):
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("word/document.xml", b"0" * 300_000_000)
-    (folder / "large.txt").write_bytes(b"The same sentence about a quokka. \n" * 8_000)
+    # Larger than what `chunk` takes together, so that it travels alone; few words, so that little is embedded.
+    (folder / "large.txt").write_bytes((b"The same sentence about a quokka." + b" " * 80 + b"\n") * 5_500)
     semantik.configure(log_path=str(semantik.log))
     answer = semantik.run("index", str(folder), code=3, timeout=240)
     adds_up(answer)
