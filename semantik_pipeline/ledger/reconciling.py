@@ -27,7 +27,8 @@ def owed(tx: Transaction, *, after: tuple[int, int]) -> list[Unit]:
     """Documents in quarantine, by their keys and behind the one with this key, of which the store may hold what was not
     indexed."""
     retired = select(generations.c.id).where(generations.c.state == "retired")
-    mine = and_(work.c.reconcile, work.c.stage == "quarantined", work.c.generation_id.not_in(retired))
+    aside = and_(work.c.stage == "quarantined", work.c.goal == "indexed")
+    mine = and_(work.c.reconcile, aside, work.c.generation_id.not_in(retired))
     key = work.c.document_id, work.c.generation_id
     query = UNIT.where(mine, tuple_(*key) > tuple_(*after)).order_by(*key).limit(SOME)
     return [unit_of(row) for row in tx.execute(query)]
@@ -41,8 +42,13 @@ def withdrawn(tx: Transaction, unit: Unit) -> None:
 
 
 def reconcile(tx: Transaction) -> int:
-    """Send marked documents that are at their end through ``upsert`` again, which removes older points."""
+    """Send marked documents that are at their end through ``upsert`` again, which removes older points; and those that
+    were to leave the index and are in quarantine, marked or not: nothing ever goes there with them any more."""
     retired = select(generations.c.id).where(generations.c.state == "retired")
-    ended = and_(work.c.stage.in_(("indexed", "skipped", "deleted")), work.c.generation_id.not_in(retired))
+    live = work.c.generation_id.not_in(retired)
+    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), live)
+    stranded = and_(work.c.stage == "quarantined", work.c.goal != "indexed", live)
     again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
-    return tx.execute(update(work).where(work.c.reconcile, ended).values(**again)).rowcount
+    alone = {"suspect": True, "attempts": 0, "error": None}
+    sent = tx.execute(update(work).where(marked).values(**again)).rowcount
+    return sent + tx.execute(update(work).where(stranded).values(**again, **alone)).rowcount

@@ -278,21 +278,18 @@ def charge(
     backoff: float,
     retry_after: float | None = None,
 ) -> bool:
-    """Count a failure alone; quarantine after the last attempt. Returns whether it is in quarantine now."""
+    """Count a failure alone; quarantine after the last attempt. Returns whether it is in quarantine now. What is to leave
+    the index has no content to blame: it is tried again until it is gone, and says what keeps it."""
     mine = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
-    attempts = tx.execute(select(work.c.attempts).where(mine)).scalar_one() + 1  # not the claim's: progress resets them
-    if attempts >= max_attempts:
+    before = tx.execute(select(work.c.attempts).where(mine)).scalar_one()  # not the claim's: progress resets them
+    attempts = min(before + 1, max_attempts)
+    last = attempts == max_attempts
+    if last and unit.goal == "indexed":
         quarantine(tx, unit, error, attempts=attempts)
         return True
-    delay = max(min(backoff * 2 ** (attempts - 1), MAX_BACKOFF), retry_after or 0)
-    change(
-        tx,
-        unit,
-        **{**FREED, "not_before": now() + delay},
-        attempts=attempts,
-        suspect=True,
-        error=_described(unit, error),
-    )
+    delay = MAX_BACKOFF if last else max(min(backoff * 2 ** (attempts - 1), MAX_BACKOFF), retry_after or 0)
+    freed = {**FREED, "not_before": now() + delay, "blocked": error["message"] if last else None}
+    change(tx, unit, **freed, attempts=attempts, suspect=True, error=_described(unit, error))
     return False
 
 
@@ -300,7 +297,7 @@ def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: 
     """Set the unit aside until its content or the pipeline that failed on it changes. What the store may have of it by
     then is owed to be withdrawn (``stages/withdrawal.py``)."""
     values: dict[str, Any] = {} if attempts is None else {"attempts": attempts}
-    if unit.stage == "upsert":
+    if unit.stage == "upsert" or unit.progress.get("begun"):  # half written, and sent back to an earlier stage
         values["reconcile"] = True
     change(tx, unit, **FREED, stage="quarantined", suspect=False, error=_described(unit, error), **values)
 

@@ -108,10 +108,10 @@ def _record(
     found = operations.of_documents(tx, [unit.document_id for unit in units])
     for unit in units:
         kept = {**described, "plugins": stage_plugins(runtime, unit)}  # a mended one gets another try
-        if isinstance(error, PermanentError) and alone:
+        if isinstance(error, PermanentError) and alone and unit.goal == "indexed":
             work.quarantine(tx, unit, kept)
             gone = True
-        elif isinstance(error, PermanentError):
+        elif isinstance(error, PermanentError) and not alone:
             work.suspect(tx, claim.token, [unit.key])
             gone = False
         else:

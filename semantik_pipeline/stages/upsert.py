@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import LeaseLost, ServiceUnavailable
+from semantik_pipeline.apart import apart
+from semantik_pipeline.errors import LeaseLost
 from semantik_pipeline.ledger import Transaction, content, moves, reconciling, trash, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.comparison import ASIDE
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.stages import lost_index
 from semantik_pipeline.stages.claims import Claims, by_generation
 from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.points import PointBuilder
@@ -37,8 +39,9 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 reconcile(runtime, units)
                 break
             except Exception as error:
-                with suppress(ServiceUnavailable):  # maintenance makes up for it
-                    withdraw(runtime, fail(runtime, held.claim, units, error))
+                lost = fail(runtime, held.claim, units, lost_index.blamed(runtime, generation_id, error))
+                with apart(runtime, "withdrawals"):  # maintenance makes up for it
+                    withdraw(runtime, lost)
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.errors import ServiceUnavailable
+from semantik_pipeline.apart import apart
+from semantik_pipeline.errors import ServiceFailing, ServiceUnavailable, UsageError
 from semantik_pipeline.ledger import content, reconciling
 from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.stages import lost_index
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -31,7 +33,10 @@ def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
         ]
         written = {"must": mine, "must_not": [{"has_id": kept}]} if kept else {"must": mine}
         index = runtime.index(runtime.generation(unit.generation_id))
-        runtime.host.call(runtime.store.delete, index, filter=written)
+        try:
+            runtime.host.call(runtime.store.delete, index, filter=written)
+        except UsageError as error:
+            raise lost_index.blamed(runtime, unit.generation_id, error) from error
         with runtime.ledger.write() as tx:
             reconciling.withdrawn(tx, unit)
 
@@ -47,12 +52,15 @@ def advance(runtime: Runtime, *, seconds: float) -> bool:
         for unit in owed:
             if runtime.stopping.is_set() or time.monotonic() >= until:
                 return True
+            after = unit.key
             try:
-                withdraw(runtime, [unit])
+                with apart(runtime, "withdrawals", unit.unique_id, but=ServiceUnavailable):
+                    withdraw(runtime, [unit])
+            except ServiceFailing as error:  # the store answers, so it may take the next one
+                log.warning("What was written of %s waits: %s", unit.unique_id, error)
             except ServiceUnavailable as error:  # nothing else of maintenance needs the store just now
                 log.info("What was written of documents in quarantine waits: %s", error)
                 return False
-            after = unit.key
 
 
 def _indexed(runtime: Runtime, unit: Unit) -> list[str]:
@@ -60,10 +68,11 @@ def _indexed(runtime: Runtime, unit: Unit) -> list[str]:
     if unit.indexed_chunks_epoch is None:
         return []
     ids: list[str] = []
-    size = runtime.settings.upsert.batch_points
+    start, size = 0, runtime.settings.upsert.batch_points
     while True:
         with runtime.ledger.read() as tx:
-            rows = content.chunk_rows(tx, unit, unit.indexed_chunks_epoch, start=len(ids), limit=size)
+            rows = content.chunk_rows(tx, unit, unit.indexed_chunks_epoch, start=start, limit=size)
         ids += [row.point_id for row in rows]
         if len(rows) < size:
             return ids
+        start = rows[-1].ordinal + 1

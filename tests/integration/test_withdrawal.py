@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.errors import PermanentError, ServiceUnavailable
-from semantik_pipeline.ledger import work
+from semantik_pipeline.errors import PermanentError, ServiceFailing, ServiceUnavailable
+from semantik_pipeline.ledger import content, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import upsert
@@ -26,8 +26,8 @@ def paragraphs(name: str) -> str:
     return "\n\n".join([SAME, *(" ".join(f"{name}{part}x{number}" for number in range(30)) for part in range(5))])
 
 
-def index(pipeline, text: str, *, run: bool = True) -> None:
-    config = {"documents": {"doc": text}}
+def index(pipeline, text: str, *, run: bool = True, **others: str) -> None:
+    config = {"documents": {"doc": text, **others}}
     pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=config), run=run)
 
 
@@ -128,3 +128,84 @@ def test_a_newer_revision_is_left_alone(make_pipeline, monkeypatch: pytest.Monke
     pipeline.run()
     assert texts(pipeline) == {"same0", *(f"third{part}x0" for part in range(5))}
     assert verify(pipeline.runtime).clean
+
+
+def both_half_written(pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two documents are in quarantine, each with some points of its second revision in the store."""
+    index(pipeline, paragraphs("first"), other=paragraphs("before"))
+    index(pipeline, paragraphs("second"), run=False, other=paragraphs("behind"))
+    pipeline.run("sync", "chunk", "embed")
+    with monkeypatch.context() as context:
+        context.setattr(upsert, "withdraw", lambda runtime, units: None)
+        while {pipeline.unit(name)["stage"] for name in ("doc", "other")} != {"quarantined"}:
+            pipeline.hurry()
+            with refused_after(pipeline, 2):
+                work_on(pipeline.runtime, "upsert")
+
+
+@pytest.mark.parametrize("error", [ServiceFailing("The store failed (500)."), ValueError("nobody expected this")])
+def test_one_that_can_t_be_withdrawn_keeps_no_other(make_pipeline, monkeypatch, error: Exception) -> None:
+    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    both_half_written(pipeline, monkeypatch)
+    first, delete = min(pipeline.unit(name)["document_id"] for name in ("doc", "other")), pipeline.runtime.store.delete
+
+    def some(name: str, **options: Any) -> None:
+        if f"'value': {first}}}" in str(options):
+            raise error
+        delete(name, **options)
+
+    with monkeypatch.context() as context:
+        context.setattr(pipeline.runtime.store, "delete", some)
+        maintenance.tick(pipeline.runtime)
+    owed = {name for name in ("doc", "other") if pipeline.unit(name)["reconcile"]}
+    assert [pipeline.unit(name)["document_id"] for name in owed] == [first]
+    maintenance.tick(pipeline.runtime)
+    assert texts(pipeline) == FIRST | {f"before{part}x0" for part in range(5)}
+
+
+@pytest.mark.parametrize("error", [PermanentError("The store refuses that too."), ValueError("nobody expected this")])
+def test_a_store_that_refuses_the_withdrawal_does_not_end_the_slice(make_pipeline, error: Exception) -> None:
+    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    second_on_its_way(pipeline)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    with refused_after(pipeline, 2), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.runtime.store, "delete", refuse)
+        work_on(pipeline.runtime, "upsert")
+    assert pipeline.unit("doc")["stage"] == "quarantined"
+    maintenance.tick(pipeline.runtime)
+    assert texts(pipeline) == FIRST
+
+
+def test_a_ledger_that_can_t_note_a_failure_is_not_passed_over(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    second_on_its_way(pipeline)
+
+    def away(*_: Any) -> None:
+        raise ServiceUnavailable("The ledger does not answer.")
+
+    monkeypatch.setattr(upsert, "fail", away)
+    with refused_after(pipeline, 2), pytest.raises(ServiceUnavailable):
+        work_on(pipeline.runtime, "upsert")
+
+
+def test_half_of_it_goes_wherever_it_came_into_quarantine(make_pipeline, monkeypatch) -> None:
+    """Half written, it is sent back to an earlier stage, which fails on it."""
+    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    second_on_its_way(pipeline)
+    whole = content.chunk_rows
+
+    def lost(*given: Any, start: int = 0, **options: Any) -> list:
+        return [] if start >= 4 else whole(*given, start=start, **options)
+
+    with monkeypatch.context() as context:
+        context.setattr(content, "chunk_rows", lost)
+        work_on(pipeline.runtime, "upsert")
+    assert (pipeline.unit("doc")["stage"], texts(pipeline) > FIRST) == ("chunk", True)
+    with pipeline.runtime.ledger.write() as tx:
+        [unit] = work.claim(tx, "chunk", worker="w", lease=60, limit=1).units
+        work.quarantine(tx, unit, {"type": "UnsupportedContent", "message": "", "traceback": None})
+    maintenance.tick(pipeline.runtime)
+    assert texts(pipeline) == FIRST

@@ -1,0 +1,35 @@
+"""An index that is gone from the store, though this process knew it: somebody dropped it. No document is to blame for that,
+and whoever writes next makes it again, as whoever starts anew would."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.errors import PipelineError, ServiceUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+HINT = "It is made again; `semantik verify --repair` writes from the ledger what it had."
+
+
+def blamed(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
+    """The error to record for documents on which the store failed with ``error``: ServiceUnavailable, which charges none,
+    if it has no index of the generation. What this process knew of that is forgotten."""
+    if not isinstance(error, UsageError):
+        return error
+    try:
+        index = runtime.generation(generation_id).index
+        there = index in runtime.host.call(runtime.store.list_indexes)
+    except ServiceUnavailable as away:
+        return away
+    except PipelineError:
+        return error
+    if there:
+        return error
+    runtime.forget_index(index)
+    log.error("The store has no index %s any more: %s", index, error)
+    return ServiceUnavailable(f"The store has no index {index} any more: {error}", HINT)

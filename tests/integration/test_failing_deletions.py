@@ -1,0 +1,154 @@
+"""What is to leave the index leaves it in the end, however often the store fails; and an index that somebody dropped is
+no document's fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from semantik_pipeline import blobs, maintenance, operations
+from semantik_pipeline.errors import PermanentError
+from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger.tables import chunks
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.verification import verify
+
+LEDGERS = ("sqlite", "postgres")
+
+SECRET = "Secretive report"
+
+
+@pytest.fixture(autouse=True)
+def bodies_go_however_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "GRACE", -1.0)
+
+
+def index(pipeline, run: bool = True, **documents: str) -> dict[str, Any]:
+    request = SourceRequest(connector="fake-connector", name="fake", config={"documents": documents})
+    return pipeline.index(request, run=run, allow_deletions=True)
+
+
+@contextmanager
+def refusing(pipeline, error: Exception) -> Iterator[None]:
+    """The store deletes nothing."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.runtime.store, "delete", refuse)
+        yield
+
+
+def tried(pipeline, times: int) -> dict[str, Any]:
+    """The document's unit after so many tries."""
+    for _ in range(times):
+        pipeline.hurry()
+        work_on(pipeline.runtime, "upsert")
+    return pipeline.unit("doc")
+
+
+def points(pipeline) -> int:
+    runtime = pipeline.runtime
+    return runtime.store.count(runtime.ledger.search_view("default").index)
+
+
+def nothing_is_left(pipeline) -> bool:
+    with pipeline.runtime.ledger.read() as tx:
+        rows = tx.execute(select(func.count()).select_from(chunks)).scalar_one()
+    bodies = [path for path in (pipeline.runtime.settings.data_dir / "blobs").rglob("*") if path.is_file()]
+    return rows == points(pipeline) == 0 and not bodies
+
+
+@pytest.mark.parametrize("error", [ValueError("nobody expected this"), PermanentError("The store refuses this.")])
+def test_a_deletion_that_fails_is_tried_until_it_succeeds(make_pipeline, error: Exception) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 3})
+    index(pipeline, doc=SECRET)
+    operation = index(pipeline, run=False)["id"]
+    pipeline.run("sync")
+    with refusing(pipeline, error):
+        unit = tried(pipeline, 5)
+    assert (unit["stage"], unit["attempts"], unit["error"]["type"]) == ("upsert", 3, type(error).__name__)
+    assert unit["suspect"], "it keeps running alone"
+    assert operations.look(pipeline.runtime, operation).reason == str(error)
+    pipeline.run()
+    assert pipeline.result(operation)["outcome"] == "succeeded"
+    assert nothing_is_left(pipeline)
+
+
+def test_a_deletion_waits_longer_once_it_has_failed_often(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 2, "backoff": 1.0})
+    index(pipeline, doc=SECRET)
+    index(pipeline, run=False)
+    pipeline.run("sync")
+    with refusing(pipeline, ValueError("nobody expected this")):
+        waits = [unit["not_before"] - unit["updated_at"] for unit in (tried(pipeline, 1), tried(pipeline, 1))]
+    assert waits[0] < 10 < work.MAX_BACKOFF - 1 < waits[1]
+
+
+def test_a_worker_that_dies_alone_with_a_deletion_does_not_end_it(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 2})
+    index(pipeline, doc=SECRET)
+    index(pipeline, run=False)
+    pipeline.run("sync")
+    for alone in (False, True, True, True):
+        pipeline.hurry()
+        with pipeline.runtime.ledger.write() as tx:
+            assert work.claim(tx, "upsert", worker="w", lease=60, limit=1, alone=alone) is not None
+        maintenance.tick(pipeline.runtime, alone=True)
+    assert pipeline.unit("doc")["stage"] == "upsert"
+    pipeline.run()
+    assert nothing_is_left(pipeline)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_deletion_that_an_earlier_release_left_in_quarantine_goes_on(make_pipeline, marked: bool) -> None:
+    pipeline = make_pipeline()
+    index(pipeline, doc=SECRET)
+    index(pipeline, run=False)
+    pipeline.run("sync")
+    with pipeline.runtime.ledger.write() as tx:
+        [unit] = work.claim(tx, "upsert", worker="w", lease=60, limit=1).units
+        work.quarantine(tx, unit, {"type": "ValueError", "message": "", "traceback": None})
+        work.change(tx, unit, reconcile=marked)
+    maintenance.tick(pipeline.runtime)
+    pipeline.run()
+    assert pipeline.unit("doc")["stage"] == "deleted"
+    assert nothing_is_left(pipeline)
+
+
+# -- an index that somebody dropped ------------------------------------------------------------------------------------
+
+
+def drop_by_hand(pipeline) -> None:
+    """As an operator does it, in the store: this process does not know."""
+    runtime = pipeline.runtime
+    runtime.store.drop_index(runtime.ledger.search_view("default").index)
+
+
+def test_nothing_is_charged_for_an_index_that_is_gone_and_it_is_made_again(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 1})
+    index(pipeline, doc="the first text", other="another one")
+    drop_by_hand(pipeline)
+    operation = index(pipeline, run=False, doc="the second text", other="another one")["id"]
+    pipeline.run("sync", "chunk", "embed")
+    work_on(pipeline.runtime, "upsert")
+    unit = pipeline.unit("doc")
+    assert (unit["stage"], unit["attempts"], unit["suspect"]) == ("upsert", 0, False)
+    assert "no index" in unit["blocked"]
+    pipeline.run()
+    assert pipeline.result(operation)["outcome"] == "succeeded"
+    assert (points(pipeline), verify(pipeline.runtime).to_dict()["missing"]) == (1, 1), "what it had is told as lost"
+
+
+def test_a_deletion_from_an_index_that_is_gone_ends(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 1})
+    index(pipeline, doc=SECRET)
+    drop_by_hand(pipeline)
+    assert index(pipeline)["outcome"] == "succeeded"
+    assert nothing_is_left(pipeline)
