@@ -66,11 +66,16 @@ MEMBER = re.compile(
 
 
 class Writer:
-    """Writes members, and keeps the sum over them."""
+    """Writes members, and keeps the sum over them, and what they are unpacked, in bytes."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
         self._sum = Sum()
+
+    @property
+    def unpacked(self) -> int:
+        records, rest = divmod(self._tar.offset, tarfile.RECORDSIZE)
+        return (records + bool(rest)) * tarfile.RECORDSIZE  # a tar is filled up to its last record
 
     def add(self, name: str, body: bytes) -> None:
         """Raises UsageError for what no reader would take."""
@@ -115,7 +120,8 @@ class Sum:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already."""
+    """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already, or if it unpacks
+    to so many times its size that no reader would take it."""
     if path.exists():
         raise UsageError(f"There is a file {path} already.", "Give another name, or remove it.")
     half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -128,6 +134,11 @@ def writing(path: Path) -> Iterator[Writer]:
                 writer.end()
             file.flush()
             os.fsync(file.fileno())
+            if writer.unpacked > _most_unpacked(file.tell()):
+                raise UsageError(
+                    f"{path} would unpack to {writer.unpacked:,} bytes, more than is taken of a file of {file.tell():,}.",
+                    "Give it a name that does not end in gz, and it is not packed.",
+                )
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
@@ -174,7 +185,7 @@ class _Unpacked:
 
     def __init__(self, path: Path, packed: IO[bytes]) -> None:
         self._path, self._packed = path, packed
-        self._left = max(LEAST, RATIO * path.stat().st_size)
+        self._left = _most_unpacked(path.stat().st_size)
         self._allowed = HEADERS
 
     def allow(self, size: int) -> None:
@@ -200,6 +211,11 @@ def _unpacked(path: Path) -> Iterator[_Unpacked]:
             return
         with gzip.GzipFile(fileobj=file) as inflated:
             yield _Unpacked(path, cast("IO[bytes]", inflated))
+
+
+def _most_unpacked(size: int) -> int:
+    """Bytes that a file of so many may unpack to."""
+    return max(LEAST, RATIO * size)
 
 
 def inflated(body: bytes) -> bytes:

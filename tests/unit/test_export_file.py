@@ -81,11 +81,34 @@ def test_each_kind_of_member_has_its_largest(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "LEAST", 1_000_000)
     path = written(tmp_path / "bomb.tar.gz", **{f"000000_pictures{number}": bytes(100_000) for number in range(20)})
+    monkeypatch.setattr(archive, "LEAST", 1_000_000)
     assert path.stat().st_size * archive.RATIO < 2_000_000
     with pytest.raises(UnreadableExport, match="unpacks to more"):
         names(path)
+
+
+def test_none_is_written_that_would_be_refused_for_what_it_unpacks_to(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(archive, "LEAST", 1_000_000)
+    members = {f"000000_raw_a{number}": bytes(100_000) for number in range(20)}
+    with pytest.raises(UsageError, match="does not end in gz"):
+        written(tmp_path / "much.tar.gz", **members)
+    assert list(tmp_path.iterdir()) == []
+    assert len(names(written(tmp_path / "much.tar", **members))) == 21
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_writer_and_reader_count_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    """The reader takes what the writer found just small enough; a member that a later release adds is as good as any."""
+    members = {f"000000_raw_a{number}": bytes(100_000) for number in range(20)}
+    whole = len(gzip.decompress(written(tmp_path / "one.tar.gz", **members).read_bytes()))
+    monkeypatch.setattr(archive, "RATIO", 0)
+    monkeypatch.setattr(archive, "LEAST", whole - more)
+    if not more:
+        assert len(names(written(tmp_path / "two.tar.gz", **members))) == 21
+        return
+    with pytest.raises(UsageError):
+        written(tmp_path / "two.tar.gz", **members)
 
 
 def test_a_header_is_not_read_whole_however_large_it_says_it_is(tmp_path: Path) -> None:
