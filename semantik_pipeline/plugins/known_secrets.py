@@ -18,7 +18,7 @@ LEAST = 6
 #: Characters below which it is looked for as a word of its own only.
 IN_WORDS = 12
 
-#: Values that are kept, in all their forms; of more, the ones that were read first are forgotten.
+#: Values that are kept, each in all its forms; of more, the ones that were read first are forgotten.
 MOST = 1000
 
 
@@ -27,19 +27,22 @@ class KnownSecrets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forms: dict[str, None] = {}  # in the order in which they were read
+        self._values: dict[str, set[str]] = {}  # value -> its forms, in the order in which they were read
         self._longest_first: tuple[str, ...] = ()
 
     def add(self, value: str) -> None:
         """Know this value, as it is and as texts quote it. One that is too short is left out."""
+        if value in self._values:
+            return
         found = _forms(value)
-        if not found or found <= self._forms.keys():
+        if not found:
             return
         with self._lock:
-            self._forms = {**self._forms, **dict.fromkeys(sorted(found))}
-            for form in list(self._forms)[:-MOST]:
-                del self._forms[form]
-            self._longest_first = tuple(sorted(self._forms, key=len, reverse=True))
+            self._values[value] = found
+            for first in list(self._values)[:-MOST]:
+                del self._values[first]
+            forms = set().union(*self._values.values())
+            self._longest_first = tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     def replaced(self, text: str, by: str) -> str:
         """The text, each known value in it replaced."""

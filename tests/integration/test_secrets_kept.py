@@ -151,3 +151,12 @@ def test_only_so_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):
         known.add(f"secret{number:03}")
     assert known.replaced("secret000 secret099", "X") == "secret000 X"
+
+
+def test_however_many_forms_a_value_has_it_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = KnownSecrets()
+    monkeypatch.setattr("semantik_pipeline.plugins.known_secrets.MOST", 10)
+    for number in range(10):
+        known.add(f'horse & "battery" {number}\nand another line, of the {number}th')
+    for number in range(10):
+        assert known.replaced(f"horse%20%26%20%22battery%22%20{number}", "X") == "X"
