@@ -45,19 +45,22 @@ class Statistics:
         self._known: dict[str, int] = {}
 
     def refresh(self, ledger: Ledger) -> list[str]:
-        """Gather what is due, once for each doubling in the fleet: whoever takes a doubling looks at its tables, and
-        nobody waits for that. Returns the tables' names. Call outside of any transaction."""
+        """Gather what is due, once for each doubling in the fleet: whoever takes a doubling looks at its tables. Who wants
+        to take it as well waits for its first look, which takes a moment. Returns the tables' names. Call outside of any
+        transaction."""
         with ledger.read() as tx:
             due = [(growth, doubled) for growth, doubled in _doublings(tx) if self._is_news(growth, doubled)]
         looked_at: list[str] = []
         for growth, doubled in due:
-            with ledger.write() as tx:
+            with ledger.write() as tx:  # whoever dies before its first look has taken nothing
                 mine = chores.take(tx, f"statistics of {growth.counted.name} {doubled}", every=_ONCE)
+                if mine:
+                    _look_at(tx, growth.tables[0])
             self._known[growth.counted.name] = doubled
+            for table in growth.tables[1:] if mine else ():
+                with ledger.write() as tx:  # each by itself: it holds a lock of its table, which only its like wait for
+                    _look_at(tx, table)
             looked_at += growth.tables if mine else ()
-        for table in looked_at:
-            with ledger.write() as tx:  # each by itself: it holds a lock of its table, which only its like wait for
-                _look_at(tx, table)
         return looked_at
 
     def _is_news(self, growth: Growth, doubled: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, select, text
@@ -97,6 +98,20 @@ def test_statistics_are_gathered_once_for_each_doubling(opened: Ledger) -> None:
     with opened.write() as tx:
         insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(2 * growth.first, 4 * growth.first)])
     assert one.refresh(opened) == list(growth.tables)
+
+
+def test_who_dies_before_its_first_look_has_taken_no_doubling(opened: Ledger, monkeypatch) -> None:
+    growth = next(one for one in statistics.GROWTHS if one.counted is chunks)
+    with opened.write() as tx:
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(growth.first)])
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(statistics, "_look_at", die)
+        statistics.Statistics().refresh(opened)
+    assert statistics.Statistics().refresh(opened) == list(growth.tables)
 
 
 def test_a_connection_that_died_while_it_rested_is_replaced(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
