@@ -190,19 +190,35 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
         return StorageFull(
             f"The ledger {where} can't be written: {text}.", "Free disk space and run it again; nothing was lost."
         )
-    if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated or _cut(error.orig):
+    if is_away(error):
         return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}")
     if _is_taken(error.orig):
         return Conflict("Somebody else took that name in this moment.", "Look at what is there now, and ask again.")
     return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")
 
 
+#: Unique constraints on what people name, by PostgreSQL's name of each and SQLite's columns.
+_NAMES = {
+    "uq_collections_name": "collections.name",
+    "uq_sources_collection_id_connector_name": "sources.collection_id, sources.connector, sources.name",
+    "uq_api_keys_name": "api_keys.name",
+}
+
+
 def _is_taken(refused: BaseException | None) -> bool:
-    """Whether a unique constraint refused the row: SQLSTATE 23505, or SQLite's name for it."""
-    return (
-        getattr(refused, "sqlstate", None) == "23505"
-        or getattr(refused, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE"
-    )
+    """Whether the row was refused since somebody has its name."""
+    constraint = getattr(getattr(refused, "diag", None), "constraint_name", None)
+    if getattr(refused, "sqlite_errorname", None) == "SQLITE_CONSTRAINT_UNIQUE":
+        return str(refused).rpartition(": ")[2] in _NAMES.values()
+    return getattr(refused, "sqlstate", None) == "23505" and constraint in _NAMES
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error means that the ledger can't do now what it is asked for: it is away, or kept a lock for too long."""
+    if not isinstance(error, exc.DBAPIError):
+        return isinstance(error, exc.TimeoutError)
+    of_server = isinstance(error, exc.OperationalError | exc.InterfaceError)
+    return of_server or error.connection_invalidated or _cut(error.orig)
 
 
 #: SQLSTATEs that psycopg does not take for the server's trouble: a session that was silent in its transaction for too

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Row, and_, select, update
 
 from semantik_pipeline.ledger import operations
-from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.connection import Transaction, is_away, now
 from semantik_pipeline.ledger.tables import collections, sources
 from semantik_pipeline.schedules import Schedule, wait_after_faults
 
@@ -49,7 +49,7 @@ def begin_due(tx: Transaction) -> list[int]:
             with tx.begin_nested():
                 begun.append(_begin(tx, row))
         except Exception as error:
-            if tx.invalidated:  # the ledger, not the source
+            if is_away(error) or tx.invalidated:  # the ledger, not the source
                 raise
             log.exception("The source %d can't be begun.", row.id)
             _put_off(tx, row, error)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 
-from semantik_pipeline.errors import Conflict
+from semantik_pipeline.errors import Conflict, PipelineError
 from semantik_pipeline.ledger import Ledger, api_keys, collection_reports, collections, schema, tables
 from semantik_pipeline.ledger.connection import Transaction
 
@@ -93,6 +93,33 @@ def test_two_names_that_become_the_same_at_once_are_a_conflict_for_the_second(le
             "both",
             "two",
         ]
+
+
+@pytest.mark.parametrize("table", [tables.collections, tables.sources, tables.api_keys], ids=str)
+def test_each_name_that_people_give_is_told_as_taken(ledger, table):
+    rows = {
+        "collections": {"name": "notes", "config": {}, "created_at": 0.0},
+        "sources": {"connector": "directory", "name": "here", "config": {}, "created_at": 0.0},
+        "api_keys": {"name": "ci", "role": "reader", "created_by": "ada", "created_at": 0.0},
+    }
+    row = rows[table.name]
+    if table is tables.sources:
+        row["collection_id"] = _collection(ledger, "notes")
+    hashes = iter("ab")
+    with pytest.raises(Conflict, match="took that name"):
+        for _ in range(2):
+            with ledger.write() as tx:
+                more = {"hash": next(hashes)} if table is tables.api_keys else {}
+                tx.execute(insert(table).values(**row, **more))
+
+
+def test_what_nobody_named_is_no_name_that_is_taken(ledger):
+    row = {"text_hash": "aa", "fingerprint": "bb", "result": {}, "created_at": 0.0}
+    with pytest.raises(PipelineError, match=r"(?i)refused a statement: .*unique") as refused:
+        for _ in range(2):
+            with ledger.write() as tx:
+                tx.execute(insert(tables.extractions).values(**row))
+    assert not isinstance(refused.value, Conflict)
 
 
 def _collection(ledger: Ledger, name: str) -> int:
