@@ -164,7 +164,8 @@ def _stop(runtime: Runtime) -> None:
 
 
 def _steps(runtime: Runtime) -> Iterator[bool]:
-    """Each step is a short transaction or the dropping of an index; says whether there may be another of its kind."""
+    """Each step is a short transaction or the dropping of an index; says whether there may be another of its kind. What
+    goes wrong with one thing keeps no other from going on, but for a store that is away."""
     window = runtime.settings.retention.trash_days * DAY
     with runtime.ledger.read() as tx:
         restoring = ledger.restoring(tx)
@@ -177,7 +178,7 @@ def _steps(runtime: Runtime) -> Iterator[bool]:
             _purge_source(runtime, source_id, window)
         yield True
     failed: set[int] = set()
-    while documents.keys() - failed:
+    while documents:
         for collection_id, ids in documents.items():
             failed.add(collection_id)
             with apart(runtime, "trash", f"documents of collection {collection_id}", but=ServiceUnavailable):
@@ -185,7 +186,7 @@ def _steps(runtime: Runtime) -> Iterator[bool]:
                 failed.remove(collection_id)
         yield True
         with runtime.ledger.read() as tx:
-            documents = ledger.documents_over(tx, older_than=window)
+            documents = ledger.documents_over(tx, older_than=window, without=failed)
     with runtime.ledger.read() as tx:
         over = ledger.collections_over(tx, older_than=window)
     if over:

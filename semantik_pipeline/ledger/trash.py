@@ -9,7 +9,7 @@ collection says that it is on its way out, and never comes back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import and_, insert, or_, select, update
 
@@ -115,11 +115,13 @@ def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     delete_documents(tx, places, operation_id=operation_id, lane=LANE)
 
 
-def documents_over(tx: Transaction, *, older_than: float) -> dict[int, list[int]]:
+def documents_over(tx: Transaction, *, older_than: float, without: Collection[int] = ()) -> dict[int, list[int]]:
     """collection id -> up to BATCH documents in all that are in the trash for longer than so many seconds, by
-    themselves."""
+    themselves; ``without`` those of these collections."""
     columns = (documents.c.collection_id, documents.c.id)
     mine = and_(documents.c.trashed_at <= now() - older_than, sources.c.removed_at.is_(None))
+    if without:
+        mine = and_(mine, documents.c.collection_id.not_in(sorted(without)))
     query = (
         select(*columns)
         .join(sources, sources.c.id == documents.c.source_id)
