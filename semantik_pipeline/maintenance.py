@@ -105,7 +105,12 @@ def _reconcile(runtime: Runtime) -> None:
 
 def _settle(runtime: Runtime) -> None:
     with runtime.ledger.write() as tx:
-        operations.settle(tx)
+        operations.settle(tx, each=each_operation(runtime))
+
+
+def each_operation(runtime: Runtime) -> operations.Each:
+    """Whatever goes wrong with one operation keeps no other from its end, but for a ledger that is away."""
+    return lambda one: apart(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
 
 
 def _begin_due(runtime: Runtime) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs, maintenance
+from semantik_pipeline.apart import apart
 from semantik_pipeline.ledger import operations
 from semantik_pipeline.plugins.frames import PATIENCE
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
@@ -121,7 +122,8 @@ class Settling:
     def __call__(self) -> None:
         began = time.monotonic()
         if began >= self._due:
-            settle(self._runtime)
+            with apart(self._runtime, "operations"):  # nothing of that is of the slice's units
+                settle(self._runtime)
             ended = time.monotonic()
             self._due = ended + max(OFTEN, 20 * (ended - began))
 
@@ -129,9 +131,10 @@ class Settling:
 def settle(runtime: Runtime) -> list[int]:
     """Finish operations that have nothing left to do. After the commit, never within: two finishers that each count
     inside their own transaction would both see the other unfinished."""
+    each = maintenance.each_operation(runtime)
     with runtime.ledger.read() as tx:
-        ready = operations.ready(tx)
+        ready = operations.ready(tx, each=each)
     if not ready:
         return []
     with runtime.ledger.write() as tx:
-        return operations.settle(tx)
+        return operations.settle(tx, each=each)

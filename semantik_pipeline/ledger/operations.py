@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, case, func, insert, select, true, up
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import holds, outcomes
 from semantik_pipeline.ledger.bulk import among
-from semantik_pipeline.ledger.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.connection import Transaction, insert_for, now, translating
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.items import concerned, joined
 from semantik_pipeline.ledger.tables import (
@@ -129,21 +130,36 @@ def of_documents(tx: Transaction, document_ids: Sequence[int]) -> dict[int, int]
     return dict(map(tuple, tx.execute(query).all()))
 
 
-def settle(tx: Transaction) -> list[int]:
-    """Finish the operations that have nothing left to do. Call after the commit that may have been the last."""
+#: What looks at an operation happens within, by its id: whoever gives it decides what becomes of what goes wrong there.
+Each = Callable[[int], AbstractContextManager[None]]
+
+
+def _together(_operation_id: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def settle(tx: Transaction, *, each: Each = _together) -> list[int]:
+    """Finish the operations that have nothing left to do. Call after the commit that may have been the last. What is
+    done of one in vain is undone."""
     left = select(operations.c.id).where(operations.c.state != "finished").with_for_update(skip_locked=True)
     finished = []
     for operation_id in tx.execute(left).scalars().all():
-        if not _unfinished(tx, operation_id):
-            _finish(tx, operation_id)
-            finished.append(operation_id)
+        with each(operation_id), translating(tx.engine), tx.begin_nested():
+            if not _unfinished(tx, operation_id):
+                _finish(tx, operation_id)
+                finished.append(operation_id)
     return finished
 
 
-def ready(tx: Transaction) -> list[int]:
+def ready(tx: Transaction, *, each: Each = _together) -> list[int]:
     """Operations that have nothing left to do; takes no lock."""
     left = tx.execute(select(operations.c.id).where(operations.c.state != "finished")).scalars().all()
-    return [operation_id for operation_id in left if not _unfinished(tx, operation_id)]
+    found = []
+    for operation_id in left:
+        with each(operation_id), translating(tx.engine):
+            if not _unfinished(tx, operation_id):
+                found.append(operation_id)
+    return found
 
 
 def _unfinished(tx: Transaction, operation_id: int) -> bool:

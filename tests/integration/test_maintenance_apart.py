@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import exc, select, update
 
-from semantik_pipeline import maintenance, sources, trash
+from semantik_pipeline import maintenance, operations, sources, trash
+from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import reconciling, removal
+from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.ledger import outcomes, reconciling, removal, timetable
 from semantik_pipeline.ledger import sources as ledger_sources
+from semantik_pipeline.ledger import trash as ledger_trash
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.schedules import Schedule
 from semantik_pipeline.sources import NewSource
 from tests.integration.conftest import FAKE_COLLECTION
@@ -135,3 +139,94 @@ def test_a_collection_that_can_t_be_purged_keeps_no_other_in_the_trash(make_pipe
         left = tx.execute(select(documents.c.unique_id)).scalars().all()
     assert left == ["bad/a"]
     assert counted(pipeline, "trash") >= 1
+
+
+@pytest.mark.parametrize("words", ["canceling statement due to lock timeout", "database is locked"])
+def test_what_the_ledger_can_t_do_now_is_held_against_no_source(make_pipeline, monkeypatch, words: str) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline, "one")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(table).where(table.c.id == source["id"]).values(due_at=1.0))
+
+    def fails(*_: Any) -> None:
+        raise exc.OperationalError("update sources", {}, Exception(words))
+
+    with monkeypatch.context() as context, pytest.raises(ServiceUnavailable, match=words):
+        context.setattr(timetable, "_begin", fails)
+        sources.begin_due(pipeline.runtime)
+    with pipeline.runtime.ledger.read() as tx:
+        shown = ledger_sources.find_source(tx, "one")
+    assert (shown["faults"], shown["error"], shown["due_at"]) == (0, None, 1.0)
+    assert len(sources.begin_due(pipeline.runtime)) == 1
+
+
+def test_documents_that_can_t_be_purged_keep_no_others_in_the_trash(make_pipeline, monkeypatch) -> None:
+    """Those of one collection fill what is looked at at a time."""
+    monkeypatch.setattr(ledger_trash, "BATCH", 2)
+    pipeline = make_pipeline(retention={"trash_days": 7})
+    for name in ("bad", "good"):
+        pipeline.index(request(name, a="alpha", b="beta", c="gamma"), collection=name)
+        rows = operations.list_documents(pipeline.runtime, collection=name, status=None)
+        operations.begin_drop(pipeline.runtime, rows)
+        pipeline.run()
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(documents).values(trashed_at=documents.c.id))
+        bad = tx.execute(select(documents.c.collection_id).where(documents.c.unique_id == "bad/a")).scalar_one()
+    purge = trash._purge_documents
+    monkeypatch.setattr(
+        trash, "_purge_documents", lambda runtime, one, ids: fail() if one == bad else purge(runtime, one, ids)
+    )
+    maintenance.tick(pipeline.runtime)
+    with pipeline.runtime.ledger.read() as tx:
+        left = select(documents.c.unique_id).where(documents.c.trashed_at.is_not(None)).order_by(documents.c.id)
+        assert tx.execute(left).scalars().all() == ["bad/a", "bad/b", "bad/c"]
+
+
+@pytest.fixture
+def two_done(make_pipeline, monkeypatch: pytest.MonkeyPatch):
+    """A pipeline, and two operations that have nothing left to do; the counts of the first can't be made."""
+    pipeline = make_pipeline()
+    begun = [pipeline.index(request(name, a=name), run=False, collection=name)["id"] for name in ("bad", "good")]
+    with monkeypatch.context() as context:
+        context.setattr(ledger_operations, "settle", lambda tx, **_: [])
+        pipeline.run()
+    counts = outcomes.counts
+
+    def some(tx: Any, operation_id: int) -> Any:
+        if operation_id == begun[0]:
+            tx.execute(update(table).values(weight=7.0))
+            fail()
+        return counts(tx, operation_id)
+
+    monkeypatch.setattr(outcomes, "counts", some)
+    return pipeline, begun
+
+
+def ended(pipeline, begun: list[int]) -> list[bool]:
+    with pipeline.runtime.ledger.read() as tx:
+        return [ledger_operations.state(tx, one) == "finished" for one in begun]
+
+
+def test_an_operation_that_can_t_be_ended_keeps_no_other_from_its_end(two_done) -> None:
+    pipeline, begun = two_done
+    maintenance.tick(pipeline.runtime)
+    assert ended(pipeline, begun) == [False, True]
+    assert counted(pipeline, "operations") == 1
+    with pipeline.runtime.ledger.read() as tx:
+        assert set(tx.execute(select(table.c.weight)).scalars()) == {1.0}, "what was done of it is undone"
+
+
+def test_an_operation_that_can_t_be_ended_does_not_end_the_slice_of_a_stage(two_done) -> None:
+    pipeline, begun = two_done
+    work_on(pipeline.runtime, "upsert")
+    assert ended(pipeline, begun) == [False, True]
+
+
+def test_operations_that_can_t_be_looked_at_leave_the_last_stage_at_its_work(make_pipeline, monkeypatch) -> None:
+    monkeypatch.setattr(stage_table, "OFTEN", 0.0)
+    pipeline = make_pipeline()
+    pipeline.index(request("fake", a="alpha"), run=False)
+    looking = stage_table.Settling(pipeline.runtime)
+    monkeypatch.setattr(stage_table, "settle", fail)
+    looking()
+    assert counted(pipeline, "operations") == 1
