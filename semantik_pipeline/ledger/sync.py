@@ -90,10 +90,12 @@ def sources_due(tx: Transaction, *, without: Collection[int] = ()) -> tuple[bool
     return row[0], row[1]
 
 
-def others_wait(tx: Transaction, claim: SourceClaim, *, without: Collection[int] = ()) -> bool:
-    """Whether another source, of the same lane or one before it, has a sync to do now that nobody has taken."""
+def others_wait(tx: Transaction, claim: SourceClaim, *, max_in_flight: int, without: Collection[int] = ()) -> bool:
+    """Whether another source, of the same lane or one before it, has a sync to do now that nobody has taken. One that is
+    crowded is due again and again, only to be paused."""
     waits = and_(_due(suspect=False, without=without), sources.c.lane <= claim.lane, sources.c.id != claim.source_id)
-    return tx.execute(select(sources.c.id).where(waits).limit(1)).first() is not None
+    query = select(sources.c.id).where(waits, ~_crowded(max_in_flight))
+    return tx.execute(query.limit(1)).first() is not None
 
 
 def claim_source(
@@ -332,7 +334,14 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
 def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
     """Whether more than so many of a source's units are between sync and the end of upsert, in the generation that search
     reads; what an operation holds is not under way."""
-    active = select(collections.c.active_generation).join(sources, sources.c.collection_id == collections.c.id)
-    here = work.c.generation_id == active.where(sources.c.id == source_id).scalar_subquery()
-    mine = and_(work.c.source_id == source_id, work.c.stage.in_(STAGES), work.c.held_by.is_(None), here)
-    return tx.execute(select(work.c.document_id).where(mine).offset(limit).limit(1)).first() is not None
+    mine = and_(sources.c.id == source_id, _crowded(limit))
+    return tx.execute(select(sources.c.id).where(mine)).first() is not None
+
+
+def _crowded(limit: int) -> ColumnElement[bool]:
+    """:func:`crowded`, as a condition on sources."""
+    active = select(collections.c.active_generation).where(collections.c.id == sources.c.collection_id)
+    here = work.c.generation_id == active.correlate(sources).scalar_subquery()
+    mine = and_(work.c.source_id == sources.c.id, work.c.stage.in_(STAGES), work.c.held_by.is_(None), here)
+    behind = select(work.c.document_id).where(mine).offset(limit).limit(1)
+    return behind.correlate(sources).scalar_subquery().is_not(None)

@@ -24,11 +24,11 @@ from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
-from semantik_pipeline.plugins.secrets import scrub_within
 from semantik_pipeline.stages.arrivals import Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
-from semantik_pipeline.stages.parsing import storable, storable_values
+from semantik_pipeline.stages.parsing import storable
+from semantik_pipeline.stages.problems import problems_told
 from semantik_pipeline.stages.vanishing import remove_vanished
 
 if TYPE_CHECKING:
@@ -40,12 +40,9 @@ log = logging.getLogger(__name__)
 #: Seconds after which a sync gives documents on which an extractor failed another try.
 NOTES = 3600.0
 
-#: Seconds that a slice has for itself, though others wait: taking a source up again where it was costs as well.
-ALONE = 1.0
-
-#: Problems of a run that are kept. A run is many slices, so how many more there were nobody counts.
-PROBLEMS = 100
-MORE = "… and more"
+#: Seconds that a slice has for itself, though others wait, and how many times as long as its start took, up to its first
+#: event: taking a source up again where it was costs as well, and a slice that ended before would do nothing else.
+ALONE, STARTS = 1.0, 5
 
 
 def run(runtime: Runtime, until: float) -> bool:
@@ -112,7 +109,8 @@ class Slice:
         self.hold = hold
         self.place = place
         self.until = until
-        self.began = time.monotonic()
+        self.taken = time.monotonic()
+        self.alone_until = 0.0  # set at the first event
         self.call = runtime.host.call
         self.size = runtime.settings.sync.batch
         self.batch = Batch()
@@ -126,6 +124,7 @@ class Slice:
             self._pause(delay=self.runtime.settings.work.poll)
             return
         for event in self._events(connector):
+            self.alone_until = self.alone_until or _alone_until(self.taken)
             if isinstance(event, Complete):
                 self._flush()
                 remove_vanished(self.runtime, self.claim, self.hold, full=event.full)
@@ -312,10 +311,11 @@ class Slice:
         on for hours, and that one be done in a moment."""
         if self.place.wanted:
             return True
-        if time.monotonic() < self.began + ALONE:
+        if time.monotonic() < self.alone_until:
             return False
+        limit, left = self.runtime.settings.work.max_in_flight, self.runtime.left.sources()
         with self.runtime.ledger.read() as tx:
-            return ledger.others_wait(tx, self.claim, without=self.runtime.left.sources())
+            return ledger.others_wait(tx, self.claim, max_in_flight=limit, without=left)
 
     def _is_crowded(self) -> bool:
         with self.runtime.ledger.read() as tx:
@@ -342,8 +342,7 @@ class Slice:
         self.runtime.ring("upsert")
 
 
-def problems_told(before: list[str], more: list[str]) -> list[str]:
-    """What a run could not read, in its slices ``before`` and in this one: each once, and no more than people read."""
-    said = scrub_within(storable_values([*before, *more]))
-    each = [problem for problem in dict.fromkeys(said) if problem != MORE]
-    return [*each[:PROBLEMS], MORE] if MORE in said or len(each) > PROBLEMS else each
+def _alone_until(taken: float) -> float:
+    """Until when a slice that was taken at that time, and has its first event now, asks for no others that wait."""
+    began = time.monotonic()
+    return began + max(ALONE, STARTS * (began - taken))
