@@ -92,6 +92,7 @@ sources = Table(
     Column("config", Json, nullable=False),
     Column("weight", Double, nullable=False, server_default=text("1")),
     Column("next_turn", Double, nullable=False, server_default=text("0")),
+    Column("hastened_upto", Double),  # its last turn when its units were let go ahead; behind it, that is paid back
     Column(
         "schedule", Json
     ),  # {"every": seconds} or {"cron", "timezone"}, and {"jitter": seconds}; NULL: on request only

@@ -58,6 +58,7 @@ def hasten(tx: Transaction, source_id: int) -> bool:
     in_order = select(work.c.document_id).where(waits).order_by(work.c.document_id, work.c.generation_id)
     tx.execute(in_order.with_for_update()).all()
     tx.execute(update(work).where(waits).values(turn=sooner(work.c.turn, time)))
+    tx.execute(update(sources).where(sources.c.id == source_id).values(hastened_upto=next_turn))
     return True
 
 
@@ -74,10 +75,11 @@ def _account(tx: Transaction, source_id: int) -> tuple[float, float]:
 
 
 def _others_ahead(tx: Transaction, source_id: int, time: float) -> float:
-    """Units that the other sources which are a little ahead of their shares are ahead together."""
-    ahead = type_coerce((sources.c.next_turn - time) * sources.c.weight, Float)
-    small = and_(sources.c.id != source_id, ahead > 0, ahead <= SMALL)
-    return tx.execute(select(func.coalesce(func.sum(ahead), 0.0)).where(small)).scalar_one()
+    """Units that the other sources which went ahead of their shares are ahead together, whatever came to them since:
+    those that did not have as many turns behind the time, and keep nobody waiting with them."""
+    ahead = type_coerce((sources.c.hastened_upto - time) * sources.c.weight, Float)
+    others = and_(sources.c.id != source_id, sources.c.hastened_upto > time)
+    return tx.execute(select(func.coalesce(func.sum(ahead), 0.0)).where(others)).scalar_one()
 
 
 def virtual_time(tx: Transaction) -> float:

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, Usa
 from semantik_pipeline.ledger import audit_trail, moves, removal, timetable, turns, work
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import sources as ledger
-from semantik_pipeline.ledger.sync import claim_source
+from semantik_pipeline.ledger.sync import claim_source, others_wait
 from semantik_pipeline.ledger.tables import chunks, documents, operation_sources, operations
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.operations import SourceRequest, begin_sync
@@ -430,6 +431,38 @@ def test_small_sources_go_ahead_together_as_far_as_is_agreed(make_pipeline) -> N
     assert [number for number, turn in last.items() if turn - time > 100 / turns.SHARE + 1] == [enough, enough + 1]
 
 
+def test_one_that_grows_has_gone_ahead_all_the_same(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_in_flight": 2000})
+    large_and_half_way(pipeline)
+    for number in range(int(turns.TOGETHER / 100)):
+        assert goes_ahead(pipeline, f"small {number}")
+    first = sources.change(
+        pipeline.runtime, shown(pipeline, "small 0"), config={"documents": texts_of("small 0-", 1100)}
+    )
+    sources.sync(pipeline.runtime, first)
+    work_on(pipeline.runtime, "sync")
+    assert not goes_ahead(pipeline, "the last")
+
+
+def test_those_that_have_a_little_on_its_way_and_never_went_ahead_keep_none_from_it(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_in_flight": 2000})
+    large_and_half_way(pipeline)
+    with pipeline.runtime.ledger.read() as tx:
+        reached = turns.virtual_time(tx)
+    for number in range(5):
+        change_row(pipeline, added(pipeline, f"read for long {number}"), next_turn=reached + 110)
+    assert goes_ahead(pipeline, "small")
+
+
+def goes_ahead(pipeline, name: str) -> bool:
+    """Whether a hundred documents that come now do."""
+    sources.sync(pipeline.runtime, added(pipeline, name, documents=texts_of(f"{name}-", 100)))
+    work_on(pipeline.runtime, "sync")
+    with pipeline.runtime.ledger.read() as tx:
+        reached = turns.virtual_time(tx)
+    return last_turn(pipeline, name) - reached <= 100 / turns.SHARE + 1
+
+
 def last_turn(pipeline, name: str) -> float:
     mine = work.work.c.source_id == shown(pipeline, name)["id"]
     with pipeline.runtime.ledger.read() as tx:
@@ -544,6 +577,7 @@ def test_a_small_sync_ends_though_the_last_stage_has_more_to_do(make_pipeline, m
 def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -> None:
     """There is one loop; without this the other one would begin when the slice of the first is over."""
     monkeypatch.setattr(sync, "ALONE", 0.0)
+    monkeypatch.setattr(sync, "STARTS", 0)
     pipeline = make_pipeline(work={"slice": 60.0})
     sources.sync(pipeline.runtime, added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5))
     other = added(pipeline, "other")
@@ -553,6 +587,50 @@ def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -
     sources.sync(pipeline.runtime, other)
     work_on(pipeline.runtime, "sync")
     assert seen == [5, 60], "the other one was through when five documents of the long one were read"
+
+
+@pytest.mark.parametrize(("fetching", "expected"), [(0, [60, 60]), (60, [10, 60])])
+def test_a_source_that_starts_slowly_gets_further_than_its_start(
+    make_pipeline, monkeypatch, fetching: float, expected: list[int]
+) -> None:
+    """It takes 100 s until it begins, and five times as long before it makes way; a document takes so many seconds."""
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0], time=time.time)
+    fetch = FakeConnector.fetch
+
+    async def slow_to_begin(self) -> bool:
+        passed[0] += 100
+        return True
+
+    async def slow_fetch(self, reference):
+        passed[0] += fetching
+        return await fetch(self, reference)
+
+    monkeypatch.setattr(sync, "time", clock)
+    monkeypatch.setattr(FakeConnector, "authenticate", slow_to_begin)
+    monkeypatch.setattr(FakeConnector, "fetch", slow_fetch)
+    pipeline = make_pipeline(work={"slice": 1e6})
+    sources.sync(pipeline.runtime, added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5))
+    other = added(pipeline, "other")
+    change_row(pipeline, other, next_turn=1.0)  # so that the long one begins
+    seen: list[int] = []
+    monkeypatch.setattr(sync.Slice, "_complete", noting(pipeline, seen, sync.Slice._complete))
+    sources.sync(pipeline.runtime, other)
+    work_on(pipeline.runtime, "sync")
+    assert seen == expected
+
+
+def test_a_source_of_which_enough_is_under_way_is_none_that_waits(make_pipeline) -> None:
+    pipeline = make_pipeline(work={"max_in_flight": 20, "poll": 60.0})
+    crowded = added(pipeline, "crowded", documents=texts_of("crowded", 60), checkpoint_every=30)
+    sources.sync(pipeline.runtime, crowded)
+    work_on(pipeline.runtime, "sync")
+    change_row(pipeline, crowded, not_before=0.0)
+    sources.sync(pipeline.runtime, added(pipeline, "long"))
+    with pipeline.runtime.ledger.write() as tx:
+        claim = claim_source(tx, worker="w", lease=60.0, without=[crowded["id"]])
+        assert not others_wait(tx, claim, max_in_flight=20)
+        assert others_wait(tx, claim, max_in_flight=30)
 
 
 def noting(pipeline, seen: list[int], complete):
