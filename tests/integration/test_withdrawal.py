@@ -180,14 +180,14 @@ def test_a_store_that_refuses_the_withdrawal_does_not_end_the_slice(make_pipelin
 
 
 def test_a_ledger_that_can_t_note_a_failure_is_not_passed_over(make_pipeline, monkeypatch) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(work={"slice": 0.001})  # one claim
     second_on_its_way(pipeline)
 
     def away(*_: Any) -> None:
         raise ServiceUnavailable("The ledger does not answer.")
 
     monkeypatch.setattr(upsert, "fail", away)
-    with refused_after(pipeline, 2), pytest.raises(ServiceUnavailable):
+    with refused_after(pipeline, 0), pytest.raises(ServiceUnavailable):
         work_on(pipeline.runtime, "upsert")
 
 
