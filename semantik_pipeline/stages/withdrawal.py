@@ -36,7 +36,7 @@ def withdraw(runtime: Runtime, units: Iterable[Unit]) -> None:
         try:
             runtime.host.call(runtime.store.delete, index, filter=written)
         except UsageError as error:
-            raise lost_index.blamed(runtime, unit.generation_id, error) from error
+            raise lost_index.blamed(runtime, unit.generation_id, error) from None  # it has its words
         with runtime.ledger.write() as tx:
             reconciling.withdrawn(tx, unit)
 
