@@ -88,10 +88,12 @@ class Fleet:
         configure(app, self.settings)
         return Bell(app).ring
 
-    def configure(self, **options: object) -> None:
-        """The fake embedder's options, in the shared state file."""
-        known = {"log_path": str(self.log), "sleep_ms_per_text": 1, **options}
-        state = {"version": 1, "revision": time.time_ns(), "disabled_ids": [], "configs": {"fake-embedder": known}}
+    def configure(self, *, extractor_ms: float = 0, **options: object) -> None:
+        """The fake embedder's options, and what a text takes the extractor, in the shared state file."""
+        configs = {"fake-embedder": {"log_path": str(self.log), "sleep_ms_per_text": 1, **options}}
+        if extractor_ms:
+            configs["fake-extractor"] = {"sleep_ms_per_text": extractor_ms}
+        state = {"version": 1, "revision": time.time_ns(), "disabled_ids": [], "configs": configs}
         (self.folder / "data" / "plugins.json").write_text(json.dumps(state))
 
     def semantik(self, *arguments: str, code: int | None = 0, timeout: float = 180) -> dict[str, Any]:
