@@ -283,7 +283,7 @@ def test_searches_of_many_threads_get_each_its_own_answer(settings_for: Make, tm
         worker.wait(20)
         searching.close()
     assert answers == [f"refused {number}" if number % 7 == 0 else str(number) for number in range(1, 41)]
-    assert len(searching._apps) <= 8
+    assert len(searching._apps) < 20, "a connection for each thread, not for each question"
 
 
 def test_fleets_with_other_prefixes_hear_nothing(settings_for: Make) -> None:

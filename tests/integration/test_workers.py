@@ -250,7 +250,7 @@ def test_profiles_answer_what_they_are_for() -> None:
 def test_what_an_ending_run_can_t_finish_in_time_is_given_back_unblamed(make_pipeline):
     """An embedder that takes longer than the soft shutdown: its documents are free, nobody suspects them, and what it
     still finds changes nothing."""
-    slow = {"fake-embedder": {"sleep_ms_per_text": 150}}
+    slow = {"fake-embedder": {"sleep_ms_per_text": 300}}
     pipeline = make_pipeline(plugins=slow, worker={"soft_shutdown": 0.5})
     texts = {f"d{number}": f"text number {number}" for number in range(20)}
     source = SourceRequest(connector="fake-connector", name="slow", config={"documents": texts})
