@@ -23,6 +23,9 @@ MARKS = ("config.json", "modules.json")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
+#: What torch's allocators say: on a GPU; on a CPU under Linux; on a CPU elsewhere.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFiles:
@@ -123,7 +126,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error).lower()
-    if isinstance(error, RuntimeError) and ("not enough memory" in said or "out of memory" in said):
+    if isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY):
         return True
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 

@@ -47,3 +47,28 @@ def test_only_one_holds_the_device_and_an_error_gives_it_back():
         thread.join(20)
     assert len(most) == 300
     assert max(most) == 1
+
+
+def test_several_streams_hold_the_device_at_once_and_the_higher_lane_still_goes_first():
+    turns, inside, most, order = DeviceTurns(2), [], [], []
+
+    def work(lane: Lane) -> None:
+        with turns.turn(lane):
+            inside.append(lane)
+            most.append(len(inside))
+            order.append(lane)
+            time.sleep(0.005)
+            inside.remove(lane)
+
+    with turns.turn(Lane.BULK) as alone, turns.turn(Lane.BULK) as second:
+        assert (alone, second) == (True, False)
+        waiting = [Lane.BULK] * 6 + [Lane.QUERY] * 2
+        threads = [threading.Thread(target=work, args=(lane,)) for lane in waiting]
+        for thread in threads:
+            thread.start()
+        while sum(turns._waiting.values()) < len(waiting):
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join(10)
+    assert max(most) == 2
+    assert order[:2] == [Lane.QUERY, Lane.QUERY]

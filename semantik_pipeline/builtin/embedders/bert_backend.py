@@ -21,6 +21,7 @@ class BertBackend:
     sentence-transformers is imported."""
 
     name = "light"
+    concurrent = True
 
     def __init__(self, card: ModelCard, *, device: str, precision: str) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""Who may use the device next: one forward at a time, and whoever a person waits for goes first."""
+"""Who may use the device next: so many forwards at a time, and whoever a person waits for goes first."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ class Lane(IntEnum):
 
 
 class DeviceTurns:
-    """A lock with lanes. Work takes a turn for each micro-batch, so a query waits for one of them at most."""
+    """A semaphore with lanes. Work takes a turn for each micro-batch, so a query waits for one of them at most.
 
-    def __init__(self) -> None:
+    ``streams`` turns may be held at once.
+    """
+
+    def __init__(self, streams: int = 1) -> None:
         self._free = threading.Condition()
-        self._busy = False
+        self._streams = streams
+        self._held = 0
         self._waiting = dict.fromkeys(Lane, 0)
         self._asked = float("-inf")  # when a query last wanted a turn, by time.monotonic()
 
@@ -32,26 +36,30 @@ class DeviceTurns:
         return time.monotonic() - self._asked <= seconds
 
     @contextmanager
-    def turn(self, lane: Lane) -> Iterator[None]:
-        """Hold the device; a turn stands back while one of a higher lane waits."""
-        self._take(lane)
+    def turn(self, lane: Lane) -> Iterator[bool]:
+        """Hold a stream of the device; a turn stands back while one of a higher lane waits. Yields whether it began with
+        the whole device free."""
+        alone = self._take(lane)
         try:
-            yield
+            yield alone
         finally:
             with self._free:
-                self._busy = False
+                self._held -= 1
                 self._free.notify_all()
 
-    def _take(self, lane: Lane) -> None:
+    def _take(self, lane: Lane) -> bool:
         with self._free:
             self._waiting[lane] += 1
             if lane is Lane.QUERY:
                 self._asked = time.monotonic()
             try:
-                self._free.wait_for(lambda: not self._busy and lane == self._highest_waiting())
-                self._busy = True
+                self._free.wait_for(lambda: self._held < self._streams and lane == self._highest_waiting())
+                self._held += 1
+                return self._held == 1
             finally:
                 self._waiting[lane] -= 1
+                if self._held < self._streams:
+                    self._free.notify_all()  # another of this lane, or of the next one, may find room too
 
     def _highest_waiting(self) -> Lane:
         return max(lane for lane, count in self._waiting.items() if count)

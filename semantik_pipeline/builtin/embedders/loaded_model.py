@@ -27,6 +27,7 @@ class Backend(Protocol):
     device: str
     precision: str
     parameters: int
+    concurrent: bool  # several threads may call it at once
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray: ...
 
@@ -57,7 +58,8 @@ class LoadedModel(MicroBatches):
     """A backend with its tokenizer. Methods block; any thread may call them."""
 
     def __init__(self, card: ModelCard, backend: Backend, tokenizer: ModelTokenizer) -> None:
-        super().__init__(device=backend.device, key=f"{card.path} {backend.device} {backend.precision}")
+        key = f"{card.path} {backend.device} {backend.precision}"
+        super().__init__(device=backend.device, key=key, concurrent=backend.concurrent)
         self.card = card
         self.backend = backend
         self.tokenizer = tokenizer

@@ -24,6 +24,7 @@ class SentenceBackend:
     """Embeds windows with ``SentenceTransformer.encode``. Importing it takes 4 to 7 s."""
 
     name = "sentence-transformers"
+    concurrent = False  # a Hugging Face tokenizer is set up anew in each call
 
     def __init__(self, card: ModelCard, *, device: str, precision: str, trust_remote_code: bool = False) -> None:
         from sentence_transformers import SentenceTransformer

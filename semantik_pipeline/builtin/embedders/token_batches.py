@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 
-def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Indices in descending order of length: what is too big for the memory shows at once."""
-    return sorted(range(len(lengths)), key=lambda index: -lengths[index])
+class TokenBatches:
+    """Items by their lengths in tokens, longest first: what is too big for the memory shows at once. Several threads may
+    take from it."""
 
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = lengths
+        self.tokens = sum(lengths)
+        self._left = list(range(len(lengths)))
+        self._sort()
+        self._lock = threading.Lock()
 
-def batch_end(lengths: Sequence[int], start: int, budget: int) -> int:
-    """Where the batch from ``start`` ends (exclusive) in lengths sorted longest first.
+    def take(self, budget: int) -> list[int]:
+        """Indices of the next batch, longest first; none when nothing is left.
 
-    As many as fit when all are padded to the first one: ``count * lengths[start] <= budget``, but at least one.
-    """
-    count = max(1, budget // max(1, lengths[start]))
-    return min(len(lengths), start + count)
+        As many as fit ``budget`` tokens when all are padded to the first one, but at least one.
+        """
+        with self._lock:
+            if not self._left:
+                return []
+            count = max(1, budget // max(1, self.lengths[self._left[0]]))
+            batch, self._left = self._left[:count], self._left[count:]
+            return batch
+
+    def put_back(self, batch: list[int]) -> None:
+        """It was not done, and is to go in smaller ones."""
+        with self._lock:
+            self._left += batch
+            self._sort()
+
+    def drop(self) -> None:
+        """Nobody takes any more."""
+        with self._lock:
+            self._left = []
+
+    def _sort(self) -> None:
+        self._left.sort(key=lambda index: (-self.lengths[index], index))

@@ -25,6 +25,7 @@ class LightPairs:
     """The backend of a plain BERT with one output, such as the MS MARCO MiniLMs."""
 
     name = "light"
+    concurrent = True
 
     def __init__(self, card: ModelCard, *, device: str, precision: str) -> None:
         import torch

@@ -26,12 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class LoadedCrossEncoder(MicroBatches):
-    """Methods block; any thread may call them, one at a time gets the device."""
+    """Methods block; any thread may call them."""
 
     def __init__(self, located: ModelFiles, options: ModelOptions, instruction: str | None = None) -> None:
         self.backend = _backend(located, options, instruction)
-        key = f"{located.path} {id(self)}"
-        super().__init__(device=self.backend.device, key=key, batch_tokens=options.max_batch_tokens)
+        super().__init__(
+            device=self.backend.device,
+            key=f"{located.path} {id(self)}",
+            batch_tokens=options.max_batch_tokens,
+            concurrent=self.backend.concurrent,
+        )
         self._tokenizer = ModelTokenizer(located.path)
 
     def scores(self, query: str, texts: Sequence[str], stop: threading.Event | None = None) -> np.ndarray:

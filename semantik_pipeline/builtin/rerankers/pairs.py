@@ -31,6 +31,7 @@ class PairBackend(Protocol):
     precision: str
     parameters: int
     window: int
+    concurrent: bool  # several threads may call it at once
 
     def pairs(self, query: str, texts: Sequence[str]) -> list[Pair]:
         """The query with each of the texts, whole, however long; the owners are their places."""

@@ -41,6 +41,7 @@ class PromptedPairs:
     made of, so that no document can end the question and answer it."""
 
     name = "prompted"
+    concurrent = False
 
     def __init__(self, card: ModelCard, *, device: str, precision: str, instruction: str | None) -> None:
         import torch

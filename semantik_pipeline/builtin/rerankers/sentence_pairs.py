@@ -21,6 +21,7 @@ class SentencePairs:
     """The general backend. Importing it takes 4 to 7 s."""
 
     name = "sentence-transformers"
+    concurrent = False
 
     def __init__(
         self, card: ModelCard, *, device: str, precision: str, trust_remote_code: bool = False, instruction: str | None
