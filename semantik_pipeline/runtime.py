@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from semantik_pipeline import collections, generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
-from semantik_pipeline.errors import PipelineError, SettingsError
+from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import workers as ledger_workers
@@ -251,8 +251,9 @@ class Runtime:
         """Generation -> the fingerprints of its stages as this process would give them; what it can't give is absent."""
         found = {}
         for generation_id in self.live_generations():
-            with suppress(PipelineError):
-                found[str(generation_id)] = generations.fingerprints(self.host, self.generation(generation_id).config)
+            generation = self.generation(generation_id)
+            with suppress(Exception):  # whatever a plugin raises: `refusals` tells it
+                found[str(generation_id)] = generations.fingerprints(self.host, generation.config)
         return found
 
     def live_generations(self) -> list[int]:

@@ -224,8 +224,9 @@ def check(host: PluginHost, generation: Generation, stage: str) -> None:
         return
     try:
         here = fingerprints(host, generation.config)
-    except PipelineError as error:
-        raise FingerprintMismatch(f"{stage} of {generation.collection!r} can't be done here: {error}") from error
+    except Exception as error:  # plugins may raise anything; other generations are none the worse for it
+        told = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+        raise FingerprintMismatch(f"{stage} of {generation.collection!r} can't be done here: {told}") from error
     for part in wanted:
         if here[part] != generation.fingerprints[part]:
             raise FingerprintMismatch(

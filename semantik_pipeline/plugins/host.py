@@ -20,6 +20,7 @@ from semantik_pipeline.plugins.loop import LoopThread
 from semantik_pipeline.plugins.registry import LoadedPlugin, PluginRegistry
 from semantik_pipeline.plugins.residency import KINDS as MODEL_KINDS
 from semantik_pipeline.plugins.residency import LIGHT, Budget, Memory, Residency, Resident, measured
+from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.plugins.slots import Origins, Slot, owner_name, requires, short_of_memory, unset
 from semantik_pipeline.plugins.state import PluginState, read_state
@@ -199,12 +200,13 @@ class PluginHost:
             slot.lock.release()
 
     def models(self) -> list[dict[str, Any]]:
-        """What the plugins that are initialised say of their models: ``{"plugin", "model", "device", ...}``, and of what
-        :class:`.residency.Resident` knows ``memory``, ``load_seconds``, ``last_used`` and ``in_use``."""
+        """What the plugins that are initialised say of their models: ``{"plugin", "model", "device", ...}``, or
+        ``{"plugin", "error"}`` where one raises; and of what :class:`.residency.Resident` knows ``memory``,
+        ``load_seconds``, ``last_used`` and ``in_use``."""
         with self._lock:
             slots = [(plugin_id, slot.plugin) for (plugin_id, _), slot in self._slots.items() if slot.initialized]
         return [
-            {"plugin": plugin_id, **plugin.get_model_info(), **(resident.report() if resident else {})}
+            {"plugin": plugin_id, **_model_info(plugin), **(resident.report() if resident else {})}
             for plugin_id, plugin in slots
             if plugin is not None and hasattr(plugin, "get_model_info")
             for resident in [self.residency.of(plugin)]
@@ -322,3 +324,10 @@ class PluginHost:
                 self._loop.run(result, plugin_id, patience=CLEANUP_SECONDS)
         except Exception:  # one plugin's cleanup must not keep the others from theirs
             LOGGER.warning("The plugin %s failed to clean up.", plugin_id, exc_info=True)
+
+
+def _model_info(plugin: Any) -> dict[str, Any]:
+    try:
+        return {**plugin.get_model_info()}
+    except Exception as error:  # whatever it is, it is told beside what other plugins say
+        return {"error": scrub(f"{type(error).__name__}: {error}")}

@@ -10,12 +10,14 @@ import pytest
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import OutOfMemory, ServiceUnavailable, WorkerUnfit
 from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.operations import SourceRequest, wait
-from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.stages import embed
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.testing.fakes import FakeEmbedder
 from tests.integration.conftest import FAKE_COLLECTION
+from workers.presence import Presence
 
 CUDA = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
 
@@ -210,3 +212,35 @@ def test_a_stage_that_ended_while_the_ledger_was_away_leaves_no_lease_behind(mak
     assert not any(unit["lease_token"] or unit["suspect"] for unit in units)
     after.run()
     assert set(after.stages().values()) == {"indexed"}
+
+
+def test_a_plugin_that_raises_what_nobody_expects_harms_no_other_collection(make_pipeline, monkeypatch):
+    pipeline = make_pipeline()
+    broken = {**FAKE_COLLECTION, "embedding": {"plugin": "fake-embedder", "options": {"model": "broken"}}}
+    pipeline.index(documents(2), collection="broken", config=broken, run=False)
+    other = SourceRequest(connector="fake-connector", name="other", config={"documents": {"well": "a text"}})
+    pipeline.index(other, run=False)
+    pipeline.run("sync")
+
+    def if_broken(answer: object, error: Exception) -> Callable:
+        return lambda self: raising(error)() if self.config["model"] == "broken" else answer
+
+    runtime = pipeline.runtime
+    runtime.host.instance("fake-embedder", {"model": "broken"})
+    denied = OSError("tokenizer.json: permission denied")
+    monkeypatch.setattr(FakeEmbedder, "tokenizer_revision", if_broken("white-space", denied))
+    monkeypatch.setattr(FakeEmbedder, "get_model_info", if_broken({"model": "fake"}, KeyError("model_type")))
+    for _ in range(4):
+        pipeline.hurry()
+        for stage in ("chunk", "embed", "upsert"):
+            work_on(runtime, stage)
+    assert pipeline.stages() == {"well": "indexed", "t00": "chunk", "t01": "chunk"}
+    presence = Presence(runtime, profile="all", queues=tuple(STAGES))
+    presence.announce()
+    presence.beat()
+    with runtime.ledger.read() as tx:
+        [row] = ledger_workers.list_workers(tx)
+    presence.close()
+    refusals = row.activity["refusals"]
+    assert len(refusals) == 3 and all("OSError: tokenizer.json: permission denied" in why for why in refusals.values())
+    assert [one.get("error") for one in row.activity["models"]] == ["KeyError: 'model_type'", None]
