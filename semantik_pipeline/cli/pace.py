@@ -15,8 +15,9 @@ STAGES = {"chunk": "parsing", "extract": "extracting", "embed": "embedding", "up
 #: Seconds of the past that a rate is taken over.
 WINDOW = 30.0
 
-#: Seconds that samples must span before anything is foretold from them.
-ENOUGH = 10.0
+#: Seconds that samples must span before anything is foretold from them; and the share of a stage that must be done by
+#: then, unless they span the whole window.
+ENOUGH, BEGUN = 10.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +97,24 @@ class Pace:
 
     def bottleneck(self) -> tuple[str, float] | None:
         """The stage that still needs the most time at its present rate, and the seconds it needs. None as long as nobody
-        can tell: documents are still being found, the samples span too little, or a stage has not moved in the
-        window."""
+        can tell: documents are still being found, a stage has not moved in the window, or it began too short a while ago
+        (a model that loads says nothing of how fast it will be)."""
         if not self._samples or self._samples[-1].reading:
             return None
-        first, last = self._samples[0], self._samples[-1]
-        if last.at - first.at < ENOUGH:
+        last = self._samples[-1]
+        left = {stage: self._left(stage) for stage in STAGES if last.share(stage) < 1}
+        known = {stage: seconds for stage, seconds in left.items() if seconds is not None}
+        return max(known.items(), key=lambda one: one[1], default=None) if len(known) == len(left) else None
+
+    def _left(self, stage: str) -> float | None:
+        """Seconds that the stage still needs; None if that can't be told."""
+        last = self._samples[-1]
+        first = next((one for one in reversed(self._samples) if not one.share(stage)), self._samples[0])
+        span, done = last.at - first.at, last.share(stage)
+        gain = done - first.share(stage) * first.documents / last.documents  # it knew of fewer documents
+        if span < ENOUGH or gain <= 0 or (done < BEGUN and span < WINDOW):
             return None
-        gains = {stage: last.share(stage) - first.share(stage) for stage in STAGES if last.share(stage) < 1}
-        if any(gain <= 0 for gain in gains.values()):
-            return None
-        left = {stage: (1 - last.share(stage)) * (last.at - first.at) / gain for stage, gain in gains.items()}
-        return max(left.items(), key=lambda one: one[1], default=None)
+        return (1 - done) * span / gain
 
     def seconds_left(self) -> float | None:
         """What the slowest stage still needs, see :meth:`bottleneck`."""

@@ -193,8 +193,29 @@ def test_the_bottleneck_is_the_stage_that_needs_longest_and_one_look_is_enough()
     assert found["stages"]["chunk"]["done"] == found["documents"] == 100
     for stopped in (replace(look, state="paused"), replace(look, reason="nobody can")):
         assert measured(stopped, since_start(stopped))["seconds_left"] is None
-    slower = replace(progress(20), age=20.0, stages={"indexed": 5, "upsert": 15, "embed": 80})
-    assert since_start(slower).bottleneck() == ("upsert", pytest.approx(380.0))
+    slower = replace(progress(20), age=20.0, stages={"indexed": 10, "upsert": 10, "embed": 80})
+    assert since_start(slower).bottleneck() == ("upsert", pytest.approx(180.0))
+
+
+def test_nothing_is_foretold_from_a_beginning():
+    """A model loads for 15 seconds, and then a document is embedded each second."""
+    pace = Pace()
+    for at in range(25):
+        pace.add(sample(float(at), progress(max(0, at - 15))))
+        assert pace.seconds_left() is None
+    pace.add(sample(25.0, progress(10)))
+    assert pace.seconds_left() == pytest.approx(90.0)
+    slow = replace(progress(1), age=20.0)
+    assert since_start(slow).bottleneck() is None  # one of a hundred
+    assert since_start(replace(slow, age=30.0)).bottleneck() == ("embed", pytest.approx(2970.0))
+
+
+def test_documents_that_are_found_meanwhile_are_no_standstill():
+    pace = Pace()
+    few = replace(progress(0, reading=1), stages={"indexed": 5, "embed": 5}, chunks=20, chunks_embedded=10)
+    pace.add(sample(0.0, few))
+    pace.add(sample(20.0, progress(25)))
+    assert pace.seconds_left() == pytest.approx(75.0)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
