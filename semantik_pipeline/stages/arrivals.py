@@ -15,6 +15,10 @@ from semantik_pipeline.stages.parsing import storable, storable_values
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.registry import PluginRegistry
 
+#: Documents in a slice's first batch, so that the stages behind it have something to do soon; each later one may have
+#: twice as many, up to ``sync.batch``.
+FIRST_BATCH = 25
+
 
 @dataclass
 class Batch:

@@ -24,7 +24,7 @@ from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
-from semantik_pipeline.stages.arrivals import Batch, arrival_of, mended, redescribed, same_content
+from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable
@@ -112,7 +112,7 @@ class Slice:
         self.taken = time.monotonic()
         self.alone_until = 0.0  # set at the first event
         self.call = runtime.host.call
-        self.size = runtime.settings.sync.batch
+        self.size = min(FIRST_BATCH, runtime.settings.sync.batch)
         self.batch = Batch()
         self.cut = False  # the process takes no more work, and documents of the batch are not fetched
 
@@ -197,6 +197,7 @@ class Slice:
     def _flush(self, cursor: Any = None) -> None:
         """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
         batch, self.batch, began = self.batch, Batch(), time.time()
+        self.size = min(2 * self.size, self.runtime.settings.sync.batch)
         self.hold.check()
         names = [*batch.references, *batch.documents]
         with self.runtime.ledger.read() as tx:

@@ -148,3 +148,22 @@ def test_a_source_without_checkpoints_is_left_once_for_a_suspect_and_then_read_t
     work_on(runtime, "sync")
     assert [suspect.was_served() for suspect in suspects] == [True, True]
     assert kept == [1, len(TEXTS)]  # what was read before it left is kept
+
+
+def test_the_first_documents_of_a_source_are_on_their_way_while_the_others_are_read(make_pipeline, monkeypatch):
+    """Batches grow from FIRST_BATCH to ``sync.batch``; a smaller setting holds from the start."""
+    texts = {f"d{number:03}": f"text number {number}" for number in range(230)}
+    config = {"documents": texts, "checkpoint_every": 1000}
+    for most, expected in ((100, [25, 50, 100, 55]), (20, [20] * 11 + [10])):
+        pipeline, sizes = make_pipeline(sync={"batch": most}), []
+        flush = sync.Slice._flush
+
+        def counted(self: sync.Slice, cursor: object = None, flush=flush, sizes=sizes) -> None:
+            sizes.append(len(self.batch))
+            flush(self, cursor)
+
+        monkeypatch.setattr(sync.Slice, "_flush", counted)
+        pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=config), run=False)
+        work_on(pipeline.runtime, "sync")
+        assert sizes == expected
+        monkeypatch.undo()
