@@ -162,8 +162,8 @@ def test_the_first_documents_of_a_source_are_on_their_way_while_the_others_are_r
             sizes.append(len(self.batch))
             flush(self, cursor)
 
-        monkeypatch.setattr(sync.Slice, "_flush", counted)
         pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=config), run=False)
-        work_on(pipeline.runtime, "sync")
+        with monkeypatch.context() as patched:
+            patched.setattr(sync.Slice, "_flush", counted)
+            work_on(pipeline.runtime, "sync")
         assert sizes == expected
-        monkeypatch.undo()
