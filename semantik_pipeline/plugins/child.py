@@ -14,12 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import ChildOutOfMemory, PluginError
+from semantik_pipeline.errors import ChildOutOfMemory, PluginError, ServiceUnavailable
 from semantik_pipeline.plugins import frames
 from semantik_pipeline.plugins.state import PluginState, read_state
 
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.child_process import ChildProcess
+
+#: Seconds between two calls of ``waiting`` while a request waits for a child.
+WAITING_SECONDS = 1.0
 
 
 class ChildPool:
@@ -56,12 +59,13 @@ class ChildPool:
         *args: Any,
         deadline: float,
         services: dict[str, Callable[..., Any]] | None = None,
+        waiting: Callable[[], None] = lambda: None,
     ) -> Any:
         """``function(host, *args)`` in a child, and its result.
 
         ``function`` is a module-level function; ``host`` is a PluginHost there, and ``host.service(name, *args)`` calls
         ``services[name]`` here, in this thread. ``deadline`` is in seconds from the moment a child is at hand; what
-        the services take does not count.
+        the services take does not count. ``waiting()`` is called every second until then, and at that moment.
 
         Raises what the function raises (with ``child_traceback``), ChildTimeout, ChildCrashed, ChildOutOfMemory;
         ServiceUnavailable if no child can be started.
@@ -70,15 +74,20 @@ class ChildPool:
         if getattr(function, "__module__", "") == "__main__":
             raise PluginError(f"{what} is in the program's main module, which a child process can't import.")
         request = frames.dump((function, args))
-        with self._slots:
+        while not self._slots.acquire(timeout=WAITING_SECONDS):
+            waiting()
+        try:
             child = self._take()
             try:
                 child.await_ready()
+                waiting()
                 tag, body = child.ask(what, request, deadline, services or {})
             except BaseException:  # whatever it is, this child may be in the middle of something
                 self._discard(child)
                 raise
             self._give_back(child, keep=tag != frames.OUT_OF_MEMORY)
+        finally:
+            self._slots.release()
         return self._outcome(what, tag, body)
 
     def warm(self) -> None:
@@ -86,7 +95,7 @@ class ChildPool:
         with self._lock:
             if self._closed or self._idle or len(self._all) >= self._size:
                 return
-            self._starter.submit(self._start, idle=True)
+            self._starter.submit(self._start)
 
     def close(self) -> None:
         """End all children; requests under way fail. Closing twice is fine."""
@@ -102,26 +111,34 @@ class ChildPool:
             child.kill()
 
     def _take(self) -> ChildProcess:
+        """A child that nobody else has. Call with a slot, which says that there is one, or room for one."""
         while True:
             with self._lock:
                 if self._closed:
                     raise PluginError("The pool of child processes is closed.")
                 child = self._idle.pop() if self._idle else None
             if child is None:
-                return self._starter.submit(self._start).result()
-            if child.alive:  # it may have been killed while it was idle
+                try:
+                    self._starter.submit(self._start).result()
+                except (OSError, RuntimeError) as error:  # no process, pipe or thread is to be had
+                    raise ServiceUnavailable(f"A child process for plugins could not start: {error}.") from error
+            elif child.alive:  # it may have been killed while it was idle
                 return child
-            self._discard(child)
+            else:
+                self._discard(child)
 
-    def _start(self, idle: bool = False) -> ChildProcess:
+    def _start(self) -> None:
+        """One more idle child, unless there are as many as may be: a start that failed for want of a thread stays in the
+        queue of the next thread."""
         from semantik_pipeline.plugins.child_process import ChildProcess
 
+        with self._lock:
+            if self._closed or len(self._all) >= self._size:
+                return
         child = ChildProcess(self._state, self._kinds, self._memory_mb)
         with self._lock:
             self._all.add(child)
-            if idle:
-                self._idle.append(child)
-        return child
+            self._idle.append(child)
 
     def _give_back(self, child: ChildProcess, *, keep: bool) -> None:
         if not keep or child.bloated:

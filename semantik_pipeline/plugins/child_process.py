@@ -36,6 +36,8 @@ RETIRE_SHARE = 0.75
 #: A child that was last seen above this share of its limit and then died is taken to have died of it: C code often
 #: aborts where Python raises MemoryError.
 SUSPECT_SHARE = 0.8
+#: Of a pipe to or from a child; the system gives 64 KiB unasked.
+PIPE_BYTES = 1 << 20
 
 Services = Mapping[str, Callable[..., Any]]
 
@@ -51,10 +53,17 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            pipesize=1 << 20,  # documents are megabytes: fewer, larger reads (ignored where it can't be had)
             env={**_FEW_THREADS, **os.environ, "MALLOC_ARENA_MAX": "2"},
             start_new_session=True,  # a process group of its own, so that what a plugin starts is killed with it
         )
+        try:
+            self._attend(state, kinds, memory_mb)
+        except BaseException:  # nobody knows of the process yet
+            self.kill()
+            raise
+
+    def _attend(self, state: PluginState, kinds: tuple[str, ...] | None, memory_mb: int) -> None:
+        """Listen to it, watch it, and tell it what it needs."""
         assert self._process.stdin and self._process.stdout
         self._said: deque[str] = deque(maxlen=KEPT_LINES)
         self._asked_in = contextvars.copy_context()
@@ -66,6 +75,8 @@ class ChildProcess:
         self._ready = False
         self._waited_before = self._most_pardoned = 0.0
         pipes = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for pipe in pipes:
+            _enlarge(pipe)
         self._wire = frames.Wire(*pipes, self._watch, self._pardoned)
         hello = frames.dump((list(sys.path), frames.dump((state, kinds, memory_mb))))
         with suppress(EOFError, frames.DeadlinePassed):  # a child that is gone already is found out by await_ready
@@ -204,6 +215,15 @@ class ChildProcess:
 
 #: The children are many and each works on one document: numeric libraries need no threads of their own there.
 _FEW_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def _enlarge(pipe: int) -> None:
+    """Documents are megabytes: fewer, larger reads, where the system has such pipes to spare for this user."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _served(body: bytes, services: Services) -> tuple[bytes, bytes]:

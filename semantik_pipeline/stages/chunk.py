@@ -217,6 +217,7 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
                 "embed": _embed(runtime, group[0].unit.generation_id),
                 "progress": lambda share: held.hold.touch(),
             },
+            waiting=held.hold.touch,
         )
         answers = [rebuild(answer) if isinstance(answer, bytes) else answer for answer in packed]
     except (ChildError, ChildOutOfMemory) as error:

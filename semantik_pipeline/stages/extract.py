@@ -185,6 +185,7 @@ def _extract_pool(
             choice.get("types"),
             pool.texts,
             deadline=runtime.settings.child.extract_deadline,
+            waiting=held.hold.touch,
         )
     except (ChildError, ChildOutOfMemory) as error:
         if len(pool.units) > 1:

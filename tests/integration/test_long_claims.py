@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from semantik_pipeline.errors import ChildTimeout
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
-from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.plugins.child import ChildPool
+from semantik_pipeline.plugins.host import PluginHost
+from semantik_pipeline.runtime import CHILD_KINDS, Runtime
 from semantik_pipeline.stages import chunk, extract, sync
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.stages.extracting import extract_texts
@@ -32,7 +37,7 @@ class Children:
         self.host = runtime.host
         self.before = before
 
-    def run(self, function: Callable[..., Any], *args: Any, deadline: float, services: object = None) -> Any:
+    def run(self, function: Callable[..., Any], *args: Any, deadline: float, **_: object) -> Any:
         self.before()
         if function is extract_texts and "POISON" in str(args[-1]):
             time.sleep(deadline)
@@ -103,6 +108,32 @@ def test_an_extractor_that_hangs_on_many_documents_makes_no_suspects(make_pipeli
     assert {one["stage"] for one in found.values()} == {"embed"}
     assert not any(one["suspect"] or one["attempts"] for one in found.values())
     assert {name for name, one in found.items() if one["notes"]} == set(bad)
+
+
+def nap(host: PluginHost, seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("stage", ["chunk", "extract"])
+def test_waiting_for_a_child_is_no_hanging(make_pipeline, monkeypatch, stage):
+    """Somebody else's document takes the only child for longer than the stage's deadline."""
+    monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], deadline=lambda settings: 2.0))
+    pipeline = make_pipeline()
+    runtime = with_documents(pipeline, TEXTS, *(["chunk"] if stage == "extract" else []))
+    runtime.children = ChildPool(1, runtime.host.state, kinds=CHILD_KINDS, memory_mb=400)
+    runtime.children.run(nap, 0.0, deadline=60)  # it has started
+    holds, lapsed = runtime.keeper._holds, []
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(runtime.children.run, nap, 4.0, deadline=60)
+        while runtime.children._idle:
+            time.sleep(0.01)
+        done = threads.submit(work_on, runtime, stage)
+        while not done.done():
+            lapsed.append(any(hold.over for hold in list(holds.values())))
+            time.sleep(0.05)
+        done.result()
+    assert len(lapsed) > 40 and not any(lapsed)
+    assert set(pipeline.stages().values()) == {"extract" if stage == "chunk" else "embed"}
 
 
 def test_parsing_hands_back_what_it_has_not_begun_when_a_suspect_waits(make_pipeline, monkeypatch):

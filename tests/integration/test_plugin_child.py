@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from semantik_pipeline.errors import (
     ChildTimeout,
     PermanentError,
     PluginError,
+    ServiceUnavailable,
     StateFileError,
     UnsupportedContent,
 )
@@ -368,6 +371,53 @@ def test_a_child_can_be_warmed_ahead(jobs):
     ahead = pool._idle[0].pid
     assert pool.run(jobs.pid, deadline=30) == ahead
     pool.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has larger pipes")
+def test_pipes_that_may_not_be_larger_are_used_as_they_are(jobs, monkeypatch):
+    change = fcntl.fcntl
+
+    def beyond_the_limit(file, command, *more):
+        if command == fcntl.F_SETPIPE_SZ:
+            raise PermissionError(errno.EPERM, "beyond pipe-user-pages-soft")
+        return change(file, command, *more)
+
+    monkeypatch.setattr(fcntl, "fcntl", beyond_the_limit)
+    pool = ChildPool(1, PluginState(), kinds=[], memory_mb=400)
+    body = os.urandom(3_000_000)
+    assert pool.run(jobs.add, body, b"!", deadline=60) == body + b"!"
+    pool.close()
+
+
+def no_process(*_: object, **__: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fails"), [(subprocess, "Popen", no_process), (threading.Thread, "start", no_thread)]
+)
+@pytest.mark.parametrize("starter", ["idle", "none yet"])
+def test_a_child_that_cannot_be_started_is_nobodys_fault(jobs, monkeypatch, where, name, fails, starter):
+    pool = ChildPool(1, PluginState(), kinds=[], memory_mb=400)
+    if starter == "idle":  # a thread that fails is then the one that listens to the child
+        pool._starter.submit(int).result()
+    with monkeypatch.context() as broken:
+        broken.setattr(where, name, fails)
+        before = children()
+        with pytest.raises(ServiceUnavailable, match="could not start"):
+            pool.run(jobs.pid, deadline=30)
+        assert children() == before
+    assert pool.run(jobs.add, 1, 2, deadline=30) == 3
+    pool.close()
+
+
+def children() -> list[int]:
+    """Processes of this one that live."""
+    return [one.pid for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_children_load_what_the_pool_read_at_its_start(jobs, tmp_path):

@@ -13,6 +13,8 @@ from semantik_pipeline.ledger import work
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.operations import SourceRequest, wait
 from semantik_pipeline.pipeline import STAGES, work_on
+from semantik_pipeline.plugins.child import ChildPool
+from semantik_pipeline.runtime import CHILD_KINDS
 from semantik_pipeline.stages import embed
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.testing.fakes import FakeEmbedder
@@ -127,6 +129,24 @@ def test_a_device_that_fails_under_a_semantic_chunker_harms_nothing_either(make_
     unit = pipeline.unit("long")
     assert (unit["stage"], unit["attempts"], unit["suspect"], unit["lease_token"]) == ("chunk", 0, False, None)
     assert isinstance(pipeline.runtime.fatal, WorkerUnfit)
+
+
+@pytest.mark.parametrize("stage", ["chunk", "extract"])
+def test_a_child_that_cannot_be_started_harms_nothing(make_pipeline, monkeypatch, stage):
+    extraction = {"chunk": [{"plugin": "fake-extractor", "options": {}}], "document": []}
+    pipeline = make_pipeline()
+    pipeline.index(documents(4), config={**FAKE_COLLECTION, "extraction": extraction}, run=False)
+    pipeline.run("sync", *(["chunk"] if stage == "extract" else []))
+    runtime = pipeline.runtime
+    runtime.children.close()
+    runtime.children = ChildPool(1, runtime.host.state, kinds=CHILD_KINDS, memory_mb=400)
+    monkeypatch.setattr("subprocess.Popen", raising(BlockingIOError(11, "Resource temporarily unavailable")))
+    for _ in range(3):
+        pipeline.hurry()
+        work_on(runtime, stage)
+    units = [pipeline.unit(f"t0{number}") for number in range(4)]
+    assert {(unit["stage"], unit["attempts"], unit["suspect"]) for unit in units} == {(stage, 0, False)}
+    assert "could not start" in units[0]["blocked"]
 
 
 def test_many_bad_documents_in_a_row_are_still_the_documents_fault(make_pipeline):
