@@ -146,16 +146,20 @@ def _sqlite_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("alone", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
     return engine
 
 
 @contextmanager
-def transaction(engine: Engine, *, writes: bool) -> Iterator[Transaction]:
-    """Commit at the end, roll back on an error; database faults become errors of this project."""
-    options: dict[str, Any] = {"writes": writes}
+def transaction(engine: Engine, *, writes: bool, alone: bool = False) -> Iterator[Transaction]:
+    """Commit at the end, roll back on an error; database faults become errors of this project.
+
+    ``alone``: one statement that reads, which sees one state of the database by itself; more would not see the same one.
+    """
+    options: dict[str, Any] = {"writes": writes, "alone": alone}
     if not writes and engine.dialect.name != "sqlite":
         # each statement sees what is committed, as in READ COMMITTED, and BEGIN and COMMIT cost no round trips
         options["isolation_level"] = "AUTOCOMMIT"
