@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, or_, select, update
 
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, hurry, now
@@ -63,6 +63,7 @@ class Unit:
     created_at: float = 0.0  # its document came here
     changed_at: float = 0.0  # its document's present revision did
     updated_at: float = 0.0  # it was claimed, or moved
+    hastened: bool = False  # of a small source, and before its time (turns.py)
     progress: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,6 +80,8 @@ class Claim:
     units: tuple[Unit, ...]
     more: bool = False
 
+
+HASTENED = func.coalesce(work.c.turn <= sources.c.hastened_upto, false())
 
 UNIT = select(
     work.c.document_id,
@@ -113,6 +116,7 @@ UNIT = select(
     documents.c.created_at,
     documents.c.changed_at,
     work.c.updated_at,
+    HASTENED.label("hastened_"),
     work.c.progress,
 ).select_from(
     work.join(documents, work.c.document_id == documents.c.id).join(sources, work.c.source_id == sources.c.id)
@@ -229,11 +233,6 @@ def save_progress(tx: Transaction, unit: Unit, **values: Any) -> None:
     change(tx, unit, attempts=0, suspect=False, **values)
 
 
-def touch(tx: Transaction, unit: Unit) -> None:
-    """The store may hold points of the unit from now on. No progress, so attempts stay. Call under :func:`held`."""
-    change(tx, unit, touched=True, progress=unit.progress)
-
-
 def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
     """Give back what is still held under a token, with nothing held against it; returns the keys of those units."""
     mine = held(tx, token)
@@ -334,6 +333,13 @@ def due(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[
     good, suspects = (ready.where(work.c.suspect == suspect).exists() for suspect in (False, True))
     row = tx.execute(select(good, suspects)).one()
     return row[0], row[1]
+
+
+def hastened_due(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> bool:
+    """Whether the next good unit to be claimed at a stage is a small source's that goes before its time."""
+    ready = and_(_due(stage, without), work.c.suspect == false())
+    first = select(HASTENED).select_from(work.join(sources, work.c.source_id == sources.c.id)).where(ready)
+    return bool(tx.execute(first.order_by(work.c.lane, work.c.turn).limit(1)).scalar_one_or_none())
 
 
 def due_stages(tx: Transaction) -> list[str]:

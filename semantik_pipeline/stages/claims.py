@@ -46,11 +46,16 @@ class Held:
             runtime.keeper.holding(claim.token, lambda: _renew(runtime, claim), deadline)
         )
         place.hold = self.hold
+        self._precedence = runtime.room.precedence
+        self._hastened = any(unit.hastened for unit in claim.units)
+        if self._hastened:
+            self._renewing.enter_context(self._precedence.held())
 
     @property
     def wanted(self) -> bool:
-        """A suspect of this process waits for the end of this claim: give back what is not begun, after one piece."""
-        return self._place.wanted
+        """A suspect of this process waits for the end of this claim, or a small source has precedence: give back what is
+        not begun, after one piece."""
+        return self._place.wanted or (self._precedence.taken and not self._hastened)
 
     @property
     def lasts(self) -> bool:
@@ -162,11 +167,21 @@ class Claims:
         if without:
             good, suspects = self._due(without=without)
         held = None
+        if good and not suspects:
+            self._stand_back(without)
         if suspects and (not good or self.stage in self._runtime.room.proven):
             held = self._take_alone(without, patient=not good)
         if held is None and good:
             held = self._claim(self._runtime.room.beside(lambda: self.stopping), without)
         return held, good or suspects
+
+    def _stand_back(self, without: list[int]) -> None:
+        precedence = self._runtime.room.precedence
+        if precedence.taken:
+            with self._runtime.ledger.read() as tx:
+                first = work.hastened_due(tx, self.stage, without=without)
+            if not first:
+                precedence.stand_back(lambda: self.stopping)
 
     def _due(self, without: list[int]) -> tuple[bool, bool]:
         with self._runtime.ledger.read() as tx:

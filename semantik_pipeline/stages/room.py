@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Hashable
 
 from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.stages.precedence import Precedence
 
 #: Seconds that a turn lasts, from the moment when its first suspect may begin.
 TURN = 2.0
@@ -75,6 +76,7 @@ class Room:
         self._in_vain = 0  # turns that were given up
         self._kept_since: float | None = None  # when good work began to wait for the end of this turn
         self._rests_until = float("-inf")
+        self.precedence = Precedence()  # of small sources' units
         self.interrupted: set[Hashable] = set()  # what has left once, though it had saved nothing to go on from
         self.proven: set[str] = set()  # stages that have worked here: what they load at first is loaded
 

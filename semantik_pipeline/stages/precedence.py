@@ -1,0 +1,53 @@
+"""A small source's units have the process to themselves while they are worked on.
+
+``ledger/turns.py`` puts the units of a small source first in each stage's queue. Yet on few cores what the other loops of
+the process do at the same time would take more time from them than the queues did. So a loop that has none of these
+units to claim waits until the claims that hold some are finished, for :data:`PATIENCE` at most.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Seconds that loops stand back while claims with such units follow one another without a gap.
+PATIENCE = 1.0
+
+#: Seconds between two looks at whether the process is to stop.
+LOOK = 0.1
+
+
+class Precedence:
+    """Claims of this process that hold units of small sources."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._claims = 0
+        self._until = 0.0  # on time.monotonic(), while there are claims
+
+    @property
+    def taken(self) -> bool:
+        """Whether others should stand back now."""
+        return self._claims > 0 and time.monotonic() < self._until
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While a claim with such units is in hand."""
+        with self._changed:
+            if not self._claims:
+                self._until = time.monotonic() + PATIENCE
+            self._claims += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claims -= 1
+                self._changed.notify_all()
+
+    def stand_back(self, stopping: Callable[[], bool]) -> None:
+        """Wait while others have precedence."""
+        with self._changed:
+            while self.taken and not stopping():
+                self._changed.wait(min(LOOK, max(0.0, self._until - time.monotonic())))

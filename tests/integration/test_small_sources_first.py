@@ -1,0 +1,108 @@
+"""While a process works on a small source's units, its other loops stand back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from semantik_pipeline.ledger import turns
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.stages import precedence
+from semantik_pipeline.stages.claims import Claims, Held
+from semantik_pipeline.stages.precedence import Precedence
+
+LARGE, SMALL = int(turns.SMALL) + 60, 3
+
+both_ledgers = pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
+
+
+def claims(pipeline, stage: str = "chunk") -> Claims:
+    return Claims(pipeline.runtime, stage, limit=SMALL, deadline=60, until=time.monotonic() + 60)
+
+
+def take(pipeline, stage: str = "chunk") -> Held:
+    held = claims(pipeline, stage).take()
+    assert held is not None
+    return held
+
+
+def sources_of(held: Held) -> set[str]:
+    return {unit.source for unit in held.claim.units}
+
+
+def sync(pipeline, name: str, count: int) -> None:
+    documents = {f"{name}{number:03}": f"The text of {name} {number}." for number in range(count)}
+    pipeline.index(SourceRequest(connector="fake-connector", name=name, config={"documents": documents}), run=False)
+    work_on(pipeline.runtime, "sync")
+
+
+@both_ledgers
+def test_a_loop_with_other_work_waits_until_a_small_sources_claim_is_finished(make_pipeline):
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    with take(pipeline) as of_large:
+        sync(pipeline, "small", SMALL)
+        assert not of_large.wanted
+        with ThreadPoolExecutor(1) as pool:
+            of_small = take(pipeline)
+            assert sources_of(of_small) == {"small"}
+            assert of_large.wanted and not of_small.wanted  # what it has not begun is to be given back
+            began = time.monotonic()
+            later = pool.submit(take, pipeline)
+            time.sleep(0.2)
+            assert not later.done()
+            of_small.close()
+            with later.result(5):
+                assert time.monotonic() - began < precedence.PATIENCE
+        assert of_large.wanted is False
+
+
+@both_ledgers
+def test_a_loop_that_has_more_of_the_small_source_does_not_wait(make_pipeline):
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    with take(pipeline):
+        sync(pipeline, "small", 2 * SMALL)
+        began = time.monotonic()
+        with take(pipeline) as first, take(pipeline) as second:
+            assert sources_of(first) == sources_of(second) == {"small"}
+            assert time.monotonic() - began < precedence.PATIENCE
+
+
+def test_nobody_waits_longer_than_patience_for_a_small_source_that_hangs(make_pipeline, monkeypatch):
+    monkeypatch.setattr(precedence, "PATIENCE", 0.3)
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    with take(pipeline):
+        sync(pipeline, "small", SMALL)
+        hung = take(pipeline)
+        began = time.monotonic()
+        with take(pipeline) as other:
+            assert (sources_of(hung), sources_of(other)) == ({"small"}, {"large"})
+        assert 0.25 <= time.monotonic() - began < 5
+        with take(pipeline):  # and then not again
+            assert time.monotonic() - began < 5
+        hung.close()
+
+
+def test_a_large_source_alone_has_no_precedence(make_pipeline):
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    with take(pipeline) as held:
+        assert not any(unit.hastened for unit in held.claim.units)
+        assert not pipeline.runtime.room.precedence.taken
+
+
+def test_a_process_that_is_to_stop_waits_for_nobody():
+    one, stopping = Precedence(), threading.Event()
+    with one.held(), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(one.stand_back, stopping.is_set)
+        time.sleep(0.05)
+        assert not waiting.done()
+        stopping.set()
+        waiting.result(precedence.LOOK + 5)
+        assert one.taken
