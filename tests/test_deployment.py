@@ -161,6 +161,24 @@ def test_every_secret_is_asked_for_and_none_is_told() -> None:
         assert told is None, line
 
 
+def test_the_line_that_makes_up_secrets_fills_these_alone(tmp_path: Path) -> None:
+    """Typed as the file itself, the README and the manual have it, with an openssl of our own."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/fleet.env").write_text(text("config/fleet.env"), "utf-8")
+    openssl = tmp_path / "openssl"
+    openssl.write_text("#!/bin/sh\necho made-up\n", "utf-8")
+    openssl.chmod(0o755)
+    for name in ("config/fleet.env", "README.md", "docs/operations.md"):
+        [shown] = re.findall(r"\(umask 077; .*?> \.env\)", text(name), re.DOTALL)
+        line = re.sub(r"\n#? +", "\n", shown)
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, check=True)
+        before, after = text("config/fleet.env").splitlines(), (tmp_path / ".env").read_text("utf-8").splitlines()
+        assert len(before) == len(after)
+        filled = [new for old, new in zip(before, after, strict=True) if old != new]
+        assert len(filled) >= 5 and all(re.fullmatch(r"[A-Z_]+=made-up", new) for new in filled), name
+
+
 def test_every_service_is_checked_limited_and_comes_back() -> None:
     for name, service in compose()["services"].items():
         if name == "cli":  # ends by itself
