@@ -23,7 +23,8 @@ def in_use(folder: Path, note: Path) -> DataFolderInUse:
     who = f"process {owner['pid']} ({owner['command']})" if owner else "another process"
     return DataFolderInUse(
         f"The data folder {folder} is in use by {who}.",
-        "Wait until it ends, or use another --data-dir; `semantik status` and `semantik documents` work meanwhile.",
+        "Wait until it ends, end it, or use another --data-dir. What reads or changes the ledger alone works meanwhile, as"
+        " `semantik status` and `semantik documents list`.",
     )
 
 

@@ -17,7 +17,7 @@ def audit(
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many at most.")] = 50,
     since: Annotated[str | None, typer.Option(metavar="2d", help="Only the last so many minutes, hours, days.")] = None,
 ) -> int:
-    """List what people changed, newest first: sources, operations, plugins, workers."""
+    """List what people changed, newest first: collections, documents, sources, operations, keys, plugins, workers."""
     call = begin(context)
     from semantik_pipeline.ledger import audit_trail
     from semantik_pipeline.schedules import parse_duration

@@ -82,7 +82,8 @@ def configure(
     unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Back to the default; repeatable.")] = None,
     if_match: Annotated[str | None, typer.Option(metavar="ETAG", help="Only if it is as `show` said.")] = None,
 ) -> int:
-    """Change what a collection is to be made of. `semantik reindex` builds it; default_reranker counts at once."""
+    """Change a collection's configuration. `search` and `default_reranker` apply at once, the rest from the next
+    `semantik reindex` on."""
     call = begin(context)
     from semantik_pipeline import collections
     from semantik_pipeline.configurations import parse_changes

@@ -71,4 +71,4 @@ def _follow(runtime: Runtime, source: dict[str, Any], operation_id: int, *, wait
 def _way_on(call: Invocation) -> str:
     if call.settings().fleet:
         return f"The workers do it: {call.command('sources list')} shows how far it is."
-    return f"It is done by {call.command('scheduler')}, or here with --wait."
+    return f"A running {call.command('serve')} or {call.command('scheduler')} does it; or this command, with --wait."

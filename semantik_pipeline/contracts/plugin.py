@@ -97,7 +97,7 @@ class SemanticPlugin:
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any] | None:
-        """A JSON Schema of the configuration (None: takes nothing, checks nothing).
+        """A JSON Schema of the configuration (None: takes anything, checks nothing).
 
         Mark how-not-what options ``"x-operational": true``, and secrets ``"secret": true``.
         """

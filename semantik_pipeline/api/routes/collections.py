@@ -92,7 +92,7 @@ def show(runtime: TheRuntime, caller: CollectionReader, name: NameInPath, respon
 @router.patch(
     "/{name}",
     operation_id="collections_configure",
-    summary="Change what it is to be made of. The default reranker counts at once, the rest from the next reindex on.",
+    summary="Change its configuration. `search` and `default_reranker` apply at once, the rest from the next reindex on.",
     responses=documented(404, 412),
 )
 def configure(
