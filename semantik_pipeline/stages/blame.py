@@ -13,17 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts.models import is_out_of_memory
-from semantik_pipeline.errors import (
-    FingerprintMismatch,
-    OutOfMemory,
-    PermanentError,
-    PipelineError,
-    PluginError,
-    ServiceUnavailable,
-    StorageFull,
-    WorkerUnfit,
-)
-from semantik_pipeline.stages.failures import told
+from semantik_pipeline.errors import OutOfMemory, PipelineError, ServiceUnavailable, StorageFull, WorkerUnfit
+from semantik_pipeline.stages.failures import lacks, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -37,10 +28,16 @@ DEVICE = ("cuda error", "cuda driver", "cudnn", "cublas", "hip error", "mps back
 HINT = "Start a new process. If that fails too, look at the device (`nvidia-smi`), or set device: cpu."
 
 
+def leave(runtime: Runtime, generation_id: int, stage: str, error: Exception) -> None:
+    """Leave the stage to others for a while, if the error says that this process lacks something for it."""
+    if lacks(error):
+        runtime.refuse(generation_id, stage, told(error), seconds=REFUSES)
+
+
 def unready(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
     """What a model that could not be loaded means for the units that wait for it: none of them is ever charged."""
-    known = isinstance(error, PluginError | FingerprintMismatch | ServiceUnavailable | StorageFull)
-    if known and not isinstance(error, PermanentError):
+    leave(runtime, generation_id, "embed", error)
+    if lacks(error) or isinstance(error, ServiceUnavailable | StorageFull):
         return error
     if _of_device(error):  # once its device has failed, a process never gets it back
         return _because(WorkerUnfit(f"The model can't be loaded: {_told(error)}.", HINT), error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from semantik_pipeline.ledger import Transaction, content, moves, revisions, wor
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
-from semantik_pipeline.stages.blame import blame, unready
+from semantik_pipeline.stages.blame import leave
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
-from semantik_pipeline.stages.failures import fail, told
+from semantik_pipeline.stages.embed_service import embed_service
+from semantik_pipeline.stages.failures import fail, lacks, told
 from semantik_pipeline.stages.journal import about
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk
 from semantik_pipeline.stages.twins import find_twins, rows_of
@@ -192,9 +193,11 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
         metadata={},
         **_plugins(config, parser),
     )
-    services = {"embed": _embed(runtime, generation.id)}
+    services = {"embed": embed_service(runtime, generation.id)}
     deadline = runtime.settings.child.parse_deadline
-    runtime.children.run(parse_and_chunk, [request], deadline=deadline, services=services)
+    [answer] = runtime.children.run(parse_and_chunk, [request], deadline=deadline, services=services)
+    if isinstance(answer, bytes):
+        raise rebuild(answer)
 
 
 def _raw_body(runtime: Runtime, unit: Unit) -> bytes:
@@ -214,7 +217,7 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
             [job.request for job in group],
             deadline=runtime.settings.child.deadline_of(sum(job.unit.size or 0 for job in group)),
             services={
-                "embed": _embed(runtime, group[0].unit.generation_id),
+                "embed": embed_service(runtime, group[0].unit.generation_id),
                 "progress": lambda share: held.hold.touch(),
             },
             waiting=held.hold.touch,
@@ -231,27 +234,17 @@ def _run_group(runtime: Runtime, held: Held, group: list[Job]) -> None:
                 held.hold.touch()
             return
         answers = [error]
+    if any(map(lacks, answers)):
+        _leave(runtime, group[0].unit.generation_id)
     _settle(runtime, held.claim, group, answers)
 
 
-def _embed(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:
-    """What semantic chunkers ask back for: texts -> vectors, by the generation's own model."""
-
-    def embed(texts: list[str]) -> Any:
-        try:
-            embedder = runtime.embedder(generation_id)
-        except Exception as error:
-            raise unready(runtime, generation_id, error) from error
-
-        def call(some: list[str]) -> Any:
-            return runtime.host.call(embedder.embed_texts, some, batch_size=runtime.settings.embed.batch_size)
-
-        try:
-            return call(texts)
-        except Exception as error:
-            raise blame(runtime, generation_id, error, lambda: call([READY])) from error
-
-    return embed
+def _leave(runtime: Runtime, generation_id: int) -> None:
+    """Leave the stage to others unless a word of ours can be chunked here: then it is one parser that lacks something."""
+    try:
+        prepare(runtime, runtime.generation(generation_id))
+    except Exception as error:  # what became of the documents is told beside it
+        leave(runtime, generation_id, "chunk", error)
 
 
 def _next_stage(runtime: Runtime, unit: Unit) -> str:

@@ -15,6 +15,7 @@ from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
 from semantik_pipeline.ledger import content, moves, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.stages.blame import leave
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.extracting import extract_texts, merged
 from semantik_pipeline.stages.failures import fail, told
@@ -68,6 +69,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
             except LeaseLost:
                 break
             except Exception as error:
+                leave(runtime, generation_id, "extract", error)
                 fail(runtime, held.claim, units, error)
         runtime.ring("embed")
 

@@ -55,6 +55,11 @@ def told(error: BaseException | str) -> str:
     return scrub(storable(str(error)))
 
 
+def lacks(error: object) -> bool:
+    """Whether the error says that this process lacks something (a plugin, a variable) that another may have."""
+    return isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError)
+
+
 def fail(
     runtime: Runtime, claim: Claim, units: Iterable[Unit], error: BaseException, *, alone: bool = False
 ) -> list[Unit]:
@@ -93,7 +98,7 @@ def _record(
         work.release(tx, claim.token, keys, delay=delay, blocked=words)
         _tell(runtime, claim, "released", len(units))
         return []
-    if isinstance(error, FingerprintMismatch | PluginError) and not isinstance(error, PermanentError):
+    if lacks(error):
         log.warning("%s is blocked: %s", claim.stage, words)
         runtime.left.unable(words)
         work.release(tx, claim.token, keys, delay=AWAY, blocked=words)

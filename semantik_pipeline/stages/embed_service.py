@@ -1,0 +1,33 @@
+"""What semantic chunkers, which run in a child process, ask back for: vectors by the generation's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.stages.blame import blame, leave, unready
+from semantik_pipeline.stages.claims import READY
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+def embed_service(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:
+    """Texts -> vectors. Raises what the failure means for the documents: see ``stages/blame.py``."""
+
+    def embed(texts: list[str]) -> Any:
+        try:
+            embedder = runtime.embedder(generation_id)
+        except Exception as error:
+            leave(runtime, generation_id, "chunk", error)
+            raise unready(runtime, generation_id, error) from error
+
+        def call(some: list[str]) -> Any:
+            return runtime.host.call(embedder.embed_texts, some, batch_size=runtime.settings.embed.batch_size)
+
+        try:
+            return call(texts)
+        except Exception as error:
+            raise blame(runtime, generation_id, error, lambda: call([READY])) from error
+
+    return embed
