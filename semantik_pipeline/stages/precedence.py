@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Seconds that loops stand back while claims with such units follow one another without a gap.
+#: Seconds that loops stand back after the last claim of such units.
 PATIENCE = 1.0
+
+#: Seconds that they do so while such claims follow one another without a gap.
+LONGEST = 10.0
 
 #: Seconds between two looks at whether the process is to stop.
 LOOK = 0.1
@@ -25,19 +28,20 @@ class Precedence:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._claims = 0
-        self._until = 0.0  # on time.monotonic(), while there are claims
+        self._began = self._last = 0.0  # when the first and the last of them were made, on time.monotonic()
 
     @property
     def taken(self) -> bool:
         """Whether others should stand back now."""
-        return self._claims > 0 and time.monotonic() < self._until
+        return self._claims > 0 and self._left() > 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """While a claim with such units is in hand."""
         with self._changed:
+            self._last = time.monotonic()
             if not self._claims:
-                self._until = time.monotonic() + PATIENCE
+                self._began = self._last
             self._claims += 1
         try:
             yield
@@ -50,4 +54,8 @@ class Precedence:
         """Wait while others have precedence."""
         with self._changed:
             while self.taken and not stopping():
-                self._changed.wait(min(LOOK, max(0.0, self._until - time.monotonic())))
+                self._changed.wait(min(LOOK, max(0.0, self._left())))
+
+    def _left(self) -> float:
+        """Seconds that others still stand back, if nothing changes."""
+        return min(self._last + PATIENCE, self._began + LONGEST) - time.monotonic()

@@ -106,3 +106,20 @@ def test_a_process_that_is_to_stop_waits_for_nobody():
         stopping.set()
         waiting.result(precedence.LOOK + 5)
         assert one.taken
+
+
+def test_claims_of_small_sources_that_never_end_lose_their_precedence(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(precedence.time, "monotonic", lambda: now[0])
+    one = Precedence()
+    with one.held():
+        while now[0] < precedence.LONGEST:
+            assert one.taken
+            now[0] += precedence.PATIENCE / 2
+            with one.held():
+                pass
+        assert not one.taken
+    with one.held():  # after a gap they have it again
+        assert one.taken
+        now[0] += precedence.PATIENCE
+        assert not one.taken  # it hangs
