@@ -21,7 +21,7 @@ app = typer.Typer(
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The plugin's id.")]
 
 #: What a changed state file means for processes that run already.
-LATER = "Workers that run already go on as before until they are restarted."
+LATER = "Workers and servers that run already go on as before until they are restarted."
 
 
 @app.command("list", short_help="List plugins.", epilog=EPILOG)
