@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from semantik_pipeline.errors import PluginError
+from semantik_pipeline.errors import PermanentError
 from semantik_pipeline.plugins import frames
 from semantik_pipeline.plugins.child_errors import rebuild, report
 from semantik_pipeline.plugins.host import PluginHost
@@ -88,7 +88,8 @@ def _dumped(result: Any) -> bytes:
     except MemoryError:
         raise
     except Exception as error:
-        raise PluginError(f"The result, a {type(result).__name__}, can't leave the child process: {error}.") from error
+        told = f"The result, a {type(result).__name__}, can't leave the child process: {error}."
+        raise PermanentError(told) from error  # the next child would give the same
 
 
 def limit_memory(megabytes: int) -> None:

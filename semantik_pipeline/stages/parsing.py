@@ -158,6 +158,7 @@ def _chunk(
     try:
         chunks = host.call(chunker.chunk, parsed.text, config, progress_callback=Progress(host))
         chunks = split_to_budget(chunks, config.max_tokens, count_tokens)
+        chunks = [replace(chunk, metadata=storable_values(chunk.metadata)) for chunk in chunks]
         return chunks, leads_of(chunks, title, window, count_tokens)
     finally:
         count_tokens.forget()

@@ -260,8 +260,8 @@ class ByName:
         return eval, (f"getattr(__import__('child_jobs'), {self.name!r})",)
 
 
-def test_a_result_that_does_not_pickle_is_the_plugins_error(pool, jobs):
-    with pytest.raises(PluginError, match="lock"):
+def test_a_result_that_does_not_pickle_will_not_the_next_time_either(pool, jobs):
+    with pytest.raises(PermanentError, match="lock"):
         pool.run(jobs.unpicklable, deadline=30)
 
 
