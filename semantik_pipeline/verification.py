@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import StoredPoint
-from semantik_pipeline.ledger import audit_trail, collections, comparison, items, operations
+from semantik_pipeline.ledger import audit_trail, collections, comparison, items, operations, turns
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.search.completeness import shortfall
 
@@ -227,14 +227,16 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
         operation_id: int | None = None
         damaged = list(one.damaged)
         for start in range(0, len(damaged), PAGE):
+            some = damaged[start : start + PAGE]
             with runtime.ledger.write() as tx:
+                turns.owners(tx, some)  # before the operation
                 if operation_id is None or not operations.is_open(
                     tx, operation_id
                 ):  # the documents before may be through
                     detail = {items.GENERATION: one.generation.id}
                     operation_id = operations.begin(tx, one.generation.collection_id, "repair", detail=detail)
                     begun.append(operation_id)
-                comparison.upsert_again(tx, one.generation.id, damaged[start : start + PAGE], operation_id=operation_id)
+                comparison.upsert_again(tx, one.generation.id, some, operation_id=operation_id)
             runtime.ring("upsert")
         if one.damaged or one.orphans:
             _record(runtime, one, operation_id)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, not_, or_, select, update
 
+from semantik_pipeline.ledger import turns
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -111,20 +112,23 @@ def point_counts(
 
 def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int], *, operation_id: int) -> int:
     """Send documents that are at rest through ``upsert`` with a higher epoch: every point is written, older ones go.
-    Returns how many.
+    Returns how many. Their sources are locked before the operation: see :func:`turns.owners`.
 
     One in quarantine gets the points of the revision that was indexed before. It is set aside for that: what it was in
     quarantine with lies in its progress, and ``upsert`` puts it back.
     """
+    owned = turns.owners(tx, document_ids)
     mine = and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, sorted(document_ids)), _AT_REST)
     columns = (work.c.document_id, work.c.revision, work.c.stage, work.c.progress, *(work.c[name] for name in _ASIDE))
     locked = tx.execute(select(*columns).where(mine).order_by(work.c.document_id).with_for_update()).mappings().all()
+    places = turns.take_each(tx, owned, {row["document_id"] for row in locked})
     rewritten = {**FREED, "stage": "upsert", "epoch": work.c.epoch + 1, "touched": True, "embedded": 0, "attempts": 0}
     one = and_(work.c.generation_id == generation_id, work.c.document_id == bindparam("d"))
-    change = update(work).where(one).values(**rewritten, progress=bindparam("p"), updated_at=now())
+    own: dict[str, Any] = {"progress": bindparam("p"), "turn": bindparam("t")}
+    change = update(work).where(one).values(**rewritten, **own, updated_at=now())
     indexed = [row for row in locked if row["stage"] == "indexed"]
     if indexed:
-        tx.execute(change, [{"d": row["document_id"], "p": {"rewrite": True}} for row in indexed])
+        tx.execute(change, [_rewritten(row, places) for row in indexed])
     aside = [row for row in locked if row["stage"] == "quarantined"]
     if aside:
         before = {"chunks": _shown_chunks(), "chunks_epoch": work.c.indexed_chunks_epoch}
@@ -132,10 +136,15 @@ def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int
         given = zip(aside, kept, strict=True)
         tx.execute(
             change.values(**before),
-            [{"d": row["document_id"], "p": {"rewrite": True, ASIDE: values}} for row, values in given],
+            [_rewritten(row, places, {ASIDE: values}) for row, values in given],
         )
     note_items(tx, operation_id, [(row["document_id"], "repaired", row["revision"]) for row in locked])
     return len(locked)
+
+
+def _rewritten(row: Any, places: dict[int, float], kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    document_id = row["document_id"]
+    return {"d": document_id, "t": places[document_id], "p": {"rewrite": True, **(kept or {})}}
 
 
 #: In a unit's progress: it is in quarantine but for the points that are being written, with these values.

@@ -300,6 +300,7 @@ def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:
 def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
     """Begin these documents' units anew with a higher epoch. One without a stored body is left to the next sync of
     its source, which fetches it."""
+    owned = turns.owners(tx, document_ids)
     rows = tx.execute(
         select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
         .where(among(tx, documents.c.id, sorted(document_ids)), documents.c.deleted_at.is_(None))
@@ -310,10 +311,10 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     for row in rows:
         if row.content_hash is None:
             forget_hint(tx, row.id, row.revision)
-    owners = {row.id: row for row in rows if row.content_hash is not None}
-    reached = turns.virtual_time(tx)  # back at their old turns they would hold the time there
-    units = select(work.c.document_id, work.c.generation_id, work.c.turn).where(
-        among(tx, work.c.document_id, sorted(owners)), _NOT_RETIRED
+    again = {row.id: row for row in rows if row.content_hash is not None}
+    places = turns.take_each(tx, owned, again)
+    units = select(work.c.document_id, work.c.generation_id).where(
+        among(tx, work.c.document_id, sorted(again)), _NOT_RETIRED
     )
     revise(
         tx,
@@ -321,12 +322,12 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
             Revision(
                 document_id=document_id,
                 generation_id=generation_id,
-                source_id=owners[document_id].source_id,
-                revision=owners[document_id].revision,
+                source_id=again[document_id].source_id,
+                revision=again[document_id].revision,
                 lane=lane,
-                turn=max(turn, reached),
+                turn=places[document_id],
             )
-            for document_id, generation_id, turn in tx.execute(units).all()
+            for document_id, generation_id in tx.execute(units).all()
         ],
     )
 
@@ -336,14 +337,7 @@ def drop_documents(
 ) -> None:
     """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
     there is, not only changes."""
-    query = select(documents.c.source_id, documents.c.id).where(among(tx, documents.c.id, sorted(document_ids)))
-    owned: dict[int, list[int]] = {}
-    for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
-        owned.setdefault(source_id, []).append(document_id)
-    owners = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
-    tx.execute(owners.with_for_update()).all()
+    owned = turns.owners(tx, document_ids)
     tx.execute(update(sources).where(sources.c.id.in_(sorted(owned))).values(cursor=None))
-    places: dict[int, float] = {}
-    for source_id, ids in owned.items():
-        places |= zip(ids, turns.take(tx, source_id, len(ids)), strict=True)
+    places = turns.take_each(tx, owned)
     delete_documents(tx, places, operation_id=operation_id, lane=lane, trashed_at=now() if trash else None)

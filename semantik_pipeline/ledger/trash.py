@@ -58,9 +58,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     """
     if not document_ids:
         return 0
-    query = select(documents.c.source_id).where(among(tx, documents.c.id, sorted(document_ids))).distinct()
-    owners = sorted(tx.execute(query).scalars())
-    tx.execute(select(sources.c.id).where(sources.c.id.in_(owners)).order_by(sources.c.id).with_for_update()).all()
+    owned = turns.owners(tx, document_ids)
     there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     in_order = select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()
     ids = list(tx.execute(in_order).scalars())
@@ -72,7 +70,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     ).all()
     note_items(tx, operation_id, [(row.id, "restored", row.revision) for row in rows])
     builds = {one: live_generations(tx, one) for one in sorted({row.collection_id for row in rows})}
-    places = {owner: iter(turns.take(tx, owner, sum(row.source_id == owner for row in rows))) for owner in owners}
+    places = turns.take_each(tx, owned, {row.id for row in rows})
     empty = [row.id for row in rows if row.content_hash is None]
     skipped = select(work.c.document_id, work.c.reason).where(work.c.document_id.in_(empty), work.c.reason.is_not(None))
     reasons = dict.fromkeys(empty, UNREAD) | {row.document_id: row.reason for row in tx.execute(skipped)}
@@ -80,7 +78,6 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     tx.execute(update(documents).where(documents.c.id.in_(unread)).values(change_hint=None))
     revisions = []
     for row in sorted(rows, key=lambda row: row.id):
-        turn = next(places[row.source_id])
         revisions += [
             Revision(
                 document_id=row.id,
@@ -88,7 +85,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
                 source_id=row.source_id,
                 revision=row.revision,
                 lane=LANE,
-                turn=turn,
+                turn=places[row.id],
                 goal="indexed" if row.content_hash else "skipped",
                 reason=reasons.get(row.id),
             )
@@ -100,18 +97,10 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
 
 def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> None:
     """Delete documents that are in the trash for good."""
-    query = select(documents.c.source_id, documents.c.id).where(among(tx, documents.c.id, sorted(document_ids)))
-    owned: dict[int, list[int]] = {}
-    for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
-        owned.setdefault(source_id, []).append(document_id)
-    owners = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
-    tx.execute(owners.with_for_update()).all()
+    owned = turns.owners(tx, document_ids)
     there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
-    places: dict[int, float] = {}
-    for source_id, ids in owned.items():
-        mine = [one for one in ids if one in still]
-        places |= zip(mine, turns.take(tx, source_id, len(mine)), strict=True)
+    places = turns.take_each(tx, owned, still)
     delete_documents(tx, places, operation_id=operation_id, lane=LANE)
 
 

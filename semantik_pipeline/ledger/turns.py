@@ -8,12 +8,14 @@ together, so however many small ones come, a large one goes on.
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import CompoundSelect, Float, and_, false, func, select, type_coerce, union_all, update
 
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import sources, work
+from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.ledger.work import LANES, REBUILD_LANE, STAGES
 
 #: Units that a small source may be ahead of its share: about what a claim of each stage takes.
@@ -40,6 +42,30 @@ def take(tx: Transaction, source_id: int, count: int) -> list[float]:
     turns = [start + (place + 1) / weight for place in range(count)]
     tx.execute(update(sources).where(sources.c.id == source_id).values(next_turn=turns[-1]))
     return turns
+
+
+def owners(tx: Transaction, document_ids: Sequence[int]) -> dict[int, list[int]]:
+    """source id -> which of these documents it has, in order. The sources are locked from here on: call before
+    operations, documents and units are."""
+    mine = among(tx, documents.c.id, sorted(document_ids))
+    query = select(documents.c.source_id, documents.c.id).where(mine)
+    owned: dict[int, list[int]] = {}
+    for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
+        owned.setdefault(source_id, []).append(document_id)
+    in_order = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
+    tx.execute(in_order.with_for_update()).all()
+    return owned
+
+
+def take_each(
+    tx: Transaction, owned: Mapping[int, Sequence[int]], only: Container[int] | None = None
+) -> dict[int, float]:
+    """document id -> its turn, as :func:`take` gives them, of what :func:`owners` found; ``only`` those of these."""
+    places: dict[int, float] = {}
+    for source_id, ids in owned.items():
+        mine = ids if only is None else [one for one in ids if one in only]
+        places |= zip(mine, take(tx, source_id, len(mine)), strict=True)
+    return places
 
 
 def hasten(tx: Transaction, source_id: int) -> bool:

@@ -12,8 +12,10 @@ from semantik_pipeline.ledger import collections, comparison, revisions
 from semantik_pipeline.ledger import operations as ledger
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.work import claim
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.push import Given, push
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import repair, verify
 
@@ -178,3 +180,16 @@ def test_a_units_progress_says_what_it_was_in_quarantine_with(make_pipeline) -> 
     repair(pipe.runtime, report)
     pipe.run()
     assert json.dumps(pipe.unit("bad")["error"]) == json.dumps(before)
+
+
+def test_a_repair_is_charged_to_its_source(make_pipeline) -> None:
+    """At its old turns what is written again would go before whatever arrives later."""
+    pipe = make_pipeline()
+    pipe.index(several([f"d{number:02}" for number in range(50)]))
+    wipe(pipe, pipe.runtime.ledger.search_view("default").index)
+    push(pipe.runtime, [Given(unique_id="mine", content="a word")], collection="default", source="other")
+    pipe.run("chunk", "extract", "embed")
+    repair(pipe.runtime, verify(pipe.runtime))
+    with pipe.runtime.ledger.write() as tx:
+        claimed = claim(tx, "upsert", worker="me", lease=60, limit=10)
+    assert "mine" in {unit.unique_id for unit in claimed.units}

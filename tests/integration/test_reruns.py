@@ -13,6 +13,8 @@ from semantik_pipeline.generations import building, rerunning
 from semantik_pipeline.ledger import reruns, selection
 from semantik_pipeline.ledger.tables import operation_items, work
 from semantik_pipeline.ledger.tables import operations as table
+from semantik_pipeline.ledger.work import claim
+from semantik_pipeline.push import Given, push
 from tests.integration.conftest import texts
 
 LEDGERS = ("sqlite", "postgres")
@@ -230,3 +232,14 @@ def test_a_collection_that_comes_back_goes_on_with_what_its_deletion_stopped(pip
     maintenance.tick(pipe.runtime)
     assert (pipe.result(again)["outcome"], sent(pipe, again)) == ("succeeded", EVEN - some)
     assert looked_upto(pipe, given_up) is not None, "somebody cancelled it: it is not begun again"
+
+
+def test_a_rerun_is_charged_to_its_source(make_pipeline, tmp_path: Path) -> None:
+    """Else all that is sent again would go before whatever arrives later, in every stage."""
+    made = make_pipeline()
+    made.folder(texts(tmp_path / "corpus", **{f"text {number:02}": f"text {number}" for number in range(50)}))
+    generations.rerun(made.runtime, "default", {"must": []})
+    push(made.runtime, [Given(unique_id="mine", content="a word")], collection="default", source="other")
+    with made.runtime.ledger.write() as tx:
+        claimed = claim(tx, "chunk", worker="me", lease=60, limit=10)
+    assert "mine" in {unit.unique_id for unit in claimed.units}
