@@ -218,10 +218,12 @@ def resembling(
     end: int,
     longer: int,
     others: Collection[str],
+    after: str = "",
     limit: int,
 ) -> list[tuple[str, int]]:
     """``(word, documents)`` of the generation's words that have the first ``beginning`` or the last ``end`` letters of the
-    word, and differ from it in length by ``longer`` at most; and of ``others``. The most frequent first."""
+    word, and differ from it in length by ``longer`` at most; and of ``others``. The first ``limit`` behind ``after``, in
+    order."""
     first, last = word[:beginning], word[: len(word) - end - 1 : -1]
     length = func.length(words.c.word).between(len(word) - longer, len(word) + longer)
     ways = (
@@ -229,9 +231,10 @@ def resembling(
         _begins(words.c.backwards, last),
         words.c.word.in_([literal(one, Text()) for one in sorted(others)]),
     )
-    columns = select(words.c.word, words.c.documents).where(words.c.generation_id == generation_id, length)
+    behind = words.c.word > literal(after, Text())
+    columns = select(words.c.word, words.c.documents).where(words.c.generation_id == generation_id, length, behind)
     alike = union(*(columns.where(way) for way in ways)).subquery()  # each by an index of its own
-    rows = tx.execute(select(alike.c.word, alike.c.documents).order_by(alike.c.documents.desc()).limit(limit)).all()
+    rows = tx.execute(select(alike.c.word, alike.c.documents).order_by(alike.c.word).limit(limit)).all()
     return [(row[0], row[1]) for row in rows]
 
 

@@ -150,6 +150,53 @@ def test_no_part_of_an_answer_has_a_word_of_a_closed_document(searched: Pipeline
     assert corrected, "and its words are known"
 
 
+#: Words of open documents, and of a closed one each: what lies between a word and a typing error in it.
+OPEN = ["blackwood", "marlinspike", "haberdasher", "quill"]
+
+
+def changed(word: str, at: int, letter: str) -> str:
+    """The word with another letter, or, where ``letter`` is none, without this one."""
+    return word[: at % len(word)] + letter + word[at % len(word) + 1 :]
+
+
+errors = st.builds(
+    lambda word, first, second: changed(changed(word, *first), *second),
+    st.sampled_from(OPEN),
+    *[st.tuples(st.integers(0, 10), st.sampled_from(["", "t", "zx"]))] * 2,
+)
+
+
+def test_corrections_are_the_same_whatever_words_closed_documents_have(searched: Pipeline) -> None:
+    """Nearer ones, and more of them: who could tell the difference would know the words."""
+    closed = sorted({changed(word, at, letter) for word in OPEN for at in range(len(word)) for letter in ("", "t")})
+    mine = [Given(unique_id=word, content=f"something about {word}") for word in OPEN]
+    theirs = [
+        Given(unique_id=f"closed-{word}", content=f"about {word}", principals=["ben"]) for word in (*closed, *OPEN[1:])
+    ]
+    for name, given_ in (("open", mine), ("both", [*mine, *theirs])):
+        searched.runtime.collection(name, COLLECTION)
+        push.push(searched.runtime, given_, collection=name)
+    searched.run()
+    vocabulary.advance(searched.runtime, seconds=10, last=True)
+    corrected: set[str] = set()
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(errors, st.sampled_from(OPEN))
+    def same(typed: str, other: str) -> None:
+        told = [
+            search(
+                searched.runtime,
+                SearchQuery(text=f"{typed} {other}", collection=name, principals={"anna"}, mode="sparse", rerank=False),
+            ).understood
+            for name in ("open", "both")
+        ]
+        assert told[0] == told[1]
+        corrected.update(told[0]["corrections"].values())
+
+    same()
+    assert len(corrected) > 1
+
+
 def test_a_closed_document_can_not_be_asked_about(searched: Pipeline) -> None:
     """By its name, its words or its metadata: the answer is that to a name that there is not."""
     for caller in (set(), {"anna"}, {"ben"}, {"dora", "carla"}):

@@ -7,8 +7,8 @@ whether a word is taken for an error is decided by those documents alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from itertools import groupby
 from typing import Any
 
 from semantik_pipeline.search.understanding.presence import Presence
@@ -23,19 +23,11 @@ MOST_WORDS = 48
 #: Unknown words of a query that are looked at, those of them that are corrected, and candidates of each that are tried.
 MOST_UNKNOWN, MOST_ERRORS, MOST_TRIED = 8, 4, 8
 
-#: Resembling words that the ledger names of each, the most frequent.
-MOST_RESEMBLING = 2000
+#: Resembling words that one question to the ledger names, and words that one question to the store is about.
+PAGE, BATCH = 2000, 32
 
 #: Pieces of a query that are no words: addresses, paths of other systems, mail.
 _ADDRESS = re.compile(r"://|@|\\")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Error:
-    """A word that is taken for an error, and what may be meant: ``(word, errors, documents)``."""
-
-    word: str
-    candidates: tuple[tuple[str, int, int], ...]
 
 
 def corrections(
@@ -58,8 +50,16 @@ def corrections(
     unknown = _unknown(runtime, view, asked, principals)
     if not unknown or len(unknown) > max(2, len(asked) // 2):  # so many are not errors, but another language
         return {}
-    tried = _errors(runtime, view.generation_id, unknown)
-    return _chosen(runtime, view, text, tried, filter, principals) if tried else {}
+    presence = Presence(runtime, view, filter=filter, principals=principals)
+    found: dict[str, str] = {}
+    for word in unknown[:MOST_UNKNOWN] if presence.can_tell else ():
+        near = _near(runtime, view.generation_id, word)
+        meant = _meant(presence, text, word, near, frequent=principals is None)
+        if meant is not None:
+            found[word] = meant
+        if len(found) == MOST_ERRORS:
+            break
+    return found
 
 
 def corrected(text: str, corrections: dict[str, str]) -> str:
@@ -92,46 +92,43 @@ def _unknown(runtime: Any, view: Any, asked: list[str], principals: Collection[s
     presence = Presence(runtime, view, principals=principals)
     if not presence.can_tell:
         return []
-    if principals is not None:
-        found = presence.of(left)
-        left = [word for word in left if not found[word].related]
+    there = presence.related(left)
+    left = [word for word in left if word not in there]
     common = presence.common(left)
     return [word for word in left if word not in common]
 
 
-def _errors(runtime: Any, generation_id: int, unknown: list[str]) -> list[Error]:
-    """The first of the unknown words that resemble others."""
-    found: list[Error] = []
-    for word in unknown[:MOST_UNKNOWN]:
-        error = _error(runtime, generation_id, word)
-        if error.candidates:
-            found.append(error)
-        if len(found) == MOST_ERRORS:
-            break
-    return found
-
-
-def _error(runtime: Any, generation_id: int, word: str) -> Error:
-    """What may be meant by the word: what is one error away, or else, of a long word, two; the most frequent first."""
+def _near(runtime: Any, generation_id: int, word: str) -> list[tuple[int, str, int]]:
+    """``(errors, word, documents)`` of all words of the generation, whoever may see them, that are one error away, or of a
+    long word, two."""
     from rapidfuzz.distance import OSA
 
     # One error leaves the first half as it is, or the second, or swaps two letters between them.
     half, most = len(word) // 2, 1
-    limits: dict[str, Any] = {"others": _swapped(word), "limit": MOST_RESEMBLING}
-    ask = runtime.ledger.resembling_words
-    alike = ask(generation_id, word, beginning=half, end=len(word) - half, longer=1, **limits)
+    ways = [{"beginning": half, "end": len(word) - half, "longer": 1}]
     if len(word) >= LONG:  # two often leave the first third, or the last
         third, most = len(word) // 3, 2
-        alike += ask(generation_id, word, beginning=third, end=third, longer=2, **limits)
-    distances = {one: (OSA.distance(word, one, score_cutoff=most), documents) for one, documents in alike}
-    near = [
-        (one, far, documents)
-        for one, (far, documents) in distances.items()
-        if 0 < far <= most and not (far > 1 and _is_derived(word, one))
-    ]
-    nearest = min((far for _, far, _ in near), default=0)
-    best = sorted((one for one in near if one[1] == nearest), key=lambda one: (-one[2], one[0]))
-    return Error(word=word, candidates=tuple(best[:MOST_TRIED]))
+        ways.append({"beginning": third, "end": third, "longer": 2})
+    found: dict[str, tuple[int, str, int]] = {}
+    for way in ways:
+        for one, documents in _resembling(runtime, generation_id, word, way):
+            far = OSA.distance(word, one, score_cutoff=most)
+            if 0 < far <= most and not (far > 1 and _is_derived(word, one)):
+                found[one] = (far, one, documents)
+    return list(found.values())
+
+
+def _resembling(runtime: Any, generation_id: int, word: str, way: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """All words that the ledger finds in this way, in pages: those that the caller may see can be on any of them."""
+    after = ""
+    while True:
+        page = runtime.ledger.resembling_words(
+            generation_id, word, others=_swapped(word), after=after, limit=PAGE, **way
+        )
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1][0]
 
 
 def _is_derived(one: str, other: str) -> bool:
@@ -145,31 +142,25 @@ def _swapped(word: str) -> list[str]:
     return [word[:at] + word[at + 1] + word[at] + word[at + 2 :] for at in range(len(word) - 1)]
 
 
-def _chosen(
-    runtime: Any,
-    view: Any,
-    text: str,
-    errors: Sequence[Error],
-    filter: dict[str, Any] | None,
-    principals: Collection[str] | None,
-) -> dict[str, str]:
-    """For each error the candidate that fits the rest of the query best, of those that stand in what may be found."""
-    presence = Presence(runtime, view, filter=filter, principals=principals)
-    if not presence.can_tell:
-        return {}
-    typed = Presence(runtime, view, principals=principals).of([error.word for error in errors])
-    errors = [error for error in errors if not typed[error.word].related]
-    names = list(dict.fromkeys(name for error in errors for name, _, _ in error.candidates))
-    seen = presence.of(names)
-    found: dict[str, str] = {}
-    for error in errors:
-        there = [(name, documents) for name, _, documents in error.candidates if seen[name].exact]
-        if len(there) > 1:
-            scores = presence.best_scores([corrected(text, {error.word: name}) for name, _ in there])
-            ranked = sorted(
-                zip(scores, there, strict=True), key=lambda one: (-one[0], -seen[one[1][0]].exact, one[1][0])
-            )
-            there = [one for _, one in ranked]
+def _meant(presence: Presence, text: str, word: str, near: list[tuple[int, str, int]], *, frequent: bool) -> str | None:
+    """The word that fits the rest of the query best, of the nearest that stand in what may be found.
+
+    Only ``frequent`` tries the most frequent words first: how many documents have a word counts hidden ones as well. Words
+    that the caller may not see change nothing here, however many there are.
+    """
+    order = sorted((far, -documents if frequent else 0, name) for far, name, documents in near)
+    there: dict[str, int] = {}
+    for _, nearest in groupby(order, key=lambda one: one[0]):
+        names = [name for *_, name in nearest]
+        for start in range(0, len(names), BATCH):
+            some = presence.of(names[start : start + BATCH])
+            there |= {name: seen.exact for name, seen in some.items() if seen.exact}
+            if len(there) >= MOST_TRIED:
+                break
         if there:
-            found[error.word] = there[0][0]
-    return found
+            break
+    tried = list(there)[:MOST_TRIED]
+    if len(tried) < 2:
+        return tried[0] if tried else None
+    scores = presence.best_scores([corrected(text, {word: name}) for name in tried])
+    return min(zip(scores, tried, strict=True), key=lambda one: (-one[0], -there[one[1]], one[1]))[1]

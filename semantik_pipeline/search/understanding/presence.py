@@ -36,10 +36,8 @@ def stop_words(runtime: Any, index: str | None, words: Collection[str], language
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """Of a word: chunks that may be shown and have a word of its stem, those of them that have the word itself, and a
-    document that has it."""
+    """Of a word: chunks that may be shown and have it, of those that were looked at, and a document that has it."""
 
-    related: int = 0
     exact: int = 0
     document_id: int | None = None
 
@@ -70,6 +68,19 @@ class Presence:
         found = self._search(list(words), LOOKED, with_payload=True)
         visible = self._visible([point for points in found for point in points])
         return {word: _seen(word, points, visible) for word, points in zip(words, found, strict=True)}
+
+    def related(self, words: Sequence[str]) -> set[str]:
+        """Those of these words of whose stem something that may be shown has a word."""
+        found = self._search(list(words), LOOKED, with_payload=False)
+        ids = list({point.id for points in found for point in points})
+        if not ids:
+            return set()
+        call, store = self._runtime.host.call, self._runtime.store
+        only = {"must": [{"has_id": ids}]}
+        page, _ = call(store.scroll, self._index, filter=only, fields=["document_id", "epoch"], limit=len(ids))
+        visible = self._visible(page)
+        shown = {point.id for point in page if _shown(point, visible)}
+        return {word for word, points in zip(words, found, strict=True) if any(one.id in shown for one in points)}
 
     def best_scores(self, texts: Sequence[str]) -> list[float]:
         """For each text the BM25 score of what fits it best, in the same terms; 0 if nothing does."""
@@ -114,7 +125,7 @@ class Presence:
 def _seen(word: str, points: Sequence[ScoredPoint], visible: dict[int, int]) -> Seen:
     shown = [point for point in points if _shown(point, visible)]
     exact = [point for point in shown if word in _words(point.payload)]
-    return Seen(related=len(shown), exact=len(exact), document_id=exact[0].payload["document_id"] if exact else None)
+    return Seen(exact=len(exact), document_id=exact[0].payload["document_id"] if exact else None)
 
 
 def _shown(point: ScoredPoint | StoredPoint, visible: dict[int, int]) -> bool:

@@ -80,9 +80,52 @@ def test_the_ledger_is_asked_for_few_words_however_many_are_unknown(runtime, res
     known = [f"known{a}{b}" for a, b in product("bcdfg", "hjkl")]
     runtime.ledger.words = dict.fromkeys([*known, *([word + "y" for word in STRANGE] if alike else [])], 1)
     assert corrected(runtime, " ".join([*known, *STRANGE])) == {}  # the index has none of them
-    most = corrections.MOST_ERRORS if alike else corrections.MOST_UNKNOWN
-    assert [word for word, _ in resembling] == STRANGE[:most]
-    assert {limit for _, limit in resembling} == {corrections.MOST_RESEMBLING} and corrections.MOST_RESEMBLING <= 2000
+    assert [word for word, _ in resembling] == STRANGE[: corrections.MOST_UNKNOWN]
+    assert {limit for _, limit in resembling} == {corrections.PAGE} and corrections.PAGE <= 2000
+
+
+#: Words one error away from "blackmoot", which is two away from "blackwood".
+NEARER = [f"blackmoo{letter}" for letter in "abcdefghijklmnopqrsuvwxyz"] + ["blackmot", "blackmoott", "lackmoot"]
+
+
+@pytest.mark.parametrize("hidden", [[], NEARER[:1], NEARER])
+def test_words_that_the_caller_may_not_see_push_none_of_its_own_away(runtime, hidden: list[str]) -> None:
+    """Neither nearer ones, nor many as near, nor those of other words: else their number would tell of them."""
+    runtime.add("the blackwood grows")
+    for word in hidden:
+        runtime.add(f"the {word} grows", indexed=False)
+    runtime.ledger.words = {"the": 1, "grows": 1, "blackwood": 1, **dict.fromkeys(hidden, 9)}
+    for principals in (["ben"], None):
+        assert corrected(runtime, "the blackmoot grows", principals=principals) == {"blackmoot": "blackwood"}
+
+
+def test_errors_that_nothing_visible_answers_do_not_count(runtime) -> None:
+    runtime.add("the falcon flies over black hills and white towns and deep rivers")
+    hidden = [f"{word}y" for word in STRANGE[: corrections.MOST_ERRORS]]
+    runtime.ledger.words = dict.fromkeys([*hidden, "the", "falcon", "over", "black", "hills", "white", "towns"], 1)
+    text = " ".join([*STRANGE[: corrections.MOST_ERRORS], "falcom", "over", "black", "hills", "white", "towns"])
+    assert corrected(runtime, text, principals=["ben"]) == {"falcom": "falcon"}
+
+
+def test_more_resembling_words_than_a_page_has_are_all_looked_at(runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime.add("the falcon flies")
+    words = sorted(["falcon", *(f"falco{letter}" for letter in "abcdefghijkl")])
+
+    def paged(generation_id, word, *, after, limit, **like):
+        return [(one, 1) for one in words if one > after][:limit]
+
+    monkeypatch.setattr(corrections, "PAGE", 5)
+    monkeypatch.setattr(runtime.ledger, "resembling_words", paged)
+    runtime.ledger.words = {"the": 1}
+    assert corrected(runtime, "the falcom", principals=["ben"]) == {"falcom": "falcon"}
+
+
+def test_whether_a_word_is_there_reads_no_text(runtime) -> None:
+    """A caller who may not see everything asks it with each query."""
+    runtime.add("the falcon flies")
+    runtime.ledger.words = {"the": 1, "falcon": 1, "flies": 1}
+    assert corrected(runtime, "the falcon flies", principals=["ben"]) == {}
+    assert not any(one.with_payload for _, requests in runtime.store.calls for one in requests)
 
 
 @pytest.mark.parametrize("nothing", ["title_weight", "heading_weight"])
