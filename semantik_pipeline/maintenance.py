@@ -41,6 +41,9 @@ SLICE = 2.0
 #: Under which name the ledger keeps when the last tick was.
 TICK = "tick"
 
+#: Under which name it keeps when leases were spared last.
+SPARED = "spare"
+
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -87,10 +90,11 @@ def _free(runtime: Runtime, alone: bool) -> None:
     with runtime.ledger.write() as tx:
         if not alone and _slept(runtime, tx):
             deaths.spare(tx, seconds=2 * settings.renew)  # what it can't is not held against anybody in this tick
+            chores.note(tx, SPARED)
         else:
             units = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
             freed = deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
-        chores.note(tx, TICK)
+            chores.note(tx, TICK)
     for death in units:
         runtime.tally.count("lease_expiries", stage=death.stage)
         if death.quarantined:
@@ -120,9 +124,12 @@ def _begin_due(runtime: Runtime) -> None:
 
 def _slept(runtime: Runtime, tx: Transaction) -> bool:
     """Whether no tick came for so long that workers which live may have lost their leases as well: the ledger was away, or
-    the host slept. That is no death, and is held against nobody."""
-    age = chores.age(tx, TICK)
-    return age is not None and age > runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
+    the host slept. That is no death, and is held against nobody. Who was spared after the last ordinary tick was spared for
+    that: where ticks take long themselves, the dead would be spared for ever."""
+    age, spared = chores.age(tx, TICK), chores.age(tx, SPARED)
+    if age is None or (spared is not None and spared < age):
+        return False
+    return age > runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
 
 
 def ring_due(runtime: Runtime) -> list[str]:

@@ -206,3 +206,26 @@ def test_a_ledger_that_was_away_is_no_death(make_pipeline, renews: bool) -> None
         assert [(row.lease_token is not None, row.attempts) for row in rows] == [(True, 0)] * 2
     else:
         assert [tuple(row) for row in rows] == [(None, True, 0), (None, True, 1)]
+
+
+def test_a_tick_that_takes_long_spares_the_dead_once(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that hangs makes every tick as long as if the ledger had been away before it."""
+    pipeline = make_pipeline()
+    ledger = pipeline.runtime.ledger
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": {"a": "b"}}), run=False)
+    work_on(pipeline.runtime, "sync")
+
+    def hang(*_: object, **__: object) -> bool:
+        with ledger.write() as tx:
+            tx.execute(update(chores).values(done_at=chores.c.done_at - 30))
+            tx.execute(update(units).values(lease_until=units.c.lease_until - 30))
+        return False
+
+    monkeypatch.setattr(maintenance.vocabulary, "advance", hang)
+    with ledger.write() as tx:
+        dead = work.claim(tx, "chunk", worker="a", lease=15, limit=1)
+    maintenance.tick(pipeline.runtime)  # its lease is over at the end
+    for held in (1, 0, 0):
+        maintenance.tick(pipeline.runtime)
+        with ledger.write() as tx:
+            assert len(work.held(tx, dead.token)) == held
