@@ -41,6 +41,13 @@ class Way:
     hits: Sequence[SearchHit] = ()
 
     @property
+    def shown(self) -> list[int | None]:
+        """The ledger's ids of the documents of ``hits``: a unique id is unique in its source only."""
+        entries = (*self.reranking.ranked, *self.added)
+        of = {entry.candidate.id: entry.candidate.payload.get("document_id") for entry in entries}
+        return [of[self.ids[hit.rank - 1]] for hit in self.hits]
+
+    @property
     def latest(self) -> Retrieved:
         """The deepest that it looked."""
         return self.deeper or self.retrieved
@@ -52,7 +59,7 @@ def why_absent(runtime: Any, view: Any, plan: SearchPlan, way: Way) -> Absence:
     where = runtime.ledger.whereabouts(view.collection, view.generation_id, name, plan.principals)
     if where is None:
         return _because(name, "not-found", f"There is no document {name!r} in the collection {view.collection!r}.")
-    ranks = [hit.rank for hit in way.hits if hit.document == where.document]
+    ranks = [hit.rank for hit, shown in zip(way.hits, way.shown, strict=True) if shown == where.document_id]
     if ranks:
         told = f"It is among the hits: number {', '.join(map(str, ranks))}."
         return _because(where.document, "shown", told, ranks=ranks)

@@ -61,11 +61,11 @@ def explained_deeper(plan: SearchPlan, retrieved: Retrieved, entries: Sequence[R
 
 def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) -> list[SearchHit]:
     """The hits after a postprocessor, with what it did in the explanations of those that it moved or gave another score.
-    Ranks are places in these lists."""
-    places = {_key(hit): (place, hit) for place, hit in enumerate(before, 1)}
+    A hit is known by its ``rank`` among all; ranks that are told are places in these lists."""
+    places = {hit.rank: (place, hit) for place, hit in enumerate(before, 1)}
     told = []
     for place, hit in enumerate(after, 1):
-        was, known = places.get(_key(hit), (None, None))
+        was, known = places.get(hit.rank, (None, None))
         explanation = hit.explanation
         if explanation is not None and (was != place or (known is not None and known.score != hit.score)):
             added = hit.score - (known.score if known is not None else 0.0)
@@ -131,7 +131,3 @@ def _blended(
     for rank, (_, id) in enumerate(order, 1):
         found[id]["rerankers"][-1]["rank"] = rank
     return order
-
-
-def _key(hit: SearchHit) -> tuple[str, int, int, Any]:
-    return hit.document, hit.start, hit.end, hit.metadata.get("ordinal")

@@ -12,6 +12,7 @@ from semantik_pipeline import operations, push
 from semantik_pipeline.ledger import reports
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import work as work_table
+from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.push import Given
 from semantik_pipeline.search import SearchQuery, search
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline
@@ -52,6 +53,14 @@ def cause(pipeline: Pipeline, name: str, query: str = "lease", **options: Any) -
 def ids(pipeline: Pipeline, *names: str) -> list[dict[str, Any]]:
     with pipeline.runtime.ledger.read() as tx:
         return reports.find_documents(tx, list(names))
+
+
+def test_another_sources_document_of_the_same_id_is_another_one(pipeline: Pipeline) -> None:
+    for name, content in (("one", "about barns"), ("two", "a lease")):
+        given = {"documents": {"same": content}}
+        pipeline.index(SourceRequest(connector="fake-connector", name=name, config=given))
+    assert cause(pipeline, "same", "lease", mode="sparse") == "legs"
+    assert cause(pipeline, "same", "barns", mode="sparse") == "shown"
 
 
 def test_what_the_ledger_knows(pipeline: Pipeline) -> None:

@@ -93,10 +93,10 @@ def test_what_a_failing_reranker_did_not_do_is_no_part(runtime, script_reranker)
     assert [part["of"] for part in hit.explanation["parts"]] == ["dense", "sparse"]
 
 
-def hit(name, score, explanation=True):
+def hit(name, score, explanation=True, rank=1):
     told = {"parts": [{"of": "dense", "adds": score}], "postprocessors": []} if explanation else None
     return SearchHit(
-        rank=1,
+        rank=rank,
         score=score,
         document=name,
         title=None,
@@ -110,7 +110,7 @@ def hit(name, score, explanation=True):
 
 
 def test_a_postprocessor_that_moves_a_hit_or_changes_its_score_is_told():
-    a, b, c = hit("a", 0.9), hit("b", 0.8), hit("c", 0.7)
+    a, b, c = (hit("same", score, rank=rank) for rank, score in enumerate((0.9, 0.8, 0.7), 1))
     raised = SearchHit(**{**vars(c), "score": 1.0})
     after = moved("group", [a, b, c], [raised, a, b])
     assert [one.explanation["postprocessors"] for one in after] == [
@@ -121,7 +121,7 @@ def test_a_postprocessor_that_moves_a_hit_or_changes_its_score_is_told():
     assert math.isclose(sum(part["adds"] for part in after[0].explanation["parts"]), 1.0)
     assert after[0].explanation["parts"][-1]["of"] == "group"
     assert moved("highlight", [a, b], [a, b]) == [a, b], "who moves nothing is not told of"
-    assert moved("group", [a, hit("b", 0.1, explanation=False)], [a])[0] is a
+    assert moved("group", [a, hit("b", 0.1, explanation=False, rank=2)], [a])[0] is a
 
 
 def test_the_conditions_of_a_filter_are_told_apart():
