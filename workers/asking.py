@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: Queries of a process that wait for workers at once; more wait for their turn.
 ASKERS = 32
 
+#: How often a broker that is away is dialled, and seconds between: Celery would try for twenty, whatever the patience.
+RETRIES = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+
 #: Parts of an answer that may repeat words of plugins.
 TOLD = ("warnings", "rerankers", "absent")
 
@@ -104,22 +107,28 @@ def _app(settings: Settings) -> Celery:
 
     app = Celery("semantik", set_as_current=False)
     configure(app, settings)
+    app.conf.update(
+        broker_transport_options={**app.conf.broker_transport_options, **RETRIES},
+        result_backend_transport_options={"retry_policy": RETRIES},
+    )
     return app
 
 
 def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
     from celery.exceptions import TimeoutError as NoAnswer
 
+    args = [asdict(query)]
     try:
-        sent = app.send_task(SEARCH_TASK, args=[asdict(query)], queue=SEARCH, expiration=patience, ignore_result=False)
-        return sent.get(timeout=patience, disable_sync_subtasks=False)  # who asks runs in no task
+        sent = app.send_task(SEARCH_TASK, args=args, queue=SEARCH, expiration=patience, ignore_result=False)
+        sent.get(timeout=patience, propagate=False, disable_sync_subtasks=False)  # who asks runs in no task
     except NoAnswer:
         raise ServiceUnavailable(
             f"No search worker answered within {patience:.0f} s.",
             "Start one (`semantik worker --profile search`), or set search.on to 'here'.",
         ) from None
-    except OSError as error:  # and kombu's OperationalError, which is one
-        raise ServiceUnavailable(f"The broker can't be asked: {error}") from None
+    except Exception as error:  # what the broker's client raises: errors of kombu, redis or amqp, and a RuntimeError
+        raise ServiceUnavailable(f"The broker can't be asked: {error.__cause__ or error}") from error
+    return sent.get(disable_sync_subtasks=False)  # or what the task raised there
 
 
 def _answer(reply: dict[str, Any]) -> SearchAnswer:

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from semantik_pipeline import queue
-from semantik_pipeline.errors import UsageError
+from semantik_pipeline.errors import ServiceUnavailable, UsageError
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.settings import Settings, load_settings
 from workers import asking
@@ -255,6 +255,18 @@ def test_a_search_is_asked_for_without_a_time_of_day(settings_for: Make, monkeyp
     assert taken[-1].headers["task"] == queue.SEARCH_TASK
     assert taken[-1].headers["expires"] is None
     assert [type(error).__name__ for error in failed] == ["ServiceUnavailable"]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_is_away_answers_no_search_and_soon(scheme: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        url = f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"
+        settings = load_settings(data_dir=tmp_path, broker={"url": url}, search={"patience": 1})
+        began = time.monotonic()
+        with pytest.raises(ServiceUnavailable, match="refused"):
+            asking.ask(settings, SearchQuery(text="leases"))
+        assert time.monotonic() - began < 5
 
 
 def test_searches_of_many_threads_get_each_its_own_answer(settings_for: Make, tmp_path: Path) -> None:
