@@ -85,6 +85,7 @@ class Worker(Section):
 
 
 class Metrics(Section):
+    host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)  # of /metrics, /live and /ready; 0: none
 
 

@@ -147,6 +147,7 @@ def test_prometheus_asks_services_that_serve_metrics() -> None:
                 assert found[name]["environment"]["SEMANTIK_API_PUBLIC_METRICS"] == "true"
             elif found[name]["image"].startswith("semantik-pipeline:"):
                 assert found[name]["environment"]["SEMANTIK_METRICS_PORT"] == str(port)
+                assert found[name]["environment"]["SEMANTIK_METRICS_HOST"] == "0.0.0.0"
                 assert f":{port}/live" in found[name]["healthcheck"]["test"][-1]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import fleet
 from semantik_pipeline.errors import PipelineError, SettingsError
+from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.tally import BUCKETS, Distribution, Labels, Tally
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ DISTRIBUTIONS = {
     "model_load_seconds": "Seconds to load a model.",
     "embed_batch_fill": "Share of a batch that is text, not padding.",
     "search_seconds": "Seconds of each step of a search.",
+    "http_request_seconds": "Seconds that the API took to answer a request.",
 }
 
 #: Gauges of this process.
@@ -72,6 +74,11 @@ NAMES = {
     *(f"semantik_{name}" for name in (*DISTRIBUTIONS, *HERE, *EVERYWHERE)),
 }
 
+#: What becomes of units, of bells, and of requests that are denied.
+OUTCOMES = ("done", "released", "failed", "quarantined")
+RINGS = ("rung", "held", "failed")
+DENIALS = ("unauthorized", "forbidden")
+
 #: Seconds that an answer of the ledger is good for.
 FRESH = 5.0
 
@@ -81,6 +88,8 @@ class ProcessCollector:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        for name, labels in foreseen(runtime):
+            runtime.tally.count(name, 0, **labels)
 
     def collect(self) -> Iterable[Metric]:
         """Called by prometheus_client for each scrape."""
@@ -92,6 +101,18 @@ class ProcessCollector:
         entries = host.report.to_dict()
         yield _gauge("plugins", HERE, [((("outcome", name),), len(found)) for name, found in entries.items()])
         yield _gauge("gpu_memory_bytes", HERE, _gpu_memory())
+
+
+def foreseen(runtime: Runtime) -> Iterable[tuple[str, dict[str, str]]]:
+    """Counts whose labels are known before anything is counted. They begin with 0: of one that begins with its first
+    event, ``increase()`` sees nothing."""
+    for stage in STAGES:
+        yield from (("units", {"stage": stage, "outcome": outcome}) for outcome in OUTCOMES)
+        yield "chunks", {"stage": stage}
+    yield from (("lease_expiries", {"stage": stage}) for stage in ("sync", *STAGES))
+    yield from (("bells", {"stage": stage, "outcome": outcome}) for stage in QUEUES for outcome in RINGS)
+    yield from (("denied", {"kind": kind}) for kind in DENIALS)
+    yield from (("auth_failures", {"plugin": plugin}) for plugin in runtime.settings.api.auth)
 
 
 class FleetCollector:
@@ -202,9 +223,9 @@ Probe = Callable[[], str | None]
 
 
 class Endpoint:
-    """``/metrics``, ``/live`` and ``/ready`` on all interfaces, until closed."""
+    """``/metrics``, ``/live`` and ``/ready`` at an address, until closed."""
 
-    def __init__(self, port: int, collectors: Iterable[Any], *, live: Probe, ready: Probe) -> None:
+    def __init__(self, host: str, port: int, collectors: Iterable[Any], *, live: Probe, ready: Probe) -> None:
         from prometheus_client import generate_latest
 
         registry = registry_of(collectors)
@@ -218,10 +239,11 @@ class Endpoint:
             answers = pages
 
         try:
-            self._server = ThreadingHTTPServer(("", port), Handler)
+            self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
             raise SettingsError(
-                f"The port {port} for metrics and probes can't be had: {error.strerror}.", "Set another metrics.port."
+                f"{host}:{port} can't be had for metrics and probes: {error.strerror}.",
+                "Set another metrics.port, or metrics.host.",
             ) from None
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()

@@ -93,4 +93,5 @@ def serve(runtime: Runtime, scheduler: type[Any]) -> Endpoint:
         except PipelineError as error:
             return str(error)
 
-    return Endpoint(runtime.settings.metrics.port, [FleetCollector(runtime)], live=live, ready=ready)
+    metrics = runtime.settings.metrics
+    return Endpoint(metrics.host, metrics.port, [FleetCollector(runtime)], live=live, ready=ready)

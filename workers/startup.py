@@ -159,7 +159,8 @@ class WorkerProcess:
     def _open_endpoint(self) -> None:
         """What the ledger says of the fleet, schedulers and the API tell: every worker would ask it for the same."""
         probes = {"live": self.presence.live, "ready": self.presence.ready}
-        endpoint = Endpoint(self.settings.metrics.port, [ProcessCollector(self.runtime)], **probes)
+        metrics = self.settings.metrics
+        endpoint = Endpoint(metrics.host, metrics.port, [ProcessCollector(self.runtime)], **probes)
         self._open.callback(endpoint.close)
 
     def _warm_up(self) -> None:

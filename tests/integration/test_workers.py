@@ -169,7 +169,7 @@ def test_metrics_and_probes_over_http(make_pipeline):
     pipeline.run()
     reasons: dict[str, str | None] = {"live": None, "ready": "draining"}
     collectors = [ProcessCollector(pipeline.runtime), FleetCollector(pipeline.runtime)]
-    endpoint = Endpoint(0, collectors, live=lambda: reasons["live"], ready=lambda: reasons["ready"])
+    endpoint = Endpoint("127.0.0.1", 0, collectors, live=lambda: reasons["live"], ready=lambda: reasons["ready"])
     try:
         base = f"http://127.0.0.1:{endpoint.port}"
         text = urllib.request.urlopen(f"{base}/metrics").read().decode()
@@ -178,7 +178,7 @@ def test_metrics_and_probes_over_http(make_pipeline):
             urllib.request.urlopen(f"{base}/ready")
         assert refused.value.code == 503 and refused.value.read() == b"draining\n"
         with pytest.raises(SettingsError, match="metrics"):
-            Endpoint(endpoint.port, [], live=lambda: None, ready=lambda: None)
+            Endpoint("127.0.0.1", endpoint.port, [], live=lambda: None, ready=lambda: None)
     finally:
         endpoint.close()
     assert 'semantik_units_total{outcome="done",stage="upsert"} 1.0' in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -60,3 +61,27 @@ def test_metrics_are_for_readers_unless_they_are_public(make_api: Callable[..., 
     assert found.status_code == 200 and found.headers["content-type"].startswith("text/plain")
     assert "semantik_plugin_state_revision" in found.text and "semantik_operations" in found.text
     assert make_api(folder="open", api={"public_metrics": True}).get("/metrics", by=None).status_code == 200
+
+
+def test_requests_are_counted_by_the_template_of_their_route(make_api: Callable[..., Api]) -> None:
+    api = make_api()
+    api.get("/metrics", by="reader")  # what is foreseen is counted from here on
+    for name in ("one", "two"):
+        problem(api.get(f"/collections/{name}"), 404)
+    problem(api.get("/collections", by=None), 401)
+    problem(api.get("/nothing/of/that/kind"), 404)
+    text = api.get("/metrics", by="reader").text
+    labels = re.findall(r"semantik_http_request_seconds_count\{(.*?)\} (\S+)", text)
+    assert ('method="GET",route="/collections/{name}",status="404"', "2.0") in labels
+    assert ('method="GET",route="/collections",status="401"', "1.0") in labels
+    assert ('method="",route="none",status="404"', "1.0") in labels
+    assert "/collections/one" not in text
+
+
+def test_what_can_be_foreseen_begins_with_nought(make_api: Callable[..., Api]) -> None:
+    """Of a count that begins with its first event, Prometheus' increase() sees no event."""
+    text = make_api(api={"auth": ["fake-auth"]}).get("/metrics", by="reader").text
+    assert 'semantik_auth_failures_total{plugin="fake-auth"} 0.0' in text
+    assert 'semantik_denied_total{kind="unauthorized"} 0.0' in text
+    assert 'semantik_units_total{outcome="quarantined",stage="upsert"} 0.0' in text
+    assert 'semantik_bells_total{outcome="failed",stage="maintenance"} 0.0' in text
