@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from semantik_pipeline.contracts.plugin import SemanticPlugin
@@ -64,8 +64,11 @@ class PostprocessorPlugin(SemanticPlugin):
     #: How many hits it wants to see, however few are asked for; it gets fewer where there are no more.
     POOL: ClassVar[int] = 0
 
-    async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
-        """The hits as they shall be, best first.
+    def process(
+        self, query: QueryText, hits: list[SearchHit], context: PostprocessContext
+    ) -> list[SearchHit] | Awaitable[list[SearchHit]]:
+        """The hits as they shall be, best first. ``async def`` for one that awaits something, as the context's methods;
+        a plain method for one that only computes. At the deadline the first is cancelled, the second left behind.
 
         ``hits`` are those that pass the query's threshold, best first, before any page is cut from them. Give back some
         of them, each at most once, moved as you like, changed by ``dataclasses.replace``: ``score``, ``metadata`` and

@@ -12,6 +12,7 @@ Override ``make_context`` if yours needs other answers than a :class:`FakeContex
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import math
 from collections.abc import Sequence
@@ -70,7 +71,8 @@ class PostprocessorContract:
             plugin = self.make_plugin()
             await plugin.initialize()
             try:
-                return await plugin.process(QueryText(query), list(hits), self.make_context(hits))
+                after = plugin.process(QueryText(query), list(hits), self.make_context(hits))
+                return await after if inspect.isawaitable(after) else after
             finally:
                 await plugin.cleanup()
 

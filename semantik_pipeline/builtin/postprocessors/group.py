@@ -45,7 +45,7 @@ class GroupPostprocessor(FromHits):
         },
     }
 
-    async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
+    def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         documents = _by_document(hits)
         ordered = list(documents)
         scores = {key: mine[0].score for key, mine in documents.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,9 +12,6 @@ from semantik_pipeline.builtin.postprocessors.word_keys import rules_for
 from semantik_pipeline.contracts.languages import language_name
 from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
-
-#: Hits between two moments at which this can be cancelled.
-YIELD_EVERY = 25
 
 
 class HighlightPostprocessor(FromHits):
@@ -50,7 +46,7 @@ class HighlightPostprocessor(FromHits):
         self._language = language_name(self.option("language"))
         self._length = self.option("length")
 
-    async def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
+    def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
         matchers: dict[str, Matcher] = {}
 
         def marked(hit: SearchHit) -> SearchHit:
@@ -62,9 +58,4 @@ class HighlightPostprocessor(FromHits):
             passage = best_passage(hit.text, found, self._length)
             return replace(hit, highlights=found, passage=passage, more=[marked(one) for one in hit.more])
 
-        done = []
-        for hit in hits:
-            done.append(marked(hit))
-            if len(done) % YIELD_EVERY == 0:
-                await asyncio.sleep(0)  # the deadline may be over, and others have work too
-        return done
+        return [marked(hit) for hit in hits]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from semantik_pipeline.documents import Highlight, Span
@@ -15,22 +16,22 @@ _END = re.compile(
 
 def best_passage(text: str, matches: Sequence[Highlight], length: int) -> Span | None:
     """Of all runs of whole sentences of at most ``length`` characters the one with the most different terms, then with
-    the most places, then the first. A sentence that is longer is cut between words. None where nothing matches."""
+    the most places, then the first. A sentence that is longer is cut between words. None where nothing matches.
+
+    ``matches`` are in their order, and none overlaps another."""
     if not matches:
         return None
     whole = trimmed(text, 0, len(text))
     if whole.end - whole.start <= length:
         return whole
+    places = _Places(matches)
     sentences = sentences_of(text)
+    ends = [sentence.end for sentence in sentences]
     best, most = whole, (0, 0)
     for first, begin in enumerate(sentences):
-        end = begin.end
-        for last in sentences[first + 1 :]:
-            if last.end - begin.start > length:
-                break
-            end = last.end
-        window = Span(begin.start, end) if end - begin.start <= length else _cut(text, begin, matches, length)
-        if (worth := _worth(matches, window)) > most:
+        end = ends[max(first, bisect_right(ends, begin.start + length) - 1)]
+        window = Span(begin.start, end) if end - begin.start <= length else _cut(text, begin, places, length)
+        if (worth := places.worth(window)) > most:
             best, most = window, worth
     return trimmed(text, best.start, best.end) if most[0] else None
 
@@ -51,19 +52,28 @@ def trimmed(text: str, start: int, end: int) -> Span:
     return Span(start, end)
 
 
-def _worth(matches: Sequence[Highlight], window: Span) -> tuple[int, int]:
-    inside = [one.term for one in matches if window.start <= one.start and one.end <= window.end]
-    return len(set(inside)), len(inside)
+class _Places:
+    """Matches that are in their order, found by where they are."""
+
+    def __init__(self, matches: Sequence[Highlight]) -> None:
+        self._matches = matches
+        self._starts = [one.start for one in matches]
+        self._ends = [one.end for one in matches]
+
+    def within(self, window: Span) -> Sequence[Highlight]:
+        return self._matches[bisect_left(self._starts, window.start) : bisect_right(self._ends, window.end)]
+
+    def worth(self, window: Span) -> tuple[int, int]:
+        """How many different terms the window has, and how many places."""
+        inside = [one.term for one in self.within(window)]
+        return len(set(inside)), len(inside)
 
 
-def _cut(text: str, sentence: Span, matches: Sequence[Highlight], length: int) -> Span:
+def _cut(text: str, sentence: Span, places: _Places, length: int) -> Span:
     """At most ``length`` characters of a long sentence, around where most terms come together."""
-    inside = [one for one in matches if sentence.start <= one.start and one.end <= sentence.end]
-    windows = [Span(one.start, min(one.start + length, sentence.end)) for one in inside]
-    best = max(
-        windows, key=lambda window: _worth(matches, window), default=Span(sentence.start, sentence.start + length)
-    )
-    within = [one for one in inside if one.end <= best.end and one.start >= best.start]
+    windows = [Span(one.start, min(one.start + length, sentence.end)) for one in places.within(sentence)]
+    best = max(windows, key=places.worth, default=Span(sentence.start, sentence.start + length))
+    within = places.within(best)
     reached = within[-1].end if within else best.start
     start = max(sentence.start, min(best.start - (length - (reached - best.start)) // 4, best.start))
     end = min(start + length, sentence.end)

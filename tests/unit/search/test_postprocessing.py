@@ -280,7 +280,7 @@ def test_a_short_page_is_better_than_one_that_was_not_postprocessed(runtime):
         async def process(self, query, hits, context):
             if len(hits) > 100:
                 raise RuntimeError("too many")
-            return await super().process(query, hits, context)
+            return super().process(query, hits, context)
 
     install(runtime, "group", Tires())
     answer = ask(runtime, "group", limit=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from itertools import pairwise
 
@@ -17,17 +18,19 @@ from semantik_pipeline.builtin.postprocessors.group import GroupPostprocessor
 from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostprocessor
 from semantik_pipeline.builtin.postprocessors.neighbours import NeighboursPostprocessor
 from semantik_pipeline.builtin.postprocessors.passages import best_passage, sentences_of
+from semantik_pipeline.builtin.postprocessors.word_keys import distinct_words, words_of
 from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
 from semantik_pipeline.contracts import QueryText
 from semantik_pipeline.contracts.document_scores import document_score
-from semantik_pipeline.documents import Highlight, Passage
+from semantik_pipeline.documents import Highlight, Passage, Span
 from semantik_pipeline.testing.postprocessing import FakeContext, make_hit
 
 
 def work(plugin, hits, *, query="", context=None, phrases=()):
     async def life():
         await plugin.initialize()
-        return await plugin.process(QueryText(query, phrases=phrases), list(hits), context or FakeContext())
+        after = plugin.process(QueryText(query, phrases=phrases), list(hits), context or FakeContext())
+        return await after if inspect.isawaitable(after) else after
 
     return asyncio.run(life())
 
@@ -304,6 +307,44 @@ def test_the_best_passage_has_the_most_terms_of_all_runs_of_sentences_that_fit(s
         if spans[last].end - spans[first].start <= length
     ]
     assert worth(found.start, found.end) >= max(fitting, default=0)
+
+
+def plainly_best(text, matches, length):
+    """The same by looking at every match for every window."""
+
+    def inside(window):
+        return [one for one in matches if window.start <= one.start and one.end <= window.end]
+
+    def worth(window):
+        return len({one.term for one in inside(window)}), len(inside(window))
+
+    sentences = sentences_of(text)
+    best, most = None, (0, 0)
+    for first, begin in enumerate(sentences):
+        fitting = [one.end for one in sentences[first:] if one.end - begin.start <= length]
+        if not fitting:
+            return None  # it is cut
+        window = Span(begin.start, fitting[-1])
+        if worth(window) > most:
+            best, most = window, worth(window)
+    return best
+
+
+@given(SENTENCES, st.integers(36, 120))
+def test_the_best_passage_is_the_one_that_looking_at_everything_finds(sentences, length):
+    text = " ".join(f"{' '.join(words)}." for words in sentences)
+    matches = [Highlight(one.start(), one.end(), one.group()) for one in re.finditer("wine|cork|acre", text)]
+    if len(text) > length:
+        assert best_passage(text, matches, length) == plainly_best(text, matches, length)
+
+
+@given(
+    st.text(
+        st.one_of(st.characters(), st.sampled_from("ab_ 1é\u0301\u0903\u0915\u0e01\u0e31\u0e47漢かк-'’")), max_size=40
+    )
+)
+def test_distinct_words_are_the_words_each_once(text):
+    assert distinct_words(text) == {word.group() for word in words_of(text)}
 
 
 def test_a_long_sentence_is_cut_between_words_around_its_terms():
