@@ -223,6 +223,7 @@ class Settings(BaseSettings):
         cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
     ):
         """Explicit values over the environment over the file."""
+        env_settings.env_vars.pop("semantik_api_key", None)  # a command's key for a server: cli/invocation.py
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @property
@@ -323,8 +324,9 @@ def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = f" (from {path} or the environment)" if path else " (from the environment)"
+        shown = "" if first["type"] == "extra_forbidden" else f"; it is {first.get('input')!r}"  # may be a secret
         raise SettingsError(
-            f"The setting {name!r}{where} is unusable: {first['msg']}; it is {first.get('input')!r}.",
+            f"The setting {name!r}{where} is unusable: {first['msg']}{shown}.",
             "config/semantik.toml lists every setting.",
         ) from None
     if older and settings.plugin.state_file is None:
