@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.errors import PipelineError, UsageError
 from semantik_pipeline.ledger import audit_trail, backlog, sources
 from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.workers import WorkerRow
+from semantik_pipeline.ledger.workers import EMBEDDED, WorkerRow
 from semantik_pipeline.plugins.state import read_state
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
 def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
     """Ask workers (all living ones, if none is named) to ``drain``, ``resume`` or ``restart``; returns their ids.
 
-    A name is a worker's id, its host, or its profile. Raises UsageError for a name that no living worker answers to.
+    A name is a worker's id, its host, or its profile. Raises UsageError for a name that no living worker answers to, and
+    for a worker inside a process that does more: it can't stop or start by itself.
     """
     with runtime.ledger.write() as tx:
         living = ledger_workers.living(tx)
@@ -101,7 +102,16 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
                 there = ", ".join(row.id for row in living) or "none"
                 raise UsageError(f"No living worker is called {name!r}.", f"Living workers: {there}.")
             chosen |= {row.id: row for row in found}
-        ids = sorted(chosen) if names else sorted(row.id for row in living)
+        if not names:
+            chosen = {row.id: row for row in living if row.profile != EMBEDDED} or {row.id: row for row in living}
+        for row in chosen.values():
+            if row.profile == EMBEDDED:
+                where = f"the process {row.pid} on {row.host}"
+                raise UsageError(
+                    f"The worker {row.id} is a part of {where}, which can't {command} it.",
+                    "Stop that process and start it again: what it has in hand is finished or given back.",
+                )
+        ids = sorted(chosen)
         ledger_workers.ask(tx, ids, command)
         for worker_id in ids:
             audit_trail.record(tx, event=f"worker.{command}", subject=worker_id)

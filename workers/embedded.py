@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import maintenance, vocabulary
 from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.ledger.workers import EMBEDDED
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
 from semantik_pipeline.runtime import Runtime
@@ -64,7 +65,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     tasks.register(app, process)
     sys.setswitchinterval(SWITCH_INTERVAL)
     maintenance.tick(runtime, alone=runtime.settings.database.url is None)
-    presence = Presence(runtime, profile="embedded", queues=QUEUES)
+    presence = Presence(runtime, profile=EMBEDDED, queues=QUEUES)
     presence.begin()
     worker = _worker(app, runtime)
     threads = [

@@ -86,8 +86,8 @@ class Paces:
 class Presence:
     """Reports this process to the ledger every few seconds, from a thread of its own.
 
-    ``obey(command)`` does what an operator asked (``drain``, ``resume`` or ``restart``); ``ended()`` is called when the
-    process should end by itself: its parent is gone, or nothing it does can succeed.
+    ``obey(command)`` does what an operator asked (``drain``, ``resume`` or ``restart``), None: nothing can be asked;
+    ``ended()`` is called when the process should end by itself: its parent is gone, or nothing it does can succeed.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Presence:
         *,
         profile: str,
         queues: tuple[str, ...],
-        obey: Callable[[str], None] = lambda command: None,
+        obey: Callable[[str], None] | None = None,
         ended: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._runtime = runtime
@@ -248,7 +248,7 @@ class Presence:
             return
         if command is None and self._too_large(activity["rss"]):
             command = "restart"
-        if command is None or self._restarting:
+        if command is None or self._restarting or self._obey is None:
             return
         if command == "restart":
             with runtime.ledger.write() as tx:

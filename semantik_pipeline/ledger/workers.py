@@ -15,6 +15,8 @@ from semantik_pipeline.ledger.tables import documents, work, workers
 #: A worker that has missed so many heartbeats is taken to be gone.
 MISSED = 4
 
+#: The profile of a worker inside a process that does more (``semantik serve``, a command without a fleet).
+EMBEDDED = "embedded"
 
 #: Seconds that a program which runs anew may take until its next sign of life.
 LOADING = 30.0

@@ -111,6 +111,25 @@ def test_a_process_that_runs_its_program_anew_keeps_its_turn_until_it_works_agai
         assert ledger_workers.take_turn(tx, "b")
 
 
+def test_a_worker_inside_another_process_hears_no_operator(make_pipeline):
+    pipeline = make_pipeline(worker={"memory_mb": 1})  # it is above that, and nobody replaces it
+    with embedded_worker(pipeline.runtime):
+        [inside] = rows(pipeline).values()
+        for command in ("drain", "resume", "restart"):
+            for names in ([], [inside.id]):
+                with pytest.raises(UsageError, match=f"process {inside.pid} .*Stop that process"):
+                    fleet.ask(pipeline.runtime, names, command)
+        presence = Presence(pipeline.runtime, profile="embedded", queues=())
+        presence.beat()
+        assert (presence.state, rows(pipeline)[inside.id].state, rows(pipeline)[inside.id].command) == (
+            "ready",
+            "ready",
+            None,
+        )
+        register(pipeline, "a")
+        assert fleet.ask(pipeline.runtime, [], "drain") == ["a"]
+
+
 def test_an_unknown_worker_is_named(make_pipeline):
     pipeline = make_pipeline()
     register(pipeline, "a")
