@@ -57,7 +57,13 @@ class LoopThread:
         After ``patience`` seconds (None: never) stop waiting, with TimeoutError; a blocked loop can't be helped.
         """
         self.refuse_own_thread(work)
-        return self._wait(asyncio.run_coroutine_threadsafe(_awaiting(work, plugin), self._running()), patience)
+        loop = self._running()
+        speaker = _speaker.set(plugin)  # the task takes it over, with the rest of this thread's context
+        try:
+            future = asyncio.run_coroutine_threadsafe(work if isinstance(work, Coroutine) else _awaiting(work), loop)
+        finally:
+            _speaker.reset(speaker)
+        return self._wait(future, patience)
 
     def iterate(self, source: AsyncIterator[Any], plugin: str) -> Iterator[Any]:
         """The items, some read ahead; the source is closed at the end or when the caller stops.
@@ -198,11 +204,7 @@ class LoopThread:
         )
 
 
-async def _awaiting(work: Awaitable[Any], plugin: str) -> Any:
-    _speaker.set(plugin)
-    if isinstance(work, Coroutine):
-        # A task of its own, so that its first step is timed under the plugin's name.
-        return await asyncio.get_running_loop().create_task(work)
+async def _awaiting(work: Awaitable[Any]) -> Any:
     return await work
 
 

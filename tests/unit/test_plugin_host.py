@@ -266,6 +266,13 @@ def test_plain_methods_run_here_and_coroutines_on_the_loop(host):
     assert plugin.threads == {"semantik-plugins"}
 
 
+def test_a_call_is_one_task(host):
+    async def tasks():
+        return len(asyncio.all_tasks())
+
+    assert host.call(tasks) == 1
+
+
 def test_a_plugins_own_timeout_error_is_not_taken_for_ours(host):
     with pytest.raises(TimeoutError, match="the plugin's own"):
         host.call(host.light("unlucky").late)
