@@ -13,7 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts.models import is_out_of_memory
-from semantik_pipeline.errors import OutOfMemory, PipelineError, ServiceUnavailable, StorageFull, WorkerUnfit
+from semantik_pipeline.errors import (
+    FingerprintMismatch,
+    OutOfMemory,
+    PipelineError,
+    ServiceUnavailable,
+    StorageFull,
+    WorkerUnfit,
+)
 from semantik_pipeline.stages.failures import lacks, told
 
 if TYPE_CHECKING:
@@ -46,6 +53,8 @@ def unready(runtime: Runtime, generation_id: int, error: Exception) -> Exception
 
 def blame(runtime: Runtime, generation_id: int, error: Exception, embed_a_word: Callable[[], object]) -> Exception:
     """The error to record for the texts on which the embedder failed with ``error``."""
+    if isinstance(error, FingerprintMismatch):  # of this model's vectors, whatever the text
+        leave(runtime, generation_id, "embed", error)
     if isinstance(error, PipelineError):
         return error
     if is_out_of_memory(error):

@@ -32,6 +32,21 @@ def test_a_process_without_the_key_of_a_model_leaves_it_to_others_for_a_while(ma
         wait(pipeline.runtime, pipeline.operation)
 
 
+def test_a_model_whose_vectors_have_another_length_is_left_to_others_too(make_pipeline, monkeypatch):
+    pipeline = chunked(make_pipeline)
+    tries = []
+
+    def embed_texts(self, texts: list[str], **_: object) -> list[list[float]]:
+        tries.append(len(texts))
+        return [[1.0, 0.0]] * len(texts)
+
+    monkeypatch.setattr(FakeEmbedder, "embed_texts", embed_texts)
+    embed_often(pipeline)
+    assert harmless(pipeline)
+    assert tries == [8]
+    assert "2 dimensions" in pipeline.runtime.refusals(["embed"]).popitem()[1]
+
+
 class Child:
     """A child that works in this process, and counts the requests."""
 
