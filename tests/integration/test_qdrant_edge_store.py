@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from semantik_pipeline.builtin.stores import edge_index
+from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.documents import IndexSpec, SearchRequest
 from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, UsageError
@@ -259,6 +261,21 @@ def test_wrong_options_are_named(folder: Path) -> None:
         with pytest.raises(UsageError, match="'colour'"):
             store.create_index("one", IndexSpec(dimension=4, payload_indexes={"x": "colour"}))
         assert store.list_indexes() == []
+
+
+def test_a_filter_that_legs_share_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    only, other = {"must": [{"key": "n", "match": {"value": 1}}]}, {"must_not": [{"key": "n", "match": {"value": 1}}]}
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        points = [make_point(number) for number in range(3)]
+        store.insert("one", [replace(point, payload={"n": number}) for number, point in enumerate(points)])
+        monkeypatch.setattr(edge_index, "edge_filter", lambda given: read.append(given) or edge_filter(given))
+        legs = store.search(
+            "one", [SearchRequest(vector=points[0].vector, filter=filter) for filter in (only, only, other, None)]
+        )
+    assert [sorted(hit.payload["n"] for hit in leg) for leg in legs] == [[1], [1], [0, 2], [0, 1, 2]]
+    assert read == [only, other, None]
 
 
 def test_importing_the_stores_imports_no_engine() -> None:

@@ -69,7 +69,9 @@ class EdgeIndex:
         import qdrant_edge as edge
 
         with translated(self.name):
-            queries = [self._query(request) for request in requests]
+            given = {id(request.filter): request.filter for request in requests}  # legs mostly share one
+            filters = {known: edge_filter(filter) for known, filter in given.items()}
+            queries = [self._query(request, filters[id(request.filter)]) for request in requests]
         with self.shard.reading() as shard:
             legs = shard.query_batch(edge.QueryBatchRequest(queries))
         return [
@@ -154,7 +156,7 @@ class EdgeIndex:
                 made.append(edge.Point(point.id, vectors, point.payload))
         return made
 
-    def _query(self, request: SearchRequest) -> qdrant_edge.QueryRequest:
+    def _query(self, request: SearchRequest, only: qdrant_edge.Filter | None) -> qdrant_edge.QueryRequest:
         import qdrant_edge as edge
 
         dense = query_vector(self.name, request, self.spec)
@@ -164,9 +166,7 @@ class EdgeIndex:
             terms = sparse_query(self._bm25, request)
             vector = edge.SparseVector(indices=terms.indices, values=terms.values)
             query = edge.Query.Nearest(vector, using="sparse")
-        return edge.QueryRequest(
-            limit=request.limit, query=query, with_payload=request.with_payload, filter=edge_filter(request.filter)
-        )
+        return edge.QueryRequest(limit=request.limit, query=query, with_payload=request.with_payload, filter=only)
 
     def _selections(self, ids: Sequence[str] | None, filter: Filter | None) -> list[qdrant_edge.Filter]:
         """Filters that together select the points of the ids that meet the filter."""
