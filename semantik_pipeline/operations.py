@@ -25,6 +25,7 @@ from semantik_pipeline.ledger import (
     reruns,
     revisions,
     switching,
+    turns,
     waits,
     workers,
 )
@@ -238,6 +239,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         if not left:
             otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
             raise UsageError(f"{name} left nothing undone.", otherwise)
+        turns.owners(tx, left.quarantined, more=left.sources)  # before the operation
         further = reruns.take_over(tx, left.rerun) if left.rerun is not None else None
         if further is not None:
             again = further.operation_id
@@ -246,6 +248,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         for source_id in left.sources:
             operations.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
         operations.note_items(tx, again, [(document_id, "resumed", revision) for document_id, revision in left.parked])
+        holds.lock_units(tx, left.quarantined, parked=[document_id for document_id, _ in left.parked])
         holds.free(tx, operation_id)
         revisions.retry_documents(tx, left.quarantined, operation_id=again, lane=API_LANE)
         found = {"documents": len(left.quarantined) + len(left.parked), "sources": len(left.sources)}

@@ -242,7 +242,7 @@ def _outcomes(
     identities = deliveries.document_ids(tx, source_id, list(arrivals))
     unchanged = [identities[name] for name in arrivals if name not in touched]
     operations.note_items(tx, operation_id, [(identity, "unchanged", revision) for identity, revision in unchanged])
-    holds.take_up(tx, source_id, asked=True, documents=[identity for identity, _ in unchanged])
+    holds.take_up(tx, source_id, asked=True, document_ids=[identity for identity, _ in unchanged])
     fresh = {name for name in touched if name not in before or before[name].deleted}
     return [
         Taken(

@@ -29,10 +29,18 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 
 from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger import turns
+from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.items import about, owned
-from semantik_pipeline.ledger.tables import operation_items, operation_sources, operations, sources, work
+from semantik_pipeline.ledger.tables import (
+    documents,
+    operation_items,
+    operation_sources,
+    operations,
+    sources,
+    work,
+)
 from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
 
 
@@ -98,13 +106,13 @@ def free(tx: Transaction, operation_id: int) -> int:
 ASKED = 1
 
 
-def take_up(tx: Transaction, source_id: int, *, asked: bool, documents: Sequence[int] | None = None) -> None:
+def take_up(tx: Transaction, source_id: int, *, asked: bool, document_ids: Sequence[int] | None = None) -> None:
     """A sync of the source frees what cancelled operations parked; one that somebody ``asked`` for, not a schedule,
-    also what paused ones hold. ``documents``: of these alone."""
+    also what paused ones hold. ``document_ids``: of these alone."""
     mine = and_(work.c.source_id == source_id, work.c.lane < REBUILD_LANE)
     waiting = and_(mine, work.c.stage.in_(STAGES), work.c.held_by.is_not(None))
-    if documents is not None:
-        waiting = and_(waiting, work.c.document_id.in_(sorted(documents)))
+    if document_ids is not None:
+        waiting = and_(waiting, work.c.document_id.in_(sorted(document_ids)))
     if not asked:
         paused = select(operations.c.id).where(operations.c.state == "paused")
         waiting = and_(waiting, work.c.held_by.not_in(paused))
@@ -176,3 +184,10 @@ def lock(tx: Transaction, operation_id: int) -> None:
         ended = "has ended" if row.state == "finished" else "is being cancelled"
         again = "`semantik operations retry` runs again what it left undone."
         raise Conflict(f"{row.kind}-{operation_id} {ended} ({row.outcome}).", again)
+
+
+def lock_units(tx: Transaction, document_ids: Sequence[int], *, parked: Sequence[int]) -> None:
+    """Lock documents, and after them their units and those of the ``parked`` ones, all in one order."""
+    mine = among(tx, documents.c.id, sorted(document_ids))
+    tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update()).all()
+    _locked(tx, among(tx, work.c.document_id, sorted({*document_ids, *parked})))

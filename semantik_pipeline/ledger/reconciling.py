@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import and_, bindparam, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import generations, work
@@ -43,12 +44,24 @@ def withdrawn(tx: Transaction, unit: Unit) -> None:
 
 def reconcile(tx: Transaction) -> int:
     """Send marked documents that are at their end through ``upsert`` again, which removes older points; and those that
-    were to leave the index and are in quarantine, marked or not: nothing ever goes there with them any more."""
+    were to leave the index and are in quarantine, marked or not: nothing ever goes there with them any more. Up to MANY
+    of each; returns how many. What somebody has locked is left out."""
     retired = select(generations.c.id).where(generations.c.state == "retired")
     live = work.c.generation_id.not_in(retired)
     marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), live)
     stranded = and_(work.c.stage == "quarantined", work.c.goal != "indexed", live)
-    again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
-    alone = {"suspect": True, "attempts": 0, "error": None}
-    sent = tx.execute(update(work).where(marked).values(**again)).rowcount
-    return sent + tx.execute(update(work).where(stranded).values(**again, **alone)).rowcount
+    return _again(tx, marked) + _again(tx, stranded, suspect=True, attempts=0, error=None)
+
+
+#: Units that one transaction sends through ``upsert`` again.
+MANY = 1000
+
+
+def _again(tx: Transaction, which: ColumnElement[bool], **values: Any) -> int:
+    key = work.c.document_id, work.c.generation_id
+    in_order = select(*key).where(which).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
+    keys = [tuple(row) for row in tx.execute(in_order)]
+    if keys:
+        again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
+        tx.execute(update(work).where(tuple_(*key).in_(keys)).values(**again, **values))
+    return len(keys)

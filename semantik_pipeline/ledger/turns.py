@@ -44,16 +44,16 @@ def take(tx: Transaction, source_id: int, count: int) -> list[float]:
     return turns
 
 
-def owners(tx: Transaction, document_ids: Sequence[int]) -> dict[int, list[int]]:
-    """source id -> which of these documents it has, in order. The sources are locked from here on: call before
-    operations, documents and units are."""
+def owners(tx: Transaction, document_ids: Sequence[int], *, more: Sequence[int] = ()) -> dict[int, list[int]]:
+    """source id -> which of these documents it has, in order. The sources, and ``more`` of them, are locked from here on:
+    call before operations, documents and units are."""
     mine = among(tx, documents.c.id, sorted(document_ids))
     query = select(documents.c.source_id, documents.c.id).where(mine)
     owned: dict[int, list[int]] = {}
     for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):
         owned.setdefault(source_id, []).append(document_id)
-    in_order = select(sources.c.id).where(sources.c.id.in_(sorted(owned))).order_by(sources.c.id)
-    tx.execute(in_order.with_for_update()).all()
+    locked = select(sources.c.id).where(sources.c.id.in_(sorted({*owned, *more}))).order_by(sources.c.id)
+    tx.execute(locked.with_for_update()).all()
     return owned
 
 

@@ -1,0 +1,92 @@
+"""Whoever waits for a lock holds none that comes after it: sources, operations, documents, units, each by their keys."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import Select, select, text, update
+
+from semantik_pipeline import generations, operations
+from semantik_pipeline.generations import building
+from semantik_pipeline.ledger import Ledger, reconciling, selection
+from semantik_pipeline.ledger.tables import documents, sources, work
+from semantik_pipeline.ledger.tables import operations as table
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+
+pytestmark = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
+
+WAITING = text("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+
+
+def source(**contents: str) -> SourceRequest:
+    return SourceRequest(connector="fake-connector", name="fake", config={"documents": contents})
+
+
+def while_waiting(ledger: Ledger, *, held: Select[Any], call: Callable[[], Any], free: Select[Any]) -> None:
+    """Somebody has the rows ``held``, and ``call`` waits for them: it must not have those that are to be ``free``."""
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.write() as tx:
+            assert tx.execute(held.with_for_update()).all()
+            called = pool.submit(call)
+            until = time.monotonic() + 10
+            with ledger.read() as beside:
+                while not called.done() and not beside.execute(WAITING).scalar_one() and time.monotonic() < until:
+                    time.sleep(0.02)
+            assert tx.execute(free.with_for_update(nowait=True)).all()
+        called.result(timeout=30)
+
+
+def test_an_operation_that_is_run_again_takes_units_after_documents(make_pipeline) -> None:
+    pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON", "fail_as": "permanent"}})
+    first = pipeline.index(source(bad="POISON here", good="a text"), run=False)["id"]
+    pipeline.run("sync", "chunk", "extract")
+    with pipeline.runtime.ledger.write() as tx:
+        good = select(documents.c.id).where(documents.c.unique_id == "good").scalar_subquery()
+        tx.execute(update(work).where(work.c.document_id == good).values(not_before=1e12))
+    work_on(pipeline.runtime, "embed")
+    assert pipeline.stages() == {"bad": "quarantined", "good": "embed"}
+    operations.cancel(pipeline.runtime, first)
+    while_waiting(
+        pipeline.runtime.ledger,
+        held=select(documents.c.id).where(documents.c.unique_id == "bad"),
+        call=lambda: operations.retry(pipeline.runtime, first),
+        free=select(work.c.document_id),
+    )
+    pipeline.run()
+    assert pipeline.stages() == {"bad": "quarantined", "good": "indexed"}
+
+
+def test_a_rerun_takes_its_operation_after_sources(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "PAGE", 1)
+    pipeline = make_pipeline()
+    pipeline.index(source(one="a text", two="a text"))
+    again = generations.rerun(pipeline.runtime, "default", {"must": []})
+    while_waiting(
+        pipeline.runtime.ledger,
+        held=select(sources.c.id),
+        call=lambda: building.advance(pipeline.runtime, seconds=5),
+        free=select(table.c.id).where(table.c.id == again),
+    )
+
+
+def test_who_reconciles_waits_for_nobody(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    pipeline.index(source(one="a text", two="a text"))
+    ledger = pipeline.runtime.ledger
+
+    def reconcile() -> int:
+        with ledger.write() as tx:
+            return reconciling.reconcile(tx)
+
+    with ledger.write() as tx:
+        tx.execute(update(work).values(reconcile=True))
+    with ledger.write() as tx, ThreadPoolExecutor(1) as pool:
+        tx.execute(select(work.c.document_id).where(work.c.document_id == 1).with_for_update()).all()
+        assert pool.submit(reconcile).result(timeout=10) == 1
+    assert reconcile() == 1
+    assert set(pipeline.stages().values()) == {"upsert"}
