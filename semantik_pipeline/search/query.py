@@ -33,9 +33,9 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
     ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
-    ``index_languages``, ``query_vectors`` and ``tally``. Blocks;
-    may be called from several threads. Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch,
-    PluginNotFoundError (the embedding plugin, or a reranker that the query names) and ServiceUnavailable (store).
+    ``index_languages``, ``query_vectors``, ``rerankings`` and ``tally``. Blocks; may be called from several threads.
+    Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch, PluginNotFoundError (the embedding
+    plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
     return search_view(runtime, runtime.ledger.search_view(query.collection), query)
 
@@ -129,8 +129,15 @@ class _Search:
     def _reranked(self, candidates: Sequence[Candidate]) -> Reranking:
         if not (self.plan.rerankers and candidates and self.plan.text):
             return unranked(candidates)
+        host, embedding = self.runtime.host, self.view.config.get("embedding")
         with self.watch.step("rerank"):
-            return rerank(self.runtime.host, self.plan, candidates, self.view.config.get("embedding"))
+            return self.runtime.rerankings.reranked(
+                self.view.index,
+                self.plan,
+                candidates,
+                lambda: rerank(host, self.plan, candidates, embedding),
+                further=self.plan.offset > 0,
+            )
 
     def _postprocessed(self, retrieved: Retrieved, outcome: Reranking, vector: np.ndarray | None) -> Postprocessed:
         """The page, with an explanation of each hit if that is asked for."""

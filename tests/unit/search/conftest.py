@@ -20,6 +20,7 @@ from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.search.completeness import Completeness
 from semantik_pipeline.search.index_languages import IndexLanguages
 from semantik_pipeline.search.query_vector import QueryVectors
+from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.settings import Search
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.testing import MemoryStore
@@ -126,6 +127,7 @@ class Runtime:
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self.completeness, self.tally = Completeness(), Tally()
         self.index_languages, self.query_vectors = IndexLanguages(), QueryVectors()
+        self.rerankings = Rerankings()
         self._embedder = LetterEmbedder()
 
     def embedder(self, generation_id):

@@ -1,0 +1,124 @@
+"""What rerankers said a moment ago: pages of one answer are cut from one list.
+
+Under a deadline a reranker scores more or fewer passages each time, and another order would show hits of the page before
+again, and others never. So who turns the page gets what the rerankers said for the page before, blended anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from semantik_pipeline.search.blending import Judgement, Ranked, RerankerReport, Reranking, unranked
+from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.request import SearchPlan
+
+#: Seconds that it is kept since a page was last cut from it.
+SECONDS = 60.0
+
+#: Passages that are kept with what was said of them, over all lists: some 15 MB.
+MOST_JUDGED = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """``judged``: by candidate's id. Of the candidates nothing else is kept, no text and no score of theirs."""
+
+    until: float
+    judged: dict[str, tuple[Judgement, ...]]
+    reports: list[RerankerReport]
+    warnings: list[str]
+
+    @property
+    def weight(self) -> int:
+        return 1 + len(self.judged)
+
+
+class Rerankings:
+    """Those of a process. Threads may ask at once."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, _Said] = OrderedDict()
+        self._judged = 0
+        self._lock = threading.Lock()
+
+    def reranked(
+        self,
+        index: str,
+        plan: SearchPlan,
+        candidates: Sequence[Candidate],
+        rerank: Callable[[], Reranking],
+        *,
+        further: bool,
+    ) -> Reranking:
+        """What ``rerank`` gives; for a ``further`` page what it gave for the same question to the same candidates, if
+        that is kept. ``index`` names all that the candidates are from."""
+        key = _key(index, plan, candidates)
+        said = self._taken(key) if further else None
+        if said is not None:
+            return _again(said, plan, candidates)
+        outcome = rerank()
+        self._keep(key, outcome)
+        return outcome
+
+    def _taken(self, key: bytes) -> _Said | None:
+        now = time.monotonic()
+        with self._lock:
+            said = self._kept.get(key)
+            if said is None or said.until < now:
+                return None
+            self._kept[key] = replace(said, until=now + SECONDS)
+            self._kept.move_to_end(key)
+            return said
+
+    def _keep(self, key: bytes, outcome: Reranking) -> None:
+        now = time.monotonic()
+        said = _Said(
+            until=now + SECONDS,
+            judged={one.candidate.id: one.judgements for one in outcome.ranked if one.judgements},
+            reports=outcome.reports,
+            warnings=outcome.warnings,
+        )
+        with self._lock:
+            self._drop(key)
+            self._kept[key] = said
+            self._judged += said.weight
+            while self._kept:  # the oldest first
+                key, oldest = next(iter(self._kept.items()))
+                if oldest.until >= now and self._judged <= MOST_JUDGED:
+                    break
+                self._drop(key)
+
+    def _drop(self, key: bytes) -> None:
+        said = self._kept.pop(key, None)
+        self._judged -= said.weight if said is not None else 0
+
+
+def _key(index: str, plan: SearchPlan, candidates: Sequence[Candidate]) -> bytes:
+    """All that may change what rerankers say; who asks is a part of it."""
+    read = [(one.id, one.payload.get("epoch")) for one in candidates[: plan.to_rerank]]
+    principals = None if plan.principals is None else sorted(plan.principals)
+    chain = [(one.plugin, one.options) for one in plan.rerankers]
+    asked = [index, plan.text, plan.filter, principals, chain, plan.rerank_weight, plan.to_rerank, read]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).digest()
+
+
+def _again(said: _Said, plan: SearchPlan, candidates: Sequence[Candidate]) -> Reranking:
+    """The same judgements blended with the candidates' scores, as ``blending.blend`` did."""
+    weight = plan.rerank_weight
+    ranked = [replace(one, judgements=said.judged.get(one.candidate.id, ())) for one in unranked(candidates).ranked]
+    for report in said.reports:
+        if report.scored:
+            ranked = sorted((_blended(one, report.id, weight) for one in ranked), key=lambda one: -one.score)
+    reports = [replace(report, milliseconds=0.0) for report in said.reports]
+    return Reranking(ranked=ranked, reports=reports, warnings=list(said.warnings))
+
+
+def _blended(entry: Ranked, reranker: str, weight: float) -> Ranked:
+    share = next((one.share for one in entry.judgements if one.reranker == reranker), 0.0)
+    return replace(entry, score=weight * share + (1 - weight) * entry.score)
