@@ -28,6 +28,8 @@ FIRST_SECONDS = 0.025
 GROWTH = 4
 #: Share of the time left that a slice may hope to take: one that is still at work at the deadline counts for nothing.
 HOPE = 0.7
+#: Of the deadline, but at most a tenth of it, what is kept for waking up and blending after it.
+AFTERWARDS_SECONDS = 0.015
 #: Runs at once in a process, abandoned ones included, so that a reranker that hangs costs no thread for each search.
 MAX_RUNS = 16
 #: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
@@ -83,10 +85,12 @@ def score_within(
     known: float | None = None,
 ) -> RerankOutcome:
     """Score as many texts as ``deadline`` seconds allow; ``known`` is the pace of the search before. Never raises what the
-    scorer raises: it becomes a reason."""
-    if not _free_runs.acquire(blocking=False):
+    scorer raises: it becomes a reason. Where MAX_RUNS are at work, it waits for one to end, unless all of them hang."""
+    until = time.monotonic() + deadline - min(AFTERWARDS_SECONDS, deadline / 10)
+    hanging = sum(thread.is_alive() for thread in list(_abandoned)) >= MAX_RUNS
+    if not _free_runs.acquire(timeout=0.0 if hanging else _left(until)):
         return RerankOutcome(reason=f"{MAX_RUNS} runs are still busy")
-    run = _Run(scorer, texts, metadata, capabilities, time.monotonic() + deadline, known)
+    run = _Run(scorer, texts, metadata, capabilities, until, known)
     thread = threading.Thread(target=run.work, name="rerank", daemon=True)
     thread.start()
     outcome = run.collect()
@@ -147,7 +151,7 @@ class _Run:
         pace = None
         while True:
             try:
-                posted = self.posted.get(timeout=self._left())
+                posted = self.posted.get(timeout=_left(self.until))
             except queue.Empty:
                 posted = _Posted(end=True, reason=DEADLINE)
             scores.update(posted.scores)
@@ -159,8 +163,9 @@ class _Run:
                     pace = (time.monotonic() - self.began) / self.first
                 return RerankOutcome(scores=scores, warnings=warnings, reason=posted.reason, pace=pace)
 
-    def _left(self) -> float:
-        return min(max(0.0, self.until - time.monotonic()), threading.TIMEOUT_MAX)
+
+def _left(until: float) -> float:
+    return min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 @dataclass(frozen=True, kw_only=True)
