@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +18,9 @@ from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.micro_batches import CPU_RERANK_TOKENS, LEAST_TOKENS
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
-from semantik_pipeline.builtin.rerankers.late_scoring import FADING, FEEDBACK_SHARE
+from semantik_pipeline.builtin.rerankers.late_scoring import FADING, FEEDBACK_SHARE, LateScoring
 from semantik_pipeline.builtin.rerankers.ranking import best_first
+from semantik_pipeline.builtin.rerankers.recent import Recent
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 from semantik_pipeline.testing.tiny_models import write_tiny_embedder
 
@@ -110,6 +113,58 @@ def test_feedback_counts_alike_in_every_slice_and_is_read_once(tiny, monkeypatch
     parted = [slices[1][0], slices[1][1], slices[0][0], slices[0][1]]
     assert parted == pytest.approx([whole[i] for i in range(4)], abs=1e-3)
     assert sorted(read) == sorted(["leases", *texts[2:], *texts[:2], *texts[:2]])  # as feedback, then as candidates
+
+
+def test_searches_side_by_side_are_each_read_once(tiny, monkeypatch):
+    plugin, read = LateInteractionReranker({"model": str(tiny)}), []
+    read_windows = LoadedModel.read
+    monkeypatch.setattr(
+        LoadedModel,
+        "read",
+        lambda self, windows, look, **named: (
+            read.extend(w.text for w in windows) or read_windows(self, windows, look, **named)
+        ),
+    )
+    asked = {"leases": ["a lease expires"], "queue": ["the queue of leases"]}
+    for _ in range(3):
+        for query, feedback in asked.items():
+            scores(plugin, query, ["search the index"], feedback=feedback)
+    assert sorted(set(read)) == sorted(
+        ["leases", "a lease expires", "queue", "the queue of leases", "search the index"]
+    )
+    assert len(read) == 4 + 6  # queries and feedback once, the candidate each time
+
+
+def test_the_last_ones_are_kept_and_no_more():
+    kept = Recent[str, int](2)
+    assert kept.get("a") is None
+    assert [kept.put("a", 1), kept.put("b", 2), kept.get("a"), kept.put("c", 3)] == [1, 2, 1, 3]
+    assert [kept.get("a"), kept.get("b"), kept.get("c")] == [1, None, 3]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+def test_windows_are_looked_at_together_as_each_would_be(ids, seed):
+    """The formula by unit vectors, window by window."""
+    from semantik_pipeline.builtin.embedders.model_tokenizer import Window
+
+    special = {0, 1}
+    tokenizer = SimpleNamespace(vocabulary=VOCABULARY, special_ids=special)
+    scoring = LateScoring(SimpleNamespace(tokenizer=tokenizer, card=SimpleNamespace(pooling="mean")))
+    chance, longest = np.random.default_rng(seed), max(map(len, ids))
+    states = chance.normal(size=(len(ids), longest, 8)).astype(np.float32)
+    wanted = unit(chance.normal(size=(3, 8)).astype(np.float32))
+    keep = np.arange(longest) < np.array([len(one) for one in ids])[:, None]
+    windows = [Window(owner=0, text="", ids=one, tokens=len(one)) for one in ids]
+    looked = scoring._look(*map(torch.from_numpy, (wanted, states, keep)), windows)
+    for (nearest, pooled), state, one in zip(looked, states, ids, strict=True):
+        cosines = unit(state[: len(one)]) @ wanted.T
+        own = [row for row, id in zip(cosines, one, strict=True) if id not in special]
+        assert nearest == pytest.approx(np.max(own, axis=0, initial=-1.0), abs=1e-5)
+        assert pooled == pytest.approx(unit(state[: len(one)].mean(0)), abs=1e-5)
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):

@@ -26,12 +26,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.model_tokenizer import Window
+from semantik_pipeline.builtin.rerankers.recent import Recent
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 from semantik_pipeline.contracts.models import ModelUsage
 
@@ -43,33 +45,28 @@ FEEDBACK_SHARE = 2.0
 #: What a feedback text counts in the mean against the one before it: the best passage mostly is an answer.
 FADING = 0.5
 
+#: Searches whose query, and feedback, are known for the slices to come: about as many as there are at once.
+KEPT = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
     """A query's own tokens: unit vectors (tokens, d) and weights (tokens,)."""
 
-    query: str
     units: np.ndarray
     weights: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Towards:
-    """The weighted mean sentence vector (d,), of length one, of these feedback texts."""
-
-    feedback: tuple[str, ...]
-    mean: np.ndarray
-
-
 class LateScoring:
-    """Scores texts with one model. What it knows of the last query and its feedback is kept for the slices to come."""
+    """Scores texts with one model. What it knows of the last queries and their feedback is kept for the slices to come."""
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self._weights = TokenWeights(model.tokenizer.vocabulary)
         self._special = np.array(sorted(model.tokenizer.special_ids), dtype=np.int64)
-        self._last: _Asked | None = None
-        self._towards: _Towards | None = None
+        self._queries: Recent[str, _Asked] = Recent(KEPT)
+        # by feedback texts: their weighted mean sentence vector (d,), of length one
+        self._towards: Recent[tuple[str, ...], np.ndarray] = Recent(KEPT)
 
     @property
     def usage(self) -> ModelUsage:
@@ -85,17 +82,16 @@ class LateScoring:
         asked = self._asked(query)
         if not len(asked.weights):
             return np.zeros(len(documents), dtype=np.float32)
-        towards = self._towards
-        known = towards is not None and towards.feedback == tuple(feedback)
-        more = [] if known else [text for text in dict.fromkeys(feedback) if text not in documents]
+        towards = self._towards.get(tuple(feedback))
+        more = [text for text in dict.fromkeys(feedback) if text not in documents] if towards is None else []
         texts = [*documents, *more]
         met, sentences = self._read(texts, asked, stop)
         if not feedback:
             return met
-        if not known:
+        if towards is None:
             best = _faded(sentences[[texts.index(text) for text in feedback]])
-            towards = self._towards = _Towards(feedback=tuple(feedback), mean=best / _lengths(best))
-        resembling = (sentences * towards.mean).sum(1).clip(0, 1)
+            towards = self._towards.put(tuple(feedback), best / _lengths(best))
+        resembling = (sentences * towards).sum(1).clip(0, 1)
         return ((met + FEEDBACK_SHARE * resembling) / (1 + FEEDBACK_SHARE))[: len(documents)]
 
     def _read(self, texts: Sequence[str], asked: _Asked, stop: threading.Event | None) -> tuple[np.ndarray, np.ndarray]:
@@ -129,23 +125,24 @@ class LateScoring:
         from torch.nn.functional import normalize
 
         own = torch.from_numpy(self._content(windows, states.shape[1])).to(states.device)
-        cosines = normalize(states, dim=2) @ wanted.T
+        lengths = torch.linalg.vector_norm(states, dim=2, keepdim=True).clamp_min(1e-12)
+        cosines = (states @ wanted.T) / lengths  # and not of unit vectors: no copy of all states
         nearest = cosines.masked_fill(~own.unsqueeze(2), -1.0).amax(dim=1)
         if self.model.card.pooling == "cls":
             pooled = states[:, 0]
         else:
-            pooled = (states * keep.unsqueeze(2)).sum(1) / keep.sum(1, keepdim=True)
+            pooled = (keep.unsqueeze(1).to(states.dtype) @ states).squeeze(1) / keep.sum(1, keepdim=True)
         return list(zip(nearest.cpu().numpy(), normalize(pooled, dim=1).cpu().numpy(), strict=True))
 
     def _asked(self, query: str) -> _Asked:
-        last = self._last
-        if last is None or last.query != query:
+        known = self._queries.get(query)
+        if known is None:
             windows = self.model.tokenizer.windows([query], limit=self.model.card.window)
             found = self.model.read(windows, self._units)
             own = [self._content([window], len(window.ids))[0] for window in windows]
             ids = [id for window, mask in zip(windows, own, strict=True) for id in np.array(window.ids)[mask].tolist()]
-            last = self._last = _Asked(query=query, units=np.concatenate(found), weights=self._weights.of(ids))
-        return last
+            known = self._queries.put(query, _Asked(units=np.concatenate(found), weights=self._weights.of(ids)))
+        return known
 
     def _units(self, states: torch.Tensor, keep: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
         """For each window the unit vectors of its own tokens, (own tokens, d)."""
@@ -156,9 +153,9 @@ class LateScoring:
 
     def _content(self, windows: Sequence[Window], length: int) -> np.ndarray:
         """(windows, length) true at a window's own tokens; special ones match everywhere and tell nothing."""
-        own = np.zeros((len(windows), length), dtype=bool)
-        for row, window in enumerate(windows):
-            own[row, : len(window.ids)] = ~np.isin(window.ids, self._special)
+        ids = np.fromiter(chain.from_iterable(window.ids for window in windows), dtype=np.int64)
+        own = np.arange(length) < np.array([len(window.ids) for window in windows])[:, None]
+        own[own] = ~np.isin(ids, self._special)
         return own
 
 

@@ -17,6 +17,8 @@ from semantik_pipeline.builtin.embedders.model_card import module_kinds, read_mo
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer, Window
 from semantik_pipeline.builtin.embedders.precision import choose_device, choose_precision
 from semantik_pipeline.builtin.embedders.surrogates import without_surrogates
+from semantik_pipeline.builtin.rerankers.late_scoring import KEPT
+from semantik_pipeline.builtin.rerankers.recent import Recent
 from semantik_pipeline.contracts.models import ModelFiles
 from semantik_pipeline.errors import PluginLoadError
 
@@ -27,7 +29,7 @@ _DEFAULT_WINDOW = 300  # tokens: what such models mostly read of a document
 
 
 class MultiVectorScoring(MicroBatches):
-    """Scores texts with one model. What it knows of the last query is kept for the slices to come."""
+    """Scores texts with one model. What it knows of the last queries is kept for the slices to come."""
 
     def __init__(self, located: ModelFiles, options: ModelOptions) -> None:
         device = choose_device(options.device)
@@ -39,7 +41,7 @@ class MultiVectorScoring(MicroBatches):
         self._tokenizer = ModelTokenizer(located.path)
         self._window = getattr(self._model[0], "document_length", None) or self._model.max_seq_length or _DEFAULT_WINDOW
         self._prompt = self._model.prompts.get("document") or ""
-        self._last: tuple[str, torch.Tensor] | None = None
+        self._queries: Recent[str, torch.Tensor] = Recent(KEPT)
 
     def scores(
         self, query: str, documents: Sequence[str], feedback: Sequence[str] = (), stop: threading.Event | None = None
@@ -61,11 +63,11 @@ class MultiVectorScoring(MicroBatches):
 
     def _asked(self, query: str) -> torch.Tensor:
         """The query's unit vectors, (vectors, d), on the device."""
-        last = self._last
-        if last is None or last[0] != query:
-            vectors = self.through([query], [1], lambda batch: self._encoded(batch, "query"), lane=Lane.RERANK)[0]
-            last = self._last = (query, vectors)
-        return last[1]
+        known = self._queries.get(query)
+        if known is None:
+            made = self.through([query], [1], lambda batch: self._encoded(batch, "query"), lane=Lane.RERANK)[0]
+            known = self._queries.put(query, made)
+        return known
 
     def _nearest(self, asked: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
         """For each window the highest cosine to each of the query's vectors, (vectors,)."""
