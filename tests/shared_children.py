@@ -13,8 +13,11 @@ from typing import Any
 
 from semantik_pipeline.parts import part
 from semantik_pipeline.plugins.child import ChildPool
+from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.runtime import CHILD_KINDS, Runtime
 from semantik_pipeline.settings import Settings
+from semantik_pipeline.testing import FakeEmbedder
+from semantik_pipeline.testing.misbehaviour import OPTIONS as MISBEHAVIOUR
 
 #: Pools that wait for another test. Each has a child of a hundred megabytes.
 KEPT = 3
@@ -50,6 +53,20 @@ class Borrowed:
             self._waiting.pop(0)[1].close()
 
 
+def loaded_by_children(runtime: Runtime) -> PluginState:
+    """What of the runtime's plugin state a child can notice: options of the plugins that it loads. An embedder only counts
+    tokens there, so what a fake one does while it embeds is left out."""
+    registry, configs = runtime.host.registry, {}
+    for plugin_id, options in runtime.host.state.configs.items():
+        if plugin_id in registry and registry.get(plugin_id).kind not in CHILD_KINDS:
+            continue
+        left_out = MISBEHAVIOUR if plugin_id == FakeEmbedder.PLUGIN_ID else {}
+        if kept := {name: value for name, value in options.items() if name not in left_out}:
+            configs[plugin_id] = kept
+    state = runtime.host.state
+    return PluginState(disabled_ids=state.disabled_ids, configs=configs, offered=state.offered)
+
+
 class SharedChildren:
     """``of(runtime)`` is a pool that no other runtime has: one that waits, if its children loaded the same plugins with
     the same options, path and environment; else a new one."""
@@ -58,17 +75,17 @@ class SharedChildren:
         self._waiting: list[tuple[Hashable, ChildPool]] = []
 
     def of(self, runtime: Runtime) -> Borrowed:
-        key = self._key(runtime)
+        state = loaded_by_children(runtime)
+        key = self._key(runtime, state)
         for found in self._waiting:
             if found[0] == key:
                 self._waiting.remove(found)
                 return Borrowed(found[1], key, self._waiting)
         memory = runtime.settings.child.memory_mb
-        pool = ChildPool(runtime.child_count, runtime.host.state, kinds=CHILD_KINDS, memory_mb=memory)
+        pool = ChildPool(runtime.child_count, state, kinds=CHILD_KINDS, memory_mb=memory)
         return Borrowed(pool, key, self._waiting)
 
-    def _key(self, runtime: Runtime) -> Hashable:
-        state = runtime.host.state
+    def _key(self, runtime: Runtime, state: PluginState) -> Hashable:
         if not Path(state.offered["models_dir"]).exists():  # then it is all the same where it is not
             state = replace(state, offered={})
         environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}

@@ -6,17 +6,37 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.connection import Transaction
 
 
 @pytest.fixture
-def ledger(postgres_url: str) -> Iterator[Ledger]:
-    found = Ledger(postgres_url, check=False)
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    found = Ledger(ledger_url)
     yield found
     found.close()
+
+
+@pytest.fixture
+def admin(ledger_url: str) -> Iterator[Engine]:
+    """Sessions of somebody else on the same server."""
+    engine = create_engine(make_url(ledger_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+def sleep(tx: Transaction, admin: Engine) -> None:
+    """As on a host that sleeps: nothing is said until the server has ended the session."""
+    pid = tx.execute(text("select pg_backend_pid()")).scalar_one()
+    tx.execute(text("set local idle_in_transaction_session_timeout = '50ms'"))
+    until = time.monotonic() + 30
+    with admin.connect() as other:
+        while other.execute(text("select 1 from pg_stat_activity where pid = :pid"), {"pid": pid}).scalar():
+            assert time.monotonic() < until, "the server ends no session"
+            time.sleep(0.02)
 
 
 def works(ledger: Ledger) -> bool:
@@ -24,29 +44,25 @@ def works(ledger: Ledger) -> bool:
         return tx.execute(text("select 1")).scalar_one() == 1
 
 
-def test_a_session_that_was_silent_for_too_long(ledger: Ledger) -> None:
+def test_a_session_that_was_silent_for_too_long(ledger: Ledger, admin: Engine) -> None:
     with pytest.raises(ServiceUnavailable), ledger.write() as tx:
-        tx.execute(text("set local idle_in_transaction_session_timeout = '1s'"))
-        time.sleep(2)  # a host that sleeps
+        sleep(tx, admin)
         tx.execute(text("select 1"))
     assert works(ledger)
 
 
-def test_a_session_that_was_silent_up_to_its_commit(ledger: Ledger) -> None:
+def test_a_session_that_was_silent_up_to_its_commit(ledger: Ledger, admin: Engine) -> None:
     with pytest.raises(ServiceUnavailable), ledger.write() as tx:
-        tx.execute(text("set local idle_in_transaction_session_timeout = '1s'"))
-        time.sleep(2)
+        sleep(tx, admin)
     assert works(ledger)
 
 
-def test_a_session_that_an_administrator_ended(ledger: Ledger, postgres_url: str) -> None:
-    admin = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+def test_a_session_that_an_administrator_ended(ledger: Ledger, admin: Engine) -> None:
     with pytest.raises(ServiceUnavailable), ledger.write() as tx:
         pid = tx.execute(text("select pg_backend_pid()")).scalar_one()
         with admin.connect() as other:
             other.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         tx.execute(text("select 1"))
-    admin.dispose()
     assert works(ledger)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import pytest
 from sqlalchemy import insert, select, text
 
 from semantik_pipeline.errors import Conflict, PipelineError
-from semantik_pipeline.ledger import Ledger, api_keys, collection_reports, collections, schema, tables
+from semantik_pipeline.ledger import Ledger, api_keys, collection_reports, collections, tables
 from semantik_pipeline.ledger.connection import Transaction
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else f"sqlite:///{tmp_path}/ledger"
-    opened = Ledger(url, check=False)
-    schema.migrate(opened.engine)
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, fresh_ledger_file: Path) -> Iterator[Ledger]:
+    if request.param == "postgres":
+        url = request.getfixturevalue("ledger_url")
+    else:
+        url = f"sqlite:///{shutil.copyfile(fresh_ledger_file, tmp_path / 'ledger')}"
+    opened = Ledger(url)
     yield opened
     opened.close()
 
@@ -36,14 +39,23 @@ def both(ledger: Ledger, make: Callable[[Transaction, int], Any]) -> list[Any]:
         with ledger.write() as tx:
             first = make(tx, 1)
             later = pool.submit(second)
-            _wait_a_little(later)
+            _until_it_waits(ledger, later, 1)
         return [first, later.result()]
 
 
-def _wait_a_little(later: Any) -> None:
-    """The second can't end before the first commits; give it the time to reach its statement."""
-    with pytest.raises(TimeoutError):
-        later.result(timeout=0.5)
+def _until_it_waits(ledger: Ledger, later: Future[Any], number: int) -> None:
+    """Until so many transactions wait for a lock, this one among them; on SQLite it waits before its first statement."""
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    if ledger.engine.dialect.name == "sqlite":
+        waiting = "select 1"
+    until = time.monotonic() + 30
+    while True:
+        with ledger.read() as tx:
+            if tx.execute(text(waiting)).scalar_one() >= number:
+                break
+        assert time.monotonic() < until, f"nobody waits for a lock; it has {later}"
+        time.sleep(0.01)
+    assert not later.done()
 
 
 def make_collection(tx: Transaction, caller: int) -> collections.Collection | None:
@@ -127,16 +139,6 @@ def _collection(ledger: Ledger, name: str) -> int:
         made = collections.create_collection(tx, name, config={}, frozen={}, fingerprints={}, dimension=8)
         assert made is not None
         return made.id
-
-
-def _until_it_waits(ledger: Ledger, later: Future[Any], number: int) -> None:
-    """Until so many transactions wait for a lock, this one among them."""
-    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    while not later.done():
-        with ledger.read() as tx:
-            if tx.execute(text(waiting)).scalar_one() >= number:
-                return
-        time.sleep(0.01)
 
 
 def test_who_renames_and_who_makes_one_of_that_name_never_wait_for_each_other(ledger_url):

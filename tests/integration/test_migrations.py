@@ -23,6 +23,7 @@ from semantik_pipeline.errors import SchemaMismatch
 from semantik_pipeline.ledger import Ledger, collections, operations, schema
 from semantik_pipeline.ledger.connection import open_engine
 from semantik_pipeline.ledger.tables import metadata
+from tests import forks
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -237,18 +238,17 @@ def test_an_empty_postgres_is_not_filled_unasked(postgres_url: str) -> None:
 
 
 def test_migrate_makes_the_tables_that_an_empty_postgres_lacks(postgres_url: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "SEMANTIK_DATABASE_URL": postgres_url, "SEMANTIK_DATA_DIR": str(tmp_path)}
+    environment = {"SEMANTIK_DATABASE_URL": postgres_url, "SEMANTIK_DATA_DIR": str(tmp_path), "PYTHONPATH": ""}
 
-    def semantik(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    def semantik(*arguments: str) -> forks.Result:
+        return forks.semantik([*arguments, "--json"], {**os.environ, **environment})
 
     refused = semantik("status")
-    assert refused.returncode == 1
-    assert "semantik migrate" in json.loads(refused.stdout)["error"]["hint"]
-    assert json.loads(semantik("migrate").stdout) == {"before": None, "schema": schema.HEAD, "migrated": True}
-    assert json.loads(semantik("migrate").stdout)["migrated"] is False
-    assert semantik("status").returncode == 0
+    assert refused.code == 1
+    assert "semantik migrate" in refused.json()["error"]["hint"]
+    assert semantik("migrate").json() == {"before": None, "schema": schema.HEAD, "migrated": True}
+    assert semantik("migrate").json()["migrated"] is False
+    assert semantik("status").code == 0
 
 
 def test_several_who_migrate_at_once_wait_for_each_other(postgres_url: str) -> None:

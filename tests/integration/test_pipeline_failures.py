@@ -20,18 +20,15 @@ from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.stages.points import PointBuilder
 from semantik_pipeline.stages.upsert import Upsert, reconcile
 from semantik_pipeline.verification import verify
+from tests.integration.conftest import FAKE_COLLECTION
 
-LEDGERS = ("sqlite", "postgres")
+#: Claims, leases and fences, which are the ledger's own; the rest of this file is about what a failing plugin costs.
+both_ledgers = pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
 
-EXTRACTING = {
-    "embedding": {"plugin": "fake-embedder", "options": {}},
-    "chunking": {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}},
-    "extraction": {
-        "enabled": True,
-        "chunk": [{"plugin": "patterns", "options": {}}, {"plugin": "fake-extractor", "options": {}}],
-        "document": [],
-    },
-}
+
+def extracting(*plugins: str) -> dict:
+    chosen = [{"plugin": plugin, "options": {}} for plugin in plugins]
+    return {**FAKE_COLLECTION, "extraction": {"enabled": True, "chunk": chosen, "document": []}}
 
 
 def source(**documents: str) -> SourceRequest:
@@ -91,7 +88,7 @@ def test_a_parser_that_hangs_or_crashes_costs_one_document(make_pipeline, tmp_pa
     (folder / "bad.fake").write_text("POISON for the parser")
     pipeline = make_pipeline(
         plugins={"fake-parser": {option: "POISON"}},
-        child={"parse_deadline": 1.0},
+        child={"parse_deadline": 0.3},
         work={"max_attempts": 3},
     )
     by_media_type = {"parsers": {"by_media_type": {"text/*": "fake-parser"}}}
@@ -113,7 +110,9 @@ def _fake() -> dict:
 @pytest.mark.parametrize("options", [{"fail_on": "POISON", "fail_as": "bug"}, {"crash_on": "POISON"}])
 def test_an_extractor_that_fails_is_noted_and_the_rest_goes_on(make_pipeline, options):
     pipeline = make_pipeline(plugins={"fake-extractor": options})
-    result = pipeline.index(many(4, bad="POISON for one extractor, mail ada@example.org"), config=EXTRACTING)
+    result = pipeline.index(
+        many(4, bad="POISON for one extractor, mail ada@example.org"), config=extracting("patterns", "fake-extractor")
+    )
     assert result["outcome"] == "succeeded"
     assert set(pipeline.stages().values()) == {"indexed"}
     assert list(pipeline.unit("bad")["notes"]) == ["fake-extractor"]
@@ -128,7 +127,7 @@ def test_an_extractor_that_fails_is_noted_and_the_rest_goes_on(make_pipeline, op
 def test_a_later_sync_retries_an_extractor_that_failed(make_pipeline, monkeypatch):
     documents = {"bad": "POISON, and 3 May 2024"}
     broken = make_pipeline(plugins={"fake-extractor": {"fail_on": "POISON", "fail_as": "bug"}})
-    broken.index(source(**documents), config=EXTRACTING)
+    broken.index(source(**documents), config=extracting("fake-extractor"))
     assert broken.unit("bad")["notes"]
     broken.index(source(**documents))
     assert broken.unit("bad")["notes"]  # too early for another try
@@ -152,6 +151,7 @@ def die_with(pipeline, stage: str, limit: int) -> list[str]:
     return [unit.unique_id for unit in claim.units]
 
 
+@both_ledgers
 def test_companions_of_a_dead_worker_run_alone_and_are_not_charged(make_pipeline):
     pipeline = make_pipeline()
     pipeline.index(many(4), run=False)
@@ -169,6 +169,7 @@ def test_companions_of_a_dead_worker_run_alone_and_are_not_charged(make_pipeline
     assert sorted(sizes) == [1, 1, 1, 1]  # three suspects alone, and the one good document
 
 
+@both_ledgers
 def test_units_that_were_alone_in_their_claims_but_not_in_their_process_are_not_charged(make_pipeline):
     pipeline = make_pipeline()
     pipeline.index(many(2), run=False)
@@ -189,6 +190,7 @@ def make_suspect(pipeline, name: str, stage: str) -> None:
         tx.execute(text(f"update work set suspect = true, stage = :s where {named}"), {"n": name, "s": stage})
 
 
+@both_ledgers
 def test_a_suspect_has_its_process_to_itself_whatever_the_stage(make_pipeline):
     pipeline = make_pipeline()
     pipeline.index(many(2, bad="text of a suspect"), run=False)
@@ -231,13 +233,14 @@ def test_what_a_stage_loads_is_loaded_before_its_first_suspect_is_claimed(make_p
 def test_every_stage_can_be_made_ready_without_a_document(make_pipeline, tmp_path):
     log = tmp_path / "embedded.log"
     pipeline = make_pipeline(plugins={"fake-embedder": {"log_path": str(log)}})
-    pipeline.index(source(doc="a text"), config=EXTRACTING, run=False)
+    pipeline.index(source(doc="a text"), config=extracting("fake-extractor"), run=False)
     runtime = pipeline.runtime
     for stage in STAGES.values():
         stage.prepare(runtime, runtime.generation(runtime.live_generations()[0]))
     assert not log.exists()  # nothing was embedded for any index
 
 
+@both_ledgers
 def test_a_document_that_kills_its_worker_is_quarantined_after_its_attempts(make_pipeline):
     pipeline = make_pipeline(work={"max_attempts": 3})
     pipeline.index(many(2), run=False)
@@ -261,6 +264,7 @@ def test_a_document_that_kills_its_worker_is_quarantined_after_its_attempts(make
     assert pipeline.unit(bad)["attempts"] == 3
 
 
+@both_ledgers
 def test_a_graceful_stop_gives_units_back_without_blame(make_pipeline):
     pipeline = make_pipeline()
     pipeline.index(many(4), run=False)
@@ -273,6 +277,7 @@ def test_a_graceful_stop_gives_units_back_without_blame(make_pipeline):
     assert set(pipeline.stages().values()) == {"indexed"}
 
 
+@both_ledgers
 def test_a_lease_is_renewed_while_work_goes_on_and_not_past_its_deadline(make_pipeline):
     pipeline = make_pipeline(work={"lease": 0.4, "renew": 0.1})
     pipeline.index(many(1), run=False)
@@ -304,6 +309,7 @@ def shown(pipeline, query: str) -> list[str]:
     return [hit.text for hit in search(pipeline.runtime, SearchQuery(text=query, rerank=False)).hits]
 
 
+@both_ledgers
 @pytest.mark.parametrize("paused_before", ["insert", "delete", "finish"])
 def test_a_paused_holder_of_an_older_text_harms_nothing(make_pipeline, paused_before):
     """FACTS: text A -> B -> A, the holder of B pauses in the middle and goes on after the second A is indexed."""
@@ -354,6 +360,7 @@ def paused_steps(upsert: Upsert, units: list) -> dict:
     }
 
 
+@both_ledgers
 def test_a_deletion_wins_over_a_paused_writer(make_pipeline):
     pipeline = make_pipeline()
     runtime = pipeline.runtime
@@ -378,6 +385,7 @@ def test_a_deletion_wins_over_a_paused_writer(make_pipeline):
 # -- claims ----------------------------------------------------------------------------------------------------------
 
 
+@both_ledgers
 def test_many_threads_never_claim_a_unit_twice(make_pipeline):
     pipeline = make_pipeline()
     pipeline.index(many(120), run=False)
@@ -402,6 +410,7 @@ def test_many_threads_never_claim_a_unit_twice(make_pipeline):
     assert len(taken) == len(set(taken)) == 120
 
 
+@both_ledgers
 def test_fair_shares_by_weight_and_lane(make_pipeline, tmp_path: Path):
     pipeline = make_pipeline()
     big = SourceRequest(

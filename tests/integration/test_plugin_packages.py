@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from semantik_pipeline.contracts import KINDS
+from tests import forks
 
 # Each kind with the least that its contract demands; half of them inherit nothing.
 GOOD = {
@@ -326,18 +327,18 @@ def test_strangers_plugins_together_index_and_answer(ask, site, tmp_path):
     """The whole way of a document, through the command line, with nobody's plugin but a stranger's."""
     config = tmp_path / "semantik.toml"
     config.write_text(STRANGERS)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(site),
+        "ACME_MARKS": str(tmp_path / "marks"),
+        "SEMANTIK_DATA_DIR": str(tmp_path / "data"),
+        "SEMANTIK_CONFIG": str(config),
+    }
 
     def semantik(*arguments: str, code: int = 0) -> dict:
-        command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json"]
-        done = subprocess.run(
-            [*command, "--data-dir", str(tmp_path / "data"), "--config", str(config)],
-            env={**os.environ, "PYTHONPATH": str(site), "ACME_MARKS": str(tmp_path / "marks")},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
+        done = forks.semantik([*arguments, "--json"], environment)
+        assert done.code == code, f"{done.out}\n{done.err}"
+        return done.json()
 
     semantik("sources", "add", "acme-source", "--name", "acme")
     for known in (0, 2):
@@ -351,7 +352,9 @@ def test_strangers_plugins_together_index_and_answer(ask, site, tmp_path):
     }
     assert answer["reranked"] is True
     assert answer["hits"][0]["scores"]["rerank"] is not None
-    report = semantik("verify")
+    command = [sys.executable, "-m", "semantik_pipeline.cli", "verify", "--json"]  # as a process that nobody prepared
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    report = json.loads(done.stdout)
     assert (report["points_found"], report["missing"], report["orphaned"], report["stale"]) == (2, 0, 0, 0)
 
 

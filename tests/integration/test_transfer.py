@@ -72,7 +72,9 @@ def test_it_is_the_same_elsewhere_and_embeds_nothing(make_pipeline, tmp_path, mo
     monkeypatch.setattr(exporting, "PAGE", 2)
     monkeypatch.setattr(exporting, "PART", 2)
     pipeline = make_pipeline(plugins=logged(tmp_path))
-    file = exported(pipeline, tmp_path, "notes.tar.gz", extraction={"chunk": [{"plugin": "patterns"}], "document": []})
+    file = exported(
+        pipeline, tmp_path, "notes.tar.gz", extraction={"chunk": [{"plugin": "fake-extractor"}], "document": []}
+    )
     before, computed = hits(pipeline, "alpha zeta", "notes"), embedded(tmp_path / "embedded")
     assert (len(before), computed) == (3, 2)
     stages = pipeline.stages()
@@ -285,9 +287,9 @@ def test_what_an_imported_source_lacks_is_said(make_pipeline, tmp_path) -> None:
 def test_a_forged_export_writes_under_no_key_of_its_own_choice(make_pipeline, tmp_path) -> None:
     """Vectors, parses and extractions are shared by all collections: each is kept under the key of what it is of."""
     pipeline = make_pipeline()
-    extraction = {"chunk": [{"plugin": "patterns"}], "document": []}
+    extraction = {"chunk": [{"plugin": "fake-extractor"}], "document": []}
     file = exported(pipeline, tmp_path, extraction=extraction)
-    fingerprint = pipeline.runtime.generation(1).fingerprints["extract"]["patterns"]
+    fingerprint = pipeline.runtime.generation(1).fingerprints["extract"]["fake-extractor"]
     victim, parse = short_hash("what others have"), "e" * 32
     vectors = {row.key for row in rows_of(pipeline, embeddings)}
     parsed = set(bodies_of(pipeline, "parsed"))
