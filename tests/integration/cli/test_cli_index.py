@@ -144,9 +144,10 @@ def test_interrupting_loses_nothing(cli, tmp_path):
     state = cli.data / "plugins.json"
     state.parent.mkdir()
     state.write_text('{"version": 1, "disabled_ids": [], "configs": {"fake-embedder": {"sleep_ms_per_text": 200}}}')
-    process = cli.start("index", folder, "--json")
+    process = cli.start("index", folder, "--json", SEMANTIK_WORKER_SOFT_SHUTDOWN="1")
+    until = time.monotonic() + 60
     while cli("status", "--json").json()["collections"].get("default", {"documents": {}})["documents"] == {}:
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
