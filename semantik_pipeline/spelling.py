@@ -22,6 +22,14 @@ def normal(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def forms(text: str) -> list[str]:
+    """The text as it stands, and with each accented letter as one character, and as two, where that differs: engines match
+    characters, and files have either."""
+    if text.isascii():
+        return [text]
+    return list(dict.fromkeys([text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))]))
+
+
 def words_at(text: str) -> list[tuple[int, int, str]]:
     """(start, end, word in lower case) of each word of a :func:`normal` text."""
     found = ((match.start(), match.end(), match.group().lower()) for match in _WORD.finditer(text))

@@ -93,9 +93,11 @@ class Ledger:
         with self.ask() as tx:
             return words.resembling(tx, generation_id, word, **like)
 
-    def documents_at(self, generation_id: int, patterns: Collection[str], *, limit: int) -> tuple[list[int], bool]:
+    def documents_at(
+        self, generation_id: int, patterns: Collection[str], *, principals: Collection[str] | None, limit: int
+    ) -> tuple[list[int], bool]:
         with self.read() as tx:
-            return paths.documents_at(tx, generation_id, patterns, limit=limit)
+            return paths.documents_at(tx, generation_id, patterns, principals=principals, limit=limit)
 
     def points_at_rest(self, generation_id: int) -> int:
         """How many points the generation's index holds at least."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, update
 
-from semantik_pipeline import vocabulary
+from semantik_pipeline import push, vocabulary
+from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger import words
+from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.push import Given
 from semantik_pipeline.search import SearchAnswer, SearchQuery, search
+from semantik_pipeline.search.understanding import planning
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from tests.integration.conftest import FAKE_COLLECTION
 
 TEXTS = {
     "lease": "The notice period of the lease is three months, and the tenant pays the deposit.",
@@ -61,6 +69,32 @@ def test_phrases_exclusions_and_fields_narrow_a_search(make_pipeline) -> None:
     }
     for mode in ("dense", "sparse"):
         assert found(ask(pipeline, '"notice period"', mode=mode)) == {"lease"}
+
+
+@pytest.fixture(params=["qdrant-edge", "qdrant"])
+def either_store(request: pytest.FixtureRequest, make_pipeline) -> Iterator[Any]:
+    """A pipeline on each of the stores."""
+    double = QdrantDouble().start() if request.param == "qdrant" else None
+    yield make_pipeline(**({"qdrant": {"url": double.url}} if double else {}))
+    if double:
+        double.stop()
+
+
+def test_accents_are_found_in_either_unicode_form(either_store) -> None:
+    """macOS writes an accent as a character of its own, most others as a part of its letter."""
+    either_store.runtime.collection("default", FAKE_COLLECTION)
+    forms = {form: unicodedata.normalize(form, "Müller résumé") for form in ("NFC", "NFD")}
+    given = [
+        Given(unique_id=name, content=f"the paper of {author}", title=author, metadata={"author": author})
+        for name, author in {**forms, "other": "Smith re sume"}.items()
+    ]
+    push.push(either_store.runtime, given, collection="default")
+    either_store.run()
+    for typed in forms.values():
+        assert found(ask(either_store, f'paper "{typed}"')) == {"NFC", "NFD"}
+        assert found(ask(either_store, f'paper -"{typed}"')) == {"other"}
+        for field in ("title", "author", "metadata.author"):
+            assert found(ask(either_store, f'{field}:"{typed}"')) == {"NFC", "NFD"}, field
 
 
 def test_a_query_of_filters_lists_documents_once_each(make_pipeline) -> None:
@@ -177,3 +211,19 @@ def test_phrases_and_paths_open_nothing(make_pipeline) -> None:
     assert found(ask(pipeline, '"notice period"', ["ben"])) == set()
     assert found(ask(pipeline, "source:fake", ["ben"])) == {"draft", "engine"}
     assert found(ask(pipeline, "-draft", ["ben"])) == {"engine"}
+
+
+def test_paths_stand_for_no_document_that_the_caller_may_not_see(
+    make_pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for its number: whether a pattern is too wide is decided by the caller's documents."""
+    pipeline = make_pipeline()
+    indexed(pipeline, OWN)
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(documents).values(file_path="docs/" + documents.c.unique_id))
+        tx.execute(update(documents).where(documents.c.unique_id.in_(["lease", "engine"])).values(file_path="a"))
+    monkeypatch.setattr(planning, "MOST_DOCUMENTS", 1)
+    assert found(ask(pipeline, "path:docs", ["ben"])) == {"draft"}
+    assert found(ask(pipeline, "-path:docs", ["ben"])) == {"engine"}
+    with pytest.raises(UsageError, match="stands for more"):
+        ask(pipeline, "path:docs")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.search.understanding.presence import stop_words, word_leg
+from semantik_pipeline.spelling import normal
 
 if TYPE_CHECKING:
     from semantik_pipeline.search.request import SearchPlan
@@ -101,7 +102,7 @@ class Confined:
     def _with_all(self, said: Sequence[str], by_word: SearchRequest) -> set[str] | None:
         """Chunks among which all are that have all of the words; None if each word is in too many. A stop word of one
         language of the index tells nothing: BM25 finds it in chunks of others alone."""
-        every = {word.lower() for phrase in said for word in _TOKEN.findall(phrase)}
+        every = {word.lower() for phrase in said for word in _TOKEN.findall(normal(phrase))}
         words = _longest(said, every - stop_words(self._runtime, self._index, every, by_word.languages))
         for limit in WITH_WORD if words else ():
             found = [{point.id for point in leg} for leg in self._search([self._by(by_word, w, limit) for w in words])]
@@ -134,6 +135,6 @@ def _longest(said: Sequence[str], words: Collection[str]) -> list[str]:
     """Of each phrase the longest that are among the words."""
     found: dict[str, None] = {}
     for phrase in said:
-        its = {word.lower() for word in _TOKEN.findall(phrase)}.intersection(words)
+        its = {word.lower() for word in _TOKEN.findall(normal(phrase))}.intersection(words)
         found.update(dict.fromkeys(sorted(its, key=lambda word: (-len(word), word))[:MOST_OF_PHRASE]))
     return list(found)[:MOST_WORDS]

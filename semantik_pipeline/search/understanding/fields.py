@@ -9,6 +9,7 @@ from typing import Any
 from semantik_pipeline.contracts.filter_bounds import instant
 from semantik_pipeline.contracts.filters import is_key
 from semantik_pipeline.contracts.media_names import by_name
+from semantik_pipeline.spelling import forms
 
 Condition = dict[str, Any]
 
@@ -63,8 +64,8 @@ def wanted(name: str) -> str:
 
 
 def phrase(keys: tuple[str, ...], words: str) -> Condition:
-    """One of the keys holds these words in this order."""
-    found = [{"key": key, "match": {"phrase": words}} for key in keys]
+    """One of the keys holds these words in this order, in whatever Unicode form."""
+    found = [{"key": key, "match": {"phrase": form}} for key in keys for form in forms(words)]
     return found[0] if len(found) == 1 else {"should": found}
 
 
@@ -95,7 +96,7 @@ def _words_in(*keys: str) -> Callable[[str], Condition | None]:
 
 
 def _keyword(value: str) -> Condition:
-    return {"key": "keywords", "match": {"value": value}}
+    return _either([{"key": "keywords", "match": {"value": form}} for form in forms(value)])
 
 
 def _time(bound: str) -> Callable[[str], Condition | None]:
@@ -115,7 +116,7 @@ def _metadata(name: str, value: str) -> Condition | None:
     """Exactly this value: the text, and the number, or true or false, that it may stand for."""
     if not is_key(name):
         return None
-    conditions: list[Condition] = [{"key": name, "match": {"value": value}}]
+    conditions: list[Condition] = [{"key": name, "match": {"value": form}} for form in forms(value)]
     if _INTEGER.fullmatch(value):
         conditions.append({"key": name, "match": {"value": int(value)}})
     elif value.lower() in ("true", "false"):

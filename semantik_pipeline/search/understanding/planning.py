@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.search.understanding.corrections import corrected, corrections
 from semantik_pipeline.search.understanding.fields import Condition
 from semantik_pipeline.search.understanding.meaning import Understood, narrowed
+from semantik_pipeline.spelling import forms
 
 if TYPE_CHECKING:
     from semantik_pipeline.questions import SearchQuery
@@ -31,7 +33,7 @@ def understand(runtime: Any, view: Any, query: SearchQuery, plan: SearchPlan) ->
     if understood is None:
         return plan
     if understood.paths or understood.not_paths:
-        understood = _resolved(runtime, view, understood)
+        understood = _resolved(runtime, view, understood, plan.principals)
         plan = replace(plan, understood=understood, **filters(query, understood))
     if not plan.text or not runtime.settings.search.corrections:
         return plan
@@ -57,19 +59,23 @@ def filters(query: SearchQuery, understood: Understood) -> dict[str, Any]:
     }
 
 
-def _resolved(runtime: Any, view: Any, understood: Understood) -> Understood:
+def _resolved(runtime: Any, view: Any, understood: Understood, principals: Collection[str] | None) -> Understood:
     """With conditions in the place of patterns of paths."""
     must, must_not = list(understood.must), list(understood.must_not)
     for patterns, conditions, others in ((understood.paths, must, must_not), (understood.not_paths, must_not, must)):
         if patterns:
-            condition, negated = _documents(runtime, view, patterns)
+            condition, negated = _documents(runtime, view, patterns, principals)
             (others if negated else conditions).append(condition)
     return replace(understood, must=tuple(must), must_not=tuple(must_not), paths=(), not_paths=())
 
 
-def _documents(runtime: Any, view: Any, patterns: tuple[str, ...]) -> tuple[Condition, bool]:
+def _documents(
+    runtime: Any, view: Any, patterns: tuple[str, ...], principals: Collection[str] | None
+) -> tuple[Condition, bool]:
+    either = [form for one in patterns for form in forms(one)]
+    ask = runtime.ledger.documents_at
     try:
-        ids, negated = runtime.ledger.documents_at(view.generation_id, patterns, limit=MOST_DOCUMENTS)
+        ids, negated = ask(view.generation_id, either, principals=principals, limit=MOST_DOCUMENTS)
     except ValueError:
         named = " ".join(f"path:{pattern}" for pattern in patterns)
         raise UsageError(

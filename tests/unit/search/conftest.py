@@ -111,7 +111,7 @@ class Ledger:
     def resembling_words(self, generation_id, word, *, longer, **like):
         return [(one, count) for one, count in self.words.items() if abs(len(one) - len(word)) <= longer]
 
-    def documents_at(self, generation_id, patterns, *, limit):
+    def documents_at(self, generation_id, patterns, *, principals, limit):
         met = [id for id, path in self.paths.items() if any(fnmatch(path, f"*{one}") for one in patterns)]
         return met, False
 
