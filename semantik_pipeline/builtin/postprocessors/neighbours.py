@@ -19,7 +19,7 @@ _SIDE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 20, "defaul
 
 class NeighboursPostprocessor(FromHits):
     """``before`` and ``after`` get the chunks beside the hit, without what chunks that overlap have twice: what is
-    before, the hit and what is after read on as the document does."""
+    before, the hit and what is after read on as the document does. So do the other hits of a group."""
 
     PLUGIN_ID = "neighbours"
     PLUGIN_VERSION = "1.0.0"
@@ -44,11 +44,13 @@ class NeighboursPostprocessor(FromHits):
         before, after = self.option("before"), self.option("after")
         section = self.option("section")
         reach = WITHIN_SECTION if section else 0
-        found = await context.around(hits, max(before, reach), max(after, reach))
-        return [
-            _with(hit, passages, before=before, after=after, section=section)
-            for hit, passages in zip(hits, found, strict=True)
-        ]
+        every = [one for hit in hits for one in (hit, *hit.more)]
+        found = await context.around(every, max(before, reach), max(after, reach))
+        done = (
+            _with(one, passages, before=before, after=after, section=section)
+            for one, passages in zip(every, found, strict=True)
+        )
+        return [replace(next(done), more=[next(done) for _ in hit.more]) for hit in hits]
 
 
 def _with(hit: SearchHit, passages: Sequence[Passage], *, before: int, after: int, section: bool) -> SearchHit:

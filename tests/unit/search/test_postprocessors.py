@@ -417,3 +417,14 @@ def test_all_hits_are_asked_about_at_once():
     work(NeighboursPostprocessor(), [make_hit(rank, "text") for rank in range(1, 9)], context=context)
     work(DiversityPostprocessor(), [make_hit(rank, "text") for rank in range(1, 9)], context=context)
     assert context.asked == ["around", "vectors"]
+
+
+def test_the_other_hits_of_a_group_have_neighbours_too():
+    chunks = [Passage(text=f"part {n}", start=10 * n, end=10 * n + 6, ordinal=n, section=[]) for n in range(6)]
+    hits = [make_hit(rank, f"part {n}", document="a", start=10 * n, ordinal=n) for rank, n in enumerate((1, 4), 1)]
+    grouped = work(GroupPostprocessor({"k": 2}), hits)
+    (hit,) = work(NeighboursPostprocessor(), grouped, context=FakeContext({"a": chunks}))
+    assert [[one.text for one in (*each.before, *each.after)] for each in (hit, *hit.more)] == [
+        ["part 0", "part 2"],
+        ["part 3", "part 5"],
+    ]
