@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -81,6 +83,31 @@ def test_an_index_is_asked_for_its_languages_once_in_a_while(babel) -> None:
     assert known.of(babel, view(by_document=True)) == ("de", "en")
     known.forget("default-7")
     assert known.of(babel, view(by_document=True)) == ("fr", "de", "en")
+
+
+def test_one_thread_looks_and_the_others_go_by_what_was_there(babel, monkeypatch) -> None:
+    known, looking, go_on = IndexLanguages(), threading.Event(), threading.Event()
+    facet = babel.store.facet
+
+    def slow(*asked, **more):
+        looking.set()
+        assert go_on.wait(10)
+        return facet(*asked, **more)
+
+    monkeypatch.setattr(babel.store, "facet", slow)
+    asked = view(by_document=True)
+    with ThreadPoolExecutor(4) as threads:
+        first = [threads.submit(known.of, babel, asked) for _ in range(3)]
+        assert looking.wait(10)
+        go_on.set()
+        assert [one.result(10) for one in first] == [("de", "en")] * 3 and babel.store.asked == 1
+        known._known["default-7"] = (0.0, ("de", "en"))  # its time is over
+        looking.clear(), go_on.clear()
+        slowly = threads.submit(known.of, babel, asked)
+        assert looking.wait(10)
+        assert [known.of(babel, asked) for _ in range(3)] == [("de", "en")] * 3
+        go_on.set()
+        assert slowly.result(10) == ("de", "en") and babel.store.asked == 2
 
 
 def test_nothing_is_asked_where_it_would_change_nothing(babel, runtime) -> None:
