@@ -151,6 +151,15 @@ def test_it_says_that_it_reads_a_part_of_a_long_query(plugins, caplog):
     assert "the query is too long" in caplog.text
 
 
+@pytest.mark.parametrize(("asked", "had"), [("float16", "float32"), ("bfloat16", "bfloat16"), ("float32", "float32")])
+def test_a_prompted_model_computes_in_no_precision_in_which_it_may_overflow(folders, asked, had):
+    import torch
+
+    plugin = CrossEncoderReranker({"model": str(folders["prompted"]), "precision": asked, "device": "cpu"})
+    backend = plugin.loaded().backend
+    assert backend.precision == had and {one.dtype for one in backend._model.parameters()} == {getattr(torch, had)}
+
+
 @pytest.mark.parametrize("name", ["light", "sentence-transformers", "prompted"])
 def test_running_out_of_memory_halves_the_batch(plugins, name, monkeypatch):
     plugin, texts = plugins[name], ["leases", "the queue"] * 8

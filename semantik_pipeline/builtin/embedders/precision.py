@@ -3,7 +3,8 @@
 Only the matrix products run in half precision; sums, norms and pooling stay in float32. Measured on 512 Cranfield
 abstracts with all-MiniLM-L6-v2, the worst cosine to float32 is 0.99995 (bfloat16), so vectors of all precisions may
 lie in one index, and precision is an operational option: a laptop and a GPU worker serve one generation. (Weights,
-norms and sums all in bfloat16 would drift to 0.997 and are never used.)
+norms and sums all in bfloat16 would drift to 0.997. No embedder does so; a Qwen3-Reranker, whose weights were made in
+bfloat16 and would take twice the memory, does: one score comes of it, and nothing is kept.)
 """
 
 from __future__ import annotations

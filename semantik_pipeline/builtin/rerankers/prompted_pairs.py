@@ -48,14 +48,15 @@ class PromptedPairs:
 
         _tell_assumed(card)
         self.device = device
-        self.precision = precision
+        # The weights were made in bfloat16, whose range float16 lacks: what overflows there is no score.
+        self.precision = "float32" if precision == "float16" else precision
         self.window = min(card.window or WINDOW, WINDOW)
         self._instruction = instruction or INSTRUCTION
         self._literal = _tokenizer(card)
         self._literal.encode_special_tokens = True  # as ordinary text, that is
         framing = _tokenizer(card)
         self._head, self._tail = (framing.encode(part, add_special_tokens=False).ids for part in (HEAD, TAIL))
-        model = _load(card, getattr(torch, precision)).to(device).eval()
+        model = _load(card, getattr(torch, self.precision)).to(device).eval()
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self._pad = card.config.get("pad_token_id") or 0
         self._model = model.base_model
