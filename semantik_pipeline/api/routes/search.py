@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, whole
 from semantik_pipeline.search.absence import beyond
+from semantik_pipeline.search.batches import embed_together
 from semantik_pipeline.search.facets import merged_facets
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
@@ -46,11 +47,20 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches
     for one in asked.searches:
         _require(runtime, caller, one)
     _count(request, caller, asked.searches)
+    if runtime.settings.search.on == "here":
+        embed_together(runtime, _each(caller, asked.searches))
     ask_one = partial(_found, request, caller)
     contexts = [contextvars.copy_context() for _ in asked.searches]
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(contexts)), thread_name_prefix="batch") as threads:
         answers = threads.map(lambda context, one: context.run(ask_one, one), contexts, asked.searches)
         return Answers(answers=list(answers))
+
+
+def _each(caller: Principal, searches: list[Search]) -> Iterator[SearchQuery]:
+    """The question to each collection."""
+    for one in searches:
+        asked = replace(one.question(), principals=caller.principals)
+        yield from (replace(asked, collection=name) for name in one.among)
 
 
 def _require(runtime: Runtime, caller: Principal, asked: Search) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from semantik_pipeline import push
 from semantik_pipeline.push import Given
-from semantik_pipeline.search import SearchAnswer, SearchQuery, search
+from semantik_pipeline.search import SearchAnswer, SearchQuery, query_vector, search
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 from workers import asking
@@ -219,6 +219,24 @@ def test_a_batch_is_answered_in_its_order(api: Api) -> None:
     body["searches"].append({"query": "x", "collection": "nowhere"})
     problem(api.post("/search/batch", json=body), 404)
     problem(api.post("/search/batch", json={"searches": [{"query": "x"}] * 33}), 422)
+
+
+def test_a_batch_is_embedded_in_one_pass_for_each_collection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    give(api, "more", {"e": "zebras cross rivers"})
+    passes: list[int] = []
+    embedded = query_vector._Dense.embedded
+
+    def counting(model: Any, texts: list[str]) -> Any:
+        passes.append(len(texts))
+        return embedded(model, texts)
+
+    monkeypatch.setattr(query_vector._Dense, "embedded", counting)
+    searches = [{"query": f"owls {n}", "collections": ["default", "more"]} for n in range(20)]
+    searches += [{"query": "owls", "search_mode": "sparse"}, {"query": "source_type", "search_mode": "dense"}]
+    found = api.good(api.post("/search/batch", json={"searches": searches}))["answers"]
+    assert passes == [21, 20] and len(found) == 22
+    alone = ask(api, "owls 3", collections=["default", "more"])
+    assert alone["hits"] == found[3]["hits"] and passes == [21, 20]
 
 
 def test_what_one_request_may_cost_is_bounded(api: Api) -> None:
