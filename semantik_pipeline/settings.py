@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 from semantik_pipeline.errors import SettingsError
+from semantik_pipeline.surroundings import check_variables
 
 
 class Section(BaseModel):
@@ -290,11 +291,6 @@ class Settings(BaseSettings):
             )
 
 
-def environment(**changes: str) -> dict[str, str]:
-    """The environment for a child process: this process's own, with changes."""
-    return {**os.environ, **changes}
-
-
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; asks no library."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -314,6 +310,7 @@ def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings
     older = os.environ.get("PLUGIN_STATE_FILE")
     if path is not None:
         _check_file(Path(path))
+    check_variables(Settings.model_fields)
 
     class Configured(Settings):
         model_config = SettingsConfigDict(toml_file=path)

@@ -257,6 +257,11 @@ def test_the_store_speaks_the_clients_language() -> None:
 # -- Kubernetes --------------------------------------------------------------------------------------------------------
 
 
+def test_no_variable_of_a_service_is_taken_for_a_setting() -> None:
+    """Kubernetes tells a pod of each service by variables; of ``semantik-api``, SEMANTIK_API_PORT=tcp://..."""
+    assert [name for name, pod in pods().items() if pod.get("enableServiceLinks") is not False] == []
+
+
 def test_pods_refer_to_what_is_there() -> None:
     names = {(one["kind"], one["metadata"]["name"]) for one in resources()}
     for pod in pods().values():

@@ -28,3 +28,30 @@ def test_a_value_that_a_setting_can_not_have_is_shown(monkeypatch: pytest.Monkey
     monkeypatch.setenv("SEMANTIK_API_PORT", "many")
     with pytest.raises(SettingsError, match="'many'"):
         load_settings(data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SEMANTIK_DATABSE_URL", "SEMANTIK_DATABASE_URL"),
+        ("semantik_wrok_lease", "SEMANTIK_WORK_LEASE"),
+        ("SEMANTIK_DATADIR", "SEMANTIK_DATA_DIR"),
+        ("SEMANTIK_SOMETHING", None),
+    ],
+)
+def test_a_variable_that_no_section_explains_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, meant: str | None
+) -> None:
+    monkeypatch.setenv(name, "sk_secret")
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings(data_dir=tmp_path)
+    assert "secret" not in str(caught.value)
+    assert (f"Did you mean {meant}?" in str(caught.value)) == (meant is not None)
+
+
+def test_what_else_is_read_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("SEMANTIK_URL", "SEMANTIK_TEST_DATA", "SEMANTIK_DATA_DIR", "semantik_api_key"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("SEMANTIK_COLLECTION", '{"language": "english"}')
+    monkeypatch.setenv("SEMANTIK_COLLECTION_CHUNKING", '{"plugin": "sentence"}')
+    assert load_settings().data_dir == tmp_path
