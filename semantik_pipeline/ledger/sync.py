@@ -9,11 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
 
-from semantik_pipeline.ledger import holds, outcomes, turns
-from semantik_pipeline.ledger.bulk import update_rows
+from semantik_pipeline.ledger import outcomes
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
-from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.tables import (
     collections,
     documents,
@@ -22,7 +20,7 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 from semantik_pipeline.ledger.timetable import after_sync
-from semantik_pipeline.ledger.work import REBUILD_LANE, STAGES
+from semantik_pipeline.ledger.work import STAGES
 
 SOURCE_FREED = {"lease_token": None, "lease_until": None}
 
@@ -300,35 +298,6 @@ def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None
             update(documents).where(documents.c.id == bindparam("d")).values(seen_run=run, change_hint=bindparam("h")),
             [{"d": identity, "h": hint} for identity, hint in sorted(rows)],
         )
-
-
-def adopt(tx: Transaction, claim: SourceClaim) -> int:
-    """What earlier operations left on its way in this source becomes this operation's to wait for; a build beside the
-    active generation is its own operation's."""
-    holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED)
-    on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES), work.c.lane < REBUILD_LANE)
-    rows = tx.execute(select(work.c.document_id, work.c.revision).where(on_their_way)).all()
-    note_items(tx, claim.operation_id, [(row.document_id, "resumed", row.revision) for row in rows])
-    return len(rows)
-
-
-def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:
-    """Send indexed documents on which an extractor failed, at least so many seconds ago, through ``extract`` again."""
-    noted = and_(
-        work.c.source_id == claim.source_id,
-        work.c.stage == "indexed",
-        work.c.notes.is_not(None),
-        work.c.updated_at < now() - older_than,
-    )
-    key = ("document_id", "generation_id")
-    in_order = select(*(work.c[name] for name in key), work.c.revision).where(noted)
-    rows = tx.execute(in_order.order_by(*(work.c[name] for name in key)).with_for_update()).all()
-    places = turns.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
-    moved = [{**dict(zip(key, row[:2], strict=True)), "turn": turn} for row, turn in zip(rows, places, strict=True)]
-    changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0, "updated_at": now()}
-    update_rows(tx, work, moved, by=key, fixed=changes)
-    note_items(tx, claim.operation_id, [(row.document_id, "retried", row.revision) for row in rows])
-    return len(rows)
 
 
 def crowded(tx: Transaction, source_id: int, limit: int) -> bool:

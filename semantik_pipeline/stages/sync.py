@@ -18,13 +18,14 @@ from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
-from semantik_pipeline.ledger import absence, renewals, revisions, turns
+from semantik_pipeline.ledger import absence, renewals, revisions
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.cursors import Cursor
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, mended, redescribed, same_content
+from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.faults import fail_slice
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable
@@ -331,16 +332,8 @@ class Slice:
         return problems_told(self.claim.problems, getattr(self.connector, "problems", []))
 
     def _complete(self, event: Complete) -> None:
-        noted = 0
-        with self.runtime.ledger.write() as tx:
-            if ledger.source_held(tx, self.claim):
-                ledger.adopt(tx, self.claim)
-                noted = ledger.retry_noted(tx, self.claim, older_than=NOTES)
-                turns.hasten(tx, self.claim.source_id)
-                ledger.finish_source(tx, self.claim, next_run=event.cursor, problems=self._problems())
-        if noted:
-            self.runtime.ring("extract")
-        self.runtime.ring("upsert")
+        problems = self._problems()
+        complete(self.runtime, self.claim, self.hold, next_run=event.cursor, problems=problems, older_than=NOTES)
 
 
 def _alone_until(taken: float) -> float:

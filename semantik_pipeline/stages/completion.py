@@ -1,0 +1,38 @@
+"""The end of a run that named all that its source has: what is on its way is taken along, and the source is through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from semantik_pipeline.ledger import adoption, turns
+from semantik_pipeline.ledger import sync as ledger
+from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.sync import SourceClaim
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
+
+
+def complete(
+    runtime: Runtime, claim: SourceClaim, hold: Hold, *, next_run: Any, problems: list[str], older_than: float
+) -> None:
+    """End the run, in short transactions. Documents on which an extractor failed at least ``older_than`` seconds ago get
+    another try. A source that somebody else has by now is left to it."""
+    after: int | None = 0
+    retried = ended = False
+    while not ended:
+        with runtime.ledger.write() as tx:
+            if not ledger.source_held(tx, claim):
+                break
+            if after is not None:
+                after = adoption.adopt(tx, claim, after=after)
+            noted = adoption.retry_noted(tx, claim, older_than=older_than)
+            ended = after is None and noted < adoption.PAGE
+            if ended:
+                turns.hasten(tx, claim.source_id)
+                ledger.finish_source(tx, claim, next_run=next_run, problems=problems)
+        retried = retried or noted > 0
+        hold.touch()
+    if retried:
+        runtime.ring("extract")
+    runtime.ring("upsert")
