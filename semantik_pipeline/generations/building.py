@@ -12,6 +12,8 @@ from semantik_pipeline.generations import aliases, rerunning
 from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
 from semantik_pipeline.ledger import builds, filling, switching
 from semantik_pipeline.plugins.secrets import scrub
+from semantik_pipeline.stages.blame import REFUSES
+from semantik_pipeline.stages.failures import told
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.builds import Build
@@ -105,6 +107,7 @@ def _judge(runtime: Runtime, build: Build, until: float) -> bool:
     except Exception as error:  # a server that is away: nothing is known of the build
         log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
         del runtime.judging[build.generation_id]
+        _leave(runtime, build, error)
         return False
     if verdict is not None and _decide(runtime, build, verdict):
         del runtime.judging[build.generation_id]
@@ -120,6 +123,15 @@ def _mine_to_judge(runtime: Runtime, build: Build) -> bool | None:
         if mine.phase != "judging" or mine.operation_state != "running":
             return False
         return builds.judged_by(tx, mine, runtime.worker_id, seconds=JUDGE_SECONDS)
+
+
+def _leave(runtime: Runtime, build: Build, error: Exception) -> None:
+    """Let another process judge the build: what this one lacks it may have."""
+    runtime.refuse(build.generation_id, "embed", told(error), seconds=REFUSES)
+    with runtime.ledger.write() as tx:
+        mine = builds.take(tx, build.generation_id)
+        if mine is not None and (mine.progress.get("judge") or {}).get("worker") == runtime.worker_id:
+            builds.note(tx, build.generation_id, judge=None)
 
 
 def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import generations, maintenance, operations
+from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.generations import aliases, building
 from semantik_pipeline.generations.gate import Gate
 from semantik_pipeline.ledger import builds, filling, revisions, waits
@@ -93,7 +94,8 @@ def test_a_fill_and_a_sync_of_the_same_documents_lock_in_one_order(pipe, monkeyp
     monkeypatch.undo()
     assert "deadlock" not in caplog.text and "Traceback" not in caplog.text
     assert build(pipe, operation_id)["outcome"] == "succeeded"
-    assert all("round 1" in text for text in shown(pipe, "round of topicd03"))
+    texts = shown(pipe, "round of topicd03")
+    assert texts and all("round 1" in text for text in texts)
     assert verify(pipe.runtime).clean
 
 
@@ -112,7 +114,8 @@ def test_syncs_beside_a_fill_in_small_steps(pipe, monkeypatch, caplog) -> None:
     both(sync, fill)
     assert "deadlock" not in caplog.text and "Traceback" not in caplog.text
     assert build(pipe, operation_id)["outcome"] == "succeeded"
-    assert all("round 4" in text for text in shown(pipe, "round of topicd03"))
+    texts = shown(pipe, "round of topicd03")
+    assert texts and all("round 4" in text for text in texts)
     assert verify(pipe.runtime).clean
 
 
@@ -185,6 +188,21 @@ def test_a_judge_that_comes_late_with_its_verdict_changes_nothing(judges) -> Non
     before, active = states(one), view(one)
     assert not building._decide(one.runtime, mine, verdict)
     assert (states(one), view(one)) == (before, active)
+
+
+def test_a_judge_that_cannot_embed_leaves_the_build_to_others(judges, monkeypatch) -> None:
+    """It is the first to come by each time."""
+    one, other, operation_id = judges
+
+    def away(*_: object) -> None:
+        raise ServiceUnavailable("The key for the embedder is not accepted here.")
+
+    monkeypatch.setattr(one.runtime, "embedder", away)
+    for _ in range(5):
+        building.advance(one.runtime, seconds=1)
+        building.advance(other.runtime, seconds=1)
+    assert one.result(operation_id)["outcome"] == "succeeded"
+    assert "not accepted" in " ".join(one.runtime.refusals(["embed"]).values())
 
 
 # -- aliases ----------------------------------------------------------------------------------------------------------
