@@ -6,28 +6,27 @@ Each path has a push source of its own there, so that what vanished from the pat
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from contextlib import closing, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.wording import counted
-from semantik_pipeline.documents import Complete, DocumentReference, IngestedDocument, Removal, short_hash
-from semantik_pipeline.errors import DocumentGone, PluginNotFoundError, SkipDocument, UsageError
+from semantik_pipeline.documents import Complete, DocumentReference, IngestedDocument, short_hash
+from semantik_pipeline.errors import DocumentGone, SkipDocument, UsageError
 
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
+    from semantik_pipeline.contracts.connector import ConnectorPlugin
     from semantik_pipeline.operations import SourceRequest
+    from semantik_pipeline.plugins.host import PluginHost
+    from semantik_pipeline.settings import Settings, Sync
 
 #: Documents and bytes of one request, at most; a document that is larger goes alone.
 DOCUMENTS, BYTES = 200, 16_000_000
-
-#: A path that has lost more than this share of its documents, and more than so many, asks: `--allow-deletions` answers.
-SHARE, COUNT = 0.5, 50
 
 KINDS = ("seen", "new", "changed", "unchanged", "skipped", "deleted", "quarantined")
 
@@ -35,65 +34,74 @@ KINDS = ("seen", "new", "changed", "unchanged", "skipped", "deleted", "quarantin
 class Reader:
     """What a connector names and fetches, one after the other. ``full``: it named everything there is."""
 
-    def __init__(self, asked: SourceRequest) -> None:
-        names = (asked.connector, f"connector-{asked.connector}")
-        found = [point for point in entry_points(group="semantik.plugins") if point.name in names]
-        if not found:
-            raise PluginNotFoundError(f"There is no connector {asked.connector!r} here.", "`semantik plugins list`.")
-        self._plugin = found[0].load()(dict(asked.config))
+    def __init__(self, host: PluginHost, connector: ConnectorPlugin) -> None:
+        self._host = host
+        self._connector = connector
         self.full = False
         self.problems: list[str] = []
         self.skipped: list[str] = []
 
     def documents(self) -> Iterator[IngestedDocument]:
-        with asyncio.Runner() as runner:
-            named = self._plugin.enumerate()
-            while (one := runner.run(_next(named))) is not None:
-                if isinstance(one, Complete):
-                    self.full = one.full
-                if not isinstance(one, DocumentReference) or isinstance(one, Removal):
-                    continue
-                try:
-                    yield runner.run(self._plugin.fetch(one))
-                except SkipDocument:
-                    self.skipped.append(one.unique_id)
-                except DocumentGone:
-                    continue
-                except OSError as error:
-                    self.full = False
-                    self.problems.append(f"{one.unique_id}: {error.strerror or error}")
-        told = [*getattr(self._plugin, "problems", ()), *self.problems]
+        for one in self._host.iterate(self._connector.enumerate()):
+            if isinstance(one, Complete):
+                self.full = one.full
+            if not isinstance(one, DocumentReference):
+                continue
+            try:
+                yield self._host.call(self._connector.fetch, one)
+            except SkipDocument:
+                self.skipped.append(one.unique_id)
+            except DocumentGone:
+                continue
+            except OSError as error:
+                self.full = False
+                self.problems.append(f"{one.unique_id}: {error.strerror or error}")
+        told = [*getattr(self._connector, "problems", ()), *self.problems]
         self.problems, self.full = told, self.full and not told
 
 
-async def _next(named: Any) -> Any:
-    return await anext(named, None)
+@contextmanager
+def reading(settings: Settings, asked: SourceRequest) -> Iterator[Reader]:
+    """A reader of the connector as this machine's plugin state file has it: a disabled one is never imported."""
+    from semantik_pipeline.plugins.host import PluginHost
+
+    with (
+        closing(PluginHost.start(settings.state_file, kinds=("connector",))) as host,
+        host.for_once(asked.connector, dict(asked.config), kind="connector") as connector,
+    ):
+        yield Reader(host, connector)
 
 
 def upload(
     call: Invocation, client: Client, asked: SourceRequest, collection: str, *, allow_deletions: bool
 ) -> dict[str, Any]:
     """Give what the path has, delete what it no longer has, wait for both; returns what came of it."""
+    settings = call.settings()
     began, last = monotonic(), monotonic()
     source = source_of(asked)
-    reader = Reader(asked)
-    known = _known(client, collection, source)
     given: set[str] = set()
     begun: list[str] = []
     numbers: set[int] = set()
-    for batch in batches(reader.documents()):
-        pushed = _give(client, batch, collection, source)
-        given |= {one["document"] for one in pushed["documents"]}
-        begun.append(pushed["operation"])
-        numbers.add(pushed["source_id"])
-        if monotonic() - last > 2.0:
-            last = monotonic()
-            print(f"{counted(len(given), 'document')} uploaded", file=sys.stderr, flush=True)
+    with reading(settings, asked) as reader:
+        known = _known(client, collection, source)
+        for batch in batches(reader.documents()):
+            pushed = _give(client, batch, collection, source)
+            given |= {one["document"] for one in pushed["documents"]}
+            begun.append(pushed["operation"])
+            numbers.add(pushed["source_id"])
+            if monotonic() - last > 2.0:
+                last = monotonic()
+                print(f"{counted(len(given), 'document')} uploaded", file=sys.stderr, flush=True)
     if reader.full:
         numbers |= known
         gone = _vanished(client, numbers, given | set(reader.skipped))
-        begun += _delete(client, collection, gone, len(given), allow_deletions=allow_deletions)
+        begun += _delete(client, collection, gone, len(given), None if allow_deletions else settings.sync)
     ended = [followed(call, client, operation) for operation in begun]
+    return {**_sums(ended, reader, began), "operation": ", ".join(begun), "sources": numbers}
+
+
+def _sums(ended: list[dict[str, Any]], reader: Reader, began: float) -> dict[str, Any]:
+    """What came of the operations together, and of what was not given."""
     documents = _sum(ended, "documents", KINDS)
     chunks = _sum(ended, "chunks", ("total", "embedded", "reused"))
     documents["skipped"] += len(reader.skipped)
@@ -101,11 +109,9 @@ def upload(
     outcomes = [one["outcome"] for one in ended] + (["degraded"] if reader.problems else [])
     result = {"documents": documents, "chunks": chunks, "seconds": round(monotonic() - began, 2)}
     return {
-        "operation": ", ".join(begun),
         "outcome": next((one for one in ("failed", "cancelled", "degraded") if one in outcomes), "succeeded"),
         "result": {**result, "errors": [line for one in ended for line in (one["result"] or {}).get("errors", [])]},
         "problems": reader.problems,
-        "sources": numbers,
     }
 
 
@@ -163,9 +169,9 @@ def _vanished(client: Client, sources: set[int], named: set[str]) -> list[str]:
     return [row["document"] for row in rows if row["document"] not in named]
 
 
-def _delete(client: Client, collection: str, gone: list[str], kept: int, *, allow_deletions: bool) -> list[str]:
-    """Begin to delete what vanished. Raises UsageError where that is most of what there was, and nobody said so."""
-    if len(gone) > COUNT and len(gone) > SHARE * (kept + len(gone)) and not allow_deletions:
+def _delete(client: Client, collection: str, gone: list[str], kept: int, guard: Sync | None) -> list[str]:
+    """Begin to delete what vanished. Raises UsageError where that is more than the guard allows (None: all is)."""
+    if guard and len(gone) > guard.guard_count and len(gone) > guard.guard_share * (kept + len(gone)):
         raise UsageError(
             f"{len(gone):,} documents, most of what was uploaded from there, have vanished; nothing was deleted.",
             "If that is right: --allow-deletions.",

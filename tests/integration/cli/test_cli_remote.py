@@ -175,6 +175,24 @@ def test_files_are_uploaded_to_a_server_elsewhere_and_forgotten_when_they_are_go
     assert [row["document"] for row in rows] == [f"file://{folder}/lanes.md"]
 
 
+def test_uploading_obeys_the_plugin_state_and_the_guard_of_here(served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.md").write_text(f"# {number}\n\nA note about {number}.\n")
+    asked = ("index", folder, "--collection", "guarded", "--json")
+    state = tmp_path / "plugins.json"
+    state.write_text(json.dumps({"version": 1, "revision": 1, "disabled_ids": ["directory"], "configs": {}}))
+    refused = served.far(*asked, SEMANTIK_PLUGIN_STATE_FILE=str(state))
+    assert refused.code == 2 and "disabled" in refused.err
+    assert served.far(*asked).json()["documents"]["new"] == 4
+    for number in range(3):
+        (folder / f"{number}.md").unlink()
+    stopped = served.far(*asked, SEMANTIK_SYNC_GUARD_COUNT="2")
+    assert stopped.code == 2 and "--allow-deletions" in stopped.err
+    assert served.far(*asked, "--allow-deletions", SEMANTIK_SYNC_GUARD_COUNT="2").json()["documents"]["deleted"] == 3
+
+
 def test_the_server_of_the_folder_syncs_paths_as_sources(served: Served, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
