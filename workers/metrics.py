@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 #: Counts of a process's tally: name -> what it counts. Exported as ``semantik_<name>_total``.
 COUNTS = {
-    "units": "Documents that a stage finished, gave back, or failed on; a failure is charged, or puts it in quarantine.",
+    "units": "Documents that a stage finished, gave back, or failed on: together with others, alone, or for good.",
     "chunks": "Chunks of documents that a stage finished, as known after it.",
     "lease_expiries": "Documents, and slices of sources, whose worker died or stopped while it held them.",
     "quarantines": "Documents that were set aside.",
@@ -75,7 +75,7 @@ NAMES = {
 }
 
 #: What becomes of units, of bells, and of requests that are denied.
-OUTCOMES = ("done", "released", "failed", "quarantined")
+OUTCOMES = ("done", "released", "suspected", "failed", "quarantined")
 RINGS = ("rung", "held", "failed")
 DENIALS = ("unauthorized", "forbidden")
 

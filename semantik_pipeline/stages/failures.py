@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from semantik_pipeline import logs
 from semantik_pipeline.errors import (
@@ -80,6 +81,39 @@ def fail(
         return _record(runtime, tx, claim, still, error, described, alone=alone or len(units) == 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of units: ``outcome`` as the metric names it. ``delay`` in seconds until the next try, if the error
+    says so; ``attempts`` that a document has at most, if fewer than the settings say."""
+
+    outcome: Literal["released", "suspected", "failed", "quarantined"]
+    delay: float | None = None
+    attempts: int | None = None
+
+
+def verdict(error: BaseException, *, alone: bool, goal: str = "indexed") -> Verdict:
+    """What becomes of units with this goal whose stage raised ``error``; ``alone``: one document is surely to blame.
+
+    A server, a disk or a worker that fails holds nothing against documents: ``released``. Of several that failed
+    together each runs alone next: ``suspected``. One alone is charged (``failed``), or ``quarantined`` where no further
+    try would help; a deletion never is.
+    """
+    together = isinstance(error, OutOfMemory | ServiceFailing) and not alone  # what is well goes through by itself
+    if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not together:
+        return Verdict(outcome="released", delay=getattr(error, "retry_after", None) or AWAY)
+    if lacks(error):
+        return Verdict(outcome="released", delay=AWAY)
+    if not alone:
+        return Verdict(outcome="suspected")
+    if isinstance(error, PermanentError) and goal == "indexed":
+        return Verdict(outcome="quarantined")
+    return Verdict(
+        outcome="failed",
+        delay=error.retry_after if isinstance(error, TransientError) else None,
+        attempts=HANGS if isinstance(error, ChildTimeout) else None,
+    )
+
+
 def _record(
     runtime: Runtime,
     tx: Transaction,
@@ -90,47 +124,44 @@ def _record(
     *,
     alone: bool,
 ) -> list[Unit]:
+    """Apply the verdict; returns the units in quarantine."""
     keys, words = [unit.key for unit in units], described["message"]
-    together = isinstance(error, OutOfMemory | ServiceFailing) and not alone  # what is well goes through by itself
-    if isinstance(error, StorageFull | ServiceUnavailable | WorkerUnfit) and not together:
-        delay = getattr(error, "retry_after", None) or AWAY
-        log.warning("%s waits %.1f s: %s", claim.stage, delay, words)
-        work.release(tx, claim.token, keys, delay=delay, blocked=words)
+    found = verdict(error, alone=alone)
+    if found.outcome == "released":
+        log.warning("%s waits %.1f s: %s", claim.stage, found.delay, words)
+        if lacks(error):
+            runtime.left.unable(words)
+        work.release(tx, claim.token, keys, delay=found.delay or AWAY, blocked=words)
         _tell(runtime, claim, "released", len(units))
         return []
-    if lacks(error):
-        log.warning("%s is blocked: %s", claim.stage, words)
-        runtime.left.unable(words)
-        work.release(tx, claim.token, keys, delay=AWAY, blocked=words)
-        _tell(runtime, claim, "released", len(units))
-        return []
-    if not alone and not isinstance(error, PermanentError):
+    if found.outcome == "suspected":
         log.warning("%s failed on %d documents together; each runs alone now: %s", claim.stage, len(units), words)
         work.suspect(tx, claim.token, keys)
-        _tell(runtime, claim, "released", len(units))
+        _tell(runtime, claim, "suspected", len(units))
         return []
-    settings, lost = runtime.settings.work, []
-    found = operations.of_documents(tx, [unit.document_id for unit in units])
+    lost = []
+    operation = operations.of_documents(tx, [unit.document_id for unit in units])
     for unit in units:
-        kept = {**described, "plugins": stage_plugins(runtime, unit)}  # a mended one gets another try
-        if isinstance(error, PermanentError) and alone and unit.goal == "indexed":
-            work.quarantine(tx, unit, kept)
-            gone = True
-        elif isinstance(error, PermanentError) and not alone:
-            work.suspect(tx, claim.token, [unit.key])
-            gone = False
-        else:
-            after = error.retry_after if isinstance(error, TransientError) else None
-            attempts = min(settings.max_attempts, HANGS if isinstance(error, ChildTimeout) else settings.max_attempts)
-            gone = work.charge(tx, unit, kept, max_attempts=attempts, backoff=settings.backoff, retry_after=after)
+        gone = _charge(runtime, tx, unit, error, described)
         if gone:
             lost.append(unit)
             runtime.tally.count("quarantines", stage=claim.stage, type=type(error).__name__)
-        with logs.bound(document=unit.unique_id, operation=found.get(unit.document_id)):
+        with logs.bound(document=unit.unique_id, operation=operation.get(unit.document_id)):
             log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", words)
     _tell(runtime, claim, "quarantined", len(lost))
     _tell(runtime, claim, "failed", len(units) - len(lost))
     return lost
+
+
+def _charge(runtime: Runtime, tx: Transaction, unit: Unit, error: BaseException, described: dict[str, Any]) -> bool:
+    """Hold the error against the document; returns whether it is in quarantine now."""
+    kept = {**described, "plugins": stage_plugins(runtime, unit)}  # a mended one gets another try
+    found, settings = verdict(error, alone=True, goal=unit.goal), runtime.settings.work
+    if found.outcome == "quarantined":
+        work.quarantine(tx, unit, kept)
+        return True
+    attempts = min(settings.max_attempts, found.attempts or settings.max_attempts)
+    return work.charge(tx, unit, kept, max_attempts=attempts, backoff=settings.backoff, retry_after=found.delay)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: str, units: int) -> None:

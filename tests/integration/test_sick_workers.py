@@ -183,7 +183,7 @@ def test_only_what_a_stage_finished_counts_as_done(make_pipeline):
     units = {(dict(one)["stage"], dict(one)["outcome"]): count for one, count in tally.counts("units").items() if count}
     assert units == {
         ("chunk", "done"): 7,
-        ("embed", "released"): 7,  # they failed together
+        ("embed", "suspected"): 7,  # they failed together
         ("embed", "failed"): 2,
         ("embed", "quarantined"): 1,
         ("embed", "done"): 6,
