@@ -4,10 +4,7 @@ microsecond and needs no library."""
 from __future__ import annotations
 
 import threading
-import time
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 #: Upper bounds of the buckets of what is observed: seconds, or shares.
@@ -49,15 +46,6 @@ class Tally:
             found = self._distributions.setdefault(key, Distribution())
             found.counts[bisect_left(BUCKETS, value)] += 1
             found.total += value
-
-    @contextmanager
-    def timed(self, name: str, **labels: str) -> Iterator[None]:
-        """Observe how many seconds the block takes."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.observe(name, time.perf_counter() - began, **labels)
 
     def counts(self, name: str) -> dict[Labels, float]:
         """A count's values, by labels."""

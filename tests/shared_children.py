@@ -31,7 +31,6 @@ class Borrowed:
         self._pool, self._key, self._waiting = pool, key, waiting
         self._working = 0
         self._lock = threading.Lock()
-        self.warm = pool.warm
 
     def run(self, *args: Any, **named: Any) -> Any:
         self._count(1)

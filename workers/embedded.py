@@ -20,6 +20,7 @@ from semantik_pipeline.runtime import Runtime
 from workers import tasks
 from workers.arenas import few_arenas
 from workers.presence import Presence
+from workers.profiles import POOL, Profile, concurrency
 from workers.startup import SWITCH_INTERVAL, give_back
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def _learn(runtime: Runtime) -> None:
 
 def _worker(app: Celery, runtime: Runtime) -> Worker:
     return app.Worker(
-        pool="threads",
-        concurrency=len(QUEUES) + 2 * runtime.child_count,
+        pool=POOL,
+        concurrency=concurrency(Profile(queues=QUEUES), runtime.child_count),
         queues=list(QUEUES),
         without_gossip=True,
         without_mingle=True,

@@ -1,6 +1,6 @@
-"""What kinds of workers there are: which queues each answers, in which pool, with how many threads, in how many
-processes. ``semantik worker --profile gpu`` and ``celery -A workers.app worker`` (with ``SEMANTIK_WORKER_PROFILE=gpu``)
-both read this table.
+"""What kinds of workers there are: which queues each answers, with how many threads, in how many processes.
+``semantik worker --profile gpu`` and ``celery -A workers.app worker`` (with ``SEMANTIK_WORKER_PROFILE=gpu``) both read
+this table.
 
 Every profile works in threads of one process. A loop of a stage runs as often as that process has room for it
 (``Runtime.gates``): one embedding loop, one writer of the store, as many parsing and extracting loops as there are child
@@ -20,16 +20,17 @@ from semantik_pipeline.settings import Settings, visible_gpus
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A kind of worker. ``queues`` in the order of what it is for; ``prefetch`` messages for each thread; ``processes``
-    side by side, unless the settings say how many."""
+    """A kind of worker. ``queues`` in the order of what it is for; ``processes`` side by side, unless the settings say how
+    many."""
 
     queues: tuple[str, ...]
-    pool: str = "threads"
-    prefetch: int = 1
     processes: Callable[[], int] = lambda: 1
     on_devices: bool = False
     """Its processes are spread over the GPUs of the host: each sees one."""
 
+
+#: The pool of Celery that every worker works in.
+POOL = "threads"
 
 PROFILES: dict[str, Profile] = {
     "all": Profile(queues=(*QUEUES, SEARCH)),

@@ -20,7 +20,7 @@ from semantik_pipeline.runtime import Runtime
 from workers.arenas import few_arenas
 from workers.metrics import Endpoint, ProcessCollector
 from workers.presence import Presence
-from workers.profiles import Profile, concurrency
+from workers.profiles import POOL, Profile, concurrency
 from workers.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class WorkerProcess:
         self._deaf_to_hangups, self._on_terminal = False, sys.stdout is not None and sys.stdout.isatty()
 
     def configure(self, app: Celery) -> None:
-        """What the profile says of pool, threads, prefetch and queues."""
+        """Pool, threads and prefetch; and what the profile says of queues."""
         app.conf.update(
-            worker_pool=self.profile.pool,
+            worker_pool=POOL,
             worker_concurrency=concurrency(self.profile, self.runtime.child_count),
-            worker_prefetch_multiplier=self.profile.prefetch,
+            worker_prefetch_multiplier=1,
         )
         self._queues = [app.amqp.queues[name].name for name in self.profile.queues]
         app.amqp.queues.select(self._queues)
@@ -108,10 +108,10 @@ class WorkerProcess:
         in which nothing is loaded, and operators are shown, drain and resume the profile's queues."""
         from celery.concurrency import get_implementation
 
-        if get_implementation(worker.pool_cls) is not get_implementation(self.profile.pool):
+        if get_implementation(worker.pool_cls) is not get_implementation(POOL):
             raise SettingsError(
                 f"This worker can't work in the pool {worker.pool_cls.__module__.rpartition('.')[2]!r}.",
-                f"Leave out -P (--pool): its pool is {self.profile.pool!r}; more processes are more workers.",
+                f"Leave out -P (--pool): its pool is {POOL!r}; more processes are more workers.",
             )
         answered = {queue.name for queue in worker.app.amqp.queues.consume_from.values()}
         if answered != set(self._queues):

@@ -61,12 +61,6 @@ def ready(tx: Transaction, worker_id: str, *, host: str, pid: int) -> None:
     tx.execute(update(workers).where(workers.c.id == worker_id).values(state="ready", heartbeat=now()))
 
 
-def register(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
-    """Both at once, of a process that hears the broker already, or needs none."""
-    announce(tx, worker_id, host=host, pid=pid, profile=profile, report=report)
-    ready(tx, worker_id, host=host, pid=pid)
-
-
 def _restarting(host: str, pid: int) -> ColumnElement[bool]:
     return (workers.c.host == host) & (workers.c.pid == pid) & (workers.c.state == "restarting")
 
@@ -142,11 +136,6 @@ def in_hand(tx: Transaction, tokens: Sequence[str], *, limit: int) -> dict[str, 
         "stages": dict(map(tuple, counts)),
         "documents": list(tx.execute(names).scalars()) if counts else [],
     }
-
-
-def sweep(tx: Transaction, *, older_than: float) -> int:
-    """Forget workers that were last heard of so many seconds ago."""
-    return tx.execute(delete(workers).where(workers.c.heartbeat < now() - older_than)).rowcount
 
 
 def served(row: WorkerRow, stage: str, which: int) -> str | None:

@@ -90,13 +90,6 @@ class ChildPool:
             self._slots.release()
         return self._outcome(what, tag, body)
 
-    def warm(self) -> None:
-        """Start one child ahead, in the background, unless one is idle or all are busy."""
-        with self._lock:
-            if self._closed or self._idle or len(self._all) >= self._size:
-                return
-            self._starter.submit(self._start)
-
     def close(self) -> None:
         """End all children; requests under way fail. Closing twice is fine."""
         with self._lock:

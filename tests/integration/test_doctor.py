@@ -21,10 +21,10 @@ from semantik_pipeline.doctor.findings import well
 from semantik_pipeline.doctor.hosts import look_at_disks
 from semantik_pipeline.doctor.servers import _clock, look_at_blobs, look_at_broker, look_at_ledger
 from semantik_pipeline.doctor.stores import look_at_store
-from semantik_pipeline.ledger import workers
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
+from tests.announced import announced
 from tests.integration.conftest import texts
 
 
@@ -202,7 +202,7 @@ def _register(runtime: Runtime, name: str, *, queues: list[str], digest: str, ve
     report = {"queues": queues, "heartbeat": 60, "version": version}
     report |= {"plugin_state": {"revision": 1, "hash": digest}, "plugins": {}}
     with runtime.ledger.write() as tx:
-        workers.register(tx, name, host="here", pid=os.getpid(), profile="cpu", report=report)
+        announced(tx, name, host="here", pid=os.getpid(), profile="cpu", report=report)
 
 
 def _limit_connections(url: str) -> None:

@@ -363,16 +363,6 @@ def pool_is_busy(pool) -> bool:
     return bool(pool._all) and not pool._idle
 
 
-def test_a_child_can_be_warmed_ahead(jobs):
-    pool = ChildPool(1, PluginState(), kinds=["parser"], memory_mb=400)
-    pool.warm()
-    while not pool._idle:
-        time.sleep(0.01)
-    ahead = pool._idle[0].pid
-    assert pool.run(jobs.pid, deadline=30) == ahead
-    pool.close()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has larger pipes")
 def test_pipes_that_may_not_be_larger_are_used_as_they_are(jobs, monkeypatch):
     change = fcntl.fcntl

@@ -13,6 +13,7 @@ import pytest
 
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.renewals import Renewal
+from tests.announced import announced
 from workers import presence as presences
 from workers.presence import Presence
 from workers.pulse import Pulse
@@ -37,7 +38,7 @@ def test_a_process_that_has_grown_too_large_restarts_once_and_in_its_turn(make_p
     pipeline = make_pipeline(worker={"heartbeat": 0.05, "memory_mb": 1})
     report = {"queues": ["embed"], "heartbeat": 5.0}
     with pipeline.runtime.ledger.write() as tx:
-        ledger_workers.register(tx, "another", host="there", pid=1, profile="all", report=report)
+        announced(tx, "another", host="there", pid=1, profile="all", report=report)
     with pipeline.runtime.ledger.write() as tx:
         assert ledger_workers.take_turn(tx, "another")
     presence, heard, _ = watched(pipeline)

@@ -21,6 +21,7 @@ from semantik_pipeline.ledger.tables import work, workers
 from semantik_pipeline.ledger.work import claim
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.tally import Tally
+from tests.announced import announced
 from workers.embedded import embedded_worker
 from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, fleet_metrics, tallied
 from workers.presence import Paces, Presence
@@ -32,7 +33,7 @@ LEDGERS = ("sqlite", "postgres")
 def register(pipeline, worker_id: str, *, queues=("chunk", "extract", "embed", "upsert"), profile: str = "all") -> None:
     report = {"queues": list(queues), "heartbeat": 5.0, "plugin_state": {"hash": "h", "revision": 1}, "plugins": {}}
     with pipeline.runtime.ledger.write() as tx:
-        ledger_workers.register(tx, worker_id, host="here", pid=1, profile=profile, report=report)
+        announced(tx, worker_id, host="here", pid=1, profile=profile, report=report)
 
 
 def rows(pipeline) -> dict[str, ledger_workers.WorkerRow]:

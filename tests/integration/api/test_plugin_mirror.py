@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from semantik_pipeline import administration
-from semantik_pipeline.ledger import audit_trail, plugin_configs, workers
+from semantik_pipeline.ledger import audit_trail, plugin_configs
+from tests.announced import announced
 from tests.integration.api.conftest import Api, problem
 
 LEDGERS = ("sqlite", "postgres")
@@ -50,7 +51,7 @@ def test_a_change_says_who_still_runs_the_old_state(api: Api) -> None:
     digest = api.runtime.host.state.digest
     report = {"plugin_state": {"revision": 0, "hash": digest}, "heartbeat": 60.0}
     with api.runtime.ledger.write() as tx:
-        workers.register(tx, "old", host="h", pid=1, profile="all", report=report)
+        announced(tx, "old", host="h", pid=1, profile="all", report=report)
     done = api.good(api.post("/plugins/fake-parser/disable"))["workers"]
     assert (done["current"], done["outdated"], done["api_current"]) == ([], ["old"], False)
     report = {
@@ -58,7 +59,7 @@ def test_a_change_says_who_still_runs_the_old_state(api: Api) -> None:
         "heartbeat": 60.0,
     }
     with api.runtime.ledger.write() as tx:
-        workers.register(tx, "new", host="h", pid=2, profile="all", report=report)
+        announced(tx, "new", host="h", pid=2, profile="all", report=report)
     again = api.good(api.post("/plugins/fake-parser/disable"))["workers"]
     assert (again["current"], again["outdated"], again["revision"]) == (["new"], ["old"], done["revision"])
 

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from semantik_pipeline.ledger import audit_trail, workers
 from semantik_pipeline.ledger.tables import documents, sources, work
+from tests.announced import announced
 from tests.integration.api.conftest import PREFIX, Api
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
@@ -43,7 +44,7 @@ def api(make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.Monkey
             stuck = {"stage": stage, "indexed_epoch": None, "attempts": 1, "updated_at": 0}
             tx.execute(update(work).where(mine).values(**stuck))
         report = {"queues": ["embed"], "plugins": {"failed": [{"id": "broken", "reason": IN_ERROR}]}}
-        workers.register(tx, "sick", host="h", pid=1, profile="gpu", report=report)
+        announced(tx, "sick", host="h", pid=1, profile="gpu", report=report)
         workers.beat(tx, "sick", state="ready", activity={"refusals": {"1:embed": IN_ERROR}, "fatal": IN_ERROR})
     return api
 
