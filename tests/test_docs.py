@@ -189,6 +189,7 @@ def test_the_collection_that_the_page_shows_is_the_default(tmp_path: Path) -> No
     settings = tmp_path / "semantik.toml"
     settings.write_text(shown, "utf-8")
     given = load_settings(settings).collection
+    assert given
     for name, value in given.items():
         wanted = json.loads(json.dumps(DEFAULT[name]))
         for choice in [*wanted.get("chunk", []), *wanted.get("document", [])] if name == "extraction" else []:

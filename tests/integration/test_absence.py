@@ -66,16 +66,8 @@ def test_another_sources_document_of_the_same_id_is_another_one(pipeline: Pipeli
 def test_what_the_ledger_knows(pipeline: Pipeline) -> None:
     assert cause(pipeline, "a") == "not-found"
     give(pipeline, text("a", "a lease"), text("gone", "a lease too"), text("purged", "a lease"), text("void", "  "))
-    assert (
-        absent(pipeline, "a")
-        == {
-            "document": "a",
-            "cause": "shown",
-            "told": "It is among the hits: number 1.",
-            "ranks": [1],
-        }
-        or cause(pipeline, "a") == "shown"
-    )
+    found = absent(pipeline, "a")
+    assert found["cause"] == "shown" and f"number {found['ranks'][0]}" in found["told"]
     operations.begin_drop(pipeline.runtime, ids(pipeline, "gone"))
     assert cause(pipeline, "gone") == "trashed", "from the moment on, whatever the store still has"
     operations.begin_drop(pipeline.runtime, ids(pipeline, "purged"), purge=True)

@@ -105,6 +105,9 @@ JOBS = textwrap.dedent(
     def loaded(host):
         return sorted(plugin.kind for plugin in host.registry)
 
+    def host_id(host):
+        return os.getpid(), id(host.registry)
+
     def config_of(host, plugin_id):
         return host.effective_config(plugin_id)
 
@@ -161,7 +164,9 @@ def test_large_values_travel_both_ways(pool, jobs):
 
 
 def test_a_child_loads_its_kinds_once_and_nothing_heavy(pool, jobs):
-    assert set(pool.run(jobs.loaded, deadline=30)) <= {"parser", "chunking", "extractor"}
+    assert set(pool.run(jobs.loaded, deadline=30)) == {"parser", "chunking", "extractor"}
+    hosts = {pool.run(jobs.host_id, deadline=30) for _ in range(5)}
+    assert len(hosts) == len({pid for pid, _ in hosts})
     assert pool.run(jobs.heavy, deadline=30) == []
 
 

@@ -135,7 +135,7 @@ def test_neighbours_are_of_the_revision_that_is_shown(pipeline: Pipeline) -> Non
     pipeline.run()
     hit = ask(pipeline, "neighbours", text="cork4", limit=1).hits[0]
     assert "cask" in hit.text
-    assert all("cask" in one.text for one in (*hit.before, *hit.after))
+    assert hit.before and hit.after and all("cask" in one.text for one in (*hit.before, *hit.after))
 
 
 @pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)

@@ -125,23 +125,23 @@ def test_what_is_short_is_in_every_text_and_no_secret(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("value", "text", "shown"),
     [
-        ("horse7", "as horse7!"),
-        (" horse7\n", "as horse7!"),
-        ("horse & battery", "as horse & battery!"),
-        ("horse & battery", "as horse%20%26%20battery!"),
-        ("horse & battery", "as horse+%26+battery!"),
-        ('horse "7"', r"as horse \"7\"!"),
-        ("the first line\nand another one", r"as the first line\nand another one!"),
-        ("https://ada:horse7@example.org/x", "as horse7!"),
-        ("staple-battery-7", "as_staple-battery-7!"),
+        ("horse7", "as horse7!", "as X!"),
+        (" horse7\n", "as horse7!", "as X!"),
+        ("horse & battery", "as horse & battery!", "as X!"),
+        ("horse & battery", "as horse%20%26%20battery!", "as X!"),
+        ("horse & battery", "as horse+%26+battery!", "as X!"),
+        ('horse "7"', r"as horse \"7\"!", "as X!"),
+        ("the first line\nand another one", r"as the first line\nand another one!", "as X!"),
+        ("https://ada:horse7@example.org/x", "as horse7!", "as X!"),
+        ("staple-battery-7", "as_staple-battery-7!", "as_X!"),
     ],
 )
-def test_however_a_text_quotes_it_it_is_known(value: str, text: str) -> None:
+def test_however_a_text_quotes_it_it_is_known(value: str, text: str, shown: str) -> None:
     known = KnownSecrets()
     known.add(value)
-    assert known.replaced(text, "X") in ("as X!", "as_X!", r"as X\nX!")
+    assert known.replaced(text, "X") == shown
     assert known.replaced("horseshoe horse78 battery", "X") == "horseshoe horse78 battery"
 
 

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semantik_pipeline.builtin.embedders import cpu_threads
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.micro_batches import CPU_RERANK_TOKENS, LEAST_TOKENS
@@ -184,6 +185,7 @@ def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
 
 
 def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
+    monkeypatch.setattr(cpu_threads, "cores", lambda: 2)  # and so many forwards are under way at most
     plugin, forwards, begun = LateInteractionReranker({"model": str(tiny)}), [], threading.Event()
     scoring = plugin.loaded()
     scores(plugin, "leases", ["the queue"])
@@ -199,7 +201,7 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
     monkeypatch.setattr(scoring.model.backend, "states", slow)
 
     async def give_up():
-        work = asyncio.ensure_future(plugin.rerank("leases", ["the queue", "the index", "a worker", "search"]))
+        work = asyncio.ensure_future(plugin.rerank("leases", ["the queue", "the index"] * 20))
         await asyncio.to_thread(begun.wait, 20)
         work.cancel()
         await asyncio.wait([work])
@@ -207,7 +209,7 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
 
     asyncio.run(give_up())
     plugin._threads.shutdown()  # waits for the thread that was at work
-    assert len(forwards) <= scoring.model.streams
+    assert 1 <= len(forwards) <= 2
 
 
 def test_those_that_wait_for_the_device_leave_the_loops_threads_to_others(tiny, monkeypatch):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +138,7 @@ def test_a_body_that_trickles_is_given_up_though_it_never_stands_still(monkeypat
 def test_a_body_that_keeps_its_pace_may_take_longer_than_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "PAUSE", 5.0)
     monkeypatch.setattr(bodies, "PACE", 1)
+    monkeypatch.setattr(bodies, "time", SimpleNamespace(monotonic=itertools.count(0, 3.0).__next__))  # 3 s a piece
 
     async def case(taking: Taking) -> None:
         async with taking.taking(request(*[b"xx"] * 5, length=2 * MEGABYTE, ends=True, rest=0.001)) as read:

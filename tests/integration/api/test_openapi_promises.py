@@ -90,8 +90,10 @@ def keeps_its_promises(api: Api, fitting: int, unfit: int, known: random.Random 
         for mode, examples in ((GenerationMode.POSITIVE, fitting), (GenerationMode.NEGATIVE, unfit)):
             try:
                 ask(operation, mode, examples, headers, known if mode is GenerationMode.POSITIVE else None)
-            except Unsatisfiable:  # nothing unfit can be sent to an operation without parameters
-                continue
+            except Unsatisfiable as error:
+                if mode is GenerationMode.POSITIVE:
+                    wrong.append(f"{name}: no request fits: {error}")
+                continue  # nothing unfit can be sent to an operation without parameters
             except (Exception, BaseExceptionGroup) as error:  # groups of failures are of the latter kind
                 inner = [str(one) for one in getattr(error, "exceptions", ())]
                 wrong.append("\n".join([f"{name}, {mode.value}: {error}", *inner]))

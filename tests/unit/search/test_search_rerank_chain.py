@@ -194,7 +194,7 @@ def test_one_that_goes_wrong_is_told_of_and_the_other_counts(library, install, s
     assert by_id["good"]["scored"] == 5
     assert answer.reranked
     assert any("odd" in warning and told in warning for warning in answer.warnings), answer.warnings
-    assert all(hit.score == pytest.approx(hit.score) and 0 <= hit.score <= 1 for hit in answer.hits)
+    assert all(0 <= hit.score <= 1 for hit in answer.hits)
 
 
 def test_one_that_hangs_leaves_the_next_its_part_of_the_time(library, install, scored_by):
