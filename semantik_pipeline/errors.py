@@ -227,3 +227,22 @@ class FingerprintMismatch(PipelineError):
 
 class DimensionMismatch(PermanentError):
     """A model's vectors are not as long as the index expects."""
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """The seconds that a ``Retry-After`` header asks to wait (RFC 9110: seconds, or a date), none below 0; None: it was not
+    sent, or can't be read."""
+    import math
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    said = (retry_after or "").strip()
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(said)
+        except ValueError:
+            return None
+        seconds = ((until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None

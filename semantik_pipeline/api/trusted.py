@@ -38,10 +38,11 @@ def is_owner(request: Request, caller: Principal) -> bool:
     """Whether the caller may as well use the commands: it is on this machine, and shows the key that lies in the data
     folder, whose files it can read. Commands have no rule for places, so there is none for what they ask a server."""
     address = request.client.host if request.client else ""
-    return caller.name == f"key:{LOCAL_KEY}" and _is_loopback(address)
+    return caller.name == f"key:{LOCAL_KEY}" and is_loopback(address)
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether the address is this host's own, reached from itself alone; what is no address is not."""
     try:
         return ip_address(address.partition("%")[0]).is_loopback
     except ValueError:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
-from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable
+from semantik_pipeline.errors import PermanentError, PluginConfigError, ServiceUnavailable, seconds_of
 
 if TYPE_CHECKING:
     import httpx
@@ -62,7 +59,7 @@ class JsonEndpoint:
             else:
                 if answer.status_code == 200:
                     return answer
-                wait, said = retry_after(answer), f"HTTP {answer.status_code}"
+                wait, said = seconds_of(answer.headers.get("retry-after")), f"HTTP {answer.status_code}"
                 self._raise_if_final(answer)
             pause = backoff * 2**attempt if wait is None else wait
             if attempt == self.max_retries or pause > longest:
@@ -95,21 +92,6 @@ class JsonEndpoint:
         """The start of the answer's text, in one line; servers echo headers, so the key is taken out."""
         text = " ".join(answer.text.split())[:300]
         return text.replace(self.key, "***") if self.key else text
-
-
-def retry_after(answer: httpx.Response) -> float | None:
-    """Seconds that ``Retry-After`` asks for (RFC 9110: seconds or a date); None: not said or unreadable."""
-    said = answer.headers.get("retry-after")
-    if said is None:
-        return None
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(said).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 async def lists_models(base_url: str, key: str | None, seconds: float) -> HealthStatus:

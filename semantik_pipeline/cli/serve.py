@@ -35,6 +35,7 @@ def serve(
 
     from semantik_pipeline import logs
     from semantik_pipeline.api import server
+    from semantik_pipeline.api.trusted import is_loopback
     from semantik_pipeline.cli.working import at_work
 
     settings = call.settings()
@@ -46,7 +47,7 @@ def serve(
             runtime.scheduling = True
             _tell_local(call, runtime, url)
         call.say(f"The API listens at {url}/api/v2 until Ctrl-C.")
-        if not _is_loopback(listening.getsockname()[0]):
+        if not is_loopback(listening.getsockname()[0]):
             log.warning("The API is reachable from other hosts, without TLS: put a proxy with TLS in front of it.")
         try:
             left = server.serve(runtime, listening)
@@ -81,9 +82,3 @@ def _tell_local(call: Invocation, runtime: Runtime, url: str) -> None:
     key_file = access.first_key(runtime)
     runtime.announce(url)
     call.say(f"An admin key is in {key_file}.")
-
-
-def _is_loopback(host: str) -> bool:
-    from ipaddress import ip_address
-
-    return ip_address(host.partition("%")[0]).is_loopback

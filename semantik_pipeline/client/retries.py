@@ -9,6 +9,7 @@ from typing import Any
 from httpx import ConnectError, ConnectTimeout, PoolTimeout, Response, TransportError
 
 from semantik_pipeline.client.calls import Call
+from semantik_pipeline.errors import seconds_of
 
 #: The server turned these away before anything was done, or says that it will be back.
 _AWAY = (502, 503, 504)
@@ -46,6 +47,5 @@ class Retries:
 
 
 def retry_after(response: Response) -> float | None:
-    """The seconds that the server asks to wait; None if it asks for none, or names a date."""
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+    """The seconds that the server asks to wait; None if it asks for none."""
+    return seconds_of(response.headers.get("retry-after"))

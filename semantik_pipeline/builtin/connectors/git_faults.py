@@ -11,6 +11,7 @@ from semantik_pipeline.errors import (
     PluginConfigError,
     ServiceUnavailable,
     TransientError,
+    seconds_of,
 )
 
 #: How ssh, and servers behind it, say that they don't let somebody in.
@@ -38,8 +39,7 @@ class Answers:
         if answer.status == 401 or (answer.status == 403 and wait is None):
             raise CredentialsRejected(f"{self._name} does not let us in (HTTP {answer.status}).", _WAY_OUT)
         if answer.status in (403, 429) or answer.status >= 500:
-            seconds = float(wait) if wait and wait.isdigit() else None
-            raise ServiceUnavailable(f"{self._name} answers HTTP {answer.status}.", retry_after=seconds)
+            raise ServiceUnavailable(f"{self._name} answers HTTP {answer.status}.", retry_after=seconds_of(wait))
         return answer
 
 

@@ -8,6 +8,7 @@ from semantik_pipeline.errors import (
     PipelineError,
     PluginConfigError,
     ServiceUnavailable,
+    seconds_of,
 )
 
 _WAY_OUT = "Check access_key_env and secret_key_env, or what the standard AWS variables and files say."
@@ -50,9 +51,8 @@ def _answered(error: Exception, bucket: str) -> PipelineError:
     if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
         return PluginConfigError(f"The bucket {bucket} is in another region.", "Set region to the bucket's own.")
     if code in _AWAY or status == 429 or status >= 500:
-        wait = about.get("HTTPHeaders", {}).get("retry-after", "")
-        retry_after = float(wait) if wait.isdigit() else None
-        return ServiceUnavailable(f"The bucket {bucket} answers {code or status}.", retry_after=retry_after)
+        wait = seconds_of(about.get("HTTPHeaders", {}).get("retry-after"))
+        return ServiceUnavailable(f"The bucket {bucket} answers {code or status}.", retry_after=wait)
     if code == "RequestTimeTooSkewed":
         told = f"The bucket {bucket} does not believe the time of this host, whose clock is wrong by minutes."
         return ServiceUnavailable(told, "Set the clock of the workers' host, by NTP.")

@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import urljoin
@@ -16,7 +14,7 @@ import httpx
 
 from semantik_pipeline.builtin.connectors.web_addresses import CheckedTransport, Resolve
 from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
-from semantik_pipeline.errors import ServiceUnavailable, TransientError
+from semantik_pipeline.errors import ServiceUnavailable, TransientError, seconds_of
 
 #: Statuses that say "not now".
 WAIT = (429, 503)
@@ -66,15 +64,8 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks to wait for, in either form of RFC 9110."""
-        value = self.headers.get("retry-after", "").strip()
-        if value.isdigit():
-            return min(float(value), MAX_RETRY_AFTER)
-        try:
-            until = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        wait = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
-        return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER)
+        seconds = seconds_of(self.headers.get("retry-after"))
+        return None if seconds is None else min(seconds, MAX_RETRY_AFTER)
 
 
 @dataclass

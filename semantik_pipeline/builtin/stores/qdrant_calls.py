@@ -16,6 +16,7 @@ from semantik_pipeline.errors import (
     ServiceUnavailable,
     StorageFull,
     UsageError,
+    seconds_of,
 )
 
 Answer = TypeVar("Answer")
@@ -123,7 +124,7 @@ def _fault(error: Exception) -> Fault | None:
     if isinstance(error, ResourceExhaustedResponse):
         return Fault(status=429, text=str(error), retry_after=float(error.retry_after_s))
     if isinstance(error, UnexpectedResponse):
-        after = _seconds(error.headers.get("retry-after"))
+        after = seconds_of(error.headers.get("retry-after"))
         return Fault(status=error.status_code or 500, text=_words(error.content), retry_after=after)
     if isinstance(error, ResponseHandlingException):
         return _unanswered(f"{type(error.source).__name__}: {error.source}")
@@ -138,14 +139,6 @@ def _fault(error: Exception) -> Fault | None:
 def _unanswered(text: str) -> Fault:
     """There was no answer. A certificate that does not hold will not hold the next time either."""
     return Fault(status=TLS if "CERTIFICATE_VERIFY_FAILED" in text else 0, text=text)
-
-
-def _seconds(value: str | None) -> float | None:
-    """A Retry-After header's seconds; a date is not worth the trouble."""
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
-        return None
 
 
 def _words(content: bytes) -> str:
