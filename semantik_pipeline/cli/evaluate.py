@@ -9,7 +9,17 @@ import typer
 
 from semantik_pipeline.cli.index import EXIT
 from semantik_pipeline.cli.invocation import Invocation, begin
-from semantik_pipeline.cli.questions import FilterOption, Mode, ModeOption, RerankerOption, RerankOption, question
+from semantik_pipeline.cli.questions import (
+    DenseWeightOption,
+    FilterOption,
+    FusionOption,
+    Mode,
+    ModeOption,
+    RerankerOption,
+    RerankOption,
+    RerankWeightOption,
+    question,
+)
 
 DatasetArgument = Annotated[
     str | None,
@@ -48,6 +58,14 @@ PlotOption = Annotated[
 ]
 
 
+#: What chooses a way of searching, and what it is where nobody chooses.
+_USUAL: dict[str, Any] = {
+    "mode": Mode.HYBRID,
+    "rerank": True,
+    **dict.fromkeys(("reranker", "fusion", "dense_weight", "rerank_weight")),
+}
+
+
 def evaluate(
     context: typer.Context,
     dataset_dir: DatasetArgument = None,
@@ -58,6 +76,9 @@ def evaluate(
     rerank: RerankOption = True,
     reranker: RerankerOption = None,
     filter_json: FilterOption = None,
+    fusion: FusionOption = None,
+    dense_weight: DenseWeightOption = None,
+    rerank_weight: RerankWeightOption = None,
     compare: CompareOption = False,
     known_items: KnownItemsOption = None,
     history: HistoryOption = False,
@@ -76,9 +97,11 @@ def evaluate(
     from semantik_pipeline.configurations import parse_changes
 
     several = compare or bool(known_items or ways or try_ or plot)
-    _check(dataset_dir, known_items, chosen=mode != Mode.HYBRID or not rerank or bool(reranker), several=several)
+    way: dict[str, Any] = {"mode": mode, "rerank": rerank, "reranker": reranker}
+    way |= {"fusion": fusion, "dense_weight": dense_weight, "rerank_weight": rerank_weight}
+    _check(dataset_dir, known_items, chosen=any(way[one] != usual for one, usual in _USUAL.items()), several=several)
     asked = Asked(
-        template=question(query="?", limit=limit, mode=mode, rerank=rerank, reranker=reranker, filter_json=filter_json),
+        template=question(query="?", limit=limit, filter_json=filter_json, **way),
         ways=tuple(ways.split(",")) if ways else (),
         tried=tuple(parse_changes(one.split()) for one in try_ or ()),
         plot=plot,
@@ -102,7 +125,8 @@ def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, se
         )
     if several and chosen:
         raise UsageError(
-            "--mode, --no-rerank and --reranker choose one way, and a comparison asks in all ways.",
+            "--mode, --fusion, --dense-weight, --no-rerank, --reranker and --rerank-weight choose one way, and a "
+            "comparison asks in all ways.",
             "Choose among them with --ways, as in --ways dense,cross-encoder.",
         )
 

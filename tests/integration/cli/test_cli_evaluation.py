@@ -104,10 +104,24 @@ def test_a_collection_is_asked_for_its_own_words_and_for_an_index_made_otherwise
     assert [one.suffix for one in stored] == [".png", ".html"] and all(one.is_file() for one in stored)
 
 
+def test_one_way_of_searching_is_measured(cli: CommandLine, dataset: Path) -> None:
+    def way(*options: str) -> str:
+        return cli("eval", dataset, "--json", *options).json()["way"]
+
+    assert way("--fusion", "rrf", "--no-rerank") == "rrf"
+    assert way("--dense-weight", "0.25", "--rerank-weight", "0.5") == "minmax 0.25 + fake-reranker 0.5"
+    told = cli("eval", dataset, "--history", "--json").json()["evaluations"]
+    assert not any(one.get("default") for one in told), "neither is what a search does that asks for nothing"
+
+
 WRONG = [
     ([], "Neither a dataset"),
     (["DATASET", "--known-items", "default"], "Both a dataset"),
     (["DATASET", "--compare", "--mode", "dense"], "--ways"),
+    (["DATASET", "--compare", "--fusion", "rrf"], "--ways"),
+    (["--known-items", "default", "--dense-weight", "0.5"], "--ways"),
+    (["DATASET", "--plot", "x.png", "--rerank-weight", "0"], "--ways"),
+    (["DATASET", "--rerank-weight", "2"], "share between 0 and 1"),
     (["DATASET", "--ways", "splade"], "no way 'splade'"),
     (["--known-items", "nowhere"], "no collection 'nowhere'"),
     (["DATASET", "--try", "chunking"], "no KEY=VALUE"),
