@@ -1,15 +1,18 @@
 """Running postprocessors in a row within a deadline, whatever they do.
 
-They run in a thread of their own, so that the answer leaves at the deadline even if one is still at work: it is
-abandoned, with those after it, and what the ones before it did counts.
+They run in another thread, so that the answer leaves at the deadline even if one is still at work: it is abandoned,
+with those after it, and what the ones before it did counts.
 """
 
 from __future__ import annotations
 
+import contextvars
+import os
 import queue
 import threading
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +24,8 @@ from semantik_pipeline.search.deadlines import is_late
 MAX_ABANDONED = 16
 DEADLINE = "deadline"
 
-_abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+#: Set when the run ends.
+_abandoned: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 
 Hits = list[SearchHit]
 Step = tuple[str, Hits]
@@ -58,18 +62,47 @@ def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
         return Outcome(hits=hits)
     if time.monotonic() >= until:
         return Outcome(hits=hits, failed={link.plugin: DEADLINE for link in links})
-    if sum(thread.is_alive() for thread in list(_abandoned)) >= MAX_ABANDONED:
+    if sum(not ended.is_set() for ended in list(_abandoned)) >= MAX_ABANDONED:
         reason = f"{MAX_ABANDONED} runs of the past still hang"
         return Outcome(hits=hits, failed={link.plugin: reason for link in links})
     said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
-    over = threading.Event()
-    thread = threading.Thread(target=_work, args=(links, hits, until, said, over), name="postprocess", daemon=True)
-    thread.start()
+    over, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        try:
+            _work(links, hits, until, said, over)
+        finally:
+            ended.set()
+
+    _threads.run(work)
     outcome = _collected(links, hits, until, said)
     over.set()
     if DEADLINE in outcome.failed.values():
-        _abandoned.add(thread)
+        _abandoned.add(ended)
     return outcome
+
+
+class _Threads:
+    """Threads that wait for the next run: to start one for each search takes as long as a short chain does."""
+
+    def __init__(self) -> None:
+        self._idle: dict[int, list[queue.SimpleQueue[Callable[[], None]]]] = defaultdict(list)  # a fork has none
+
+    def run(self, work: Callable[[], None]) -> None:
+        try:
+            inbox = self._idle[os.getpid()].pop()
+        except IndexError:
+            inbox = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(inbox,), name="postprocess", daemon=True).start()
+        inbox.put(work)
+
+    def _serve(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
+        while True:
+            contextvars.Context().run(inbox.get())
+            self._idle[os.getpid()].append(inbox)
+
+
+_threads = _Threads()
 
 
 def _work(
