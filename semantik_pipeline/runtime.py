@@ -265,8 +265,8 @@ class Runtime:
 
     def live_generations(self) -> list[int]:
         """Generations that are written to."""
-        with self.ledger.read() as tx:
-            return [generation.id for generation in ledger_collections.list_generations(tx)]
+        with self.ledger.ask() as tx:
+            return ledger_collections.generation_ids(tx)[0]
 
     def refusal(self, generation_id: int, stage: str) -> str | None:
         """Why this process cannot do a stage of a generation, or None; asked again after a while."""

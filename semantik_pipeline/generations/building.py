@@ -182,8 +182,9 @@ def _remove(runtime: Runtime, gone: switching.Retired, until: float) -> bool:
             break
         if time.monotonic() >= until or runtime.stopping.is_set():
             return True
-    if not gone.quiet:
-        return False
+    with runtime.ledger.read() as tx:
+        if not switching.quiet(tx, gone.generation_id):
+            return False
     try:
         if gone.index in runtime.host.call(runtime.store.list_indexes):
             runtime.host.call(runtime.store.drop_index, gone.index)

@@ -7,7 +7,7 @@ from collections.abc import Collection as Group
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, select, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from semantik_pipeline import configurations
 from semantik_pipeline.errors import NotFound, UsageError
@@ -170,6 +170,16 @@ def list_generations(tx: Transaction, collection_id: int | None = None) -> list[
     if collection_id is not None:
         which = and_(which, generations.c.collection_id == collection_id)
     return [Generation(**row) for row in tx.execute(_GENERATION.where(which).order_by(generations.c.id)).mappings()]
+
+
+def generation_ids(tx: Transaction) -> tuple[list[int], list[int]]:
+    """Generations that are written to, of all collections that are not in the trash, and those on their way out."""
+    there = collections.c.id == generations.c.collection_id
+    which = or_(generations.c.state == "retired", collections.c.trashed_at.is_(None))
+    query = select(generations.c.id, generations.c.state).join_from(generations, collections, there).where(which)
+    rows = tx.execute(query.order_by(generations.c.id)).all()
+    live, retired = ([row.id for row in rows if (row.state == "retired") is gone] for gone in (False, True))
+    return live, retired
 
 
 _SOURCE = [sources.c[field] for field in Source.__dataclass_fields__]

@@ -1,4 +1,4 @@
-"""What the generation that search reads was made of."""
+"""What the generation that search reads was made of, and which ones are on their way out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 from sqlalchemy import select
 
 from semantik_pipeline.ledger.connection import Transaction
-from semantik_pipeline.ledger.tables import generations
+from semantik_pipeline.ledger.tables import generations, work
+
+#: The generations that are on their way out.
+RETIRED = select(generations.c.id).where(generations.c.state == "retired").correlate(None)
+
+#: Condition on units: theirs are left out.
+NOT_RETIRED = work.c.generation_id.not_in(RETIRED)
 
 
 @dataclass(frozen=True, kw_only=True)

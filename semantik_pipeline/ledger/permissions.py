@@ -9,9 +9,10 @@ from sqlalchemy import and_, bindparam, insert, select, update
 
 from semantik_pipeline.ledger import operations, turns
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.outcomes import PERMITTED
-from semantik_pipeline.ledger.tables import documents, generations, operation_sources, sources, work
+from semantik_pipeline.ledger.tables import documents, operation_sources, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 from semantik_pipeline.ledger.work import FREED, STAGES
 
@@ -71,10 +72,9 @@ def step(tx: Transaction, operation_id: int) -> bool:
 def _rewrite(tx: Transaction, source_id: int, document_ids: list[int], operation_id: int) -> None:
     """Indexed units go to ``upsert``; those on their way go on where they are, and write every point when they get
     there. Both lose their leases: whoever is writing their points has read the old principals."""
-    retired = select(generations.c.id).where(generations.c.state == "retired")
     which = and_(
         work.c.document_id.in_(document_ids),
-        work.c.generation_id.not_in(retired),
+        NOT_RETIRED,
         work.c.stage.in_(("indexed", *STAGES)),
         work.c.goal == "indexed",
     )

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, select, tuple_, update
 
 from semantik_pipeline.ledger.connection import Transaction, now
-from semantik_pipeline.ledger.tables import generations, work
+from semantik_pipeline.ledger.lineage import NOT_RETIRED
+from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.ledger.work import UNIT, Unit, unit_of
 
 
@@ -27,9 +28,8 @@ SOME = 100
 def owed(tx: Transaction, *, after: tuple[int, int]) -> list[Unit]:
     """Documents in quarantine, by their keys and behind the one with this key, of which the store may hold what was not
     indexed."""
-    retired = select(generations.c.id).where(generations.c.state == "retired")
     aside = and_(work.c.stage == "quarantined", work.c.goal == "indexed")
-    mine = and_(work.c.reconcile, aside, work.c.generation_id.not_in(retired))
+    mine = and_(work.c.reconcile, aside, NOT_RETIRED)
     key = work.c.document_id, work.c.generation_id
     query = UNIT.where(mine, tuple_(*key) > tuple_(*after)).order_by(*key).limit(SOME)
     return [unit_of(row) for row in tx.execute(query)]
@@ -46,10 +46,8 @@ def reconcile(tx: Transaction) -> int:
     """Send marked documents that are at their end through ``upsert`` again, which removes older points; and those that
     were to leave the index and are in quarantine, marked or not: nothing ever goes there with them any more. Up to MANY
     of each; returns how many. What somebody has locked is left out."""
-    retired = select(generations.c.id).where(generations.c.state == "retired")
-    live = work.c.generation_id.not_in(retired)
-    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), live)
-    stranded = and_(work.c.stage == "quarantined", work.c.goal != "indexed", live)
+    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
+    stranded = and_(work.c.stage == "quarantined", work.c.goal != "indexed", NOT_RETIRED)
     return _again(tx, marked) + _again(tx, stranded, suspect=True, attempts=0, error=None)
 
 

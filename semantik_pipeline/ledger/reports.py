@@ -9,6 +9,7 @@ from sqlalchemy import and_, func, or_, select
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, operations, sources, work
 from semantik_pipeline.ledger.work import STAGES
 
@@ -205,7 +206,7 @@ def _backlog(tx: Transaction) -> dict[str, dict[str, Any]]:
         func.count(work.c.lease_token),
         func.count(work.c.blocked),
         now() - func.min(work.c.updated_at),
-    ).where(work.c.stage.in_(STAGES))
+    ).where(work.c.stage.in_(STAGES), NOT_RETIRED)
     return {
         stage: {"units": units, "held": held, "blocked": blocked, "oldest_seconds": round(age or 0, 1)}
         for stage, units, held, blocked, age in tx.execute(query.group_by(work.c.stage))

@@ -12,6 +12,7 @@ from semantik_pipeline.ledger import holds, turns
 from semantik_pipeline.ledger.absence import vanished
 from semantik_pipeline.ledger.bulk import among, insert_rows, update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.openness import openness
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
@@ -23,9 +24,6 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 from semantik_pipeline.ledger.work import FREED
-
-#: Condition on units: nobody writes to a generation on its way out.
-_NOT_RETIRED = work.c.generation_id.not_in(select(generations.c.id).where(generations.c.state == "retired"))
 
 
 def live_generations(tx: Transaction, collection_id: int) -> list[int]:
@@ -275,7 +273,7 @@ def delete_documents(
                 reason=reason if trashed_at is not None else None,  # why it was skipped, for its return
             )
             for document_id, generation_id, reason in tx.execute(
-                units.where(among(tx, work.c.document_id, sorted(places)), _NOT_RETIRED)
+                units.where(among(tx, work.c.document_id, sorted(places)), NOT_RETIRED)
             ).all()
         ],
     )
@@ -314,7 +312,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     again = {row.id: row for row in rows if row.content_hash is not None}
     places = turns.take_each(tx, owned, again)
     units = select(work.c.document_id, work.c.generation_id).where(
-        among(tx, work.c.document_id, sorted(again)), _NOT_RETIRED
+        among(tx, work.c.document_id, sorted(again)), NOT_RETIRED
     )
     revise(
         tx,

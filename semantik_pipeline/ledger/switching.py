@@ -13,7 +13,7 @@ from semantik_pipeline.ledger.builds import Build
 from semantik_pipeline.ledger.collections import ALIAS_OWED, Collection
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.tables import collections, generations, operation_items, operations, work
-from semantik_pipeline.ledger.work import FREED, STAGES, UNIT, unit_of
+from semantik_pipeline.ledger.work import UNIT, unit_of
 
 #: Documents of a retired generation whose rows one transaction removes.
 BATCH = 500
@@ -114,8 +114,8 @@ def end(tx: Transaction, build: Build, outcome: str, **found: Any) -> None:
 
 
 def abandon(tx: Transaction, operation_id: int) -> int | None:
-    """Give up what the operation builds: nothing is written to it any more, and maintenance removes it. Returns the
-    generation; None if the operation builds none, or not any more."""
+    """Give up what the operation builds: nothing is begun for it any more, and maintenance removes it, with the units in
+    hand (:func:`remove_rows`). Returns the generation; None if the operation builds none, or not any more."""
     about = select(generations.c.id, generations.c.collection_id).where(
         generations.c.operation_id == operation_id, generations.c.state == "building"
     )
@@ -126,19 +126,7 @@ def abandon(tx: Transaction, operation_id: int) -> int | None:
     still = and_(generations.c.id == row.id, generations.c.state == "building")
     if not tx.execute(update(generations).where(still).values(state="retired")).rowcount:
         return None
-    _stop(tx, row.id)
     return row.id
-
-
-def _stop(tx: Transaction, generation_id: int) -> None:
-    """Let nobody take units of the generation; those in hand lose their leases, and what is made of them is dropped. Its
-    index goes as soon as nobody can be writing to it any more."""
-    mine = and_(work.c.generation_id == generation_id, work.c.stage.in_(STAGES))
-    in_order = select(work.c.lease_token).where(mine).order_by(work.c.document_id)
-    in_hand = any(tx.execute(in_order.with_for_update()).scalars())
-    tx.execute(update(work).where(mine).values(**FREED, stage="deleted", goal="deleted"))
-    quiet_at = now() + WRITERS if in_hand else now()
-    tx.execute(update(generations).where(generations.c.id == generation_id).values(retire_at=quiet_at))
 
 
 # -- the end of a generation ---------------------------------------------------------------------------------------------
@@ -146,11 +134,10 @@ def _stop(tx: Transaction, generation_id: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Retired:
-    """A generation on its way out; ``quiet``: nobody writes to its index any more."""
+    """A generation on its way out."""
 
     generation_id: int
     index: str
-    quiet: bool
 
 
 def _over() -> ColumnElement[bool]:
@@ -171,27 +158,37 @@ def retire_due(tx: Transaction) -> list[int]:
         builds.lock(tx, collection_id)
         still = and_(generations.c.id == generation_id, over)  # a rollback may have come first
         if tx.execute(update(generations).where(still).values(state="retired")).rowcount:
-            _stop(tx, generation_id)
             retired.append(generation_id)
     return retired
 
 
 def retired(tx: Transaction) -> list[Retired]:
     """Generations whose rows or index are still there."""
-    quiet = func.coalesce(generations.c.retire_at, 0) <= now()
-    query = select(generations.c.id, generations.c.index_name, quiet).where(generations.c.state == "retired")
-    rows = tx.execute(query.order_by(generations.c.id))
-    return [Retired(generation_id=row[0], index=row[1], quiet=bool(row[2])) for row in rows]
+    query = select(generations.c.id, generations.c.index_name).where(generations.c.state == "retired")
+    return [Retired(generation_id=row[0], index=row[1]) for row in tx.execute(query.order_by(generations.c.id))]
+
+
+def quiet(tx: Transaction, generation_id: int) -> bool:
+    """Whether nobody writes to the index of a generation that has no rows any more."""
+    retire_at = select(func.coalesce(generations.c.retire_at, 0) <= now()).where(generations.c.id == generation_id)
+    return bool(tx.execute(retire_at).scalar_one_or_none())
 
 
 def remove_rows(tx: Transaction, generation_id: int) -> bool:
     """Remove the units of up to BATCH documents, their chunks, and the results that nothing else refers to. Returns
-    whether there may be more."""
+    whether there may be more.
+
+    Units in hand lose their leases with their rows, and what is made of them is dropped. Its index goes as soon as nobody
+    can be writing to it any more.
+    """
     mine = work.c.generation_id == generation_id
-    keys = tx.execute(select(work.c.document_id).where(mine).order_by(work.c.document_id).limit(BATCH)).scalars().all()
-    if not keys:
+    in_order = select(work.c.document_id, work.c.lease_token).where(mine).order_by(work.c.document_id).limit(BATCH)
+    rows = tx.execute(in_order.with_for_update()).all()
+    if not rows:
         return words.forget(tx, generation_id)
-    these = and_(mine, work.c.document_id.in_(keys))
+    if any(row.lease_token for row in rows):
+        tx.execute(update(generations).where(generations.c.id == generation_id).values(retire_at=now() + WRITERS))
+    these = and_(mine, work.c.document_id.in_([row.document_id for row in rows]))
     units = [unit_of(row) for row in tx.execute(UNIT.where(these))]
     content.forget_units(tx, units)
     tx.execute(delete(work).where(these))

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, or_,
 
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, hurry, now
+from semantik_pipeline.ledger.lineage import RETIRED
 from semantik_pipeline.ledger.openness import LISTED
 from semantik_pipeline.ledger.tables import documents, sources, work
 
@@ -153,8 +154,8 @@ def claim(
 
     ``alone`` is a promise: the worker's process holds nothing else, and takes nothing else until this is finished. So
     if it dies, this unit is to blame as far as anyone can tell. ``max_chunks`` bounds the sum of the units' chunks (the
-    first unit is taken whatever its size). ``without`` are generations that this worker cannot serve. None: nothing
-    is due.
+    first unit is taken whatever its size). ``without`` are generations that this worker cannot serve, and those on
+    their way out. None: nothing is due.
     """
     keys, more = _pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
@@ -344,4 +345,5 @@ def hastened_due(tx: Transaction, stage: str, *, without: Collection[int] = ()) 
 
 def due_stages(tx: Transaction) -> list[str]:
     """Stages that have a unit which could be claimed now."""
-    return [stage for stage in STAGES if any(due(tx, stage))]
+    retired = list(tx.execute(RETIRED).scalars())
+    return [stage for stage in STAGES if any(due(tx, stage, without=retired))]

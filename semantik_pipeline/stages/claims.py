@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import renewals, work
+from semantik_pipeline.ledger import collections, renewals, work
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.work import Claim, Unit
@@ -230,9 +230,11 @@ class Claims:
 
     def _refused(self) -> list[int]:
         """Generations whose output this process cannot give; their units wait for others. The reason is in this worker's
-        report; where it is the only one, its units say it too."""
-        refused = []
-        for generation_id in self._runtime.live_generations():
+        report; where it is the only one, its units say it too. And those on their way out, whose units wait for nobody."""
+        with self._runtime.ledger.ask() as tx:
+            live, retired = collections.generation_ids(tx)
+        refused = list(retired)
+        for generation_id in live:
             reason = self._runtime.refusal(generation_id, self.stage)
             if reason is not None:
                 refused.append(generation_id)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from semantik_pipeline import generations, operations
+from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.errors import Conflict, FingerprintMismatch, UsageError
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import builds, filling, operation_reports
+from semantik_pipeline.ledger import backlog, builds, filling, operation_reports, switching
 from semantik_pipeline.ledger import collections as ledger_collections
+from semantik_pipeline.ledger import work as work_ledger
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, operation_items, work
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.pipeline import work_on
@@ -304,6 +305,43 @@ def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, 
     assert ask(pipe)[0] == "d03"
     with pytest.raises(UsageError):
         operations.cancel(pipe.runtime, operation_id)
+
+
+def test_a_build_that_is_cancelled_goes_a_slice_at_a_time(make_pipeline, corpus, monkeypatch):
+    """However large it is: no transaction has more of its units than a slice, and nobody takes what is left of it."""
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipe.runtime, seconds=5)
+    with pipe.runtime.ledger.write() as tx:
+        claimed = work_ledger.claim(tx, "chunk", worker="me", lease=60, limit=3)
+    generation_id = claimed.units[0].generation_id
+    monkeypatch.setattr(switching, "BATCH", 5)
+    before = rows(pipe, work)[0]
+    operations.cancel(pipe.runtime, operation_id)
+    with pipe.runtime.ledger.read() as tx:
+        its = select(work.c.stage, work.c.lease_token.is_not(None)).where(work.c.generation_id == generation_id)
+        found = tx.execute(its).all()
+    assert sorted(map(tuple, found)) == [("chunk", False)] * (before - 23) + [("chunk", True)] * 3, "none is touched"
+    assert maintenance.ring_due(pipe.runtime) == []
+    assert not any(work_on(pipe.runtime, stage) for stage in ("chunk", "embed"))
+    assert {unit["due"] + unit["in_hand"] for unit in backlogs(pipe).values()} == {0}
+    for left in (15, 10, 5, 0):
+        with pipe.runtime.ledger.write() as tx:
+            assert switching.remove_rows(tx, generation_id)
+            assert bool(work_ledger.held(tx, claimed.token)) is False
+        assert rows(pipe, work) == [20 + left]
+    clear(pipe)
+    assert states(pipe) == ["retired", "active"], "somebody had units of it, and may be writing still"
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(update(table).where(table.c.id == generation_id).values(retire_at=1.0))
+    clear(pipe)
+    assert states(pipe) == ["active"]
+
+
+def backlogs(pipe) -> dict:
+    with pipe.runtime.ledger.read() as tx:
+        return backlog.by_stage(tx)
 
 
 def test_paused_it_waits_and_keeps_no_sync_from_going_on(make_pipeline, corpus):
