@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from semantik_pipeline.search.completeness import Completeness
     from semantik_pipeline.search.index_languages import IndexLanguages
     from semantik_pipeline.search.query_vector import QueryVectors
-    from semantik_pipeline.search.rerankings import Rerankings
 
 #: What a child process loads: the kinds that run there, and embedders for their tokenizers.
 CHILD_KINDS = ("parser", "chunking", "extractor", "embedding")
@@ -149,12 +148,6 @@ class Runtime:
         from semantik_pipeline.search.query_vector import QueryVectors
 
         return QueryVectors()
-
-    @cached_property
-    def rerankings(self) -> Rerankings:
-        from semantik_pipeline.search.rerankings import Rerankings
-
-        return Rerankings()
 
     @cached_property
     def keyring(self) -> Keyring:

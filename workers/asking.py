@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import NotFound, PipelineError, ServiceUnavailable, SettingsError
 from semantik_pipeline.plugins.secrets import scrub_within
 from semantik_pipeline.queue import SEARCH, SEARCH_TASK, configure
-from semantik_pipeline.search import SearchAnswer, SearchQuery, search
+from semantik_pipeline.search import SearchAnswer, SearchQuery, SeveralAnswers, search, search_several
 from semantik_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,11 +41,19 @@ def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:
     """On the worker: ``{"answer": ...}``, or ``{"error": {"type", "message", "hint"}}`` for an error of this project, and
     ``there`` for what is not found. Words of plugins are without secrets, which who asks does not know."""
     try:
-        answer = search(runtime, SearchQuery(**asked)).to_dict()
-        return {"answer": answer | {name: scrub_within(answer[name]) for name in TOLD}}
+        if "among" not in asked:
+            return {"answer": _scrubbed(search(runtime, SearchQuery(**asked)))}
+        several = search_several(runtime, SearchQuery(**asked["query"]), asked["among"])
+        answers = {name: _scrubbed(answer) for name, answer in several.answers.items()}
+        return {"answers": answers, "together": several.together}
     except PipelineError as error:
         told = {"type": type(error).__name__, "message": scrub_within(error.message), "hint": scrub_within(error.hint)}
         return {"error": told | ({"there": error.there} if isinstance(error, NotFound) else {})}
+
+
+def _scrubbed(answer: SearchAnswer) -> dict[str, Any]:
+    told = answer.to_dict()
+    return told | {name: scrub_within(told[name]) for name in TOLD}
 
 
 class Searching:
@@ -60,18 +69,31 @@ class Searching:
         self._apps: list[Celery] = []
 
     def __call__(self, query: SearchQuery) -> SearchAnswer:
-        settings = self._runtime.settings
-        if settings.search.on == "here":
+        if self._runtime.settings.search.on == "here":
             return search(self._runtime, query)
+        return _answer(self._asked(asdict(query)))
+
+    def several(self, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
+        """Each of these collections' answers; one worker asks them all."""
+        if self._runtime.settings.search.on == "here":
+            return search_several(self._runtime, query, among)
+        reply = self._asked({"query": asdict(query), "among": list(among)})
+        _check(reply)
+        answers = {name: _rebuilt_answer(answer) for name, answer in reply["answers"].items()}
+        return SeveralAnswers(answers=answers, together=reply["together"])
+
+    def _asked(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A worker's reply."""
+        settings = self._runtime.settings
         if not settings.fleet:
             raise SettingsError(
                 "search.on is 'workers', but there is no broker.", "Set broker.url, or search.on to 'here'."
             )
         with self._lock:
             self._threads = self._threads or ThreadPoolExecutor(ASKERS, thread_name_prefix="asking")
-        return self._threads.submit(contextvars.copy_context().run, self._ask, query).result()
+        return self._threads.submit(contextvars.copy_context().run, self._ask, asked).result()
 
-    def _ask(self, query: SearchQuery) -> SearchAnswer:
+    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         """With an app of this thread's own: replies come to the thread that asked, and connecting takes a while."""
         app = getattr(self._mine, "app", None)
         if app is None:
@@ -79,14 +101,14 @@ class Searching:
             with self._lock:
                 self._apps.append(app)
         try:
-            reply = _reply(app, self._runtime.settings.search.patience, query)
+            reply = _reply(app, self._runtime.settings.search.patience, asked)
         except ServiceUnavailable:
             self._mine.app = None  # what comes late is for nobody
             with self._lock:
                 self._apps.remove(app)
             app.close()
             raise
-        return _answer(reply)
+        return reply
 
     def close(self) -> None:
         """Blocks until queries in hand have their answer; those that wait for a thread get none (CancelledError)."""
@@ -99,7 +121,7 @@ class Searching:
 def ask(settings: Settings, query: SearchQuery) -> SearchAnswer:
     """Let a search worker answer this one query; raises as :class:`Searching` does."""
     with closing(_app(settings)) as app:
-        return _answer(_reply(app, settings.search.patience, query))
+        return _answer(_reply(app, settings.search.patience, asdict(query)))
 
 
 def _app(settings: Settings) -> Celery:
@@ -114,10 +136,10 @@ def _app(settings: Settings) -> Celery:
     return app
 
 
-def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
+def _reply(app: Celery, patience: float, asked: dict[str, Any]) -> dict[str, Any]:
     from celery.exceptions import TimeoutError as NoAnswer
 
-    args = [asdict(query)]
+    args = [asked]
     try:
         sent = app.send_task(SEARCH_TASK, args=args, queue=SEARCH, expiration=patience, ignore_result=False)
         sent.get(timeout=patience, propagate=False, disable_sync_subtasks=False)  # who asks runs in no task
@@ -132,9 +154,16 @@ def _reply(app: Celery, patience: float, query: SearchQuery) -> dict[str, Any]:
 
 
 def _answer(reply: dict[str, Any]) -> SearchAnswer:
+    _check(reply)
+    return _rebuilt_answer(reply["answer"])
+
+
+def _check(reply: dict[str, Any]) -> None:
     if "error" in reply:
         raise _rebuilt(**reply["error"])
-    answer = reply["answer"]
+
+
+def _rebuilt_answer(answer: dict[str, Any]) -> SearchAnswer:
     return SearchAnswer(**{**answer, "hits": [SearchHit.from_dict(hit) for hit in answer["hits"]]})
 
 

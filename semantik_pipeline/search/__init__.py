@@ -3,6 +3,15 @@
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.query import check_search, search
-from semantik_pipeline.search.several import HitOf, merged, whole
+from semantik_pipeline.search.several import HitOf, SeveralAnswers, merged, search_several
 
-__all__ = ["HitOf", "SearchAnswer", "SearchQuery", "check_search", "merged", "search", "whole"]
+__all__ = [
+    "HitOf",
+    "SearchAnswer",
+    "SearchQuery",
+    "SeveralAnswers",
+    "check_search",
+    "merged",
+    "search",
+    "search_several",
+]

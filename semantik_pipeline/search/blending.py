@@ -45,11 +45,19 @@ class RerankerReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Reranking:
-    """Candidates in their final order, and what is to be said about how they got there."""
+    """Candidates in their final order, and what is to be said about how they got there. ``among_others``: they were
+    reranked with those of other collections, by these rerankers."""
 
     ranked: list[Ranked]
     reports: list[RerankerReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    among_others: tuple[str, ...] | None = None
+
+    @property
+    def blended(self) -> tuple[str, ...]:
+        """The rerankers whose word is in the scores."""
+        own = tuple(report.id for report in self.reports if report.scored)
+        return own if self.among_others is None else self.among_others
 
     @property
     def reranked(self) -> bool:

@@ -34,9 +34,8 @@ def explained(plan: SearchPlan, retrieved: Retrieved, reranking: Reranking) -> d
     found = {candidate.id: legs.explained(candidate, rank) for rank, candidate in enumerate(retrieved.candidates, 1)}
     judged = {entry.candidate.id: entry for entry in reranking.ranked}
     order = [(candidate.fused, candidate.id) for candidate in retrieved.candidates]
-    for report in reranking.reports:
-        if report.scored:
-            order = _blended(report.id, plan.rerank_weight, order, judged, found)
+    for reranker in reranking.blended:
+        order = _blended(reranker, plan.rerank_weight, order, judged, found)
     return found
 
 
@@ -84,8 +83,8 @@ class _Legs:
         legs = {name: leg for name, leg in retrieved.legs.items() if leg}
         counted = {name: {point.id: point.score for point in leg[: retrieved.scored]} for name, leg in legs.items()}
         self._method = plan.fusion
-        self._normalised = normalised(counted, plan.fusion)
-        self._weights = leg_weights(counted, plan.dense_weight, plan.fusion)
+        self._normalised = normalised(counted, plan.fusion) if retrieved.shares is None else retrieved.shares
+        self._weights = leg_weights(self._normalised, plan.dense_weight, plan.fusion)
         self._places = {
             name: {point.id: (rank, point.score) for rank, point in enumerate(leg, 1)} for name, leg in legs.items()
         }

@@ -17,6 +17,7 @@ from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
 from semantik_pipeline.search.request import SearchPlan, plan_search
 from semantik_pipeline.search.reranking import rerank
+from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
 from semantik_pipeline.search.understanding.planning import understand
@@ -33,7 +34,7 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
     ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
-    ``index_languages``, ``query_vectors``, ``rerankings`` and ``tally``. Blocks; may be called from several threads.
+    ``index_languages``, ``query_vectors`` and ``tally``. Blocks; may be called from several threads.
     Raises UsageError (empty query, unknown collection, bad filter), DimensionMismatch, PluginNotFoundError (the embedding
     plugin, or a reranker that the query names) and ServiceUnavailable (store).
     """
@@ -55,42 +56,52 @@ def check_search(runtime: Any, query: SearchQuery, collection: dict[str, Any] | 
 
 def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
     """The same from a generation of the caller's choice, which need not be the active one."""
-    watch = Stopwatch()
-    plan = check_search(runtime, query, view.config)
-    if plan.understood is not None:
-        with watch.step("understand"):
-            plan = understand(runtime, view, query, plan)
-    answer = _Search(runtime, view, plan, watch).answer()
-    for step, milliseconds in answer.timings_ms.items():
-        runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
-    return answer
+    one = OneSearch(runtime, view, query)
+    one.gather()
+    return one.finish(one.reranked())
 
 
-class _Search:
-    """The steps of one search; what its plan does not ask for takes none."""
+class OneSearch:
+    """The steps of one search; what its plan does not ask for takes none. Raises what :func:`check_search` raises."""
 
-    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, watch: Stopwatch) -> None:
-        self.runtime, self.view, self.plan, self.watch = runtime, view, plan, watch
+    def __init__(self, runtime: Any, view: Any, query: SearchQuery) -> None:
+        self.watch = Stopwatch()
+        self.runtime, self.view, self._query = runtime, view, query
+        self.plan = check_search(runtime, query, view.config)
+        self.retrieved = Retrieved()
+        self._counts = Facets()
+        self._vector: np.ndarray | None = None
+        self._lacking: list[str] = []
 
-    def answer(self) -> SearchAnswer:
-        vector = self._embedded()
+    def gather(self) -> None:
+        """``retrieved``: the candidates, and all else that the index tells."""
+        if self.plan.understood is not None:
+            with self.watch.step("understand"):
+                self.plan = understand(self.runtime, self.view, self._query, self.plan)
+        self._vector = self._embedded()
         with self.watch.step("retrieve"):
-            retrieved = retrieve(self.runtime, self.view, self.plan, vector)
-            lacking = self.runtime.completeness.warnings(self.runtime, self.view)
-        counted = self._counted(retrieved)
-        outcome = self._reranked(retrieved.candidates)
-        done = self._postprocessed(retrieved, outcome, vector)
-        absent = self._absent(retrieved, outcome, done)
-        return SearchAnswer(
+            self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector)
+            self._lacking = self.runtime.completeness.warnings(self.runtime, self.view)
+        self._counts = self._counted(self.retrieved)
+
+    def finish(self, outcome: Reranking) -> SearchAnswer:
+        """The answer, made of the candidates in their order after the rerankers."""
+        done = self._postprocessed(self.retrieved, outcome, self._vector)
+        absent = self._absent(self.retrieved, outcome, done)
+        counted = self._counts
+        answer = SearchAnswer(
             hits=done.hits,
             reranked=outcome.reranked,
             rerankers=[asdict(report) for report in outcome.reports],
             timings_ms=self.watch.timings_ms(),
-            warnings=[*self.plan.warnings, *lacking, *counted.warnings, *outcome.warnings, *done.warnings],
+            warnings=[*self.plan.warnings, *self._lacking, *counted.warnings, *outcome.warnings, *done.warnings],
             facets=counted.counts,
             absent=absent,
             understood=None if self.plan.understood is None else self.plan.understood.to_dict(),
         )
+        for step, milliseconds in answer.timings_ms.items():
+            self.runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
+        return answer
 
     def _embedded(self) -> np.ndarray | None:
         """The query's vector, where there is a dense leg. One by a sparse model is made too, and kept for its leg."""
@@ -126,17 +137,22 @@ class _Search:
         with self.watch.step("facets"):
             return count_facets(self.runtime, self.view, self.plan, retrieved)
 
-    def _reranked(self, candidates: Sequence[Candidate]) -> Reranking:
+    def reranked(
+        self, candidates: Sequence[Candidate] | None = None, *, index: str = "", further: bool | None = None
+    ) -> Reranking:
+        """These candidates (those that it has) in their order after the plan's rerankers. ``index`` names all indexes that
+        they are from; for a ``further`` page they are in the order of the page before, if that is known."""
+        candidates = self.retrieved.candidates if candidates is None else candidates
         if not (self.plan.rerankers and candidates and self.plan.text):
             return unranked(candidates)
         host, embedding = self.runtime.host, self.view.config.get("embedding")
         with self.watch.step("rerank"):
-            return self.runtime.rerankings.reranked(
-                self.view.index,
+            return Rerankings.of(self.runtime).reranked(
+                index or self.view.index,
                 self.plan,
                 candidates,
                 lambda: rerank(host, self.plan, candidates, embedding),
-                further=self.plan.offset > 0,
+                further=self.plan.offset > 0 if further is None else further,
             )
 
     def _postprocessed(self, retrieved: Retrieved, outcome: Reranking, vector: np.ndarray | None) -> Postprocessed:

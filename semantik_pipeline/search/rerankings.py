@@ -10,9 +10,11 @@ import hashlib
 import json
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from semantik_pipeline.search.blending import Judgement, Ranked, RerankerReport, Reranking, unranked
 from semantik_pipeline.search.fusion import Candidate
@@ -41,6 +43,11 @@ class _Said:
 
 class Rerankings:
     """Those of a process. Threads may ask at once."""
+
+    @classmethod
+    def of(cls, runtime: Any) -> Rerankings:
+        """Those of the process that has this runtime."""
+        return _of_runtimes.setdefault(runtime, cls())
 
     def __init__(self) -> None:
         self._kept: OrderedDict[bytes, _Said] = OrderedDict()
@@ -99,6 +106,9 @@ class Rerankings:
         self._judged -= said.weight if said is not None else 0
 
 
+_of_runtimes: weakref.WeakKeyDictionary[Any, Rerankings] = weakref.WeakKeyDictionary()
+
+
 def _key(index: str, plan: SearchPlan, candidates: Sequence[Candidate]) -> bytes:
     """All that may change what rerankers say; who asks is a part of it."""
     read = [(one.id, one.payload.get("epoch")) for one in candidates[: plan.to_rerank]]
@@ -114,9 +124,14 @@ def _again(said: _Said, plan: SearchPlan, candidates: Sequence[Candidate]) -> Re
     ranked = [replace(one, judgements=said.judged.get(one.candidate.id, ())) for one in unranked(candidates).ranked]
     for report in said.reports:
         if report.scored:
-            ranked = sorted((_blended(one, report.id, weight) for one in ranked), key=lambda one: -one.score)
+            ranked = blended_again(ranked, report.id, weight)
     reports = [replace(report, milliseconds=0.0) for report in said.reports]
     return Reranking(ranked=ranked, reports=reports, warnings=list(said.warnings))
+
+
+def blended_again(ranked: Sequence[Ranked], reranker: str, weight: float) -> list[Ranked]:
+    """Entries that know what this reranker said of them, in the order that comes of it."""
+    return sorted((_blended(one, reranker, weight) for one in ranked), key=lambda one: -one.score)
 
 
 def _blended(entry: Ranked, reranker: str, weight: float) -> Ranked:

@@ -29,13 +29,15 @@ MAX_LEG_DEPTH = 10_000
 class Retrieved:
     """``candidates`` may be shown, best first; ``legs`` are what they were fused from, hidden ones included, each best
     first, of which the first ``scored`` made the scores (None: all), and are all that match where they are ``whole``;
-    ``requests`` is what each leg was asked."""
+    ``requests`` is what each leg was asked. ``shares``: of each leg the scores as shares of 0..1, where they are taken
+    over other collections, too (None: over ``legs``)."""
 
     candidates: list[Candidate] = field(default_factory=list)
     legs: dict[str, list[ScoredPoint]] = field(default_factory=dict)
     scored: int | None = LEG_DEPTH
     whole: bool = True
     requests: dict[str, SearchRequest] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] | None = None
 
 
 def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:

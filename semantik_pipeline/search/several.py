@@ -1,16 +1,37 @@
-"""Several collections asked one question: their hits in one order. Pure."""
+"""Several collections asked one question, side by side: their hits in one order.
+
+Those whose scores mean the same (of one embedding model, with the same words' leg, fusion, weights and rerankers) are
+asked *together*: each leg's scores are taken over all of them, so that a collection which knows nothing of the matter has
+no good hits, and the best of all are reranked once, within one deadline. Others' scores can't be compared.
+"""
 
 from __future__ import annotations
 
+import contextvars
 import heapq
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, zip_longest
+from typing import Any, TypeVar
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
+from semantik_pipeline.search.blending import Reranking, unranked
 from semantik_pipeline.search.facets import MOST_VALUES
+from semantik_pipeline.search.fusion import leg_weights, normalised
+from semantik_pipeline.search.query import OneSearch
+from semantik_pipeline.search.request import candidates_for
+from semantik_pipeline.search.rerank_choice import read_by
+from semantik_pipeline.search.rerankings import blended_again
+
+#: Collections that are asked at once.
+SIDE_BY_SIDE = 8
+
+One = TypeVar("One")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +42,131 @@ class HitOf:
     hit: SearchHit
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeveralAnswers:
+    """Each collection's answer, and which were asked together: all of them are in one of the groups."""
+
+    answers: dict[str, SearchAnswer]
+    together: list[list[str]]
+
+
+def search_several(runtime: Any, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
+    """Ask each of these collections. Raises what :func:`search` raises, for the first of them that can't be asked."""
+    asked = {name: OneSearch(runtime, runtime.ledger.search_view(name), whole(query, name)) for name in among}
+    _side_by_side(OneSearch.gather, list(asked.values()))
+    groups: dict[str, list[str]] = {}
+    for name, one in asked.items():
+        groups.setdefault(_means(one), []).append(name)
+    together = list(groups.values())
+
+    def rerank(names: list[str]) -> list[Reranking]:
+        return _reranked([asked[name] for name in names], further=query.offset > 0)
+
+    outcomes = list(chain.from_iterable(_side_by_side(rerank, together)))
+    order = [asked[name] for name in chain.from_iterable(together)]
+    done = _side_by_side(lambda one: one[0].finish(one[1]), list(zip(order, outcomes, strict=True)))
+    answers = dict(zip(chain.from_iterable(together), done, strict=True))
+    return SeveralAnswers(answers={name: answers[name] for name in among}, together=together)
+
+
 def whole(query: SearchQuery, collection: str) -> SearchQuery:
     """What each collection is asked, that any page of all their hits can be cut from the answers, and their facets added
-    up."""
-    limit = query.offset + query.limit
-    return replace(query, collection=collection, offset=0, limit=limit, facet_limit=MOST_VALUES)
+    up. The reranker reads as many on each page."""
+    return replace(
+        query,
+        collection=collection,
+        offset=0,
+        limit=query.offset + query.limit,
+        candidates=query.candidates or candidates_for(query.limit),
+        facet_limit=MOST_VALUES,
+    )
 
 
-def merged(answers: Mapping[str, SearchAnswer], *, offset: int, limit: int) -> list[HitOf]:
-    """The hits of all answers by their scores, which are 0..1 in each; of equal ones those of the first collection
-    first. A collection's own order stays, also where a postprocessor made it another than that of the scores."""
-    each = [[HitOf(collection=name, hit=hit) for hit in answer.hits] for name, answer in answers.items()]
-    page = islice(heapq.merge(*each, key=lambda one: -one.hit.score), offset, offset + limit)
+def merged(several: SeveralAnswers, *, offset: int, limit: int) -> list[HitOf]:
+    """The hits of collections that were asked together by their scores, of equal ones those of the first collection
+    first; of several such groups the first of each, the second of each, and so on. A collection's own order stays, also
+    where a postprocessor made it another than that of the scores."""
+    groups = [
+        heapq.merge(*(_hits(name, several.answers[name]) for name in names), key=lambda one: -one.hit.score)
+        for names in several.together
+    ]
+    every = (one for row in zip_longest(*groups) for one in row if one is not None)
+    page = islice(every, offset, offset + limit)
     return [replace(one, hit=replace(one.hit, rank=rank)) for rank, one in enumerate(page, offset + 1)]
+
+
+def _hits(collection: str, answer: SearchAnswer) -> list[HitOf]:
+    return [HitOf(collection=collection, hit=hit) for hit in answer.hits]
+
+
+def _side_by_side(work: Callable[[One], Made], asked: Sequence[One]) -> list[Made]:
+    """What ``work`` makes of each, in their order; raises what the first of them raises."""
+    if len(asked) == 1:
+        return [work(asked[0])]
+    contexts = [contextvars.copy_context() for _ in asked]
+    with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(asked)), thread_name_prefix="several") as threads:
+        return list(threads.map(lambda context, one: context.run(work, one), contexts, asked))
+
+
+def _means(one: OneSearch) -> str:
+    """The same for searches whose scores mean the same."""
+    plan, generation = one.plan, one.runtime.generation(one.view.generation_id)
+    chosen = [(reranker.plugin, reranker.options) for reranker in plan.rerankers]
+    ways = [plan.mode, plan.fusion, plan.dense_weight, chosen, plan.rerank_weight, bool(plan.text)]
+    made_by = [generation.fingerprints.get("embed"), one.view.config.get("sparse")]
+    return json.dumps([*ways, *made_by], sort_keys=True, default=str)
+
+
+def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
+    """Each one's candidates in their order after the rerankers, which have read the best of all."""
+    if len(some) == 1:
+        return [some[0].reranked(further=further)]
+    if some[0].plan.text:
+        _fuse_together(some)
+    every = sorted(chain.from_iterable(one.retrieved.candidates for one in some), key=lambda one: -one.fused)
+    asker = max(some, key=lambda one: len(one.plan.understood.corrections) if one.plan.understood else 0)
+    outcome = asker.reranked(every, index=" ".join(one.view.index for one in some), further=further)
+    return [_part(outcome, one, asker.plan, warned=one is asker) for one in some]
+
+
+def _fuse_together(some: Sequence[OneSearch]) -> None:
+    """Give their candidates the scores that they have among all."""
+    plan = some[0].plan
+    legs: dict[str, dict[str, float]] = {}
+    for one in some:
+        for name, leg in one.retrieved.legs.items():
+            if leg:
+                legs.setdefault(name, {}).update((point.id, point.score) for point in leg[: one.retrieved.scored])
+    legs = {name: dict(sorted(leg.items(), key=lambda point: -point[1])) for name, leg in legs.items()}
+    shares, weights = normalised(legs, plan.fusion), leg_weights(legs, plan.dense_weight, plan.fusion)
+    for one in some:
+        scored = [
+            replace(each, fused=sum(weights[name] * leg.get(each.id, 0.0) for name, leg in shares.items()))
+            for each in one.retrieved.candidates
+        ]
+        candidates = sorted(scored, key=lambda each: -each.fused)
+        one.retrieved = replace(one.retrieved, candidates=candidates, shares=shares)
+
+
+def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Reranking:
+    """What of the outcome is about this collection. What is to be said of all is said once."""
+    mine = {candidate.id for candidate in one.retrieved.candidates}
+    every = {entry.candidate.id: entry for entry in outcome.ranked}
+    order = sorted(unranked([entry.candidate for entry in outcome.ranked]).ranked, key=lambda entry: -entry.score)
+    order = [replace(entry, judgements=every[entry.candidate.id].judgements) for entry in order]
+    reports = []
+    for place, report in enumerate(outcome.reports):
+        read = order[: read_by(place, plan.to_rerank)] if report.due else []
+        own = [entry for entry in read if entry.candidate.id in mine]
+        scored = sum(any(said.reranker == report.id for said in entry.judgements) for entry in own)
+        reports.append(
+            replace(report, scored=scored, due=len(own), reason=report.reason if scored < len(own) else None)
+        )
+        if report.scored:
+            order = blended_again(order, report.id, plan.rerank_weight)
+    return Reranking(
+        ranked=[entry for entry in outcome.ranked if entry.candidate.id in mine],
+        reports=reports,
+        warnings=outcome.warnings if warned else [],
+        among_others=outcome.blended,
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -22,12 +21,13 @@ from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
-from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, whole
+from semantik_pipeline.search import SearchAnswer, SearchQuery, merged
 from semantik_pipeline.search.absence import beyond
 from semantik_pipeline.search.batches import embed_together
 from semantik_pipeline.search.facets import merged_facets
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
+from workers.asking import Searching
 
 router = guarded("search", "/search")
 
@@ -96,16 +96,14 @@ def _found(request: Request, caller: Principal, asked: Search) -> Found:
     )
 
 
-def _answered(
-    searching: Callable[[SearchQuery], SearchAnswer], query: SearchQuery, among: list[str]
-) -> tuple[dict[str, SearchAnswer], list[Hit]]:
+def _answered(searching: Searching, query: SearchQuery, among: list[str]) -> tuple[dict[str, SearchAnswer], list[Hit]]:
     """Each collection's answer, in their order, and the page of all their hits."""
     if len(among) == 1:
         answer = searching(replace(query, collection=among[0]))
         return {among[0]: answer}, [_hit(among[0], hit) for hit in answer.hits]
-    answers = {name: searching(whole(query, name)) for name in among}
-    page = merged(answers, offset=query.offset, limit=query.limit)
-    return answers, [_hit(one.collection, one.hit) for one in page]
+    several = searching.several(query, among)
+    page = merged(several, offset=query.offset, limit=query.limit)
+    return several.answers, [_hit(one.collection, one.hit) for one in page]
 
 
 def _hit(collection: str, hit: Any) -> Hit:
@@ -159,10 +157,11 @@ def _reports(answers: dict[str, SearchAnswer]) -> list[RerankerReport]:
 
 
 def _timings(answers: dict[str, SearchAnswer]) -> dict[str, float]:
-    total: Counter[str] = Counter()
+    """Of several, which were asked side by side, the longest."""
+    longest: dict[str, float] = {}
     for answer in answers.values():
-        total.update(answer.timings_ms)
-    return {step: round(milliseconds, 2) for step, milliseconds in total.items()}
+        longest |= {step: max(took, longest.get(step, 0.0)) for step, took in answer.timings_ms.items()}
+    return {step: round(milliseconds, 2) for step, milliseconds in longest.items()}
 
 
 def _warnings(answers: dict[str, SearchAnswer]) -> list[str]:

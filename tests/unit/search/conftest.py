@@ -20,7 +20,6 @@ from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.search.completeness import Completeness
 from semantik_pipeline.search.index_languages import IndexLanguages
 from semantik_pipeline.search.query_vector import QueryVectors
-from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.settings import Search
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.testing import MemoryStore
@@ -127,7 +126,6 @@ class Runtime:
         self.host, self.store, self.ledger = Host(), RecordingStore(), Ledger()
         self.completeness, self.tally = Completeness(), Tally()
         self.index_languages, self.query_vectors = IndexLanguages(), QueryVectors()
-        self.rerankings = Rerankings()
         self._embedder = LetterEmbedder()
 
     def embedder(self, generation_id):
@@ -138,7 +136,7 @@ class Runtime:
 
     def generation(self, generation_id):
         assert generation_id == 7
-        return SimpleNamespace(id=7, index="default-7")
+        return SimpleNamespace(id=7, index="default-7", fingerprints={"embed": "letters"})
 
     def existing_index(self, generation):
         return generation.index

@@ -17,7 +17,7 @@ from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostproc
 from semantik_pipeline.contracts import PostprocessorPlugin
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.search import SearchAnswer, SearchQuery, merged, search
+from semantik_pipeline.search import SearchAnswer, SearchQuery, SeveralAnswers, merged, search
 from semantik_pipeline.search.postprocess_choice import chosen_postprocessors
 from semantik_pipeline.search.postprocess_run import MAX_ABANDONED
 from semantik_pipeline.testing.fake_postprocessor import FakePostprocessor
@@ -378,7 +378,9 @@ def test_hits_of_several_collections_keep_each_collections_own_order():
     def answer(*scores):
         return SearchAnswer(hits=[make_hit(rank, f"{rank}", score=score) for rank, score in enumerate(scores, 1)])
 
-    both = merged({"a": answer(0.9, 0.2, 0.8), "b": answer(0.7, 0.6)}, offset=0, limit=5)
+    answers = {"a": answer(0.9, 0.2, 0.8), "b": answer(0.7, 0.6)}
+    several = SeveralAnswers(answers=answers, together=[["a", "b"]])
+    both = merged(several, offset=0, limit=5)
     assert [(one.collection, one.hit.text) for one in both] == [
         ("a", "1"),
         ("b", "1"),
@@ -387,7 +389,15 @@ def test_hits_of_several_collections_keep_each_collections_own_order():
         ("a", "3"),
     ]
     assert [one.hit.rank for one in both] == [1, 2, 3, 4, 5]
-    assert merged({"a": answer(0.9, 0.2, 0.8), "b": answer(0.7, 0.6)}, offset=2, limit=2) == both[2:4]
+    assert merged(several, offset=2, limit=2) == both[2:4]
+    apart = merged(SeveralAnswers(answers=answers, together=[["b"], ["a"]]), offset=0, limit=9)
+    assert [(one.collection, one.hit.text) for one in apart] == [
+        ("b", "1"),
+        ("a", "1"),
+        ("b", "2"),
+        ("a", "2"),
+        ("a", "3"),
+    ], "scores that mean other things are not compared"
 
 
 def test_what_was_added_comes_back_from_json(library):

@@ -103,7 +103,7 @@ def test_it_is_kept_for_a_minute(runtime, tired, monkeypatch: pytest.MonkeyPatch
 
 def test_memory_is_bounded(runtime, tired, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rerankings, "MOST_JUDGED", 300)
-    kept = runtime.rerankings
+    kept = Rerankings.of(runtime)
     for number in range(20):
         search(runtime, SearchQuery(text=f"a lease {number}", limit=10, understand=False))
     assert kept._judged <= 300

@@ -16,8 +16,9 @@ import pytest
 from semantik_pipeline.contracts import EmbeddingMode, RerankerCapabilities
 from semantik_pipeline.documents import Point, RerankResult
 from semantik_pipeline.errors import DimensionMismatch, PluginLoadError, PluginNotFoundError, UsageError
-from semantik_pipeline.search import SearchQuery, merged, search, whole
+from semantik_pipeline.search import SearchQuery, SeveralAnswers, merged, search
 from semantik_pipeline.search.request import MAX_QUERY_CHARACTERS, candidates_for
+from semantik_pipeline.search.several import whole
 
 
 def ask(runtime, text="lease expiry", **options):
@@ -480,7 +481,8 @@ def test_hits_of_several_collections_are_merged_by_score(library):
     answer = ask(library, rerank=False)
     asked = whole(SearchQuery(text="x", offset=2, limit=3), "other")
     assert (asked.collection, asked.offset, asked.limit) == ("other", 0, 5)
-    page = merged({"a": answer, "b": answer}, offset=1, limit=3)
+    assert asked.candidates == 20, "as on the first page"
+    page = merged(SeveralAnswers(answers={"a": answer, "b": answer}, together=[["a", "b"]]), offset=1, limit=3)
     assert [(one.collection, one.hit.rank, one.hit.text) for one in page] == [
         ("b", 2, answer.hits[0].text),
         ("a", 3, answer.hits[1].text),
