@@ -130,18 +130,21 @@ def test_a_process_that_is_stopped_past_its_leases_goes_on_and_loses_nothing(sem
 
 def test_a_second_process_is_told_who_has_the_folder(semantik, corpus):
     folder = corpus(150)
+    semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=50)  # half a minute, in which the others ask
     first = semantik.start("index", str(folder))
     try:
-        deadline = time.monotonic() + 30
-        while not (semantik.data / "owner.json").exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while not (semantik.data / "owner.json").exists():
+            assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         answer = semantik.run("index", str(folder), code=1)
         assert str(first.pid) in answer["error"]["message"]
-        assert semantik.run("status")["collections"] is not None  # reading works meanwhile
+        assert semantik.run("status")["owner"]["pid"] == first.pid  # reading works meanwhile
     finally:
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=60)
     assert first.returncode != 0
+    semantik.configure(log_path=str(semantik.log))
     result = semantik.run("index", str(folder))
     assert result["documents"]["seen"] == 150
     lines = semantik.embedded()

@@ -83,5 +83,5 @@ def test_a_night_of_people(make_fleet, postgres_url, redis, qdrant, tmp_path):
 
 def test_a_night_of_poison(make_fleet, postgres_url, redis, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_RENEW": "1", "SEMANTIK_WORK_MAX_ATTEMPTS": "2"}
-    poisoned(fleet, tmp_path, documents=60)
+    fleet.environment |= {"SEMANTIK_WORK_LEASE": "2", "SEMANTIK_WORK_RENEW": "0.5", "SEMANTIK_WORK_MAX_ATTEMPTS": "2"}
+    poisoned(fleet, tmp_path, documents=20)

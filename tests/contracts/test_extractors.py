@@ -23,7 +23,6 @@ class TestLanguage(ExtractorContract):
 
 class TestKeywords(ExtractorContract):
     def make_plugin(self):
-        pytest.importorskip("yake", reason="yake is not installed (pip install semantik-pipeline[keywords])")
         return KeywordsExtractor()
 
 

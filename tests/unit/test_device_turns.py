@@ -19,7 +19,9 @@ def test_a_query_goes_before_reranking_and_reranking_before_bulk_work_that_waite
         threads = [threading.Thread(target=work, args=(lane,)) for lane in waiting]
         for thread in threads:
             thread.start()
+        until = time.monotonic() + 10
         while sum(turns._waiting.values()) < len(waiting):
+            assert time.monotonic() < until
             time.sleep(0.001)
     for thread in threads:
         thread.join(10)
@@ -50,14 +52,15 @@ def test_only_one_holds_the_device_and_an_error_gives_it_back():
 
 
 def test_several_streams_hold_the_device_at_once_and_the_higher_lane_still_goes_first():
-    turns, inside, most, order = DeviceTurns(2), [], [], []
+    turns, inside, most, order, both = DeviceTurns(2), [], [], [], threading.Barrier(2)
 
     def work(lane: Lane) -> None:
         with turns.turn(lane):
             inside.append(lane)
             most.append(len(inside))
             order.append(lane)
-            time.sleep(0.005)
+            if lane is Lane.QUERY:
+                both.wait(10)
             inside.remove(lane)
 
     with turns.turn(Lane.BULK) as alone, turns.turn(Lane.BULK) as second:
@@ -66,7 +69,9 @@ def test_several_streams_hold_the_device_at_once_and_the_higher_lane_still_goes_
         threads = [threading.Thread(target=work, args=(lane,)) for lane in waiting]
         for thread in threads:
             thread.start()
+        until = time.monotonic() + 10
         while sum(turns._waiting.values()) < len(waiting):
+            assert time.monotonic() < until
             time.sleep(0.001)
     for thread in threads:
         thread.join(10)

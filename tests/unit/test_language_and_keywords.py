@@ -53,7 +53,6 @@ def test_an_unknown_language_is_named():
 
 
 def test_keywords_are_the_telling_phrases():
-    pytest.importorskip("yake")
     plugin = KeywordsExtractor({"top": 5})
     found = asyncio.run(plugin.extract(ENGLISH)).keywords
     assert 0 < len(found) <= 5
@@ -61,14 +60,12 @@ def test_keywords_are_the_telling_phrases():
 
 
 def test_keywords_use_the_stop_words_of_the_text():
-    pytest.importorskip("yake")
     found = asyncio.run(KeywordsExtractor().extract(GERMAN)).keywords
     assert not {phrase.lower() for phrase in found} & {"die", "und die", "über dem"}
     assert any("druckverteilung" in phrase.lower() for phrase in found)
 
 
 def test_unknown_stop_words_are_named():
-    pytest.importorskip("yake")
     with pytest.raises(PluginConfigError, match="'qq'"):
         asyncio.run(KeywordsExtractor({"language": "qq"}).initialize())
 

@@ -64,8 +64,10 @@ def test_what_is_left_is_waited_for_and_counted() -> None:
 
     working = threading.Thread(target=work)
     working.start()
+    until = time.monotonic() + 30
     while not threads.left(time.monotonic()):
-        assert working.is_alive()
+        assert working.is_alive() and time.monotonic() < until
+        time.sleep(0.001)
     over.set()
     assert threads.left(time.monotonic() + 60) == 0
     working.join()

@@ -192,7 +192,6 @@ def test_few_queries_are_called_few(comparison):
 
 
 def test_the_pictures_show_every_way(comparison, tmp_path):
-    pytest.importorskip("matplotlib")
     from semantik_pipeline.search.evaluation.plotting import write_plots
 
     found = comparison({"rrf": (0.6, 0.01, 20.0), "dense": (0.4, 0.001, 9.0)})
@@ -206,7 +205,6 @@ def test_the_pictures_show_every_way(comparison, tmp_path):
 
 
 def test_a_picture_has_one_of_two_forms(comparison, tmp_path):
-    pytest.importorskip("matplotlib")
     from semantik_pipeline.search.evaluation.plotting import write_plots
 
     assert write_plots(comparison({}), "t", tmp_path / "a.html") == [tmp_path / "a.html"]

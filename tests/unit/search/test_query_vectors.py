@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -79,8 +80,10 @@ def asked_beside(runtime, vectors, ask, texts) -> None:
     assert runtime.plugin.begun.acquire(timeout=30)
     for thread in threads[1:]:
         thread.start()
+    until = time.monotonic() + 30
     while len(vectors._waiting) < len(texts):
-        assert any(thread.is_alive() for thread in threads)
+        assert any(thread.is_alive() for thread in threads) and time.monotonic() < until
+        time.sleep(0.001)
     runtime.plugin.open.set()
     for thread in threads:
         thread.join(30)
