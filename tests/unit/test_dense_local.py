@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
-import os
 import threading
 from pathlib import Path
 
@@ -20,6 +18,8 @@ from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import PluginConfigError, PluginLoadError, TransientError
 from semantik_pipeline.testing.tiny_models import WORDS, write_tiny_embedder
+
+REPO = Path(__file__).parents[2]
 
 TEXTS = [" ".join(WORDS[n % 7 : n % 13 + 2]) for n in range(40)]
 
@@ -51,11 +51,11 @@ def test_the_light_forward_equals_sentence_transformers(tmp_path, pooling, norma
     assert np.allclose(ours, reference, atol=1e-4)
 
 
-@pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
+@pytest.mark.usefixtures("packaged_model")
 def test_the_packaged_model_in_any_precision_equals_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
-    texts = _abstracts()[:6]
+    texts = _paragraphs()[:6]
     reference = SentenceTransformer(str(packaged_folder()), device="cpu").encode(texts)
     for precision, least in (("float32", 0.9999), ("bfloat16", 0.9995)):
         plugin = DenseLocalEmbedder({"precision": precision, "device": "cpu"})
@@ -214,10 +214,8 @@ def test_which_models_it_supports(tiny, tmp_path):
     assert not DenseLocalEmbedder.supports_model("text-embedding-3-small")
 
 
-def _abstracts() -> list[str]:
-    data = Path(os.environ.get("SEMANTIK_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
-    corpus = data / "cranfield" / "corpus.jsonl"
-    if not corpus.is_file():
-        pytest.skip(f"the Cranfield corpus is not at {corpus}")
-    texts = [json.loads(line)["text"] for line in corpus.read_text("utf-8").splitlines()[:20]]
-    return [text[:600] for text in texts]
+def _paragraphs() -> list[str]:
+    """Paragraphs of the manual."""
+    pages = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+    texts = [part for page in pages for part in page.read_text("utf-8").split("\n\n") if len(part) > 300]
+    return [text[:600] for text in texts[:20]]

@@ -19,9 +19,7 @@ from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.errors import PluginLoadError
 from semantik_pipeline.testing.tiny_models import write_tiny_embedder
 
-needs_package = pytest.mark.skipif(
-    packaged_model.packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed"
-)
+needs_package = pytest.mark.usefixtures("packaged_model")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from semantik_pipeline.builtin.embedders import cpu_threads
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.micro_batches import CPU_RERANK_TOKENS, LEAST_TOKENS
-from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
 from semantik_pipeline.builtin.rerankers.late_scoring import FADING, FEEDBACK_SHARE, LateScoring
 from semantik_pipeline.builtin.rerankers.ranking import best_first
@@ -244,7 +243,7 @@ def test_late_interaction_shares_the_embedders_weights(tiny):
     assert embedder._model is reranker.loaded().model
 
 
-@pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
+@pytest.mark.usefixtures("packaged_model")
 def test_late_interaction_finds_the_answer_among_distractors():
     texts = [
         "The cat sat on the mat and looked out of the window.",

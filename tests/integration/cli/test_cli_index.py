@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
-
 
 def test_index_answers_with_counts_that_add_up(cli, papers):
     done = cli.afresh("index", papers, "--json")
@@ -42,7 +40,7 @@ def test_a_second_run_follows_the_folder(cli, papers):
     assert done.json()["chunks"] == {"total": 2, "embedded": 1, "reused": 1}
 
 
-@pytest.mark.skipif(packaged_folder() is None, reason="the package with all-MiniLM-L6-v2 is not installed")
+@pytest.mark.usefixtures("packaged_model")
 def test_a_second_run_with_the_default_model_imports_no_torch(cli, tmp_path):
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "a.txt").write_text("A lease expires when its holder stops renewing it.")
