@@ -31,14 +31,15 @@ from semantik_pipeline.cli import (
     worker,
 )
 from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.groups import Grouped
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.routing import route
 
 #: Of `--url`.
-URL_HELP = "A server to ask, instead of working here. [env: SEMANTIK_URL]"
+URL_HELP = "Run the command on this server. [env: SEMANTIK_URL]"
 
 # Plain help: rich would take longer to import than all the rest.
-app = typer.Typer(name="semantik", rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+app = typer.Typer(name="semantik", cls=Grouped, rich_markup_mode=None, no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
@@ -53,56 +54,57 @@ def _version(asked: bool) -> None:
 def semantik(
     context: typer.Context,
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where ledger, blobs and index are. [env: SEMANTIK_DATA_DIR]")
+        Path | None, typer.Option(metavar="DIR", help="Folder of the database and the index. [env: SEMANTIK_DATA_DIR]")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A settings file (TOML). [env: SEMANTIK_CONFIG]")
+        Path | None, typer.Option(metavar="FILE", help="Settings file (TOML). [env: SEMANTIK_CONFIG]")
     ] = None,
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", envvar="SEMANTIK_URL", show_envvar=False, help=URL_HELP),
     ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The variable that holds the key, if not SEMANTIK_API_KEY.")
+        str | None,
+        typer.Option(metavar="NAME", help="Environment variable with the API key (default: SEMANTIK_API_KEY)."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say more on standard error, tracebacks too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print debug logs and tracebacks to standard error.")
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Keep a search index in step with your documents, and ask it.
+    """Index documents, keep the index up to date, and search it.
 
-    The options below may stand before or after the command. Exit codes: 0 done, 1 failed, 2 usage, 3 done, but a
-    document is in quarantine.
+    Global options may stand before or after the command. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 success, but
+    some documents failed (they are in quarantine).
     """
     context.obj = Invocation(
         output=context.obj, data_dir=data_dir, config=config, verbose=verbose, url=url or None, api_key_env=api_key_env
     )
 
 
-app.command("index", short_help="Make folders or files searchable.", epilog=EPILOG)(index.index)
+app.command("index", short_help="Index folders or files.", epilog=EPILOG)(index.index)
 app.command("search", epilog=EPILOG)(search.search)
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
 app.add_typer(sources.app, name="sources")
-app.command("trash", short_help="List what was deleted and can be restored.", epilog=EPILOG)(trash.trash)
-app.command("status", short_help="Show what there is, runs and waits.", epilog=EPILOG)(status.status)
-app.command("verify", short_help="Compare ledger and index; mend.", epilog=EPILOG)(verify.verify)
-app.command("reindex", short_help="Build a collection's index anew beside the old one.", epilog=EPILOG)(reindex.reindex)
-app.command("rollback", short_help="Go back to the index before.", epilog=EPILOG)(reindex.rollback)
+app.command("trash", short_help="List deleted items that can be restored.", epilog=EPILOG)(trash.trash)
+app.command("status", short_help="Show collections, operations, backlog and disk use.", epilog=EPILOG)(status.status)
+app.command("verify", short_help="Check the index against the database.", epilog=EPILOG)(verify.verify)
+app.command("reindex", short_help="Build a new index, then switch to it.", epilog=EPILOG)(reindex.reindex)
+app.command("rollback", short_help="Switch back to the previous index.", epilog=EPILOG)(reindex.rollback)
 app.add_typer(operations.app, name="operations")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
-app.command("eval", short_help="Measure the answers on a dataset.", epilog=EPILOG)(evaluate.evaluate)
-app.command("migrate", short_help="Bring the ledger to this program's schema.", epilog=EPILOG)(migrate.migrate)
-app.command("doctor", short_help="Look for what is broken; say what to do.", epilog=EPILOG)(doctor.doctor)
+app.command("eval", short_help="Measure search quality on a dataset.", epilog=EPILOG)(evaluate.evaluate)
+app.command("migrate", short_help="Upgrade the database schema.", epilog=EPILOG)(migrate.migrate)
+app.command("doctor", short_help="Diagnose problems and suggest fixes.", epilog=EPILOG)(doctor.doctor)
 app.add_typer(fleet.app, name="fleet")
-app.command("serve", short_help="Answer HTTP requests until stopped.", epilog=EPILOG)(serve.serve)
-app.command("worker", short_help="Work for a fleet until stopped.", epilog=EPILOG)(worker.worker)
-app.command("scheduler", short_help="Sync sources when they are due, until stopped.", epilog=EPILOG)(
-    scheduler.scheduler
-)
-app.command("audit", short_help="Show who changed what.", epilog=EPILOG)(audit.audit)
+app.command("serve", short_help="Run the HTTP API server.", epilog=EPILOG)(serve.serve)
+app.command("worker", short_help="Run a worker process.", epilog=EPILOG)(worker.worker)
+app.command("scheduler", short_help="Run the scheduler of source syncs.", epilog=EPILOG)(scheduler.scheduler)
+app.command("audit", short_help="Show the audit log.", epilog=EPILOG)(audit.audit)
 route(app)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 def audit(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many at most.")] = 50,
-    since: Annotated[str | None, typer.Option(metavar="2d", help="Only the last so many minutes, hours, days.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of entries.")] = 50,
+    since: Annotated[
+        str | None, typer.Option(metavar="2d", help="Only entries of this period, e.g. 30m, 12h, 2d.")
+    ] = None,
 ) -> int:
     """List what people changed, newest first: collections, documents, sources, operations, keys, plugins, workers."""
     call = begin(context)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 app = typer.Typer(
-    help="Create, configure, delete, restore, export and import collections.",
+    help="Create, configure, delete and export collections.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A collection.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection.")]
 
 #: Seconds that `delete --purge` waits for workers that hold something of the collection.
 PURGE = 60.0
@@ -32,11 +32,11 @@ def create(
     name: NameArgument,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="chunking.max_tokens=150, embedding.model=NAME; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Configuration, e.g. chunking.max_tokens=150; repeatable."),
     ] = None,
-    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="The configuration as one object.")] = None,
+    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Configuration as a JSON object.")] = None,
 ) -> int:
-    """Create a collection. What is not said is as the settings have it, and else the default."""
+    """Create a collection. Options not given come from the settings file, then from the defaults."""
     call = begin(context)
     from semantik_pipeline import collections
     from semantik_pipeline.cli.source_options import parse_object
@@ -77,10 +77,15 @@ def configure(
     context: typer.Context,
     name: NameArgument,
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="chunking.max_tokens=150; null unsets.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Changes, e.g. chunking.max_tokens=150; null resets to the default."
+        ),
     ] = None,
-    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Back to the default; repeatable.")] = None,
-    if_match: Annotated[str | None, typer.Option(metavar="ETAG", help="Only if it is as `show` said.")] = None,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Reset to the default; repeatable.")] = None,
+    if_match: Annotated[
+        str | None, typer.Option(metavar="ETAG", help="Only if unchanged since `show` printed this ETag.")
+    ] = None,
 ) -> int:
     """Change a collection's configuration. `search` and `default_reranker` apply at once, the rest from the next
     `semantik reindex` on."""
@@ -103,7 +108,7 @@ def configure(
 def rename(
     context: typer.Context,
     name: NameArgument,
-    new_name: Annotated[str, typer.Argument(metavar="NEW", help="What to call it.")],
+    new_name: Annotated[str, typer.Argument(metavar="NEW", help="New name.")],
 ) -> int:
     """Rename a collection, also one in the trash."""
     call = begin(context)
@@ -119,7 +124,7 @@ def rename(
 def delete(
     context: typer.Context,
     name: NameArgument,
-    purge: Annotated[bool, typer.Option("--purge", help="For good: it can't be restored.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
 ) -> int:
     """Delete a collection and stop what it is at. It can be restored until the trash's window is over."""
     call = begin(context)
@@ -168,7 +173,7 @@ def restore(context: typer.Context, name: NameArgument) -> int:
 def export(
     context: typer.Context,
     name: NameArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="notes.tar, or notes.tar.gz.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: notes.tar or notes.tar.gz.")],
 ) -> int:
     """Write a collection into a file: documents, bodies, chunks, vectors and sources, without any secret."""
     return export_here(begin(context), name, file)
@@ -187,8 +192,8 @@ def export_here(call: Invocation, name: str, file: Path) -> int:
 @app.command("import", epilog=EPILOG)
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `collections export` wrote.")],
-    name: Annotated[str | None, typer.Option(metavar="N", help="Another name than it had.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `collections export`.")],
+    name: Annotated[str | None, typer.Option(metavar="N", help="New name of the collection.")] = None,
 ) -> int:
     """Make a collection of an export. Nothing is embedded that the file has; its sources are paused."""
     return import_here(begin(context), file, name)

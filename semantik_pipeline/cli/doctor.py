@@ -22,7 +22,7 @@ STYLES = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
 def doctor(context: typer.Context) -> int:
-    """Look at servers, schema, queues, index, plugins, models, disks, clock, workers and sources; mends nothing.
+    """Check servers, schema, queues, index, plugins, models, disks, clock, workers and sources; changes nothing.
 
     Exit codes: 0 all is well, 1 something is broken, 3 there are warnings only.
     """

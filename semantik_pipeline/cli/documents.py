@@ -18,7 +18,7 @@ app = typer.Typer(help="List, show, retry, drop and restore documents.", rich_ma
 
 CollectionOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only this collection.")]
 NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[URI]", help="Unique ids, paths, or ends of paths.")
+    list[str] | None, typer.Argument(metavar="[URI]", help="Document ids, paths, or ends of paths.")
 ]
 
 #: Documents that a list shows people unless told otherwise.
@@ -30,9 +30,10 @@ def list_(
     context: typer.Context,
     collection: CollectionOption = None,
     status: Annotated[
-        str | None, typer.Option(metavar="S", help="indexed, quarantined, skipped, deleted, or the stage it waits for.")
+        str | None,
+        typer.Option(metavar="S", help="indexed, quarantined (failed), skipped, deleted, or a stage it waits for."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many at most.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number.")] = None,
 ) -> int:
     """List documents with their status, and the reason where there is one."""
     call = begin(context)
@@ -48,13 +49,13 @@ def list_(
     return 0
 
 
-@app.command(short_help="Show where one is, and its last error.", epilog=EPILOG)
+@app.command(short_help="Show a document and its last error.", epilog=EPILOG)
 def show(
     context: typer.Context,
-    uri: Annotated[str, typer.Argument(metavar="URI", help="A unique id, a path, or the end of a path.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Document id, path, or end of the path.")],
     collection: CollectionOption = None,
 ) -> int:
-    """Show where a document is: every stage, its chunks, and its last error with the traceback."""
+    """Show a document: status of each stage, chunks, and the last error with its traceback."""
     call = begin(context)
     from semantik_pipeline.cli.document_views import show_documents
     from semantik_pipeline.ledger import reports
@@ -67,9 +68,9 @@ def show(
     return 0
 
 
-@app.command(short_help="Let quarantined documents run again.", epilog=EPILOG)
+@app.command(short_help="Retry failed (quarantined) documents.", epilog=EPILOG)
 def retry(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
-    """Let quarantined documents run again: the named ones, or all of them."""
+    """Retry failed (quarantined) documents: the named ones, or all of them."""
     call = begin(context)
     from semantik_pipeline import operations
     from semantik_pipeline.ledger import collections, reports
@@ -89,7 +90,7 @@ def drop(
     context: typer.Context,
     uris: NamesArgument = None,
     collection: CollectionOption = None,
-    purge: Annotated[bool, typer.Option("--purge", help="For good: they can't be restored.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
 ) -> int:
     """Remove documents from the index; they can be restored until the trash's window is over. One that its source still
     has comes back with the next `index`."""
@@ -105,7 +106,7 @@ def drop(
     return _change(call, lambda tx: _named(tx, uris, collection), begin_change, "dropped")
 
 
-@app.command(short_help="Bring back what was dropped.", epilog=EPILOG)
+@app.command(short_help="Restore dropped documents.", epilog=EPILOG)
 def restore(context: typer.Context, uris: NamesArgument = None, collection: CollectionOption = None) -> int:
     """Bring documents back from the trash, from what is stored: their sources are not asked."""
     call = begin(context)

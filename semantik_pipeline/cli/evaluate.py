@@ -24,37 +24,35 @@ from semantik_pipeline.cli.questions import (
 DatasetArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASET_DIR", help="BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
+        metavar="DATASET_DIR", help="Dataset in BEIR format: corpus.jsonl, queries.jsonl, qrels.tsv or qrels/test.tsv."
     ),
 ]
 CollectionOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Index into this one (default: one of the dataset's own).")
+    str | None, typer.Option(metavar="NAME", help="Collection to index into (default: one for the dataset).")
 ]
-ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="The embedding model.")]
-LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits that a search gives; a reranker reads 5 × N.")]
-CompareOption = Annotated[bool, typer.Option("--compare", help="Each leg, each fusion, each reranker, side by side.")]
+ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="Embedding model.")]
+LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits per query; the reranker gets 5 × N.")]
+CompareOption = Annotated[bool, typer.Option("--compare", help="Compare modes, fusions and rerankers.")]
 KnownItemsOption = Annotated[
     str | None,
-    typer.Option(metavar="COLLECTION", help="Without a dataset: compare on its own titles and sentences."),
+    typer.Option(metavar="COLLECTION", help="Evaluate this collection with its own titles and sentences as queries."),
 ]
-HistoryOption = Annotated[
-    bool, typer.Option("--history", help="What was measured before, of a dataset or collection, or of all.")
-]
+HistoryOption = Annotated[bool, typer.Option("--history", help="Show previous results.")]
 WaysOption = Annotated[
-    str | None, typer.Option(metavar="WAY,WAY", help="Compare these with the default (dense, rrf, a reranker …).")
+    str | None, typer.Option(metavar="WAY,WAY", help="Compare these with the default: dense, rrf, a reranker …")
 ]
 TryOption = Annotated[
     list[str] | None,
     typer.Option(
         "--try",
         metavar="KEY=VALUE",
-        help="Compare an index made otherwise, too: chunking.max_tokens=150; repeatable; in one word, what goes together.",
+        help="Also compare an index with this configuration, e.g. chunking.max_tokens=150; repeatable.",
     ),
 ]
-QueriesOption = Annotated[int, typer.Option(metavar="N", min=1, help="Of --known-items: so many at most.")]
-SeedOption = Annotated[int, typer.Option(metavar="N", help="Of --known-items: another seed draws others.")]
+QueriesOption = Annotated[int, typer.Option(metavar="N", min=1, help="With --known-items: maximum number of queries.")]
+SeedOption = Annotated[int, typer.Option(metavar="N", help="With --known-items: random seed of the sample.")]
 PlotOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Where the picture goes: FILE.png and FILE.html, or one of them.")
+    Path | None, typer.Option(metavar="FILE", help="Write a chart to FILE.png and FILE.html, or one of them.")
 ]
 
 

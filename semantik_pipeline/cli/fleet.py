@@ -12,7 +12,7 @@ from semantik_pipeline.cli.invocation import Invocation, begin
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-app = typer.Typer(help="See and steer the workers.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Show and control workers.", no_args_is_help=True, rich_markup_mode=None)
 
 #: Seconds between two looks of ``--watch`` and ``--wait``.
 LOOK = 2.0
@@ -20,17 +20,18 @@ LOOK = 2.0
 NO_FLEET = "No worker is up: there is no fleet here, and each command does its work itself."
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="WORKER", help="Ids, hosts or profiles; every living worker unless given.")
+    list[str] | None,
+    typer.Argument(metavar="WORKER", help="Worker ids, hosts or profiles (default: all live workers)."),
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when it is done.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 
 
 @app.command("status", epilog=EPILOG)
 def status(
     context: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until stopped.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
 ) -> int:
-    """Show workers, their plugin state against the current one, what waits for each stage, and what is stuck and why.
+    """Show workers, whether their plugins are current, the backlog of each stage, and what is stuck and why.
 
     Exit code 1 if work waits that no living worker takes. Without a fleet it says who has the data folder.
     """
@@ -54,19 +55,19 @@ def status(
 
 @app.command("drain", epilog=EPILOG)
 def drain(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Let workers finish what they have in hand and take nothing more; `resume` lets them go on."""
+    """Pause workers: they finish what they are processing and take nothing more until `resume`."""
     return _ask(begin(context), workers, "drain", wait=wait)
 
 
 @app.command("resume", epilog=EPILOG)
 def resume(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Let drained workers take work again."""
+    """Resume drained workers."""
     return _ask(begin(context), workers, "resume", wait=wait)
 
 
 @app.command("restart", epilog=EPILOG)
 def restart(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Replace worker processes one by one, so that a changed plugin state or a new release applies while work goes on."""
+    """Restart worker processes one by one, to apply changed plugins or a new release without downtime."""
     return _ask(begin(context), workers, "restart", wait=wait)
 
 

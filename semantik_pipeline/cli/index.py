@@ -32,19 +32,23 @@ SHOWN = 10
 
 def index(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders or files.")],
-    collection: Annotated[str, typer.Option(metavar="NAME", help="What they become part of.")] = "default",
-    include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only files like this; repeatable.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No files like this; repeatable.")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Subfolders too.")] = True,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders or files to index.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Collection to index into.")] = "default",
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only files that match; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Skip files that match; repeatable.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive/--no-recursive", help="Include subfolders.")] = True,
     connector: Annotated[
-        str, typer.Option(metavar="ID", help="What reads the paths: directory, jsonl …")
+        str, typer.Option(metavar="ID", help="Connector that reads the paths: directory, jsonl …")
     ] = "directory",
     allow_deletions: Annotated[
-        bool, typer.Option("--allow-deletions", help="Believe it if most of a source's documents are gone.")
+        bool, typer.Option("--allow-deletions", help="Delete even if most of a source's documents have disappeared.")
     ] = False,
 ) -> int:
-    """Make folders or files searchable; a second run costs only what changed, and forgets what is gone."""
+    """Index folders or files. A second run processes only what changed, and deletes documents whose files are gone."""
     call = begin(context)
     rules = {"include": include or (), "exclude": exclude or (), "recursive": recursive}
     sources = sources_of(paths, connector, rules)

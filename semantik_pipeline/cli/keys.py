@@ -12,26 +12,27 @@ from semantik_pipeline.cli.invocation import begin
 if TYPE_CHECKING:
     from rich.console import Console
 
-app = typer.Typer(help="Make, list and revoke keys of the API.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", rich_markup_mode=None, no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who uses it; the audit trail shows key:NAME.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key; the audit log shows key:NAME.")]
 
 
-@app.command(short_help="Make a key.", epilog=EPILOG)
+@app.command(short_help="Create an API key.", epilog=EPILOG)
 def create(
     context: typer.Context,
     name: NameArgument,
-    role: Annotated[str, typer.Option(metavar="reader|writer|admin", help="What it may do.")] = "reader",
+    role: Annotated[str, typer.Option(metavar="reader|writer|admin", help="Role.")] = "reader",
     collections: Annotated[
-        list[str] | None, typer.Option("--collection", metavar="C", help="Only in this one; repeatable.")
+        list[str] | None,
+        typer.Option("--collection", metavar="C", help="Limit the key to this collection; repeatable."),
     ] = None,
     principals: Annotated[
         list[str] | None,
-        typer.Option("--principal", metavar="P", help="Finds P's documents and everybody's; repeatable. Else: all."),
+        typer.Option("--principal", metavar="P", help="Limit search to documents that P may see; repeatable."),
     ] = None,
-    expires: Annotated[str | None, typer.Option(metavar="90d", help="How long it is valid. Else: for ever.")] = None,
+    expires: Annotated[str | None, typer.Option(metavar="90d", help="Lifetime (default: no expiry).")] = None,
 ) -> int:
-    """Make a key. It is shown this once: keep it where secrets are kept."""
+    """Create an API key. It is shown only once."""
     call = begin(context)
     from semantik_pipeline import access
     from semantik_pipeline.schedules import parse_duration
@@ -57,7 +58,7 @@ def list_(context: typer.Context) -> int:
     return 0
 
 
-@app.command(short_help="Let nobody in with a key.", epilog=EPILOG)
+@app.command(short_help="Revoke a key.", epilog=EPILOG)
 def revoke(context: typer.Context, name: NameArgument) -> int:
     """Revoke a key. Servers let nobody in with it from some seconds later on; its name is not given again."""
     call = begin(context)

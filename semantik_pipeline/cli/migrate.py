@@ -8,7 +8,7 @@ from semantik_pipeline.cli.invocation import begin
 
 
 def migrate(context: typer.Context) -> int:
-    """Bring the ledger's schema to this program's; does nothing where it is so already."""
+    """Upgrade the database schema to this version; does nothing if it is current."""
     call = begin(context)
     from semantik_pipeline.ledger import Ledger, schema
 

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from semantik_pipeline.contracts.models import ModelFiles
     from semantik_pipeline.models.checking import Checked
 
-app = typer.Typer(
-    help="List, find, fetch and check the models that embed and rerank.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="List, locate, download and verify models.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name on the hub, or a folder.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Hugging Face model name, or a folder.")]
 
 
 @app.command("list", epilog=EPILOG)
@@ -39,7 +37,7 @@ def list_models(context: typer.Context) -> int:
 
 @app.command("where", epilog=EPILOG)
 def where(context: typer.Context, name: Name) -> int:
-    """Show which files a plugin reads for a model, and why those. Exit code 1 if it is nowhere."""
+    """Show which files are used for a model, and why. Exit code 1 if there are none."""
     call = begin(context)
     from semantik_pipeline.models import inventory
 
@@ -54,18 +52,16 @@ def where(context: typer.Context, name: Name) -> int:
 @app.command("pull", epilog=EPILOG)
 def pull(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name on the hub, OWNER/NAME.")],
-    revision: Annotated[
-        str | None, typer.Option(metavar="SHA", help="A commit, branch or tag; the main branch unless given.")
-    ] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Hugging Face model name: OWNER/NAME.")],
+    revision: Annotated[str | None, typer.Option(metavar="SHA", help="Commit, branch or tag (default: main).")] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Another models folder than the setting models.dir.")
+        Path | None, typer.Option(metavar="DIR", help="Folder to download into (default: models.dir in the settings).")
     ] = None,
     pickles: Annotated[
-        bool, typer.Option("--pickles", help="Take weights that can run code when read, where there are no others.")
+        bool, typer.Option("--pickles", help="Allow pickle weights, which can run code when loaded.")
     ] = False,
 ) -> int:
-    """Fetch a model into the models folder, pinned by its commit, every file checked. A cut pull goes on where it was."""
+    """Download a model into the models folder, pinned to its commit, with checksums. A cut pull goes on where it was."""
     call = begin(context)
     from semantik_pipeline.cli.wording import size
     from semantik_pipeline.models.pull import pull
@@ -83,9 +79,10 @@ def pull(
 
 @app.command("verify", epilog=EPILOG)
 def verify(
-    context: typer.Context, name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one.")] = None
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this model.")] = None,
 ) -> int:
-    """Read models' files and compare them with what they must be: manifests, published hashes, the cache's names.
+    """Verify the checksums of model files.
 
     Exit code 1 if a file is missing or differs.
     """

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Watch, pause, cancel and retry operations.", rich_markup_mode=None, no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="ID", help="An operation's name (sync-12) or number.")]
-WatchOption = Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until it has ended.")]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Come back when it has ended.")]
+NameArgument = Annotated[str, typer.Argument(metavar="ID", help="Operation id, e.g. sync-12.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until it ends.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it ends.")]
 
 #: Finished operations that a list shows unless told otherwise.
 LISTED = 20
@@ -30,8 +30,8 @@ LOOK = 2.0
 @app.command("list", short_help="List operations, newest first.", epilog=EPILOG)
 def list_(
     context: typer.Context,
-    all_: Annotated[bool, typer.Option("--all", help=f"Also what ended before the last {LISTED}.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until stopped.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help=f"Include operations older than the last {LISTED}.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
 ) -> int:
     """List operations that run, wait or are blocked, and the last ones that have ended."""
     call = begin(context)
@@ -51,7 +51,7 @@ def list_(
             time.sleep(max(LOOK, 20 * (time.monotonic() - asked)))
 
 
-@app.command(short_help="Show how far one is, and what holds it up.", epilog=EPILOG)
+@app.command(short_help="Show progress of an operation.", epilog=EPILOG)
 def show(context: typer.Context, operation: NameArgument, watch: WatchOption = False) -> int:
     """Show an operation: stages with counts and rates, where the time goes, what is left undone and why.
 
@@ -76,9 +76,9 @@ def show(context: typer.Context, operation: NameArgument, watch: WatchOption = F
             time.sleep(max(LOOK, 20 * (time.monotonic() - asked)))
 
 
-@app.command(short_help="Let nobody take what one has left.", epilog=EPILOG)
+@app.command(short_help="Pause an operation.", epilog=EPILOG)
 def pause(context: typer.Context, operation: NameArgument) -> int:
-    """Let workers finish what they have in hand of an operation, and take nothing more of it until `resume`."""
+    """Pause an operation: workers finish what they are processing and take nothing more of it until `resume`."""
     call = begin(context)
     from semantik_pipeline import operations
 
@@ -91,9 +91,9 @@ def pause(context: typer.Context, operation: NameArgument) -> int:
     return 0
 
 
-@app.command(short_help="Let a paused one go on.", epilog=EPILOG)
+@app.command(short_help="Resume a paused operation.", epilog=EPILOG)
 def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
-    """Let a paused operation go on. Without a fleet this process works on it to its end, or another one that is at
+    """Resume a paused operation. Without a fleet this process works on it to its end, or another one that is at
     work does; `--wait` comes back when that is done."""
     call = begin(context)
     from semantik_pipeline import operations
@@ -106,9 +106,9 @@ def resume(context: typer.Context, operation: NameArgument, wait: WaitOption = F
     return _set_going(call, change, wait=wait)
 
 
-@app.command(short_help="Stop one; what is not finished is parked.", epilog=EPILOG)
+@app.command(short_help="Cancel an operation.", epilog=EPILOG)
 def cancel(context: typer.Context, operation: NameArgument) -> int:
-    """Stop reading the sources of an operation and park the documents that are not finished.
+    """Cancel an operation; unfinished documents can be retried.
 
     What search finds stays as it is. The next sync of the source, or `operations retry`, goes on with them. A source
     that was being removed stays, with what is not deleted yet.
@@ -139,10 +139,10 @@ def after_cancel(call: Invocation, answer: dict[str, Any], parked: int) -> str:
     return f"{_documents(parked)} parked. Take them up again: {again}"
 
 
-@app.command(short_help="Run again what one left undone.", epilog=EPILOG)
+@app.command(short_help="Retry what an operation did not finish.", epilog=EPILOG)
 def retry(context: typer.Context, operation: NameArgument, wait: WaitOption = False) -> int:
-    """Run again what an operation left undone: documents in quarantine, documents that were parked, sources that
-    failed. It becomes an operation of its own."""
+    """Retry what an operation did not finish: failed documents, cancelled documents, failed sources. It becomes an
+    operation of its own."""
     call = begin(context)
     from semantik_pipeline import operations
 

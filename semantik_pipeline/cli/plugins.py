@@ -18,7 +18,7 @@ app = typer.Typer(
     help="List, show, enable, disable, configure and check plugins.", rich_markup_mode=None, no_args_is_help=True
 )
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The plugin's id.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Plugin id.")]
 
 #: What a changed state file means for processes that run already.
 LATER = "Workers and servers that run already go on as before until they are restarted."
@@ -27,8 +27,10 @@ LATER = "Workers and servers that run already go on as before until they are res
 @app.command("list", short_help="List plugins.", epilog=EPILOG)
 def list_(
     context: typer.Context,
-    kind: Annotated[str | None, typer.Option("--type", metavar="T", help="Only this kind: parser, embedding …")] = None,
-    health: Annotated[bool, typer.Option("--health", help="Ask each whether it could work now.")] = False,
+    kind: Annotated[
+        str | None, typer.Option("--type", metavar="T", help="Only plugins of this type: parser, embedding …")
+    ] = None,
+    health: Annotated[bool, typer.Option("--health", help="Run health checks.")] = False,
 ) -> int:
     """List plugins: kind, id, version, where from, enabled, and why not."""
     call = begin(context)
@@ -47,7 +49,7 @@ def list_(
     return 0
 
 
-@app.command(short_help="Show all about one.", epilog=EPILOG)
+@app.command(short_help="Show a plugin.", epilog=EPILOG)
 def show(context: typer.Context, plugin_id: IdArgument) -> int:
     """Show a plugin: what it is, its options, its configuration, whether it is healthy."""
     call = begin(context)
@@ -87,9 +89,10 @@ def configure(
     context: typer.Context,
     plugin_id: IdArgument,
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]", help="Values are JSON where they can be, else text.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]", help="Values are parsed as JSON if possible, else taken as text."),
     ] = None,
-    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Forget this option; repeatable.")] = None,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this option; repeatable.")] = None,
 ) -> int:
     """Set options of a plugin in the shared state file. Secrets are named by environment variable: api_key_env=NAME."""
     call = begin(context)
@@ -106,12 +109,12 @@ def configure(
     return _give(call, info, f"{info.id} is configured. {LATER}")
 
 
-@app.command(short_help="Ask plugins whether they could work now.", epilog=EPILOG)
+@app.command(short_help="Check the health of plugins.", epilog=EPILOG)
 def health(
     context: typer.Context,
-    plugin_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this one.")] = None,
+    plugin_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this plugin.")] = None,
 ) -> int:
-    """Ask plugins whether they could work now. For one that is named, exit code 1 if it could not."""
+    """Check the health of plugins. With an ID, exit code 1 if it is unhealthy."""
     call = begin(context)
     from semantik_pipeline import administration
     from semantik_pipeline.cli.plugin_views import show_health

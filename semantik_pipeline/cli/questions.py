@@ -29,61 +29,57 @@ class Fusion(StrEnum):
 
 
 #: Options that `search` and `eval` share.
-ModeOption = Annotated[Mode, typer.Option(help="By words and meaning, by meaning alone, by words alone.")]
-RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Read the best hits again, closely.")]
+ModeOption = Annotated[Mode, typer.Option(help="Vectors and BM25, vectors only, or BM25 only.")]
+RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Rerank the top hits.")]
 RerankerOption = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="ID", help="The plugin that reranks; several, with commas or again, read one after the other."
-    ),
+    typer.Option(metavar="ID", help="Reranker plugin; several (comma-separated) run in order."),
 ]
 FusionOption = Annotated[
-    Fusion | None, typer.Option(help="How words and meaning become one order.", show_default="the collection's")
+    Fusion | None, typer.Option(help="How vector and BM25 results are combined.", show_default="the collection's")
 ]
 DenseWeightOption = Annotated[
     float | None,
     typer.Option(
-        metavar="SHARE", help="What meaning weighs, 0..1; words have the rest.", show_default="the collection's"
+        metavar="SHARE", help="Weight of the vector score, 0..1; BM25 gets the rest.", show_default="the collection's"
     ),
 ]
 RerankWeightOption = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", help="What the reranker's word weighs, 0..1.", show_default="the collection's"),
+    typer.Option(metavar="SHARE", help="Weight of the reranker's score, 0..1.", show_default="the collection's"),
 ]
 FilterOption = Annotated[
     str | None,
-    typer.Option("--filter", metavar="JSON", help='Qdrant\'s filter, as {"must": [{"key": "page", "match": …}]}.'),
+    typer.Option("--filter", metavar="JSON", help='Qdrant filter, e.g. {"must": [{"key": "page", "match": …}]}.'),
 ]
 FacetOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="FIELD", help="Count the documents by a field, as language or entities.ORG. Repeatable."),
+    typer.Option(metavar="FIELD", help="Count documents by a field, e.g. language or entities.ORG; repeatable."),
 ]
 PostprocessorOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="ID[:KEY=VALUE]",
-        help="What is done with the hits, as highlight or group:k=2; several in their order; none.",
+        help="Postprocessor of the hits: highlight, group:k=2 …, or none; repeatable.",
         show_default="the collection's",
     ),
 ]
-ExplainOption = Annotated[bool, typer.Option("--explain", help="Show how each hit got its score.")]
-WhyOption = Annotated[
-    str | None, typer.Option(metavar="URI", help="Say why this document, or path, is not among the hits.")
-]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Explain the score of each hit.")]
+WhyOption = Annotated[str | None, typer.Option(metavar="URI", help="Explain why this document is not among the hits.")]
 UnderstandOption = Annotated[
     bool,
     typer.Option(
         "--understand/--literal",
-        help='Heed "phrases", -words and field:value and mend typing errors, or take it as text.',
+        help='Interpret "phrases", -words and field:value and correct typos, or search the plain text.',
     ),
 ]
 
 
 def question(
     *,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What you look for, in your own words.")],
-    collection: Annotated[str, typer.Option(metavar="NAME", help="Where to look.")] = "default",
-    limit: Annotated[int, typer.Option(metavar="N", help="How many hits at most.")] = 10,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Search text.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Collection to search.")] = "default",
+    limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of hits.")] = 10,
     mode: ModeOption = Mode.HYBRID,
     rerank: RerankOption = True,
     reranker: RerankerOption = None,

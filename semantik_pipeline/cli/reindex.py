@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.runtime import Runtime
 
-CollectionArgument = Annotated[str, typer.Argument(metavar="COLLECTION", help="Whose index.")]
+CollectionArgument = Annotated[str, typer.Argument(metavar="COLLECTION", help="Name of the collection.")]
 
 
 def reindex(
@@ -23,25 +23,27 @@ def reindex(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the configuration: chunking.max_tokens=150; repeatable."
+            "--set", metavar="KEY=VALUE", help="Change the configuration, e.g. chunking.max_tokens=150; repeatable."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would cost.")] = False,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Only documents like this, within the index that is there: error.stage=chunk, or a filter as JSON.",
+            help="Process only these documents again, in the current index: error.stage=chunk, or a JSON filter.",
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="With --where: parse anew what is parsed already.")] = False,
-    accept_losses: Annotated[
-        bool, typer.Option("--accept-losses", help="Switch although documents fail with the new configuration.")
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="With --where: parse again instead of using stored results.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Build it although it would be what is there.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back when it has ended.")] = True,
+    accept_losses: Annotated[
+        bool, typer.Option("--accept-losses", help="Switch even if documents fail with the new configuration.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build even if nothing would change.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it ends.")] = True,
 ) -> int:
-    """Build a collection's index anew beside the one that search reads, and switch to it when it has passed its gate.
+    """Build a new index beside the current one, and switch search to it once it has passed its checks.
 
     What changes meanwhile reaches both. Only what the changes concern is computed; nothing is asked of the sources. The
     index before is kept, and written to, for a while: `semantik rollback` goes back to it at once.
@@ -73,9 +75,11 @@ def asked_changes(set_: list[str] | None, where: list[str] | None, *, fresh: boo
 def rollback(
     context: typer.Context,
     collection: CollectionArgument,
-    force: Annotated[bool, typer.Option("--force", help="Go back although queries can't be embedded for it.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Switch even if the embedding model of that index is not available.")
+    ] = False,
 ) -> int:
-    """Let search read the index before the last reindex again, at once. What came since is in it, and what was read until
+    """Switch search back to the previous index, at once. What came since is in it, and what was read until
     now is kept: the same command goes forward again."""
     call = begin(context)
     from semantik_pipeline import generations

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def scheduler(context: typer.Context) -> int:
-    """Begin scheduled syncs, and all else that maintenance does, until stopped (SIGTERM or Ctrl-C).
+    """Start scheduled syncs and run maintenance until stopped (SIGTERM or Ctrl-C).
 
     On a fleet it only rings at every tick (it is Celery's beat), and several may run. Without one it owns the data
     folder and does the work too.

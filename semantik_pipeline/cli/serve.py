@@ -19,13 +19,14 @@ log = logging.getLogger(__name__)
 def serve(
     context: typer.Context,
     host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Where to listen. [env: SEMANTIK_API_HOST]")
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. [env: SEMANTIK_API_HOST]")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, metavar="N", help="0 takes any. [env: SEMANTIK_API_PORT]")
+        int | None,
+        typer.Option(min=0, max=65535, metavar="N", help="Port; 0 picks a free one. [env: SEMANTIK_API_PORT]"),
     ] = None,
 ) -> int:
-    """Answer HTTP requests until stopped (SIGTERM or Ctrl-C): search, and everything that these commands do.
+    """Run the HTTP API server until stopped (SIGTERM or Ctrl-C).
 
     Without a fleet it owns the data folder, does the work and begins scheduled syncs too; other commands find it by
     themselves. On a fleet it answers, and the workers work.

@@ -17,29 +17,36 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Add, schedule, sync, pause and remove sources.", rich_markup_mode=None, no_args_is_help=True)
 
-SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="An id, a name, or the end of a name.")]
-SourcesArgument = Annotated[list[str], typer.Argument(metavar="SOURCE", help="Ids, names, or ends of names.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; repeatable.")]
-EveryOption = Annotated[str | None, typer.Option(metavar="15m", help="Sync it at this interval.")]
-CronOption = Annotated[str | None, typer.Option(metavar='"0 3 * * *"', help="Sync it by this cron expression.")]
-ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="The cron's time zone: Europe/Berlin.")]
-JitterOption = Annotated[str | None, typer.Option(metavar="30s", help="Spread sources of one schedule over this.")]
-WeightOption = Annotated[float | None, typer.Option(metavar="W", help="Its share beside other sources; 1 is usual.")]
-PrincipalOption = Annotated[
-    list[str] | None, typer.Option("--principal", metavar="P", help="Whom its documents are open to; repeatable.")
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Id, name, or end of the name.")]
+SourcesArgument = Annotated[
+    list[str], typer.Argument(metavar="SOURCE", help="Ids, names, or ends of names of sources.")
 ]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Come back when it is done.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Connector option; repeatable.")
+]
+EveryOption = Annotated[str | None, typer.Option(metavar="15m", help="Sync at this interval.")]
+CronOption = Annotated[str | None, typer.Option(metavar='"0 3 * * *"', help="Sync on this cron schedule.")]
+ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="Time zone of --cron, e.g. Europe/Berlin.")]
+JitterOption = Annotated[str | None, typer.Option(metavar="30s", help="Delay each source by up to this long.")]
+WeightOption = Annotated[
+    float | None, typer.Option(metavar="W", help="Share of the workers, relative to other sources (default 1).")
+]
+PrincipalOption = Annotated[
+    list[str] | None,
+    typer.Option("--principal", metavar="P", help="User or group that may see the documents; repeatable."),
+]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it is done.")]
 
 
 @app.command(short_help="Add a source.", epilog=EPILOG)
 def add(
     context: typer.Context,
-    connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="directory, git, s3 …")],
-    place: Annotated[str | None, typer.Argument(metavar="[PATH-or-URL]", help="Where the documents are.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="N", help="What to call it; else the path or URL.")] = None,
+    connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="Connector: directory, git, s3 …")],
+    place: Annotated[str | None, typer.Argument(metavar="[PATH-or-URL]", help="Location of the documents.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the source (default: path or URL).")] = None,
     options: SetOption = None,
-    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Options as one JSON object.")] = None,
-    collection: Annotated[str, typer.Option(metavar="C", help="What its documents become part of.")] = "default",
+    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Connector options as a JSON object.")] = None,
+    collection: Annotated[str, typer.Option(metavar="C", help="Collection to index into.")] = "default",
     every: EveryOption = None,
     cron: CronOption = None,
     timezone: ZoneOption = None,
@@ -47,7 +54,8 @@ def add(
     weight: WeightOption = None,
     principals: PrincipalOption = None,
 ) -> int:
-    """Add a source. Without a schedule it is synced when somebody asks. Secrets are named: --set password_env=NAME."""
+    """Add a source. Without a schedule, sync it with `sources sync`. Give secrets as environment variables: --set
+    password_env=NAME."""
     call = begin(context)
     from semantik_pipeline import sources
     from semantik_pipeline.cli import source_options as typed
@@ -79,7 +87,7 @@ def add(
 @app.command("list", short_help="List sources.", epilog=EPILOG)
 def list_(
     context: typer.Context,
-    collection: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this collection.")] = None,
+    collection: Annotated[str | None, typer.Option(metavar="NAME", help="Only sources of this collection.")] = None,
 ) -> int:
     """List sources: schedule, next and last sync, documents, and what state each is in and why."""
     call = begin(context)
@@ -96,7 +104,7 @@ def list_(
     return 0
 
 
-@app.command(short_help="Show all about one.", epilog=EPILOG)
+@app.command(short_help="Show a source.", epilog=EPILOG)
 def show(context: typer.Context, source: SourceArgument) -> int:
     """Show a source: options, schedule, last error, what it could not read."""
     call = begin(context)
@@ -104,22 +112,24 @@ def show(context: typer.Context, source: SourceArgument) -> int:
         return _give(call, named(runtime, source), None)
 
 
-@app.command("set", short_help="Change options, schedule, weight.", epilog=EPILOG)
+@app.command("set", short_help="Change a source.", epilog=EPILOG)
 def set_(
     context: typer.Context,
     source: SourceArgument,
     options: SetOption = None,
-    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Forget this option; repeatable.")] = None,
-    config_json: Annotated[str | None, typer.Option(metavar="JSON", help="All options anew, as one object.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="N", help="Another name.")] = None,
+    unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this option; repeatable.")] = None,
+    config_json: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Replace all options, as a JSON object.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="New name.")] = None,
     every: EveryOption = None,
     cron: CronOption = None,
     timezone: ZoneOption = None,
     jitter: JitterOption = None,
-    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Sync it only when somebody asks.")] = False,
+    no_schedule: Annotated[bool, typer.Option("--no-schedule", help="Remove the schedule.")] = False,
     weight: WeightOption = None,
     principals: PrincipalOption = None,
-    everybody: Annotated[bool, typer.Option("--everybody", help="Its documents are open to everybody.")] = False,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Let everybody see the documents.")] = False,
 ) -> int:
     """Change a source. What it has indexed stays; new options count from its next sync."""
     call = begin(context)
@@ -161,14 +171,14 @@ def _changed_config(
     return config
 
 
-@app.command(short_help="Sync now.", epilog=EPILOG)
+@app.command(short_help="Sync sources now.", epilog=EPILOG)
 def sync(
     context: typer.Context,
     names: SourcesArgument,
     wait: WaitOption = False,
-    full: Annotated[bool, typer.Option("--full", help="Name everything, not only what changed.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="List the whole source again, not only changes.")] = False,
     allow_deletions: Annotated[
-        bool, typer.Option("--allow-deletions", help="Believe it if most of a source's documents are gone.")
+        bool, typer.Option("--allow-deletions", help="Delete even if most of a source's documents have disappeared.")
     ] = False,
 ) -> int:
     """Sync sources now, whatever their schedules say. Without a fleet, --wait does it in this process."""
@@ -181,13 +191,13 @@ def sync(
     return run_for(begin(context), names, begin_one, wait=wait)
 
 
-@app.command(short_help="Stop syncing one for now.", epilog=EPILOG)
+@app.command(short_help="Pause a source.", epilog=EPILOG)
 def pause(
     context: typer.Context,
     source: SourceArgument,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is shown.")] = "paused by hand",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Reason, shown in listings.")] = "paused by hand",
 ) -> int:
-    """Sync a source no more until it is resumed. A sync in hand keeps its place; what is indexed stays."""
+    """Pause a source until it is resumed. A running sync stops and can continue; indexed documents stay."""
     call = begin(context)
     from semantik_pipeline import sources
 
@@ -196,15 +206,15 @@ def pause(
     return _give(call, paused, "Paused.")
 
 
-@app.command(short_help="Let a paused one go on.", epilog=EPILOG)
+@app.command(short_help="Resume a paused source.", epilog=EPILOG)
 def resume(
     context: typer.Context,
     source: SourceArgument,
     allow_deletions: Annotated[
-        bool, typer.Option("--allow-deletions", help="Sync it now and believe that what has vanished is gone.")
+        bool, typer.Option("--allow-deletions", help="Sync now, and delete the documents that have disappeared.")
     ] = False,
 ) -> int:
-    """Let a paused source go on; what made it fail is forgotten."""
+    """Resume a paused source and clear its last error."""
     call = begin(context)
     from semantik_pipeline import sources
 
@@ -220,7 +230,7 @@ def remove(
     context: typer.Context,
     names: SourcesArgument,
     wait: WaitOption = False,
-    purge: Annotated[bool, typer.Option("--purge", help="For good: they can't be restored.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
 ) -> int:
     """Remove sources: their documents leave the index, then they are in the trash. The places themselves are not
     touched.
@@ -238,7 +248,7 @@ def remove(
     return run_for(call, names, removed, wait=wait or not call.settings().fleet, find=find)
 
 
-@app.command(short_help="Bring back what was removed.", epilog=EPILOG)
+@app.command(short_help="Restore removed sources.", epilog=EPILOG)
 def restore(context: typer.Context, names: SourcesArgument, wait: WaitOption = False) -> int:
     """Bring sources back from the trash, with the documents that went with them. Their schedules go on."""
     from semantik_pipeline import trash

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def status(context: typer.Context) -> int:
-    """Show collections, running operations, what waits, disk use, and who owns the data folder."""
+    """Show collections, running operations, backlog and disk use."""
     call = begin(context)
     from semantik_pipeline.cli.operations import unfinished
     from semantik_pipeline.disk import disk_use

@@ -18,9 +18,9 @@ LISTED = 100
 
 def trash(
     context: typer.Context,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many documents at most.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number of documents.")] = None,
 ) -> int:
-    """List what was deleted: collections, sources and documents, until when each can be restored, and how."""
+    """List deleted collections, sources and documents, until when each can be restored, and how."""
     call = begin(context)
     from semantik_pipeline.trash import contents
 

@@ -24,9 +24,9 @@ EXAMPLES = 10
 def verify(
     context: typer.Context,
     collection: CollectionOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what differs, then compare again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fix the differences, then check again.")] = False,
 ) -> int:
-    """Compare what the ledger says with what the index has; exit code 1 if they differ."""
+    """Check the index against the database; --repair fixes it. Exit code 1 if they differ."""
     call = begin(context)
     report, before = _repaired(call, collection) if repair else (_verified(call, collection), None)
     answer = {**report.to_dict(), "clean": report.clean, "examples": report.examples}

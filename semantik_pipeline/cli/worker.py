@@ -12,13 +12,14 @@ from semantik_pipeline.cli.invocation import begin
 def worker(
     context: typer.Context,
     profile: Annotated[
-        str | None, typer.Option(metavar="PROFILE", help="all, gpu, cpu or search. [env: SEMANTIK_WORKER_PROFILE]")
+        str | None,
+        typer.Option(metavar="PROFILE", help="Profile: all, gpu, cpu or search. [env: SEMANTIK_WORKER_PROFILE]"),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes side by side; one for each GPU, else one, unless given.")
+        int | None, typer.Option(min=1, help="Number of processes (default: one per GPU, else one).")
     ] = None,
 ) -> int:
-    """Answer the queues of a profile until stopped (SIGTERM or Ctrl-C): what is in hand is finished or given back.
+    """Run a worker until stopped (SIGTERM or Ctrl-C). Work in progress is finished or handed back.
 
     The same as ``celery -A workers.app worker`` with SEMANTIK_WORKER_PROFILE, and a supervisor over its processes.
     """

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer.main
+
+from semantik_pipeline.cli.app import app
+from semantik_pipeline.cli.groups import GROUPS
 
 
 def test_search_answers_as_promised(indexed):
@@ -204,5 +208,7 @@ def test_help_and_version_need_nothing(cli):
     shown = cli("--help").out
     for command in ("index", "search", "documents", "verify", "status", "eval", "migrate", "plugins"):
         assert f"  {command} " in shown
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(typer.main.get_command(app).commands)
+    assert all(f"\n{title}:\n" in shown for title in GROUPS)
     assert "--data-dir DIR" in cli("documents", "retry", "--help").out
     assert not cli.data.exists()
