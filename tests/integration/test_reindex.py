@@ -22,7 +22,8 @@ from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
-LEDGERS = ("sqlite", "postgres")
+#: Builds, their switch and their end are rows of the ledger; what is computed, and what a plan says, is not.
+both_ledgers = pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
 
 WORDS = [
     "lease",
@@ -99,6 +100,7 @@ def rows(pipe, *tables) -> list[int]:
         return [tx.execute(select(func.count()).select_from(one)).scalar_one() for one in tables]
 
 
+@both_ledgers
 def test_a_model_of_another_dimension_takes_over(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -121,6 +123,7 @@ def test_a_model_of_another_dimension_takes_over(make_pipeline, corpus):
         assert ledger_collections.get_collection(tx, "default").config["embedding"]["options"]["dimension"] == 32
 
 
+@both_ledgers
 def test_what_changes_meanwhile_reaches_both_and_a_rollback_loses_nothing(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -160,7 +163,9 @@ def test_only_what_changed_is_computed(make_pipeline, corpus, tmp_path):
         return len(log.read_text().splitlines())
 
     first = embedded()
-    operation_id = generations.reindex(pipe.runtime, "default", {"extraction": True, "extraction.chunk": ["patterns"]})
+    operation_id = generations.reindex(
+        pipe.runtime, "default", {"extraction": True, "extraction.chunk": ["fake-extractor"]}
+    )
     parsed = []
     original = pipe.runtime.children.run
     pipe.runtime.children.run = lambda task, *args, **named: (
@@ -183,7 +188,7 @@ def test_of_a_thousand_documents_only_what_changed_is_computed(make_pipeline, tm
     result = pipe.folder(documents_of(tmp_path / "corpus", 1000))
     assert (result["outcome"], result["documents"]["seen"]) == ("succeeded", 1000)
     before = len(log.read_text().splitlines())
-    changes = {"extraction": True, "extraction.chunk": ["patterns"]}
+    changes = {"extraction": True, "extraction.chunk": ["fake-extractor"]}
     result = build(pipe, generations.reindex(pipe.runtime, "default", changes))
     assert (result["chunks"]["embedded"], len(log.read_text().splitlines())) == (0, before)
     only_what_is_new_is_embedded(pipe, log)
@@ -223,6 +228,7 @@ def test_a_plan_foretells_it(make_pipeline, corpus):
     assert finer.embed == result["chunks"]["embedded"]
 
 
+@both_ledgers
 def test_a_build_that_loses_documents_is_not_switched_to(make_pipeline, corpus):
     pipe = make_pipeline(plugins={"fake-chunker": {"fail_on": "lease07x0"}})
     pipe.folder(corpus)
@@ -253,6 +259,7 @@ def test_what_reads_like_a_filter_is_asked_for_as_it_stands(make_pipeline, tmp_p
     assert result["gate"]["found"] == result["gate"]["probes"] >= len(WORDS)
 
 
+@both_ledgers
 def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -276,6 +283,7 @@ def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus)
         generations.reindex(pipe.runtime, "default", {})
 
 
+@both_ledgers
 @pytest.mark.parametrize("phase", ["filling", "building", "judging"])
 def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, phase: str):
     pipe = make_pipeline()
@@ -307,6 +315,7 @@ def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, 
         operations.cancel(pipe.runtime, operation_id)
 
 
+@both_ledgers
 def test_a_build_that_is_cancelled_goes_a_slice_at_a_time(make_pipeline, corpus, monkeypatch):
     """However large it is: no transaction has more of its units than a slice, and nobody takes what is left of it."""
     pipe = make_pipeline()
@@ -344,6 +353,7 @@ def backlogs(pipe) -> dict:
         return backlog.by_stage(tx)
 
 
+@both_ledgers
 def test_paused_it_waits_and_keeps_no_sync_from_going_on(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -362,6 +372,7 @@ def test_paused_it_waits_and_keeps_no_sync_from_going_on(make_pipeline, corpus):
     assert ask(pipe, "zebras")[0] == "d03"
 
 
+@both_ledgers
 def test_a_kept_generation_retires_when_its_time_is_over(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -391,6 +402,7 @@ def test_a_collection_says_what_is_outdated(make_pipeline, corpus):
     assert line.startswith("recursive: built with 0.0.1, ")
 
 
+@both_ledgers
 def test_documents_that_meet_a_filter_go_their_way_again(make_pipeline, corpus):
     pipe = make_pipeline(plugins={"fake-chunker": {"fail_on": "lease07x0"}})
     config = {**FAKE_COLLECTION, "chunking": {"plugin": "fake-chunker", "options": {}}}
@@ -425,6 +437,7 @@ def test_an_empty_collection_and_documents_without_text_are_built_too(make_pipel
     json.dumps(result)
 
 
+@both_ledgers
 def test_a_kept_index_that_nobody_can_serve_holds_up_no_sync(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -468,6 +481,7 @@ def test_nobody_is_sent_to_vectors_that_queries_are_not_embedded_for(make_pipeli
     assert ask(again) == ask(again, mode="sparse")
 
 
+@both_ledgers
 def test_a_rollback_while_another_one_is_built_keeps_what_was_wanted(make_pipeline, corpus):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -486,6 +500,7 @@ def wanted_dimension(pipe) -> int | None:
         return ledger_collections.get_collection(tx, "default").config["embedding"]["options"].get("dimension")
 
 
+@both_ledgers
 def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, monkeypatch):
     """A document that search found all the while fails in the build alone, after the gate has looked for such."""
     pipe = make_pipeline()
