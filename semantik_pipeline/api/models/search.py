@@ -44,7 +44,7 @@ class Search(BaseModel):
     query: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
     collection: Name | None = Field(None, description="Where to look; `default` unless `collections` says where.")
     collections: list[Name] | None = Field(
-        None, min_length=1, max_length=MOST_COLLECTIONS, description="Several, their hits merged by score."
+        None, min_length=1, max_length=MOST_COLLECTIONS, description="Several; their hits are one list."
     )
     top_k: int = Field(10, ge=1, le=MAX_LIMIT, description="How many hits at most.")
     offset: int = Field(0, ge=0, le=MAX_LIMIT, description="`next_offset` of the page before.")
