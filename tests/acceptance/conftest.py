@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import forks
@@ -81,6 +84,17 @@ class Semantik:
     def embedded(self) -> list[str]:
         """Hashes of the texts that were embedded, in order, over all processes."""
         return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+def kill_family(process: subprocess.Popen[str]) -> bool:
+    """Kill a run with all its children; False if it had ended before."""
+    with suppress(psutil.NoSuchProcess):
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in family:
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
-import psutil
 import pytest
+
+from tests.acceptance.conftest import kill_family
 
 #: Texts that may be embedded and not yet saved: a pool on the device, one that waits for the writer and one that is
 #: being written. Each has embed.pool_chunks of these tests, and what the last document of it has more.
@@ -24,13 +23,7 @@ def kill_in_mid_run(semantik, folder, now: Callable[[float], bool]) -> bool:
     started = time.monotonic()
     while process.poll() is None and not now(time.monotonic() - started):
         time.sleep(0.01)
-    with suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for one in family:
-            with suppress(ProcessLookupError):
-                os.kill(one.pid, signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
+    return kill_family(process)
 
 
 def random_moment(semantik, chance: random.Random, texts: int) -> Callable[[float], bool]:

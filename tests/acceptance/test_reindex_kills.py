@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import sqlite3
 import time
-from contextlib import suppress
 
-import psutil
 import pytest
 
-
-def kill_family(process) -> bool:
-    """Kill a run with all its children; False if it had ended before."""
-    with suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for one in family:
-            with suppress(ProcessLookupError):
-                os.kill(one.pid, signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
+from tests.acceptance.conftest import kill_family
 
 
 def build_of(semantik) -> tuple[int, str] | None:
@@ -39,6 +26,7 @@ def prove(semantik, corpus, *, files: int, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     folder = corpus(files)
     assert semantik.run("index", str(folder))["outcome"] == "succeeded"
+    semantik.configure(log_path=str(semantik.log), sleep_ms_per_text=10)  # or it is done before it is killed
     phases: list[str] = []
     arguments = ["reindex", "default", "--set", "embedding.dimension=32"]
     for _ in range(kills):
