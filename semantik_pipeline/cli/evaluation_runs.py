@@ -129,7 +129,7 @@ def _ask(call: Invocation, runtime: Runtime, subject: str, judged: Judged, asked
 
     collection = asked.template.collection
     config = runtime.ledger.search_view(collection).config
-    weights = dict.fromkeys(("reranker", "fusion", "dense_weight", "rerank_weight"))
+    weights: dict[str, Any] = dict.fromkeys(("reranker", "fusion", "dense_weight", "rerank_weight"))
     plain = replace(asked.template, mode="hybrid", rerank=True, **weights)
     this = way(runtime, asked.template, config)
     this = replace(this, default=this.name == way(runtime, plain, config).name)
