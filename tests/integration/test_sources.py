@@ -574,11 +574,8 @@ def test_a_small_sync_ends_though_the_last_stage_has_more_to_do(make_pipeline, m
     assert states[-1] == ["finished", "running"]
 
 
-def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -> None:
-    """There is one loop; without this the other one would begin when the slice of the first is over."""
-    monkeypatch.setattr(sync, "ALONE", 0.0)
-    monkeypatch.setattr(sync, "STARTS", 0)
-    pipeline = make_pipeline(work={"slice": 60.0})
+def read_when_through(pipeline, monkeypatch) -> list[int]:
+    """How many of a long source's sixty documents were read when one that waits was through, and when it was itself."""
     sources.sync(pipeline.runtime, added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5))
     other = added(pipeline, "other")
     change_row(pipeline, other, next_turn=1.0)  # so that the long one begins
@@ -586,7 +583,17 @@ def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -
     monkeypatch.setattr(sync.Slice, "_complete", noting(pipeline, seen, sync.Slice._complete))
     sources.sync(pipeline.runtime, other)
     work_on(pipeline.runtime, "sync")
-    assert seen == [5, 60], "the other one was through when five documents of the long one were read"
+    return seen
+
+
+def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -> None:
+    """There is one loop; without this the other one would begin when the slice of the first is over."""
+    monkeypatch.setattr(sync, "ALONE", 0.0)
+    monkeypatch.setattr(sync, "STARTS", 0)
+    pipeline = make_pipeline(work={"slice": 60.0})
+    assert read_when_through(pipeline, monkeypatch) == [5, 60], (
+        "the other one was through when five documents of the long one were read"
+    )
 
 
 @pytest.mark.parametrize(("fetching", "expected"), [(0, [60, 60]), (60, [10, 60])])
@@ -610,14 +617,7 @@ def test_a_source_that_starts_slowly_gets_further_than_its_start(
     monkeypatch.setattr(FakeConnector, "authenticate", slow_to_begin)
     monkeypatch.setattr(FakeConnector, "fetch", slow_fetch)
     pipeline = make_pipeline(work={"slice": 1e6})
-    sources.sync(pipeline.runtime, added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5))
-    other = added(pipeline, "other")
-    change_row(pipeline, other, next_turn=1.0)  # so that the long one begins
-    seen: list[int] = []
-    monkeypatch.setattr(sync.Slice, "_complete", noting(pipeline, seen, sync.Slice._complete))
-    sources.sync(pipeline.runtime, other)
-    work_on(pipeline.runtime, "sync")
-    assert seen == expected
+    assert read_when_through(pipeline, monkeypatch) == expected
 
 
 def test_a_source_of_which_enough_is_under_way_is_none_that_waits(make_pipeline) -> None:

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semantik_pipeline.builtin.stores.qdrant import QdrantStore
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.contracts.filters import parse_filter
 from semantik_pipeline.documents import IndexSpec, Point
@@ -29,6 +28,7 @@ from semantik_pipeline.search.understanding.fields import FAMILIES, FIELDS
 from semantik_pipeline.search.understanding.meaning import MOST, meaning, narrowed
 from semantik_pipeline.search.understanding.syntax import read, written
 from semantik_pipeline.spelling import Words, normal, words_at, words_of
+from tests.contracts.test_stores import LocalQdrantStore
 from tests.unit.search.conftest import LetterEmbedder
 
 # -- syntax ------------------------------------------------------------------------------------------------------------
@@ -163,13 +163,6 @@ terms = st.one_of(
     st.tuples(st.sampled_from(["source", "-source"]), st.sampled_from(["a", "b"])),
     st.tuples(st.sampled_from(["title", "-title"]), st.sampled_from(WORDS)),
 )
-
-
-class LocalQdrantStore(QdrantStore):
-    def _connect(self) -> Any:
-        from qdrant_client import QdrantClient
-
-        return QdrantClient(":memory:")
 
 
 @pytest.fixture(scope="module", params=["memory", "edge", "client"])
