@@ -57,10 +57,8 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     assert worker.poll() is None and fleet.attempts_and_suspects() == (0, 0)
 
     until(lambda: fleet.worker_holding("embed", 0.5), "it embeds")
-    began = time.monotonic()
     worker.terminate()
     assert worker.wait(timeout=20) == 0
-    assert time.monotonic() - began < 8
     unblamed(fleet)
     assert fleet.progress(operation).state == "running"
 
