@@ -19,8 +19,8 @@ Entry = TypeVar("Entry")
 
 #: An id of the ledger's in a path.
 Number = Annotated[int, Path(ge=1, lt=2**63)]
-Limit = Annotated[int, Query(ge=1, le=500, description="Entries of a page, at most.")]
-Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of entries per page.")]
+Cursor = Annotated[str | None, Query(max_length=4000, description="`next_cursor` of the previous page.")]
 
 
 def encode(*key: Any) -> str:

@@ -24,8 +24,8 @@ Status = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "q
 class Document(BaseModel):
     """A document, and where it is."""
 
-    id: int = Field(description="Its number here.")
-    document: str = Field(examples=["file:///srv/handbook/travel.md"], description="Its unique id, as hits name it.")
+    id: int = Field(description="Number of the document on this server.")
+    document: str = Field(examples=["file:///srv/handbook/travel.md"], description="Document id, as in hits.")
     collection: str = Field(examples=["default"])
     source_id: int
     source: str = Field(examples=["/srv/handbook"])
@@ -35,12 +35,12 @@ class Document(BaseModel):
     )
     reason: Told | None = Field(description="Why it is skipped, in quarantine or blocked.")
     chunks: int
-    revision: int = Field(description="Counts its contents.")
+    revision: int = Field(description="Version of the content, from 1.")
     media_type: str | None = Field(examples=["text/markdown"])
     size: int | None = Field(description="Bytes.")
     title: str | None
     content_hash: str | None = Field(description="SHA-256 of its content.")
-    principals: list[str] | None = Field(description="Who may find it; null: everybody.")
+    principals: list[str] | None = Field(description="Users or groups that may see it; null: everybody.")
     created_at: float
     changed_at: float
     deleted_at: float | None
@@ -65,13 +65,13 @@ class Way(BaseModel):
     reason: Told | None
     attempts: int
     blocked: Told | None
-    held_by: str | None = Field(description="The worker that has it in hand.")
+    held_by: str | None = Field(description="Worker that is processing it.")
     waits_seconds: float
     suspect: bool
     searchable: bool
     notes: ToldWithin | None = Field(description="Extractors that failed on it.")
     error: ToldWithin | None = Field(description="Stage, type, message and traceback of what failed.")
-    extracted: dict[str, Any] | None = Field(description="What extractors found in all of it.")
+    extracted: dict[str, Any] | None = Field(description="Extracted data of the whole document.")
 
 
 class DocumentDetail(Document):
@@ -122,14 +122,14 @@ class About(BaseModel):
     metadata: Options = Field(default_factory=dict, description="Filters find it under `metadata.NAME`.")
     media_type: MediaType | None = Field(None, examples=["text/markdown"])
     principals: list[Name] | None = Field(
-        None, max_length=1000, description="Who may find it; null: as its source says."
+        None, max_length=1000, description="Users or groups that may see it; null: as set for its source."
     )
 
 
 class AboutFile(About):
     """The same of an uploaded file."""
 
-    document: UniqueId | None = Field(None, description="Its unique id, if it is not to be its name.")
+    document: UniqueId | None = Field(None, description="Document id (default: its name).")
 
 
 class NewDocument(About):
@@ -211,4 +211,4 @@ class ToRetry(BaseModel):
 
 
 class ToDelete(Chosen):
-    purge: bool = Field(False, description="For good, at once: not into the trash.")
+    purge: bool = Field(False, description="Delete permanently instead of moving to the trash.")

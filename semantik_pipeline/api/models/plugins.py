@@ -20,7 +20,7 @@ class Plugin(BaseModel):
     """A plugin in a list. ``health`` is what was found last, unless it was asked for."""
 
     id: str = Field(examples=["cross-encoder"])
-    type: str | None = Field(examples=["reranker"], description="null if it can't be told without importing it.")
+    type: str | None = Field(examples=["reranker"], description="null if unknown without importing it.")
     display_name: str = Field(examples=["Cross encoder"])
     version: str | None = Field(examples=["2.0.0"])
     enabled: bool

@@ -42,52 +42,50 @@ class Search(BaseModel):
     )
 
     query: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
-    collection: Name | None = Field(None, description="Where to look; `default` unless `collections` says where.")
+    collection: Name | None = Field(None, description="Collection to search; `default` unless `collections` is given.")
     collections: list[Name] | None = Field(
         None, min_length=1, max_length=MOST_COLLECTIONS, description="Several; their hits are one list."
     )
-    top_k: int = Field(10, ge=1, le=MAX_LIMIT, description="How many hits at most.")
-    offset: int = Field(0, ge=0, le=MAX_LIMIT, description="`next_offset` of the page before.")
+    top_k: int = Field(10, ge=1, le=MAX_LIMIT, description="Maximum number of hits.")
+    offset: int = Field(0, ge=0, le=MAX_LIMIT, description="`next_offset` of the previous page.")
     search_mode: Literal["hybrid", "dense", "sparse"] = Field(
-        "hybrid", description="By words and meaning, by meaning alone, by words alone."
+        "hybrid", description="Vectors and BM25, vectors only, or BM25 only."
     )
-    filter: Options | None = Field(None, description="Qdrant's filter JSON (docs/search.md).")
-    use_reranker: bool = Field(True, description="Read the best hits again, closely.")
+    filter: Options | None = Field(None, description="Qdrant filter (docs/search.md).")
+    use_reranker: bool = Field(True, description="Rerank the top hits.")
     reranker_id: Name | Annotated[list[Name], Field(min_length=1, max_length=MAX_CHAIN)] | None = Field(
-        None, description="The plugin that does, or several that read one after the other; null: the collection's."
+        None, description="Reranker plugin, or several that run in order; null: the collection's."
     )
     rerank_top_k: int | None = Field(
-        None, ge=1, le=MAX_LIMIT, description="How many of the best hits the reranker reads; null: 5 x top_k, 20..200."
+        None, ge=1, le=MAX_LIMIT, description="Number of hits that are reranked; null: 5 x top_k, 20..200."
     )
-    fusion: Fusion | None = Field(None, description="How the legs become one list; null: the collection's.")
+    fusion: Fusion | None = Field(None, description="How vector and BM25 results are combined; null: the collection's.")
     dense_weight: float | None = Field(
         None,
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="What meaning weighs, words have the rest; null: the collection's.",
+        description="Weight of the vector score, 0..1; BM25 gets the rest; null: the collection's.",
     )
     rerank_weight: float | None = Field(
-        None, ge=0, le=1, allow_inf_nan=False, description="What the reranker's word weighs; null: the collection's."
+        None, ge=0, le=1, allow_inf_nan=False, description="Weight of the reranker's score; null: the collection's."
     )
     score_threshold: float | None = Field(
-        None, ge=0, le=1, allow_inf_nan=False, description="Leave out hits with a lower score."
+        None, ge=0, le=1, allow_inf_nan=False, description="Drop hits with a lower score."
     )
-    facets: list[Line] = Field([], max_length=MOST_KEYS, description="Fields whose values are counted: `language` ...")
-    facet_limit: int = Field(10, ge=1, le=MOST_VALUES, description="How many values of each are told, at most.")
-    explain: bool = Field(False, description="Tell of each hit how it got its score.")
+    facets: list[Line] = Field([], max_length=MOST_KEYS, description="Fields to count documents by: `language` ...")
+    facet_limit: int = Field(10, ge=1, le=MOST_VALUES, description="Maximum number of values per facet.")
+    explain: bool = Field(False, description="Explain the score of each hit.")
     explain_document: Line | None = Field(
-        None, description="Tell why this document (its unique id, or the end of its path) is not among the hits."
+        None, description="Explain why this document (its id, or the end of its path) is not among the hits."
     )
 
     postprocessors: list[Name | ChosenPostprocessor] | None = Field(
         None,
         max_length=MAX_POSTPROCESSORS,
-        description="What is done with the hits, in this order; null: what the collection says.",
+        description="Postprocessors of the hits, in order; null: the collection's.",
     )
-    understand: bool = Field(
-        True, description="Quotes, `-word` and `field:value` mean more than their words, and typing errors are mended."
-    )
+    understand: bool = Field(True, description="Interpret quotes, `-word` and `field:value`, and correct typos.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Search:
@@ -136,24 +134,26 @@ class Hit(BaseModel):
 
     rank: int = Field(description="From 1, over all pages.")
     collection: str
-    document: str = Field(description="Its document's unique id.")
+    document: str = Field(description="Document id.")
     title: str | None
     text: str
     start: int = Field(description="Offset in characters of the document's text.")
     end: int
-    score: float = Field(description="0..1, the better the higher; beside the other hits of this answer.")
-    rerank_score: float | None = Field(description="The reranker's own; null: it did not read this one.")
+    score: float = Field(description="0..1, higher is better; comparable within this answer only.")
+    rerank_score: float | None = Field(description="Score of the reranker; null: not reranked.")
     scores: Scores
     metadata: dict[str, Any] = Field(
         description="The source's, and what the pipeline found: page, section, entities ..."
     )
-    explanation: Explanation | None = Field(None, description="If asked for, how it got its score.")
-    highlights: list[Highlight] = Field([], description="Where the text meets the query.")
+    explanation: Explanation | None = Field(None, description="How the score came about, with `explain`.")
+    highlights: list[Highlight] = Field([], description="Parts of the text that match the query.")
     passage: Span | None = Field(None, description="The part of the text that answers best.")
     more: list[Hit] = Field([], description="Other hits of the same document, if they are grouped; ranked within it.")
-    before: list[Passage] = Field([], description="If asked for, what stands before it in the document.")
-    after: list[Passage] = Field([], description="If asked for, what stands after it.")
-    also_in: list[str] = Field([], description="Documents that say nearly the same, and were left out.")
+    before: list[Passage] = Field(
+        [], description="Preceding text of the document, with the postprocessor `neighbours`."
+    )
+    after: list[Passage] = Field([], description="Following text of the document.")
+    also_in: list[str] = Field([], description="Near-duplicate documents that were left out.")
 
 
 class RerankerReport(BaseModel):
@@ -208,7 +208,7 @@ class Found(BaseModel):
 
     hits: list[Hit]
     next_offset: int | None = Field(description="The `offset` of the next page; null: there is none.")
-    reranked: bool = Field(description="Whether a reranker read any of them.")
+    reranked: bool = Field(description="Whether any hit was reranked.")
     rerankers: list[RerankerReport] = Field(description="What each reranker did, in their order.")
     timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
     warnings: list[Told]
@@ -218,7 +218,7 @@ class Found(BaseModel):
     absent: Absent | None = Field(None, description="Why the document that was asked for is not among the hits.")
     understood: Understood | None = Field(
         None,
-        description="What was made of the query; null: it was asked as it stands. Corrections are of all collections.",
+        description="How the query was interpreted; null: taken as plain text. Corrections are of all collections.",
     )
 
 

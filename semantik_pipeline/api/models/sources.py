@@ -38,12 +38,16 @@ class NewSource(BaseModel):
     )
 
     connector: Name
-    name: Line = Field(description="What people call it.")
+    name: Line = Field(description="Name of the source.")
     collection: Name = "default"
     config: Options = Field({}, description="The connector's options: `GET /connectors` lists them.")
-    schedule: When | None = Field(None, description="None: it is synced when somebody asks.")
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False, description="Its share beside other sources.")
-    principals: list[Name] | None = Field(None, description="Whom its documents are open to; null: everybody.")
+    schedule: When | None = Field(None, description="null: synced only on request.")
+    weight: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="Share of the workers, relative to other sources (default 1)."
+    )
+    principals: list[Name] | None = Field(
+        None, description="Users or groups that may see the documents; null: everybody."
+    )
 
 
 class SourceChange(BaseModel):
@@ -52,10 +56,12 @@ class SourceChange(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"schedule": {"cron": "0 3 * * *"}}})
 
     name: Line | None = None
-    config: Options | None = Field(None, description="All options anew.")
+    config: Options | None = Field(None, description="Replaces all options.")
     schedule: When | None = None
     weight: float | None = Field(None, gt=0, allow_inf_nan=False)
-    principals: list[Name] | None = Field(None, description="Whom its documents are open to; null: everybody.")
+    principals: list[Name] | None = Field(
+        None, description="Users or groups that may see the documents; null: everybody."
+    )
 
 
 class Source(BaseModel):
@@ -77,12 +83,12 @@ class Source(BaseModel):
     quarantined: int
     due_at: float | None
     synced_at: float | None
-    paused: Told | None = Field(description="Why.")
-    operation: int | None = Field(description="The sync in hand.")
+    paused: Told | None = Field(description="Why it is paused; null: it is not.")
+    operation: int | None = Field(description="The running sync.")
     error: ToldWithin | None = Field(description="Of the last sync that failed: type, message, at.")
     problems: list[Told] | None = Field(description="What the last enumeration could not read.")
-    principals: list[str] | None = Field(description="Whom its documents are open to; null: everybody.")
-    faults: int = Field(description="Syncs that failed, one after the other.")
+    principals: list[str] | None = Field(description="Users or groups that may see the documents; null: everybody.")
+    faults: int = Field(description="Consecutive failed syncs.")
     attempts: int = Field(description="Of the slice in hand.")
     retry_at: float | None = Field(description="When that is tried again.")
     removed_at: float | None
@@ -97,20 +103,20 @@ class SourceList(BaseModel):
 class SyncRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"full": False}})
 
-    full: bool = Field(False, description="Name everything, not only what changed.")
-    allow_deletions: bool = Field(False, description="Believe it if most of the documents are gone.")
+    full: bool = Field(False, description="List the whole source again, not only changes.")
+    allow_deletions: bool = Field(False, description="Delete even if most of the documents have disappeared.")
 
 
 class PauseRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "the server moves"}})
 
-    reason: Line = Field("paused by hand", description="Why; it is shown.")
+    reason: Line = Field("paused by hand", description="Reason, shown in listings.")
 
 
 class ResumeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"allow_deletions": False}})
 
-    allow_deletions: bool = Field(False, description="Sync it now, and believe that what has vanished is gone.")
+    allow_deletions: bool = Field(False, description="Sync now, and delete the documents that have disappeared.")
 
 
 class PreviewRequest(BaseModel):
@@ -123,7 +129,7 @@ class PreviewRequest(BaseModel):
 
     connector: Name
     config: Options = {}
-    collection: Name = Field("default", description="What it would be added to.")
+    collection: Name = Field("default", description="Collection it would be added to.")
     limit: int = Field(10, ge=1, le=50)
     seconds: float = Field(10.0, gt=0, le=30, description="How long to look.")
 

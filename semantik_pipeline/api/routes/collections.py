@@ -55,7 +55,7 @@ PLAN, REINDEX, VERIFY = PlanRequest(), ReindexRequest(), VerifyRequest()
 COMPARED = 10.0
 
 
-@router.get("", operation_id="collections_list", summary="What there is to search.")
+@router.get("", operation_id="collections_list", summary="List collections.")
 def list_collections(
     runtime: TheRuntime, caller: Reader, limit: pages.Limit = 100, cursor: pages.Cursor = None
 ) -> CollectionList:
@@ -68,7 +68,7 @@ def list_collections(
 @router.post(
     "",
     operation_id="collections_create",
-    summary="Make a collection. What it is made of is checked against the plugins' schemas.",
+    summary="Create a collection. Its configuration is checked against the plugins' schemas.",
     status_code=201,
     responses=documented(404, 409),
 )
@@ -82,7 +82,7 @@ def create(runtime: TheRuntime, caller: Writer, new: NewCollection, response: Re
     return CollectionDetail.model_validate(made)
 
 
-@router.get("/{name}", operation_id="collections_show", summary="All about one.", responses=NOT_THERE)
+@router.get("/{name}", operation_id="collections_show", summary="Show a collection.", responses=NOT_THERE)
 def show(runtime: TheRuntime, caller: CollectionReader, name: NameInPath, response: Response) -> CollectionDetail:
     found = collections.show(runtime, name)
     response.headers["ETag"] = etags.quoted(found["etag"])
@@ -92,7 +92,7 @@ def show(runtime: TheRuntime, caller: CollectionReader, name: NameInPath, respon
 @router.patch(
     "/{name}",
     operation_id="collections_configure",
-    summary="Change its configuration. `search` and `default_reranker` apply at once, the rest from the next reindex on.",
+    summary="Change the configuration of a collection. `search` and `default_reranker` apply at once, the rest from the next reindex on.",
     responses=documented(404, 412),
 )
 def configure(
@@ -113,7 +113,7 @@ def configure(
 @router.post(
     "/{name}/rename",
     operation_id="collections_rename",
-    summary="Call it otherwise; searches under the old name fail from then on.",
+    summary="Rename a collection; searches under the old name fail from then on.",
     responses=BUSY,
 )
 def rename(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, new: NewName) -> Renamed:
@@ -124,14 +124,14 @@ def rename(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, new:
 @router.delete(
     "/{name}",
     operation_id="collections_delete",
-    summary="Hide it at once, and stop its syncs. It rests in the trash, unless it is purged.",
+    summary="Delete a collection and stop its syncs. It goes to the trash, unless purged.",
     responses=BUSY,
 )
 def delete(
     runtime: TheRuntime,
     caller: CollectionAdmin,
     name: NameInPath,
-    purge: Annotated[bool, Query(description="For good.")] = False,
+    purge: Annotated[bool, Query(description="Delete permanently.")] = False,
 ) -> Deleted:
     return Deleted.model_validate(trash.delete_collection(runtime, name, purge=purge))
 
@@ -139,7 +139,7 @@ def delete(
 @router.post(
     "/{name}/restore",
     operation_id="collections_restore",
-    summary="Bring it back from the trash, as it was.",
+    summary="Restore a collection from the trash.",
     responses=documented(404, 409),
 )
 def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> Restored:
@@ -149,7 +149,7 @@ def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> R
 @router.post(
     "/{name}/reindex/plan",
     operation_id="collections_plan",
-    summary="What building its index anew would cost, and what it would take over. Nothing is written.",
+    summary="Estimate the cost of a reindex. Nothing is written.",
     responses=NOT_THERE,
 )
 def plan(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: PlanRequest = PLAN) -> ReindexPlan:
@@ -160,7 +160,7 @@ def plan(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked:
 @router.post(
     "/{name}/reindex",
     operation_id="collections_reindex",
-    summary="Build its index anew beside the one that search reads, and switch to it when it has passed its gate.",
+    summary="Build a new index beside the current one, and switch to it once it has passed its checks.",
     responses=BUSY,
     **ACCEPTED,
 )
@@ -175,7 +175,7 @@ def reindex(
 @router.post(
     "/{name}/rerun",
     operation_id="collections_rerun",
-    summary="Send documents that meet a filter through the stages again, within the index that is there.",
+    summary="Process documents that match a filter again, in the current index.",
     responses=NOT_THERE,
     **ACCEPTED,
 )
@@ -188,7 +188,7 @@ def rerun(
 @router.post(
     "/{name}/rerun/plan",
     operation_id="collections_plan_rerun",
-    summary="How many documents meet a filter, and would be sent through the stages again. Nothing is written.",
+    summary="Count the documents that match a filter and would be processed again. Nothing is written.",
     responses=NOT_THERE,
 )
 def plan_rerun(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: RerunPlanRequest) -> RerunPlan:
@@ -199,7 +199,7 @@ def plan_rerun(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, 
 @router.post(
     "/{name}/verify",
     operation_id="collections_verify",
-    summary="Compare ledger and index point by point, a part at a time, and mend what differs if that is asked for.",
+    summary="Check the index against the database, page by page; optionally fix the differences.",
     responses=BUSY,
 )
 def verify(
@@ -226,13 +226,13 @@ def verify(
 @router.post(
     "/{name}/rollback",
     operation_id="collections_rollback",
-    summary="Let search read the index before the last reindex again, at once.",
+    summary="Switch back to the previous index.",
     responses=BUSY,
 )
 def rollback(
     runtime: TheRuntime,
     caller: CollectionWriter,
     name: NameInPath,
-    force: Annotated[bool, Query(description="Although queries can't be embedded for it here.")] = False,
+    force: Annotated[bool, Query(description="Switch even if its embedding model is not available here.")] = False,
 ) -> RolledBack:
     return RolledBack.model_validate(generations.rollback(runtime, name, force=force))

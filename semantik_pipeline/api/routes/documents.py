@@ -41,14 +41,16 @@ NOT_THERE = documented(404)
 AT_ONCE = 2**20
 
 
-@router.get("", operation_id="documents_list", summary="Documents and where they are, in the order in which they came.")
+@router.get("", operation_id="documents_list", summary="List documents with their status, oldest first.")
 def list_documents(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Part | None, Query(description="Only of this one.")] = None,
-    document: Annotated[Part | None, Query(description="Only of this unique id.")] = None,
-    source: Annotated[int | None, Query(description="Only of the source of this id.", ge=1, lt=2**63)] = None,
-    status: Annotated[Status | None, Query(description="Only these; deleted ones are listed only so.")] = None,
+    collection: Annotated[Part | None, Query(description="Only this collection.")] = None,
+    document: Annotated[Part | None, Query(description="Only this document id.")] = None,
+    source: Annotated[int | None, Query(description="Only this source id.", ge=1, lt=2**63)] = None,
+    status: Annotated[
+        Status | None, Query(description="Only this status; deleted documents are listed only on request.")
+    ] = None,
     media_type: Annotated[Part | None, Query(examples=["application/pdf"])] = None,
     name: Annotated[Part | None, Query(description="Part of the unique id, path or title.")] = None,
     limit: pages.Limit = 50,
@@ -77,7 +79,7 @@ def list_documents(
 @router.get(
     "/{document_id}",
     operation_id="documents_show",
-    summary="One, its metadata, and its way through the stages.",
+    summary="Show a document: metadata and status of each stage.",
     responses=NOT_THERE,
 )
 def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> DocumentDetail:
@@ -91,7 +93,7 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
 @router.get(
     "/{document_id}/content",
     operation_id="documents_content",
-    summary="Its content as its source has it, byte for byte.",
+    summary="Download the original content of a document.",
     response_class=Response,
     responses={
         200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "Its bytes."},
@@ -125,7 +127,7 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
 @router.get(
     "/{document_id}/text",
     operation_id="documents_text",
-    summary="The text that was read of it, with its structure.",
+    summary="Show the parsed text of a document, with its structure.",
     responses=NOT_THERE,
 )
 def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Parsed:
@@ -141,7 +143,7 @@ def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Pars
 @router.get(
     "/{document_id}/chunks",
     operation_id="documents_chunks",
-    summary="Its chunks, in order: what is embedded, and found.",
+    summary="List the chunks of a document, in order.",
     responses=NOT_THERE,
 )
 def chunks(
@@ -164,7 +166,7 @@ def chunks(
 @router.post(
     "/{document_id}/retry",
     operation_id="documents_retry",
-    summary="Let it run again from its first stage.",
+    summary="Process a document again from the first stage.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -178,7 +180,7 @@ def retry(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number
 @router.delete(
     "/{document_id}",
     operation_id="documents_delete",
-    summary="Remove it from the index, into the trash. One that its source still has comes back with its next sync.",
+    summary="Move a document to the trash. If its source still has it, the next sync brings it back.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -187,7 +189,7 @@ def delete(
     caller: DocumentWriter,
     document_id: pages.Number,
     response: Response,
-    purge: Annotated[bool, Query(description="For good, at once.")] = False,
+    purge: Annotated[bool, Query(description="Delete permanently.")] = False,
 ) -> Accepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if _gone(row) and not (purge and row["trashed_at"] is not None):
@@ -198,7 +200,7 @@ def delete(
 @router.post(
     "/{document_id}/restore",
     operation_id="documents_restore",
-    summary="Bring it back from the trash.",
+    summary="Restore a document from the trash.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -214,7 +216,7 @@ def restore(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Numb
 @router.post(
     "/retry",
     operation_id="documents_retry_many",
-    summary=f"Let several run again, or all that are in quarantine ({MOST:,} at once).",
+    summary=f"Process several documents again, or all failed ones ({MOST:,} at once).",
     responses=NOT_THERE,
     **ACCEPTED,
 )
@@ -235,7 +237,7 @@ def retry_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToRetry, res
 @router.post(
     "/delete",
     operation_id="documents_delete_many",
-    summary="Remove several from the index, into the trash.",
+    summary="Move several documents to the trash.",
     responses=NOT_THERE,
     **ACCEPTED,
 )

@@ -15,24 +15,30 @@ router = guarded("fleet", "/fleet")
 ALL = Asked()
 
 
-@router.get("", operation_id="fleet_status", summary="Workers, what waits for each stage, what is stuck and why.")
+@router.get(
+    "", operation_id="fleet_status", summary="Show workers, the backlog of each stage, and what is stuck and why."
+)
 def show(runtime: TheRuntime, caller: Reader) -> Fleet:
     if caller.collections is not None or caller.principals is not None:  # it names documents of all collections
         raise Forbidden("The fleet is shown to who may see all collections and documents.")
     return Fleet.model_validate(fleet.view(runtime))
 
 
-@router.post("/drain", operation_id="fleet_drain", summary="Let workers finish what they have and take nothing more.")
+@router.post(
+    "/drain",
+    operation_id="fleet_drain",
+    summary="Drain workers: they finish what they are processing and take nothing more.",
+)
 def drain(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
     return _ask(runtime, asked, "drain")
 
 
-@router.post("/resume", operation_id="fleet_resume", summary="Let drained workers take work again.")
+@router.post("/resume", operation_id="fleet_resume", summary="Resume drained workers.")
 def resume(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
     return _ask(runtime, asked, "resume")
 
 
-@router.post("/restart", operation_id="fleet_restart", summary="Replace worker processes one by one, work going on.")
+@router.post("/restart", operation_id="fleet_restart", summary="Restart worker processes one by one, without downtime.")
 def restart(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
     return _ask(runtime, asked, "restart")
 

@@ -21,7 +21,7 @@ router = guarded("host", "/host")
 @router.get(
     "/doctor",
     operation_id="host_doctor",
-    summary="Every server, schema, queue, index, plugin, model, disk and clock, as this server finds them. Mends nothing.",
+    summary="Check servers, schema, queues, index, plugins, models, disks and clock of this server. Changes nothing.",
 )
 def examine(runtime: TheRuntime, caller: Operator) -> Examination:
     findings = doctor.examine(runtime)
@@ -38,7 +38,7 @@ def models(runtime: TheRuntime, caller: Operator) -> ModelList:
 @router.get(
     "/models/where",
     operation_id="host_models_where",
-    summary="Which files a plugin reads for a model, and why those.",
+    summary="Show which files are used for a model, and why.",
     responses=documented(404),
 )
 def where(

@@ -15,7 +15,7 @@ router = guarded("keys", "/keys")
 
 
 @router.get(
-    "", operation_id="keys_list", summary="Keys by name, revoked and expired ones too, without the keys themselves."
+    "", operation_id="keys_list", summary="List API keys, including revoked and expired ones, without their secrets."
 )
 def list_keys(runtime: TheRuntime, caller: Operator, limit: pages.Limit = 100, cursor: pages.Cursor = None) -> KeyList:
     after = pages.decode(cursor, str)
@@ -27,7 +27,7 @@ def list_keys(runtime: TheRuntime, caller: Operator, limit: pages.Limit = 100, c
 @router.post(
     "",
     operation_id="keys_create",
-    summary="Make a key. It is shown in this answer, and never again.",
+    summary="Create an API key. It is shown only in this answer.",
     status_code=201,
     responses=documented(409),
 )
@@ -43,8 +43,6 @@ def create(runtime: TheRuntime, caller: Operator, new: NewKey) -> MadeKey:
     return MadeKey.model_validate({**made.row, "key": made.key})
 
 
-@router.delete(
-    "/{name}", operation_id="keys_revoke", summary="Let nobody in with it any more.", responses=documented(404)
-)
+@router.delete("/{name}", operation_id="keys_revoke", summary="Revoke an API key.", responses=documented(404))
 def revoke(runtime: TheRuntime, caller: Operator, name: NameInPath) -> Key:
     return Key.model_validate(access.revoke_key(runtime, name))

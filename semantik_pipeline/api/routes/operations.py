@@ -32,16 +32,16 @@ router = guarded("operations", "/operations")
 
 NOT_THERE = documented(404)
 
-OperationId = Annotated[str, Path(description="Its name, as `sync-12`, or its number.", max_length=60)]
+OperationId = Annotated[str, Path(description="Operation id, e.g. `sync-12`, or its number.", max_length=60)]
 
 
-@router.get("", operation_id="operations_list", summary="What runs and what has ended, newest first.")
+@router.get("", operation_id="operations_list", summary="List operations, newest first.")
 def list_operations(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Part | None, Query(description="Only of this one.")] = None,
-    kind: Annotated[Part | None, Query(description="Only these: sync, push, reindex ...")] = None,
-    ended: Annotated[bool | None, Query(description="Only those that have ended, or have not.")] = None,
+    collection: Annotated[Part | None, Query(description="Only this collection.")] = None,
+    kind: Annotated[Part | None, Query(description="Only this kind: sync, push, reindex ...")] = None,
+    ended: Annotated[bool | None, Query(description="Only ended (or only running) operations.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> OperationList:
@@ -63,7 +63,9 @@ def list_operations(
     return OperationList(operations=[_operation(row, caller) for row in page], next_cursor=following)
 
 
-@router.get("/{operation}", operation_id="operations_show", summary="How far one is.", responses=NOT_THERE)
+@router.get(
+    "/{operation}", operation_id="operations_show", summary="Show an operation with its progress.", responses=NOT_THERE
+)
 def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> OperationDetail:
     row = _allowed(runtime, caller, "reader", operation)
     with runtime.ledger.read() as tx:
@@ -85,7 +87,7 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
 @router.get(
     "/{operation}/events",
     operation_id="operations_events",
-    summary="Follow one live, by server-sent events: `progress` whenever something moved, at last `ended`.",
+    summary="Follow an operation by server-sent events: `progress` on changes, finally `ended`.",
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Until it has ended."},
@@ -99,7 +101,7 @@ async def events(
     caller: Reader,
     operation: OperationId,
     last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", max_length=100, description="The last event that was seen.")
+        str | None, Header(alias="Last-Event-ID", max_length=100, description="Id of the last event received.")
     ] = None,
 ) -> Response:
     quick = partial(request.app.state.threads.run, "quick")
@@ -117,7 +119,7 @@ async def events(
 @router.post(
     "/{operation}/pause",
     operation_id="operations_pause",
-    summary="Let nobody take what one has left, until it is resumed.",
+    summary="Pause an operation.",
     responses=documented(404, 409),
 )
 def pause(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
@@ -127,7 +129,7 @@ def pause(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steere
 @router.post(
     "/{operation}/resume",
     operation_id="operations_resume",
-    summary="Let a paused one go on.",
+    summary="Resume a paused operation.",
     responses=documented(404, 409),
 )
 def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
@@ -137,7 +139,7 @@ def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steer
 @router.post(
     "/{operation}/cancel",
     operation_id="operations_cancel",
-    summary="Stop one; documents that are not finished are parked where they are.",
+    summary="Cancel an operation; unfinished documents can be retried.",
     responses=documented(404, 409),
 )
 def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
@@ -147,7 +149,7 @@ def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steer
 @router.post(
     "/{operation}/retry",
     operation_id="operations_retry",
-    summary="Run again what one that has ended left undone, as an operation of its own.",
+    summary="Retry what an ended operation did not finish, as a new operation.",
     responses=documented(404, 409),
     **ACCEPTED,
 )

@@ -32,14 +32,14 @@ router = guarded("plugins", "/plugins")
 NOT_THERE = documented(404)
 
 
-@router.get("", operation_id="plugins_list", summary="Everything that is installed, what failed to load too.")
+@router.get("", operation_id="plugins_list", summary="List installed plugins, including those that failed to load.")
 def list_plugins(
     runtime: TheRuntime,
     caller: Reader,
     kind: Annotated[Kind | None, Query(alias="type", description="Only this kind.")] = None,
-    enabled: Annotated[bool | None, Query(description="Only these.")] = None,
+    enabled: Annotated[bool | None, Query(description="Only enabled (or disabled) plugins.")] = None,
     include_health: Annotated[
-        bool, Query(description="Ask each whether it could work now: takes `plugin.health_timeout` at most.")
+        bool, Query(description="Run health checks; takes `plugin.health_timeout` at most.")
     ] = False,
 ) -> PluginList:
     found = administration.list_plugins(runtime, kind, health=include_health)
@@ -48,7 +48,7 @@ def list_plugins(
     return PluginList(plugins=shown, types=list(KINDS), total=len(shown))
 
 
-@router.get("/{plugin_id}", operation_id="plugins_show", summary="All about one.", responses=NOT_THERE)
+@router.get("/{plugin_id}", operation_id="plugins_show", summary="Show a plugin.", responses=NOT_THERE)
 def show(runtime: TheRuntime, caller: Reader, plugin_id: str, response: Response) -> PluginDetail:
     info = administration.show_plugin(runtime, plugin_id)
     response.headers["ETag"] = etags.of(info.config)
@@ -58,7 +58,7 @@ def show(runtime: TheRuntime, caller: Reader, plugin_id: str, response: Response
 @router.get(
     "/{plugin_id}/manifest",
     operation_id="plugins_manifest",
-    summary="What an enabled plugin says of itself.",
+    summary="Show the manifest of an enabled plugin.",
     responses=NOT_THERE,
 )
 def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> Manifest:
@@ -68,7 +68,7 @@ def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> Manifest:
 @router.get(
     "/{plugin_id}/config-schema",
     operation_id="plugins_config_schema",
-    summary="The JSON Schema of its options; `{}` if it has none or is not loaded.",
+    summary="Show the JSON Schema of the options; `{}` if it has none or is not loaded.",
     responses=NOT_THERE,
 )
 def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[s
 @router.get(
     "/{plugin_id}/health",
     operation_id="plugins_health",
-    summary="Whether it could work now, as it is configured. Takes `plugin.health_timeout` at most.",
+    summary="Check the health of a plugin as configured. Takes `plugin.health_timeout` at most.",
     responses=NOT_THERE,
 )
 def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
@@ -89,7 +89,7 @@ def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
 @router.post(
     "/{plugin_id}/enable",
     operation_id="plugins_enable",
-    summary="Enable it, for processes that start from now on.",
+    summary="Enable a plugin, for processes that start from now on.",
     responses=NOT_THERE,
 )
 def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
@@ -99,7 +99,7 @@ def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChang
 @router.post(
     "/{plugin_id}/disable",
     operation_id="plugins_disable",
-    summary="Disable it: no process that starts from now on imports it.",
+    summary="Disable a plugin: processes that start from now on do not import it.",
     responses=NOT_THERE,
 )
 def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
@@ -109,7 +109,7 @@ def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChan
 @router.put(
     "/{plugin_id}/config",
     operation_id="plugins_configure",
-    summary="Give it these options and no others. Raw secrets are refused: name a variable, as `api_key_env`.",
+    summary="Replace the options of a plugin. Secrets are refused: give an environment variable, as `api_key_env`.",
     responses=documented(404, 412),
 )
 def configure(

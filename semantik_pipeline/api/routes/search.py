@@ -42,7 +42,7 @@ def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) ->
     return _found(request, caller, asked)
 
 
-@router.post("/batch", operation_id="search_batch", summary="Ask several questions at once.", responses=documented(404))
+@router.post("/batch", operation_id="search_batch", summary="Run several searches at once.", responses=documented(404))
 def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches) -> Answers:
     for one in asked.searches:
         _require(runtime, caller, one)

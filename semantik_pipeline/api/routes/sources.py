@@ -42,11 +42,11 @@ BUSY = documented(404, 409)
 SYNC, PAUSE, RESUME = SyncRequest(), PauseRequest(), ResumeRequest()
 
 
-@router.get("", operation_id="sources_list", summary="Where documents come from.")
+@router.get("", operation_id="sources_list", summary="List sources.")
 def list_sources(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Name | None, Query(description="Only of this one.")] = None,
+    collection: Annotated[Name | None, Query(description="Only this collection.")] = None,
     limit: pages.Limit = 100,
     cursor: pages.Cursor = None,
 ) -> SourceList:
@@ -63,7 +63,7 @@ def list_sources(
 @router.post(
     "",
     operation_id="sources_add",
-    summary="Add a source. On an interval it is synced at once, else when it is due or somebody asks.",
+    summary="Add a source. With an interval it is synced at once, else when it is due or on request.",
     status_code=201,
     responses=documented(404, 409),
 )
@@ -88,7 +88,7 @@ def add(request: Request, runtime: TheRuntime, caller: Operator, new: NewSource,
 @router.post(
     "/preview",
     operation_id="sources_preview",
-    summary="The first documents that a source would emit, before it is added. Nothing is stored.",
+    summary="Preview the first documents of a source before adding it. Nothing is stored.",
     responses=documented(404),
 )
 def look(request: Request, runtime: TheRuntime, caller: Operator, asked: PreviewRequest) -> SourcePreview:
@@ -97,7 +97,7 @@ def look(request: Request, runtime: TheRuntime, caller: Operator, asked: Preview
     return SourcePreview.model_validate(asdict(found))
 
 
-@router.get("/{source_id}", operation_id="sources_show", summary="All about one.", responses=NOT_THERE)
+@router.get("/{source_id}", operation_id="sources_show", summary="Show a source.", responses=NOT_THERE)
 def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number, response: Response) -> Source:
     return _tagged(response, _source(runtime, _found(runtime, caller, "reader", source_id), caller))
 
@@ -105,7 +105,7 @@ def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number, response:
 @router.patch(
     "/{source_id}",
     operation_id="sources_change",
-    summary="Change it. What it has indexed stays; new options count from its next sync, and take the role admin.",
+    summary="Change a source. Indexed documents stay; new options count from its next sync, and take the role admin.",
     responses=documented(404, 409, 412),
 )
 def change(
@@ -134,7 +134,7 @@ def change(
     return _tagged(response, _source(runtime, sources.change(runtime, found, if_match=tag, **values)))
 
 
-@router.post("/{source_id}/sync", operation_id="sources_sync", summary="Sync it now.", responses=BUSY, **ACCEPTED)
+@router.post("/{source_id}/sync", operation_id="sources_sync", summary="Sync a source now.", responses=BUSY, **ACCEPTED)
 def sync(
     runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response, asked: SyncRequest = SYNC
 ) -> Accepted:
@@ -143,14 +143,12 @@ def sync(
     return accepted(runtime, response, operation)
 
 
-@router.post(
-    "/{source_id}/pause", operation_id="sources_pause", summary="Sync it no more until it is resumed.", responses=BUSY
-)
+@router.post("/{source_id}/pause", operation_id="sources_pause", summary="Pause a source.", responses=BUSY)
 def pause(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: PauseRequest = PAUSE) -> Source:
     return _source(runtime, sources.pause(runtime, _found(runtime, caller, "writer", source_id), asked.reason))
 
 
-@router.post("/{source_id}/resume", operation_id="sources_resume", summary="Let it go on.", responses=BUSY)
+@router.post("/{source_id}/resume", operation_id="sources_resume", summary="Resume a paused source.", responses=BUSY)
 def resume(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: ResumeRequest = RESUME) -> Source:
     found = _found(runtime, caller, "writer", source_id)
     sources.resume(runtime, found, allow_deletions=asked.allow_deletions)
@@ -160,7 +158,7 @@ def resume(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: 
 @router.delete(
     "/{source_id}",
     operation_id="sources_remove",
-    summary="Remove it and its documents from the index. It rests in the trash, unless it is purged.",
+    summary="Remove a source and its documents. They go to the trash, unless purged.",
     responses=BUSY,
     **ACCEPTED,
 )
@@ -169,7 +167,7 @@ def remove(
     caller: Writer,
     source_id: pages.Number,
     response: Response,
-    purge: Annotated[bool, Query(description="For good.")] = False,
+    purge: Annotated[bool, Query(description="Delete permanently.")] = False,
 ) -> Accepted:
     found = _found(runtime, caller, "writer", source_id)
     return accepted(runtime, response, sources.remove(runtime, found, purge=purge))

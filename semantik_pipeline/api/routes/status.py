@@ -17,7 +17,7 @@ from semantik_pipeline.ledger import audit_trail, reports
 router = guarded("status")
 
 
-@router.get("/status", operation_id="status", summary="Collections, what waits, and how much disk it takes.")
+@router.get("/status", operation_id="status", summary="Show collections, backlog and disk use.")
 def show(runtime: TheRuntime, caller: Reader) -> Status:
     if caller.collections is not None or caller.principals is not None:  # it counts all collections
         raise Forbidden("The status is shown to who may see all collections and documents.")
@@ -27,12 +27,12 @@ def show(runtime: TheRuntime, caller: Reader) -> Status:
     return Status.model_validate({"data_dir": folder, "owner": runtime.owner(), **found, "disk": disk_use(runtime)})
 
 
-@router.get("/audit", operation_id="audit_list", summary="What people changed, newest first.")
+@router.get("/audit", operation_id="audit_list", summary="Show the audit log, newest first.")
 def audit(
     runtime: TheRuntime,
     caller: Operator,
     limit: pages.Limit = 50,
-    since: Annotated[float | None, Query(gt=0, le=1e10, description="Only the last so many seconds.")] = None,
+    since: Annotated[float | None, Query(gt=0, le=1e10, description="Only entries of the last N seconds.")] = None,
     cursor: pages.Cursor = None,
 ) -> AuditTrail:
     after = pages.decode(cursor, float, int)

@@ -58,7 +58,7 @@ class _Manifest(BaseModel):
 @router.get(
     "/{name}/export",
     operation_id="collections_export",
-    summary="The whole collection as a file: documents, bodies, chunks, vectors and sources, without any secret.",
+    summary="Export a collection as a file: documents, contents, chunks, vectors and sources, without secrets.",
     response_class=Response,
     responses={
         200: {"content": {TAR: _BINARY, GZIPPED: _BINARY}, "description": "It is written first, and then sent."},
@@ -70,7 +70,7 @@ def export(
     runtime: TheRuntime,
     caller: CollectionAdmin,
     name: NameInPath,
-    gzip: Annotated[bool, Query(description="Smaller, and slower.")] = False,
+    gzip: Annotated[bool, Query(description="Compress the file.")] = False,
 ) -> Response:
     request.app.state.downloads.check_room(caller.name)
     ending, kind = (".tar.gz", GZIPPED) if gzip else (".tar", TAR)
@@ -88,7 +88,7 @@ def export(
 @router.post(
     "/import",
     operation_id="collections_import",
-    summary="Make a collection of an export. Nothing is embedded that the file has; its sources are paused.",
+    summary="Create a collection from an export. Stored embeddings are reused; its sources are paused.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -97,8 +97,8 @@ def import_(
     runtime: TheRuntime,
     caller: Operator,
     response: Response,
-    files: Annotated[UploadFile, File(description="What an export gave.")],
-    name: Annotated[Name | None, Form(description="Another name than it had.")] = None,
+    files: Annotated[UploadFile, File(description="File written by an export.")],
+    name: Annotated[Name | None, Form(description="New name of the collection.")] = None,
 ) -> Imported:
     with _folder() as folder:
         path = folder / "upload"

@@ -20,11 +20,11 @@ from semantik_pipeline.trash import KINDS
 router = guarded("trash")
 
 
-@router.get("/trash", operation_id="trash_list", summary="What was deleted and can be restored, oldest first.")
+@router.get("/trash", operation_id="trash_list", summary="List deleted items that can be restored, oldest first.")
 def show(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Part | None, Query(description="Only this one, and what is of it.")] = None,
+    collection: Annotated[Part | None, Query(description="Only this collection and its contents.")] = None,
     limit: pages.Limit = 100,
     cursor: pages.Cursor = None,
 ) -> Trash:
@@ -48,7 +48,7 @@ def show(
 @router.post(
     "/sources/{source_id}/restore",
     operation_id="sources_restore",
-    summary="Bring back a source with the documents that went with it.",
+    summary="Restore a source and its documents.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
