@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corpora import plain_text, sentences
+from support.corpora import plain_text, sentences
 
 from semantik_pipeline import operations
 from semantik_pipeline.runtime import Runtime

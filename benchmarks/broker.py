@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corpora import sentences
-from fleets import Fleet, database, own_redis, report
+from support.corpora import sentences
+from support.fleets import Fleet, database, own_redis, report
 
 from semantik_pipeline import maintenance, operations, pipeline
 from semantik_pipeline.ledger import backlog, sync

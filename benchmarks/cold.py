@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corpora import plain_text
-from fleets import Missing, report
+from support.corpora import plain_text
+from support.fleets import Missing, report
 
 from semantik_pipeline.builtin.embedders.packaged_model import DISTRIBUTION, packaged_folder
 

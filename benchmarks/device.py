@@ -2,7 +2,7 @@
 
 Meant for a machine with a GPU: ``python benchmarks/device.py minilm bge-large --chunks 20000`` (one process; the device
 is whatever ``dense-local`` chooses). It needs no server and no download: the ledger is SQLite in a data folder of its
-own, the store keeps nothing, the models have random weights of the shape that is named (``random_models.py``), the
+own, the store keeps nothing, the models have random weights of the shape that is named (``support/random_models.py``), the
 tokenizer is trained on the spot. Without a SHAPE: both where CUDA is, else ``tiny``, so that it runs anywhere.
 
 Files are synced and chunked first; then the embed stage alone runs to its end. Prints one JSON object; for each shape:
@@ -28,8 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from corpora import fake_settings, plain_text
-from random_models import SHAPES, write_model
+from support.corpora import fake_settings, plain_text
+from support.random_models import SHAPES, write_model
 from throughput import inputs_of
 
 from semantik_pipeline import maintenance, operations, pipeline

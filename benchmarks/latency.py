@@ -25,7 +25,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from corpora import fake_settings, plain_text
+from support.corpora import fake_settings, plain_text
 
 from semantik_pipeline import operations
 from semantik_pipeline.runtime import Runtime

@@ -27,8 +27,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from corpora import fake_settings, plain_text
-from fleets import database, report
+from support.corpora import fake_settings, plain_text
+from support.fleets import database, report
 
 from semantik_pipeline import maintenance, operations, pipeline
 from semantik_pipeline.contracts import VectorDBPlugin

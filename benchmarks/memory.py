@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from corpora import fake_settings, plain_text
+from support.corpora import fake_settings, plain_text
 
 KINDS = ("anonymous_mb", "rss_mb", "family_mb")
 STORES = {"pipeline": "null-store", "embedded": None}

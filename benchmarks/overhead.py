@@ -27,8 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from corpora import plain_text
-from fleets import Missing, database, report
+from support.corpora import plain_text
+from support.fleets import Missing, database, report
 from throughput import CHUNKS_PER_FILE, SAMPLE, bare, inputs_of
 
 from semantik_pipeline import operations

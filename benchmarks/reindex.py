@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from corpora import fake_settings, plain_text
+from support.corpora import fake_settings, plain_text
 
 from semantik_pipeline import generations, operations
 from semantik_pipeline.runtime import Runtime

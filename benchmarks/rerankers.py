@@ -1,6 +1,6 @@
 """How fast rerankers are, and whether a search leaves in time: ``python benchmarks/rerankers.py [--rounds N]``.
 
-Random weights of the right shape (``random_models.py``): what they say changes no time. Passages are sentences of Python's
+Random weights of the right shape (``support/random_models.py``): what they say changes no time. Passages are sentences of Python's
 reference topics, of mixed lengths up to TOKENS by the model's own tokenizer. All in one process, warm. Prints one JSON
 object:
 
@@ -29,8 +29,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from corpora import sentences
-from random_models import SHAPES, write_cross_encoder, write_model
+from support.corpora import sentences
+from support.random_models import SHAPES, write_cross_encoder, write_model
 
 from semantik_pipeline.builtin.embedders.model_tokenizer import ModelTokenizer
 from semantik_pipeline.builtin.embedders.traced_forward import TRACED_FROM

@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpora import fake_settings
+from support.corpora import fake_settings
 
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 

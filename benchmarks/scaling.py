@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from corpora import plain_text
-from fleets import Fleet, database, own_redis, report
 from sqlalchemy import func, select
+from support.corpora import plain_text
+from support.fleets import Fleet, database, own_redis, report
 
 from semantik_pipeline import operations
 from semantik_pipeline.ledger import operations as ledger_operations

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from corpora import plain_text
 from sqlalchemy import text
+from support.corpora import plain_text
 
 from semantik_pipeline import operations
 from semantik_pipeline.runtime import Runtime

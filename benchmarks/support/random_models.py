@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpora import sentences
+from support.corpora import sentences
 
 VOCABULARY = 30522  # BERT's: rows of the word embeddings, of which the tokenizer uses some
 WORDS = 8000  # tokens that are trained from the benchmarks' own sentences

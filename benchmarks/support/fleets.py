@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from corpora import fake_settings
 from sqlalchemy import create_engine, exc, make_url, text
+from support.corpora import fake_settings
 
 from semantik_pipeline.ledger import Ledger, schema
 from semantik_pipeline.ledger import workers as ledger_workers
@@ -142,7 +142,7 @@ class Fleet:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    cwd=Path(__file__).parents[1],
+                    cwd=Path(__file__).parents[2],
                 )
             )
 
