@@ -191,6 +191,7 @@ def test_traced_and_untraced_give_the_same(folders, plugins, monkeypatch):
 def test_a_cancelled_reranking_leaves_the_device(plugins, monkeypatch):
     loaded, stop, forwards = plugins["light"].loaded(), threading.Event(), []
     monkeypatch.setattr(loaded, "batch_tokens", 8)  # a micro-batch for each text
+    monkeypatch.setattr(loaded, "streams", 1)  # one after the other
     forward = loaded.backend.logits
 
     def stopped(query, pairs):
