@@ -91,9 +91,9 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
     for level, pools in (("chunk", _chunk_pools), ("document", _document_pools)):
         for choice in extraction[level]:
             fingerprint = generation.fingerprints["extract"][choice["plugin"]]
-            for pool in pools(runtime, units, fingerprint):
+            for pool in pools(runtime, claim, units, fingerprint):
                 left = _extract_pool(runtime, held, choice, fingerprint, pool, notes)
-                units = [unit for unit in units if unit.key not in left]  # given back with the claim
+                units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
                 if time.monotonic() > until and any(unit.chunks > POOL for unit in units):
                     _yield(runtime, claim, units)
                     return
@@ -112,12 +112,12 @@ def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]
     return [unit for unit in units if unit.chunks_epoch is not None]
 
 
-def _chunk_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
+def _chunk_pools(runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
     """Chunks that the extractor has not seen, pooled over documents."""
     pool, tried = Pool(), set[str]()
     with runtime.ledger.read() as tx:
         whole = content.unextracted_of(tx, [unit for unit in units if unit.chunks <= POOL], fingerprint)
-    for unit in units:
+    for unit in [*units]:
         for rows in [whole[unit.key]] if unit.key in whole else _pages(runtime, unit, fingerprint):
             for text_hash, text in _still(runtime, rows, tried, fingerprint):
                 pool.add(unit, text_hash, text)
@@ -153,15 +153,20 @@ def _pages(runtime: Runtime, unit: Unit, fingerprint: str) -> Iterator[list[tupl
         after = rows[-1][0]
 
 
-def _document_pools(runtime: Runtime, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
-    """Whole texts that the extractor has not seen."""
+def _document_pools(runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
+    """Whole texts that the extractor has not seen. A unit whose body can't be read fails alone, and leaves ``units``."""
     with runtime.ledger.read() as tx:
         there = content.load_extractions(tx, [(unit.text_hash, fingerprint) for unit in units if unit.text_hash])
     pool = Pool()
-    for unit in units:
+    for unit in [*units]:
         if not unit.text_hash or (unit.text_hash, fingerprint) in there:
             continue
-        parsed = runtime.blobs.get_parsed(unit.parse_key or "")
+        try:
+            parsed = runtime.blobs.get_parsed(unit.parse_key) if unit.parse_key else None
+        except Exception as error:
+            fail(runtime, claim, [unit], error, alone=True)
+            units[:] = [one for one in units if one.key != unit.key]
+            continue
         if parsed is None:
             continue
         pool.add(unit, unit.text_hash, parsed.text)

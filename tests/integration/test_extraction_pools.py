@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
+from semantik_pipeline.errors import ServiceUnavailable
+from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import extract
@@ -17,11 +19,11 @@ LEDGERS = ("sqlite", "postgres")
 EXTRACTION = {"chunk": [{"plugin": "fake-extractor", "options": {}}], "document": []}
 
 
-def chunked(make_pipeline, **documents: str) -> Any:
+def chunked(make_pipeline, extraction: dict[str, Any] = EXTRACTION, /, **documents: str) -> Any:
     """A pipeline with these documents at ``extract``."""
     pipeline = make_pipeline()
     source = SourceRequest(connector="fake-connector", name="fake", config={"documents": documents})
-    pipeline.index(source, config={**FAKE_COLLECTION, "extraction": EXTRACTION}, run=False)
+    pipeline.index(source, config={**FAKE_COLLECTION, "extraction": extraction}, run=False)
     pipeline.run("sync", "chunk")
     return pipeline
 
@@ -57,3 +59,32 @@ def test_many_documents_take_as_many_statements_as_a_few(make_pipeline) -> None:
         assert set(pipeline.stages().values()) == {"embed"}
         pipeline.runtime.close()
     assert numbers[1] <= numbers[0]
+
+
+WHOLE = {"chunk": [], "document": [{"plugin": "fake-extractor", "options": {}}]}
+
+
+def test_a_body_that_cannot_be_read_stops_its_own_document_alone(make_pipeline, monkeypatch) -> None:
+    pipeline = chunked(make_pipeline, WHOLE, **{f"d{number}": f"text {number}" for number in range(10)})
+    bad, read = pipeline.unit("d3")["parse_key"], pipeline.runtime.blobs.get_parsed
+
+    def reading(key: str) -> Any:
+        if key == bad:
+            raise ServiceUnavailable("The blobs can't be reached: Input/output error")
+        return read(key)
+
+    monkeypatch.setattr(pipeline.runtime.blobs, "get_parsed", reading)
+    work_on(pipeline.runtime, "extract")
+    assert {name for name, stage in pipeline.stages().items() if stage == "embed"} == {
+        f"d{number}" for number in range(10) if number != 3
+    }
+    assert "Input/output error" in pipeline.unit("d3")["blocked"]
+
+
+def test_documents_without_a_parse_are_parsed_again(make_pipeline) -> None:
+    """As an import leaves them, whose parses are others than those of here."""
+    pipeline = chunked(make_pipeline, WHOLE, a="one text", b="another text")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).values(parse_key=None))
+    pipeline.run(rounds=20)
+    assert set(pipeline.stages().values()) == {"indexed"}
