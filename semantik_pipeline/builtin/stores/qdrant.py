@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -167,8 +167,13 @@ class QdrantStore(VectorDBPlugin):
             made = _structs(name, some, spec, bm25)
             self._call(lambda c: c.upsert(name, made, wait=True, update_filter=only))
 
-        # Consumed, so that the first failure is raised and every stream has ended before it is.
-        list(self._pool().map(upload, slices(points, self._options["batch_points"])))
+        uploads = [self._pool().submit(upload, some) for some in slices(points, self._options["batch_points"])]
+        wait(uploads, return_when=FIRST_EXCEPTION)
+        for one in uploads:
+            one.cancel()  # of no effect on those that run or have ended
+        wait(uploads)  # nothing is written any more when the caller hears of a failure
+        for one in uploads:  # begun in this order: the one that failed comes before those that were cancelled
+            one.result()
 
     def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
         spec, bm25 = self._spec(name)
