@@ -121,7 +121,7 @@ class Embed(Section):
 
 class Upsert(Section):
     batch_points: int = Field(256, ge=1)
-    deadline: float = Field(120.0, gt=0)
+    deadline: float = Field(300.0, gt=0)  # seconds for one call of the store: above its own patience, 2 minutes
 
 
 class Sync(Section):

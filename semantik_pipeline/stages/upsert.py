@@ -147,13 +147,15 @@ class Upsert:
             condition = {"must": [{"key": "epoch", "range": {"lte": epoch}}]}
             for points in _slices(batch.points, self.batch):
                 call(store.insert, self.index, points, condition=condition)
+                self.hold.touch()
             changes = [(ids, fields) for fields, kept in batch.unchanged for ids in _slices(kept, self.batch)]
             if changes and "payloads" in store.capabilities:  # each document has its own fields
                 call(store.set_payloads, self.index, changes, condition=condition)
+                self.hold.touch()
                 continue
             for ids, fields in changes:
                 call(store.set_payload, self.index, ids, fields, condition=condition)
-        self.hold.touch()
+                self.hold.touch()
 
     def _delete_older(self, units: list[Unit]) -> None:
         """Points of these documents from older epochs. A document that was never touched before has none."""
@@ -169,7 +171,7 @@ class Upsert:
         ]
         for part in _slices(older, 64):
             self.runtime.host.call(self.runtime.store.delete, self.index, filter={"should": part})
-        self.hold.touch()
+            self.hold.touch()
 
     def _finish(self, units: list[Unit]) -> None:
         deleted, ended = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from hypothesis import Phase, given, settings
@@ -10,6 +11,7 @@ from sqlalchemy import select, update
 
 from semantik_pipeline.ledger.tables import chunks, work
 from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.testing.memory_store import MemoryStore
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION
@@ -93,3 +95,29 @@ def test_upserting_twice_equals_once(make_pipeline) -> None:
         assert verify(pipe.runtime).clean
 
     law()
+
+
+def test_each_answer_of_a_slow_store_is_progress(make_pipeline) -> None:
+    """Documents of several epochs take as many calls: each may take the stage's deadline, and not all together."""
+    pipe = make_pipeline(upsert={"deadline": 0.5})
+    store, over = MemoryStore(), []
+    insert = store.insert
+
+    def slowly(*args: Any, **options: Any) -> None:
+        time.sleep(0.3)
+        insert(*args, **options)
+        over.extend(pipe.runtime.keeper.hung(0))
+
+    store.insert = slowly  # type: ignore[method-assign]
+    pipe.runtime.__dict__["_store"] = store
+    contents: dict[str, str] = {}
+    for number in range(3):  # each but the last is revised
+        contents = {name: f"{text} again" for name, text in contents.items()} | {f"d{number}": "a text"}
+        source = SourceRequest(connector="fake-connector", name="fake", config={"documents": contents})
+        pipe.index(source, config=CONFIG, run=False)
+        pipe.run("sync")
+    pipe.run("chunk", "extract", "embed")
+    assert len({pipe.unit(name)["epoch"] for name in contents}) == 3
+    work_on(pipe.runtime, "upsert")
+    assert not over
+    assert set(pipe.stages().values()) == {"indexed"}
