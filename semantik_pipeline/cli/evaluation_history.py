@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.evaluations import Evaluated
+    from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.evaluation.keeping import Change
 
 #: Rows that are looked at; a run of all ways has some ten.
 ROWS = 500
 
 
-def history(runtime: Any, name: str | None) -> list[dict[str, Any]]:
+def history(runtime: Runtime, name: str | None) -> list[dict[str, Any]]:
     """What was measured of a dataset (its folder, or its name) or a collection, or of all; newest first, each row with its
     ``change`` since it was measured before."""
     from semantik_pipeline.ledger import evaluations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.blending import Ranked, Reranking
@@ -18,6 +18,10 @@ from semantik_pipeline.search.fusion import Candidate, fuse
 from semantik_pipeline.search.permitted import limit_of
 from semantik_pipeline.search.request import SearchPlan
 from semantik_pipeline.search.retrieval import LEG_DEPTH, MAX_LEG_DEPTH, Retrieved
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Chunks of the document that are looked at.
 MOST_CHUNKS = 10_000
@@ -53,9 +57,10 @@ class Way:
         return self.deeper or self.retrieved
 
 
-def why_absent(runtime: Any, view: Any, plan: SearchPlan, way: Way) -> Absence:
+def why_absent(runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way) -> Absence:
     """Where the plan's ``explain_document`` was left behind; its ranks where it was not."""
     name = plan.explain_document
+    assert name is not None  # it is asked only then
     where = runtime.ledger.whereabouts(view.collection, view.generation_id, name, plan.principals)
     if where is None:
         return _because(name, "not-found", f"There is no document {name!r} in the collection {view.collection!r}.")
@@ -113,7 +118,7 @@ def _is_number(rank: int, last: int) -> str:
 class _Search:
     """A document that can be found, and a search that did not show it."""
 
-    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, way: Way, where: Any) -> None:
+    def __init__(self, runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way, where: Any) -> None:
         self._runtime, self._plan, self._way, self._where = runtime, plan, way, where
         self._index = runtime.existing_index(runtime.generation(view.generation_id))
         own = {"key": "document_id", "match": {"value": where.document_id}}

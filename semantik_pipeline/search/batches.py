@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.errors import FingerprintMismatch
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.query import check_search
 
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
-def embed_together(runtime: Any, queries: Iterable[SearchQuery]) -> None:
+
+def embed_together(runtime: Runtime, queries: Iterable[SearchQuery]) -> None:
     """Have the vectors of all these queries ready, by one forward pass for each collection (and 64 texts): each search
     will find its own. A query with a typing error is embedded once more, as it was meant.
 

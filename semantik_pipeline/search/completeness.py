@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Seconds until an index that lacked something is counted again.
 AGAIN = 5.0
@@ -28,7 +32,7 @@ class Shortfall:
         )
 
 
-def shortfall(runtime: Any, generation_id: int) -> Shortfall | None:
+def shortfall(runtime: Runtime, generation_id: int) -> Shortfall | None:
     """What the generation's index lacks now; None if it lacks nothing.
 
     Only documents that are at rest count, so documents on their way are no reason to complain.
@@ -45,7 +49,7 @@ class Completeness:
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, Shortfall | None]] = {}
 
-    def warnings(self, runtime: Any, view: Any) -> list[str]:
+    def warnings(self, runtime: Runtime, view: SearchView) -> list[str]:
         """A sentence if the index that the view reads lacks points."""
         counted, lacking = self._known.get(view.generation_id, (float("-inf"), None))
         if counted == float("-inf") or (lacking and time.monotonic() - counted > AGAIN):

@@ -25,6 +25,8 @@ from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
     from semantik_pipeline.documents import SearchRequest
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
     from semantik_pipeline.search.retrieval import Retrieved
 
@@ -60,7 +62,7 @@ def check_facets(keys: Sequence[str], limit: int, principals: Collection[str] | 
         check_question({"key": key}, principals)
 
 
-def count_facets(runtime: Any, view: Any, plan: SearchPlan, retrieved: Retrieved) -> Facets:
+def count_facets(runtime: Runtime, view: SearchView, plan: SearchPlan, retrieved: Retrieved) -> Facets:
     """The counts of the plan's ``facets``. A field that nothing has is there, without values."""
     index = runtime.existing_index(runtime.generation(view.generation_id))
     if index is None:
@@ -112,7 +114,7 @@ def _best(counts: dict[tuple[type, Any], int], limit: int) -> list[dict[str, Any
 class _Reading:
     """The payloads that count, of chunks that may be shown, with no more than the fields that are asked for."""
 
-    def __init__(self, runtime: Any, generation_id: int, index: str, plan: SearchPlan) -> None:
+    def __init__(self, runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -> None:
         self._runtime, self._generation_id, self._index, self._plan = runtime, generation_id, index, plan
         self._fields = list(dict.fromkeys(["document_id", "epoch", *map(root, plan.facets)]))
         self.warnings: list[str] = []

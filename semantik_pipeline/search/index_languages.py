@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Seconds until an index is looked at again: for so long a language that is new in it may be found less well. And at
 #: least so many times the time that looking took (3 ms with 20,000 points), for it grows with the index.
@@ -21,7 +25,7 @@ class IndexLanguages:
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._turns: dict[str, threading.Lock] = {}
 
-    def of(self, runtime: Any, view: Any) -> tuple[str, ...]:
+    def of(self, runtime: Runtime, view: SearchView) -> tuple[str, ...]:
         """ISO 639-1 codes of the languages in the index that the view reads; none where one language's rules are for
         all of its documents, or where the store knows no others."""
         if not (view.config.get("sparse") or {}).get("by_document"):
@@ -38,7 +42,7 @@ class IndexLanguages:
         finally:
             turn.release()
 
-    def _looked(self, runtime: Any, index: str) -> tuple[str, ...]:
+    def _looked(self, runtime: Runtime, index: str) -> tuple[str, ...]:
         """What the index says, unless somebody has asked it meanwhile."""
         due, languages = self._known.get(index, (float("-inf"), ()))
         began = time.monotonic()
@@ -54,7 +58,7 @@ class IndexLanguages:
         self._turns.pop(index, None)
 
 
-def _languages(runtime: Any, index: str) -> tuple[str, ...]:
+def _languages(runtime: Runtime, index: str) -> tuple[str, ...]:
     if not {"languages", "facet"} <= runtime.store.capabilities:
         return ()
     counted = runtime.host.call(runtime.store.facet, index, "language", limit=MOST)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts.filters import Clauses, HasId, parse_filter, root
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
 
 #: Fields of a point that are its document's, the same in each of its chunks. All others may be a chunk's own, what
@@ -24,7 +25,7 @@ OF_DOCUMENT = frozenset(
 PAGE = 200
 
 
-def listed(runtime: Any, generation_id: int, index: str, plan: SearchPlan) -> list[Candidate]:
+def listed(runtime: Runtime, generation_id: int, index: str, plan: SearchPlan) -> list[Candidate]:
     """The first ``plan.candidates`` documents that have a chunk which meets the filter and may be shown, in the store's
     order, none better than another. Each comes with its first chunk if the filter asks about documents alone, else with
     one that meets it."""

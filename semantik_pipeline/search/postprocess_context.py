@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts import PostprocessContext
 from semantik_pipeline.documents import Passage, SearchHit
@@ -16,6 +16,9 @@ from semantik_pipeline.search.request import SearchPlan
 if TYPE_CHECKING:
     import numpy as np
 
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
+
 #: Chunks on each side of a hit that can be asked for.
 MAX_AROUND = 50
 
@@ -24,7 +27,9 @@ class SearchContext(PostprocessContext):
     """``candidates`` has the candidate of each hit by its rank. Answers are kept, so that nothing is asked twice;
     ``given`` is what :meth:`around` told of each hit."""
 
-    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, candidates: Mapping[int, Candidate]) -> None:
+    def __init__(
+        self, runtime: Runtime, view: SearchView, plan: SearchPlan, candidates: Mapping[int, Candidate]
+    ) -> None:
         self.offset, self.limit = plan.offset, plan.limit
         self.given: dict[int, list[Passage]] = {}
         self._runtime, self._view, self._plan = runtime, view, plan

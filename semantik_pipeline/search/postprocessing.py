@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import QueryText
 from semantik_pipeline.documents import SearchHit
@@ -28,6 +28,10 @@ from semantik_pipeline.search.postprocess_context import SearchContext
 from semantik_pipeline.search.postprocess_run import Link, Step, run_chain, told
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.retrieval import Retrieved
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Where a page can't be filled, so many times as many candidates are looked at ...
 DEEPER = 4
@@ -75,8 +79,8 @@ def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
 
 
 def postprocess(
-    runtime: Any,
-    view: Any,
+    runtime: Runtime,
+    view: SearchView,
     plan: SearchPlan,
     ranked: Sequence[Ranked],
     *,
@@ -116,7 +120,9 @@ def postprocess(
 class _Work:
     """The postprocessing of one search. A hit's rank is its place among the candidates until the page is numbered."""
 
-    def __init__(self, runtime: Any, view: Any, plan: SearchPlan, explanations: Mapping[str, dict[str, Any]]) -> None:
+    def __init__(
+        self, runtime: Runtime, view: SearchView, plan: SearchPlan, explanations: Mapping[str, dict[str, Any]]
+    ) -> None:
         self.plan = plan
         self.candidates: dict[int, Candidate] = {}
         self.warnings: list[str] = []

@@ -25,12 +25,15 @@ from semantik_pipeline.search.understanding.planning import understand
 if TYPE_CHECKING:
     import numpy as np
 
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
+
 
 #: How a search goes of which one leg is left.
 ALONE = {"dense": "by meaning alone", "sparse": "by words alone"}
 
 
-def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
+def search(runtime: Runtime, query: SearchQuery) -> SearchAnswer:
     """Answer one query from the generation that the ledger says is active.
 
     ``runtime`` gives ``settings``, ``ledger``, ``store``, ``host``, ``embedder``, ``completeness``,
@@ -41,7 +44,7 @@ def search(runtime: Any, query: SearchQuery) -> SearchAnswer:
     return search_view(runtime, runtime.ledger.search_view(query.collection), query)
 
 
-def check_search(runtime: Any, query: SearchQuery, collection: dict[str, Any] | None = None) -> SearchPlan:
+def check_search(runtime: Runtime, query: SearchQuery, collection: dict[str, Any] | None = None) -> SearchPlan:
     """The plan of a query, made before anything is loaded or asked; ``collection`` is a collection's configuration.
 
     Raises UsageError for what makes no sense, and PluginNotFoundError for a reranker that the query names and that is
@@ -54,7 +57,7 @@ def check_search(runtime: Any, query: SearchQuery, collection: dict[str, Any] | 
     return check_postprocessors(runtime.host, plan)
 
 
-def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
+def search_view(runtime: Runtime, view: SearchView, query: SearchQuery) -> SearchAnswer:
     """The same from a generation of the caller's choice, which need not be the active one."""
     one = OneSearch(runtime, view, query)
     one.gather()
@@ -64,7 +67,7 @@ def search_view(runtime: Any, view: Any, query: SearchQuery) -> SearchAnswer:
 class OneSearch:
     """The steps of one search; what its plan does not ask for takes none. Raises what :func:`check_search` raises."""
 
-    def __init__(self, runtime: Any, view: Any, query: SearchQuery) -> None:
+    def __init__(self, runtime: Runtime, view: SearchView, query: SearchQuery) -> None:
         self.watch = Stopwatch()
         self.runtime, self.view, self._query = runtime, view, query
         self.plan = check_search(runtime, query, view.config)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from semantik_pipeline.documents import SparseVector
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Vectors that a process keeps: 1.5 MB at 384 dimensions, 16 MB at 4,096.
 KEPT = 1024
@@ -42,7 +44,7 @@ class QueryVectors:
         self._at_work: dict[tuple[str, str], threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def of(self, runtime: Any, view: Any, texts: Sequence[str]) -> list[np.ndarray]:
+    def of(self, runtime: Runtime, view: SearchView, texts: Sequence[str]) -> list[np.ndarray]:
         """The vectors of texts, (d,) float32 each, read-only, by the model of the generation that the view reads.
 
         Raises FingerprintMismatch or DimensionMismatch for what is not embedded here as the index was, naming both,
@@ -50,7 +52,7 @@ class QueryVectors:
         """
         return self._of(_Dense(runtime, view), texts)
 
-    def sparse(self, runtime: Any, view: Any, text: str) -> SparseVector:
+    def sparse(self, runtime: Runtime, view: SearchView, text: str) -> SparseVector:
         """The text's vector by the sparse model of the generation, which has one. Raises FingerprintMismatch where it is
         another one here, and what the plugin raises."""
         return self._of(_Sparse(runtime, view), [text])[0]
@@ -129,7 +131,7 @@ class _Model:
 
     leg: str
 
-    def __init__(self, runtime: Any, view: Any) -> None:
+    def __init__(self, runtime: Runtime, view: SearchView) -> None:
         self.runtime, self.view = runtime, view
         self.key = (view.index, self.leg)
 

@@ -14,11 +14,14 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.search.blending import Judgement, Ranked, RerankerReport, Reranking, unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Seconds that it is kept since a page was last cut from it.
 SECONDS = 60.0
@@ -45,7 +48,7 @@ class Rerankings:
     """Those of a process. Threads may ask at once."""
 
     @classmethod
-    def of(cls, runtime: Any) -> Rerankings:
+    def of(cls, runtime: Runtime) -> Rerankings:
         """Those of the process that has this runtime."""
         return _of_runtimes.setdefault(runtime, cls())
 

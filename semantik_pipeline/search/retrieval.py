@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.documents import ScoredPoint, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
@@ -16,6 +16,9 @@ from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Results of each leg, at least, and those that its scores are made of, however deep it goes: so pages agree. Min-max
 #: needs the leg's lower end to tell a good score from a fair one: on Cranfield's odd queries nDCG@10 is 0.428 at 50, 0.434
@@ -40,7 +43,7 @@ class Retrieved:
     shares: dict[str, dict[str, float]] | None = None
 
 
-def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
+def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
     """The best ``plan.candidates`` that may be shown, with their payloads, or fewer where there are no more.
 
     ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs come without payloads (most of
@@ -75,7 +78,7 @@ def retrieve(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | Non
 
 
 def _legs(
-    runtime: Any, index: str, requests: dict[str, SearchRequest], depths: set[int]
+    runtime: Runtime, index: str, requests: dict[str, SearchRequest], depths: set[int]
 ) -> dict[str, list[ScoredPoint]]:
     """The legs, each point once. What scores are made of is asked for alike on each page, and what lies deeper beside
     it: of equal hits, a deeper search may have others among the first."""
@@ -91,7 +94,9 @@ def _legs(
     return {name: list(leg.values()) for name, leg in legs.items()}
 
 
-def _requests(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | None) -> dict[str, SearchRequest]:
+def _requests(
+    runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.ndarray | None
+) -> dict[str, SearchRequest]:
     legs: dict[str, SearchRequest] = {}
     if plan.mode in ("dense", "hybrid"):
         legs["dense"] = SearchRequest(vector=vector, filter=plan.filter, with_payload=False)
@@ -100,12 +105,12 @@ def _requests(runtime: Any, view: Any, plan: SearchPlan, vector: np.ndarray | No
     return legs
 
 
-def learned(view: Any) -> bool:
+def learned(view: SearchView) -> bool:
     """Whether a model gives the collection's sparse leg, and not BM25."""
     return bool((view.config.get("sparse") or {}).get("plugin"))
 
 
-def _sparse_leg(runtime: Any, view: Any, plan: SearchPlan) -> SearchRequest:
+def _sparse_leg(runtime: Runtime, view: SearchView, plan: SearchPlan) -> SearchRequest:
     """By the words of the query, or by the terms that the collection's sparse model makes of them."""
     if learned(view):
         vector = runtime.query_vectors.sparse(runtime, view, plan.text)
@@ -116,7 +121,7 @@ def _sparse_leg(runtime: Any, view: Any, plan: SearchPlan) -> SearchRequest:
 
 
 def _first_shown(
-    runtime: Any, generation_id: int, index: str, fused: Iterator[Candidate], plan: SearchPlan
+    runtime: Runtime, generation_id: int, index: str, fused: Iterator[Candidate], plan: SearchPlan
 ) -> list[Candidate]:
     """The first ``plan.candidates`` of these that may be shown, with their payloads."""
     found: list[Candidate] = []

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice, zip_longest
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.questions import SearchQuery
@@ -26,6 +26,9 @@ from semantik_pipeline.search.query import OneSearch
 from semantik_pipeline.search.request import candidates_for
 from semantik_pipeline.search.rerank_choice import read_by
 from semantik_pipeline.search.rerankings import blended_again
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Collections that are asked at once.
 SIDE_BY_SIDE = 8
@@ -50,7 +53,7 @@ class SeveralAnswers:
     together: list[list[str]]
 
 
-def search_several(runtime: Any, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
+def search_several(runtime: Runtime, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
     """Ask each of these collections. Raises what :func:`search` raises, for the first of them that can't be asked."""
     asked = {name: OneSearch(runtime, runtime.ledger.search_view(name), whole(query, name)) for name in among}
     _side_by_side(OneSearch.gather, list(asked.values()))

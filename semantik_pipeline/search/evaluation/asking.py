@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
@@ -14,6 +14,9 @@ from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.ranking import as_run, rank
 from semantik_pipeline.search.query import search
 from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Documents that recall@100 looks at.
 DEPTH = 100
@@ -27,7 +30,7 @@ class Asker:
     measuring tools take them; ``warnings`` what the searches said, each once.
     """
 
-    def __init__(self, runtime: Any, judged: Judged, template: SearchQuery) -> None:
+    def __init__(self, runtime: Runtime, judged: Judged, template: SearchQuery) -> None:
         self._runtime, self._judged = runtime, judged
         self._template = replace(
             template,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.search.evaluation.asking import Asker
 from semantik_pipeline.search.evaluation.judged import Judged
@@ -12,6 +12,9 @@ from semantik_pipeline.search.evaluation.measure import MEASURES, EvaluationRepo
 from semantik_pipeline.search.evaluation.significance import holm, paired_p
 from semantik_pipeline.search.evaluation.ways import Way, rerankers_of
 from semantik_pipeline.search.query import search
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: The measure on which ways are told apart.
 DECISIVE = "ndcg@10"
@@ -77,7 +80,7 @@ class Comparison:
         return next(one for one in self.ways if one.way.default)
 
 
-def compare(runtime: Any, judged: Judged, ways: Sequence[Way], on_progress: Progress | None = None) -> Comparison:
+def compare(runtime: Runtime, judged: Judged, ways: Sequence[Way], on_progress: Progress | None = None) -> Comparison:
     """Ask each judged query in every way before the next query, so that each is embedded once and all ways meet the same
     state of the machine. One of the ways is the default.
 
@@ -110,7 +113,7 @@ def _time(askers: Sequence[Asker], query_id: str) -> None:
         asker.time(query_id, embedding[asker.collection])
 
 
-def _usable(runtime: Any, judged: Judged, ways: Sequence[Way]) -> tuple[list[Way], dict[str, str]]:
+def _usable(runtime: Runtime, judged: Judged, ways: Sequence[Way]) -> tuple[list[Way], dict[str, str]]:
     """The ways that do what they say, and why the others don't: a reranker without its weights, say. This loads what
     they need, too, so that no query waits for it."""
     usable, left_out = [], dict[str, str]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.ledger import evaluations
 from semantik_pipeline.ledger.evaluations import Evaluated
@@ -13,6 +13,9 @@ from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.measure import MEASURES, EvaluationReport
 from semantik_pipeline.search.evaluation.significance import paired_p
 from semantik_pipeline.search.evaluation.ways import Way
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Runs are paired over the queries that both asked, if those are at least this share of those that the smaller one asked.
 SHARED = 0.8
@@ -40,7 +43,7 @@ class Change:
 
 
 def keep(
-    runtime: Any, *, kind: str, subject: str, collection: str, judged: Judged, measured: Sequence[Measured]
+    runtime: Runtime, *, kind: str, subject: str, collection: str, judged: Judged, measured: Sequence[Measured]
 ) -> str:
     """Note a run in the ledger; returns its id."""
     from semantik_pipeline import __version__

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.evaluation.asking import Asker
 from semantik_pipeline.search.evaluation.judged import Judged
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Names as reported, and as ir_measures spells them.
 MEASURES = {"ndcg@10": "nDCG@10", "recall@100": "R@100", "mrr@10": "RR@10"}
@@ -46,7 +49,7 @@ class EvaluationReport:
 
 
 def evaluate(
-    runtime: Any, judged: Judged, template: SearchQuery, on_progress: Progress | None = None
+    runtime: Runtime, judged: Judged, template: SearchQuery, on_progress: Progress | None = None
 ) -> EvaluationReport:
     """Ask each judged query as ``template`` says, as :class:`Asker` does, and measure what comes back.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.query import check_search
 from semantik_pipeline.search.request import FUSIONS, SearchPlan
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Weights of the dense leg beside the default one.
 WEIGHTS = (0.4, 0.8)
@@ -27,13 +30,13 @@ class Way:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def way(runtime: Any, query: SearchQuery, config: dict[str, Any], *, default: bool = False) -> Way:
+def way(runtime: Runtime, query: SearchQuery, config: dict[str, Any], *, default: bool = False) -> Way:
     """The way of a query to a collection of that configuration. Raises what :func:`check_search` raises."""
     plan = check_search(runtime, query, config)
     return Way(name=name_of(plan), query=query, plan=plan, default=default)
 
 
-def ways(runtime: Any, base: SearchQuery, config: dict[str, Any]) -> list[Way]:
+def ways(runtime: Runtime, base: SearchQuery, config: dict[str, Any]) -> list[Way]:
     """The default first; then each leg alone, each fusion and some weights without a reranker, and each reranker that is
     loaded behind the default's fusion. What amounts to the same is there once.
 

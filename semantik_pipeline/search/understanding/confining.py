@@ -17,6 +17,8 @@ from semantik_pipeline.search.understanding.presence import stop_words, word_leg
 from semantik_pipeline.spelling import normal
 
 if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
 
 #: Chunks that have a word, of which all are known; first so many are asked for, then more.
@@ -39,7 +41,7 @@ _TOKEN = re.compile(r"[^\W_]+")
 Legs = dict[str, SearchRequest]
 
 
-def confined(runtime: Any, view: Any, index: str, plan: SearchPlan, requests: Legs) -> Confined | None:
+def confined(runtime: Runtime, view: SearchView, index: str, plan: SearchPlan, requests: Legs) -> Confined | None:
     """What the legs are asked, if the query says what chunks must say, or must not."""
     understood = plan.understood
     if understood is None or not (understood.read or understood.not_read):
@@ -48,7 +50,7 @@ def confined(runtime: Any, view: Any, index: str, plan: SearchPlan, requests: Le
     return Confined(runtime, index, plan, requests, said=understood.said, by_word=by_word)
 
 
-def _reads_all(view: Any) -> bool:
+def _reads_all(view: SearchView) -> bool:
     """Whether BM25 reads all places where words may stand: what weighs nothing it does not know."""
     sparse = view.config.get("sparse") or {}
     return all(sparse.get(name, 1) for name in ("title_weight", "heading_weight"))
@@ -60,7 +62,7 @@ class Confined:
 
     def __init__(
         self,
-        runtime: Any,
+        runtime: Runtime,
         index: str,
         plan: SearchPlan,
         requests: Legs,

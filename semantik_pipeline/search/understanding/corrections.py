@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.search.understanding.presence import Presence
 from semantik_pipeline.spelling import normal, words_at, words_of
+
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
 
 #: Letters of a word that is corrected, at least; and of one in which two errors are looked for.
 SHORTEST, LONG = 4, 8
@@ -31,8 +35,8 @@ _ADDRESS = re.compile(r"://|@|\\")
 
 
 def corrections(
-    runtime: Any,
-    view: Any,
+    runtime: Runtime,
+    view: SearchView,
     text: str,
     *,
     kept: Collection[str],
@@ -81,7 +85,7 @@ def _candidates_for_errors(text: str, kept: Collection[str]) -> list[str]:
     return [word for word in found if len(word) >= SHORTEST and word not in meant]
 
 
-def _unknown(runtime: Any, view: Any, asked: list[str], principals: Collection[str] | None) -> list[str]:
+def _unknown(runtime: Runtime, view: SearchView, asked: list[str], principals: Collection[str] | None) -> list[str]:
     """Those of the words that the caller's documents don't have, and that are no stop words of their languages."""
     left = asked
     if principals is None:
@@ -98,7 +102,7 @@ def _unknown(runtime: Any, view: Any, asked: list[str], principals: Collection[s
     return [word for word in left if word not in common]
 
 
-def _near(runtime: Any, generation_id: int, word: str) -> list[tuple[int, str, int]]:
+def _near(runtime: Runtime, generation_id: int, word: str) -> list[tuple[int, str, int]]:
     """``(errors, word, documents)`` of all words of the generation, whoever may see them, that are one error away, or of a
     long word, two."""
     from rapidfuzz.distance import OSA
@@ -118,7 +122,7 @@ def _near(runtime: Any, generation_id: int, word: str) -> list[tuple[int, str, i
     return list(found.values())
 
 
-def _resembling(runtime: Any, generation_id: int, word: str, way: dict[str, int]) -> Iterator[tuple[str, int]]:
+def _resembling(runtime: Runtime, generation_id: int, word: str, way: dict[str, int]) -> Iterator[tuple[str, int]]:
     """All words that the ledger finds in this way, in pages: those that the caller may see can be on any of them."""
     after = ""
     while True:

@@ -15,7 +15,9 @@ from semantik_pipeline.search.understanding.meaning import Understood, narrowed
 from semantik_pipeline.spelling import forms
 
 if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
     from semantik_pipeline.questions import SearchQuery
+    from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 MOST_DOCUMENTS = 50_000
 
 
-def understand(runtime: Any, view: Any, query: SearchQuery, plan: SearchPlan) -> SearchPlan:
+def understand(runtime: Runtime, view: SearchView, query: SearchQuery, plan: SearchPlan) -> SearchPlan:
     """The plan with what the ledger and the index know: which documents a ``path:`` means, which words are typing errors.
 
     Raises UsageError for patterns of paths that tell too little apart.
@@ -59,7 +61,9 @@ def filters(query: SearchQuery, understood: Understood) -> dict[str, Any]:
     }
 
 
-def _resolved(runtime: Any, view: Any, understood: Understood, principals: Collection[str] | None) -> Understood:
+def _resolved(
+    runtime: Runtime, view: SearchView, understood: Understood, principals: Collection[str] | None
+) -> Understood:
     """With conditions in the place of patterns of paths."""
     must, must_not = list(understood.must), list(understood.must_not)
     for patterns, conditions, others in ((understood.paths, must, must_not), (understood.not_paths, must_not, must)):
@@ -70,7 +74,7 @@ def _resolved(runtime: Any, view: Any, understood: Understood, principals: Colle
 
 
 def _documents(
-    runtime: Any, view: Any, patterns: tuple[str, ...], principals: Collection[str] | None
+    runtime: Runtime, view: SearchView, patterns: tuple[str, ...], principals: Collection[str] | None
 ) -> tuple[Condition, bool]:
     either = [form for one in patterns for form in forms(one)]
     ask = runtime.ledger.documents_at

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.spelling import words_of
 
+if TYPE_CHECKING:
+    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.runtime import Runtime
+
 #: Chunks that are looked at for one word, or language.
 LOOKED = 8
 
 
-def word_leg(runtime: Any, view: Any, *, filter: dict[str, Any] | None, limit: int) -> SearchRequest | None:
+def word_leg(runtime: Runtime, view: SearchView, *, filter: dict[str, Any] | None, limit: int) -> SearchRequest | None:
     """A request that finds chunks by words, whose text is to be given; None for an index without a BM25 leg."""
     sparse = view.config.get("sparse", {})
     if sparse is None or sparse.get("plugin"):
@@ -27,7 +31,7 @@ def word_leg(runtime: Any, view: Any, *, filter: dict[str, Any] | None, limit: i
     return SearchRequest(filter=filter, limit=limit, with_payload=False, languages=languages)
 
 
-def stop_words(runtime: Any, index: str | None, words: Collection[str], languages: Sequence[str] = ()) -> set[str]:
+def stop_words(runtime: Runtime, index: str | None, words: Collection[str], languages: Sequence[str] = ()) -> set[str]:
     """Those of the words that the BM25 leg leaves out, of the index's own language or one of these."""
     if not words:
         return set()
@@ -47,8 +51,8 @@ class Presence:
 
     def __init__(
         self,
-        runtime: Any,
-        view: Any,
+        runtime: Runtime,
+        view: SearchView,
         *,
         filter: dict[str, Any] | None = None,
         principals: Collection[str] | None = None,
