@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Any
 
-from semantik_pipeline.documents import Element, ParsedDocument
+from semantik_pipeline.documents import Element, ParsedDocument, content_hash
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError, StorageFull
 
 #: A body younger than this many seconds is not removed: a sync may be about to refer to it.
@@ -48,15 +48,15 @@ class Blobs:
         self._local = "file" in _protocols(self._fs)
         self._flat = not _FLAT.isdisjoint(_protocols(self._fs))
 
-    def put_raw(self, content_hash: str, body: bytes) -> None:
-        self._put(f"raw/{content_hash}", body)
+    def put_raw(self, key: str, body: bytes) -> None:
+        self._put(f"raw/{key}", body)
 
-    def get_raw(self, content_hash: str) -> bytes | None:
-        """The body, or None: a missing body is a miss, and the source is asked again."""
-        body = self._get(f"raw/{content_hash}")
+    def get_raw(self, key: str) -> bytes | None:
+        """The body, or None: one that is missing or isn't what its hash says is a miss, and the source is asked again."""
+        body = self._get(f"raw/{key}")
         if body is None and not self._local:
             self._check_store()
-        return body
+        return body if body is not None and content_hash(body) == key else None
 
     def raw_size(self, content_hash: str) -> int | None:
         """Bytes of the body, or None as for :meth:`get_raw`."""
@@ -83,8 +83,12 @@ class Blobs:
         self._put(f"parsed/{key}", zlib.compress(json.dumps(told).encode(), 1))
 
     def get_parsed(self, key: str) -> ParsedDocument | None:
+        """The parse, or None: one that is missing or was cut is a miss, and is made again."""
         body = self._get(f"parsed/{key}")
-        return None if body is None else parsed_of(json.loads(zlib.decompress(body)))
+        try:
+            return None if body is None else parsed_of(json.loads(zlib.decompress(body)))
+        except (zlib.error, ValueError):
+            return None
 
     def get_body(self, kind: str, key: str) -> bytes | None:
         """A ``raw`` or ``parsed`` body as it is stored, or None."""
@@ -128,8 +132,9 @@ class Blobs:
     def _put(self, name: str, body: bytes) -> None:
         path = self._path(name)
         with self._reaching():
-            age = self._age(path)
-            if age is None:
+            about = self._about(path)
+            age = None if about is None else self._age_of(path, about)
+            if about is None or age is None or about["size"] != len(body):  # a loss of power may leave a cut body
                 self._write(path, body)
             elif self._local:  # a body that is put again is about to be referred to again: see GRACE
                 self._fs.touch(path, truncate=False)
@@ -168,8 +173,12 @@ class Blobs:
 
     def _age(self, path: str) -> float | None:
         """Seconds since it was written; None if it is not there."""
+        about = self._about(path)
+        return None if about is None else self._age_of(path, about)
+
+    def _about(self, path: str) -> dict[str, Any] | None:
         try:
-            return self._age_of(path, self._fs.info(path))
+            return self._fs.info(path)
         except FileNotFoundError:
             return None
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from semantik_pipeline.blobs import GRACE, Blobs
-from semantik_pipeline.documents import Element, ParsedDocument
+from semantik_pipeline.documents import Element, ParsedDocument, content_hash
 from semantik_pipeline.errors import ServiceUnavailable, SettingsError
 
-KEY = "ab" * 32
-OTHER = "ac" * 32
+KEY = content_hash(b"body")
+OTHER = content_hash(b"other")
 
 
 @dataclass
@@ -122,3 +122,23 @@ def test_a_bucket_that_refuses_us_or_is_away_says_so(in_bucket, bucket, monkeypa
 def test_a_url_of_an_unknown_kind_is_a_wrong_setting():
     with pytest.raises(SettingsError, match=r"blob\.url is what"):
         Blobs("what://x/y")
+
+
+@pytest.mark.parametrize("left", [b"", b"bo"])
+def test_a_body_that_was_cut_is_written_again_when_it_is_put_again(tmp_path, left: bytes):
+    """As a loss of power leaves it."""
+    blobs = Blobs(str(tmp_path))
+    blobs.put_raw(KEY, b"body")
+    (tmp_path / "raw" / KEY[:2] / KEY).write_bytes(left)
+    assert blobs.get_raw(KEY) is None
+    blobs.put_raw(KEY, b"body")
+    assert blobs.get_raw(KEY) == b"body"
+
+
+@pytest.mark.parametrize("cut", [0, 10])
+def test_a_parsed_body_that_was_cut_is_a_miss(tmp_path, cut: int):
+    blobs = Blobs(str(tmp_path))
+    blobs.put_parsed(KEY, ParsedDocument("Text", [], {}, "T"))
+    path = tmp_path / "parsed" / KEY[:2] / KEY
+    path.write_bytes(path.read_bytes()[:cut])
+    assert blobs.get_parsed(KEY) is None
