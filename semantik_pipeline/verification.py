@@ -37,7 +37,7 @@ class GenerationReport:
     stale: int = 0
     pending: int = 0
     damaged: dict[int, str] = field(default_factory=dict)  # document id -> unique id, or ""
-    orphans: list[str] = field(default_factory=list)
+    orphans: list[tuple[str, int | None]] = field(default_factory=list)  # point ids, each with the epoch it had
     compared: int | None = None  # every document up to this id, and none behind it; None: it is within a slice
 
 
@@ -200,7 +200,7 @@ def _compare(runtime: Runtime, report: GenerationReport, points: list[StoredPoin
             continue
         if wanted is None:
             report.orphaned += 1
-            report.orphans.append(point.id)
+            report.orphans.append((point.id, point.payload.get("epoch")))
         else:
             report.stale += 1
             report.damaged.setdefault(wanted.document_id, "")
@@ -222,8 +222,7 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
     of their own; returns those, to be waited for."""
     begun: list[int] = []
     for one in report.generations:
-        for start in range(0, len(one.orphans), PAGE):
-            runtime.host.call(runtime.store.delete, one.generation.index, ids=one.orphans[start : start + PAGE])
+        _remove_orphans(runtime, one)
         operation_id: int | None = None
         damaged = list(one.damaged)
         for start in range(0, len(damaged), PAGE):
@@ -241,6 +240,18 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
         if one.damaged or one.orphans:
             _record(runtime, one, operation_id)
     return begun
+
+
+def _remove_orphans(runtime: Runtime, report: GenerationReport) -> None:
+    """Those that are as they were seen: one that a document has written again meanwhile has a newer epoch, and stays."""
+    by_epoch: dict[int | None, list[str]] = {}
+    for point_id, epoch in report.orphans:
+        by_epoch.setdefault(epoch, []).append(point_id)
+    for epoch, ids in by_epoch.items():
+        seen = {"is_empty": {"key": "epoch"}} if epoch is None else {"key": "epoch", "range": {"lte": epoch}}
+        for start in range(0, len(ids), PAGE):
+            some, only = ids[start : start + PAGE], {"must": [seen]}
+            runtime.host.call(runtime.store.delete, report.generation.index, ids=some, filter=only)
 
 
 def _record(runtime: Runtime, report: GenerationReport, operation_id: int | None) -> None:

@@ -74,3 +74,26 @@ def test_what_is_found_is_the_same_whatever_the_slices(make_pipeline, monkeypatc
         verification.repair(pipe.runtime, report)
         pipe.run()
         assert verification.verify(pipe.runtime).clean, size
+
+
+def test_an_orphan_that_was_written_again_since_it_was_seen_stays(make_pipeline) -> None:
+    import numpy as np
+
+    pipe = make_pipeline()
+    pipe.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": {"d": "a text"}}))
+    generation, store = pipe.runtime.ledger.search_view("default"), pipe.runtime.store
+    vector = np.ones(generation.dimension, dtype=np.float32)
+    ids = [f"00000000-0000-4000-8000-{place:012}" for place in range(3)]
+    payloads: list[dict[str, object]] = [{"document_id": 10**9, "epoch": 1}, {"document_id": 10**9, "epoch": 2}, {}]
+
+    def plant(which: list[int], **more: int) -> None:
+        made = [Point(id=ids[at], vector=vector, sparse_text="x", payload=payloads[at] | more) for at in which]
+        store.insert(generation.index, made)
+
+    plant([0, 1, 2])
+    report = verification.verify(pipe.runtime)
+    assert report.to_dict()["orphaned"] == 3
+    plant([0], epoch=2)
+    verification.repair(pipe.runtime, report)
+    left = {point.id for point in store.scroll(generation.index, limit=100)[0]} & {*ids}
+    assert left == {ids[0]}
