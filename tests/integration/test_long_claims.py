@@ -13,6 +13,7 @@ import pytest
 from semantik_pipeline.errors import ChildTimeout
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
+from semantik_pipeline.plugins import child
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.runtime import CHILD_KINDS, Runtime
@@ -117,6 +118,7 @@ def nap(host: PluginHost, seconds: float) -> None:
 @pytest.mark.parametrize("stage", ["chunk", "extract"])
 def test_waiting_for_a_child_is_no_hanging(make_pipeline, monkeypatch, stage):
     """Somebody else's document takes the only child for longer than the stage's deadline."""
+    monkeypatch.setattr(child, "WAITING_SECONDS", 0.1)
     monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], deadline=lambda settings: 1.0))
     pipeline = make_pipeline()
     runtime = with_documents(pipeline, TEXTS, *(["chunk"] if stage == "extract" else []))
