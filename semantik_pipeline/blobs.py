@@ -17,8 +17,9 @@ from typing import IO, Any
 from semantik_pipeline.documents import Element, ParsedDocument, content_hash
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError, StorageFull
 
-#: A body younger than this many seconds is not removed: a sync may be about to refer to it.
-GRACE = 60.0
+#: A body younger than this many seconds is not removed: a batch of a slow source may be about to refer to it, and the clock
+#: of another host may be ahead. Maintenance removes later what was too young when its document went.
+GRACE = 3600.0
 
 #: Bytes of a body that are asked of a store at a time, if it is read piece by piece.
 PIECE = 2**20
