@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import AuthRequest, Principal
 from semantik_pipeline.errors import Forbidden, PipelineError, Unauthorized, UsageError
-from semantik_pipeline.ledger import api_keys, audit_trail, openness
+from semantik_pipeline.ledger import api_keys, audit_trail, document_access
 from semantik_pipeline.ownership import KEY_FILE
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def check(runtime: Runtime) -> None:
 def visible_documents(runtime: Runtime, principal: Principal, document_ids: Collection[int]) -> set[int]:
     """Those of the documents (the ledger's ids) that are open to the principal."""
     with runtime.ledger.read() as tx:
-        return openness.open_ones(tx, document_ids, principal.principals)
+        return document_access.open_ones(tx, document_ids, principal.principals)
 
 
 def _by_key(runtime: Runtime, request: AuthRequest) -> Principal | None:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import sources, trash, vocabulary
-from semantik_pipeline.apart import apart
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable
 from semantik_pipeline.generations import building
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import (
-    chores,
     content,
-    deaths,
     evaluations,
+    expired_leases,
     idempotency,
     operations,
+    periodic_tasks,
     reconciling,
     retention,
     sync,
@@ -56,11 +56,11 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
 
     ``alone``: no other worker lives, so every lease is a dead one's.
     """
-    with apart(runtime, "leases", but=ServiceUnavailable):
+    with isolated(runtime, "leases", but=ServiceUnavailable):
         _free(runtime, alone)
     at_once = (("bells", ring_due), ("reconcile", _reconcile), ("operations", _settle), ("schedules", _begin_due))
     for name, step in at_once:
-        with apart(runtime, name):
+        with isolated(runtime, name):
             step(runtime)
     more = False
     for name, advance in (
@@ -71,13 +71,13 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
         ("permissions", sources.advance_permissions),
         ("vocabulary", vocabulary.advance),
     ):
-        with apart(runtime, name):
+        with isolated(runtime, name):
             more = advance(runtime, seconds=SLICE) or more
-    with apart(runtime, "bells"):
+    with isolated(runtime, "bells"):
         ring_due(runtime)
-    with apart(runtime, "statistics"):
+    with isolated(runtime, "statistics"):
         runtime.statistics.refresh(runtime.ledger)
-    with apart(runtime, "sweep"):
+    with isolated(runtime, "sweep"):
         more |= _sweep(runtime)
     return more
 
@@ -85,20 +85,24 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
 def _free(runtime: Runtime, alone: bool) -> None:
     """Free what dead workers held."""
     settings = runtime.settings.work
-    units: list[deaths.Death] = []
+    units: list[expired_leases.Death] = []
     freed = 0
     with runtime.ledger.write() as tx:
         if not alone and _slept(runtime, tx):
-            deaths.spare(tx, seconds=2 * settings.renew)  # what it can't is not held against anybody in this tick
-            chores.note(tx, SPARED)
+            expired_leases.spare(
+                tx, seconds=2 * settings.lease_renewal
+            )  # what it can't is not held against anybody in this tick
+            periodic_tasks.note(tx, SPARED)
         else:
-            units = deaths.expire(tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone)
-            freed = deaths.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
-            chores.note(tx, TICK)
+            units = expired_leases.expire(
+                tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone
+            )
+            freed = expired_leases.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
+            periodic_tasks.note(tx, TICK)
     for death in units:
         runtime.tally.count("lease_expiries", stage=death.stage)
         if death.quarantined:
-            runtime.tally.count("quarantines", stage=death.stage, type=deaths.DIED)
+            runtime.tally.count("quarantines", stage=death.stage, type=expired_leases.DIED)
     runtime.tally.count("lease_expiries", freed, stage="sync")
 
 
@@ -114,7 +118,7 @@ def _settle(runtime: Runtime) -> None:
 
 def each_operation(runtime: Runtime) -> operations.Each:
     """Whatever goes wrong with one operation keeps no other from its end, but for a ledger that is away."""
-    return lambda one: apart(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
+    return lambda one: isolated(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
 
 
 def _begin_due(runtime: Runtime) -> None:
@@ -126,7 +130,7 @@ def _slept(runtime: Runtime, tx: Transaction) -> bool:
     """Whether no tick came for so long that workers which live may have lost their leases as well: the ledger was away, or
     the host slept. That is no death, and is held against nobody. Who was spared after the last ordinary tick was spared for
     that: where ticks take long themselves, the dead would be spared for ever."""
-    age, spared = chores.age(tx, TICK), chores.age(tx, SPARED)
+    age, spared = periodic_tasks.age(tx, TICK), periodic_tasks.age(tx, SPARED)
     if age is None or (spared is not None and spared < age):
         return False
     return age > runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
@@ -152,7 +156,7 @@ def _sweep(runtime: Runtime) -> bool:
     try:
         if runtime.sweep is None:
             with runtime.ledger.write() as tx:
-                if not chores.take(tx, "sweep", every=SWEEP):
+                if not periodic_tasks.take(tx, "sweep", every=SWEEP):
                     return False
             runtime.sweep = _pieces(runtime)
         for _ in runtime.sweep:

@@ -16,8 +16,10 @@ from semantik_pipeline.generations.configuration import refusal
 from semantik_pipeline.ledger import (
     Transaction,
     audit_trail,
+    blocked_operations,
     builds,
     collections,
+    fair_queue,
     holds,
     operation_reports,
     operations,
@@ -25,8 +27,6 @@ from semantik_pipeline.ledger import (
     reruns,
     revisions,
     switching,
-    turns,
-    waits,
     workers,
 )
 from semantik_pipeline.ledger.operations import Progress
@@ -159,7 +159,7 @@ def look(runtime: Runtime, operation_id: int) -> Progress:
         progress = operations.progress(tx, operation_id)
         if progress.state != "running":
             return progress
-        return replace(progress, reason=waits.reason(tx, operation_id, living(runtime, tx)))
+        return replace(progress, reason=blocked_operations.reason(tx, operation_id, living(runtime, tx)))
 
 
 def living(runtime: Runtime, tx: Transaction) -> list[WorkerRow] | None:
@@ -239,7 +239,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         if not left:
             otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
             raise UsageError(f"{name} left nothing undone.", otherwise)
-        turns.owners(tx, left.quarantined, more=left.sources)  # before the operation
+        fair_queue.owners(tx, left.quarantined, more=left.sources)  # before the operation
         further = reruns.take_over(tx, left.rerun) if left.rerun is not None else None
         if further is not None:
             again = further.operation_id

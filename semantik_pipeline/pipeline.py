@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs, maintenance
-from semantik_pipeline.apart import apart
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import operations
 from semantik_pipeline.plugins.frames import PATIENCE
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
@@ -56,14 +56,14 @@ STAGES: dict[str, Stage] = {
         prepare=embed.prepare,
         documents=256,
         chunks=lambda settings: settings.embed.pool_chunks,
-        deadline=lambda settings: settings.embed.deadline,
+        deadline=lambda settings: settings.embed.progress_timeout,
     ),
     "upsert": Stage(
         run=upsert.run,
         prepare=upsert.prepare,
         documents=128,
-        chunks=lambda settings: 4 * settings.upsert.batch_points,
-        deadline=lambda settings: settings.upsert.deadline,
+        chunks=lambda settings: 4 * settings.upsert.batch_size,
+        deadline=lambda settings: settings.upsert.progress_timeout,
     ),
 }
 
@@ -83,7 +83,7 @@ def work_on(runtime: Runtime, stage: str) -> None:
         left = False
         while gate.open(again=not left):
             with logs.bound(stage=stage):
-                left = _run(runtime, stage, time.monotonic() + runtime.settings.work.slice)
+                left = _run(runtime, stage, time.monotonic() + runtime.settings.work.time_slice)
     if gate.entered:
         settle(runtime)
     if left and not runtime.idle:
@@ -122,7 +122,7 @@ class Settling:
     def __call__(self) -> None:
         began = time.monotonic()
         if began >= self._due:
-            with apart(self._runtime, "operations"):  # nothing of that is of the slice's units
+            with isolated(self._runtime, "operations"):  # nothing of that is of the slice's units
                 settle(self._runtime)
             ended = time.monotonic()
             self._due = ended + max(OFTEN, 20 * (ended - began))

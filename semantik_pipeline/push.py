@@ -17,12 +17,12 @@ from semantik_pipeline.ledger import (
     Transaction,
     audit_trail,
     collections,
-    deliveries,
+    document_access,
+    fair_queue,
     holds,
-    openness,
     operations,
+    pushed_documents,
     revisions,
-    turns,
 )
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import Arrival, Known
@@ -111,17 +111,17 @@ def push(
     arrivals = _stored(runtime, documents if principals is None else _closed(documents, principals))
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
-        place = deliveries.open_source(tx, found.id, CONNECTOR, source)
+        place = pushed_documents.open_source(tx, found.id, CONNECTOR, source)
         _refuse_crowd(runtime, tx, place["id"], f"{collection}: {source}")
         before = ledger.known(tx, place["id"], list(arrivals))
         if principals is not None:
             arrivals = _open_as_before(tx, arrivals, before, principals)
         operation_id = operations.begin(tx, found.id, "push")
-        claim = deliveries.claim_of(place, operation_id)
+        claim = pushed_documents.claim_of(place, operation_id)
         changed = _changed(runtime, tx, arrivals, before)
         revisions.arrive(tx, claim, changed, before)
         if changed:
-            turns.hasten(tx, claim.source_id)
+            fair_queue.hasten(tx, claim.source_id)
         taken = _outcomes(tx, claim.source_id, operation_id, arrivals, changed, before)
         audit_trail.record(
             tx,
@@ -165,8 +165,8 @@ def _open_as_before(
     """The arrivals, of which those that others find too stay open to just whom they are open to: a caller takes nothing
     away from others. Of what is hidden from it it neither changes anything nor learns what is in it."""
     ids = {known.document_id for known in before.values()}
-    there = openness.openness(tx, ids)
-    if not there.keys() <= openness.open_ones(tx, ids, principals):
+    there = document_access.openness(tx, ids)
+    if not there.keys() <= document_access.open_ones(tx, ids, principals):
         raise Conflict("Some of these unique ids can't be used here.", "Give other ones, or another source.")
     own = {
         name: there[known.document_id].own
@@ -239,7 +239,7 @@ def _outcomes(
     """What became of each, in the order given. What was not changed is the operation's too: it may still be on its way,
     and goes on if somebody parked it."""
     touched = {arrival.unique_id for arrival in changed}
-    identities = deliveries.document_ids(tx, source_id, list(arrivals))
+    identities = pushed_documents.document_ids(tx, source_id, list(arrivals))
     unchanged = [identities[name] for name in arrivals if name not in touched]
     operations.note_items(tx, operation_id, [(identity, "unchanged", revision) for identity, revision in unchanged])
     holds.take_up(tx, source_id, asked=True, document_ids=[identity for identity, _ in unchanged])

@@ -109,7 +109,9 @@ def _leave_logs_alone(**_: Any) -> None:
 
 def longest_task(settings: Settings) -> float:
     """Seconds that a task may take: its slice, and what it began in it."""
-    return settings.work.slice + max(settings.sync.deadline, *(stage.deadline(settings) for stage in STAGES.values()))
+    return settings.work.time_slice + max(
+        settings.sync.progress_timeout, *(stage.deadline(settings) for stage in STAGES.values())
+    )
 
 
 def _scheme(url: str) -> str:

@@ -19,6 +19,7 @@ from semantik_pipeline import collections, generations, logs
 from semantik_pipeline.blobs import Blobs
 from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
 from semantik_pipeline.errors import SettingsError
+from semantik_pipeline.lazy_parts import part
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import workers as ledger_workers
@@ -26,7 +27,6 @@ from semantik_pipeline.ledger.collections import Collection, Generation
 from semantik_pipeline.ledger.leases import Keeper
 from semantik_pipeline.ledger.statistics import Statistics
 from semantik_pipeline.ownership import OWNER_NOTE, in_use, read_note
-from semantik_pipeline.parts import part
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.residency import Budget
@@ -120,7 +120,7 @@ class Runtime:
     @cached_property
     def traces(self) -> Traces | None:
         """Where spans go; None where nobody asked for them."""
-        return open_traces(self.settings.trace.share)
+        return open_traces(self.settings.trace.sample_ratio)
 
     @cached_property
     def journal(self) -> Journal:
@@ -158,7 +158,7 @@ class Runtime:
 
     @part
     def keeper(self) -> Keeper:
-        return Keeper(self.settings.work.renew)
+        return Keeper(self.settings.work.lease_renewal)
 
     @property
     def store(self) -> VectorDBPlugin:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 from semantik_pipeline.errors import SettingsError
-from semantik_pipeline.surroundings import check_variables
+from semantik_pipeline.server_discovery import check_variables
 
 
 class Section(BaseModel):
@@ -66,8 +66,8 @@ class Models(Section):
 
 class Work(Section):
     lease: float = Field(15.0, gt=0)  # seconds a claim is held without renewal
-    renew: float = Field(4.0, gt=0)  # seconds between renewals
-    slice: float = Field(5.0, gt=0)  # seconds a task works before it rings itself
+    lease_renewal: float = Field(4.0, gt=0)  # seconds between renewals
+    time_slice: float = Field(5.0, gt=0)  # seconds a task works before it rings itself
     max_attempts: int = Field(3, ge=1)  # deaths or failures alone before quarantine
     backoff: float = Field(0.5, ge=0)  # seconds before the second attempt; doubles, capped at 5 minutes
     max_in_flight: int = Field(2000, ge=1)  # units of one source between sync and upsert
@@ -96,7 +96,7 @@ class Logs(Section):
 
 
 class Trace(Section):
-    share: float = Field(0.0, ge=0, le=1)  # of documents whose way is told to OTEL_EXPORTER_OTLP_ENDPOINT
+    sample_ratio: float = Field(0.0, ge=0, le=1)  # of documents whose way is told to OTEL_EXPORTER_OTLP_ENDPOINT
 
 
 class Child(Section):
@@ -116,19 +116,19 @@ class Child(Section):
 class Embed(Section):
     pool_chunks: int = Field(256, ge=1)  # chunks that one claim pools
     batch_size: int = Field(32, ge=1)
-    deadline: float = Field(300.0, gt=0)  # seconds a pool may take without saving anything
+    progress_timeout: float = Field(300.0, gt=0)  # seconds a pool may take without saving anything
 
 
 class Upsert(Section):
-    batch_points: int = Field(256, ge=1)
-    deadline: float = Field(300.0, gt=0)  # seconds for one call of the store: above its own patience, 2 minutes
+    batch_size: int = Field(256, ge=1)
+    progress_timeout: float = Field(300.0, gt=0)  # seconds for one call of the store: above its own patience, 2 minutes
 
 
 class Sync(Section):
-    batch: int = Field(200, ge=1)  # references that are compared with the ledger in one query
-    deadline: float = Field(300.0, gt=0)  # seconds a slice may take without saving anything
-    guard_share: float = Field(0.5, ge=0, le=1)  # a full enumeration that lost more than this share ...
-    guard_count: int = Field(50, ge=0)  # ... and more than this many documents pauses the source and asks
+    batch_size: int = Field(200, ge=1)  # references that are compared with the ledger in one query
+    progress_timeout: float = Field(300.0, gt=0)  # seconds a slice may take without saving anything
+    deletion_guard_share: float = Field(0.5, ge=0, le=1)  # a full enumeration that lost more than this share ...
+    deletion_guard_count: int = Field(50, ge=0)  # ... and more than this many documents pauses the source and asks
 
 
 #: How the legs of a search become one list.
@@ -143,9 +143,9 @@ class Search(Section):
     reranker: str | list[str] = "late-interaction"  # one, or several that read one after the other
     postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in their order; names, or {plugin, options}
     postprocess_deadline: float = Field(2.0, gt=0)  # seconds for all of them
-    corrections: bool = True  # typing errors of queries are mended, by the words of the collection
-    on: Literal["here", "workers"] = "here"  # where a query runs: in the process that asks, or on search workers
-    patience: float = Field(10.0, gt=0)  # seconds to wait for a search worker
+    spelling_correction: bool = True  # typing errors of queries are mended, by the words of the collection
+    execution: Literal["local", "workers"] = "local"  # a query runs in the process that asks, or on search workers
+    worker_timeout: float = Field(10.0, gt=0)  # seconds to wait for a search worker
 
     @property
     def rerankers(self) -> list[str]:
@@ -154,10 +154,10 @@ class Search(Section):
 
 
 class Reindex(Section):
-    keep: float = Field(86400.0, ge=0)  # seconds that the generation before stays, written to, for a rollback
+    rollback_window: float = Field(86400.0, ge=0)  # seconds that the generation before stays, and is written to
     probes: int = Field(200, ge=0)  # chunks of a new generation that must find themselves before it is switched to
-    found_share: float = Field(0.95, ge=0, le=1)  # of the probes, within the first ten hits
-    patience: float = Field(300.0, ge=0)  # seconds to wait for what arrives meanwhile; then it may follow the switch
+    probe_recall: float = Field(0.95, ge=0, le=1)  # of the probes, within the first ten hits
+    catch_up_timeout: float = Field(300.0, ge=0)  # seconds to wait for what arrives meanwhile; then it may follow
 
 
 class Api(Section):
@@ -166,9 +166,9 @@ class Api(Section):
     threads: int = Field(40, ge=1)  # requests that are worked on at once, and as many searches
     max_body_mb: int = Field(16, ge=1)  # of a request
     max_upload_mb: int = Field(256, ge=1)  # of an upload of files
-    uploads: int = Field(4, ge=1)  # bodies of more than a megabyte that come in at once
+    concurrent_uploads: int = Field(4, ge=1)  # bodies of more than a megabyte that come in at once
     rate: str = "200/second"  # requests of one caller; "": no limit
-    refused_rate: str = "60/minute"  # requests of one address without a valid key; "": no limit
+    unauthenticated_rate: str = "60/minute"  # requests of one address without a valid key; "": no limit
     cors_origins: list[str] = Field(default_factory=list)  # web pages' origins that may call
     public_metrics: bool = False  # /metrics without a key
     auth: list[str] = Field(default_factory=list)  # auth plugins that are asked in turn who calls without an API key

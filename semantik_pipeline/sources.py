@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations
-from semantik_pipeline.apart import apart
 from semantik_pipeline.errors import ChangedMeanwhile, Conflict, UsageError
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import audit_trail, collections, operations, permissions, removal, timetable
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.schedules import Schedule
@@ -207,7 +207,7 @@ def _advance(
         pending = deque(pending_of(tx))
     while pending and not runtime.stopping.is_set():
         source_id, more = pending.popleft(), False
-        with apart(runtime, name, f"source {source_id}"), runtime.ledger.write() as tx:
+        with isolated(runtime, name, f"source {source_id}"), runtime.ledger.write() as tx:
             more = step(tx, source_id)
         if more:
             pending.append(source_id)

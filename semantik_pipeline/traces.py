@@ -4,7 +4,7 @@ The trace's id follows from source, document and revision, and so does the id of
 stages in different processes and on different days write to one trace, and no message carries a context. Which
 revisions are told follows from the id, too: all processes choose the same ones.
 
-Needs the extra ``otel``, which is imported only where ``trace.share`` is above 0. Where to is said by the environment,
+Needs the extra ``otel``, which is imported only where ``trace.sample_ratio`` is above 0. Where to is said by the environment,
 in the words of OpenTelemetry: ``OTEL_EXPORTER_OTLP_ENDPOINT`` and the others.
 """
 
@@ -147,7 +147,7 @@ def open_traces(share: float) -> Traces | None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError as error:
         raise SettingsError(
-            f"trace.share is {share:g}, but OpenTelemetry is not installed: {error}.",
-            "pip install 'semantik-pipeline[otel]', or set trace.share to 0.",
+            f"trace.sample_ratio is {share:g}, but OpenTelemetry is not installed: {error}.",
+            "pip install 'semantik-pipeline[otel]', or set trace.sample_ratio to 0.",
         ) from None
     return Traces(share, OTLPSpanExporter())

@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import operations as running
-from semantik_pipeline.apart import apart
 from semantik_pipeline.errors import Conflict, NotFound, ServiceUnavailable, UsageError
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal, trash_contents
 from semantik_pipeline.ledger import trash as ledger
 
@@ -159,7 +159,7 @@ def _stop(runtime: Runtime) -> None:
     with runtime.ledger.read() as tx:
         left = ledger.running_in_trash(tx)
     for operation_id in left:
-        with apart(runtime, "trash", f"operation {operation_id}"), suppress(UsageError):  # it has ended meanwhile
+        with isolated(runtime, "trash", f"operation {operation_id}"), suppress(UsageError):  # it has ended meanwhile
             running.cancel(runtime, operation_id)
 
 
@@ -170,18 +170,18 @@ def _steps(runtime: Runtime) -> Iterator[bool]:
     with runtime.ledger.read() as tx:
         restoring = ledger.restoring(tx)
     for operation_id in restoring:
-        yield from _apart(runtime, f"operation {operation_id}", _restore(runtime, operation_id))
+        yield from _isolated(runtime, f"operation {operation_id}", _restore(runtime, operation_id))
     with runtime.ledger.read() as tx:
         sources, documents = ledger.sources_over(tx, older_than=window), ledger.documents_over(tx, older_than=window)
     for source_id in sources:
-        with apart(runtime, "trash", f"source {source_id}", but=ServiceUnavailable):
+        with isolated(runtime, "trash", f"source {source_id}", but=ServiceUnavailable):
             _purge_source(runtime, source_id, window)
         yield True
     failed: set[int] = set()
     while documents:
         for collection_id, ids in documents.items():
             failed.add(collection_id)
-            with apart(runtime, "trash", f"documents of collection {collection_id}", but=ServiceUnavailable):
+            with isolated(runtime, "trash", f"documents of collection {collection_id}", but=ServiceUnavailable):
                 _purge_documents(runtime, collection_id, ids)
                 failed.remove(collection_id)
         yield True
@@ -193,11 +193,11 @@ def _steps(runtime: Runtime) -> Iterator[bool]:
         with runtime.ledger.write() as tx:
             over = ledger.begin_purging(tx, older_than=window)
     for collection_id in over:
-        yield from _apart(runtime, f"collection {collection_id}", _purge_collection(runtime, collection_id))
+        yield from _isolated(runtime, f"collection {collection_id}", _purge_collection(runtime, collection_id))
 
 
-def _apart(runtime: Runtime, about: str, steps: Iterator[bool]) -> Iterator[bool]:
-    with apart(runtime, "trash", about, but=ServiceUnavailable):
+def _isolated(runtime: Runtime, about: str, steps: Iterator[bool]) -> Iterator[bool]:
+    with isolated(runtime, "trash", about, but=ServiceUnavailable):
         yield from steps
 
 

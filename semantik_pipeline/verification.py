@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import StoredPoint
-from semantik_pipeline.ledger import audit_trail, collections, comparison, items, operations, turns
+from semantik_pipeline.ledger import audit_trail, collections, comparison, fair_queue, items, operations
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.search.completeness import shortfall
 
@@ -228,7 +228,7 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
         for start in range(0, len(damaged), PAGE):
             some = damaged[start : start + PAGE]
             with runtime.ledger.write() as tx:
-                turns.owners(tx, some)  # before the operation
+                fair_queue.owners(tx, some)  # before the operation
                 if operation_id is None or not operations.is_open(
                     tx, operation_id
                 ):  # the documents before may be through

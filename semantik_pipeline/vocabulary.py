@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import chores, words
+from semantik_pipeline.ledger import periodic_tasks, words
 from semantik_pipeline.ledger.collections import SearchView
 from semantik_pipeline.ledger.words import Lost, Unlearned
 from semantik_pipeline.search.understanding.presence import Presence
@@ -37,7 +37,7 @@ def advance(runtime: Runtime, *, seconds: float, last: bool = False) -> bool:
 
     Where somebody else is at it, it is left to that one, unless this is the ``last`` chance of this process.
     """
-    if not runtime.settings.search.corrections:
+    if not runtime.settings.search.spelling_correction:
         return False
     until = time.monotonic() + seconds
     with runtime.ledger.read() as tx:
@@ -46,7 +46,7 @@ def advance(runtime: Runtime, *, seconds: float, last: bool = False) -> bool:
         return False
     if not last:
         with runtime.ledger.write() as tx:
-            if not chores.take(tx, CHORE, every=EVERY):
+            if not periodic_tasks.take(tx, CHORE, every=EVERY):
                 return False
     split = Words()
     while due and not runtime.stopping.is_set():

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semantik_pipeline.parts import part
+from semantik_pipeline.lazy_parts import part
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.runtime import CHILD_KINDS, Runtime

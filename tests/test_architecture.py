@@ -198,7 +198,7 @@ def test_only_settings_and_plugins_read_the_environment() -> None:
         text = path.read_text("utf-8")
         if "os.environ" in text or "os.getenv" in text:
             readers.append(name)
-    allowed = ("semantik_pipeline.settings", "semantik_pipeline.surroundings", "semantik_pipeline.plugins")
+    allowed = ("semantik_pipeline.settings", "semantik_pipeline.server_discovery", "semantik_pipeline.plugins")
     strays = [
         name
         for name in readers

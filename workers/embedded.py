@@ -18,8 +18,8 @@ from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
 from semantik_pipeline.runtime import Runtime
 from workers import tasks
-from workers.arenas import few_arenas
-from workers.presence import Presence
+from workers.heartbeat import Presence
+from workers.malloc_arenas import few_arenas
 from workers.profiles import POOL, Profile, concurrency
 from workers.startup import SWITCH_INTERVAL, give_back
 

@@ -17,11 +17,11 @@ from semantik_pipeline.ledger import sync, work
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime
-from workers.arenas import few_arenas
+from workers.consumer_liveness import Pulse
+from workers.heartbeat import Presence
+from workers.malloc_arenas import few_arenas
 from workers.metrics import Endpoint, ProcessCollector
-from workers.presence import Presence
 from workers.profiles import POOL, Profile, concurrency
-from workers.pulse import Pulse
 
 if TYPE_CHECKING:
     from celery import Celery

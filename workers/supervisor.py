@@ -17,8 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from semantik_pipeline.server_discovery import environment
 from semantik_pipeline.settings import Settings, visible_gpus
-from semantik_pipeline.surroundings import environment
 from workers.profiles import Profile, processes
 
 log = logging.getLogger(__name__)

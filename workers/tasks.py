@@ -39,6 +39,6 @@ def register(app: Celery, process: Working) -> None:
 
     @app.task(name=SEARCH_TASK, shared=False, ignore_result=False)
     def search(asked: dict[str, Any]) -> dict[str, Any]:
-        from workers.asking import answered  # an embedded worker is asked nothing
+        from workers.remote_search import answered  # an embedded worker is asked nothing
 
         return answered(process.runtime, asked)

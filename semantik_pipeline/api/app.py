@@ -21,7 +21,7 @@ from semantik_pipeline.api.rates import Rates
 from semantik_pipeline.api.request import Frame
 from semantik_pipeline.api.streams import Streams
 from semantik_pipeline.api.threads import Threads
-from workers.asking import Searching
+from workers.remote_search import Searching
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

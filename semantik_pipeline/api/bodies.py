@@ -37,14 +37,14 @@ PATIENCE, AGAIN = 30.0, 10.0
 
 class Bodies:
     """The bodies that an application takes: up to ``api.max_upload_mb`` where a route takes files, ``api.max_body_mb``
-    else. Of those with more than a megabyte, or that don't say their length, ``api.uploads`` come in at once; so what
+    else. Of those with more than a megabyte, or that don't say their length, ``api.concurrent_uploads`` come in at once; so what
     they take of memory and of the disk for temporary files is bounded. One caller has all of these turns but one at
     most, so that nobody keeps the others out."""
 
     def __init__(self, settings: Api) -> None:
         self._limits = {True: MEGABYTE * settings.max_upload_mb, False: MEGABYTE * settings.max_body_mb}
-        self._most = settings.uploads
-        self._turns = asyncio.Semaphore(settings.uploads)
+        self._most = settings.concurrent_uploads
+        self._turns = asyncio.Semaphore(settings.concurrent_uploads)
         self._by_caller: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager

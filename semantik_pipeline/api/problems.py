@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from semantik_pipeline import errors
-from semantik_pipeline.api.words import Told
+from semantik_pipeline.api.scrubbed import Told
 from semantik_pipeline.errors import PipelineError, TransientError
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ class Rates:
 
     def __init__(self, settings: Api) -> None:
         self._asked = _parsed("api.rate", settings.rate)
-        self._refused = _parsed("api.refused_rate", settings.refused_rate)
+        self._refused = _parsed("api.unauthenticated_rate", settings.unauthenticated_rate)
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def asked(self, caller: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from semantik_pipeline import access, administration
+from semantik_pipeline import access, plugin_admin
 from semantik_pipeline.api.app import create_app
 from semantik_pipeline.errors import PipelineError, SettingsError
 
@@ -65,7 +65,7 @@ def serve(runtime: Runtime, listening: socket.socket) -> int:
     """
     access.check(runtime)
     with suppress(PipelineError):  # the mirror is for history; the file counts
-        administration.mirror(runtime)
+        plugin_admin.mirror(runtime)
     app = create_app(runtime)
     config = uvicorn.Config(
         app,
@@ -75,7 +75,7 @@ def serve(runtime: Runtime, listening: socket.socket) -> int:
         proxy_headers=False,
         timeout_graceful_shutdown=round(runtime.settings.worker.soft_shutdown),
     )
-    if runtime.settings.search.on == "here":
+    if runtime.settings.search.execution == "local":
         threading.Thread(target=_warm_up, args=(runtime, app.state.threads), name="warm-up", daemon=True).start()
     server = _Server(config, runtime, app.state.ending)
     server.run(sockets=[listening])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.evaluations import Evaluated
     from semantik_pipeline.runtime import Runtime
-    from semantik_pipeline.search.evaluation.keeping import Change
+    from semantik_pipeline.search.evaluation.history import Change
 
 #: Rows that are looked at; a run of all ways has some ten.
 ROWS = 500
@@ -18,7 +18,7 @@ def history(runtime: Runtime, name: str | None) -> list[dict[str, Any]]:
     """What was measured of a dataset (its folder, or its name) or a collection, or of all; newest first, each row with its
     ``change`` since it was measured before."""
     from semantik_pipeline.ledger import evaluations
-    from semantik_pipeline.search.evaluation.keeping import changes
+    from semantik_pipeline.search.evaluation.history import changes
 
     wanted = Path(name).expanduser().resolve().name if name and Path(name).expanduser().is_dir() else name
     with runtime.ledger.read() as tx:

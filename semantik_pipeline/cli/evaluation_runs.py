@@ -124,7 +124,7 @@ def _index(call: Invocation, dataset: Dataset, collection: str, config: dict[str
 def _ask(call: Invocation, runtime: Runtime, subject: str, judged: Judged, asked: Asked) -> dict[str, Any]:
     """One way, without a comparison."""
     from semantik_pipeline.search.evaluation import evaluate
-    from semantik_pipeline.search.evaluation.keeping import Measured, keep
+    from semantik_pipeline.search.evaluation.history import Measured, keep
     from semantik_pipeline.search.evaluation.ways import way
 
     collection = asked.template.collection
@@ -151,7 +151,7 @@ def _compare(
 ) -> dict[str, Any]:
     """All ways; what came of it is kept and plotted."""
     from semantik_pipeline.search.evaluation import compare, recommended
-    from semantik_pipeline.search.evaluation.keeping import Measured, keep
+    from semantik_pipeline.search.evaluation.history import Measured, keep
     from semantik_pipeline.search.evaluation.ways import chosen, way, ways
 
     collection = asked.template.collection

@@ -56,7 +56,7 @@ class Invocation:
         """The server that this call is for: the one that ``--url`` names, or one that owns the data folder; None: there
         is none, and this process does what is asked. Close it. Raises UsageError where the key is not to be had."""
         from semantik_pipeline.ownership import local_server
-        from semantik_pipeline.surroundings import data_folder
+        from semantik_pipeline.server_discovery import data_folder
 
         url, key = self.url, None
         if url is not None:
@@ -73,7 +73,7 @@ class Invocation:
 
     def _key(self) -> str | None:
         from semantik_pipeline.errors import UsageError
-        from semantik_pipeline.surroundings import variable
+        from semantik_pipeline.server_discovery import variable
 
         key = variable(self.api_key_env or KEY_VARIABLE)
         if key is None and self.api_key_env is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.settings import Logs
 
 #: What these warn of, the command's own answer says: documents in quarantine, unreadable folders, refused changes.
-SAID_ANYWAY = ("semantik_pipeline.stages.failures", "semantik_pipeline.builtin.connectors", "semantik.audit")
+SAID_ANYWAY = ("semantik_pipeline.stages.unit_errors", "semantik_pipeline.builtin.connectors", "semantik.audit")
 
 #: They warn of how they are used, which is no news to whoever uses the program.
 LIBRARIES = ("kombu", "celery")

@@ -66,10 +66,10 @@ def show(context: typer.Context, plugin_id: IdArgument) -> int:
 def enable(context: typer.Context, plugin_id: IdArgument) -> int:
     """Enable a plugin."""
     call = begin(context)
-    from semantik_pipeline import administration
+    from semantik_pipeline import plugin_admin
 
     with call.runtime() as runtime:
-        info = administration.enable(runtime, plugin_id)
+        info = plugin_admin.enable(runtime, plugin_id)
     return _give(call, info, f"{info.id} is enabled. {LATER}")
 
 
@@ -77,10 +77,10 @@ def enable(context: typer.Context, plugin_id: IdArgument) -> int:
 def disable(context: typer.Context, plugin_id: IdArgument) -> int:
     """Disable a plugin: no process that starts from now on imports it."""
     call = begin(context)
-    from semantik_pipeline import administration
+    from semantik_pipeline import plugin_admin
 
     with call.runtime() as runtime:
-        info = administration.disable(runtime, plugin_id)
+        info = plugin_admin.disable(runtime, plugin_id)
     return _give(call, info, f"{info.id} is disabled. {LATER}")
 
 
@@ -96,7 +96,7 @@ def configure(
 ) -> int:
     """Set options of a plugin in the shared state file. Secrets are named by environment variable: api_key_env=NAME."""
     call = begin(context)
-    from semantik_pipeline import administration
+    from semantik_pipeline import plugin_admin
     from semantik_pipeline.errors import UsageError
 
     if not options and not unset:
@@ -105,7 +105,7 @@ def configure(
         )
     values = dict(parse_option(option) for option in options or ())
     with call.runtime() as runtime:
-        info = administration.configure(runtime, plugin_id, values, unset or ())
+        info = plugin_admin.configure(runtime, plugin_id, values, unset or ())
     return _give(call, info, f"{info.id} is configured. {LATER}")
 
 
@@ -116,14 +116,14 @@ def health(
 ) -> int:
     """Check the health of plugins. With an ID, exit code 1 if it is unhealthy."""
     call = begin(context)
-    from semantik_pipeline import administration
+    from semantik_pipeline import plugin_admin
     from semantik_pipeline.cli.plugin_views import show_health
 
     with call.runtime() as runtime:
         if plugin_id is None:
-            found = administration.list_plugins(runtime, health=True)
+            found = plugin_admin.list_plugins(runtime, health=True)
         else:
-            found = (administration.show_plugin(runtime, plugin_id, health=True),)
+            found = (plugin_admin.show_plugin(runtime, plugin_id, health=True),)
     answers = [{"id": one.id, "type": one.kind, "health": one.health, "reason": one.reason} for one in found]
     call.output.give(
         answers[0] if plugin_id is not None else {"plugins": answers}, lambda console: show_health(console, found)

@@ -37,13 +37,13 @@ def search(context: typer.Context, **given: Any) -> int:
 def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
     """The answer, by this process or by a fleet's search workers, as the settings say."""
     settings = runtime.settings
-    if settings.search.on == "here":
+    if settings.search.execution == "local":
         from semantik_pipeline.search import search
 
         return search(runtime, asked)
     from contextlib import closing
 
-    from workers.asking import Searching
+    from workers.remote_search import Searching
 
     with closing(Searching(runtime)) as searching:
         return searching(asked)

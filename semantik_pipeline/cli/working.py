@@ -46,7 +46,7 @@ def at_work(call: Invocation) -> Iterator[Runtime]:
 @contextmanager
 def beside_a_fleet(call: Invocation) -> Iterator[Runtime]:
     """A runtime that rings the fleet's workers and works on nothing itself; it does not own the data folder."""
-    from workers.ringing import ringing
+    from workers.fleet_bell import ringing
 
     with call.runtime() as runtime, ringing(runtime):
         try:

@@ -9,7 +9,7 @@ from semantik_pipeline import __version__, fleet, maintenance
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.doctor.servers import look_at_bells
-from semantik_pipeline.ledger import chores, reports, sources
+from semantik_pipeline.ledger import periodic_tasks, reports, sources
 
 #: Ticks that may be missed, and at least so many seconds, before the scheduler is taken to be gone.
 MISSED, STALLED = 4, 60.0
@@ -71,7 +71,7 @@ def look_at_schedule(patient: Patient) -> Iterator[Finding]:
     """Maintenance ticks: due sources begin, leases of dead workers are freed, bells are rung again."""
     runtime = patient.runtime
     with runtime.ledger.read() as tx:
-        age = chores.age(tx, maintenance.TICK)
+        age = periodic_tasks.age(tx, maintenance.TICK)
         scheduled = sum(source["schedule"] is not None for source in sources.list_sources(tx))
     told = "there was no maintenance tick yet" if age is None else f"the last maintenance tick was {age:,.0f} s ago"
     fresh = age is not None and age < max(STALLED, MISSED * runtime.settings.schedule.tick)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError
 from semantik_pipeline.generations import aliases, rerunning
 from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
-from semantik_pipeline.ledger import builds, filling, switching
+from semantik_pipeline.ledger import backfill, builds, switching
 from semantik_pipeline.plugins.secrets import scrub
-from semantik_pipeline.stages.blame import REFUSES
-from semantik_pipeline.stages.failures import told
+from semantik_pipeline.stages.embedder_errors import REFUSES
+from semantik_pipeline.stages.unit_errors import told
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.builds import Build
@@ -79,7 +79,7 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
             mine = builds.take(tx, build.generation_id)
             if mine is None or mine.operation_state != "running" or mine.phase != "filling":
                 return False
-            more = filling.step(tx, mine)
+            more = backfill.step(tx, mine)
         runtime.ring("chunk")
         if not more or time.monotonic() >= until or runtime.stopping.is_set():
             return True
@@ -146,14 +146,14 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
             return False
         builds.lock(tx, mine.collection_id)
         if verdict.reason is None:
-            patient = builds.seconds_judged(tx, mine) < settings.patience
+            patient = builds.seconds_judged(tx, mine) < settings.catch_up_timeout
             if builds.unfinished(tx, mine, but_arrivals=not patient):
                 builds.note(tx, mine.generation_id, phase="building")  # what arrived meanwhile comes first
                 return True
             verdict = with_losses(tx, mine, verdict)
         if verdict.reason is None:
             switching.end(tx, mine, _outcome(tx, mine), gate=verdict.to_dict(), generation=mine.generation_id)
-            switching.switch(tx, mine, keep=settings.keep)
+            switching.switch(tx, mine, keep=settings.rollback_window)
         else:
             switching.end(tx, mine, "failed", gate=verdict.to_dict(), error=verdict.reason)
             switching.abandon(tx, mine.operation_id)

@@ -103,9 +103,9 @@ class Gate:
             found += finds_itself(runtime, view, text)
             self._note(probes=self._verdict.probes + 1, found=found)
             yield
-        if probes and found < settings.found_share * len(probes):
+        if probes and found < settings.probe_recall * len(probes):
             said = f"only {found} of {len(probes)} sampled chunks find themselves among the first {WITHIN} hits"
-            self._note(reason=f"{said}; {settings.found_share:.0%} are needed (reindex.found_share)")
+            self._note(reason=f"{said}; {settings.probe_recall:.0%} are needed (reindex.probe_recall)")
         yield
 
 

@@ -88,7 +88,7 @@ def rollback(runtime: Runtime, collection: str, *, force: bool = False) -> dict[
 
 def _unsearchable(runtime: Runtime, generation: Generation) -> str | None:
     """Why who answers searches can't embed a query for the generation. Of search workers nobody knows while none lives."""
-    if runtime.settings.search.on == "here":
+    if runtime.settings.search.execution == "local":
         try:
             check_encoders(runtime.host, generation)
         except PipelineError as error:
@@ -106,7 +106,7 @@ def _rolled_back(runtime: Runtime, collection: str, generation_id: int) -> dict[
     """None, and nothing is changed, if the generation before is another one by now."""
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, collection)
-        if not switching.rollback(tx, found, generation_id, keep=runtime.settings.reindex.keep):
+        if not switching.rollback(tx, found, generation_id, keep=runtime.settings.reindex.rollback_window):
             return None
         behind = builds.left(tx, generation_id)
         changes = {"generation": generation_id, "replaced": found.active_generation, "behind": behind}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import and_, exists, func, select
 
-from semantik_pipeline.ledger import holds, turns
+from semantik_pipeline.ledger import fair_queue, holds
 from semantik_pipeline.ledger.bulk import update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -49,7 +49,7 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
     in_order = select(*(work.c[name] for name in key), work.c.revision).where(noted)
     page = in_order.order_by(*(work.c[name] for name in key)).limit(PAGE)
     rows = tx.execute(page.with_for_update()).all()
-    places = turns.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
+    places = fair_queue.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
     moved = [{**dict(zip(key, row[:2], strict=True)), "turn": turn} for row, turn in zip(rows, places, strict=True)]
     changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0, "updated_at": now()}
     update_rows(tx, work, moved, by=key, fixed=changes)

@@ -13,7 +13,7 @@ from semantik_pipeline import configurations
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger import api_keys
 from semantik_pipeline.ledger.connection import Transaction, insert_for, now
-from semantik_pipeline.ledger.openness import open_to
+from semantik_pipeline.ledger.document_access import open_to
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
 #: In what a generation keeps of its build, under ``alias``: the store's alias is still to name its index.

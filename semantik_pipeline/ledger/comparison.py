@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, func, not_, or_, select, update
 
-from semantik_pipeline.ledger import turns
+from semantik_pipeline.ledger import fair_queue
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -117,11 +117,11 @@ def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int
     One in quarantine gets the points of the revision that was indexed before. It is set aside for that: what it was in
     quarantine with lies in its progress, and ``upsert`` puts it back.
     """
-    owned = turns.owners(tx, document_ids)
+    owned = fair_queue.owners(tx, document_ids)
     mine = and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, sorted(document_ids)), _AT_REST)
     columns = (work.c.document_id, work.c.revision, work.c.stage, work.c.progress, *(work.c[name] for name in _ASIDE))
     locked = tx.execute(select(*columns).where(mine).order_by(work.c.document_id).with_for_update()).mappings().all()
-    places = turns.take_each(tx, owned, {row["document_id"] for row in locked})
+    places = fair_queue.take_each(tx, owned, {row["document_id"] for row in locked})
     rewritten = {**FREED, "stage": "upsert", "epoch": work.c.epoch + 1, "touched": True, "embedded": 0, "attempts": 0}
     one = and_(work.c.generation_id == generation_id, work.c.document_id == bindparam("d"))
     own: dict[str, Any] = {"progress": bindparam("p"), "turn": bindparam("t")}

@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, or_, select, true
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.collections import get_collection
 from semantik_pipeline.ledger.connection import Transaction
-from semantik_pipeline.ledger.openness import LISTED, open_to
+from semantik_pipeline.ledger.document_access import LISTED, open_to
 from semantik_pipeline.ledger.reports import STATUSES
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, sources, work
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, insert, select, update
 
-from semantik_pipeline.ledger import api_keys, content, turns
+from semantik_pipeline.ledger import api_keys, content, fair_queue
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -190,7 +190,7 @@ def write_documents(
     by_name = {(source_id, unique_id): document_id for source_id, unique_id, document_id in made}
     ids = [by_name[source_id, document["unique_id"]] for source_id, document, _ in rows]
     owners = sorted({source_id for source_id, _, _ in rows})
-    places = {one: iter(turns.take(tx, one, sum(row[0] == one for row in rows))) for one in owners}
+    places = {one: iter(fair_queue.take(tx, one, sum(row[0] == one for row in rows))) for one in owners}
     units = [
         {
             "document_id": document_id,

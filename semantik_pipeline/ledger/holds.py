@@ -28,7 +28,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 
 from semantik_pipeline.errors import Conflict, NotFound
-from semantik_pipeline.ledger import turns
+from semantik_pipeline.ledger import fair_queue
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.cursors import Cursor
@@ -160,7 +160,7 @@ def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
     if not waited:
         return 0
     changes: dict[str, Any] = {"held_by": held_by}
-    behind = turns.virtual_time(tx) - min(waited)
+    behind = fair_queue.virtual_time(tx) - min(waited)
     if behind > 0:
         changes["turn"] = work.c.turn + behind
     return tx.execute(update(work).where(which).values(**changes)).rowcount

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 
 from semantik_pipeline.errors import NotFound
-from semantik_pipeline.ledger import reruns, waits
+from semantik_pipeline.ledger import blocked_operations, reruns
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.reruns import Rerun
 from semantik_pipeline.ledger.tables import (
@@ -155,7 +155,7 @@ def _described(
     if not ended and row.outcome == "cancelled":
         state = "cancelling"
     elif row.state == "running":
-        reason = waits.reason(tx, row.id, workers)
+        reason = blocked_operations.reason(tx, row.id, workers)
         state = "blocked" if reason else state
     items = select(func.count()).where(operation_items.c.operation_id == row.id)
     return {

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, not_, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction
-from semantik_pipeline.ledger.openness import open_to
+from semantik_pipeline.ledger.document_access import open_to
 from semantik_pipeline.ledger.tables import documents, generations, sources
 
 _ESCAPE = "!"

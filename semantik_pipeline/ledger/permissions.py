@@ -1,5 +1,5 @@
 """A source's principals change: the points of its documents are written anew, in short transactions that anybody may go
-on with. Nothing is embedded. Until then searches go by the ledger's rows (``openness.py``) and find less, never more."""
+on with. Nothing is embedded. Until then searches go by the ledger's rows (``document_access.py``) and find less, never more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, select, update
 
-from semantik_pipeline.ledger import operations, turns
+from semantik_pipeline.ledger import fair_queue, operations
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.operations import note_items
@@ -81,7 +81,7 @@ def _rewrite(tx: Transaction, source_id: int, document_ids: list[int], operation
     columns = (work.c.document_id, work.c.generation_id, work.c.revision, work.c.stage, work.c.lane, work.c.progress)
     query = select(*columns).where(which).order_by(work.c.document_id, work.c.generation_id)
     units = tx.execute(query.with_for_update()).all()
-    places = turns.take(tx, source_id, sum(unit.stage == "indexed" for unit in units))
+    places = fair_queue.take(tx, source_id, sum(unit.stage == "indexed" for unit in units))
     by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
     at_rest, moving = [], []
     for unit in units:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import and_, delete, not_, or_, select, update
 
-from semantik_pipeline.ledger import operations, turns
+from semantik_pipeline.ledger import fair_queue, operations
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.revisions import delete_documents
 from semantik_pipeline.ledger.tables import (
@@ -70,7 +70,7 @@ def step(tx: Transaction, source_id: int) -> bool:
     live = select(documents.c.id).where(documents.c.source_id == source_id, left)
     found = tx.execute(live.order_by(documents.c.id).limit(BATCH)).scalars().all()
     if found:
-        places = dict(zip(found, turns.take(tx, source_id, len(found)), strict=True))
+        places = dict(zip(found, fair_queue.take(tx, source_id, len(found)), strict=True))
         delete_documents(tx, places, operation_id=operation_id, lane=LANE, trashed_at=trashed_at)
         return True
     ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)

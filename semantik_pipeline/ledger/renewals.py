@@ -2,7 +2,7 @@
 
 One thread of a process renews all its leases. Were it to wait for one row that another transaction has locked, all others
 would run out meanwhile; so what is locked is left to the next time. Nobody takes it for dead before: what frees leases
-that are over leaves locked rows out, too (``deaths.py``).
+that are over leaves locked rows out, too (``expired_leases.py``).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select, update
 
-from semantik_pipeline.ledger import operations, outcomes, turns
+from semantik_pipeline.ledger import fair_queue, operations, outcomes
 from semantik_pipeline.ledger.connection import Transaction
 from semantik_pipeline.ledger.revisions import retry_documents
 from semantik_pipeline.ledger.tables import operations as table
@@ -62,7 +62,7 @@ def _all(tx: Transaction, which: ColumnElement[bool]) -> list[Rerun]:
 def send(tx: Transaction, rerun: Rerun, document_ids: list[int], *, upto: int | None) -> bool:
     """Send these documents on their way: all that meet the filter up to the id ``upto`` (None: up to the last). Returns
     False, and nothing is sent, if somebody else was faster, or the operation does not go on."""
-    turns.owners(tx, document_ids)  # before the operation
+    fair_queue.owners(tx, document_ids)  # before the operation
     detail = _take(tx, rerun)
     if detail is None:
         return False

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, case, select, update
 
-from semantik_pipeline.ledger import holds, turns
+from semantik_pipeline.ledger import fair_queue, holds
 from semantik_pipeline.ledger.absence import vanished
 from semantik_pipeline.ledger.bulk import among, insert_rows, update_rows
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.document_access import openness
 from semantik_pipeline.ledger.lineage import NOT_RETIRED
-from semantik_pipeline.ledger.openness import openness
 from semantik_pipeline.ledger.operations import note_items
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.tables import (
@@ -44,7 +44,7 @@ def arrive(tx: Transaction, claim: SourceClaim, arrivals: Sequence[Arrival], bef
     """Write new revisions and queue them at ``chunk`` (or at their end, where there is nothing to index)."""
     arrivals = sorted(arrivals, key=lambda one: one.unique_id)
     identities = _write_documents(tx, claim, arrivals, before)
-    places = turns.take(tx, claim.source_id, len(arrivals))
+    places = fair_queue.take(tx, claim.source_id, len(arrivals))
     generation_ids = live_generations(tx, claim.collection_id)
     held_by = holds.holder(tx, claim.operation_id)
     held_in = _active(tx, claim.collection_id) if held_by is not None else None  # a build goes on with what arrives
@@ -226,7 +226,7 @@ def remove(tx: Transaction, claim: SourceClaim, *, full: bool, limit: int = 500)
     """Delete up to ``limit`` of the documents that the run, ``full`` or not, shows to be gone; returns how many."""
     which = vanished(claim, full=full)
     rows = tx.execute(select(documents.c.id).where(which).order_by(documents.c.id).limit(limit)).scalars().all()
-    places = turns.take(tx, claim.source_id, len(rows))
+    places = fair_queue.take(tx, claim.source_id, len(rows))
     delete_documents(tx, dict(zip(rows, places, strict=True)), operation_id=claim.operation_id, lane=claim.lane)
     return len(rows)
 
@@ -298,7 +298,7 @@ def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:
 def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int) -> None:
     """Begin these documents' units anew with a higher epoch. One without a stored body is left to the next sync of
     its source, which fetches it."""
-    owned = turns.owners(tx, document_ids)
+    owned = fair_queue.owners(tx, document_ids)
     rows = tx.execute(
         select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
         .where(among(tx, documents.c.id, sorted(document_ids)), documents.c.deleted_at.is_(None))
@@ -310,7 +310,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
         if row.content_hash is None:
             forget_hint(tx, row.id, row.revision)
     again = {row.id: row for row in rows if row.content_hash is not None}
-    places = turns.take_each(tx, owned, again)
+    places = fair_queue.take_each(tx, owned, again)
     units = select(work.c.document_id, work.c.generation_id).where(
         among(tx, work.c.document_id, sorted(again)), NOT_RETIRED
     )
@@ -335,7 +335,7 @@ def drop_documents(
 ) -> None:
     """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
     there is, not only changes."""
-    owned = turns.owners(tx, document_ids)
+    owned = fair_queue.owners(tx, document_ids)
     tx.execute(update(sources).where(sources.c.id.in_(sorted(owned))).values(cursor=None))
-    places = turns.take_each(tx, owned)
+    places = fair_queue.take_each(tx, owned)
     delete_documents(tx, places, operation_id=operation_id, lane=lane, trashed_at=now() if trash else None)

@@ -40,7 +40,7 @@ def kept(tx: Transaction, collection: Collection) -> int:
     if generation_id is None:
         raise UsageError(
             f"The collection {collection.name!r} has no generation to go back to.",
-            "`semantik reindex` builds one; reindex.keep says how long the one before stays.",
+            "`semantik reindex` builds one; reindex.rollback_window says how long the one before stays.",
         )
     return generation_id
 

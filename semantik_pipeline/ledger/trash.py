@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import and_, insert, or_, select, update
 
 from semantik_pipeline.errors import Conflict, UsageError
-from semantik_pipeline.ledger import holds, operations, reruns, turns
+from semantik_pipeline.ledger import fair_queue, holds, operations, reruns
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
 from semantik_pipeline.ledger.operations import note_items
@@ -58,7 +58,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     """
     if not document_ids:
         return 0
-    owned = turns.owners(tx, document_ids)
+    owned = fair_queue.owners(tx, document_ids)
     there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     in_order = select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()
     ids = list(tx.execute(in_order).scalars())
@@ -70,7 +70,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     ).all()
     note_items(tx, operation_id, [(row.id, "restored", row.revision) for row in rows])
     builds = {one: live_generations(tx, one) for one in sorted({row.collection_id for row in rows})}
-    places = turns.take_each(tx, owned, {row.id for row in rows})
+    places = fair_queue.take_each(tx, owned, {row.id for row in rows})
     empty = [row.id for row in rows if row.content_hash is None]
     skipped = select(work.c.document_id, work.c.reason).where(work.c.document_id.in_(empty), work.c.reason.is_not(None))
     reasons = dict.fromkeys(empty, UNREAD) | {row.document_id: row.reason for row in tx.execute(skipped)}
@@ -97,10 +97,10 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
 
 def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> None:
     """Delete documents that are in the trash for good."""
-    owned = turns.owners(tx, document_ids)
+    owned = fair_queue.owners(tx, document_ids)
     there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
-    places = turns.take_each(tx, owned, still)
+    places = fair_queue.take_each(tx, owned, still)
     delete_documents(tx, places, operation_id=operation_id, lane=LANE)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, or_, select
 
 from semantik_pipeline.ledger.connection import Transaction
-from semantik_pipeline.ledger.openness import open_to
+from semantik_pipeline.ledger.document_access import open_to
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, or_,
 
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, hurry, now
+from semantik_pipeline.ledger.document_access import LISTED
 from semantik_pipeline.ledger.lineage import RETIRED
-from semantik_pipeline.ledger.openness import LISTED
 from semantik_pipeline.ledger.tables import documents, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
@@ -64,7 +64,7 @@ class Unit:
     created_at: float = 0.0  # its document came here
     changed_at: float = 0.0  # its document's present revision did
     updated_at: float = 0.0  # it was claimed, or moved
-    hastened: bool = False  # of a small source, and before its time (turns.py)
+    hastened: bool = False  # of a small source, and before its time (fair_queue.py)
     progress: dict[str, Any] = field(default_factory=dict)
 
     @property

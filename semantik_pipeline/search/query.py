@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import FingerprintMismatch
 from semantik_pipeline.questions import SearchQuery
-from semantik_pipeline.search.absence import Way, why_absent
 from semantik_pipeline.search.answer import SearchAnswer, passing, to_hits
 from semantik_pipeline.search.blending import Reranking, unranked
 from semantik_pipeline.search.explanation import explained
@@ -21,6 +20,7 @@ from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
 from semantik_pipeline.search.understanding.planning import understand
+from semantik_pipeline.search.why_missing import Way, why_absent
 
 if TYPE_CHECKING:
     import numpy as np

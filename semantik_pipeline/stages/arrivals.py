@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.plugins.registry import PluginRegistry
 
 #: Documents in a slice's first batch, so that the stages behind it have something to do soon; each later one may have
-#: twice as many, up to ``sync.batch``.
+#: twice as many, up to ``sync.batch_size``.
 FIRST_BATCH = 25
 
 

@@ -10,18 +10,18 @@ from semantik_pipeline import logs
 from semantik_pipeline.contracts.media_names import is_text_type
 from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
-from semantik_pipeline.ledger import Transaction, content, moves, revisions, work
+from semantik_pipeline.ledger import Transaction, bulk_moves, content, revisions, work
 from semantik_pipeline.ledger.content import ChunkRow
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
-from semantik_pipeline.stages.blame import leave
+from semantik_pipeline.stages.chunk_reuse import find_twins, rows_of
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
 from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.embed_service import embed_service
-from semantik_pipeline.stages.failures import fail, lacks, told
+from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.journal import about
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk
-from semantik_pipeline.stages.twins import find_twins, rows_of
+from semantik_pipeline.stages.unit_errors import fail, lacks, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.collections import Generation
@@ -316,7 +316,7 @@ def _finish(runtime: Runtime, tx: Transaction, done: list[Chunks]) -> None:
         for one in done
     ]
     stages = [_next_stage(runtime, one.unit) for one in done]
-    moves.move_all(tx, list(zip([one.unit for one in done], stages, values, strict=True)))
+    bulk_moves.move_all(tx, list(zip([one.unit for one in done], stages, values, strict=True)))
 
 
 def _drop_rows(tx: Transaction, units: list[Unit]) -> None:

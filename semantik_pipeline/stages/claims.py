@@ -85,7 +85,7 @@ class Held:
         self._runtime.journal.ended(self.claim, self._began_at, given_back)
 
     def _tell(self, done: list[int], given_back: int) -> None:
-        """``done``: chunks of each unit that went on. What failed is counted where it is recorded (``failures.py``)."""
+        """``done``: chunks of each unit that went on. What failed is counted where it is recorded (``unit_errors.py``)."""
         tally, stage = self._runtime.tally, self.claim.stage
         tally.observe("stage_seconds", time.monotonic() - self._began, stage=stage)
         tally.count("units", len(done), stage=stage, outcome="done")

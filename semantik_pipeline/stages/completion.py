@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.ledger import adoption, turns
+from semantik_pipeline.ledger import adoption, fair_queue
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import SourceClaim
@@ -29,7 +29,7 @@ def complete(
             noted = adoption.retry_noted(tx, claim, older_than=older_than)
             ended = after is None and noted < adoption.PAGE
             if ended:
-                turns.hasten(tx, claim.source_id)
+                fair_queue.hasten(tx, claim.source_id)
                 ledger.finish_source(tx, claim, next_run=next_run, problems=problems)
         retried = retried or noted > 0
         hold.touch()

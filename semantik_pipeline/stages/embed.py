@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from semantik_pipeline import logs
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
-from semantik_pipeline.ledger import Transaction, content, moves, work
+from semantik_pipeline.ledger import Transaction, bulk_moves, content, work
 from semantik_pipeline.ledger.work import Unit
-from semantik_pipeline.stages.blame import blame, unready
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
-from semantik_pipeline.stages.failures import fail
+from semantik_pipeline.stages.embedder_errors import blame, unready
+from semantik_pipeline.stages.unit_errors import fail
 from semantik_pipeline.stages.vectors import checked_sparse, sparse_encoder
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _rows(pool: Pool) -> dict[str, bytes]:
 
 def _advance(tx: Transaction, units: list[Unit], pool: Pool) -> None:
     finished = [unit for unit in units if unit.key in pool.finished]
-    moves.move_all(tx, [(unit, "upsert", {"embedded_more": pool.counts.get(unit.key, 0)}) for unit in finished])
+    bulk_moves.move_all(tx, [(unit, "upsert", {"embedded_more": pool.counts.get(unit.key, 0)}) for unit in finished])
     for unit in units:
         if unit.key not in pool.finished:
             embedded = work.embedded_more(pool.counts.get(unit.key, 0))

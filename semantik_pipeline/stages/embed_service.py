@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.stages.blame import blame, leave, unready
 from semantik_pipeline.stages.claims import READY
+from semantik_pipeline.stages.embedder_errors import blame, leave, unready
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 
 def embed_service(runtime: Runtime, generation_id: int) -> Callable[[list[str]], Any]:
-    """Texts -> vectors. Raises what the failure means for the documents: see ``stages/blame.py``."""
+    """Texts -> vectors. Raises what the failure means for the documents: see ``stages/embedder_errors.py``."""
 
     def embed(texts: list[str]) -> Any:
         try:

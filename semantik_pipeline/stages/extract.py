@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ExtractionResult
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
-from semantik_pipeline.ledger import content, moves, work
+from semantik_pipeline.ledger import bulk_moves, content, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.work import Claim, Unit
-from semantik_pipeline.stages.blame import leave
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
+from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.extracting import extract_texts, merged
-from semantik_pipeline.stages.failures import fail, told
+from semantik_pipeline.stages.unit_errors import fail, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -86,7 +86,7 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
     claim = held.claim
     units = _with_parse(runtime, claim, units)
     notes: Notes = {unit.key: {} for unit in units}
-    until = time.monotonic() + runtime.settings.work.slice
+    until = time.monotonic() + runtime.settings.work.time_slice
     extraction = generation.config["extraction"]
     for level, pools in (("chunk", _chunk_pools), ("document", _document_pools)):
         for choice in extraction[level]:
@@ -259,4 +259,4 @@ def _finish(
             rewrite = unit.touched and found != (unit.extracted or {})
             progress = {**unit.progress, "rewrite": True} if rewrite else unit.progress or None
             ended.append((unit, "embed", {"extracted": found, "notes": notes[unit.key] or None, "progress": progress}))
-        moves.move_all(tx, ended)
+        bulk_moves.move_all(tx, ended)

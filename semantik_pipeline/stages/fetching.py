@@ -18,7 +18,7 @@ from semantik_pipeline.errors import (
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.sync import Arrival, SourceClaim
 from semantik_pipeline.stages.arrivals import arrival_of, without_content
-from semantik_pipeline.stages.failures import describe, told
+from semantik_pipeline.stages.unit_errors import describe, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

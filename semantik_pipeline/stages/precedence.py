@@ -1,6 +1,6 @@
 """A small source's units have the process to themselves while they are worked on.
 
-``ledger/turns.py`` puts the units of a small source first in each stage's queue. Yet on few cores what the other loops of
+``ledger/fair_queue.py`` puts the units of a small source first in each stage's queue. Yet on few cores what the other loops of
 the process do at the same time would take more time from them than the queues did. So a loop that has none of these
 units to claim waits until the claims that hold some are finished, for :data:`PATIENCE` at most.
 """

@@ -26,11 +26,11 @@ from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.completion import complete
-from semantik_pipeline.stages.faults import fail_slice
+from semantik_pipeline.stages.deletions import remove_vanished
 from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable
-from semantik_pipeline.stages.problems import problems_told
-from semantik_pipeline.stages.vanishing import remove_vanished
+from semantik_pipeline.stages.source_errors import fail_slice
+from semantik_pipeline.stages.source_warnings import problems_told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -68,7 +68,7 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
         if claim is None:
             return False
         renew = partial(_renew, runtime, claim)
-        with runtime.keeper.holding(claim.token, renew, runtime.settings.sync.deadline) as hold:
+        with runtime.keeper.holding(claim.token, renew, runtime.settings.sync.progress_timeout) as hold:
             place.hold = hold
             _run_slice(runtime, claim, hold, place, until)
         return True
@@ -113,7 +113,7 @@ class Slice:
         self.taken = time.monotonic()
         self.alone_until = 0.0  # set at the first event
         self.call = runtime.host.call
-        self.size = min(FIRST_BATCH, runtime.settings.sync.batch)
+        self.size = min(FIRST_BATCH, runtime.settings.sync.batch_size)
         self.batch = Batch()
         self.cut = False  # the process takes no more work, and documents of the batch are not fetched
 
@@ -198,7 +198,7 @@ class Slice:
     def _flush(self, cursor: Any = None) -> None:
         """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
         batch, self.batch, began = self.batch, Batch(), time.time()
-        self.size = min(2 * self.size, self.runtime.settings.sync.batch)
+        self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
         names = [*batch.references, *batch.documents]
         with self.runtime.ledger.read() as tx:

@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.apart import apart
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import Transaction, content, moves, reconciling, trash, work
+from semantik_pipeline.isolation import isolated
+from semantik_pipeline.ledger import Transaction, bulk_moves, content, reconciling, trash, work
 from semantik_pipeline.ledger.collections import Generation
 from semantik_pipeline.ledger.comparison import ASIDE
 from semantik_pipeline.ledger.leases import Hold
 from semantik_pipeline.ledger.work import Claim, Unit
 from semantik_pipeline.stages import lost_index
 from semantik_pipeline.stages.claims import Claims, by_generation
-from semantik_pipeline.stages.failures import fail
 from semantik_pipeline.stages.points import PointBuilder
+from semantik_pipeline.stages.unit_errors import fail
 from semantik_pipeline.stages.withdrawal import withdraw
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def run(runtime: Runtime, claims: Claims) -> None:
                 break
             except Exception as error:
                 lost = fail(runtime, held.claim, units, lost_index.blamed(runtime, generation_id, error))
-                with apart(runtime, "withdrawals"):  # maintenance makes up for it
+                with isolated(runtime, "withdrawals"):  # maintenance makes up for it
                     withdraw(runtime, lost)
 
 
@@ -63,8 +63,8 @@ class Upsert:
         self.claim = claim
         self.hold = hold
         self.generation = generation
-        self.batch = runtime.settings.upsert.batch_points
-        self.until = time.monotonic() + runtime.settings.work.slice
+        self.batch = runtime.settings.upsert.batch_size
+        self.until = time.monotonic() + runtime.settings.work.time_slice
 
     def run(self, units: list[Unit]) -> None:
         with_text = [_named(unit) for unit in units if unit.goal == "indexed"]
@@ -90,7 +90,7 @@ class Upsert:
         with self._saving(units) as (tx, mine):
             told = [before.touched and before.progress.get("begun") for before in units]
             fresh = [unit for unit, known in zip(begun, told, strict=True) if unit.key in mine and not known]
-            moves.touch_all(tx, fresh)
+            bulk_moves.touch_all(tx, fresh)
         return begun
 
     def _write_small(self, units: list[Unit]) -> None:
@@ -199,7 +199,7 @@ class Upsert:
                 stage = unit.goal if aside is None else "quarantined"
                 ended.append((unit, stage, {"progress": None, **shown, **(aside or {})}))
             content.forget_documents(tx, deleted)
-            moves.move_all(tx, ended)
+            bulk_moves.move_all(tx, ended)
         for unit in deleted:
             forget_blobs(self.runtime, unit)
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.apart import apart
 from semantik_pipeline.errors import ServiceFailing, ServiceUnavailable, UsageError
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import content, reconciling
 from semantik_pipeline.ledger.work import Unit
 from semantik_pipeline.stages import lost_index
@@ -54,7 +54,7 @@ def advance(runtime: Runtime, *, seconds: float) -> bool:
                 return True
             after = unit.key
             try:
-                with apart(runtime, "withdrawals", unit.unique_id, but=ServiceUnavailable):
+                with isolated(runtime, "withdrawals", unit.unique_id, but=ServiceUnavailable):
                     withdraw(runtime, [unit])
             except ServiceFailing as error:  # the store answers, so it may take the next one
                 log.warning("What was written of %s waits: %s", unit.unique_id, error)
@@ -68,7 +68,7 @@ def _indexed(runtime: Runtime, unit: Unit) -> list[str]:
     if unit.indexed_chunks_epoch is None:
         return []
     ids: list[str] = []
-    start, size = 0, runtime.settings.upsert.batch_points
+    start, size = 0, runtime.settings.upsert.batch_size
     while True:
         with runtime.ledger.read() as tx:
             rows = content.chunk_rows(tx, unit, unit.indexed_chunks_epoch, start=start, limit=size)

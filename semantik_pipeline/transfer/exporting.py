@@ -112,7 +112,7 @@ class _Pages:
                 raise Conflict(
                     f"What was exported of {self._generation.collection!r} was removed meanwhile: generation "
                     f"{self._generation.id} has retired, or the collection was deleted.",
-                    "Export it again. How long a generation stays when it is replaced says reindex.keep.",
+                    "Export it again. How long a generation stays when it is replaced says reindex.rollback_window.",
                 )
             if not rows:
                 return self._told

@@ -93,7 +93,7 @@ def test_the_store_is_away_for_20_s_and_then_slow(make_fleet, postgres_url, redi
 def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redis, qdrant, tmp_path):
     """A worker that holds units of a stage is stopped until others have taken them, then continued; each stage once."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    fleet.environment |= {"SEMANTIK_WORK_LEASE": "4", "SEMANTIK_WORK_RENEW": "1"}
+    fleet.environment |= {"SEMANTIK_WORK_LEASE": "4", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
     fleet.configure(sleep_ms_per_text=5, extractor_ms=5)  # so that all stages are met in one run
     fleet.start_scheduler()
     for _ in range(3):

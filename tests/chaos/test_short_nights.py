@@ -13,7 +13,7 @@ SMALL = 200
 def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, tmp_path):
     """A death, a worker that stands still past its lease, bells that all hear, an empty broker, one that is away."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_RENEW": "1"}
+    fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
     fleet.configure(sleep_ms_per_text=10)  # or all is done before anybody is hit
     operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
     first, second = fleet.workers
@@ -28,7 +28,7 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
     redis.start()
     second.send_signal(signal.SIGCONT)
     finish(fleet, operation, documents=SMALL)
-    fleet.environment["SEMANTIK_SEARCH_ON"] = "workers"
+    fleet.environment["SEMANTIK_SEARCH_EXECUTION"] = "workers"
     found = fleet.semantik("search", "file 7 part 1 speaks of topic49", "--no-rerank")
     assert found["hits"][0]["document"].endswith("file00007.txt")
     refused = fleet.semantik("search", "anything", "--collection", "nowhere", code=None)
@@ -83,5 +83,9 @@ def test_a_night_of_people(make_fleet, postgres_url, redis, qdrant, tmp_path):
 
 def test_a_night_of_poison(make_fleet, postgres_url, redis, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
-    fleet.environment |= {"SEMANTIK_WORK_LEASE": "2", "SEMANTIK_WORK_RENEW": "0.5", "SEMANTIK_WORK_MAX_ATTEMPTS": "2"}
+    fleet.environment |= {
+        "SEMANTIK_WORK_LEASE": "2",
+        "SEMANTIK_WORK_LEASE_RENEWAL": "0.5",
+        "SEMANTIK_WORK_MAX_ATTEMPTS": "2",
+    }
     poisoned(fleet, tmp_path, documents=20)

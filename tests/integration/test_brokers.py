@@ -25,7 +25,7 @@ from semantik_pipeline import queue
 from semantik_pipeline.errors import ServiceUnavailable, UsageError
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.settings import Settings, load_settings
-from workers import asking
+from workers import remote_search
 
 BROKERS = {
     "redis": os.environ.get("SEMANTIK_TEST_REDIS_URL", "redis://127.0.0.1:6379/9"),
@@ -234,13 +234,13 @@ def test_a_bell_is_json_and_carries_no_time_of_day(settings_for: Make) -> None:
 
 
 def test_a_search_is_asked_for_without_a_time_of_day(settings_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIK_SEARCH_PATIENCE", "1")
+    monkeypatch.setenv("SEMANTIK_SEARCH_WORKER_TIMEOUT", "1")
     settings = settings_for()
     failed: list[Exception] = []
 
     def ask() -> None:
         try:
-            asking.ask(settings, SearchQuery(text="leases"))
+            remote_search.ask(settings, SearchQuery(text="leases"))
         except Exception as error:
             failed.append(error)
 
@@ -262,10 +262,10 @@ def test_a_broker_that_is_away_answers_no_search_and_soon(scheme: str, tmp_path:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens there
         url = f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"
-        settings = load_settings(data_dir=tmp_path, broker={"url": url}, search={"patience": 1})
+        settings = load_settings(data_dir=tmp_path, broker={"url": url}, search={"worker_timeout": 1})
         began = time.monotonic()
         with pytest.raises(ServiceUnavailable, match="refused"):
-            asking.ask(settings, SearchQuery(text="leases"))
+            remote_search.ask(settings, SearchQuery(text="leases"))
         assert time.monotonic() - began < 5
 
 
@@ -275,11 +275,11 @@ def test_searches_of_many_threads_get_each_its_own_answer(settings_for: Make, tm
         "qdrant": {"url": "http://127.0.0.1"},
     }
     settings = load_settings(
-        broker=settings_for().broker, data_dir=tmp_path, search={"on": "workers", "patience": 20}, **shared
+        broker=settings_for().broker, data_dir=tmp_path, search={"execution": "workers", "worker_timeout": 20}, **shared
     )
     environment = {"SEMANTIK_BROKER_URL": settings.broker.url, "SEMANTIK_BROKER_PREFIX": settings.broker.prefix}
     worker = subprocess.Popen([sys.executable, "-c", ANSWERER], env={**os.environ, **environment})
-    searching = asking.Searching(SimpleNamespace(settings=settings))  # type: ignore[arg-type]
+    searching = remote_search.Searching(SimpleNamespace(settings=settings))  # type: ignore[arg-type]
 
     def ask(number: int) -> str:
         try:

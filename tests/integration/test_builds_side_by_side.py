@@ -13,7 +13,7 @@ from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.generations import aliases, building
 from semantik_pipeline.generations.gate import Gate
-from semantik_pipeline.ledger import builds, filling, revisions, waits
+from semantik_pipeline.ledger import backfill, blocked_operations, builds, revisions
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.ledger.tables import operations as operation_table
 from semantik_pipeline.ledger.tables import work
@@ -71,7 +71,7 @@ def test_a_fill_and_a_sync_of_the_same_documents_lock_in_one_order(pipe, monkeyp
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
     pipe.index(source(**contents(1)), run=False)
     reached = threading.Event()
-    where, name = (revisions, "live_generations") if first == "sync" else (filling, "note_items")
+    where, name = (revisions, "live_generations") if first == "sync" else (backfill, "note_items")
     original = getattr(where, name)
 
     def slowly(*args):
@@ -100,7 +100,7 @@ def test_a_fill_and_a_sync_of_the_same_documents_lock_in_one_order(pipe, monkeyp
 
 
 def test_syncs_beside_a_fill_in_small_steps(pipe, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(filling, "BATCH", 2)
+    monkeypatch.setattr(backfill, "BATCH", 2)
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
 
     def sync() -> None:
@@ -336,5 +336,5 @@ def test_a_gate_that_nobody_can_judge_says_so(pipe) -> None:
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
     with pipe.runtime.ledger.write() as tx:
         tx.execute(update(table).where(table.c.state == "building").values(build={"phase": "judging"}))
-        assert waits.reason(tx, operation_id, []) == waits.NOBODY
-        assert waits.reason(tx, operation_id, None) is None
+        assert blocked_operations.reason(tx, operation_id, []) == blocked_operations.NOBODY
+        assert blocked_operations.reason(tx, operation_id, None) is None

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.ledger import deaths, renewals, work
+from semantik_pipeline.ledger import expired_leases, renewals, work
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.tables import chores, documents
 from semantik_pipeline.ledger.tables import work as units
@@ -134,7 +134,7 @@ class Fleet:
         with self.ledger.write() as tx:
             tokens = [token for token, _ in over]
             tx.execute(update(units).where(units.c.lease_token.in_(tokens)).values(lease_until=0))
-            deaths.expire(tx, max_attempts=ATTEMPTS, backoff=0)
+            expired_leases.expire(tx, max_attempts=ATTEMPTS, backoff=0)
         for entry in over:
             self.dead.remove(entry)
             if entry[1] is not None:

@@ -14,7 +14,7 @@ from semantik_pipeline.ledger.passages import passages
 from semantik_pipeline.ledger.tables import chores
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.evaluation import KnownItems, compare, known_items
-from semantik_pipeline.search.evaluation.keeping import Measured, changes, keep
+from semantik_pipeline.search.evaluation.history import Measured, changes, keep
 from semantik_pipeline.search.evaluation.ways import chosen, ways
 from tests.integration.conftest import Pipeline
 

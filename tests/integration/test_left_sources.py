@@ -15,7 +15,7 @@ from semantik_pipeline.ledger.workers import WorkerRow
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages.left import LEFT, LeftSources
-from workers.presence import Presence
+from workers.heartbeat import Presence
 
 LEDGERS = ("sqlite", "postgres")
 

@@ -162,7 +162,7 @@ def test_extractors_that_hang_hand_back_what_they_have_not_begun_when_a_suspect_
 
 
 def test_a_source_without_checkpoints_is_left_once_for_a_suspect_and_then_read_to_its_end(make_pipeline, monkeypatch):
-    pipeline = make_pipeline(sync={"batch": 100})
+    pipeline = make_pipeline(sync={"batch_size": 100})
     pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS}), run=False)
     runtime, suspects = pipeline.runtime, []
     kept: list[int] = []
@@ -185,11 +185,11 @@ def test_a_source_without_checkpoints_is_left_once_for_a_suspect_and_then_read_t
 
 
 def test_the_first_documents_of_a_source_are_on_their_way_while_the_others_are_read(make_pipeline, monkeypatch):
-    """Batches grow from FIRST_BATCH to ``sync.batch``; a smaller setting holds from the start."""
+    """Batches grow from FIRST_BATCH to ``sync.batch_size``; a smaller setting holds from the start."""
     texts = {f"d{number:03}": f"text number {number}" for number in range(230)}
     config = {"documents": texts, "checkpoint_every": 1000}
     for most, expected in ((100, [25, 50, 100, 55]), (20, [20] * 11 + [10])):
-        pipeline, sizes = make_pipeline(sync={"batch": most}), []
+        pipeline, sizes = make_pipeline(sync={"batch_size": most}), []
         flush = sync.Slice._flush
 
         def counted(self: sync.Slice, cursor: object = None, flush=flush, sizes=sizes) -> None:

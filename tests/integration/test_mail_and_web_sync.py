@@ -100,7 +100,7 @@ def test_new_flags_change_what_can_be_filtered_and_embed_nothing(make_pipeline, 
 def test_the_first_run_over_a_mailbox_is_many_slices_and_downloads_once(make_pipeline, server, monkeypatch):
     monkeypatch.setattr(imap, "BATCH", 4)
     server.put(*[mail(f"m{n}", f"text {n}") for n in range(12)])
-    pipe = make_pipeline(work={"slice": 0.001})
+    pipe = make_pipeline(work={"time_slice": 0.001})
     assert pipe.index(mailbox(server))["documents"]["new"] == 12
     assert fetches(server) == 3  # four messages at a time
 
@@ -170,7 +170,7 @@ def test_a_crawl_of_hours_is_many_slices_and_asks_for_each_page_once(make_pipeli
     monkeypatch.setattr(web_crawl, "SAVE_PAGES", 3)
     texts(site, **{f"p{n:02}": f"page number {n}" for n in range(20)})
     site.replies["/p07.txt"] = Reply(status=429, headers={"Retry-After": "1"}, etag=False)
-    pipe = make_pipeline(work={"slice": 0.001})
+    pipe = make_pipeline(work={"time_slice": 0.001})
     result = pipe.index(website(site, start_urls=[site.url], include=["*.txt"]))
     assert result["documents"]["new"] == 19
     asked = [path for path in site.asked() if path != "/p07.txt"]

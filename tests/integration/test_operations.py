@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from semantik_pipeline import operations
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import audit_trail, operation_reports, waits
+from semantik_pipeline.ledger import audit_trail, blocked_operations, operation_reports
 from semantik_pipeline.ledger import operations as ledger
 from semantik_pipeline.ledger import sync as ledger_sync
 from semantik_pipeline.ledger.tables import documents, generations, sources, work
@@ -366,7 +366,7 @@ def test_units_that_all_say_why_they_wait_block_their_operation_and_go_on_by_the
     good = make_pipeline()
     operation_id = half_way(good, site)
     with good.runtime.ledger.read() as tx:
-        assert waits.reason(tx, operation_id, None) is None
+        assert blocked_operations.reason(tx, operation_id, None) is None
     work_on(broken.runtime, "embed")
     found = shown(good, operation_id)
     assert found["state"] == "blocked"

@@ -190,7 +190,7 @@ def test_indexing_another_folder_leaves_the_first_alone(make_pipeline, docs, tmp
 def test_a_mass_deletion_that_the_source_itself_reports_asks_too(make_pipeline):
     """A commit that deletes everything, a mailbox that was emptied: removals count as absences do."""
     documents = {f"d{number}": f"text number {number}" for number in range(6)}
-    pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5, "batch": 2})
+    pipeline = make_pipeline(sync={"deletion_guard_count": 2, "deletion_guard_share": 0.5, "batch_size": 2})
     kept = SourceRequest(connector="fake-connector", name="fake", config={"documents": documents})
     pipeline.index(kept)
     emptied = {"documents": {}, "removed": sorted(documents), "incomplete": True}
@@ -211,7 +211,7 @@ def test_removals_are_judged_together_however_many_slices_name_them(make_pipelin
     texts = {f"d{number}": f"text number {number}" for number in range(6)}
     file = tmp_path / "documents.json"
     source = fake_source(documents_file=str(file), incremental=True, checkpoint_every=1)
-    pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5}, work={"slice": 0.0001})
+    pipeline = make_pipeline(sync={"deletion_guard_count": 2, "deletion_guard_share": 0.5}, work={"time_slice": 0.0001})
     file.write_text(json.dumps(texts))
     pipeline.index(source)
     file.write_text(json.dumps({name: texts[name] for name in ("d4", "d5")}))
@@ -243,7 +243,7 @@ def test_what_a_run_that_failed_said_of_removals_is_not_believed_later(make_pipe
 
 @both_ledgers
 def test_a_mass_deletion_pauses_the_source_and_asks(make_pipeline, docs):
-    pipeline = make_pipeline(sync={"guard_count": 2, "guard_share": 0.5})
+    pipeline = make_pipeline(sync={"deletion_guard_count": 2, "deletion_guard_share": 0.5})
     pipeline.folder(docs)
     for number in range(4):
         (docs / f"d{number}.txt").unlink()
@@ -274,7 +274,7 @@ def fake_source(**config) -> SourceRequest:
 @both_ledgers
 def test_a_sync_resumes_at_its_checkpoint(make_pipeline, tmp_path):
     log = tmp_path / "fetched"
-    pipeline = make_pipeline(plugins={"fake-connector": {"log_path": str(log)}}, work={"slice": 0.001})
+    pipeline = make_pipeline(plugins={"fake-connector": {"log_path": str(log)}}, work={"time_slice": 0.001})
     texts = {f"t{number:03}": f"text number {number}" for number in range(100)}
     result = pipeline.index(fake_source(documents=texts, checkpoint_every=10))
     assert result["documents"]["new"] == 100
@@ -315,7 +315,7 @@ def test_a_document_of_thousands_of_chunks_yields_and_resumes(make_pipeline, tmp
         "chunking": {"plugin": "recursive", "options": {"max_tokens": 8, "min_tokens": 1, "overlap_tokens": 0}},
     }
     plugins = {"fake-embedder": {"log_path": str(log)}}
-    options = {"embed": {"pool_chunks": 128}, "upsert": {"batch_points": 64}, "work": {"slice": 0.05}}
+    options = {"embed": {"pool_chunks": 128}, "upsert": {"batch_size": 64}, "work": {"time_slice": 0.05}}
     first = make_pipeline(plugins=plugins, **options)
     operation = first.folder(folder, config=config, run=False)["id"]
     first.run("sync", "chunk", "extract")

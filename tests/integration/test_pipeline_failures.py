@@ -279,7 +279,7 @@ def test_a_graceful_stop_gives_units_back_without_blame(make_pipeline):
 
 @both_ledgers
 def test_a_lease_is_renewed_while_work_goes_on_and_not_past_its_deadline(make_pipeline):
-    pipeline = make_pipeline(work={"lease": 0.4, "renew": 0.1})
+    pipeline = make_pipeline(work={"lease": 0.4, "lease_renewal": 0.1})
     pipeline.index(many(1), run=False)
     work_on(pipeline.runtime, "sync")
     taken = Claims(pipeline.runtime, "chunk", limit=1, deadline=1.0, until=time.monotonic() + 60).take()

@@ -59,7 +59,7 @@ def shown(pipeline, query: str) -> list[str]:
 
 
 def test_a_large_document_that_changes_while_it_is_written_in_company_is_read_anew(make_pipeline, monkeypatch):
-    pipeline = make_pipeline(upsert={"batch_points": 2})
+    pipeline = make_pipeline(upsert={"batch_size": 2})
     arrive(pipeline, large=paragraphs("old", 6), small=paragraph("small"))
     pipeline.run("chunk", "embed")
     writing, units = take_upsert(pipeline)
@@ -217,7 +217,7 @@ def test_a_document_dropped_while_its_sync_compares_gets_a_revision_of_its_own(m
 
 def test_edits_while_every_stage_is_at_work(make_pipeline, caplog):
     """Syncs, stages and maintenance side by side, on the same documents: no deadlock, and the last texts win."""
-    pipeline = make_pipeline(work={"slice": 0.2})
+    pipeline = make_pipeline(work={"time_slice": 0.2})
     runtime, done = pipeline.runtime, threading.Event()
     arrive(pipeline, **{f"d{number:02}": f"round 0 of {number}" for number in range(40)})
 
@@ -341,7 +341,7 @@ def test_a_slow_source_makes_progress_with_each_document(make_pipeline, monkeypa
         return await fetch(self, reference)
 
     monkeypatch.setattr(FakeConnector, "fetch", slowly)
-    pipeline = make_pipeline(sync={"deadline": 0.4})
+    pipeline = make_pipeline(sync={"progress_timeout": 0.4})
     arrive(pipeline, **{f"d{number}": f"text {number}" for number in range(6)})
     assert len(pipeline.stages()) == 6
 
@@ -395,7 +395,7 @@ def test_a_full_disk_stops_the_process_and_blames_no_document(make_pipeline, mon
 
 
 def test_half_a_revision_that_the_store_refuses_is_taken_back(make_pipeline, monkeypatch):
-    pipeline = make_pipeline(upsert={"batch_points": 2})
+    pipeline = make_pipeline(upsert={"batch_size": 2})
     old = paragraphs("old", 6)
     pipeline.index(source(doc=old))
     store = type(pipeline.runtime.store)

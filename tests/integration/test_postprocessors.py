@@ -20,7 +20,7 @@ from semantik_pipeline.search import SearchAnswer, SearchQuery, search
 from semantik_pipeline.testing.fake_models import hashed_words
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline
-from workers import asking
+from workers import remote_search
 
 #: Each paragraph is a chunk: 30 words of at most 40.
 PARAGRAPHS = [" ".join([f"wine{number}", f"cork{number}", *["barrel"] * 28]) for number in range(8)]
@@ -246,8 +246,8 @@ def test_a_search_workers_answer_is_the_same(make_pipeline: Callable[..., Pipeli
         principals=frozenset({"anna"}),
     )
     here = search(pipeline.runtime, query)
-    reply = json.loads(json.dumps(asking.answered(pipeline.runtime, json.loads(json.dumps(asdict(query))))))
-    there = asking._answer(reply)
+    reply = json.loads(json.dumps(remote_search.answered(pipeline.runtime, json.loads(json.dumps(asdict(query))))))
+    there = remote_search._answer(reply)
     assert there.hits == here.hits
     assert any(hit.more for hit in here.hits)
     assert any(hit.before or hit.after for hit in here.hits)

@@ -14,9 +14,9 @@ import pytest
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.renewals import Renewal
 from tests.announced import announced
-from workers import presence as presences
-from workers.presence import Presence
-from workers.pulse import Pulse
+from workers import heartbeat as presences
+from workers.consumer_liveness import Pulse
+from workers.heartbeat import Presence
 
 
 def watched(pipeline, *, pulse=None):

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.errors import Conflict, FingerprintMismatch, UsageError
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import backlog, builds, filling, operation_reports, switching
+from semantik_pipeline.ledger import backfill, backlog, builds, operation_reports, switching
 from semantik_pipeline.ledger import collections as ledger_collections
 from semantik_pipeline.ledger import work as work_ledger
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, operation_items, work
@@ -291,7 +291,7 @@ def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, 
     before = rows(pipe, chunks, embeddings, work, table)
     indexes = pipe.runtime.host.call(pipe.runtime.store.list_indexes)
     operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
-    monkeypatch.setattr(filling, "BATCH", 5)
+    monkeypatch.setattr(backfill, "BATCH", 5)
     building.advance(pipe.runtime, seconds=0 if phase == "filling" else 5)
     if phase == "filling":
         pipe.run("chunk", "embed")

@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, text, update
 
 from semantik_pipeline import maintenance, operations, sources
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import content, removal, turns
+from semantik_pipeline.ledger import content, fair_queue, removal
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.ledger.bulk import insert_rows
 from semantik_pipeline.ledger.tables import chores, chunks, documents, embeddings, extractions, work
@@ -106,7 +106,7 @@ def test_a_paused_source_is_paused_still_when_its_removal_is_cancelled(make_pipe
 FAR = 1_000_000.0
 
 #: Between the turns of a source that is small, and all of it here.
-STEP = 1 / turns.SHARE
+STEP = 1 / fair_queue.SHARE
 
 
 def busy(pipeline) -> None:
@@ -127,7 +127,7 @@ def given(pipeline, name: str) -> list[float]:
 
 def virtual_time(pipeline) -> float:
     with pipeline.runtime.ledger.read() as tx:
-        return turns.virtual_time(tx)
+        return fair_queue.virtual_time(tx)
 
 
 @pytest.mark.parametrize("event", ["pause", "cancel"])

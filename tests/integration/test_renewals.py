@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
-from semantik_pipeline.ledger import deaths, renewals, work
+from semantik_pipeline.ledger import expired_leases, renewals, work
 from semantik_pipeline.ledger.leases import Keeper
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.tables import sources
@@ -58,7 +58,7 @@ def test_the_other_units_of_a_claim_are_prolonged(ledger_with_units) -> None:
             assert renewals.renew(tx, claim.token, 60) == Renewal(held=4, prolonged=3)
         assert lapsed(ledger) == {document}
         with ledger.write() as tx:
-            assert not deaths.expire(tx, max_attempts=3, backoff=1)
+            assert not expired_leases.expire(tx, max_attempts=3, backoff=1)
     with ledger.write() as tx:
         assert renewals.renew(tx, claim.token, 60) == Renewal(held=4, prolonged=4)
 
@@ -71,7 +71,7 @@ def test_a_source_that_is_locked_waits_for_the_next_time(ledger_with_units) -> N
         slow.execute(select(sources.c.id).with_for_update()).all()
         with ledger.write() as tx:
             assert renewals.renew_source(tx, "t", 60) == Renewal(held=1, prolonged=0)
-            assert deaths.expire_sources(tx, max_attempts=3) == 0
+            assert expired_leases.expire_sources(tx, max_attempts=3) == 0
     with ledger.write() as tx:
         assert renewals.renew_source(tx, "t", 60) == Renewal(held=1, prolonged=1)
 

@@ -19,7 +19,7 @@ from semantik_pipeline.plugins.secrets import REDACTED
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.testing import FakeReranker
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline
-from workers import asking
+from workers import remote_search
 
 SECRET = "Tr0ub4dor & the horse"
 #: The fakes raise when a text holds this, and quote it.
@@ -108,7 +108,7 @@ def test_a_search_worker_answers_without_it(
     )
     pipeline.run()
     query = SearchQuery(text="It is", reranker="fake-reranker", understand=False)
-    answer = asking.answered(pipeline.runtime, asdict(query))["answer"]
+    answer = remote_search.answered(pipeline.runtime, asdict(query))["answer"]
     assert REDACTED in str(answer["warnings"])
     assert not [name for name in ("warnings", "rerankers", "absent") if SECRET in str(answer[name])]
 

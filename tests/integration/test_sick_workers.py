@@ -19,7 +19,7 @@ from semantik_pipeline.stages import embed
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.testing.fakes import FakeEmbedder
 from tests.integration.conftest import FAKE_COLLECTION
-from workers.presence import Presence
+from workers.heartbeat import Presence
 
 CUDA = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
 
@@ -194,7 +194,7 @@ def test_only_what_a_stage_finished_counts_as_done(make_pipeline):
 
 
 def test_a_claim_that_a_ledger_away_kept_from_being_given_back_is_given_back_later(make_pipeline, monkeypatch):
-    pipeline = chunked(make_pipeline, work={"renew": 0.05})
+    pipeline = chunked(make_pipeline, work={"lease_renewal": 0.05})
     runtime, give_back, failures = pipeline.runtime, work.give_back, []
 
     def away(tx, token):
@@ -219,7 +219,7 @@ def test_a_claim_that_a_ledger_away_kept_from_being_given_back_is_given_back_lat
 
 
 def test_a_stage_that_ended_while_the_ledger_was_away_leaves_no_lease_behind(make_pipeline, monkeypatch):
-    pipeline = chunked(make_pipeline, work={"renew": 60})
+    pipeline = chunked(make_pipeline, work={"lease_renewal": 60})
     runtime = pipeline.runtime
     with monkeypatch.context() as blip:
         blip.setattr(work, "held", raising(ServiceUnavailable("The ledger does not answer.")))

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import IngestedDocument, content_hash
-from semantik_pipeline.ledger import deaths, sync
+from semantik_pipeline.ledger import expired_leases, sync
 from semantik_pipeline.ledger.renewals import Renewal
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.operations import SourceRequest
@@ -99,7 +99,7 @@ def test_a_source_in_hand_is_given_back_unsuspected(make_pipeline, monkeypatch) 
         process._give_back()
     with runtime.ledger.write() as tx:
         assert not sync.source_held(tx, claim), "what this process still writes is fenced"
-        assert deaths.expire_sources(tx, max_attempts=3, everything=True) == 0
+        assert expired_leases.expire_sources(tx, max_attempts=3, everything=True) == 0
         assert sync.sources_due(tx) == (True, False)
     pipeline.run()
     assert set(pipeline.stages().values()) == {"indexed"}

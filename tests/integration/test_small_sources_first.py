@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from semantik_pipeline.ledger import turns
+from semantik_pipeline.ledger import fair_queue
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import precedence
 from semantik_pipeline.stages.claims import Claims, Held
 from semantik_pipeline.stages.precedence import Precedence
 
-LARGE, SMALL = int(turns.SMALL) + 60, 3
+LARGE, SMALL = int(fair_queue.SMALL) + 60, 3
 
 both_ledgers = pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
 

@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import maintenance, sources
 from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
-from semantik_pipeline.ledger import audit_trail, moves, removal, timetable, turns, work
+from semantik_pipeline.ledger import audit_trail, bulk_moves, fair_queue, removal, timetable, work
 from semantik_pipeline.ledger import operations as ledger_operations
 from semantik_pipeline.ledger import sources as ledger
 from semantik_pipeline.ledger.sync import claim_source, others_wait
@@ -221,7 +221,7 @@ def test_refused_credentials_pause_the_source_until_it_is_resumed(make_pipeline,
 
 
 def test_resume_answers_the_mass_deletion_guard(make_pipeline) -> None:
-    pipeline = make_pipeline(sync={"guard_count": 3, "guard_share": 0.5})
+    pipeline = make_pipeline(sync={"deletion_guard_count": 3, "deletion_guard_share": 0.5})
     source = added(pipeline, documents={f"d{number}": f"text {number}" for number in range(10)})
     sources.sync(pipeline.runtime, source)
     pipeline.run()
@@ -238,7 +238,7 @@ def test_resume_answers_the_mass_deletion_guard(make_pipeline) -> None:
 
 
 def test_a_pause_in_the_middle_keeps_the_place(make_pipeline) -> None:
-    pipeline = make_pipeline(work={"slice": 0.0001})
+    pipeline = make_pipeline(work={"time_slice": 0.0001})
     texts = {f"d{number:03}": f"text {number}" for number in range(40)}
     source = added(pipeline, documents=texts, checkpoint_every=10)
     operation = sources.sync(pipeline.runtime, source)
@@ -302,7 +302,7 @@ def test_a_removed_source_leaves_nothing(make_pipeline) -> None:
 
 
 def test_a_removal_ends_the_sync_in_hand(make_pipeline) -> None:
-    pipeline = make_pipeline(work={"slice": 0.0001})
+    pipeline = make_pipeline(work={"time_slice": 0.0001})
     texts = {f"d{number:03}": f"text {number}" for number in range(40)}
     source = added(pipeline, documents=texts, checkpoint_every=10)
     first = sources.sync(pipeline.runtime, source)
@@ -349,7 +349,7 @@ def process(pipeline, *, until: str, batch: int = 20) -> int:
                 claim = work.claim(tx, stage, worker="w", lease=60, limit=batch)
                 units = claim.units if claim else ()
                 claimed += len(units)
-                moves.move_all(tx, [(unit, then, {}) for unit in units])
+                bulk_moves.move_all(tx, [(unit, then, {}) for unit in units])
         work_on(pipeline.runtime, "sync")
         if shown(pipeline, until)["state"] == "idle" and not unfinished(pipeline, until):
             return claimed
@@ -374,7 +374,9 @@ def test_a_small_source_that_begins_with_a_large_one_goes_first(make_pipeline, f
     alone = 4 * sizes["small"]
     for name in sorted(sizes, key=lambda name: name != first):
         sources.sync(pipeline.runtime, made[name])
-    assert process(pipeline, until="small") <= alone * (1 + 1 / turns.SHARE) + 4 * 20  # and the rest of the last batch
+    assert (
+        process(pipeline, until="small") <= alone * (1 + 1 / fair_queue.SHARE) + 4 * 20
+    )  # and the rest of the last batch
     assert unfinished(pipeline, "large") <= 400 + 200  # bounded: what is named between two checkpoints comes on top
 
 
@@ -394,7 +396,7 @@ def test_a_small_source_that_comes_to_a_large_one_hardly_waits_and_is_charged(ma
         sources.sync(pipeline.runtime, small)
         work_on(pipeline.runtime, "sync")
         of_large.append(process(pipeline, until="small", batch=5) - 4 * 50)
-    assert sum(of_large) >= 4 * (7 * 50 - turns.SMALL - 50)
+    assert sum(of_large) >= 4 * (7 * 50 - fair_queue.SMALL - 50)
 
 
 def large_and_half_way(pipeline) -> None:
@@ -403,7 +405,7 @@ def large_and_half_way(pipeline) -> None:
     work_on(pipeline.runtime, "sync")
     with pipeline.runtime.ledger.write() as tx:
         units = work.claim(tx, "chunk", worker="w", lease=60, limit=200).units
-        moves.move_all(tx, [(unit, "indexed", {}) for unit in units])
+        bulk_moves.move_all(tx, [(unit, "indexed", {}) for unit in units])
 
 
 def test_a_large_source_goes_on_however_many_small_ones_come(make_pipeline) -> None:
@@ -415,26 +417,26 @@ def test_a_large_source_goes_on_however_many_small_ones_come(make_pipeline) -> N
         sources.sync(pipeline.runtime, added(pipeline, f"small {number}", documents=texts_of(f"s{number}-", 30)))
         work_on(pipeline.runtime, "sync")
         process(pipeline, until=f"small {number}", batch=6)
-    assert before - unfinished(pipeline, "large") >= others * 30 / turns.SHARE - 6
+    assert before - unfinished(pipeline, "large") >= others * 30 / fair_queue.SHARE - 6
 
 
 def test_small_sources_go_ahead_together_as_far_as_is_agreed(make_pipeline) -> None:
     """Each is small, but together they are not: those that come last wait for their shares."""
     pipeline = make_pipeline(work={"max_in_flight": 2000})
     large_and_half_way(pipeline)
-    enough = int(turns.TOGETHER / 100)
+    enough = int(fair_queue.TOGETHER / 100)
     for number in range(enough + 2):
         sources.sync(pipeline.runtime, added(pipeline, f"small {number}", documents=texts_of(f"s{number}-", 100)))
         work_on(pipeline.runtime, "sync")
     last = {number: last_turn(pipeline, f"small {number}") for number in range(enough + 2)}
-    time = min(last.values()) - 100 / turns.SHARE
-    assert [number for number, turn in last.items() if turn - time > 100 / turns.SHARE + 1] == [enough, enough + 1]
+    time = min(last.values()) - 100 / fair_queue.SHARE
+    assert [number for number, turn in last.items() if turn - time > 100 / fair_queue.SHARE + 1] == [enough, enough + 1]
 
 
 def test_one_that_grows_has_gone_ahead_all_the_same(make_pipeline) -> None:
     pipeline = make_pipeline(work={"max_in_flight": 2000})
     large_and_half_way(pipeline)
-    for number in range(int(turns.TOGETHER / 100)):
+    for number in range(int(fair_queue.TOGETHER / 100)):
         assert goes_ahead(pipeline, f"small {number}")
     first = sources.change(
         pipeline.runtime, shown(pipeline, "small 0"), config={"documents": texts_of("small 0-", 1100)}
@@ -448,7 +450,7 @@ def test_those_that_have_a_little_on_its_way_and_never_went_ahead_keep_none_from
     pipeline = make_pipeline(work={"max_in_flight": 2000})
     large_and_half_way(pipeline)
     with pipeline.runtime.ledger.read() as tx:
-        reached = turns.virtual_time(tx)
+        reached = fair_queue.virtual_time(tx)
     for number in range(5):
         change_row(pipeline, added(pipeline, f"read for long {number}"), next_turn=reached + 110)
     assert goes_ahead(pipeline, "small")
@@ -459,8 +461,8 @@ def goes_ahead(pipeline, name: str) -> bool:
     sources.sync(pipeline.runtime, added(pipeline, name, documents=texts_of(f"{name}-", 100)))
     work_on(pipeline.runtime, "sync")
     with pipeline.runtime.ledger.read() as tx:
-        reached = turns.virtual_time(tx)
-    return last_turn(pipeline, name) - reached <= 100 / turns.SHARE + 1
+        reached = fair_queue.virtual_time(tx)
+    return last_turn(pipeline, name) - reached <= 100 / fair_queue.SHARE + 1
 
 
 def last_turn(pipeline, name: str) -> float:
@@ -540,7 +542,7 @@ def test_a_weight_is_a_share(make_pipeline) -> None:
 
 
 def test_a_source_that_is_read_for_long_keeps_no_other_from_beginning(make_pipeline) -> None:
-    pipeline = make_pipeline(work={"slice": 0.0001})
+    pipeline = make_pipeline(work={"time_slice": 0.0001})
     long = added(pipeline, "long", documents=texts_of("long", 60), checkpoint_every=5)
     sources.sync(pipeline.runtime, long)
     pipeline.run("sync")
@@ -557,7 +559,7 @@ def test_a_small_sync_ends_though_the_last_stage_has_more_to_do(make_pipeline, m
     monkeypatch.setattr(stage_table, "OFTEN", 0.0)
     few = replace(stage_table.STAGES["upsert"], documents=2)
     monkeypatch.setitem(stage_table.STAGES, "upsert", few)
-    pipeline = make_pipeline(work={"slice": 60.0})
+    pipeline = make_pipeline(work={"time_slice": 60.0})
     asked = [sources.sync(pipeline.runtime, added(pipeline, name, documents=texts_of(name, 2))) for name in "ab"]
     pipeline.run("sync", "chunk", "embed")
     states: list[list[str]] = []
@@ -590,7 +592,7 @@ def test_a_slice_makes_way_for_a_source_that_waits(make_pipeline, monkeypatch) -
     """There is one loop; without this the other one would begin when the slice of the first is over."""
     monkeypatch.setattr(sync, "ALONE", 0.0)
     monkeypatch.setattr(sync, "STARTS", 0)
-    pipeline = make_pipeline(work={"slice": 60.0})
+    pipeline = make_pipeline(work={"time_slice": 60.0})
     assert read_when_through(pipeline, monkeypatch) == [5, 60], (
         "the other one was through when five documents of the long one were read"
     )
@@ -616,7 +618,7 @@ def test_a_source_that_starts_slowly_gets_further_than_its_start(
     monkeypatch.setattr(sync, "time", clock)
     monkeypatch.setattr(FakeConnector, "authenticate", slow_to_begin)
     monkeypatch.setattr(FakeConnector, "fetch", slow_fetch)
-    pipeline = make_pipeline(work={"slice": 1e6})
+    pipeline = make_pipeline(work={"time_slice": 1e6})
     assert read_when_through(pipeline, monkeypatch) == expected
 
 

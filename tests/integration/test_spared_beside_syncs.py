@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, update
 
-from semantik_pipeline.ledger import deaths, work
+from semantik_pipeline.ledger import expired_leases, work
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.operations import SourceRequest
@@ -29,7 +29,7 @@ def test_what_a_slice_has_locked_is_spared_without_waiting_for_it(make_pipeline)
 
     def spare() -> None:
         with ledger.write() as tx:
-            deaths.spare(tx, seconds=60)
+            expired_leases.spare(tx, seconds=60)
 
     with ThreadPoolExecutor(1) as pool, ledger.write() as tx:
         tx.execute(select(sources.c.id).with_for_update()).all()

@@ -75,11 +75,11 @@ def collector(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_stages_of_two_processes_write_to_one_trace(make_pipeline, collector: Collector, tmp_path: Path) -> None:
     """The second runtime stands for another process: nothing goes from one to the other but the ledger."""
     folder = operations.folder_source(texts(tmp_path / "docs", a="one text", b="another text"))
-    first = make_pipeline(trace={"share": 1.0})
+    first = make_pipeline(trace={"sample_ratio": 1.0})
     first.index(folder, config=COLLECTION, run=False)
     first.run("sync", "chunk")
     first.runtime.close()
-    second = make_pipeline(trace={"share": 1.0})
+    second = make_pipeline(trace={"sample_ratio": 1.0})
     second.run()
     second.runtime.close()
     spans = collector.spans()
@@ -100,7 +100,7 @@ def test_stages_of_two_processes_write_to_one_trace(make_pipeline, collector: Co
 def test_a_failure_is_an_error_and_the_next_revision_another_trace(
     make_pipeline, collector: Collector, tmp_path: Path
 ) -> None:
-    pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON"}}, trace={"share": 1.0})
+    pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON"}}, trace={"sample_ratio": 1.0})
     texts(tmp_path / "docs", a="POISON")
     pipeline.folder(tmp_path / "docs")
     texts(tmp_path / "docs", a="a good text")
@@ -161,7 +161,7 @@ def test_off_imports_nothing_and_on_without_the_package_says_what_to_do(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert load_settings(data_dir=tmp_path).trace.share == 0.0
+    assert load_settings(data_dir=tmp_path).trace.sample_ratio == 0.0
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingsError, match="OpenTelemetry is not installed") as caught:
         open_traces(0.5)

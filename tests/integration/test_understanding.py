@@ -172,7 +172,7 @@ def test_another_language_is_no_typing_error(make_pipeline) -> None:
 
 
 def test_corrections_can_be_switched_off(make_pipeline) -> None:
-    pipeline = make_pipeline(search={"corrections": False})
+    pipeline = make_pipeline(search={"spelling_correction": False})
     indexed(pipeline)
     assert ask(pipeline, "zepelin").understood["corrections"] == {}
     with pipeline.runtime.ledger.read() as tx:

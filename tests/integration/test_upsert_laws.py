@@ -72,7 +72,7 @@ def rows(pipe) -> list[str]:
 
 
 def test_upserting_twice_equals_once(make_pipeline) -> None:
-    pipe = make_pipeline(upsert={"batch_points": 3})
+    pipe = make_pipeline(upsert={"batch_size": 3})
     pipe.runtime.__dict__["_store"] = store = MemoryStore()
 
     # no shrinking: each example depends on those before
@@ -99,7 +99,7 @@ def test_upserting_twice_equals_once(make_pipeline) -> None:
 
 def test_each_answer_of_a_slow_store_is_progress(make_pipeline) -> None:
     """Documents of several epochs take as many calls: each may take the stage's deadline, and not all together."""
-    pipe = make_pipeline(upsert={"deadline": 0.5})
+    pipe = make_pipeline(upsert={"progress_timeout": 0.5})
     store, over = MemoryStore(), []
     insert = store.insert
 

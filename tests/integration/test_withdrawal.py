@@ -75,7 +75,7 @@ FIRST = {"same0", *(f"first{part}x0" for part in range(5))}
 
 
 def test_a_worker_that_dies_in_between_is_made_up_for(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0})
     monkeypatch.setattr(upsert, "withdraw", lambda runtime, units: None)  # here it dies
     half_written(pipeline)
     assert texts(pipeline) > FIRST
@@ -86,7 +86,7 @@ def test_a_worker_that_dies_in_between_is_made_up_for(make_pipeline, monkeypatch
 
 
 def test_a_store_that_is_away_at_that_moment_is_asked_again(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0})
 
     def away(*_: Any, **__: Any) -> None:
         raise ServiceUnavailable("The store is away.")
@@ -103,7 +103,7 @@ def test_a_store_that_is_away_at_that_moment_is_asked_again(make_pipeline, monke
 
 
 def test_what_a_worker_that_died_alone_had_written_goes_too(make_pipeline) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0, "max_attempts": 1})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0, "max_attempts": 1})
     second_on_its_way(pipeline)
     with refused_after(pipeline, 2), pytest.MonkeyPatch.context() as patch:
         patch.setattr(upsert, "fail", lambda *_: [])  # it dies with its lease
@@ -120,7 +120,7 @@ def test_what_a_worker_that_died_alone_had_written_goes_too(make_pipeline) -> No
 
 
 def test_a_newer_revision_is_left_alone(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0})
     monkeypatch.setattr(upsert, "withdraw", lambda runtime, units: None)
     half_written(pipeline)
     index(pipeline, paragraphs("third"))
@@ -145,7 +145,7 @@ def both_half_written(pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("error", [ServiceFailing("The store failed (500)."), ValueError("nobody expected this")])
 def test_one_that_can_t_be_withdrawn_keeps_no_other(make_pipeline, monkeypatch, error: Exception) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0})
     both_half_written(pipeline, monkeypatch)
     first, delete = min(pipeline.unit(name)["document_id"] for name in ("doc", "other")), pipeline.runtime.store.delete
 
@@ -165,7 +165,7 @@ def test_one_that_can_t_be_withdrawn_keeps_no_other(make_pipeline, monkeypatch, 
 
 @pytest.mark.parametrize("error", [PermanentError("The store refuses that too."), ValueError("nobody expected this")])
 def test_a_store_that_refuses_the_withdrawal_does_not_end_the_slice(make_pipeline, error: Exception) -> None:
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0})
     second_on_its_way(pipeline)
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -180,7 +180,7 @@ def test_a_store_that_refuses_the_withdrawal_does_not_end_the_slice(make_pipelin
 
 
 def test_a_ledger_that_can_t_note_a_failure_is_not_passed_over(make_pipeline, monkeypatch) -> None:
-    pipeline = make_pipeline(work={"slice": 0.001})  # one claim
+    pipeline = make_pipeline(work={"time_slice": 0.001})  # one claim
     second_on_its_way(pipeline)
 
     def away(*_: Any) -> None:
@@ -193,7 +193,7 @@ def test_a_ledger_that_can_t_note_a_failure_is_not_passed_over(make_pipeline, mo
 
 def test_half_of_it_goes_wherever_it_came_into_quarantine(make_pipeline, monkeypatch) -> None:
     """Half written, it is sent back to an earlier stage, which fails on it."""
-    pipeline = make_pipeline(upsert={"batch_points": 2}, work={"slice": 600.0})
+    pipeline = make_pipeline(upsert={"batch_size": 2}, work={"time_slice": 600.0})
     second_on_its_way(pipeline)
     whole = content.chunk_rows
 

@@ -23,8 +23,8 @@ from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.tally import Tally
 from tests.announced import announced
 from workers.embedded import embedded_worker
+from workers.heartbeat import Paces, Presence
 from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, fleet_metrics, tallied
-from workers.presence import Paces, Presence
 from workers.profiles import PROFILES, concurrency, profile
 
 LEDGERS = ("sqlite", "postgres")

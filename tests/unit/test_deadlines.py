@@ -5,7 +5,7 @@ from __future__ import annotations
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.settings import Child, Settings, Work
 from semantik_pipeline.stages.chunk import TOGETHER
-from semantik_pipeline.stages.failures import HANGS
+from semantik_pipeline.stages.unit_errors import HANGS
 
 
 def test_a_small_document_that_hangs_is_quarantined_in_seconds():

@@ -79,19 +79,41 @@ def test_forwards_go_side_by_side_each_with_its_share_of_the_cores(four_cores):
     assert batches.usage.tokens == 16 * 256
 
 
-def test_a_lone_forward_has_all_cores_and_one_beside_others_its_share(four_cores):
+def test_a_lone_forward_has_all_free_cores_and_one_beside_others_its_share(four_cores, monkeypatch):
     import torch
 
     batches, threads = MicroBatches(device="cpu", key="m", concurrent=True), []
+    free = [4, 3]
+    monkeypatch.setattr(cpu_threads, "free", lambda most: free.pop(0))
 
     def forward(items: list[int]) -> list[int]:
         threads.append(torch.get_num_threads())
         return items
 
     batches.through([1], [9], forward, lane=Lane.QUERY)
+    batches.through([1], [9], forward, lane=Lane.QUERY)
     with batches.turns.turn(Lane.BULK):
         batches.through([1], [9], forward, lane=Lane.QUERY)
-    assert threads == [4, 1]
+    assert threads == [4, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("told", "free"),
+    [
+        ("0.1 0.1 0.1 1/99 7", 4),
+        ("9 9 9 2/99 7", 3),
+        ("9 9 9 4/99 7", 1),
+        ("9 9 9 40/99 7", 1),
+        ("nonsense", 4),
+        (None, 4),
+    ],
+)
+def test_cores_are_free_on_which_nothing_else_runs(told, free, monkeypatch, tmp_path):
+    if told is not None:
+        (tmp_path / "loadavg").write_text(told)
+    monkeypatch.setattr(cpu_threads, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(cpu_threads.os, "cpu_count", lambda: 4)
+    assert cpu_threads.free(4) == free
 
 
 def test_a_model_that_one_thread_at_a_time_may_call_is_called_so(four_cores):
@@ -133,7 +155,7 @@ def test_what_does_not_fit_goes_in_smaller_batches_in_every_stream(four_cores):
 
     assert batches.through(range(64), [128] * 64, forward, lane=Lane.BULK) == list(range(64))
     assert sum(sizes) == 64
-    with pytest.raises(OutOfMemory, match="one text of 9000 tokens"):
+    with pytest.raises(OutOfMemory, match="the memory for one text of"):
         batches.through([1, 2, 3], [9000, 3, 3], _never, lane=Lane.BULK)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semantik_pipeline.stages.problems import MORE, PROBLEMS, problems_told
+from semantik_pipeline.stages.source_warnings import MORE, PROBLEMS, problems_told
 
 
 def test_a_problem_that_each_slice_meets_is_told_once() -> None:

@@ -18,7 +18,7 @@ from semantik_pipeline.errors import (
     VariableNotSet,
     WorkerUnfit,
 )
-from semantik_pipeline.stages.failures import AWAY, HANGS, Verdict, verdict
+from semantik_pipeline.stages.unit_errors import AWAY, HANGS, Verdict, verdict
 
 WAITS, SUSPECTED, CHARGED = (
     Verdict(outcome="released", delay=AWAY),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Name, Options
-from semantik_pipeline.api.words import Told
+from semantik_pipeline.api.scrubbed import Told
 
 _CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from semantik_pipeline.api.models.operations import Accepted
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.api.words import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import Told, ToldWithin
 from semantik_pipeline.push import MEDIA_TYPE, MOST, SOURCE
 
 #: What a document is called by its source.

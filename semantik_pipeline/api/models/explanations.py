@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from semantik_pipeline.api.words import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import Told, ToldWithin
 
 
 class FacetValue(BaseModel):

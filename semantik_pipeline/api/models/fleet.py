@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Name
-from semantik_pipeline.api.words import Told as Words
-from semantik_pipeline.api.words import ToldWithin
+from semantik_pipeline.api.scrubbed import Told as Words
+from semantik_pipeline.api.scrubbed import ToldWithin
 
 
 class PluginStateNow(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from semantik_pipeline.api.words import Told
+from semantik_pipeline.api.scrubbed import Told
 
 
 class Finding(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from semantik_pipeline.api.words import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import Told, ToldWithin
 
 
 class Accepted(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Options
-from semantik_pipeline.api.words import Told
+from semantik_pipeline.api.scrubbed import Told
 from semantik_pipeline.contracts import KINDS
 
 Kind = StrEnum("Kind", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here

@@ -11,7 +11,7 @@ from semantik_pipeline.api.models.explanations import Absent, Explanation, Facet
 from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
 from semantik_pipeline.api.models.plain import Line, Name, Options
 from semantik_pipeline.api.models.understanding import Understood
-from semantik_pipeline.api.words import Told
+from semantik_pipeline.api.scrubbed import Told
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS

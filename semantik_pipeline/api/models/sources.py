@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.api.words import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import Told, ToldWithin
 
 
 class When(BaseModel):

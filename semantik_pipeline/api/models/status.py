@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from semantik_pipeline.api.words import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import Told, ToldWithin
 
 
 class Totals(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semantik_pipeline import administration
+from semantik_pipeline import plugin_admin
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
 from semantik_pipeline.api.models.plugins import (
     Chunkers,
@@ -55,5 +55,5 @@ def _offers(runtime: Runtime, kind: str) -> list[Offer]:
             capabilities=found.capabilities,
             config_fields=[ConfigField(**field) for field in found.fields],
         )
-        for found in administration.offers(runtime, kind)
+        for found in plugin_admin.offers(runtime, kind)
     ]

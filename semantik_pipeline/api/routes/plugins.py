@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Response
 
-from semantik_pipeline import administration
+from semantik_pipeline import plugin_admin
 from semantik_pipeline.api import etags, trusted
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
 from semantik_pipeline.api.models.plugins import (
@@ -42,15 +42,15 @@ def list_plugins(
         bool, Query(description="Run health checks; takes `plugin.health_timeout` at most.")
     ] = False,
 ) -> PluginList:
-    found = administration.list_plugins(runtime, kind, health=include_health)
-    known = {} if include_health else administration.last_health(runtime)
+    found = plugin_admin.list_plugins(runtime, kind, health=include_health)
+    known = {} if include_health else plugin_admin.last_health(runtime)
     shown = [_plugin(info, known) for info in found if enabled in (None, info.enabled)]
     return PluginList(plugins=shown, types=list(KINDS), total=len(shown))
 
 
 @router.get("/{plugin_id}", operation_id="plugins_show", summary="Show a plugin.", responses=NOT_THERE)
 def show(runtime: TheRuntime, caller: Reader, plugin_id: str, response: Response) -> PluginDetail:
-    info = administration.show_plugin(runtime, plugin_id)
+    info = plugin_admin.show_plugin(runtime, plugin_id)
     response.headers["ETag"] = etags.of(info.config)
     return _detail(runtime, info)
 
@@ -62,7 +62,7 @@ def show(runtime: TheRuntime, caller: Reader, plugin_id: str, response: Response
     responses=NOT_THERE,
 )
 def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> Manifest:
-    return Manifest(**asdict(administration.manifest(runtime, plugin_id)))
+    return Manifest(**asdict(plugin_admin.manifest(runtime, plugin_id)))
 
 
 @router.get(
@@ -72,7 +72,7 @@ def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> Manifest:
     responses=NOT_THERE,
 )
 def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[str, Any]:
-    return administration.show_plugin(runtime, plugin_id).schema or {}
+    return plugin_admin.show_plugin(runtime, plugin_id).schema or {}
 
 
 @router.get(
@@ -82,7 +82,7 @@ def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[s
     responses=NOT_THERE,
 )
 def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
-    info = administration.show_plugin(runtime, plugin_id, health=True)
+    info = plugin_admin.show_plugin(runtime, plugin_id, health=True)
     return PluginHealth.model_validate({"id": info.id, "health": info.health or "unknown", "reason": info.reason})
 
 
@@ -93,7 +93,7 @@ def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
     responses=NOT_THERE,
 )
 def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
-    return _changed(runtime, administration.enable(runtime, plugin_id))
+    return _changed(runtime, plugin_admin.enable(runtime, plugin_id))
 
 
 @router.post(
@@ -103,7 +103,7 @@ def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChang
     responses=NOT_THERE,
 )
 def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
-    return _changed(runtime, administration.disable(runtime, plugin_id))
+    return _changed(runtime, plugin_admin.disable(runtime, plugin_id))
 
 
 @router.put(
@@ -121,13 +121,13 @@ def configure(
     if_match: etags.IfMatch = None,
 ) -> PluginChanged:
     trusted.check(runtime.settings, new.config)
-    info = administration.replace_config(runtime, plugin_id, new.config, check=etags.checker(if_match))
+    info = plugin_admin.replace_config(runtime, plugin_id, new.config, check=etags.checker(if_match))
     response.headers["ETag"] = etags.of(info.config)
     return _changed(runtime, info)
 
 
 def _changed(runtime: Runtime, info: PluginInfo) -> PluginChanged:
-    found = administration.spread(runtime)
+    found = plugin_admin.spread(runtime)
     spread = Spread(revision=found.revision, current=found.current, outdated=found.outdated, api_current=found.here)
     return PluginChanged(plugin=_detail(runtime, info), workers=spread)
 
@@ -137,7 +137,7 @@ def _plugin(info: PluginInfo, known: dict[str, str]) -> Plugin:
 
 
 def _detail(runtime: Runtime, info: PluginInfo) -> PluginDetail:
-    return PluginDetail.model_validate(_fields(info, administration.last_health(runtime)))
+    return PluginDetail.model_validate(_fields(info, plugin_admin.last_health(runtime)))
 
 
 def _fields(info: PluginInfo, known: dict[str, str]) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged
-from semantik_pipeline.search.absence import beyond
 from semantik_pipeline.search.batches import embed_together
 from semantik_pipeline.search.facets import merged_facets
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
-from workers.asking import Searching
+from semantik_pipeline.search.why_missing import beyond
+from workers.remote_search import Searching
 
 router = guarded("search", "/search")
 
@@ -47,7 +47,7 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches
     for one in asked.searches:
         _require(runtime, caller, one)
     _count(request, caller, asked.searches)
-    if runtime.settings.search.on == "here":
+    if runtime.settings.search.execution == "local":
         embed_together(runtime, _each(caller, asked.searches))
     ask_one = partial(_found, request, caller)
     contexts = [contextvars.copy_context() for _ in asked.searches]

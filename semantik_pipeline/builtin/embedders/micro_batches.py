@@ -129,11 +129,14 @@ class MicroBatches:
             raise
 
     def _in_turn(self, call: _Call, batch: list[int]) -> Sequence[Any]:
-        """One micro-batch, in a turn: on its stream's share of the cores, or on all of them where nothing else goes on."""
+        """One micro-batch, in a turn: on its stream's share of the cores, or, if it is its call's only one, on all that are
+        free."""
         with self.turns.turn(call.lane) as alone:
             if call.stop.is_set():  # who waits behind it is wanted still
                 raise CancelledError
-            count = self._cores if alone and call.streams == 1 else self._cores // self.streams
+            count = self._cores // self.streams
+            if alone and call.streams == 1 and self.streams > 1:
+                count = max(count, cpu_threads.free(self._cores))
             began = time.perf_counter()
             with cpu_threads.threads(count) if self.streams > 1 else nullcontext():
                 found = call.forward([call.items[index] for index in batch])

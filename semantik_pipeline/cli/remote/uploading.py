@@ -171,7 +171,7 @@ def _vanished(client: Client, sources: set[int], named: set[str]) -> list[str]:
 
 def _delete(client: Client, collection: str, gone: list[str], kept: int, guard: Sync | None) -> list[str]:
     """Begin to delete what vanished. Raises UsageError where that is more than the guard allows (None: all is)."""
-    if guard and len(gone) > guard.guard_count and len(gone) > guard.guard_share * (kept + len(gone)):
+    if guard and len(gone) > guard.deletion_guard_count and len(gone) > guard.deletion_guard_share * (kept + len(gone)):
         raise UsageError(
             f"{len(gone):,} documents, most of what was uploaded from there, have vanished; nothing was deleted.",
             "If that is right: --allow-deletions.",

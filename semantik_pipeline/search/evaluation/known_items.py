@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.search.evaluation.drawing import Item, drawn, only_unique
 from semantik_pipeline.search.evaluation.judged import Judged
+from semantik_pipeline.search.evaluation.sampling import Item, drawn, only_unique
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.passages import Passage

@@ -37,7 +37,7 @@ def understand(runtime: Runtime, view: SearchView, query: SearchQuery, plan: Sea
     if understood.paths or understood.not_paths:
         understood = _resolved(runtime, view, understood, plan.principals)
         plan = replace(plan, understood=understood, **filters(query, understood))
-    if not plan.text or not runtime.settings.search.corrections:
+    if not plan.text or not runtime.settings.search.spelling_correction:
         return plan
     kept = (*understood.phrases, *understood.excluded)
     try:

@@ -48,7 +48,7 @@ class Taking:
 
 def play(case: Callable[[Taking], Coroutine[Any, Any, None]], *, uploads: int = 2) -> None:
     async def play() -> None:
-        await case(Taking(Bodies(load_settings(api={"uploads": uploads, "max_upload_mb": 3}).api)))
+        await case(Taking(Bodies(load_settings(api={"concurrent_uploads": uploads, "max_upload_mb": 3}).api)))
 
     asyncio.run(play())
 

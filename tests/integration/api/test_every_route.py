@@ -76,7 +76,7 @@ def theirs(make_api: Callable[..., Api], tmp_path: Any) -> tuple[Api, dict[str, 
     the collection "mine" alone."""
     from semantik_pipeline import operations as core
 
-    api = make_api(api={"rate": "", "refused_rate": ""})
+    api = make_api(api={"rate": "", "unauthenticated_rate": ""})
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "one.txt").write_text("Something of theirs.")
     result = api.pipeline.folder(tmp_path / "notes", collection="theirs")

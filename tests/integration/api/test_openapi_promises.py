@@ -34,7 +34,7 @@ ENDLESS = {"operations_events"}
 @pytest.fixture
 def api(make_api: Callable[..., Api], tmp_path: Path) -> Api:
     """An API that lets anybody ask as often as they like, over documents, a source and an operation."""
-    quiet = {"rate": "", "refused_rate": ""}
+    quiet = {"rate": "", "unauthenticated_rate": ""}
     api = make_api(api=quiet, collection=FAKE_COLLECTION, search={"reranker": "fake-reranker"})
     api.pipeline.folder(texts(tmp_path / "notes", one="First things.", two="Second things."))
     return api

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from semantik_pipeline import administration
+from semantik_pipeline import plugin_admin
 from semantik_pipeline.ledger import audit_trail, plugin_configs
 from tests.announced import announced
 from tests.integration.api.conftest import Api, problem
@@ -74,10 +74,10 @@ def test_a_crash_between_the_two_writes_is_mended_from_the_file(api: Api) -> Non
     api.good(api.post("/plugins/fake-parser/disable"))
     body = {**state(api), "disabled_ids": ["fake-chunker"], "configs": {"recursive": {"max_tokens": 50}}}
     api.runtime.settings.state_file.write_text(json.dumps(body))
-    administration.mirror(api.runtime)
+    plugin_admin.mirror(api.runtime)
     rows = mirrored(api)
     assert [name for name, row in rows.items() if not row["enabled"]] == ["fake-chunker"]
     assert rows["recursive"]["config"] == {"max_tokens": 50}
     before = rows["fake-embedder"]["updated_at"]
-    administration.mirror(api.runtime)
+    plugin_admin.mirror(api.runtime)
     assert mirrored(api)["fake-embedder"]["updated_at"] == before  # what is as it was is left alone

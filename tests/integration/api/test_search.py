@@ -14,8 +14,8 @@ from semantik_pipeline.push import Given
 from semantik_pipeline.search import SearchAnswer, SearchQuery, query_vector, search
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
-from workers import asking
-from workers.asking import Searching
+from workers import remote_search
+from workers.remote_search import Searching
 
 TEXTS = {
     "a": "zebras graze in herds",
@@ -188,8 +188,8 @@ def test_search_workers_are_asked_the_same(api: Api) -> None:
     )  # fmt: skip
     sent = json.loads(json.dumps(asdict(asked)))
     assert SearchQuery(**sent) == asked
-    reply = json.loads(json.dumps(asking.answered(api.runtime, sent)))
-    answer, here = asking._answer(reply), search(api.runtime, asked)
+    reply = json.loads(json.dumps(remote_search.answered(api.runtime, sent)))
+    answer, here = remote_search._answer(reply), search(api.runtime, asked)
     assert (answer.facets, answer.absent) == (here.facets, here.absent)
     assert [hit.explanation for hit in answer.hits] == [hit.explanation for hit in here.hits]
 

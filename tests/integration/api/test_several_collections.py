@@ -15,7 +15,7 @@ from semantik_pipeline.search import SearchQuery, several
 from semantik_pipeline.search.several import merged, search_several
 from tests.integration.api.conftest import Api
 from tests.integration.conftest import FAKE_COLLECTION
-from workers import asking
+from workers import remote_search
 
 ABOUT = {
     "a": "zebras graze in herds across their plain",
@@ -109,12 +109,12 @@ def test_one_worker_answers_for_all(api: Api) -> None:
     query = SearchQuery(text="zebras plain", explain=True)
     among = ["nothing", "about"]
     sent = json.loads(json.dumps({"query": vars(query), "among": among}))
-    reply = json.loads(json.dumps(asking.answered(api.runtime, sent)))
-    there = {name: asking._rebuilt_answer(answer) for name, answer in reply["answers"].items()}
+    reply = json.loads(json.dumps(remote_search.answered(api.runtime, sent)))
+    there = {name: remote_search._rebuilt_answer(answer) for name, answer in reply["answers"].items()}
     here = search_several(api.runtime, query, among)
     assert reply["together"] == here.together == [among]
     assert {name: answer.hits for name, answer in there.items()} == {
         name: answer.hits for name, answer in here.answers.items()
     }
     assert merged(here, offset=0, limit=1)[0].collection == "about"
-    assert asking.answered(api.runtime, {**sent, "among": ["nowhere"]})["error"]["there"] is not None
+    assert remote_search.answered(api.runtime, {**sent, "among": ["nowhere"]})["error"]["there"] is not None

@@ -98,7 +98,7 @@ def test_most_of_a_source_vanishing_pauses_it_until_it_is_allowed(cli, tmp_path)
     folder.mkdir()
     for number in range(8):
         (folder / f"{number}.txt").write_text(f"text {number}")
-    small = {"SEMANTIK_SYNC_GUARD_COUNT": "3"}
+    small = {"SEMANTIK_SYNC_DELETION_GUARD_COUNT": "3"}
     cli("index", folder, **small)
     for number in range(6):
         (folder / f"{number}.txt").unlink()

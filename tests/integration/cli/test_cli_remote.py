@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from semantik_pipeline.surroundings import data_folder
+from semantik_pipeline.server_discovery import data_folder
 from tests.integration.cli.conftest import LEASES, CommandLine
 
 
@@ -188,9 +188,12 @@ def test_uploading_obeys_the_plugin_state_and_the_guard_of_here(served: Served, 
     assert served.far(*asked).json()["documents"]["new"] == 4
     for number in range(3):
         (folder / f"{number}.md").unlink()
-    stopped = served.far(*asked, SEMANTIK_SYNC_GUARD_COUNT="2")
+    stopped = served.far(*asked, SEMANTIK_SYNC_DELETION_GUARD_COUNT="2")
     assert stopped.code == 2 and "--allow-deletions" in stopped.err
-    assert served.far(*asked, "--allow-deletions", SEMANTIK_SYNC_GUARD_COUNT="2").json()["documents"]["deleted"] == 3
+    assert (
+        served.far(*asked, "--allow-deletions", SEMANTIK_SYNC_DELETION_GUARD_COUNT="2").json()["documents"]["deleted"]
+        == 3
+    )
 
 
 def test_the_server_of_the_folder_syncs_paths_as_sources(served: Served, tmp_path: Path) -> None:

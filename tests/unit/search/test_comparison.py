@@ -12,7 +12,7 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.evaluations import Evaluated
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.evaluation import Compared, Comparison, EvaluationReport, Judged, compare, recommended
-from semantik_pipeline.search.evaluation.keeping import change_of, changes
+from semantik_pipeline.search.evaluation.history import change_of, changes
 from semantik_pipeline.search.evaluation.ways import chosen, ways
 
 BASE = SearchQuery(text="?")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from semantik_pipeline.documents import ScoredPoint, SearchHit
 from semantik_pipeline.search import SearchQuery, search
-from semantik_pipeline.search.absence import conditions_of
 from semantik_pipeline.search.blending import RerankerReport, Reranking, blend, unranked
 from semantik_pipeline.search.explanation import explained, moved
 from semantik_pipeline.search.fusion import fuse
 from semantik_pipeline.search.retrieval import Retrieved
+from semantik_pipeline.search.why_missing import conditions_of
 
 names = st.sampled_from([f"p{number}" for number in range(12)])
 leg_scores = st.dictionaries(names, st.floats(-10, 30, allow_nan=False).map(lambda x: round(x, 3)), max_size=12)

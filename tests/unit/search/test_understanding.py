@@ -295,7 +295,7 @@ def test_a_very_long_query_is_cut_and_answered(runtime) -> None:
 
 
 def test_it_survives_the_way_to_search_workers(runtime) -> None:
-    from workers.asking import answered
+    from workers.remote_search import answered
 
     runtime.add("green tea")
     query = SearchQuery(text='"green tea" -wine', rerank=False, understand=True)

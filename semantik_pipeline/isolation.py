@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def apart(
+def isolated(
     runtime: Runtime, step: str, about: str | None = None, *, but: tuple[type[Exception], ...] | type[Exception] = ()
 ) -> Iterator[None]:
     """Whatever goes wrong inside, ``but`` for these, is logged, and counted as ``maintenance_failures`` of the step; what

@@ -21,7 +21,7 @@ from semantik_pipeline.errors import (
     StorageFull,
     WorkerUnfit,
 )
-from semantik_pipeline.stages.failures import lacks, told
+from semantik_pipeline.stages.unit_errors import lacks, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

@@ -34,7 +34,11 @@ def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: b
 def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> None:
     """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
     settings = runtime.settings.sync
-    if gone > settings.guard_count and gone > settings.guard_share * total and not claim.allow_deletions:
+    if (
+        gone > settings.deletion_guard_count
+        and gone > settings.deletion_guard_share * total
+        and not claim.allow_deletions
+    ):
         raise MassDeletion(
             f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
             " If that is right, index it again with --allow-deletions, or say"

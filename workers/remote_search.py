@@ -58,8 +58,8 @@ def _scrubbed(answer: SearchAnswer) -> dict[str, Any]:
 
 class Searching:
     """Answers queries for a process, however many of its threads ask: here, or by the fleet's search workers, as
-    ``search.on`` says. Raises what the search raises, ServiceUnavailable where no worker answers within
-    ``search.patience`` seconds, and SettingsError where workers are to answer and there is no broker."""
+    ``search.execution`` says. Raises what the search raises, ServiceUnavailable where no worker answers within
+    ``search.worker_timeout`` seconds, and SettingsError where workers are to answer and there is no broker."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -69,13 +69,13 @@ class Searching:
         self._apps: list[Celery] = []
 
     def __call__(self, query: SearchQuery) -> SearchAnswer:
-        if self._runtime.settings.search.on == "here":
+        if self._runtime.settings.search.execution == "local":
             return search(self._runtime, query)
         return _answer(self._asked(asdict(query)))
 
     def several(self, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
         """Each of these collections' answers; one worker asks them all."""
-        if self._runtime.settings.search.on == "here":
+        if self._runtime.settings.search.execution == "local":
             return search_several(self._runtime, query, among)
         reply = self._asked({"query": asdict(query), "among": list(among)})
         _check(reply)
@@ -87,7 +87,8 @@ class Searching:
         settings = self._runtime.settings
         if not settings.fleet:
             raise SettingsError(
-                "search.on is 'workers', but there is no broker.", "Set broker.url, or search.on to 'here'."
+                "search.execution is 'workers', but there is no broker.",
+                "Set broker.url, or search.execution to 'local'.",
             )
         with self._lock:
             self._threads = self._threads or ThreadPoolExecutor(ASKERS, thread_name_prefix="asking")
@@ -101,7 +102,7 @@ class Searching:
             with self._lock:
                 self._apps.append(app)
         try:
-            reply = _reply(app, self._runtime.settings.search.patience, asked)
+            reply = _reply(app, self._runtime.settings.search.worker_timeout, asked)
         except ServiceUnavailable:
             self._mine.app = None  # what comes late is for nobody
             with self._lock:
@@ -121,7 +122,7 @@ class Searching:
 def ask(settings: Settings, query: SearchQuery) -> SearchAnswer:
     """Let a search worker answer this one query; raises as :class:`Searching` does."""
     with closing(_app(settings)) as app:
-        return _answer(_reply(app, settings.search.patience, asdict(query)))
+        return _answer(_reply(app, settings.search.worker_timeout, asdict(query)))
 
 
 def _app(settings: Settings) -> Celery:
@@ -146,7 +147,7 @@ def _reply(app: Celery, patience: float, asked: dict[str, Any]) -> dict[str, Any
     except NoAnswer:
         raise ServiceUnavailable(
             f"No search worker answered within {patience:.0f} s.",
-            "Start one (`semantik worker --profile search`), or set search.on to 'here'.",
+            "Start one (`semantik worker --profile search`), or set search.execution to 'local'.",
         ) from None
     except Exception as error:  # what the broker's client raises: errors of kombu, redis or amqp, and a RuntimeError
         raise ServiceUnavailable(f"The broker can't be asked: {error.__cause__ or error}") from error

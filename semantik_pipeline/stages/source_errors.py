@@ -18,7 +18,7 @@ from semantik_pipeline.errors import (
 )
 from semantik_pipeline.ledger import sync as ledger
 from semantik_pipeline.ledger.sync import SourceClaim
-from semantik_pipeline.stages.failures import AWAY, describe, told
+from semantik_pipeline.stages.unit_errors import AWAY, describe, told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

@@ -17,12 +17,12 @@ from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger import workers as ledger_workers
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.settings import visible_gpus
-from semantik_pipeline.stages.failures import told
+from semantik_pipeline.stages.unit_errors import told
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.tally import Tally
-    from workers.pulse import Pulse
+    from workers.consumer_liveness import Pulse
 
 log = logging.getLogger(__name__)
 
