@@ -10,7 +10,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import IO, Any
 
@@ -57,7 +57,10 @@ class Blobs:
         body = self._get(f"raw/{key}")
         if body is None and not self._local:
             self._check_store()
-        return body if body is not None and content_hash(body) == key else None
+        if body is not None and content_hash(body) != key:
+            self._discard(f"raw/{key}")
+            return None
+        return body
 
     def raw_size(self, content_hash: str) -> int | None:
         """Bytes of the body, or None as for :meth:`get_raw`."""
@@ -89,6 +92,7 @@ class Blobs:
         try:
             return None if body is None else parsed_of(json.loads(zlib.decompress(body)))
         except (zlib.error, ValueError):
+            self._discard(f"parsed/{key}")
             return None
 
     def get_body(self, kind: str, key: str) -> bytes | None:
@@ -125,6 +129,11 @@ class Blobs:
                 return False
             self._fs.rm_file(path)
         return True
+
+    def _discard(self, name: str) -> None:
+        """Remove a damaged body: one of the same size would be taken for whole when it is put again."""
+        with self._reaching(), suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         kind, key = name.split("/")

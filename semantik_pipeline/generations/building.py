@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError
@@ -128,7 +129,7 @@ def _mine_to_judge(runtime: Runtime, build: Build) -> bool | None:
 def _leave(runtime: Runtime, build: Build, error: Exception) -> None:
     """Let another process judge the build: what this one lacks it may have."""
     runtime.refuse(build.generation_id, "embed", told(error), seconds=REFUSES)
-    with runtime.ledger.write() as tx:
+    with suppress(PipelineError), runtime.ledger.write() as tx:  # else its place is over in a minute, by itself
         mine = builds.take(tx, build.generation_id)
         if mine is not None and (mine.progress.get("judge") or {}).get("worker") == runtime.worker_id:
             builds.note(tx, build.generation_id, judge=None)

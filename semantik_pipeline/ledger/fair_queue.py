@@ -15,6 +15,7 @@ from sqlalchemy import CompoundSelect, Float, and_, false, func, select, type_co
 
 from semantik_pipeline.ledger.bulk import among
 from semantik_pipeline.ledger.connection import Transaction, now
+from semantik_pipeline.ledger.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.ledger.work import LANES, REBUILD_LANE, STAGES
 
@@ -124,7 +125,7 @@ def _first_turns() -> CompoundSelect:
     """The lowest turn of each stage and lane. An index has them at hand; looking at every unit that waits would make
     a source's arrival dearer the more of it has arrived."""
     free = and_(work.c.blocked.is_(None), work.c.held_by.is_(None), work.c.suspect == false())
-    moving = and_(free, work.c.not_before <= now())
+    moving = and_(free, work.c.not_before <= now(), NOT_RETIRED)  # nobody claims what a cancelled build has left
     firsts = [
         select(work.c.turn).where(work.c.stage == stage, work.c.lane == lane, moving).order_by(work.c.turn).limit(1)
         for stage in STAGES

@@ -82,7 +82,8 @@ class Claim:
     more: bool = False
 
 
-HASTENED = func.coalesce(work.c.turn <= sources.c.hastened_upto, false())
+#: Whether a unit is a small source's that goes before its time. A build's turns are of another kind (backfill.py).
+HASTENED = and_(work.c.lane < REBUILD_LANE, func.coalesce(work.c.turn <= sources.c.hastened_upto, false()))
 
 UNIT = select(
     work.c.document_id,

@@ -1,12 +1,14 @@
 """A small source's units have the process to themselves while they are worked on.
 
-``ledger/fair_queue.py`` puts the units of a small source first in each stage's queue. Yet on few cores what the other loops of
-the process do at the same time would take more time from them than the queues did. So a loop that has none of these
-units to claim waits until the claims that hold some are finished, for :data:`PATIENCE` at most.
+``ledger/fair_queue.py`` puts the units of a small source first in each stage's queue. Yet on few cores, what the other
+loops of the process do at the same time would take more time from them than the queues did. So a loop that has none of
+these units to claim waits until the claims that hold some are finished; one that hangs keeps nobody waiting for long. With
+more cores than :data:`FEW` nobody waits at all.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,9 @@ PATIENCE = 1.0
 #: Seconds that they do so while such claims follow one another without a gap.
 LONGEST = 10.0
 
+#: Cores of a process for which its loops compete: a document's stages, with the model, take about so many.
+FEW = 4
+
 #: Seconds between two looks at whether the process is to stop.
 LOOK = 0.1
 
@@ -26,6 +31,7 @@ class Precedence:
     """Claims of this process that hold units of small sources."""
 
     def __init__(self) -> None:
+        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._changed = threading.Condition()
         self._claims = 0
         self._began = self._last = 0.0  # when the first and the last of them were made, on time.monotonic()
@@ -33,7 +39,7 @@ class Precedence:
     @property
     def taken(self) -> bool:
         """Whether others should stand back now."""
-        return self._claims > 0 and self._left() > 0
+        return self._claims > 0 and self._cores <= FEW and self._left() > 0
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -7,8 +7,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import update
 
-from semantik_pipeline.ledger import fair_queue
+from semantik_pipeline import generations
+from semantik_pipeline.generations import building
+from semantik_pipeline.ledger import fair_queue, tables
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import precedence
@@ -16,6 +19,12 @@ from semantik_pipeline.stages.claims import Claims, Held
 from semantik_pipeline.stages.precedence import Precedence
 
 LARGE, SMALL = int(fair_queue.SMALL) + 60, 3
+
+
+@pytest.fixture(autouse=True)
+def few_cores(monkeypatch) -> None:
+    monkeypatch.setattr(precedence, "FEW", 1_000_000)
+
 
 both_ledgers = pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
 
@@ -123,3 +132,25 @@ def test_claims_of_small_sources_that_never_end_lose_their_precedence(monkeypatc
         assert one.taken
         now[0] += precedence.PATIENCE
         assert not one.taken  # it hangs
+
+
+def test_with_cores_to_spare_nobody_stands_back(monkeypatch):
+    monkeypatch.setattr(precedence, "FEW", 0)
+    one = Precedence()
+    with one.held():
+        assert not one.taken
+
+
+@both_ledgers
+def test_what_is_built_beside_never_goes_first(make_pipeline):
+    """A build's turns are documents' numbers, below what the source was once hastened up to."""
+    pipeline = make_pipeline()
+    sync(pipeline, "small", SMALL)
+    pipeline.run()
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(tables.sources).values(hastened_upto=1e9))
+    generations.reindex(pipeline.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipeline.runtime, seconds=0)
+    with take(pipeline) as held:
+        assert len(held.claim.units) == SMALL
+        assert not any(unit.hastened for unit in held.claim.units)

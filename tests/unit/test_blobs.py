@@ -86,6 +86,23 @@ def test_a_body_that_is_put_again_is_young_again(place):
     assert place.blobs.get_raw(KEY) == b"body"
 
 
+def test_a_body_that_was_damaged_is_mended_when_it_is_put_again_whatever_its_size(tmp_path):
+    """A loss of power may leave a file of the right size, full of zeros."""
+    blobs, body = Blobs(str(tmp_path)), b"the body"
+    key = content_hash(body)
+    parsed = ParsedDocument("Text", [Element("heading", 0, 4, 1, ("A",))], {"a": 1}, "T")
+    for kind, put, get, whole in (
+        ("raw", lambda: blobs.put_raw(key, body), lambda: blobs.get_raw(key), body),
+        ("parsed", lambda: blobs.put_parsed(key, parsed), lambda: blobs.get_parsed(key), parsed),
+    ):
+        put()
+        file = tmp_path / kind / key[:2] / key
+        file.write_bytes(bytes(file.stat().st_size))
+        assert get() is None
+        put()
+        assert get() == whole
+
+
 def test_an_old_body_that_nobody_put_again_can_be_removed(place):
     blobs = place.blobs
     blobs.put_raw(KEY, b"body")

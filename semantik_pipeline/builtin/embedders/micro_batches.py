@@ -73,7 +73,10 @@ class MicroBatches:
         self.batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
         self.usage = ModelUsage(key=key)  # replaced under the lock
         self._lock = threading.Lock()
-        self._helpers = ThreadPoolExecutor(max(1, self.streams - 1), thread_name_prefix="micro-batches")
+        self._helpers = {  # for each lane its own: a long call's would keep those of a higher lane from asking for turns
+            lane: ThreadPoolExecutor(max(1, self.streams - 1), thread_name_prefix=f"micro-batches-{lane.name.lower()}")
+            for lane in Lane
+        }
 
     def through(
         self,
@@ -100,7 +103,7 @@ class MicroBatches:
             streams=min(self.streams, math.ceil(batches.tokens / min(share, self._budget(lane)))),
             results=[None] * len(items),
         )
-        helpers = [self._helpers.submit(self._stream, call) for _ in range(call.streams - 1)]
+        helpers = [self._helpers[lane].submit(self._stream, call) for _ in range(call.streams - 1)]
         try:
             self._stream(call)
         finally:  # those that have not begun find nothing left
