@@ -75,6 +75,9 @@ class Frame:
 
 def _count(tally: Tally, scope: Scope, status: int, seconds: float) -> None:
     """By the route's template, which names no document: a label must not have a value for each of them."""
-    route = getattr(scope.get("route"), "path", UNKNOWN)
-    method = scope["method"] if route != UNKNOWN else ""  # a client may make up methods
-    tally.observe("http_request_seconds", seconds, route=route, method=method, status=str(status))
+    route = scope.get("route")
+    path, methods = getattr(route, "path", UNKNOWN), getattr(route, "methods", None) or ()
+    method = (
+        scope["method"] if scope["method"] in methods else ""
+    )  # anybody may make up methods, even of paths that are
+    tally.observe("http_request_seconds", seconds, route=path, method=method, status=str(status))

@@ -16,7 +16,8 @@ def worker(
         typer.Option(metavar="PROFILE", help="Profile: all, gpu, cpu or search. [env: SEMANTIK_WORKER_PROFILE]"),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes (default: one per GPU, else one).")
+        int | None,
+        typer.Option(min=1, help="Number of processes (default: one per GPU with the profile gpu, else one)."),
     ] = None,
 ) -> int:
     """Run a worker until stopped (SIGTERM or Ctrl-C). Work in progress is finished or handed back.

@@ -161,10 +161,11 @@ def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Rer
     for place, report in enumerate(outcome.reports):
         read = order[: read_by(place, plan.to_rerank)] if report.due else []
         own = [entry for entry in read if entry.candidate.id in mine]
-        scored = sum(any(said.reranker == report.id for said in entry.judgements) for entry in own)
-        reports.append(
-            replace(report, scored=scored, due=len(own), reason=report.reason if scored < len(own) else None)
-        )
+        scored = sum(any(by.reranker == report.id for by in entry.judgements) for entry in own)
+        said = (
+            report.reason if scored < len(own) or not report.due else None
+        )  # one that could not begin was due nothing
+        reports.append(replace(report, scored=scored, due=len(own), reason=said))
         if report.scored:
             order = blended_again(order, report.id, plan.rerank_weight)
     return Reranking(

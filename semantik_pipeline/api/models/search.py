@@ -139,7 +139,9 @@ class Hit(BaseModel):
     text: str
     start: int = Field(description="Offset in characters of the document's text.")
     end: int
-    score: float = Field(description="0..1, higher is better; comparable within this answer only.")
+    score: float = Field(
+        description="0..1, higher is better; comparable among hits of collections that were asked together."
+    )
     rerank_score: float | None = Field(description="Score of the reranker; null: not reranked.")
     scores: Scores
     metadata: dict[str, Any] = Field(

@@ -70,12 +70,15 @@ def test_requests_are_counted_by_the_template_of_their_route(make_api: Callable[
         problem(api.get(f"/collections/{name}"), 404)
     problem(api.get("/collections", by=None), 401)
     problem(api.get("/nothing/of/that/kind"), 404)
+    for method in ("MADEUP1", "MADEUP2"):
+        assert api.ask(method, "/collections").status_code == 405
     text = api.get("/metrics", by="reader").text
     labels = re.findall(r"semantik_http_request_seconds_count\{(.*?)\} (\S+)", text)
     assert ('method="GET",route="/collections/{name}",status="404"', "2.0") in labels
     assert ('method="GET",route="/collections",status="401"', "1.0") in labels
     assert ('method="",route="none",status="404"', "1.0") in labels
-    assert "/collections/one" not in text
+    assert ('method="",route="/collections",status="405"', "2.0") in labels
+    assert "/collections/one" not in text and "MADEUP" not in text
 
 
 def test_what_can_be_foreseen_begins_with_nought(make_api: Callable[..., Api]) -> None:

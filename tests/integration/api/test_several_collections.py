@@ -118,3 +118,14 @@ def test_one_worker_answers_for_all(api: Api) -> None:
     }
     assert merged(here, offset=0, limit=1)[0].collection == "about"
     assert remote_search.answered(api.runtime, {**sent, "among": ["nowhere"]})["error"]["there"] is not None
+
+
+def test_why_a_reranker_read_nothing_is_told_of_each(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, config: dict[str, Any] | None = None) -> None:
+        raise OSError("no weights here")
+
+    monkeypatch.setattr("semantik_pipeline.testing.FakeReranker.__init__", broken)
+    told = {one["collection"]: one for one in ask(api)["rerankers"]}
+    assert set(told) == {"nothing", "about"}
+    for one in told.values():
+        assert one["scored"] == 0 and "no weights here" in one["reason"]
