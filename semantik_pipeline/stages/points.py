@@ -34,13 +34,16 @@ class PointBuilder:
         self._runtime = runtime
         self._generation = generation
         self._batches: dict[int, Batch] = {}
+        choices = generation.config["extraction"]["chunk"]
+        self._extractors = {one["plugin"]: generation.fingerprints["extract"][one["plugin"]] for one in choices}
+        self.lacks: dict[tuple[int, int], str] = {}  # unit -> the stage that makes what it lacks
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         yield from sorted(self._batches.items())
 
     def add(self, chunked: list[tuple[Unit, list[ChunkRow]]]) -> list[Unit]:
-        """Add these chunks of units; returns the units whose chunks were added, and not those of which an embedding is
-        missing."""
+        """Add these chunks of units; returns the units whose chunks were added, and not those of which an embedding or an
+        extraction is missing: :attr:`lacks` has these."""
         with self._runtime.ledger.read() as tx:
             stored = [{} if unit.progress.get("rewrite") else _stored(tx, unit, rows) for unit, rows in chunked]
             changed = [
@@ -52,7 +55,11 @@ class PointBuilder:
             extractions = self._extractions(tx, every)
         ready = []
         for (unit, rows), known, fresh in zip(chunked, stored, changed, strict=True):
-            if all(row.embed_key in vectors for row in fresh):
+            if not all(row.embed_key in vectors for row in fresh):
+                self.lacks[unit.key] = "embed"
+            elif self._unextracted(unit, fresh, extractions):
+                self.lacks[unit.key] = "extract"
+            else:
                 batch = self._batches.setdefault(unit.epoch, Batch())
                 kept = [row.point_id for row in rows if known.get(row.point_id) == row.signature]
                 if kept:
@@ -67,13 +74,16 @@ class PointBuilder:
         unit: Unit,
         rows: list[ChunkRow],
         vectors: dict[str, bytes],
-        extractions: dict[str, dict[str, Any]],
+        extractions: dict[tuple[str, str], Any],
     ) -> None:
         sparse, dimension = self._generation.config["sparse"], self._generation.dimension
         title, heading = sparse.get("title_weight", 1), sparse.get("heading_weight", 1)
-        revision = of_revision(unit)
+        revision, merges = of_revision(unit), dict[str, dict[str, Any]]()
         for row in rows:
-            payload = build_payload(unit, row, extractions.get(row.text_hash, {}), revision)
+            if row.text_hash not in merges:
+                own = [extractions.get((row.text_hash, one)) for one in self._extractors.values()]
+                merges[row.text_hash] = merged(own).to_searchable_dict() if own else {}
+            payload = build_payload(unit, row, merges[row.text_hash], revision)
             vector, terms = unpacked(vectors[row.embed_key], dimension)
             batch.points.append(
                 Point(
@@ -86,18 +96,16 @@ class PointBuilder:
                 )
             )
 
-    def _extractions(self, tx: content.Transaction, rows: list[ChunkRow]) -> dict[str, dict[str, Any]]:
-        """text hash -> what all extractors found in that text, in searchable form."""
-        choices = self._generation.config["extraction"]["chunk"]
-        fingerprints = [self._generation.fingerprints["extract"][choice["plugin"]] for choice in choices]
-        if not fingerprints:
-            return {}
+    def _extractions(self, tx: content.Transaction, rows: list[ChunkRow]) -> dict[tuple[str, str], Any]:
+        """(text hash, fingerprint) -> what an extractor found in that text."""
         hashes = {row.text_hash for row in rows}
-        found = content.load_extractions(tx, [(text_hash, one) for text_hash in hashes for one in fingerprints])
-        return {
-            text_hash: merged([found.get((text_hash, one)) for one in fingerprints]).to_searchable_dict()
-            for text_hash in hashes
-        }
+        return content.load_extractions(tx, [(text, one) for text in hashes for one in self._extractors.values()])
+
+    def _unextracted(self, unit: Unit, rows: list[ChunkRow], found: dict[tuple[str, str], Any]) -> bool:
+        """Whether a result is gone that no failure of its extractor explains: another document that had the text may have
+        been deleted since."""
+        expected = [one for plugin, one in self._extractors.items() if plugin not in (unit.notes or {})]
+        return any((row.text_hash, one) not in found for row in rows for one in expected)
 
 
 def _stored(tx: content.Transaction, unit: Unit, rows: list[ChunkRow]) -> dict[str, str]:

@@ -94,7 +94,7 @@ class Upsert:
         return begun
 
     def _write_small(self, units: list[Unit]) -> None:
-        """Documents that fit a batch together; one whose embedding is missing goes back to the stage that makes it."""
+        """Documents that fit a batch together; one that lacks something goes back to the stage that makes it."""
         self.hold.check()
         builder = PointBuilder(self.runtime, self.generation)
         with self.runtime.ledger.read() as tx:
@@ -104,7 +104,7 @@ class Upsert:
         added = {unit.key for unit in ready}
         for unit in units:
             if unit.key not in added:
-                self._send_back(unit, "embed" if unit.key in complete else "chunk")
+                self._send_back(unit, builder.lacks.get(unit.key, "chunk"))
         self._insert(builder)
         self._delete_older(ready)
         self._finish(ready)
@@ -120,7 +120,7 @@ class Upsert:
                 break
             builder = PointBuilder(self.runtime, self.generation)
             if not builder.add([(unit, rows)]):
-                self._send_back(unit)
+                self._send_back(unit, builder.lacks[unit.key])
                 return
             self._insert(builder)
             done = rows[-1].ordinal + 1
@@ -203,7 +203,7 @@ class Upsert:
         for unit in deleted:
             forget_blobs(self.runtime, unit)
 
-    def _send_back(self, unit: Unit, stage: str = "embed") -> None:
+    def _send_back(self, unit: Unit, stage: str) -> None:
         with self._saving([unit]) as (tx, mine):
             if unit.key in mine:
                 lost = stage == "chunk" and ASIDE in unit.progress  # so its newest revision tries again

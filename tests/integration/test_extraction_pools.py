@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import delete, event, update
 
 from semantik_pipeline.errors import ServiceUnavailable
-from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.tables import extractions, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import extract
@@ -88,3 +88,37 @@ def test_documents_without_a_parse_are_parsed_again(make_pipeline) -> None:
         tx.execute(update(work).values(parse_key=None))
     pipeline.run(rounds=20)
     assert set(pipeline.stages().values()) == {"indexed"}
+
+
+def payloads(pipeline) -> dict[str, dict[str, Any]]:
+    runtime = pipeline.runtime
+    index = runtime.ledger.search_view("default").index
+    points, _ = runtime.host.call(runtime.store.scroll, index, limit=100)
+    return {point.payload["document"]: point.payload for point in points}
+
+
+@pytest.mark.parametrize("batch_size", [256, 1])  # documents that fit a batch together, and those that don't
+def test_a_result_that_is_gone_is_made_again_and_not_taken_for_an_empty_one(make_pipeline, batch_size) -> None:
+    """The deletion of another document that had the text may take it along."""
+    documents = {"a": "ANNA wrote to BEN. " * 30, "b": "CARL met DORA."}
+    pipeline = chunked(make_pipeline, **documents)
+    pipeline.runtime.close()
+    pipeline = make_pipeline(upsert={"batch_size": batch_size})
+    pipeline.run("extract", "embed")
+    assert set(pipeline.stages().values()) == {"upsert"}
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(delete(extractions))
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"}
+    found = payloads(pipeline)
+    assert all(found[name]["entities"]["NAME"] and found[name]["language"] == "en" for name in documents), found
+
+
+def test_a_result_that_failed_is_not_waited_for(make_pipeline) -> None:
+    pipeline = make_pipeline(plugins={"fake-extractor": {"fail_on": "POISON"}})
+    source = SourceRequest(
+        connector="fake-connector", name="fake", config={"documents": {"a": "Anna", "b": "POISON Ben"}}
+    )
+    pipeline.index(source, config={**FAKE_COLLECTION, "extraction": EXTRACTION})
+    assert set(pipeline.stages().values()) == {"indexed"}
+    assert "fake-extractor" in pipeline.unit("b")["notes"]
