@@ -94,14 +94,14 @@ def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redi
     """A worker that holds units of a stage is stopped until others have taken them, then continued; each stage once."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.environment |= {"SEMANTIK_WORK_LEASE": "4", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
-    fleet.configure(sleep_ms_per_text=5, extractor_ms=5)  # so that all stages are met in one run
+    fleet.configure(sleep_ms_per_text=5, extractor_ms=10)  # so that all stages are met in one run
     fleet.start_scheduler()
     for _ in range(3):
         fleet.start_worker()
     fleet.ready(3)
     operation = fleet.begin(make_corpus(tmp_path / "corpus", DOCUMENTS))
     stops: Counter[str] = Counter()
-    stages = ["sync", "upsert", "chunk", "embed", "extract"]
+    stages = ["sync", "chunk", "extract", "upsert", "embed"]  # those that end first are met first
     while fleet.progress(operation).state != "finished" and len(stops) < len(stages):
         for stage in [stage for stage in stages if stage not in stops]:
             victim = fleet.worker_holding(stage, seconds=0.5)
