@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from tests.acceptance.conftest import kill_family
@@ -107,6 +108,8 @@ def test_a_process_that_is_stopped_past_its_leases_goes_on_and_loses_nothing(sem
             assert process.poll() is None, "it was done before it was stopped"
             time.sleep(0.01)
         process.send_signal(signal.SIGSTOP)
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:  # what it writes until then counts
+            time.sleep(0.01)
         stopped_at = len(semantik.embedded())
         time.sleep(2.5)
         assert len(semantik.embedded()) == stopped_at < 240

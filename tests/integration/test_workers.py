@@ -282,12 +282,13 @@ def test_what_an_ending_run_can_t_finish_in_time_is_given_back_unblamed(make_pip
             time.sleep(0.02)
         began = time.monotonic()
     assert time.monotonic() - began < 15
-    [still_at_work] = [thread for thread in threading.enumerate() if thread.name == "embedded-worker"]
+    still_at_work = [thread for thread in threading.enumerate() if thread.name == "embedded-worker"]
     for _ in range(2):
         with pipeline.runtime.ledger.read() as tx:
             rows = tx.execute(select(work.c.suspect, work.c.attempts, work.c.lease_token)).all()
         assert len(rows) == 20 and set(rows) == {(False, 0, None)}
-        still_at_work.join(30)
+        for thread in still_at_work:  # none, where the machine was so busy that the end came after the work
+            thread.join(30)
 
 
 def test_what_works_on_after_the_end_starts_nothing_that_nobody_ends(make_pipeline):
