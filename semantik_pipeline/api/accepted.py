@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Response
 
-from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.ledger import operation_reports
 from semantik_pipeline.runtime import Runtime
 
@@ -14,10 +14,10 @@ from semantik_pipeline.runtime import Runtime
 ACCEPTED: dict[str, Any] = {"status_code": 202, "response_description": "Under way: follow the operation."}
 
 
-def accepted(runtime: Runtime, response: Response, operation_id: int) -> Accepted:
+def accepted(runtime: Runtime, response: Response, operation_id: int) -> OperationAccepted:
     """The answer of a route that has begun an operation; sets its status and ``Location``."""
     with runtime.ledger.read() as tx:
         name = operation_reports.name(tx, operation_id)
     response.status_code = 202
     response.headers["Location"] = f"/api/v2/operations/{operation_id}"
-    return Accepted(operation=name, id=operation_id)
+    return OperationAccepted(operation=name, id=operation_id)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from semantik_pipeline import errors
-from semantik_pipeline.api.scrubbed import Told
+from semantik_pipeline.api.scrubbed import ScrubbedText
 from semantik_pipeline.errors import PipelineError, TransientError
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,11 @@ INSIDE = "Something went wrong inside. The server's log has it under this reques
 RETRY_AFTER = 5
 
 
-class Fault(BaseModel):
+class FieldError(BaseModel):
     """One thing that is wrong with a request."""
 
     where: str = Field(examples=["body.top_k"], description="Path of the field, from body, query, path or header on.")
-    message: Told = Field(examples=["Input should be greater than or equal to 1"])
+    message: ScrubbedText = Field(examples=["Input should be greater than or equal to 1"])
 
 
 class Problem(BaseModel):
@@ -83,10 +83,12 @@ class Problem(BaseModel):
     )
     title: str = Field(description="The status in words.")
     status: int
-    detail: Told = Field(description="What happened, to what.")
-    hint: Told | None = Field(None, description="The way out, in a sentence.")
+    detail: ScrubbedText = Field(description="What happened, to what.")
+    hint: ScrubbedText | None = Field(None, description="The way out, in a sentence.")
     request_id: str | None = Field(None, description="Names the request in the server's log.")
-    errors: list[Fault] | None = Field(None, description="All that is wrong with a request that does not validate.")
+    errors: list[FieldError] | None = Field(
+        None, description="All that is wrong with a request that does not validate."
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -107,7 +109,7 @@ def response(
     kind: str = "Problem",
     hint: str | None = None,
     request_id: str | None = None,
-    faults: list[Fault] | None = None,
+    faults: list[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem document."""
@@ -162,7 +164,7 @@ def _of_http(request: Request, error: Exception) -> JSONResponse:
 def _of_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # what was sent is not repeated: it may be a secret in the wrong place
-    faults = [Fault(where=".".join(map(str, one["loc"])), message=str(one["msg"])) for one in error.errors()]
+    faults = [FieldError(where=".".join(map(str, one["loc"])), message=str(one["msg"])) for one in error.errors()]
     told = f"{faults[0].where}: {faults[0].message}" if faults else "it does not validate"
     return response(
         422, f"The request is not understood: {told}.", kind="InvalidRequest", request_id=id_of(request), faults=faults

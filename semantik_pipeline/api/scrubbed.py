@@ -18,7 +18,7 @@ def _scrubbed(value: Any) -> Any:
 
 
 #: A text with such words.
-Told = Annotated[str, AfterValidator(_scrubbed)]
+ScrubbedText = Annotated[str, AfterValidator(_scrubbed)]
 
 #: An object with such words anywhere in it.
-ToldWithin = Annotated[dict[str, Any], AfterValidator(_scrubbed)]
+ScrubbedObject = Annotated[dict[str, Any], AfterValidator(_scrubbed)]

@@ -18,7 +18,7 @@ from typing import Any
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from semantik_pipeline.api.models.operations import Progress
+from semantik_pipeline.api.models.operations import OperationProgress
 from semantik_pipeline.api.threads import Threads
 from semantik_pipeline.errors import ServiceUnavailable
 
@@ -50,7 +50,7 @@ class Streams:
         self._watches: dict[Hashable, _Watch] = {}
 
     def open(
-        self, subject: Hashable, look: Callable[[], Progress], last_id: str | None, *, caller: str
+        self, subject: Hashable, look: Callable[[], OperationProgress], last_id: str | None, *, caller: str
     ) -> StreamingResponse:
         """A response that follows an operation to its end; ``look`` is the same for the same ``subject``. ``last_id``:
         the event that the caller saw last. Call from the event loop. Raises ServiceUnavailable if there are too many."""
@@ -100,16 +100,16 @@ class Streams:
 class _Watch:
     """One operation, looked at for all who follow it."""
 
-    def __init__(self, look: Callable[[], Progress], threads: Threads) -> None:
+    def __init__(self, look: Callable[[], OperationProgress], threads: Threads) -> None:
         self.followers = 0
         self.pause = POLL
         self._look = look
         self._threads = threads
         self._asking = asyncio.Lock()
         self._asked = float("-inf")
-        self._snapshot: Progress | None = None
+        self._snapshot: OperationProgress | None = None
 
-    async def look(self) -> Progress:
+    async def look(self) -> OperationProgress:
         async with self._asking:
             if self._snapshot is None or time.monotonic() >= self._asked + 0.9 * self.pause:
                 self._asked = time.monotonic()
@@ -133,12 +133,12 @@ class _Stream(StreamingResponse):
             self._left()
 
 
-def mark_of(snapshot: Progress) -> str:
+def mark_of(snapshot: OperationProgress) -> str:
     """The id of its event: the same for the same progress, whenever and by whichever process it is told."""
     told: dict[str, Any] = snapshot.model_dump(mode="json", exclude={"seconds"})
     return hashlib.sha256(repr(sorted(told.items())).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def event(snapshot: Progress, mark: str) -> bytes:
+def event(snapshot: OperationProgress, mark: str) -> bytes:
     name = "ended" if snapshot.state == "finished" else "progress"
     return f"event: {name}\nid: {mark}\ndata: {snapshot.model_dump_json()}\n\n".encode()

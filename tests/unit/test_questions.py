@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.api.models.search import Search
+from semantik_pipeline.api.models.search import SearchRequest
 from semantik_pipeline.cli.questions import Fusion, Mode, question
-from semantik_pipeline.client import Client
-from semantik_pipeline.client import questions as asked_by_clients
+from semantik_pipeline.client import Client, search_options
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.questions import NOT_IN_API, SearchQuery
 
@@ -60,7 +59,7 @@ def test_a_body_asks_the_same(query: SearchQuery) -> None:
 
 @given(queries())
 def test_the_api_reads_from_a_body_what_was_asked(query: SearchQuery) -> None:
-    body = Search.model_validate(query.to_body())
+    body = SearchRequest.model_validate(query.to_body())
     read = body.question()
     assert body.among == [query.collection]
     assert replace(read, collection=query.collection, candidates=None) == replace(query, candidates=None)
@@ -72,8 +71,8 @@ def test_a_body_has_nothing_that_nobody_said() -> None:
 
 
 def test_clients_can_say_what_the_api_takes() -> None:
-    assert set(get_type_hints(asked_by_clients.Search)) == set(Search.model_fields)
-    assert set(get_type_hints(asked_by_clients.Options)) == set(Search.model_fields) - {"query"}
+    assert set(get_type_hints(search_options.SearchRequest)) == set(SearchRequest.model_fields)
+    assert set(get_type_hints(search_options.SearchOptions)) == set(SearchRequest.model_fields) - {"query"}
 
 
 def test_a_client_sends_its_keywords_as_they_are() -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.api.models.plain import Name, Options
-from semantik_pipeline.api.scrubbed import Told
+from semantik_pipeline.api.scrubbed import ScrubbedText
 
 _CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-MiniLM-L6-v2"}
 
 
-class NewCollection(BaseModel):
+class CollectionCreate(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
@@ -29,7 +29,7 @@ class NewCollection(BaseModel):
     changes: Options = Field({}, description="The same by dotted names.", examples=[_CHANGES])
 
 
-class CollectionChange(BaseModel):
+class CollectionUpdate(BaseModel):
     """Dotted names, and what they are to be; null unsets. What shapes the index counts from the next reindex on."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
@@ -37,7 +37,7 @@ class CollectionChange(BaseModel):
     changes: Options
 
 
-class NewName(BaseModel):
+class CollectionRenameRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "papers-2026"}})
 
     name: Name
@@ -56,7 +56,7 @@ class Generation(BaseModel):
     retire_at: float | None = Field(description="When a kept one goes.")
 
 
-class SourceOf(BaseModel):
+class SourceSummary(BaseModel):
     id: int
     connector: str
     name: str
@@ -74,12 +74,14 @@ class Collection(BaseModel):
     documents: dict[str, int] = Field(examples=[{"indexed": 120, "quarantined": 1}], description="By status.")
     total: int = Field(description="Documents, all together.")
     chunks: int
-    sources: list[SourceOf]
+    sources: list[SourceSummary]
     created_at: float
 
 
 class CollectionDetail(Collection):
-    outdated: list[Told] = Field(description="What a reindex would bring; empty: the index is what it is to be.")
+    outdated: list[ScrubbedText] = Field(
+        description="What a reindex would bring; empty: the index is what it is to be."
+    )
 
 
 class CollectionList(BaseModel):
@@ -87,13 +89,13 @@ class CollectionList(BaseModel):
     next_cursor: str | None = None
 
 
-class Renamed(BaseModel):
+class RenamedCollection(BaseModel):
     id: int
     name: str
     before: str
 
 
-class Deleted(BaseModel):
+class DeletedCollection(BaseModel):
     """It is hidden at once. `purged`: it is gone for good; else it rests in the trash."""
 
     id: int
@@ -101,12 +103,12 @@ class Deleted(BaseModel):
     purged: bool
 
 
-class Restored(BaseModel):
+class RestoredCollection(BaseModel):
     name: str
     operation: int | None = Field(description="What goes on with what its deletion stopped; null: nothing was.")
 
 
-class PlanRequest(BaseModel):
+class ReindexPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
 
     changes: Options = Field({}, description="Of the configuration, by dotted names; null unsets.")
@@ -119,7 +121,7 @@ class ReindexPlan(BaseModel):
 
     collection: str
     changes: list[str]
-    reasons: list[Told]
+    reasons: list[ScrubbedText]
     stages_changed: list[str] = Field(examples=[["chunk", "embed"]])
     documents: int
     chunks: int
@@ -130,7 +132,7 @@ class ReindexPlan(BaseModel):
     dimension: int
 
 
-class ReindexRequest(PlanRequest):
+class ReindexRequest(ReindexPlanRequest):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": {"chunking.max_tokens": 150}}})
 
     accept_losses: bool = Field(False, description="Switch although documents fail with the new configuration.")
@@ -160,7 +162,7 @@ class RerunRequest(RerunPlanRequest):
     fresh: bool = Field(False, description="Parse anew what is parsed already.")
 
 
-class RolledBack(BaseModel):
+class RollbackResult(BaseModel):
     collection: str
     generation: int = Field(description="What search reads now.")
     replaced: int = Field(description="What it read before, kept in its place.")
@@ -177,7 +179,7 @@ class VerifyRequest(BaseModel):
     cursor: str | None = Field(None, max_length=4000, description="`next_cursor` of the part before.")
 
 
-class Verification(BaseModel):
+class VerifyResult(BaseModel):
     """What a part of the comparison found: points that are missing, belong to no chunk (orphaned) or say something else
     than their chunk (stale). Documents on their way are pending, and not judged."""
 
@@ -198,7 +200,7 @@ class Verification(BaseModel):
     next_cursor: str | None = Field(None, description="Of the next part; null: all was compared.")
 
 
-class Imported(Accepted):
+class ImportAccepted(OperationAccepted):
     """The collection is there, and the operation brings its points into the store."""
 
     collection: str
@@ -232,7 +234,7 @@ class TrashedDocument(BaseModel):
     purged_at: float | None
 
 
-class Trash(BaseModel):
+class TrashList(BaseModel):
     """A page of what was deleted and can be restored: collections, then sources, then documents, each oldest first."""
 
     days: float = Field(description="How long it stays.")

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.api.scrubbed import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 from semantik_pipeline.push import MEDIA_TYPE, MOST, SOURCE
 
 #: What a document is called by its source.
@@ -33,7 +33,7 @@ class Document(BaseModel):
         examples=["indexed"],
         description="chunk, extract, embed or upsert, where it waits; or indexed, skipped, quarantined, deleted",
     )
-    reason: Told | None = Field(description="Why it is skipped, in quarantine or blocked.")
+    reason: ScrubbedText | None = Field(description="Why it is skipped, in quarantine or blocked.")
     chunks: int
     revision: int = Field(description="Version of the content, from 1.")
     media_type: str | None = Field(examples=["text/markdown"])
@@ -52,7 +52,7 @@ class DocumentList(BaseModel):
     next_cursor: str | None = None
 
 
-class Way(BaseModel):
+class IndexingStatus(BaseModel):
     """A document's way through the stages in one generation of its collection's index."""
 
     model_config = ConfigDict(extra="ignore")
@@ -62,21 +62,21 @@ class Way(BaseModel):
     epoch: int = Field(description="Rises with each revision; points in the index carry it.")
     status: str = Field(examples=["quarantined"])
     stages: dict[str, str] = Field(examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}])
-    reason: Told | None
+    reason: ScrubbedText | None
     attempts: int
-    blocked: Told | None
+    blocked: ScrubbedText | None
     held_by: str | None = Field(description="Worker that is processing it.")
     waits_seconds: float
     suspect: bool
     searchable: bool
-    notes: ToldWithin | None = Field(description="Extractors that failed on it.")
-    error: ToldWithin | None = Field(description="Stage, type, message and traceback of what failed.")
+    notes: ScrubbedObject | None = Field(description="Extractors that failed on it.")
+    error: ScrubbedObject | None = Field(description="Stage, type, message and traceback of what failed.")
     extracted: dict[str, Any] | None = Field(description="Extracted data of the whole document.")
 
 
 class DocumentDetail(Document):
     metadata: dict[str, Any]
-    generations: list[Way]
+    generations: list[IndexingStatus]
 
 
 class ParsedElement(BaseModel):
@@ -89,7 +89,7 @@ class ParsedElement(BaseModel):
     section: list[str] = []
 
 
-class Parsed(BaseModel):
+class ParsedDocument(BaseModel):
     """What the parser read of a document."""
 
     text: str
@@ -113,7 +113,7 @@ class ChunkList(BaseModel):
     next_cursor: str | None = None
 
 
-class About(BaseModel):
+class DocumentAttributes(BaseModel):
     """What is said of a document that is given."""
 
     model_config = ConfigDict(extra="forbid")
@@ -126,20 +126,20 @@ class About(BaseModel):
     )
 
 
-class AboutFile(About):
+class FileAttributes(DocumentAttributes):
     """The same of an uploaded file."""
 
     document: UniqueId | None = Field(None, description="Document id (default: its name).")
 
 
-class NewDocument(About):
+class DocumentInput(DocumentAttributes):
     """A text that is given."""
 
     document: UniqueId = Field(description="Its unique id: the same one again is the same document, changed or not.")
     text: str
 
 
-class NewDocuments(BaseModel):
+class PushRequest(BaseModel):
     """Texts for a collection."""
 
     model_config = ConfigDict(
@@ -161,10 +161,10 @@ class NewDocuments(BaseModel):
 
     collection: Name = "default"
     source: Name = Field(SOURCE, description="Which of the collection's push sources; made if there is none.")
-    documents: list[NewDocument] = Field(min_length=1, max_length=MOST)
+    documents: list[DocumentInput] = Field(min_length=1, max_length=MOST)
 
 
-class TakenDocument(BaseModel):
+class PushedDocument(BaseModel):
     """A document that was given."""
 
     id: int
@@ -172,7 +172,7 @@ class TakenDocument(BaseModel):
     outcome: str = Field(examples=["new"], description="new, changed or unchanged")
 
 
-class PushAccepted(Accepted):
+class PushAccepted(OperationAccepted):
     """What was given is stored. It is found as soon as the operation has ended."""
 
     model_config = ConfigDict(
@@ -187,10 +187,10 @@ class PushAccepted(Accepted):
     )
 
     source_id: int
-    documents: list[TakenDocument]
+    documents: list[PushedDocument]
 
 
-class Chosen(BaseModel):
+class DocumentSelection(BaseModel):
     """Documents of a collection by their unique ids."""
 
     model_config = ConfigDict(
@@ -201,7 +201,7 @@ class Chosen(BaseModel):
     documents: list[UniqueId] = Field(min_length=1, max_length=MOST)
 
 
-class ToRetry(BaseModel):
+class DocumentRetryRequest(BaseModel):
     """Documents of a collection by their unique ids; without any, those that are in quarantine."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"collection": "default"}})
@@ -210,5 +210,5 @@ class ToRetry(BaseModel):
     documents: list[UniqueId] | None = Field(None, min_length=1, max_length=MOST)
 
 
-class ToDelete(Chosen):
+class DocumentDeleteRequest(DocumentSelection):
     purge: bool = Field(False, description="Delete permanently instead of moving to the trash.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from semantik_pipeline.api.scrubbed import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
 class FacetValue(BaseModel):
@@ -14,7 +14,7 @@ class FacetValue(BaseModel):
     count: int
 
 
-class LegPart(BaseModel):
+class LegExplanation(BaseModel):
     """What a leg said of a hit; null: it missed it."""
 
     rank: int | None
@@ -23,7 +23,7 @@ class LegPart(BaseModel):
     weight: float
 
 
-class FusedPart(BaseModel):
+class FusionExplanation(BaseModel):
     """What came of the legs."""
 
     method: str
@@ -31,7 +31,7 @@ class FusedPart(BaseModel):
     score: float
 
 
-class RerankPart(BaseModel):
+class RerankerExplanation(BaseModel):
     """What a reranker said of a hit, and what came of it."""
 
     plugin: str
@@ -42,7 +42,7 @@ class RerankPart(BaseModel):
     blended: float = Field(description="The score after it: weight x share + (1 - weight) x the score before.")
 
 
-class Moved(BaseModel):
+class PostprocessorExplanation(BaseModel):
     """Where a postprocessor moved a hit from and to; null: it brought it in."""
 
     plugin: str
@@ -50,24 +50,24 @@ class Moved(BaseModel):
     after: int
 
 
-class ScorePart(BaseModel):
+class ScoreContribution(BaseModel):
     """What a leg, a reranker or a postprocessor adds to a hit's score."""
 
     of: str
     adds: float
 
 
-class Explanation(BaseModel):
+class ScoreExplanation(BaseModel):
     """How a hit got its score. The parts add up to it."""
 
-    legs: dict[str, LegPart]
-    fused: FusedPart
-    rerankers: list[RerankPart]
-    postprocessors: list[Moved]
-    parts: list[ScorePart]
+    legs: dict[str, LegExplanation]
+    fused: FusionExplanation
+    rerankers: list[RerankerExplanation]
+    postprocessors: list[PostprocessorExplanation]
+    parts: list[ScoreContribution]
 
 
-class Absent(BaseModel):
+class DocumentExplanation(BaseModel):
     """Why a document is not among the hits."""
 
     model_config = ConfigDict(
@@ -83,5 +83,5 @@ class Absent(BaseModel):
 
     document: str = Field(description="Its unique id; of one that there is not, what was asked for.")
     cause: str = Field(description="not-found, deleted, quarantined, filter ... (docs/search.md); shown: it is there.")
-    told: Told = Field(description="The same in a sentence.")
-    details: ToldWithin = Field(description="Its ranks and scores, the conditions that it does not meet ...")
+    told: ScrubbedText = Field(description="The same in a sentence.")
+    details: ScrubbedObject = Field(description="Its ranks and scores, the conditions that it does not meet ...")

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
-class Alive(BaseModel):
+class Liveness(BaseModel):
     status: Literal["alive"] = "alive"
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from semantik_pipeline.api.models.plain import Name, Options
 
 
-class ChosenPostprocessor(BaseModel):
+class PostprocessorSpec(BaseModel):
     """A postprocessor with options of this question's own."""
 
     model_config = ConfigDict(extra="forbid")
@@ -16,20 +16,20 @@ class ChosenPostprocessor(BaseModel):
     options: Options = Field(default_factory=dict)
 
 
-class Span(BaseModel):
+class TextSpan(BaseModel):
     """From character `start` to before `end` of a hit's text."""
 
     start: int
     end: int
 
 
-class Highlight(Span):
+class Highlight(TextSpan):
     """A place in a hit's text that meets a word or a phrase of the query."""
 
     term: str
 
 
-class Passage(BaseModel):
+class ContextPassage(BaseModel):
     """A chunk beside a hit, or the part of it that the hit does not have; offsets are the document's."""
 
     text: str

@@ -6,27 +6,27 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from semantik_pipeline.api.scrubbed import Told
+from semantik_pipeline.api.scrubbed import ScrubbedText
 
 
-class Finding(BaseModel):
+class DoctorFinding(BaseModel):
     """What was looked at, and what to do about it."""
 
     what: str = Field(examples=["ledger"])
     state: Literal["ok", "warning", "broken"]
-    found: Told
-    remedy: Told | None
+    found: ScrubbedText
+    remedy: ScrubbedText | None
     seconds: float | None = Field(description="How long a server took to answer, where one was asked.")
 
 
-class Examination(BaseModel):
+class DoctorReport(BaseModel):
     """All findings; `verdict` is the worst state among them."""
 
     verdict: Literal["ok", "warning", "broken"]
-    findings: list[Finding]
+    findings: list[DoctorFinding]
 
 
-class Model(BaseModel):
+class ModelInfo(BaseModel):
     """A model that something uses, or that lies in the models folder."""
 
     name: str = Field(examples=["BAAI/bge-small-en-v1.5"])
@@ -36,16 +36,16 @@ class Model(BaseModel):
     revision: str | None = Field(description="The commit.")
     size: int | None = Field(description="Bytes.")
     state: str = Field(examples=["known"], description="known, incomplete, unknown, missing or elsewhere")
-    reason: Told | None
+    reason: ScrubbedText | None
     used_by: list[str]
 
 
 class ModelList(BaseModel):
-    models: list[Model]
+    models: list[ModelInfo]
     models_dir: str
 
 
-class ModelPlace(BaseModel):
+class ModelLocation(BaseModel):
     """The files that a plugin reads for a model's name, and why those."""
 
     name: str

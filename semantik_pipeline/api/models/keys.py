@@ -11,7 +11,7 @@ from semantik_pipeline.api.models.plain import Name
 Role = Literal["reader", "writer", "admin"]
 
 
-class NewKey(BaseModel):
+class ApiKeyCreate(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"example": {"name": "search-page", "role": "reader", "collections": ["papers"]}},
@@ -26,7 +26,7 @@ class NewKey(BaseModel):
     expires: str | None = Field(None, examples=["90d"], max_length=100, description="After which time; null: never.")
 
 
-class Key(BaseModel):
+class ApiKey(BaseModel):
     """A key as the ledger knows it: without the key."""
 
     name: str
@@ -41,10 +41,10 @@ class Key(BaseModel):
     used_at: float | None
 
 
-class MadeKey(Key):
+class ApiKeyCreated(ApiKey):
     key: str = Field(examples=["sk_…"], description="Shown now, and never again.")
 
 
-class KeyList(BaseModel):
-    keys: list[Key]
+class ApiKeyList(BaseModel):
+    keys: list[ApiKey]
     next_cursor: str | None

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from semantik_pipeline.api.scrubbed import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
-class Accepted(BaseModel):
+class OperationAccepted(BaseModel):
     """What was asked for is under way. `Location` says where to follow it."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"operation": "sync-12", "id": 12}})
@@ -18,13 +18,13 @@ class Accepted(BaseModel):
     id: int
 
 
-class Part(BaseModel):
+class OperationSource(BaseModel):
     """A source of an operation."""
 
     source: str = Field(examples=["/srv/handbook"])
     connector: str = Field(examples=["directory"])
     state: str = Field(examples=["finished"], description="running, finished, failed or cancelled")
-    error: Told | None = None
+    error: ScrubbedText | None = None
 
 
 class Operation(BaseModel):
@@ -34,12 +34,12 @@ class Operation(BaseModel):
     id: int
     kind: str = Field(examples=["sync"], description="sync, push, retry, delete, restore, reindex, ...")
     state: str = Field(examples=["running"], description="running, blocked, paused, cancelling or finished")
-    reason: Told | None = Field(description="What blocks it.")
+    reason: ScrubbedText | None = Field(description="What blocks it.")
     outcome: str | None = Field(examples=[None], description="Once finished: succeeded, degraded, failed or cancelled")
     collection: str = Field(examples=["default"])
-    sources: list[Part]
+    sources: list[OperationSource]
     items: int = Field(description="Documents that it touches.")
-    result: ToldWithin | None = Field(description="Once finished: its counts, which add up.")
+    result: ScrubbedObject | None = Field(description="Once finished: its counts, which add up.")
     created_at: float = Field(description="Seconds since 1970.")
     finished_at: float | None
     seconds: float = Field(description="Since it began, or that it took.")
@@ -50,7 +50,7 @@ class OperationList(BaseModel):
     next_cursor: str | None = None
 
 
-class Progress(BaseModel):
+class OperationProgress(BaseModel):
     """How far an operation is."""
 
     model_config = ConfigDict(
@@ -76,19 +76,19 @@ class Progress(BaseModel):
     operation: str
     state: Literal["running", "paused", "cancelling", "finished"]
     outcome: str | None
-    reason: Told | None = Field(description="What blocks it.")
+    reason: ScrubbedText | None = Field(description="What blocks it.")
     phase: str | None = Field(None, description="Of a build: filling, building or judging.")
-    result: ToldWithin | None
+    result: ScrubbedObject | None
     sources_running: int = Field(description="Sources that are still read.")
     seen: int = Field(description="Documents that were named, or given, so far.")
     stages: dict[str, int] = Field(description="Documents by the stage that they wait for, or ended at.")
     chunks: int
     chunks_embedded: int
-    errors: list[Told]
+    errors: list[ScrubbedText]
     seconds: float
 
 
-class Undone(BaseModel):
+class UnfinishedWork(BaseModel):
     """What `retry` would run again."""
 
     quarantined: int
@@ -98,12 +98,12 @@ class Undone(BaseModel):
 
 
 class OperationDetail(Operation):
-    progress: Progress
-    problems: list[Told] = Field(description="What its sources could not read.")
-    undone: Undone
+    progress: OperationProgress
+    problems: list[ScrubbedText] = Field(description="What its sources could not read.")
+    undone: UnfinishedWork
 
 
-class Steered(BaseModel):
+class OperationActionResult(BaseModel):
     """An operation that was paused, resumed or cancelled."""
 
     operation: Operation

@@ -40,6 +40,6 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_N
 #: The same in a path.
 NameInPath = Annotated[str, Path(min_length=1, max_length=200, pattern=_NO_NUL)]
 #: A filter of a list, in a query.
-Part = Annotated[str, StringConstraints(max_length=2000, pattern=_NO_NUL)]
+FilterText = Annotated[str, StringConstraints(max_length=2000, pattern=_NO_NUL)]
 #: Options of a plugin or a collection.
 Options = Annotated[dict[str, Any], AfterValidator(_storable)]

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Options
-from semantik_pipeline.api.scrubbed import Told
+from semantik_pipeline.api.scrubbed import ScrubbedText
 from semantik_pipeline.contracts import KINDS
 
-Kind = StrEnum("Kind", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here
+PluginType = StrEnum("PluginType", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 
@@ -27,7 +27,7 @@ class Plugin(BaseModel):
     builtin: bool
     health: Health
     status: Literal["loaded", "disabled", "failed", "conflict"]
-    reason: Told | None = Field(description="Why it is not loaded, or not healthy.")
+    reason: ScrubbedText | None = Field(description="Why it is not loaded, or not healthy.")
 
 
 class PluginList(BaseModel):
@@ -47,7 +47,7 @@ class PluginDetail(Plugin):
     revision: int = Field(description="Of the state file.")
 
 
-class Manifest(BaseModel):
+class PluginManifest(BaseModel):
     """What a plugin says of itself."""
 
     id: str
@@ -67,10 +67,10 @@ class Manifest(BaseModel):
 class PluginHealth(BaseModel):
     id: str
     health: Health
-    reason: Told | None = Field(examples=["the environment variable OPENAI_API_KEY is not set"])
+    reason: ScrubbedText | None = Field(examples=["the environment variable OPENAI_API_KEY is not set"])
 
 
-class NewConfig(BaseModel):
+class PluginConfigUpdate(BaseModel):
     """All options of a plugin; those that are left out have their defaults. Secrets are named, never given."""
 
     model_config = ConfigDict(
@@ -81,7 +81,7 @@ class NewConfig(BaseModel):
     config: Options
 
 
-class Spread(BaseModel):
+class PluginStateRollout(BaseModel):
     """Who works with the state file as it is now. A worker loads it at its start: `POST /fleet/restart` replaces
     workers one by one."""
 
@@ -91,9 +91,9 @@ class Spread(BaseModel):
     api_current: bool = Field(description="Whether the API's own process has loaded it.")
 
 
-class PluginChanged(BaseModel):
+class PluginChangeResult(BaseModel):
     plugin: PluginDetail
-    workers: Spread
+    workers: PluginStateRollout
 
 
 class ConfigField(BaseModel):
@@ -109,7 +109,7 @@ class ConfigField(BaseModel):
     choices: list[Any] | None = None
 
 
-class Offer(BaseModel):
+class AvailablePlugin(BaseModel):
     """An enabled plugin as something to choose."""
 
     id: str
@@ -121,21 +121,21 @@ class Offer(BaseModel):
     config_fields: list[ConfigField]
 
 
-class Rerankers(BaseModel):
-    rerankers: list[Offer]
+class RerankerList(BaseModel):
+    rerankers: list[AvailablePlugin]
 
 
-class Extractors(BaseModel):
-    extractors: list[Offer]
+class ExtractorList(BaseModel):
+    extractors: list[AvailablePlugin]
 
 
-class Embeddings(BaseModel):
-    embeddings: list[Offer]
+class EmbeddingList(BaseModel):
+    embeddings: list[AvailablePlugin]
 
 
-class Chunkers(BaseModel):
-    chunkers: list[Offer]
+class ChunkerList(BaseModel):
+    chunkers: list[AvailablePlugin]
 
 
-class Connectors(BaseModel):
-    connectors: list[Offer]
+class ConnectorList(BaseModel):
+    connectors: list[AvailablePlugin]

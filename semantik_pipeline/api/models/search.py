@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
-from semantik_pipeline.api.models.hits import ChosenPostprocessor, Highlight, Passage, Span
+from semantik_pipeline.api.models.explanations import DocumentExplanation, FacetValue, ScoreExplanation
+from semantik_pipeline.api.models.hits import ContextPassage, Highlight, PostprocessorSpec, TextSpan
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.api.models.understanding import Understood
-from semantik_pipeline.api.scrubbed import Told
+from semantik_pipeline.api.models.understanding import QueryInterpretation
+from semantik_pipeline.api.scrubbed import ScrubbedText
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
 from semantik_pipeline.search.postprocess_choice import MAX_CHAIN as MAX_POSTPROCESSORS
@@ -26,7 +26,7 @@ MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
 MOST_ASKED, MOST_RERANKED = 64, 4000
 
 
-class Search(BaseModel):
+class SearchRequest(BaseModel):
     """A question to one collection, or to several."""
 
     model_config = ConfigDict(
@@ -80,7 +80,7 @@ class Search(BaseModel):
         None, description="Explain why this document (its id, or the end of its path) is not among the hits."
     )
 
-    postprocessors: list[Name | ChosenPostprocessor] | None = Field(
+    postprocessors: list[Name | PostprocessorSpec] | None = Field(
         None,
         max_length=MAX_POSTPROCESSORS,
         description="Postprocessors of the hits, in order; null: the collection's.",
@@ -88,7 +88,7 @@ class Search(BaseModel):
     understand: bool = Field(True, description="Interpret quotes, `-word` and `field:value`, and correct typos.")
 
     @model_validator(mode="after")
-    def _one_way(self) -> Search:
+    def _one_way(self) -> SearchRequest:
         if self.collection is not None and self.collections is not None:
             raise ValueError("give `collection` or `collections`, not both")
         if self.explain_document is not None and len(self.among) > 1:
@@ -120,7 +120,7 @@ class Search(BaseModel):
         return list(dict.fromkeys(self.collections or [self.collection or "default"]))
 
 
-class Scores(BaseModel):
+class HitScores(BaseModel):
     """Where a hit's score comes from: of each leg as the store gave it, of both together (0..1), of the reranker."""
 
     dense: float | None
@@ -129,7 +129,7 @@ class Scores(BaseModel):
     rerank: float | None
 
 
-class Hit(BaseModel):
+class SearchHit(BaseModel):
     """A passage that answers."""
 
     rank: int = Field(description="From 1, over all pages.")
@@ -143,18 +143,20 @@ class Hit(BaseModel):
         description="0..1, higher is better; comparable among hits of collections that were asked together."
     )
     rerank_score: float | None = Field(description="Score of the reranker; null: not reranked.")
-    scores: Scores
+    scores: HitScores
     metadata: dict[str, Any] = Field(
         description="The source's, and what the pipeline found: page, section, entities ..."
     )
-    explanation: Explanation | None = Field(None, description="How the score came about, with `explain`.")
+    explanation: ScoreExplanation | None = Field(None, description="How the score came about, with `explain`.")
     highlights: list[Highlight] = Field([], description="Parts of the text that match the query.")
-    passage: Span | None = Field(None, description="The part of the text that answers best.")
-    more: list[Hit] = Field([], description="Other hits of the same document, if they are grouped; ranked within it.")
-    before: list[Passage] = Field(
+    passage: TextSpan | None = Field(None, description="The part of the text that answers best.")
+    more: list[SearchHit] = Field(
+        [], description="Other hits of the same document, if they are grouped; ranked within it."
+    )
+    before: list[ContextPassage] = Field(
         [], description="Preceding text of the document, with the postprocessor `neighbours`."
     )
-    after: list[Passage] = Field([], description="Following text of the document.")
+    after: list[ContextPassage] = Field([], description="Following text of the document.")
     also_in: list[str] = Field([], description="Near-duplicate documents that were left out.")
 
 
@@ -166,10 +168,10 @@ class RerankerReport(BaseModel):
     scored: int
     due: int
     milliseconds: float
-    reason: Told | None = Field(description="null: it scored them all.")
+    reason: ScrubbedText | None = Field(description="null: it scored them all.")
 
 
-class Found(BaseModel):
+class SearchResponse(BaseModel):
     """Hits, the best first, and how they were found."""
 
     model_config = ConfigDict(
@@ -208,44 +210,46 @@ class Found(BaseModel):
         }
     )
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     next_offset: int | None = Field(description="The `offset` of the next page; null: there is none.")
     reranked: bool = Field(description="Whether any hit was reranked.")
     rerankers: list[RerankerReport] = Field(description="What each reranker did, in their order.")
     timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
-    warnings: list[Told]
+    warnings: list[ScrubbedText]
     facets: dict[str, list[FacetValue]] = Field(
         {}, description="By field, the values that most of the documents have which the query matches."
     )
-    absent: Absent | None = Field(None, description="Why the document that was asked for is not among the hits.")
-    understood: Understood | None = Field(
+    absent: DocumentExplanation | None = Field(
+        None, description="Why the document that was asked for is not among the hits."
+    )
+    understood: QueryInterpretation | None = Field(
         None,
         description="How the query was interpreted; null: taken as plain text. Corrections are of all collections.",
     )
 
 
-class Searches(BaseModel):
+class BatchSearchRequest(BaseModel):
     """Several questions at once."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"searches": [{"query": "passwords"}, {"query": "travel"}]}}
     )
 
-    searches: list[Search] = Field(min_length=1, max_length=MOST_SEARCHES)
+    searches: list[SearchRequest] = Field(min_length=1, max_length=MOST_SEARCHES)
 
     @model_validator(mode="after")
-    def _bounded(self) -> Searches:
+    def _bounded(self) -> BatchSearchRequest:
         _within(self.searches)
         return self
 
 
-class Answers(BaseModel):
+class BatchSearchResponse(BaseModel):
     """The answers, in the order of the questions."""
 
-    answers: list[Found]
+    answers: list[SearchResponse]
 
 
-def _within(searches: list[Search]) -> None:
+def _within(searches: list[SearchRequest]) -> None:
     """Raise ValueError for what costs more than one request may."""
     asked = sum(len(one.among) for one in searches)
     if asked > MOST_ASKED:

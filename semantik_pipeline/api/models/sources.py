@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.api.scrubbed import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
-class When(BaseModel):
+class SourceSchedule(BaseModel):
     """A schedule: an interval, or a cron expression."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"every": "15m"}})
@@ -21,7 +21,7 @@ class When(BaseModel):
     jitter: str | None = Field(None, examples=["30s"], max_length=100)
 
 
-class NewSource(BaseModel):
+class SourceCreate(BaseModel):
     """A source to add. The collection is made if there is none."""
 
     model_config = ConfigDict(
@@ -41,7 +41,7 @@ class NewSource(BaseModel):
     name: Line = Field(description="Name of the source.")
     collection: Name = "default"
     config: Options = Field({}, description="The connector's options: `GET /connectors` lists them.")
-    schedule: When | None = Field(None, description="null: synced only on request.")
+    schedule: SourceSchedule | None = Field(None, description="null: synced only on request.")
     weight: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="Share of the workers, relative to other sources (default 1)."
     )
@@ -50,14 +50,14 @@ class NewSource(BaseModel):
     )
 
 
-class SourceChange(BaseModel):
+class SourceUpdate(BaseModel):
     """What is to be otherwise; what is left out stays. `schedule: null` ends the schedule."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"schedule": {"cron": "0 3 * * *"}}})
 
     name: Line | None = None
     config: Options | None = Field(None, description="Replaces all options.")
-    schedule: When | None = None
+    schedule: SourceSchedule | None = None
     weight: float | None = Field(None, gt=0, allow_inf_nan=False)
     principals: list[Name] | None = Field(
         None, description="Users or groups that may see the documents; null: everybody."
@@ -83,10 +83,10 @@ class Source(BaseModel):
     quarantined: int
     due_at: float | None
     synced_at: float | None
-    paused: Told | None = Field(description="Why it is paused; null: it is not.")
+    paused: ScrubbedText | None = Field(description="Why it is paused; null: it is not.")
     operation: int | None = Field(description="The running sync.")
-    error: ToldWithin | None = Field(description="Of the last sync that failed: type, message, at.")
-    problems: list[Told] | None = Field(description="What the last enumeration could not read.")
+    error: ScrubbedObject | None = Field(description="Of the last sync that failed: type, message, at.")
+    problems: list[ScrubbedText] | None = Field(description="What the last enumeration could not read.")
     principals: list[str] | None = Field(description="Users or groups that may see the documents; null: everybody.")
     faults: int = Field(description="Consecutive failed syncs.")
     attempts: int = Field(description="Of the slice in hand.")
@@ -107,19 +107,19 @@ class SyncRequest(BaseModel):
     allow_deletions: bool = Field(False, description="Delete even if most of the documents have disappeared.")
 
 
-class PauseRequest(BaseModel):
+class SourcePauseRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "the server moves"}})
 
     reason: Line = Field("paused by hand", description="Reason, shown in listings.")
 
 
-class ResumeRequest(BaseModel):
+class SourceResumeRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"allow_deletions": False}})
 
     allow_deletions: bool = Field(False, description="Sync now, and delete the documents that have disappeared.")
 
 
-class PreviewRequest(BaseModel):
+class SourcePreviewRequest(BaseModel):
     """A source that nobody has added yet."""
 
     model_config = ConfigDict(
@@ -134,18 +134,18 @@ class PreviewRequest(BaseModel):
     seconds: float = Field(10.0, gt=0, le=30, description="How long to look.")
 
 
-class EmittedDocument(BaseModel):
+class PreviewDocument(BaseModel):
     document: str = Field(examples=["file:///srv/handbook/travel.md"])
     size: int | None
     media_type: str | None
     metadata: dict[str, Any]
     text: str | None = Field(description="Its beginning, if it is text.")
-    problem: Told | None = Field(description="Why it could not be had.")
+    problem: ScrubbedText | None = Field(description="Why it could not be had.")
 
 
 class SourcePreview(BaseModel):
     """What a source would emit first. Nothing was stored."""
 
-    documents: list[EmittedDocument]
+    documents: list[PreviewDocument]
     complete: bool = Field(description="Whether these are all.")
     stopped: Literal["limit", "time"] | None

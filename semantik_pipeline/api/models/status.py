@@ -6,16 +6,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from semantik_pipeline.api.scrubbed import Told, ToldWithin
+from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
-class Totals(BaseModel):
+class CollectionTotals(BaseModel):
     documents: dict[str, int] = Field(examples=[{"indexed": 120}], description="By status.")
     chunks: int
     sources: int
 
 
-class Waiting(BaseModel):
+class StageBacklog(BaseModel):
     """What waits for a stage."""
 
     units: int
@@ -26,17 +26,17 @@ class Waiting(BaseModel):
 
 class PausedSource(BaseModel):
     source: str
-    reason: Told | None
+    reason: ScrubbedText | None
 
 
-class Status(BaseModel):
+class SystemStatus(BaseModel):
     """As `semantik status` tells it."""
 
     data_dir: str
     owner: dict[str, Any] | None = Field(description="Without a fleet: the process that has the data folder.")
-    collections: dict[str, Totals]
+    collections: dict[str, CollectionTotals]
     operations_running: list[int]
-    backlog: dict[str, Waiting] = Field(description="By stage.")
+    backlog: dict[str, StageBacklog] = Field(description="By stage.")
     paused_sources: list[PausedSource]
     disk: dict[str, Any] = Field(description="Bytes of ledger, blobs and index; null: they lie elsewhere.")
 
@@ -47,10 +47,10 @@ class AuditEntry(BaseModel):
     actor: str = Field(examples=["key:search-page"])
     event: str = Field(examples=["source.pause"])
     subject: str
-    detail: ToldWithin
+    detail: ScrubbedObject
 
 
-class AuditTrail(BaseModel):
+class AuditLog(BaseModel):
     """A page of the changes, newest first."""
 
     entries: list[AuditEntry]

@@ -13,7 +13,7 @@ class QueryFilter(BaseModel):
     excluded: bool = Field(description="`-field:value`: documents that have it are left out.")
 
 
-class Understood(BaseModel):
+class QueryInterpretation(BaseModel):
     """What a query says beside its words."""
 
     text: str = Field(description="What is asked; empty: it says nothing but filters, and documents are listed.")

@@ -20,25 +20,25 @@ from semantik_pipeline.api.dependencies import (
 )
 from semantik_pipeline.api.models.collections import (
     Collection,
-    CollectionChange,
+    CollectionCreate,
     CollectionDetail,
     CollectionList,
-    Deleted,
-    NewCollection,
-    NewName,
-    PlanRequest,
+    CollectionRenameRequest,
+    CollectionUpdate,
+    DeletedCollection,
     ReindexPlan,
+    ReindexPlanRequest,
     ReindexRequest,
-    Renamed,
+    RenamedCollection,
     RerunPlan,
     RerunPlanRequest,
     RerunRequest,
-    Restored,
-    RolledBack,
-    Verification,
+    RestoredCollection,
+    RollbackResult,
     VerifyRequest,
+    VerifyResult,
 )
-from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.api.models.plain import NameInPath
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -49,7 +49,7 @@ NOT_THERE = documented(404)
 BUSY = documented(404, 409)
 
 #: Without a body.
-PLAN, REINDEX, VERIFY = PlanRequest(), ReindexRequest(), VerifyRequest()
+PLAN, REINDEX, VERIFY = ReindexPlanRequest(), ReindexRequest(), VerifyRequest()
 
 #: Seconds that a request compares, about; then the answer says where the next one goes on.
 COMPARED = 10.0
@@ -72,7 +72,7 @@ def list_collections(
     status_code=201,
     responses=documented(404, 409),
 )
-def create(runtime: TheRuntime, caller: Writer, new: NewCollection, response: Response) -> CollectionDetail:
+def create(runtime: TheRuntime, caller: Writer, new: CollectionCreate, response: Response) -> CollectionDetail:
     caller.require("writer", new.name)
     for given in (new.config, new.changes):
         trusted.check_collection(runtime.settings, caller, given)
@@ -99,7 +99,7 @@ def configure(
     runtime: TheRuntime,
     caller: CollectionWriter,
     name: NameInPath,
-    change: CollectionChange,
+    change: CollectionUpdate,
     response: Response,
     if_match: etags.IfMatch = None,
 ) -> CollectionDetail:
@@ -116,9 +116,11 @@ def configure(
     summary="Rename a collection; searches under the old name fail from then on.",
     responses=BUSY,
 )
-def rename(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, new: NewName) -> Renamed:
+def rename(
+    runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, new: CollectionRenameRequest
+) -> RenamedCollection:
     caller.require("writer", new.name)
-    return Renamed.model_validate(collections.rename(runtime, name, new.name))
+    return RenamedCollection.model_validate(collections.rename(runtime, name, new.name))
 
 
 @router.delete(
@@ -132,8 +134,8 @@ def delete(
     caller: CollectionAdmin,
     name: NameInPath,
     purge: Annotated[bool, Query(description="Delete permanently.")] = False,
-) -> Deleted:
-    return Deleted.model_validate(trash.delete_collection(runtime, name, purge=purge))
+) -> DeletedCollection:
+    return DeletedCollection.model_validate(trash.delete_collection(runtime, name, purge=purge))
 
 
 @router.post(
@@ -142,8 +144,8 @@ def delete(
     summary="Restore a collection from the trash.",
     responses=documented(404, 409),
 )
-def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> Restored:
-    return Restored(name=name, operation=trash.restore_collection(runtime, name))
+def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> RestoredCollection:
+    return RestoredCollection(name=name, operation=trash.restore_collection(runtime, name))
 
 
 @router.post(
@@ -152,7 +154,9 @@ def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> R
     summary="Estimate the cost of a reindex. Nothing is written.",
     responses=NOT_THERE,
 )
-def plan(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: PlanRequest = PLAN) -> ReindexPlan:
+def plan(
+    runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: ReindexPlanRequest = PLAN
+) -> ReindexPlan:
     trusted.check_collection(runtime.settings, caller, asked.changes)
     return ReindexPlan.model_validate(generations.plan(runtime, name, asked.changes).to_dict())
 
@@ -166,7 +170,7 @@ def plan(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked:
 )
 def reindex(
     runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, response: Response, asked: ReindexRequest = REINDEX
-) -> Accepted:
+) -> OperationAccepted:
     trusted.check_collection(runtime.settings, caller, asked.changes)
     operation = generations.reindex(runtime, name, asked.changes, accept_losses=asked.accept_losses, force=asked.force)
     return accepted(runtime, response, operation)
@@ -181,7 +185,7 @@ def reindex(
 )
 def rerun(
     runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: RerunRequest, response: Response
-) -> Accepted:
+) -> OperationAccepted:
     return accepted(runtime, response, generations.rerun(runtime, name, asked.where, fresh=asked.fresh))
 
 
@@ -204,7 +208,7 @@ def plan_rerun(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, 
 )
 def verify(
     runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: VerifyRequest = VERIFY
-) -> Verification:
+) -> VerifyResult:
     begin = pages.decode(asked.cursor, int, int)
     if asked.lost and begin is None and not verification.lacks_points(runtime, name, wrote=True):
         report, following = verification.VerificationReport(generations=[]), None
@@ -212,7 +216,7 @@ def verify(
         at = (begin[0], begin[1]) if begin else None
         report, following = verification.verify_part(runtime, name, begin=at, seconds=COMPARED)
     mending = [f"repair-{operation}" for operation in verification.repair(runtime, report)] if asked.repair else []
-    return Verification(
+    return VerifyResult(
         **report.to_dict(),
         collection=name,
         clean=report.clean,
@@ -234,5 +238,5 @@ def rollback(
     caller: CollectionWriter,
     name: NameInPath,
     force: Annotated[bool, Query(description="Switch even if its embedding model is not available here.")] = False,
-) -> RolledBack:
-    return RolledBack.model_validate(generations.rollback(runtime, name, force=force))
+) -> RollbackResult:
+    return RollbackResult.model_validate(generations.rollback(runtime, name, force=force))

@@ -15,16 +15,16 @@ from semantik_pipeline.api.models.documents import (
     ChunkList,
     Document,
     DocumentChunk,
+    DocumentDeleteRequest,
     DocumentDetail,
     DocumentList,
-    Parsed,
+    DocumentRetryRequest,
+    IndexingStatus,
+    ParsedDocument,
     Status,
-    ToDelete,
-    ToRetry,
-    Way,
 )
-from semantik_pipeline.api.models.operations import Accepted
-from semantik_pipeline.api.models.plain import Part
+from semantik_pipeline.api.models.operations import OperationAccepted
+from semantik_pipeline.api.models.plain import FilterText
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -45,14 +45,14 @@ AT_ONCE = 2**20
 def list_documents(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Part | None, Query(description="Only this collection.")] = None,
-    document: Annotated[Part | None, Query(description="Only this document id.")] = None,
+    collection: Annotated[FilterText | None, Query(description="Only this collection.")] = None,
+    document: Annotated[FilterText | None, Query(description="Only this document id.")] = None,
     source: Annotated[int | None, Query(description="Only this source id.", ge=1, lt=2**63)] = None,
     status: Annotated[
         Status | None, Query(description="Only this status; deleted documents are listed only on request.")
     ] = None,
-    media_type: Annotated[Part | None, Query(examples=["application/pdf"])] = None,
-    name: Annotated[Part | None, Query(description="Part of the unique id, path or title.")] = None,
+    media_type: Annotated[FilterText | None, Query(examples=["application/pdf"])] = None,
+    name: Annotated[FilterText | None, Query(description="Part of the unique id, path or title.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> DocumentList:
@@ -86,7 +86,7 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
     row = _allowed(runtime, caller, "reader", document_id)
     with runtime.ledger.read() as tx:
         more = reports.show_document(tx, document_id, chunks=False)
-    ways = [Way.model_validate(one) for one in more["generations"]]
+    ways = [IndexingStatus.model_validate(one) for one in more["generations"]]
     return DocumentDetail(**_shown(row, caller), metadata=more["metadata"], generations=ways)
 
 
@@ -130,14 +130,14 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
     summary="Show the parsed text of a document, with its structure.",
     responses=NOT_THERE,
 )
-def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Parsed:
+def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> ParsedDocument:
     row = _allowed(runtime, caller, "reader", document_id)
     with runtime.ledger.read() as tx:
         key = document_pages.parse_key(tx, document_id)
     found = runtime.blobs.get_parsed(key) if key is not None and not _gone(row) else None
     if found is None:
         raise NotFound(f"The document {document_id} has no parsed text (any more).", "`retry` makes it again.")
-    return Parsed.model_validate(found, from_attributes=True)
+    return ParsedDocument.model_validate(found, from_attributes=True)
 
 
 @router.get(
@@ -170,7 +170,9 @@ def chunks(
     responses=documented(404, 409),
     **ACCEPTED,
 )
-def retry(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number, response: Response) -> Accepted:
+def retry(
+    runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number, response: Response
+) -> OperationAccepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if _gone(row):
         raise Conflict(f"The document {document_id} is deleted.", "Restore it first.")
@@ -190,7 +192,7 @@ def delete(
     document_id: pages.Number,
     response: Response,
     purge: Annotated[bool, Query(description="Delete permanently.")] = False,
-) -> Accepted:
+) -> OperationAccepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if _gone(row) and not (purge and row["trashed_at"] is not None):
         raise Conflict(f"The document {document_id} is deleted already.", "With `purge` it leaves the trash for good.")
@@ -204,7 +206,9 @@ def delete(
     responses=documented(404, 409),
     **ACCEPTED,
 )
-def restore(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number, response: Response) -> Accepted:
+def restore(
+    runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Number, response: Response
+) -> OperationAccepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if row["trashed_at"] is None:
         raise Conflict(
@@ -220,7 +224,9 @@ def restore(runtime: TheRuntime, caller: DocumentWriter, document_id: pages.Numb
     responses=NOT_THERE,
     **ACCEPTED,
 )
-def retry_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToRetry, response: Response) -> Accepted:
+def retry_many(
+    runtime: TheRuntime, caller: DocumentWriter, chosen: DocumentRetryRequest, response: Response
+) -> OperationAccepted:
     caller.require("writer", chosen.collection)
     if chosen.documents is not None:
         rows = _named(runtime, caller, chosen.collection, chosen.documents)
@@ -241,7 +247,9 @@ def retry_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToRetry, res
     responses=NOT_THERE,
     **ACCEPTED,
 )
-def delete_many(runtime: TheRuntime, caller: DocumentWriter, chosen: ToDelete, response: Response) -> Accepted:
+def delete_many(
+    runtime: TheRuntime, caller: DocumentWriter, chosen: DocumentDeleteRequest, response: Response
+) -> OperationAccepted:
     caller.require("writer", chosen.collection)
     rows = _named(runtime, caller, chosen.collection, chosen.documents)
     return accepted(runtime, response, operations.begin_drop(runtime, rows, purge=chosen.purge))

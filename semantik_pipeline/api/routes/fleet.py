@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from semantik_pipeline import fleet
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
-from semantik_pipeline.api.models.fleet import Asked, Fleet, Told
+from semantik_pipeline.api.models.fleet import FleetCommand, FleetCommandRequest, FleetStatus
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.errors import Forbidden
 from semantik_pipeline.runtime import Runtime
@@ -12,16 +12,16 @@ from semantik_pipeline.runtime import Runtime
 router = guarded("fleet", "/fleet")
 
 #: Without a body.
-ALL = Asked()
+ALL = FleetCommandRequest()
 
 
 @router.get(
     "", operation_id="fleet_status", summary="Show workers, the backlog of each stage, and what is stuck and why."
 )
-def show(runtime: TheRuntime, caller: Reader) -> Fleet:
+def show(runtime: TheRuntime, caller: Reader) -> FleetStatus:
     if caller.collections is not None or caller.principals is not None:  # it names documents of all collections
         raise Forbidden("The fleet is shown to who may see all collections and documents.")
-    return Fleet.model_validate(fleet.view(runtime))
+    return FleetStatus.model_validate(fleet.view(runtime))
 
 
 @router.post(
@@ -29,19 +29,19 @@ def show(runtime: TheRuntime, caller: Reader) -> Fleet:
     operation_id="fleet_drain",
     summary="Drain workers: they finish what they are processing and take nothing more.",
 )
-def drain(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
+def drain(runtime: TheRuntime, caller: Operator, asked: FleetCommandRequest = ALL) -> FleetCommand:
     return _ask(runtime, asked, "drain")
 
 
 @router.post("/resume", operation_id="fleet_resume", summary="Resume drained workers.")
-def resume(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
+def resume(runtime: TheRuntime, caller: Operator, asked: FleetCommandRequest = ALL) -> FleetCommand:
     return _ask(runtime, asked, "resume")
 
 
 @router.post("/restart", operation_id="fleet_restart", summary="Restart worker processes one by one, without downtime.")
-def restart(runtime: TheRuntime, caller: Operator, asked: Asked = ALL) -> Told:
+def restart(runtime: TheRuntime, caller: Operator, asked: FleetCommandRequest = ALL) -> FleetCommand:
     return _ask(runtime, asked, "restart")
 
 
-def _ask(runtime: Runtime, asked: Asked, command: str) -> Told:
-    return Told(command=command, workers=fleet.ask(runtime, asked.workers, command))
+def _ask(runtime: Runtime, asked: FleetCommandRequest, command: str) -> FleetCommand:
+    return FleetCommand(command=command, workers=fleet.ask(runtime, asked.workers, command))

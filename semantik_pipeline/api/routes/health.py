@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from semantik_pipeline.api.dependencies import TheRuntime
-from semantik_pipeline.api.models.health import Alive, Readiness
+from semantik_pipeline.api.models.health import Liveness, Readiness
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.runtime import Runtime
 
@@ -19,8 +19,8 @@ router = APIRouter(tags=["health"], prefix="/health")
 
 
 @router.get("/live", operation_id="health_live", summary="Whether the process answers.")
-async def live() -> Alive:
-    return Alive()
+async def live() -> Liveness:
+    return Liveness()
 
 
 @router.get(

@@ -8,8 +8,8 @@ from fastapi import Query
 
 from semantik_pipeline import doctor
 from semantik_pipeline.api.dependencies import Operator, TheRuntime
-from semantik_pipeline.api.models.host import Examination, Finding, Model, ModelList, ModelPlace
-from semantik_pipeline.api.models.plain import Part
+from semantik_pipeline.api.models.host import DoctorFinding, DoctorReport, ModelInfo, ModelList, ModelLocation
+from semantik_pipeline.api.models.plain import FilterText
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.errors import NotFound, PluginLoadError
@@ -23,15 +23,15 @@ router = guarded("host", "/host")
     operation_id="host_doctor",
     summary="Check servers, schema, queues, index, plugins, models, disks and clock of this server. Changes nothing.",
 )
-def examine(runtime: TheRuntime, caller: Operator) -> Examination:
+def examine(runtime: TheRuntime, caller: Operator) -> DoctorReport:
     findings = doctor.examine(runtime)
-    shown = [Finding.model_validate(finding.to_dict()) for finding in findings]
-    return Examination.model_validate({"verdict": doctor.verdict(findings), "findings": shown})
+    shown = [DoctorFinding.model_validate(finding.to_dict()) for finding in findings]
+    return DoctorReport.model_validate({"verdict": doctor.verdict(findings), "findings": shown})
 
 
 @router.get("/models", operation_id="host_models", summary="Models that are used, and what else lies in its folder.")
 def models(runtime: TheRuntime, caller: Operator) -> ModelList:
-    found = [Model.model_validate(one.to_dict()) for one in inventory.inventory(runtime)]
+    found = [ModelInfo.model_validate(one.to_dict()) for one in inventory.inventory(runtime)]
     return ModelList(models=found, models_dir=str(runtime.settings.models_dir))
 
 
@@ -42,11 +42,11 @@ def models(runtime: TheRuntime, caller: Operator) -> ModelList:
     responses=documented(404),
 )
 def where(
-    runtime: TheRuntime, caller: Operator, name: Annotated[Part, Query(examples=["all-MiniLM-L6-v2"])]
-) -> ModelPlace:
+    runtime: TheRuntime, caller: Operator, name: Annotated[FilterText, Query(examples=["all-MiniLM-L6-v2"])]
+) -> ModelLocation:
     try:
         files = inventory.where(runtime.host, name)
     except PluginLoadError as error:
         raise NotFound(error.message, error.hint) from None
     why = inventory.why(files, runtime.settings.models_dir)
-    return ModelPlace(name=files.name, path=str(files.path), origin=files.origin, revision=files.revision, why=why)
+    return ModelLocation(name=files.name, path=str(files.path), origin=files.origin, revision=files.revision, why=why)

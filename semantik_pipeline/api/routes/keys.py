@@ -5,7 +5,7 @@ from __future__ import annotations
 from semantik_pipeline import access
 from semantik_pipeline.api import pages
 from semantik_pipeline.api.dependencies import Operator, TheRuntime
-from semantik_pipeline.api.models.keys import Key, KeyList, MadeKey, NewKey
+from semantik_pipeline.api.models.keys import ApiKey, ApiKeyCreate, ApiKeyCreated, ApiKeyList
 from semantik_pipeline.api.models.plain import NameInPath
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -17,11 +17,13 @@ router = guarded("keys", "/keys")
 @router.get(
     "", operation_id="keys_list", summary="List API keys, including revoked and expired ones, without their secrets."
 )
-def list_keys(runtime: TheRuntime, caller: Operator, limit: pages.Limit = 100, cursor: pages.Cursor = None) -> KeyList:
+def list_keys(
+    runtime: TheRuntime, caller: Operator, limit: pages.Limit = 100, cursor: pages.Cursor = None
+) -> ApiKeyList:
     after = pages.decode(cursor, str)
     found = access.list_keys(runtime, limit=limit + 1, after=after[0] if after else None)
     page, following = pages.cut(found, limit, lambda row: (row["name"],))
-    return KeyList(keys=[Key.model_validate(row) for row in page], next_cursor=following)
+    return ApiKeyList(keys=[ApiKey.model_validate(row) for row in page], next_cursor=following)
 
 
 @router.post(
@@ -31,7 +33,7 @@ def list_keys(runtime: TheRuntime, caller: Operator, limit: pages.Limit = 100, c
     status_code=201,
     responses=documented(409),
 )
-def create(runtime: TheRuntime, caller: Operator, new: NewKey) -> MadeKey:
+def create(runtime: TheRuntime, caller: Operator, new: ApiKeyCreate) -> ApiKeyCreated:
     made = access.create_key(
         runtime,
         new.name,
@@ -40,9 +42,9 @@ def create(runtime: TheRuntime, caller: Operator, new: NewKey) -> MadeKey:
         principals=new.principals,
         seconds=None if new.expires is None else parse_duration(new.expires),
     )
-    return MadeKey.model_validate({**made.row, "key": made.key})
+    return ApiKeyCreated.model_validate({**made.row, "key": made.key})
 
 
 @router.delete("/{name}", operation_id="keys_revoke", summary="Revoke an API key.", responses=documented(404))
-def revoke(runtime: TheRuntime, caller: Operator, name: NameInPath) -> Key:
-    return Key.model_validate(access.revoke_key(runtime, name))
+def revoke(runtime: TheRuntime, caller: Operator, name: NameInPath) -> ApiKey:
+    return ApiKey.model_validate(access.revoke_key(runtime, name))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from semantik_pipeline import plugin_admin
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
 from semantik_pipeline.api.models.plugins import (
-    Chunkers,
+    AvailablePlugin,
+    ChunkerList,
     ConfigField,
-    Connectors,
-    Embeddings,
-    Extractors,
-    Offer,
-    Rerankers,
+    ConnectorList,
+    EmbeddingList,
+    ExtractorList,
+    RerankerList,
 )
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.runtime import Runtime
@@ -20,33 +20,33 @@ router = guarded("plugins")
 
 
 @router.get("/rerankers", operation_id="rerankers_list", summary="Rerankers, with their limits.")
-def rerankers(runtime: TheRuntime, caller: Reader) -> Rerankers:
-    return Rerankers(rerankers=_offers(runtime, "reranker"))
+def rerankers(runtime: TheRuntime, caller: Reader) -> RerankerList:
+    return RerankerList(rerankers=_offers(runtime, "reranker"))
 
 
 @router.get("/extractors", operation_id="extractors_list", summary="Extractors, with what they extract.")
-def extractors(runtime: TheRuntime, caller: Reader) -> Extractors:
-    return Extractors(extractors=_offers(runtime, "extractor"))
+def extractors(runtime: TheRuntime, caller: Reader) -> ExtractorList:
+    return ExtractorList(extractors=_offers(runtime, "extractor"))
 
 
 @router.get("/embeddings", operation_id="embeddings_list", summary="Embedders.")
-def embeddings(runtime: TheRuntime, caller: Reader) -> Embeddings:
-    return Embeddings(embeddings=_offers(runtime, "embedding"))
+def embeddings(runtime: TheRuntime, caller: Reader) -> EmbeddingList:
+    return EmbeddingList(embeddings=_offers(runtime, "embedding"))
 
 
 @router.get("/chunkers", operation_id="chunkers_list", summary="Chunkers.")
-def chunkers(runtime: TheRuntime, caller: Reader) -> Chunkers:
-    return Chunkers(chunkers=_offers(runtime, "chunking"))
+def chunkers(runtime: TheRuntime, caller: Reader) -> ChunkerList:
+    return ChunkerList(chunkers=_offers(runtime, "chunking"))
 
 
 @router.get("/connectors", operation_id="connectors_list", summary="Connectors, with the fields of their forms.")
-def connectors(runtime: TheRuntime, caller: Reader) -> Connectors:
-    return Connectors(connectors=_offers(runtime, "connector"))
+def connectors(runtime: TheRuntime, caller: Reader) -> ConnectorList:
+    return ConnectorList(connectors=_offers(runtime, "connector"))
 
 
-def _offers(runtime: Runtime, kind: str) -> list[Offer]:
+def _offers(runtime: Runtime, kind: str) -> list[AvailablePlugin]:
     return [
-        Offer(
+        AvailablePlugin(
             id=found.plugin.id,
             display_name=found.plugin.manifest.display_name,
             version=found.plugin.manifest.version,

@@ -13,15 +13,15 @@ from semantik_pipeline.api import idempotency, pages, streams
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
 from semantik_pipeline.api.models.operations import (
-    Accepted,
     Operation,
+    OperationAccepted,
+    OperationActionResult,
     OperationDetail,
     OperationList,
-    Progress,
-    Steered,
-    Undone,
+    OperationProgress,
+    UnfinishedWork,
 )
-from semantik_pipeline.api.models.plain import Part
+from semantik_pipeline.api.models.plain import FilterText
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -39,8 +39,8 @@ OperationId = Annotated[str, Path(description="Operation id, e.g. `sync-12`, or 
 def list_operations(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Part | None, Query(description="Only this collection.")] = None,
-    kind: Annotated[Part | None, Query(description="Only this kind: sync, push, reindex ...")] = None,
+    collection: Annotated[FilterText | None, Query(description="Only this collection.")] = None,
+    kind: Annotated[FilterText | None, Query(description="Only this kind: sync, push, reindex ...")] = None,
     ended: Annotated[bool | None, Query(description="Only ended (or only running) operations.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
@@ -75,7 +75,7 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
         **_operation(row, caller).model_dump(),
         progress=_progress(runtime, row, caller),
         problems=problems if caller.principals is None else [],
-        undone=Undone(
+        undone=UnfinishedWork(
             quarantined=len(left.quarantined),
             parked=len(left.parked),
             sources=len(left.sources),
@@ -122,7 +122,7 @@ async def events(
     summary="Pause an operation.",
     responses=documented(404, 409),
 )
-def pause(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
+def pause(runtime: TheRuntime, caller: Writer, operation: OperationId) -> OperationActionResult:
     return _steered(runtime, caller, operation, operations.pause)
 
 
@@ -132,7 +132,7 @@ def pause(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steere
     summary="Resume a paused operation.",
     responses=documented(404, 409),
 )
-def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
+def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> OperationActionResult:
     return _steered(runtime, caller, operation, operations.resume)
 
 
@@ -142,7 +142,7 @@ def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steer
     summary="Cancel an operation; unfinished documents can be retried.",
     responses=documented(404, 409),
 )
-def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Steered:
+def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> OperationActionResult:
     return _steered(runtime, caller, operation, operations.cancel)
 
 
@@ -160,13 +160,13 @@ def retry(
     operation: OperationId,
     response: Response,
     key: idempotency.Key = None,
-) -> Accepted:
+) -> OperationAccepted:
     row = _allowed(runtime, caller, "writer", operation)
 
-    def act() -> Accepted:
+    def act() -> OperationAccepted:
         return accepted(runtime, response, operations.retry(runtime, row["id"]))
 
-    return idempotency.once(request, caller, key, None, Accepted, response, act)
+    return idempotency.once(request, caller, key, None, OperationAccepted, response, act)
 
 
 def _allowed(runtime: Runtime, caller: Principal, role: str, name: str) -> dict[str, Any]:
@@ -179,10 +179,10 @@ def _allowed(runtime: Runtime, caller: Principal, role: str, name: str) -> dict[
     return row
 
 
-def _steered(runtime: Runtime, caller: Principal, name: str, steer: Any) -> Steered:
+def _steered(runtime: Runtime, caller: Principal, name: str, steer: Any) -> OperationActionResult:
     row = _allowed(runtime, caller, "writer", name)
     units = steer(runtime, row["id"])
-    return Steered(operation=_operation(_allowed(runtime, caller, "writer", name), caller), units=units)
+    return OperationActionResult(operation=_operation(_allowed(runtime, caller, "writer", name), caller), units=units)
 
 
 def _operation(row: dict[str, Any], caller: Principal) -> Operation:
@@ -202,9 +202,9 @@ def _counts(result: dict[str, Any] | None) -> dict[str, Any] | None:
     return numbers | {name: _counts(value) for name, value in result.items() if isinstance(value, dict)}
 
 
-def _progress(runtime: Runtime, row: dict[str, Any], caller: Principal) -> Progress:
+def _progress(runtime: Runtime, row: dict[str, Any], caller: Principal) -> OperationProgress:
     found = operations.look(runtime, row["id"])
     values = {**asdict(found), "operation": row["operation"], "seconds": round(found.age, 1)}
     if caller.principals is not None:
         values |= {"reason": None, "errors": [], "result": _counts(found.result)}
-    return Progress.model_validate(values)
+    return OperationProgress.model_validate(values)

@@ -11,15 +11,15 @@ from semantik_pipeline import plugin_admin
 from semantik_pipeline.api import etags, trusted
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
 from semantik_pipeline.api.models.plugins import (
-    Kind,
-    Manifest,
-    NewConfig,
     Plugin,
-    PluginChanged,
+    PluginChangeResult,
+    PluginConfigUpdate,
     PluginDetail,
     PluginHealth,
     PluginList,
-    Spread,
+    PluginManifest,
+    PluginStateRollout,
+    PluginType,
 )
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -36,7 +36,7 @@ NOT_THERE = documented(404)
 def list_plugins(
     runtime: TheRuntime,
     caller: Reader,
-    kind: Annotated[Kind | None, Query(alias="type", description="Only this kind.")] = None,
+    kind: Annotated[PluginType | None, Query(alias="type", description="Only this kind.")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled (or disabled) plugins.")] = None,
     include_health: Annotated[
         bool, Query(description="Run health checks; takes `plugin.health_timeout` at most.")
@@ -61,8 +61,8 @@ def show(runtime: TheRuntime, caller: Reader, plugin_id: str, response: Response
     summary="Show the manifest of an enabled plugin.",
     responses=NOT_THERE,
 )
-def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> Manifest:
-    return Manifest(**asdict(plugin_admin.manifest(runtime, plugin_id)))
+def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginManifest:
+    return PluginManifest(**asdict(plugin_admin.manifest(runtime, plugin_id)))
 
 
 @router.get(
@@ -92,7 +92,7 @@ def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
     summary="Enable a plugin, for processes that start from now on.",
     responses=NOT_THERE,
 )
-def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
+def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChangeResult:
     return _changed(runtime, plugin_admin.enable(runtime, plugin_id))
 
 
@@ -102,7 +102,7 @@ def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChang
     summary="Disable a plugin: processes that start from now on do not import it.",
     responses=NOT_THERE,
 )
-def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChanged:
+def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChangeResult:
     return _changed(runtime, plugin_admin.disable(runtime, plugin_id))
 
 
@@ -116,20 +116,22 @@ def configure(
     runtime: TheRuntime,
     caller: Operator,
     plugin_id: str,
-    new: NewConfig,
+    new: PluginConfigUpdate,
     response: Response,
     if_match: etags.IfMatch = None,
-) -> PluginChanged:
+) -> PluginChangeResult:
     trusted.check(runtime.settings, new.config)
     info = plugin_admin.replace_config(runtime, plugin_id, new.config, check=etags.checker(if_match))
     response.headers["ETag"] = etags.of(info.config)
     return _changed(runtime, info)
 
 
-def _changed(runtime: Runtime, info: PluginInfo) -> PluginChanged:
+def _changed(runtime: Runtime, info: PluginInfo) -> PluginChangeResult:
     found = plugin_admin.spread(runtime)
-    spread = Spread(revision=found.revision, current=found.current, outdated=found.outdated, api_current=found.here)
-    return PluginChanged(plugin=_detail(runtime, info), workers=spread)
+    spread = PluginStateRollout(
+        revision=found.revision, current=found.current, outdated=found.outdated, api_current=found.here
+    )
+    return PluginChangeResult(plugin=_detail(runtime, info), workers=spread)
 
 
 def _plugin(info: PluginInfo, known: dict[str, str]) -> Plugin:

@@ -14,7 +14,7 @@ from semantik_pipeline import push
 from semantik_pipeline.api import idempotency
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import DocumentWriter, TheRuntime
-from semantik_pipeline.api.models.documents import AboutFile, NewDocuments, PushAccepted, TakenDocument
+from semantik_pipeline.api.models.documents import FileAttributes, PushAccepted, PushedDocument, PushRequest
 from semantik_pipeline.api.models.plain import Name
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -24,7 +24,7 @@ from semantik_pipeline.runtime import Runtime
 
 router = guarded("documents", "/documents")
 
-_ABOUT = TypeAdapter(dict[str, AboutFile])
+_ABOUT = TypeAdapter(dict[str, FileAttributes])
 
 #: Bytes of a file that are hashed at a time.
 PIECE = 2**20
@@ -41,7 +41,7 @@ def give(
     request: Request,
     runtime: TheRuntime,
     caller: DocumentWriter,
-    new: NewDocuments,
+    new: PushRequest,
     response: Response,
     key: idempotency.Key = None,
 ) -> PushAccepted:
@@ -103,11 +103,11 @@ def upload(
     return idempotency.once(request, caller, key, asked, PushAccepted, response, act)
 
 
-def _given(files: list[UploadFile], told: dict[str, AboutFile]) -> Iterator[Given]:
+def _given(files: list[UploadFile], told: dict[str, FileAttributes]) -> Iterator[Given]:
     """One after the other, so that one body at a time is in memory."""
     for file in files:
         name = file.filename or ""
-        about = told.get(name, AboutFile())
+        about = told.get(name, FileAttributes())
         file.file.seek(0)
         yield Given(
             unique_id=about.document or name,
@@ -120,7 +120,7 @@ def _given(files: list[UploadFile], told: dict[str, AboutFile]) -> Iterator[Give
         )
 
 
-def _told(about: str | None, files: list[UploadFile]) -> dict[str, AboutFile]:
+def _told(about: str | None, files: list[UploadFile]) -> dict[str, FileAttributes]:
     """What is said of files by their names. Raises UsageError for one that was not uploaded."""
     try:
         told = _ABOUT.validate_json(about) if about else {}
@@ -145,6 +145,6 @@ def _fingerprint(file: UploadFile) -> list[Any]:
 def _answer(runtime: Runtime, response: Response, pushed: Pushed) -> PushAccepted:
     begun = accepted(runtime, response, pushed.operation_id)
     documents = [
-        TakenDocument(id=one.document_id, document=one.unique_id, outcome=one.outcome) for one in pushed.documents
+        PushedDocument(id=one.document_id, document=one.unique_id, outcome=one.outcome) for one in pushed.documents
     ]
     return PushAccepted(**begun.model_dump(), source_id=pushed.source_id, documents=documents)

@@ -13,10 +13,18 @@ from fastapi import Request
 
 from semantik_pipeline.api import trusted
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
-from semantik_pipeline.api.models.explanations import Absent, Explanation, FacetValue
-from semantik_pipeline.api.models.hits import Highlight, Passage, Span
-from semantik_pipeline.api.models.search import Answers, Found, Hit, RerankerReport, Scores, Search, Searches
-from semantik_pipeline.api.models.understanding import Understood
+from semantik_pipeline.api.models.explanations import DocumentExplanation, FacetValue, ScoreExplanation
+from semantik_pipeline.api.models.hits import ContextPassage, Highlight, TextSpan
+from semantik_pipeline.api.models.search import (
+    BatchSearchRequest,
+    BatchSearchResponse,
+    HitScores,
+    RerankerReport,
+    SearchHit,
+    SearchRequest,
+    SearchResponse,
+)
+from semantik_pipeline.api.models.understanding import QueryInterpretation
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -36,14 +44,14 @@ SIDE_BY_SIDE = 8
 
 
 @router.post("", operation_id="search", summary="Find the passages that answer a question.", responses=documented(404))
-def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: Search) -> Found:
+def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: SearchRequest) -> SearchResponse:
     _require(runtime, caller, asked)
     _count(request, caller, [asked])
     return _found(request, caller, asked)
 
 
 @router.post("/batch", operation_id="search_batch", summary="Run several searches at once.", responses=documented(404))
-def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches) -> Answers:
+def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: BatchSearchRequest) -> BatchSearchResponse:
     for one in asked.searches:
         _require(runtime, caller, one)
     _count(request, caller, asked.searches)
@@ -53,17 +61,17 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: Searches
     contexts = [contextvars.copy_context() for _ in asked.searches]
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(contexts)), thread_name_prefix="batch") as threads:
         answers = threads.map(lambda context, one: context.run(ask_one, one), contexts, asked.searches)
-        return Answers(answers=list(answers))
+        return BatchSearchResponse(answers=list(answers))
 
 
-def _each(caller: Principal, searches: list[Search]) -> Iterator[SearchQuery]:
+def _each(caller: Principal, searches: list[SearchRequest]) -> Iterator[SearchQuery]:
     """The question to each collection."""
     for one in searches:
         asked = replace(one.question(), principals=caller.principals)
         yield from (replace(asked, collection=name) for name in one.among)
 
 
-def _require(runtime: Runtime, caller: Principal, asked: Search) -> None:
+def _require(runtime: Runtime, caller: Principal, asked: SearchRequest) -> None:
     for collection in asked.among:
         caller.require("reader", collection)
     check_question(asked.filter, caller.principals)
@@ -71,19 +79,19 @@ def _require(runtime: Runtime, caller: Principal, asked: Search) -> None:
     trusted.check_collection(runtime.settings, caller, {"postprocessors": options})  # none that name variables or hosts
 
 
-def _count(request: Request, caller: Principal, searches: list[Search]) -> None:
+def _count(request: Request, caller: Principal, searches: list[SearchRequest]) -> None:
     """Each question to each collection is a request by the caller's rate, and why a document is not among the hits is
     another one; the first is counted."""
     asked = sum(len(one.among) + (one.explain_document is not None) for one in searches)
     request.app.state.rates.more(caller.name, asked - 1)
 
 
-def _found(request: Request, caller: Principal, asked: Search) -> Found:
+def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchResponse:
     """One hit more is asked for than the page has: it says whether there is another page."""
     more = 1 if asked.offset + asked.top_k < MAX_LIMIT else 0
     query = replace(asked.question(), limit=asked.top_k + more, principals=caller.principals)
     answers, hits = _answered(request.app.state.searching, query, asked.among)
-    return Found(
+    return SearchResponse(
         hits=hits[: asked.top_k],
         next_offset=asked.offset + asked.top_k if len(hits) > asked.top_k else None,
         reranked=any(answer.reranked for answer in answers.values()),
@@ -96,7 +104,9 @@ def _found(request: Request, caller: Principal, asked: Search) -> Found:
     )
 
 
-def _answered(searching: Searching, query: SearchQuery, among: list[str]) -> tuple[dict[str, SearchAnswer], list[Hit]]:
+def _answered(
+    searching: Searching, query: SearchQuery, among: list[str]
+) -> tuple[dict[str, SearchAnswer], list[SearchHit]]:
     """Each collection's answer, in their order, and the page of all their hits."""
     if len(among) == 1:
         answer = searching(replace(query, collection=among[0]))
@@ -106,8 +116,8 @@ def _answered(searching: Searching, query: SearchQuery, among: list[str]) -> tup
     return several.answers, [_hit(one.collection, one.hit) for one in page]
 
 
-def _hit(collection: str, hit: Any) -> Hit:
-    return Hit(
+def _hit(collection: str, hit: Any) -> SearchHit:
+    return SearchHit(
         rank=hit.rank,
         collection=collection,
         document=hit.document,
@@ -117,14 +127,14 @@ def _hit(collection: str, hit: Any) -> Hit:
         end=hit.end,
         score=hit.score,
         rerank_score=hit.scores.get("rerank"),
-        scores=Scores.model_validate(hit.scores),
+        scores=HitScores.model_validate(hit.scores),
         metadata=hit.metadata,
-        explanation=None if hit.explanation is None else Explanation.model_validate(hit.explanation),
+        explanation=None if hit.explanation is None else ScoreExplanation.model_validate(hit.explanation),
         highlights=[Highlight(start=one.start, end=one.end, term=one.term) for one in hit.highlights],
-        passage=None if hit.passage is None else Span(start=hit.passage.start, end=hit.passage.end),
+        passage=None if hit.passage is None else TextSpan(start=hit.passage.start, end=hit.passage.end),
         more=[_hit(collection, one) for one in hit.more],
-        before=[Passage.model_validate(vars(one)) for one in hit.before],
-        after=[Passage.model_validate(vars(one)) for one in hit.after],
+        before=[ContextPassage.model_validate(vars(one)) for one in hit.before],
+        after=[ContextPassage.model_validate(vars(one)) for one in hit.after],
         also_in=hit.also_in,
     )
 
@@ -134,22 +144,22 @@ def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[Face
     return {key: [FacetValue.model_validate(one) for one in values] for key, values in counts.items()}
 
 
-def _understood(answers: list[SearchAnswer]) -> Understood | None:
+def _understood(answers: list[SearchAnswer]) -> QueryInterpretation | None:
     """What the first was asked; each may have had typing errors of its own."""
     told = [answer.understood for answer in answers if answer.understood is not None]
     if not told:
         return None
     corrections = {word: meant for one in reversed(told) for word, meant in one["corrections"].items()}
-    return Understood.model_validate({**told[0], "corrections": corrections})
+    return QueryInterpretation.model_validate({**told[0], "corrections": corrections})
 
 
-def _absent(answer: SearchAnswer, asked: Search) -> Absent | None:
+def _absent(answer: SearchAnswer, asked: SearchRequest) -> DocumentExplanation | None:
     if answer.absent is None:
         return None
     told = beyond(answer.absent, asked.offset + asked.top_k)
     named = ("document", "cause", "told")
     details = {name: value for name, value in told.items() if name not in named}
-    return Absent(**{name: told[name] for name in named}, details=details)
+    return DocumentExplanation(**{name: told[name] for name in named}, details=details)
 
 
 def _reports(answers: dict[str, SearchAnswer]) -> list[RerankerReport]:

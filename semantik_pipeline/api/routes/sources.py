@@ -11,19 +11,19 @@ from semantik_pipeline import configurations, preview, sources
 from semantik_pipeline.api import etags, pages, trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime, Writer
-from semantik_pipeline.api.models.operations import Accepted
+from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.api.models.plain import Name
 from semantik_pipeline.api.models.sources import (
-    NewSource,
-    PauseRequest,
-    PreviewRequest,
-    ResumeRequest,
     Source,
-    SourceChange,
+    SourceCreate,
     SourceList,
+    SourcePauseRequest,
     SourcePreview,
+    SourcePreviewRequest,
+    SourceResumeRequest,
+    SourceSchedule,
+    SourceUpdate,
     SyncRequest,
-    When,
 )
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -39,7 +39,7 @@ NOT_THERE = documented(404)
 BUSY = documented(404, 409)
 
 #: Without a body.
-SYNC, PAUSE, RESUME = SyncRequest(), PauseRequest(), ResumeRequest()
+SYNC, PAUSE, RESUME = SyncRequest(), SourcePauseRequest(), SourceResumeRequest()
 
 
 @router.get("", operation_id="sources_list", summary="List sources.")
@@ -67,7 +67,7 @@ def list_sources(
     status_code=201,
     responses=documented(404, 409),
 )
-def add(request: Request, runtime: TheRuntime, caller: Operator, new: NewSource, response: Response) -> Source:
+def add(request: Request, runtime: TheRuntime, caller: Operator, new: SourceCreate, response: Response) -> Source:
     trusted.check(runtime.settings, new.config, new.connector, anywhere=trusted.is_owner(request, caller))
     added = sources.add(
         runtime,
@@ -91,7 +91,7 @@ def add(request: Request, runtime: TheRuntime, caller: Operator, new: NewSource,
     summary="Preview the first documents of a source before adding it. Nothing is stored.",
     responses=documented(404),
 )
-def look(request: Request, runtime: TheRuntime, caller: Operator, asked: PreviewRequest) -> SourcePreview:
+def look(request: Request, runtime: TheRuntime, caller: Operator, asked: SourcePreviewRequest) -> SourcePreview:
     trusted.check(runtime.settings, asked.config, asked.connector, anywhere=trusted.is_owner(request, caller))
     found = preview.preview(runtime, asked.connector, asked.config, limit=asked.limit, seconds=asked.seconds)
     return SourcePreview.model_validate(asdict(found))
@@ -113,7 +113,7 @@ def change(
     runtime: TheRuntime,
     caller: Writer,
     source_id: pages.Number,
-    new: SourceChange,
+    new: SourceUpdate,
     response: Response,
     if_match: etags.IfMatch = None,
 ) -> Source:
@@ -137,19 +137,19 @@ def change(
 @router.post("/{source_id}/sync", operation_id="sources_sync", summary="Sync a source now.", responses=BUSY, **ACCEPTED)
 def sync(
     runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response, asked: SyncRequest = SYNC
-) -> Accepted:
+) -> OperationAccepted:
     found = _found(runtime, caller, "writer", source_id)
     operation = sources.sync(runtime, found, full=asked.full, allow_deletions=asked.allow_deletions)
     return accepted(runtime, response, operation)
 
 
 @router.post("/{source_id}/pause", operation_id="sources_pause", summary="Pause a source.", responses=BUSY)
-def pause(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: PauseRequest = PAUSE) -> Source:
+def pause(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: SourcePauseRequest = PAUSE) -> Source:
     return _source(runtime, sources.pause(runtime, _found(runtime, caller, "writer", source_id), asked.reason))
 
 
 @router.post("/{source_id}/resume", operation_id="sources_resume", summary="Resume a paused source.", responses=BUSY)
-def resume(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: ResumeRequest = RESUME) -> Source:
+def resume(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: SourceResumeRequest = RESUME) -> Source:
     found = _found(runtime, caller, "writer", source_id)
     sources.resume(runtime, found, allow_deletions=asked.allow_deletions)
     return _source(runtime, _found(runtime, caller, "writer", source_id))
@@ -168,7 +168,7 @@ def remove(
     source_id: pages.Number,
     response: Response,
     purge: Annotated[bool, Query(description="Delete permanently.")] = False,
-) -> Accepted:
+) -> OperationAccepted:
     found = _found(runtime, caller, "writer", source_id)
     return accepted(runtime, response, sources.remove(runtime, found, purge=purge))
 
@@ -197,7 +197,7 @@ def _tagged(response: Response, source: Source) -> Source:
     return source
 
 
-def _schedule(runtime: Runtime, when: When | None) -> Schedule | None:
+def _schedule(runtime: Runtime, when: SourceSchedule | None) -> Schedule | None:
     if when is None:
         return None
     zone = runtime.settings.schedule.timezone

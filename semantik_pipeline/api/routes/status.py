@@ -8,7 +8,7 @@ from fastapi import Query
 
 from semantik_pipeline.api import pages
 from semantik_pipeline.api.dependencies import Operator, Reader, TheRuntime
-from semantik_pipeline.api.models.status import AuditTrail, Status
+from semantik_pipeline.api.models.status import AuditLog, SystemStatus
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.disk import disk_use
 from semantik_pipeline.errors import Forbidden
@@ -18,13 +18,15 @@ router = guarded("status")
 
 
 @router.get("/status", operation_id="status", summary="Show collections, backlog and disk use.")
-def show(runtime: TheRuntime, caller: Reader) -> Status:
+def show(runtime: TheRuntime, caller: Reader) -> SystemStatus:
     if caller.collections is not None or caller.principals is not None:  # it counts all collections
         raise Forbidden("The status is shown to who may see all collections and documents.")
     with runtime.ledger.read() as tx:
         found = reports.totals(tx)
     folder = str(runtime.settings.data_dir)
-    return Status.model_validate({"data_dir": folder, "owner": runtime.owner(), **found, "disk": disk_use(runtime)})
+    return SystemStatus.model_validate(
+        {"data_dir": folder, "owner": runtime.owner(), **found, "disk": disk_use(runtime)}
+    )
 
 
 @router.get("/audit", operation_id="audit_list", summary="Show the audit log, newest first.")
@@ -34,9 +36,9 @@ def audit(
     limit: pages.Limit = 50,
     since: Annotated[float | None, Query(gt=0, le=1e10, description="Only entries of the last N seconds.")] = None,
     cursor: pages.Cursor = None,
-) -> AuditTrail:
+) -> AuditLog:
     after = pages.decode(cursor, float, int)
     with runtime.ledger.read() as tx:
         found = audit_trail.entries(tx, limit=limit + 1, since=since, after=after)  # type: ignore[arg-type]
     page, following = pages.cut(found, limit, lambda row: (row["at"], row["id"]))
-    return AuditTrail.model_validate({"entries": page, "next_cursor": following})
+    return AuditLog.model_validate({"entries": page, "next_cursor": following})

@@ -18,7 +18,7 @@ from semantik_pipeline import transfer
 from semantik_pipeline.api import trusted
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import CollectionAdmin, Operator, TheRuntime
-from semantik_pipeline.api.models.collections import Imported
+from semantik_pipeline.api.models.collections import ImportAccepted
 from semantik_pipeline.api.models.plain import Name, NameInPath, Options
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
@@ -99,7 +99,7 @@ def import_(
     response: Response,
     files: Annotated[UploadFile, File(description="File written by an export.")],
     name: Annotated[Name | None, Form(description="New name of the collection.")] = None,
-) -> Imported:
+) -> ImportAccepted:
     with _folder() as folder:
         path = folder / "upload"
         with path.open("wb") as file:
@@ -112,7 +112,7 @@ def import_(
         except (KeyError, TypeError) as error:  # the manifest lacks what every export's has
             raise UnreadableExport(f"The upload is damaged: {error!r}.") from error
     begun = accepted(runtime, response, told.pop("operation"))
-    return Imported(**begun.model_dump(), **told)
+    return ImportAccepted(**begun.model_dump(), **told)
 
 
 def _check(runtime: Runtime, caller: Principal, path: Path, *, anywhere: bool) -> None:

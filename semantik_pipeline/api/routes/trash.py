@@ -10,9 +10,9 @@ from semantik_pipeline import trash
 from semantik_pipeline.api import pages
 from semantik_pipeline.api.accepted import ACCEPTED, accepted
 from semantik_pipeline.api.dependencies import Reader, TheRuntime, Writer
-from semantik_pipeline.api.models.collections import Trash
-from semantik_pipeline.api.models.operations import Accepted
-from semantik_pipeline.api.models.plain import Part
+from semantik_pipeline.api.models.collections import TrashList
+from semantik_pipeline.api.models.operations import OperationAccepted
+from semantik_pipeline.api.models.plain import FilterText
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.trash import KINDS
@@ -24,10 +24,10 @@ router = guarded("trash")
 def show(
     runtime: TheRuntime,
     caller: Reader,
-    collection: Annotated[Part | None, Query(description="Only this collection and its contents.")] = None,
+    collection: Annotated[FilterText | None, Query(description="Only this collection and its contents.")] = None,
     limit: pages.Limit = 100,
     cursor: pages.Cursor = None,
-) -> Trash:
+) -> TrashList:
     if collection is not None:
         caller.require("reader", collection)
     after = pages.decode(cursor, int, float, int)
@@ -42,7 +42,7 @@ def show(
     )
     page, following = pages.cut(found, limit, lambda one: (KINDS.index(one[0]), one[1]["trashed_at"], one[1]["id"]))
     rows = {kind: [row for one, row in page if one == kind] for kind in KINDS}
-    return Trash.model_validate({**rows, "days": runtime.settings.retention.trash_days, "next_cursor": following})
+    return TrashList.model_validate({**rows, "days": runtime.settings.retention.trash_days, "next_cursor": following})
 
 
 @router.post(
@@ -52,7 +52,7 @@ def show(
     responses=documented(404, 409),
     **ACCEPTED,
 )
-def restore(runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response) -> Accepted:
+def restore(runtime: TheRuntime, caller: Writer, source_id: pages.Number, response: Response) -> OperationAccepted:
     row = trash.source(runtime, source_id, among=caller.collections)
     caller.require("writer", row["collection"])
     return accepted(runtime, response, trash.restore_source(runtime, row))

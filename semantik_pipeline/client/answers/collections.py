@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from semantik_pipeline.client.answers.operations import Accepted
+from semantik_pipeline.client.answers.operations import OperationAccepted
 
 
 class Generation(TypedDict):
@@ -18,7 +18,7 @@ class Generation(TypedDict):
     retire_at: float | None
 
 
-class SourceOf(TypedDict):
+class SourceSummary(TypedDict):
     """A source of a collection."""
 
     id: int
@@ -38,7 +38,7 @@ class Collection(TypedDict):
     documents: dict[str, int]
     total: int
     chunks: int
-    sources: list[SourceOf]
+    sources: list[SourceSummary]
     created_at: float
 
 
@@ -55,7 +55,7 @@ class CollectionDetail(Collection):
     outdated: list[str]
 
 
-class Deleted(TypedDict):
+class DeletedCollection(TypedDict):
     """A collection that is hidden. ``purged``: it is gone for good; else it rests in the trash."""
 
     id: int
@@ -63,7 +63,7 @@ class Deleted(TypedDict):
     purged: bool
 
 
-class Renamed(TypedDict):
+class RenamedCollection(TypedDict):
     """A collection's name, and the one ``before``."""
 
     id: int
@@ -71,7 +71,7 @@ class Renamed(TypedDict):
     before: str
 
 
-class Restored(TypedDict):
+class RestoredCollection(TypedDict):
     """``operation`` goes on with what the deletion stopped; None: nothing was."""
 
     name: str
@@ -94,7 +94,7 @@ class ReindexPlan(TypedDict):
     dimension: int
 
 
-class RolledBack(TypedDict):
+class RollbackResult(TypedDict):
     """``generation`` is what search reads now, ``replaced`` what it read before; ``behind`` counts the documents that the
     stages have yet to bring up to date there."""
 
@@ -112,7 +112,7 @@ class RerunPlan(TypedDict):
     examples: list[str]
 
 
-class Imported(Accepted):
+class ImportAccepted(OperationAccepted):
     """The collection that was made of an export; ``recomputed`` names the stages that have to work again, ``warnings``
     say why."""
 
@@ -126,7 +126,7 @@ class Imported(Accepted):
     warnings: list[str]
 
 
-class Verification(TypedDict):
+class VerifyResult(TypedDict):
     """What a part of the comparison of ledger and index found. ``operations`` mend it, of which ``operation`` is the first;
     ``next_cursor`` is the next part's, None: all was compared."""
 

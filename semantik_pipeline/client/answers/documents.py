@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from semantik_pipeline.client.answers.operations import Accepted
+from semantik_pipeline.client.answers.operations import OperationAccepted
 
 
 class Document(TypedDict):
@@ -37,7 +37,7 @@ class DocumentList(TypedDict):
     next_cursor: str | None
 
 
-class TakenDocument(TypedDict):
+class PushedDocument(TypedDict):
     """A document that was given."""
 
     id: int
@@ -45,14 +45,14 @@ class TakenDocument(TypedDict):
     outcome: str
 
 
-class PushAccepted(Accepted):
+class PushAccepted(OperationAccepted):
     """What was given is stored. It is found as soon as the operation has ended."""
 
     source_id: int
-    documents: list[TakenDocument]
+    documents: list[PushedDocument]
 
 
-class Way(TypedDict):
+class IndexingStatus(TypedDict):
     """A document's way through the stages in one generation of its collection's index."""
 
     generation_id: int
@@ -76,7 +76,7 @@ class DocumentDetail(Document):
     """A document with its metadata and its way through each generation."""
 
     metadata: dict[str, Any]
-    generations: list[Way]
+    generations: list[IndexingStatus]
 
 
 class ParsedElement(TypedDict):
@@ -89,7 +89,7 @@ class ParsedElement(TypedDict):
     section: list[str]
 
 
-class Parsed(TypedDict):
+class ParsedDocument(TypedDict):
     """What the parser read of a document."""
 
     text: str

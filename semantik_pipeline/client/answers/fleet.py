@@ -17,7 +17,7 @@ class Worker(TypedDict):
     plugin_state_current: bool
 
 
-class PluginStateNow(TypedDict):
+class PluginState(TypedDict):
     """The shared plugin state file; ``error`` says why it can't be read."""
 
     revision: int | None
@@ -25,13 +25,13 @@ class PluginStateNow(TypedDict):
     error: str | None
 
 
-class Fleet(TypedDict):
+class FleetStatus(TypedDict):
     """Who works, what waits, what is stuck and why."""
 
     fleet: bool
     owner: dict[str, Any] | None
     workers: list[Worker]
-    plugin_state: PluginStateNow
+    plugin_state: PluginState
     stages: dict[str, dict[str, Any]]
     syncs: dict[str, Any]
     operations: dict[str, int]
@@ -39,14 +39,14 @@ class Fleet(TypedDict):
     stuck: list[dict[str, Any]]
 
 
-class Told(TypedDict):
+class FleetCommand(TypedDict):
     """Who was asked; `GET /fleet` shows when they have done it."""
 
     command: str
     workers: list[str]
 
 
-class Key(TypedDict):
+class ApiKey(TypedDict):
     """A key as the ledger knows it: without the key."""
 
     name: str
@@ -61,20 +61,20 @@ class Key(TypedDict):
     used_at: float | None
 
 
-class KeyList(TypedDict):
+class ApiKeyList(TypedDict):
     """A page of keys, without the keys themselves."""
 
-    keys: list[Key]
+    keys: list[ApiKey]
     next_cursor: str | None
 
 
-class MadeKey(Key):
+class ApiKeyCreated(ApiKey):
     """A key with the ``key``: it is shown this once."""
 
     key: str
 
 
-class Alive(TypedDict):
+class Liveness(TypedDict):
     """The process answers."""
 
     status: Literal["alive"]

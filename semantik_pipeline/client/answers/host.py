@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 
-class Finding(TypedDict):
+class DoctorFinding(TypedDict):
     """What was looked at, and what to do about it."""
 
     what: str
@@ -15,14 +15,14 @@ class Finding(TypedDict):
     seconds: float | None
 
 
-class Examination(TypedDict):
+class DoctorReport(TypedDict):
     """All findings; ``verdict`` is the worst state among them."""
 
     verdict: Literal["ok", "warning", "broken"]
-    findings: list[Finding]
+    findings: list[DoctorFinding]
 
 
-class Model(TypedDict):
+class ModelInfo(TypedDict):
     """A model that something uses, or that lies in the models folder; ``size`` in bytes."""
 
     name: str
@@ -39,11 +39,11 @@ class Model(TypedDict):
 class ModelList(TypedDict):
     """The models, and the folder where pulled ones are."""
 
-    models: list[Model]
+    models: list[ModelInfo]
     models_dir: str
 
 
-class ModelPlace(TypedDict):
+class ModelLocation(TypedDict):
     """The files that a plugin reads for a model's name, and why those."""
 
     name: str

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 
-class Accepted(TypedDict):
+class OperationAccepted(TypedDict):
     """What was asked for is under way, by this operation."""
 
     operation: str
     id: int
 
 
-class Part(TypedDict):
+class OperationSource(TypedDict):
     """A source of an operation."""
 
     source: str
@@ -31,7 +31,7 @@ class Operation(TypedDict):
     reason: str | None
     outcome: str | None
     collection: str
-    sources: list[Part]
+    sources: list[OperationSource]
     items: int
     result: dict[str, Any] | None
     created_at: float
@@ -46,7 +46,7 @@ class OperationList(TypedDict):
     next_cursor: str | None
 
 
-class Progress(TypedDict):
+class OperationProgress(TypedDict):
     """How far an operation is."""
 
     operation: str
@@ -64,7 +64,7 @@ class Progress(TypedDict):
     seconds: float
 
 
-class Undone(TypedDict):
+class UnfinishedWork(TypedDict):
     """What ``retry`` would run again."""
 
     quarantined: int
@@ -76,12 +76,12 @@ class Undone(TypedDict):
 class OperationDetail(Operation):
     """An operation with its progress, and what is left undone."""
 
-    progress: Progress
+    progress: OperationProgress
     problems: list[str]
-    undone: Undone
+    undone: UnfinishedWork
 
 
-class Steered(TypedDict):
+class OperationActionResult(TypedDict):
     """An operation that was paused, resumed or cancelled."""
 
     operation: Operation

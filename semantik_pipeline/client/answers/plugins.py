@@ -40,7 +40,7 @@ class PluginDetail(Plugin):
     revision: int
 
 
-class Manifest(TypedDict):
+class PluginManifest(TypedDict):
     """What a plugin says of itself."""
 
     id: str
@@ -65,7 +65,7 @@ class PluginHealth(TypedDict):
     reason: str | None
 
 
-class Spread(TypedDict):
+class PluginStateRollout(TypedDict):
     """Who works with the plugin state file as it is now."""
 
     revision: int | None
@@ -74,11 +74,11 @@ class Spread(TypedDict):
     api_current: bool
 
 
-class PluginChanged(TypedDict):
+class PluginChangeResult(TypedDict):
     """A plugin after a change, and which workers know of it."""
 
     plugin: PluginDetail
-    workers: Spread
+    workers: PluginStateRollout
 
 
 class ConfigField(TypedDict):
@@ -94,7 +94,7 @@ class ConfigField(TypedDict):
     choices: list[Any] | None
 
 
-class Offer(TypedDict):
+class AvailablePlugin(TypedDict):
     """An enabled plugin as something to choose."""
 
     id: str
@@ -106,31 +106,31 @@ class Offer(TypedDict):
     config_fields: list[ConfigField]
 
 
-class Rerankers(TypedDict):
+class RerankerList(TypedDict):
     """What can rerank."""
 
-    rerankers: list[Offer]
+    rerankers: list[AvailablePlugin]
 
 
-class Extractors(TypedDict):
+class ExtractorList(TypedDict):
     """What can extract."""
 
-    extractors: list[Offer]
+    extractors: list[AvailablePlugin]
 
 
-class Embeddings(TypedDict):
+class EmbeddingList(TypedDict):
     """What can embed."""
 
-    embeddings: list[Offer]
+    embeddings: list[AvailablePlugin]
 
 
-class Chunkers(TypedDict):
+class ChunkerList(TypedDict):
     """What can chunk."""
 
-    chunkers: list[Offer]
+    chunkers: list[AvailablePlugin]
 
 
-class Connectors(TypedDict):
+class ConnectorList(TypedDict):
     """What can read sources."""
 
-    connectors: list[Offer]
+    connectors: list[AvailablePlugin]

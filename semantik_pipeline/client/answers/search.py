@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 
-class Scores(TypedDict):
+class HitScores(TypedDict):
     """Where a hit's score comes from: of each leg as the store gave it, of both together (0..1), of the reranker."""
 
     dense: float | None
@@ -21,7 +21,7 @@ class FacetValue(TypedDict):
     count: int
 
 
-class LegPart(TypedDict):
+class LegExplanation(TypedDict):
     """What a leg said of a hit; None: it missed it."""
 
     rank: int | None
@@ -30,7 +30,7 @@ class LegPart(TypedDict):
     weight: float
 
 
-class FusedPart(TypedDict):
+class FusionExplanation(TypedDict):
     """What came of the legs."""
 
     method: str
@@ -38,7 +38,7 @@ class FusedPart(TypedDict):
     score: float
 
 
-class RerankPart(TypedDict):
+class RerankerExplanation(TypedDict):
     """What a reranker said of a hit, and what came of it."""
 
     plugin: str
@@ -49,7 +49,7 @@ class RerankPart(TypedDict):
     blended: float
 
 
-class Moved(TypedDict):
+class PostprocessorExplanation(TypedDict):
     """Where a postprocessor moved a hit from and to; None: it brought it in."""
 
     plugin: str
@@ -57,24 +57,24 @@ class Moved(TypedDict):
     after: int
 
 
-class ScorePart(TypedDict):
+class ScoreContribution(TypedDict):
     """What a leg, a reranker or a postprocessor adds to a hit's score."""
 
     of: str
     adds: float
 
 
-class Explanation(TypedDict):
+class ScoreExplanation(TypedDict):
     """How a hit got its score. The parts add up to it."""
 
-    legs: dict[str, LegPart]
-    fused: FusedPart
-    rerankers: list[RerankPart]
-    postprocessors: list[Moved]
-    parts: list[ScorePart]
+    legs: dict[str, LegExplanation]
+    fused: FusionExplanation
+    rerankers: list[RerankerExplanation]
+    postprocessors: list[PostprocessorExplanation]
+    parts: list[ScoreContribution]
 
 
-class Absent(TypedDict):
+class DocumentExplanation(TypedDict):
     """Why a document is not among the hits."""
 
     document: str
@@ -83,20 +83,20 @@ class Absent(TypedDict):
     details: dict[str, Any]
 
 
-class Span(TypedDict):
+class TextSpan(TypedDict):
     """From character ``start`` to before ``end`` of a hit's text."""
 
     start: int
     end: int
 
 
-class Highlight(Span):
+class Highlight(TextSpan):
     """A place in a hit's text that meets a word or a phrase of the query."""
 
     term: str
 
 
-class Passage(TypedDict):
+class ContextPassage(TypedDict):
     """A chunk beside a hit, or the part of it that the hit does not have; offsets are the document's."""
 
     text: str
@@ -106,7 +106,7 @@ class Passage(TypedDict):
     section: list[str]
 
 
-class Hit(TypedDict):
+class SearchHit(TypedDict):
     """A passage that answers."""
 
     rank: int
@@ -118,14 +118,14 @@ class Hit(TypedDict):
     end: int
     score: float
     rerank_score: float | None
-    scores: Scores
+    scores: HitScores
     metadata: dict[str, Any]
-    explanation: Explanation | None
+    explanation: ScoreExplanation | None
     highlights: list[Highlight]
-    passage: Span | None
-    more: list[Hit]
-    before: list[Passage]
-    after: list[Passage]
+    passage: TextSpan | None
+    more: list[SearchHit]
+    before: list[ContextPassage]
+    after: list[ContextPassage]
     also_in: list[str]
 
 
@@ -148,7 +148,7 @@ class QueryFilter(TypedDict):
     excluded: bool
 
 
-class Understood(TypedDict):
+class QueryInterpretation(TypedDict):
     """What a query says beside its words."""
 
     text: str
@@ -158,21 +158,21 @@ class Understood(TypedDict):
     corrections: dict[str, str]
 
 
-class Found(TypedDict):
+class SearchResponse(TypedDict):
     """Hits, the best first, and how they were found."""
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     next_offset: int | None
     reranked: bool
     rerankers: list[RerankerReport]
     timings_ms: dict[str, float]
     warnings: list[str]
     facets: dict[str, list[FacetValue]]
-    absent: Absent | None
-    understood: Understood | None
+    absent: DocumentExplanation | None
+    understood: QueryInterpretation | None
 
 
-class Answers(TypedDict):
+class BatchSearchResponse(TypedDict):
     """The answers, in the order of the questions."""
 
-    answers: list[Found]
+    answers: list[SearchResponse]

@@ -40,7 +40,7 @@ class SourceList(TypedDict):
     next_cursor: str | None
 
 
-class EmittedDocument(TypedDict):
+class PreviewDocument(TypedDict):
     """A document that a source would emit; ``text`` is its beginning."""
 
     document: str
@@ -54,6 +54,6 @@ class EmittedDocument(TypedDict):
 class SourcePreview(TypedDict):
     """What a source would emit first. Nothing was stored."""
 
-    documents: list[EmittedDocument]
+    documents: list[PreviewDocument]
     complete: bool
     stopped: Literal["limit", "time"] | None

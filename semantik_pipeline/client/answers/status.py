@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 
-class Totals(TypedDict):
+class CollectionTotals(TypedDict):
     """What a collection has; documents by status."""
 
     documents: dict[str, int]
@@ -13,7 +13,7 @@ class Totals(TypedDict):
     sources: int
 
 
-class Waiting(TypedDict):
+class StageBacklog(TypedDict):
     """What waits for a stage."""
 
     units: int
@@ -29,14 +29,14 @@ class PausedSource(TypedDict):
     reason: str | None
 
 
-class Status(TypedDict):
+class SystemStatus(TypedDict):
     """What there is in the whole installation."""
 
     data_dir: str
     owner: dict[str, Any] | None
-    collections: dict[str, Totals]
+    collections: dict[str, CollectionTotals]
     operations_running: list[int]
-    backlog: dict[str, Waiting]
+    backlog: dict[str, StageBacklog]
     paused_sources: list[PausedSource]
     disk: dict[str, Any]
 
@@ -52,7 +52,7 @@ class AuditEntry(TypedDict):
     detail: dict[str, Any]
 
 
-class AuditTrail(TypedDict):
+class AuditLog(TypedDict):
     """A page of the changes, newest first."""
 
     entries: list[AuditEntry]

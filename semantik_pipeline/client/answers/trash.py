@@ -32,7 +32,7 @@ class TrashedDocument(TypedDict):
     purged_at: float | None
 
 
-class Trash(TypedDict):
+class TrashList(TypedDict):
     """A page of what was deleted and can be restored: collections, then sources, then documents."""
 
     days: float

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from semantik_pipeline.client.answers import Answers, AuditEntry, AuditTrail, Found, Status, Trash
+from semantik_pipeline.client.answers import (
+    AuditEntry,
+    AuditLog,
+    BatchSearchResponse,
+    SearchResponse,
+    SystemStatus,
+    TrashList,
+)
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
-from semantik_pipeline.client.questions import Options, Search
 from semantik_pipeline.client.resources.collections import Collections
 from semantik_pipeline.client.resources.documents import Documents
 from semantik_pipeline.client.resources.operations import Operations
 from semantik_pipeline.client.resources.plugins import Plugins
 from semantik_pipeline.client.resources.server import Health, Host, Keys, Workers
 from semantik_pipeline.client.resources.sources import Sources
+from semantik_pipeline.client.search_options import SearchOptions, SearchRequest
 
 
 class Api(Resource[S]):
@@ -32,32 +39,32 @@ class Api(Resource[S]):
         self.host: Host[S] = Host(client)
 
     @request("search", "POST /search", repeatable=True)
-    def search(self, query: str, **options: Unpack[Options]) -> Call[Found]:
+    def search(self, query: str, **options: Unpack[SearchOptions]) -> Call[SearchResponse]:
         """Find the passages that answer a question, in one collection (``collection``) or several (``collections``): the
-        best ``top_k``, by ``search_mode``, of those that meet a ``filter``. All options: ``client.questions.Options``."""
+        best ``top_k``, by ``search_mode``, of those that meet a ``filter``. All options: ``client.search_options.SearchOptions``."""
         return Call(json={"query": query, **options})
 
     @request("search_batch", "POST /search/batch", repeatable=True)
-    def search_batch(self, searches: Sequence[Search]) -> Call[Answers]:
+    def search_batch(self, searches: Sequence[SearchRequest]) -> Call[BatchSearchResponse]:
         """Ask several questions at once: each has a ``query`` and may have what :meth:`search` takes."""
         return Call(json={"searches": [*searches]})
 
     @request("trash_list", "GET /trash")
     def trash(
         self, *, collection: str | None = None, limit: int | None = None, cursor: str | None = None
-    ) -> Call[Trash]:
+    ) -> Call[TrashList]:
         """A page of what was deleted and can be restored, oldest first."""
         return Call(query={"collection": collection, "limit": limit, "cursor": cursor})
 
     @request("status", "GET /status")
-    def status(self) -> Call[Status]:
+    def status(self) -> Call[SystemStatus]:
         """What there is, runs and waits."""
         return Call()
 
     @request("audit_list", "GET /audit")
     def audit(
         self, *, limit: int | None = None, since: float | None = None, cursor: str | None = None
-    ) -> Call[AuditTrail]:
+    ) -> Call[AuditLog]:
         """A page of what people changed, newest first; with ``since`` in the last so many seconds."""
         return Call(query={"limit": limit, "since": since, "cursor": cursor})
 

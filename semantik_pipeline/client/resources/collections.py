@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from semantik_pipeline.client.answers import (
-    Accepted,
     Collection,
     CollectionDetail,
     CollectionList,
-    Deleted,
-    Imported,
+    DeletedCollection,
+    ImportAccepted,
+    OperationAccepted,
     ReindexPlan,
-    Renamed,
+    RenamedCollection,
     RerunPlan,
-    Restored,
-    RolledBack,
-    Verification,
+    RestoredCollection,
+    RollbackResult,
+    VerifyResult,
 )
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, request
 
@@ -61,17 +61,17 @@ class Collections(Resource[S]):
         return Call(at={"name": name}, json={"changes": dict(changes)}, headers={"If-Match": tag})
 
     @request("collections_rename", "POST /collections/{name}/rename")
-    def rename(self, name: str, new_name: str) -> Call[Renamed]:
+    def rename(self, name: str, new_name: str) -> Call[RenamedCollection]:
         """Call it otherwise."""
         return Call(at={"name": name}, json={"name": new_name})
 
     @request("collections_delete", "DELETE /collections/{name}")
-    def delete(self, name: str, *, purge: bool = False) -> Call[Deleted]:
+    def delete(self, name: str, *, purge: bool = False) -> Call[DeletedCollection]:
         """Hide it at once. It rests in the trash, unless it is purged."""
         return Call(at={"name": name}, query={"purge": purge})
 
     @request("collections_restore", "POST /collections/{name}/restore")
-    def restore(self, name: str) -> Call[Restored]:
+    def restore(self, name: str) -> Call[RestoredCollection]:
         """Bring it back from the trash."""
         return Call(at={"name": name})
 
@@ -88,13 +88,13 @@ class Collections(Resource[S]):
         *,
         accept_losses: bool = False,
         force: bool = False,
-    ) -> Call[Accepted]:
+    ) -> Call[OperationAccepted]:
         """Build its index anew beside the one that search reads, and switch to it when it has passed its gate."""
         asked = {"changes": dict(changes or {}), "accept_losses": accept_losses, "force": force}
         return Call(at={"name": name}, json=asked)
 
     @request("collections_rerun", "POST /collections/{name}/rerun")
-    def rerun(self, name: str, where: Mapping[str, Any], *, fresh: bool = False) -> Call[Accepted]:
+    def rerun(self, name: str, where: Mapping[str, Any], *, fresh: bool = False) -> Call[OperationAccepted]:
         """Send documents that meet a filter through the stages again."""
         return Call(at={"name": name}, json={"where": dict(where), "fresh": fresh}, timeout=LOOKING)
 
@@ -106,7 +106,7 @@ class Collections(Resource[S]):
     @request("collections_verify", "POST /collections/{name}/verify", repeatable=True)
     def verify(
         self, name: str, *, repair: bool = False, lost: bool = False, cursor: str | None = None
-    ) -> Call[Verification]:
+    ) -> Call[VerifyResult]:
         """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``. ``lost``: only if
         the index holds fewer points than it must, which costs two counts."""
         return Call(at={"name": name}, json={"repair": repair, "lost": lost, "cursor": cursor}, timeout=LOOKING)
@@ -119,13 +119,13 @@ class Collections(Resource[S]):
         return Call(at={"name": name}, query=query, into=file, timeout=TRANSFER)
 
     @request("collections_import", "POST /collections/import")
-    def import_(self, file: Path, *, name: str | None = None) -> Call[Imported]:
+    def import_(self, file: Path, *, name: str | None = None) -> Call[ImportAccepted]:
         """Make one of an export, under another ``name`` than it had if that is given."""
         form = {} if name is None else {"name": name}
         return Call(files=[Upload(name=file.name, content=file)], form=form, timeout=TRANSFER)
 
     @request("collections_rollback", "POST /collections/{name}/rollback")
-    def rollback(self, name: str, *, force: bool = False) -> Call[RolledBack]:
+    def rollback(self, name: str, *, force: bool = False) -> Call[RollbackResult]:
         """Let search read the index before the last reindex again, at once; ``force``: although queries can't be
         embedded for it."""
         return Call(at={"name": name}, query={"force": True} if force else {})

@@ -8,13 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 from semantik_pipeline.client.answers import (
-    Accepted,
     ChunkList,
     Document,
     DocumentChunk,
     DocumentDetail,
     DocumentList,
-    Parsed,
+    OperationAccepted,
+    ParsedDocument,
     PushAccepted,
 )
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, request
@@ -55,7 +55,7 @@ class Documents(Resource[S]):
         return Call(at={"document_id": document_id}, read="bytes")
 
     @request("documents_text", "GET /documents/{document_id}/text")
-    def text(self, document_id: int) -> Call[Parsed]:
+    def text(self, document_id: int) -> Call[ParsedDocument]:
         """The text that was read of it, with its structure."""
         return Call(at={"document_id": document_id})
 
@@ -98,22 +98,24 @@ class Documents(Resource[S]):
         return Call(form=form, files=tuple(files), headers=_named(key))
 
     @request("documents_retry", "POST /documents/{document_id}/retry")
-    def retry(self, document_id: int) -> Call[Accepted]:
+    def retry(self, document_id: int) -> Call[OperationAccepted]:
         """Let it run again from its first stage."""
         return Call(at={"document_id": document_id})
 
     @request("documents_delete", "DELETE /documents/{document_id}")
-    def delete(self, document_id: int, *, purge: bool = False) -> Call[Accepted]:
+    def delete(self, document_id: int, *, purge: bool = False) -> Call[OperationAccepted]:
         """Remove it from the index, into the trash unless it is purged."""
         return Call(at={"document_id": document_id}, query={"purge": purge})
 
     @request("documents_restore", "POST /documents/{document_id}/restore")
-    def restore(self, document_id: int) -> Call[Accepted]:
+    def restore(self, document_id: int) -> Call[OperationAccepted]:
         """Bring it back from the trash."""
         return Call(at={"document_id": document_id})
 
     @request("documents_retry_many", "POST /documents/retry")
-    def retry_many(self, documents: Sequence[str] | None = None, *, collection: str = "default") -> Call[Accepted]:
+    def retry_many(
+        self, documents: Sequence[str] | None = None, *, collection: str = "default"
+    ) -> Call[OperationAccepted]:
         """Let those of these unique ids run again; None: all that are in quarantine."""
         named = None if documents is None else [*documents]
         return Call(json={"collection": collection, "documents": named})
@@ -121,7 +123,7 @@ class Documents(Resource[S]):
     @request("documents_delete_many", "POST /documents/delete")
     def delete_many(
         self, documents: Sequence[str], *, collection: str = "default", purge: bool = False
-    ) -> Call[Accepted]:
+    ) -> Call[OperationAccepted]:
         """Remove those of these unique ids from the index."""
         return Call(json={"collection": collection, "documents": [*documents], "purge": purge})
 

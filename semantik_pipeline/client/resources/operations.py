@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 from uuid import uuid4
 
-from semantik_pipeline.client.answers import Accepted, Operation, OperationDetail, OperationList, Progress, Steered
+from semantik_pipeline.client.answers import (
+    Operation,
+    OperationAccepted,
+    OperationActionResult,
+    OperationDetail,
+    OperationList,
+    OperationProgress,
+)
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
 if TYPE_CHECKING:
@@ -23,12 +30,12 @@ class _Follow:
     def __get__(self, resource: None, owner: Any) -> _Follow: ...
 
     @overload
-    def __get__(self, resource: Resource[Client], owner: Any) -> Callable[[str | int], Iterator[Progress]]: ...
+    def __get__(self, resource: Resource[Client], owner: Any) -> Callable[[str | int], Iterator[OperationProgress]]: ...
 
     @overload
     def __get__(
         self, resource: Resource[AsyncClient], owner: Any
-    ) -> Callable[[str | int], AsyncIterator[Progress]]: ...
+    ) -> Callable[[str | int], AsyncIterator[OperationProgress]]: ...
 
     def __get__(self, resource: Any, owner: Any) -> Any:
         if resource is None:
@@ -69,21 +76,21 @@ class Operations(Resource[S]):
     follow = _Follow()
 
     @request("operations_pause", "POST /operations/{operation}/pause")
-    def pause(self, operation: str | int) -> Call[Steered]:
+    def pause(self, operation: str | int) -> Call[OperationActionResult]:
         """Let nobody take what it has left, until it is resumed."""
         return Call(at={"operation": operation})
 
     @request("operations_resume", "POST /operations/{operation}/resume")
-    def resume(self, operation: str | int) -> Call[Steered]:
+    def resume(self, operation: str | int) -> Call[OperationActionResult]:
         """Let a paused one go on."""
         return Call(at={"operation": operation})
 
     @request("operations_cancel", "POST /operations/{operation}/cancel")
-    def cancel(self, operation: str | int) -> Call[Steered]:
+    def cancel(self, operation: str | int) -> Call[OperationActionResult]:
         """Stop it; documents that are not finished are parked where they are."""
         return Call(at={"operation": operation})
 
     @request("operations_retry", "POST /operations/{operation}/retry")
-    def retry(self, operation: str | int, *, key: str | None = None) -> Call[Accepted]:
+    def retry(self, operation: str | int, *, key: str | None = None) -> Call[OperationAccepted]:
         """Run again what it left undone, as an operation of its own."""
         return Call(at={"operation": operation}, headers={"Idempotency-Key": key or str(uuid4())})

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from semantik_pipeline.client.answers import (
-    Chunkers,
-    Connectors,
-    Embeddings,
-    Extractors,
-    Manifest,
-    PluginChanged,
+    ChunkerList,
+    ConnectorList,
+    EmbeddingList,
+    ExtractorList,
+    PluginChangeResult,
     PluginDetail,
     PluginHealth,
     PluginList,
-    Rerankers,
+    PluginManifest,
+    RerankerList,
 )
 from semantik_pipeline.client.calls import Call, Resource, S, request
 
@@ -36,7 +36,7 @@ class Plugins(Resource[S]):
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_manifest", "GET /plugins/{plugin_id}/manifest")
-    def manifest(self, plugin_id: str) -> Call[Manifest]:
+    def manifest(self, plugin_id: str) -> Call[PluginManifest]:
         """What an enabled one says of itself."""
         return Call(at={"plugin_id": plugin_id})
 
@@ -51,43 +51,43 @@ class Plugins(Resource[S]):
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_enable", "POST /plugins/{plugin_id}/enable", repeatable=True)
-    def enable(self, plugin_id: str) -> Call[PluginChanged]:
+    def enable(self, plugin_id: str) -> Call[PluginChangeResult]:
         """Enable it."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_disable", "POST /plugins/{plugin_id}/disable", repeatable=True)
-    def disable(self, plugin_id: str) -> Call[PluginChanged]:
+    def disable(self, plugin_id: str) -> Call[PluginChangeResult]:
         """Disable it."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_configure", "PUT /plugins/{plugin_id}/config")
     def configure(
         self, plugin_id: str, config: Mapping[str, Any], *, if_match: str | None = None
-    ) -> Call[PluginChanged]:
+    ) -> Call[PluginChangeResult]:
         """Give it these options and no others. Secrets are named: ``api_key_env``."""
         return Call(at={"plugin_id": plugin_id}, json={"config": dict(config)}, headers={"If-Match": if_match})
 
     @request("rerankers_list", "GET /rerankers")
-    def rerankers(self) -> Call[Rerankers]:
+    def rerankers(self) -> Call[RerankerList]:
         """Rerankers to choose from."""
         return Call()
 
     @request("extractors_list", "GET /extractors")
-    def extractors(self) -> Call[Extractors]:
+    def extractors(self) -> Call[ExtractorList]:
         """Extractors to choose from."""
         return Call()
 
     @request("embeddings_list", "GET /embeddings")
-    def embeddings(self) -> Call[Embeddings]:
+    def embeddings(self) -> Call[EmbeddingList]:
         """Embedders to choose from."""
         return Call()
 
     @request("chunkers_list", "GET /chunkers")
-    def chunkers(self) -> Call[Chunkers]:
+    def chunkers(self) -> Call[ChunkerList]:
         """Chunkers to choose from."""
         return Call()
 
     @request("connectors_list", "GET /connectors")
-    def connectors(self) -> Call[Connectors]:
+    def connectors(self) -> Call[ConnectorList]:
         """Connectors to choose from, with the fields of their forms."""
         return Call()

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from semantik_pipeline.client.answers import (
-    Alive,
-    Examination,
-    Fleet,
-    Key,
-    KeyList,
-    MadeKey,
+    ApiKey,
+    ApiKeyCreated,
+    ApiKeyList,
+    DoctorReport,
+    FleetCommand,
+    FleetStatus,
+    Liveness,
     ModelList,
-    ModelPlace,
+    ModelLocation,
     Readiness,
-    Told,
 )
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
@@ -27,22 +27,22 @@ class Workers(Resource[S]):
     """``client.fleet``. Workers are named by id, host or profile; None means all that live."""
 
     @request("fleet_status", "GET /fleet")
-    def status(self) -> Call[Fleet]:
+    def status(self) -> Call[FleetStatus]:
         """Who works, what waits for each stage, what is stuck and why."""
         return Call()
 
     @request("fleet_drain", "POST /fleet/drain", repeatable=True)
-    def drain(self, workers: Sequence[str] | None = None) -> Call[Told]:
+    def drain(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
         """Let workers finish what they have and take nothing more."""
         return Call(json={"workers": [*(workers or ())]})
 
     @request("fleet_resume", "POST /fleet/resume", repeatable=True)
-    def resume(self, workers: Sequence[str] | None = None) -> Call[Told]:
+    def resume(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
         """Let drained workers take work again."""
         return Call(json={"workers": [*(workers or ())]})
 
     @request("fleet_restart", "POST /fleet/restart")
-    def restart(self, workers: Sequence[str] | None = None) -> Call[Told]:
+    def restart(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
         """Replace worker processes one by one, work going on."""
         return Call(json={"workers": [*(workers or ())]})
 
@@ -51,11 +51,11 @@ class Keys(Resource[S]):
     """``client.keys``."""
 
     @request("keys_list", "GET /keys")
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Call[KeyList]:
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Call[ApiKeyList]:
         """A page of keys, without the keys themselves."""
         return Call(query={"limit": limit, "cursor": cursor})
 
-    each: Pages[..., Key] = Pages(list, "keys")
+    each: Pages[..., ApiKey] = Pages(list, "keys")
 
     @request("keys_create", "POST /keys")
     def create(
@@ -66,7 +66,7 @@ class Keys(Resource[S]):
         collections: Sequence[str] | None = None,
         principals: Sequence[str] | None = None,
         expires: str | None = None,
-    ) -> Call[MadeKey]:
+    ) -> Call[ApiKeyCreated]:
         """Make one, valid for a time such as ``90d``. It is in the answer, and shown nowhere again."""
         asked: dict[str, Any] = {"name": name, "role": role, "expires": expires}
         for field, names in (("collections", collections), ("principals", principals)):
@@ -74,7 +74,7 @@ class Keys(Resource[S]):
         return Call(json=asked)
 
     @request("keys_revoke", "DELETE /keys/{name}")
-    def revoke(self, name: str) -> Call[Key]:
+    def revoke(self, name: str) -> Call[ApiKey]:
         """Let nobody in with it any more."""
         return Call(at={"name": name})
 
@@ -83,7 +83,7 @@ class Host(Resource[S]):
     """``client.host``: the machine that the server runs on."""
 
     @request("host_doctor", "GET /host/doctor")
-    def doctor(self) -> Call[Examination]:
+    def doctor(self) -> Call[DoctorReport]:
         """What is wrong there, and what to do; mends nothing."""
         return Call(timeout=EXAMINING)
 
@@ -93,7 +93,7 @@ class Host(Resource[S]):
         return Call(timeout=EXAMINING)
 
     @request("host_models_where", "GET /host/models/where")
-    def models_where(self, name: str) -> Call[ModelPlace]:
+    def models_where(self, name: str) -> Call[ModelLocation]:
         """Which files a plugin reads there for a model, and why those."""
         return Call(query={"name": name}, timeout=EXAMINING)
 
@@ -102,7 +102,7 @@ class Health(Resource[S]):
     """``client.health``; no key is needed."""
 
     @request("health_live", "GET /health/live")
-    def live(self) -> Call[Alive]:
+    def live(self) -> Call[Liveness]:
         """Whether the process answers."""
         return Call()
 

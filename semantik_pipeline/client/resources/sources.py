@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semantik_pipeline.client.answers import Accepted, Source, SourceList, SourcePreview
+from semantik_pipeline.client.answers import OperationAccepted, Source, SourceList, SourcePreview
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
 
@@ -57,7 +57,7 @@ class Sources(Resource[S]):
         return Call(at={"source_id": source_id}, json=changes, headers={"If-Match": tag})
 
     @request("sources_sync", "POST /sources/{source_id}/sync")
-    def sync(self, source_id: int, *, full: bool = False, allow_deletions: bool = False) -> Call[Accepted]:
+    def sync(self, source_id: int, *, full: bool = False, allow_deletions: bool = False) -> Call[OperationAccepted]:
         """Sync it now."""
         return Call(at={"source_id": source_id}, json={"full": full, "allow_deletions": allow_deletions})
 
@@ -72,11 +72,11 @@ class Sources(Resource[S]):
         return Call(at={"source_id": source_id}, json={"allow_deletions": allow_deletions})
 
     @request("sources_remove", "DELETE /sources/{source_id}")
-    def remove(self, source_id: int, *, purge: bool = False) -> Call[Accepted]:
+    def remove(self, source_id: int, *, purge: bool = False) -> Call[OperationAccepted]:
         """Remove it and its documents from the index, into the trash unless it is purged."""
         return Call(at={"source_id": source_id}, query={"purge": purge})
 
     @request("sources_restore", "POST /sources/{source_id}/restore")
-    def restore(self, source_id: int) -> Call[Accepted]:
+    def restore(self, source_id: int) -> Call[OperationAccepted]:
         """Bring it back from the trash, with the documents that went with it."""
         return Call(at={"source_id": source_id})

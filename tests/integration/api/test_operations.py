@@ -15,7 +15,7 @@ import uvicorn
 
 from semantik_pipeline import push
 from semantik_pipeline.api import streams
-from semantik_pipeline.api.models.operations import Progress
+from semantik_pipeline.api.models.operations import OperationProgress
 from semantik_pipeline.api.streams import Streams
 from semantik_pipeline.api.threads import Threads
 from semantik_pipeline.errors import ServiceUnavailable
@@ -236,10 +236,10 @@ def test_a_server_that_stops_ends_its_streams(api: Api, url: str) -> None:
         assert [line for line in coming if line.startswith("event")] == []
 
 
-def snapshot(**changes: Any) -> Progress:
+def snapshot(**changes: Any) -> OperationProgress:
     values = {"operation": "push-1", "state": "running", "outcome": None, "reason": None, "result": None}
     values |= {"sources_running": 0, "seen": 1, "stages": {}, "chunks": 0, "chunks_embedded": 0, "errors": []}
-    return Progress.model_validate({**values, "seconds": 1.0, **changes})
+    return OperationProgress.model_validate({**values, "seconds": 1.0, **changes})
 
 
 def test_there_are_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_those_who_follow_one_operation_share_the_looks_at_it(monkeypatch: pytes
     monkeypatch.setattr(streams, "POLL", 0.1)
     looks = 0
 
-    def look() -> Progress:
+    def look() -> OperationProgress:
         nonlocal looks
         looks += 1
         return snapshot(state="finished" if looks > 3 else "running", seen=looks)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
 
 
-class Options(TypedDict, total=False):
+class SearchOptions(TypedDict, total=False):
     """The options of a search; docs/search.md says what each does. What is left out, or None, is the server's default:
     the collection ``default``, 10 hits, and else what the collection says."""
 
@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
     understand: bool
 
 
-class Search(Options):
+class SearchRequest(SearchOptions):
     """A question of a batch."""
 
     query: Required[str]
