@@ -56,8 +56,9 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
 
     ``alone``: no other worker lives, so every lease is a dead one's.
     """
+    spared = False
     with isolated(runtime, "leases", but=ServiceUnavailable):
-        _free(runtime, alone)
+        spared = _free(runtime, alone)
     at_once = (("bells", ring_due), ("reconcile", _reconcile), ("operations", _settle), ("schedules", _begin_due))
     for name, step in at_once:
         with isolated(runtime, name):
@@ -79,16 +80,20 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
         runtime.statistics.refresh(runtime.ledger)
     with isolated(runtime, "sweep"):
         more |= _sweep(runtime)
+    if spared:
+        with isolated(runtime, "leases"):
+            _note_end(runtime)
     return more
 
 
-def _free(runtime: Runtime, alone: bool) -> None:
-    """Free what dead workers held."""
+def _free(runtime: Runtime, alone: bool) -> bool:
+    """Free what dead workers held; returns whether everybody was spared instead."""
     settings = runtime.settings.work
     units: list[expired_leases.Death] = []
     freed = 0
     with runtime.ledger.write() as tx:
-        if not alone and _slept(runtime, tx):
+        spared = not alone and _slept(runtime, tx)
+        if spared:
             expired_leases.spare(
                 tx, seconds=2 * settings.lease_renewal
             )  # what it can't is not held against anybody in this tick
@@ -104,6 +109,7 @@ def _free(runtime: Runtime, alone: bool) -> None:
         if death.quarantined:
             runtime.tally.count("quarantines", stage=death.stage, type=expired_leases.DIED)
     runtime.tally.count("lease_expiries", freed, stage="sync")
+    return spared
 
 
 def _reconcile(runtime: Runtime) -> None:
@@ -128,12 +134,26 @@ def _begin_due(runtime: Runtime) -> None:
 
 def _slept(runtime: Runtime, tx: Transaction) -> bool:
     """Whether no tick came for so long that workers which live may have lost their leases as well: the ledger was away, or
-    the host slept. That is no death, and is held against nobody. Who was spared after the last ordinary tick was spared for
-    that: where ticks take long themselves, the dead would be spared for ever."""
+    the host slept. That is no death, and is held against nobody. A tick that spared them and did not come to its end in
+    time was the last one to do so: where ticks take long themselves, the dead would be spared for ever."""
     age, spared = periodic_tasks.age(tx, TICK), periodic_tasks.age(tx, SPARED)
     if age is None or (spared is not None and spared < age):
         return False
-    return age > runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
+    return age > _outage(runtime)
+
+
+def _outage(runtime: Runtime) -> float:
+    """Seconds without a tick after which the leases of the living may be over."""
+    return runtime.settings.work.lease + 2 * runtime.settings.schedule.tick
+
+
+def _note_end(runtime: Runtime) -> None:
+    """A tick that spared everybody ends, and counts as an ordinary one from here on: if the next one is late, that is
+    another outage. One that took as long as an outage does not count."""
+    with runtime.ledger.write() as tx:
+        took = periodic_tasks.age(tx, SPARED)
+        if took is not None and took <= _outage(runtime):
+            periodic_tasks.note(tx, TICK)
 
 
 def ring_due(runtime: Runtime) -> list[str]:

@@ -208,6 +208,23 @@ def test_a_ledger_that_was_away_is_no_death(make_pipeline, renews: bool) -> None
         assert [tuple(row) for row in rows] == [(None, True, 0), (None, True, 1)]
 
 
+def test_a_second_outage_before_the_next_tick_is_no_death_either(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    ledger = pipeline.runtime.ledger
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": {"a": "b"}}), run=False)
+    work_on(pipeline.runtime, "sync")
+    maintenance.tick(pipeline.runtime)
+    with ledger.write() as tx:
+        living = work.claim(tx, "chunk", worker="a", lease=60, limit=1)
+    for _ in range(2):
+        with ledger.write() as tx:
+            tx.execute(update(units).values(lease_until=1.0))
+            tx.execute(update(chores).values(done_at=chores.c.done_at - 600))
+        maintenance.tick(pipeline.runtime)
+        with ledger.write() as tx:
+            assert renewals.renew(tx, living.token, 60) == Renewal(held=1, prolonged=1)
+
+
 def test_a_tick_that_takes_long_spares_the_dead_once(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that hangs makes every tick as long as if the ledger had been away before it."""
     pipeline = make_pipeline()
