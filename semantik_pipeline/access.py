@@ -82,9 +82,9 @@ def note_denied(
     runtime: Runtime, error: Unauthorized | Forbidden, request: AuthRequest, principal: Principal | None = None
 ) -> None:
     """Count a denied attempt, and log it; of many alike in a minute, one line. Whoever catches Forbidden calls this."""
-    kind = "forbidden" if isinstance(error, Forbidden) else "unauthorized"
-    runtime.tally.count("denied", kind=kind)
-    runtime.keyring.tell(kind, principal.name if principal else request.client or "somebody", request, error)
+    reason = "forbidden" if isinstance(error, Forbidden) else "unauthorized"
+    runtime.tally.count("http_requests_denied", reason=reason)
+    runtime.keyring.tell(reason, principal.name if principal else request.client or "somebody", request, error)
 
 
 def check(runtime: Runtime) -> None:
@@ -192,7 +192,7 @@ def _asked(runtime: Runtime, plugin_id: str, request: AuthRequest) -> Principal 
         from semantik_pipeline.plugins.secrets import scrub
 
         why = scrub(f"{type(error).__name__}: {error}")
-    runtime.tally.count("auth_failures", plugin=plugin_id)
+    runtime.tally.count("auth_plugin_failures", plugin=plugin_id)
     LOGGER.error("The auth plugin %s failed, so a request was denied: %s", plugin_id, why)
     raise Unauthorized("Who calls could not be found out.", "Try again; an operator finds the reason in the log.")
 

@@ -107,7 +107,7 @@ def _free(runtime: Runtime, alone: bool) -> bool:
     for death in units:
         runtime.tally.count("lease_expiries", stage=death.stage)
         if death.quarantined:
-            runtime.tally.count("quarantines", stage=death.stage, type=expired_leases.DIED)
+            runtime.tally.count("quarantines", stage=death.stage, error_type=expired_leases.DIED)
     runtime.tally.count("lease_expiries", freed, stage="sync")
     return spared
 

@@ -166,7 +166,7 @@ def _tls(settings: Settings) -> dict[str, Any] | None:
 class Bell:
     """Rings stages through the broker. Never raises; never waits longer than :data:`PATIENCE`, twice.
 
-    The tally's ``bells`` say how many were ``rung``, ``held`` because one waits unheard, or ``failed``.
+    The tally's ``queue_messages`` say how many were ``sent``, ``skipped`` because one waits unheard, or ``failed``.
     """
 
     def __init__(self, app: Celery, tally: Tally | None = None) -> None:
@@ -187,7 +187,7 @@ class Bell:
             if time.monotonic() < self._quiet_until:
                 return
             if self._inside and self._is_unheard(stage):
-                self._count(stage, "held")
+                self._count(stage, "skipped")
                 return
             self._wanted.add(stage)
             if self._ringing:
@@ -245,10 +245,10 @@ class Bell:
         empty = self._inside or self._line.waiting(stage) == 0
         if empty:
             self._line.send(stage)
-        self._count(stage, "rung" if empty else "held")
+        self._count(stage, "sent" if empty else "skipped")
 
     def _count(self, stage: str, outcome: str) -> None:
-        self._tally.count("bells", stage=stage, outcome=outcome)
+        self._tally.count("queue_messages", stage=stage, outcome=outcome)
 
     def _be_quiet(self, stage: str, error: Exception) -> None:
         self._count(stage, "failed")

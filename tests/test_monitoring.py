@@ -72,6 +72,12 @@ def test_every_query_is_promql_over_metrics_that_exist() -> None:
     assert shown >= NAMES, "what is measured and shown nowhere"
 
 
+def test_names_end_in_what_is_measured() -> None:
+    """As Prometheus' own naming rules ask: a histogram's name says its quantity and unit."""
+    assert [name for name in DISTRIBUTIONS if not name.endswith(("_duration_seconds", "_ratio"))] == []
+    assert [name for name in NAMES if name.endswith("_total") != (name[9:-6] in COUNTS)] == []
+
+
 def documented() -> dict[str, set[str]]:
     """Metric -> its labels, as docs/operations.md has them."""
     rows = re.findall(r"^\| `(semantik_\w+)` \|([^|]*)\|", text("docs/operations.md"), re.MULTILINE)

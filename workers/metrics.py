@@ -29,43 +29,43 @@ log = logging.getLogger(__name__)
 
 #: Counts of a process's tally: name -> what it counts. Exported as ``semantik_<name>_total``.
 COUNTS = {
-    "units": "Documents that a stage finished, gave back, or failed on: together with others, alone, or for good.",
-    "chunks": "Chunks of documents that a stage finished, as known after it.",
-    "lease_expiries": "Documents, and slices of sources, whose worker died or stopped while it held them.",
-    "quarantines": "Documents that were set aside.",
-    "embed_tokens": "Tokens that a model was given, padding left out.",
-    "model_busy_seconds": "Seconds that a model computed.",
-    "maintenance_failures": "Steps of maintenance that failed; the others were done.",
-    "denied": "Requests to the API of callers who are unknown, or who may not.",
-    "auth_failures": "Requests that were denied because an auth plugin failed.",
-    "bells": "Bells that were rung, or held because one waits unheard.",
+    "units": "Documents that a stage finished, released, or failed on, by outcome.",
+    "chunks": "Chunks of documents that a stage finished.",
+    "lease_expiries": "Leases of documents, and of slices of sources, that expired because their worker died or stalled.",
+    "quarantines": "Documents that were quarantined, by type of error.",
+    "embed_tokens": "Tokens that a model processed, without padding.",
+    "model_busy_seconds": "Seconds that a model was computing.",
+    "maintenance_failures": "Maintenance steps that failed.",
+    "http_requests_denied": "Requests to the API that were denied: without a valid key, or without permission.",
+    "auth_plugin_failures": "Requests to the API that were denied because an auth plugin failed.",
+    "queue_messages": "Messages to the queues of stages: sent, skipped because one is still waiting, or failed.",
 }
 
 #: Distributions of a process's tally, in seconds or shares. Exported as ``semantik_<name>``.
 DISTRIBUTIONS = {
-    "stage_seconds": "Seconds from a claim to the end of its work.",
-    "model_load_seconds": "Seconds to load a model.",
-    "embed_batch_fill": "Share of a batch that is text, not padding.",
-    "search_seconds": "Seconds of each step of a search.",
-    "http_request_seconds": "Seconds that the API took to answer a request.",
+    "stage_duration_seconds": "Seconds from a claim to the end of its work.",
+    "model_load_duration_seconds": "Seconds to load a model.",
+    "embed_batch_fill_ratio": "Share of the tokens in a batch that are text, not padding.",
+    "search_step_duration_seconds": "Seconds of each step of a search.",
+    "http_request_duration_seconds": "Seconds that the API took to answer a request.",
 }
 
 #: Gauges of this process.
 HERE = {
-    "plugin_state_revision": "Revision of the plugin state that this process loaded.",
-    "plugin_state_current": "1 if it is what the shared state file says now.",
-    "plugins": "Plugins by what became of them.",
-    "gpu_memory_bytes": "Memory of a GPU that this process uses.",
+    "plugin_state_revision": "Revision of the plugin state file that this process loaded.",
+    "plugin_state_current": "1 if this process loaded the plugin state file as it is now.",
+    "plugins": "Plugins by status: loaded, disabled, failed, conflicts.",
+    "gpu_memory_bytes": "GPU memory that this process uses.",
 }
 
 #: Gauges of the whole fleet, from the ledger.
 EVERYWHERE = {
-    "backlog_units": "Documents that could be claimed now.",
-    "backlog_oldest_seconds": "How long the longest-waiting of them has waited.",
-    "units_in_hand": "Documents that workers hold.",
-    "blocked_units": "Documents that no living worker takes.",
+    "backlog_units": "Documents that wait for a worker.",
+    "backlog_oldest_age_seconds": "Seconds that the oldest of them has waited.",
+    "units_in_progress": "Documents that workers are processing.",
+    "blocked_units": "Documents that no live worker can process.",
     "operations": "Operations that are not finished, by state.",
-    "sources": "Sources by what they do.",
+    "sources": "Sources by state.",
     "workers": "Worker processes by profile and state.",
 }
 
@@ -74,9 +74,9 @@ NAMES = {
     *(f"semantik_{name}" for name in (*DISTRIBUTIONS, *HERE, *EVERYWHERE)),
 }
 
-#: What becomes of units, of bells, and of requests that are denied.
+#: Outcomes of units and of messages to queues; why a request is denied.
 OUTCOMES = ("done", "released", "suspected", "failed", "quarantined")
-RINGS = ("rung", "held", "failed")
+MESSAGES = ("sent", "skipped", "failed")
 DENIALS = ("unauthorized", "forbidden")
 
 #: Seconds that an answer of the ledger is good for.
@@ -99,7 +99,7 @@ class ProcessCollector:
         current = fleet.current_state(self._runtime)["hash"] == host.state.digest
         yield _gauge("plugin_state_current", HERE, [((), float(current))])
         entries = host.report.to_dict()
-        yield _gauge("plugins", HERE, [((("outcome", name),), len(found)) for name, found in entries.items()])
+        yield _gauge("plugins", HERE, [((("status", name),), len(found)) for name, found in entries.items()])
         yield _gauge("gpu_memory_bytes", HERE, _gpu_memory())
 
 
@@ -110,9 +110,9 @@ def foreseen(runtime: Runtime) -> Iterable[tuple[str, dict[str, str]]]:
         yield from (("units", {"stage": stage, "outcome": outcome}) for outcome in OUTCOMES)
         yield "chunks", {"stage": stage}
     yield from (("lease_expiries", {"stage": stage}) for stage in ("sync", *STAGES))
-    yield from (("bells", {"stage": stage, "outcome": outcome}) for stage in QUEUES for outcome in RINGS)
-    yield from (("denied", {"kind": kind}) for kind in DENIALS)
-    yield from (("auth_failures", {"plugin": plugin}) for plugin in runtime.settings.api.auth)
+    yield from (("queue_messages", {"stage": stage, "outcome": outcome}) for stage in QUEUES for outcome in MESSAGES)
+    yield from (("http_requests_denied", {"reason": reason}) for reason in DENIALS)
+    yield from (("auth_plugin_failures", {"plugin": plugin}) for plugin in runtime.settings.api.auth)
 
 
 class FleetCollector:
@@ -140,7 +140,11 @@ class FleetCollector:
 def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
     """What ``fleet.view`` says, as Prometheus metrics."""
     stages = view["stages"].items()
-    for name, key in (("backlog_units", "due"), ("backlog_oldest_seconds", "oldest"), ("units_in_hand", "in_hand")):
+    for name, key in (
+        ("backlog_units", "due"),
+        ("backlog_oldest_age_seconds", "oldest"),
+        ("units_in_progress", "in_hand"),
+    ):
         yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
     blocked: Counter[Labels] = Counter()
     for one in view["blocked"]:  # an entry for each generation

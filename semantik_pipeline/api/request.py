@@ -80,4 +80,4 @@ def _count(tally: Tally, scope: Scope, status: int, seconds: float) -> None:
     method = (
         scope["method"] if scope["method"] in methods else ""
     )  # anybody may make up methods, even of paths that are
-    tally.observe("http_request_seconds", seconds, route=path, method=method, status=str(status))
+    tally.observe("http_request_duration_seconds", seconds, route=path, method=method, status=str(status))

@@ -128,7 +128,7 @@ class Residency:
                 self._residents[id(plugin)] = resident
                 if alone:
                     self._sizes[known_as] = size
-            self._tally.observe("model_load_seconds", seconds, plugin=plugin_id, model=resident.model)
+            self._tally.observe("model_load_duration_seconds", seconds, plugin=plugin_id, model=resident.model)
             self._trim(0, keep=resident)
 
     def free_idle(self) -> bool:
@@ -230,7 +230,7 @@ class Residency:
         self._tally.count("embed_tokens", usage.tokens - seen.tokens, model=resident.model)
         self._tally.count("model_busy_seconds", usage.busy_seconds - seen.busy_seconds, model=resident.model)
         if padded:
-            self._tally.observe("embed_batch_fill", (usage.tokens - seen.tokens) / padded, model=resident.model)
+            self._tally.observe("embed_batch_fill_ratio", (usage.tokens - seen.tokens) / padded, model=resident.model)
 
 
 def measured() -> Memory:

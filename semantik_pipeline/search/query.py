@@ -103,7 +103,7 @@ class OneSearch:
             understood=None if self.plan.understood is None else self.plan.understood.to_dict(),
         )
         for step, milliseconds in answer.timings_ms.items():
-            self.runtime.tally.observe("search_seconds", milliseconds / 1000, step=step)
+            self.runtime.tally.observe("search_step_duration_seconds", milliseconds / 1000, step=step)
         return answer
 
     def _embedded(self) -> np.ndarray | None:

@@ -87,7 +87,7 @@ class Held:
     def _tell(self, done: list[int], given_back: int) -> None:
         """``done``: chunks of each unit that went on. What failed is counted where it is recorded (``unit_errors.py``)."""
         tally, stage = self._runtime.tally, self.claim.stage
-        tally.observe("stage_seconds", time.monotonic() - self._began, stage=stage)
+        tally.observe("stage_duration_seconds", time.monotonic() - self._began, stage=stage)
         tally.count("units", len(done), stage=stage, outcome="done")
         tally.count("units", given_back, stage=stage, outcome="released")
         tally.count("chunks", sum(done), stage=stage)

@@ -223,7 +223,7 @@ class Slice:
         self.hold.touch()
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
         for failed in (arrival.error for arrival in arrivals if arrival.error):
-            self.runtime.tally.count("quarantines", stage="sync", type=failed["type"])
+            self.runtime.tally.count("quarantines", stage="sync", error_type=failed["type"])
         if arrivals:
             self.runtime.ring("chunk")
             self.runtime.ring("upsert")

@@ -145,7 +145,7 @@ def _record(
         gone = _charge(runtime, tx, unit, error, described)
         if gone:
             lost.append(unit)
-            runtime.tally.count("quarantines", stage=claim.stage, type=type(error).__name__)
+            runtime.tally.count("quarantines", stage=claim.stage, error_type=type(error).__name__)
         with logs.bound(document=unit.unique_id, operation=operation.get(unit.document_id)):
             log.warning("%s of %s failed%s: %s", claim.stage, unit.unique_id, "; in quarantine" if gone else "", words)
     _tell(runtime, claim, "quarantined", len(lost))

@@ -56,7 +56,7 @@ def test_whatever_goes_wrong_with_a_plugin_denies_and_is_logged(make_pipeline, c
     assert time.monotonic() - began < 10
     assert "could not be found out" in str(error)
     assert "fake-auth failed" in caplog.text
-    assert pipeline.runtime.tally.counts("auth_failures")
+    assert pipeline.runtime.tally.counts("auth_plugin_failures")
 
 
 def test_plugins_that_hang_cost_a_bounded_number_of_threads(make_pipeline, monkeypatch):

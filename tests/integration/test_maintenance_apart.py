@@ -77,7 +77,7 @@ def test_a_ledger_that_is_away_ends_the_tick_at_once(make_pipeline, monkeypatch:
     monkeypatch.setattr(maintenance, "ring_due", fail)
     with pytest.raises(ServiceUnavailable):
         maintenance.tick(pipeline.runtime)
-    assert counted(pipeline, "bells") == 0
+    assert counted(pipeline, "queue_messages") == 0
 
 
 def added(pipeline, name: str) -> dict[str, Any]:

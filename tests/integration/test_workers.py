@@ -232,7 +232,8 @@ def test_what_is_set_aside_and_whose_worker_dies_is_counted_by_stage(make_pipeli
         assert claim(tx, "chunk", worker="w", lease=0.0, limit=1, alone=True)
     maintenance.tick(pipeline.runtime, alone=True)
     tally = pipeline.runtime.tally
-    died, failed = (("stage", "chunk"), ("type", "WorkerDied")), (("stage", "sync"), ("type", "PermanentError"))
+    died = (("error_type", "WorkerDied"), ("stage", "chunk"))
+    failed = (("error_type", "PermanentError"), ("stage", "sync"))
     assert tally.counts("quarantines") == {died: 1, failed: 1}
     assert tally.counts("lease_expiries") == {(("stage", "chunk"),): 1, (("stage", "sync"),): 0}
 
@@ -253,8 +254,8 @@ def test_rates_are_those_of_late() -> None:
 def test_a_histogram_counts_what_is_below_each_bound() -> None:
     tally = Tally()
     for value in (0.001, 0.3, 1000.0):
-        tally.observe("stage_seconds", value, stage="embed")
-    [family] = [metric for metric in tallied(tally) if metric.name == "semantik_stage_seconds"]
+        tally.observe("stage_duration_seconds", value, stage="embed")
+    [family] = [metric for metric in tallied(tally) if metric.name == "semantik_stage_duration_seconds"]
     found = {sample.labels["le"]: sample.value for sample in family.samples if sample.name.endswith("_bucket")}
     assert (found["0.005"], found["0.5"], found["300.0"], found["+Inf"]) == (1, 2, 2, 3)
 

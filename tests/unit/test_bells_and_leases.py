@@ -59,8 +59,11 @@ def test_bells_are_counted_by_what_became_of_them(settings: Settings, tmp_path: 
         closed.bind(("127.0.0.1", 0))
         away = load_settings(data_dir=tmp_path, broker={"url": f"redis://127.0.0.1:{closed.getsockname()[1]}/0"})
         queue.Bell(make_app(away), tally).ring("chunk")
-    found = {(dict(labels)["stage"], dict(labels)["outcome"]): count for labels, count in tally.counts("bells").items()}
-    assert found == {("chunk", "rung"): 1, ("chunk", "held"): 1, ("embed", "rung"): 1, ("chunk", "failed"): 1}
+    found = {
+        (dict(labels)["stage"], dict(labels)["outcome"]): count
+        for labels, count in tally.counts("queue_messages").items()
+    }
+    assert found == {("chunk", "sent"): 1, ("chunk", "skipped"): 1, ("embed", "sent"): 1, ("chunk", "failed"): 1}
 
 
 def test_a_bell_that_expired_unheard_is_rung_again(

@@ -247,8 +247,8 @@ def test_the_tally_learns_of_loads_tokens_padding_and_busy_time_each_once(device
     assert tally.counts("embed_tokens") == {model["a"]: 3 * 80, model["b"]: 80}
     assert tally.counts("model_busy_seconds") == {model["a"]: 1.5, model["b"]: 0.5}
     found = tally.distributions()
-    assert found["embed_batch_fill", model["a"]].total == pytest.approx(3 * 0.8)
-    loads = {labels: one.count for (name, labels), one in found.items() if name == "model_load_seconds"}
+    assert found["embed_batch_fill_ratio", model["a"]].total == pytest.approx(3 * 0.8)
+    loads = {labels: one.count for (name, labels), one in found.items() if name == "model_load_duration_seconds"}
     assert loads[("model", "a"), ("plugin", "embedder")] == 2
     assert loads[("model", "a"), ("plugin", "reranker")] == 1
     host.close()

@@ -73,7 +73,7 @@ def test_requests_are_counted_by_the_template_of_their_route(make_api: Callable[
     for method in ("MADEUP1", "MADEUP2"):
         assert api.ask(method, "/collections").status_code == 405
     text = api.get("/metrics", by="reader").text
-    labels = re.findall(r"semantik_http_request_seconds_count\{(.*?)\} (\S+)", text)
+    labels = re.findall(r"semantik_http_request_duration_seconds_count\{(.*?)\} (\S+)", text)
     assert ('method="GET",route="/collections/{name}",status="404"', "2.0") in labels
     assert ('method="GET",route="/collections",status="401"', "1.0") in labels
     assert ('method="",route="none",status="404"', "1.0") in labels
@@ -84,7 +84,7 @@ def test_requests_are_counted_by_the_template_of_their_route(make_api: Callable[
 def test_what_can_be_foreseen_begins_with_nought(make_api: Callable[..., Api]) -> None:
     """Of a count that begins with its first event, Prometheus' increase() sees no event."""
     text = make_api(api={"auth": ["fake-auth"]}).get("/metrics", by="reader").text
-    assert 'semantik_auth_failures_total{plugin="fake-auth"} 0.0' in text
-    assert 'semantik_denied_total{kind="unauthorized"} 0.0' in text
+    assert 'semantik_auth_plugin_failures_total{plugin="fake-auth"} 0.0' in text
+    assert 'semantik_http_requests_denied_total{reason="unauthorized"} 0.0' in text
     assert 'semantik_units_total{outcome="quarantined",stage="upsert"} 0.0' in text
-    assert 'semantik_bells_total{outcome="failed",stage="maintenance"} 0.0' in text
+    assert 'semantik_queue_messages_total{outcome="failed",stage="maintenance"} 0.0' in text
