@@ -4,7 +4,8 @@ Indexes about 1,000 chunks of plain text with the packaged MiniLM and asks RATE 
 reranking, each another one: for SECONDS (20) while nothing else goes on, then while about CHUNKS (2,500) more are indexed
 by the worker of this process, which is what `semantik serve` does. Then as many are indexed without any search. Prints
 one JSON object: p50 and p95 of a search in milliseconds in both, measured from when it was due; ``p95_ratio`` beside ÷
-idle; chunks/s with and without the searches; the machine's cores, for two of them are all that the model takes.
+idle; ``parts``, p95 of each step of a search; chunks/s with and without the searches; the machine's cores, for two of
+them are all that the model takes.
 """
 
 from __future__ import annotations
@@ -38,21 +39,33 @@ class Asker:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._chance, self._known = runtime, random.Random(5), sentences()
         self.milliseconds: list[float] = []
+        self.parts: list[dict[str, float]] = []
 
     def run(self, stop: threading.Event) -> None:
         due = time.perf_counter()
         while not stop.is_set():
             words = self._chance.choice(self._known).split()[:5] + self._chance.choice(self._known).split()[:3]
-            assert search(self._runtime, SearchQuery(text=" ".join(words), rerank=False)).hits
+            answer = search(self._runtime, SearchQuery(text=" ".join(words), rerank=False))
+            assert answer.hits
+            self.parts.append(answer.timings_ms)
             self.milliseconds.append((time.perf_counter() - due) * 1000)
             due = max(due + 1 / RATE, time.perf_counter() - 1)
             time.sleep(max(0.0, due - time.perf_counter()))
 
-    def told(self) -> dict[str, float]:
+    def told(self) -> dict[str, Any]:
         """What was measured since the last time."""
         times, self.milliseconds = self.milliseconds, []
-        p95 = statistics.quantiles(times, n=20)[-1]
-        return {"searches": len(times), "p50": round(statistics.median(times), 1), "p95": round(p95, 1)}
+        parts, self.parts = self.parts, []
+        return {
+            "searches": len(times),
+            "p50": round(statistics.median(times), 1),
+            "p95": p95(times),
+            "parts": {name: p95([one[name] for one in parts]) for name in parts[0]},
+        }
+
+
+def p95(times: list[float]) -> float:
+    return round(statistics.quantiles(times, n=20)[-1], 1)
 
 
 def index(runtime: Runtime, folder: Path) -> float:

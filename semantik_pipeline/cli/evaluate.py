@@ -31,7 +31,7 @@ CollectionOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Collection to index into (default: one for the dataset).")
 ]
 ModelOption = Annotated[str | None, typer.Option(metavar="NAME", help="Embedding model.")]
-LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits per query; the reranker gets 5 × N.")]
+LimitOption = Annotated[int, typer.Option(metavar="N", help="Hits per query; the reranker gets up to 5 × N.")]
 CompareOption = Annotated[bool, typer.Option("--compare", help="Compare modes, fusions and rerankers.")]
 KnownItemsOption = Annotated[
     str | None,

@@ -18,6 +18,8 @@ class RerankerCapabilities:
     ``calibrated`` says that scores are within 0..1 and mean the same for every query, so that they can be blended as
     they are; others are mapped to 0..1 over the passages of one query. ``first_documents`` is how many documents the
     first call has, which tells the pace: more for an endpoint, where a call costs more than a document.
+    ``candidates_per_hit`` is how many candidates are worth reading for each hit that is wanted, where the search does not
+    say how many: within 20..200, and at most the five that every search fetches.
     """
 
     max_documents: int = 100
@@ -27,6 +29,7 @@ class RerankerCapabilities:
     models: tuple[str, ...] = ()
     calibrated: bool = False
     first_documents: int = 4
+    candidates_per_hit: int = 5
 
 
 class RerankerPlugin(SemanticPlugin):

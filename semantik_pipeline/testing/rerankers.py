@@ -106,6 +106,7 @@ class RerankerContract:
         plugin = type(self.make_plugin())
         able = plugin.get_capabilities()
         assert min(able.max_documents, able.max_query_length, able.max_doc_length) > 0
+        assert able.candidates_per_hit > 0 and able.first_documents > 0
         schema = plugin.get_config_schema()
         if schema is not None and schema.get("type") == "object":
             jsonschema.validators.validator_for(schema).check_schema(schema)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.builtin.embedders.dense_local_schema import LOADING
@@ -15,6 +16,7 @@ from semantik_pipeline.builtin.embedders.loaded_model import ModelOptions, load_
 from semantik_pipeline.builtin.embedders.packaged_model import NAMES
 from semantik_pipeline.builtin.rerankers.local_model import LocalModelReranker
 from semantik_pipeline.builtin.rerankers.ranking import best_first
+from semantik_pipeline.contracts.reranker import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
 
 if TYPE_CHECKING:
@@ -57,6 +59,11 @@ class LateInteractionReranker(LocalModelReranker):
         if not documents:
             return []
         return best_first(await self.stoppable(self._scores, query, documents, feedback or []), top_k)
+
+    @classmethod
+    def get_capabilities(cls) -> RerankerCapabilities:
+        """Three candidates for each hit: those behind them hardly rise among the hits (late_scoring.py)."""
+        return replace(super().get_capabilities(), candidates_per_hit=3)
 
     def _scores(self, query: str, documents: list[str], feedback: list[str], stop: threading.Event) -> np.ndarray:
         return self.loaded().scores(query, documents, feedback, stop)
