@@ -101,7 +101,7 @@ def compare(runtime: Runtime, collection: str, items: list[KnownItem], mode: Any
     plain = SearchQuery(text="", collection=collection, limit=DEPTH, rerank=False, mode=mode, postprocessors=[])
     clean, _ = recall(runtime, plain, items, lambda item: item.text)
     mended, seconds = recall(runtime, plain, items, lambda item: item.typed)
-    raw, _ = recall(runtime, replace(plain, understand=False), items, lambda item: item.typed)
+    raw, _ = recall(runtime, replace(plain, interpret=False), items, lambda item: item.typed)
     share = {"kept": mended / clean if clean else 0.0, "kept_unmended": raw / clean if clean else 0.0}
     found = {"queries": len(items), "clean": clean, "mended": mended, "unmended": raw, **share, "ms": seconds * 1000}
     return {name: round(value, 4) for name, value in found.items()}

@@ -40,7 +40,7 @@ class Passage:
 class SearchHit:
     """A chunk that answers a query. ``document`` is the document's unique id.
 
-    What follows the explanation is postprocessors' work. Of a hit in ``more`` the rank is that within its document.
+    What follows the explanation is postprocessors' work. Of a hit in ``grouped_hits`` the rank is that within its document.
     """
 
     rank: int
@@ -55,10 +55,10 @@ class SearchHit:
     explanation: dict[str, Any] | None = None  # how it got its score, if that was asked for
     highlights: list[Highlight] = field(default_factory=list)
     passage: Span | None = None  # the part of the text that answers best
-    more: list[SearchHit] = field(default_factory=list)  # other hits of the same document
-    before: list[Passage] = field(default_factory=list)  # in the document's order, as `after`
-    after: list[Passage] = field(default_factory=list)
-    also_in: list[str] = field(default_factory=list)  # documents that say nearly the same, and were left out
+    grouped_hits: list[SearchHit] = field(default_factory=list)  # other hits of the same document
+    context_before: list[Passage] = field(default_factory=list)  # in the document's order
+    context_after: list[Passage] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)  # documents that say nearly the same, and were left out
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> SearchHit:
@@ -69,8 +69,8 @@ class SearchHit:
                 **told,
                 "highlights": [Highlight(**one) for one in told.get("highlights", ())],
                 "passage": Span(**passage) if passage else None,
-                "more": [cls.from_dict(one) for one in told.get("more", ())],
-                "before": [Passage(**one) for one in told.get("before", ())],
-                "after": [Passage(**one) for one in told.get("after", ())],
+                "grouped_hits": [cls.from_dict(one) for one in told.get("grouped_hits", ())],
+                "context_before": [Passage(**one) for one in told.get("context_before", ())],
+                "context_after": [Passage(**one) for one in told.get("context_after", ())],
             }
         )

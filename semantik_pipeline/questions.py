@@ -46,7 +46,7 @@ class SearchQuery:
     ``postprocessors`` work on the hits one after the other, each ``"ID"`` or ``{"plugin": "ID", "options": {…}}``; an
     empty list leaves all out.
 
-    ``understand``: phrases in quotes, ``-word`` and ``field:value`` mean what docs/search.md says, and typing errors are
+    ``interpret``: phrases in quotes, ``-word`` and ``field:value`` mean what docs/search.md says, and typing errors are
     mended; else the text is asked as it stands.
     """
 
@@ -70,7 +70,7 @@ class SearchQuery:
     explain: bool = False
     explain_document: str | None = None
     postprocessors: Sequence[str | dict[str, Any]] | None = None
-    understand: bool = True
+    interpret: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facets", tuple(self.facets))

@@ -34,7 +34,7 @@ ASKERS = 32
 RETRIES = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
 #: Parts of an answer that may repeat words of plugins.
-TOLD = ("warnings", "rerankers", "absent")
+TOLD = ("warnings", "rerankers", "document_explanation")
 
 
 def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:

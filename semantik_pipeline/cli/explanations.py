@@ -20,7 +20,7 @@ def show_explanation(console: Console, explanation: Mapping[str, Any], score: fl
     0.884 = 0.391 dense + 0.240 sparse + 0.253 late-interaction
       dense              rank 3    0.712 is 0.93, weighs 0.60
     """
-    parts = " + ".join(f"{part['adds']:.3f} {printable(part['of'])}" for part in explanation["parts"])
+    parts = " + ".join(f"{part['value']:.3f} {printable(part['component'])}" for part in explanation["contributions"])
     console.print(f"    {score:.3f} = {parts}", style="dim", soft_wrap=True)
     lines = [*_legs(explanation), *_rerankers(explanation), *_moves(explanation)]
     names, ranks = (max((len(line[column]) for line in lines), default=0) for column in (0, 1))
@@ -40,11 +40,11 @@ def show_facets(console: Console, facets: Mapping[str, Sequence[Mapping[str, Any
         console.print()
 
 
-def show_absent(console: Console, absent: Mapping[str, Any]) -> None:
+def show_document_explanation(console: Console, found: Mapping[str, Any]) -> None:
     """Why the document that was asked for is not among the hits."""
-    console.print(f"{place(absent['document'])}: {printable(absent['told'])}", soft_wrap=True)
-    if absent.get("explanation"):
-        show_explanation(console, absent["explanation"], absent["score"])
+    console.print(f"{place(found['document'])}: {printable(found['message'])}", soft_wrap=True)
+    if found.get("explanation"):
+        show_explanation(console, found["explanation"], found["score"])
     console.print()
 
 
@@ -61,14 +61,14 @@ def _legs(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _rerankers(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for one in explanation["rerankers"]:
-        said = "did not read it" if one["score"] is None else f"{one['score']:.3f} is {one['share']:.3f}"
+        said = "did not read it" if one["score"] is None else f"{one['score']:.3f} is {one['normalised']:.3f}"
         yield one["plugin"], f"rank {one['rank']}", f"{said}, weighs {one['weight']:.2f}: {one['blended']:.3f}"
 
 
 def _moves(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for one in explanation["postprocessors"]:
-        came = "brought it in" if one["before"] is None else f"it was {one['before']}"
-        yield one["plugin"], f"rank {one['after']}", came
+        came = "brought it in" if one["rank_before"] is None else f"it was {one['rank_before']}"
+        yield one["plugin"], f"rank {one['rank_after']}", came
 
 
 def _value(value: Any) -> str:

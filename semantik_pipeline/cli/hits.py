@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.cli.explanations import show_absent, show_explanation, show_facets
+from semantik_pipeline.cli.explanations import show_document_explanation, show_explanation, show_facets
 from semantik_pipeline.cli.output import text_width
 from semantik_pipeline.cli.wording import one_line, place, printable
 from semantik_pipeline.documents import Passage, SearchHit, Span
@@ -27,20 +27,20 @@ def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
     show_corrections(console, answer)
     for hit in answer.hits:
         console.print(_headline(hit), soft_wrap=True)
-        _show_beside(console, hit.before, from_end=True)
+        _show_beside(console, hit.context_before, from_end=True)
         _show_text(console, *snippet(hit, (text_width(console) - 4) * LINES))
-        _show_beside(console, hit.after, from_end=False)
-        for one in hit.more:
+        _show_beside(console, hit.context_after, from_end=False)
+        for one in hit.grouped_hits:
             console.print(_headline_of_more(one), soft_wrap=True)
             _show_text(console, *snippet(one, (text_width(console) - 8) * LINES_OF_MORE), indent=8)
-        if hit.also_in:
-            console.print(f"    the same in {_documents(hit.also_in)}", style="dim", soft_wrap=True)
+        if hit.duplicates:
+            console.print(f"    the same in {_documents(hit.duplicates)}", style="dim", soft_wrap=True)
         if hit.explanation is not None:
             show_explanation(console, hit.explanation, hit.score)
         console.print()
     show_facets(console, answer.facets)
-    if answer.absent is not None:
-        show_absent(console, answer.absent)
+    if answer.document_explanation is not None:
+        show_document_explanation(console, answer.document_explanation)
     if note is not None:
         console.print(note, soft_wrap=True)
     for warning in answer.warnings:
@@ -50,7 +50,7 @@ def show_hits(console: Console, answer: SearchAnswer, note: str | None) -> None:
 
 def show_corrections(console: Console, answer: SearchAnswer) -> None:
     """What was asked instead of words that nothing has."""
-    for typed, meant in (answer.understood or {}).get("corrections", {}).items():
+    for typed, meant in (answer.interpretation or {}).get("corrections", {}).items():
         console.print(f"Nothing has {printable(typed)!r}; asked for {printable(meant)!r} too.", style="yellow")
 
 

@@ -66,10 +66,10 @@ PostprocessorOption = Annotated[
 ]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Explain the score of each hit.")]
 WhyOption = Annotated[str | None, typer.Option(metavar="URI", help="Explain why this document is not among the hits.")]
-UnderstandOption = Annotated[
+InterpretOption = Annotated[
     bool,
     typer.Option(
-        "--understand/--literal",
+        "--interpret/--literal",
         help='Interpret "phrases", -words and field:value and correct typos, or search the plain text.',
     ),
 ]
@@ -91,7 +91,7 @@ def question(
     postprocessor: PostprocessorOption = None,
     explain: ExplainOption = False,
     why: WhyOption = None,
-    understand: UnderstandOption = True,
+    interpret: InterpretOption = True,
 ) -> SearchQuery:
     """What the options of ``semantik search`` ask. Raises UsageError for one that can't be read."""
     return SearchQuery(
@@ -109,7 +109,7 @@ def question(
         postprocessors=postprocessors_in(postprocessor),
         explain=explain,
         explain_document=why,
-        understand=understand,
+        interpret=interpret,
     )
 
 

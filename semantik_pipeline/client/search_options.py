@@ -1,4 +1,4 @@
-"""What a search asks, as keywords and as a dict."""
+"""The options of a search, as keywords and as a dict."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class SearchOptions(TypedDict, total=False):
     explain: bool
     explain_document: str | None
     postprocessors: Sequence[str | Mapping[str, Any]] | None
-    understand: bool
+    interpret: bool
 
 
 class SearchRequest(SearchOptions):
-    """A question of a batch."""
+    """A search of a batch."""
 
     query: Required[str]

@@ -138,6 +138,6 @@ def finds_itself(runtime: Runtime, view: SearchView, text: str) -> bool:
     """Whether a search for all that a chunk says has it, or its very words elsewhere, among the first hits."""
     from semantik_pipeline.search import query
 
-    as_it_stands: dict[str, Any] = {"rerank": False, "postprocessors": (), "understand": False}
+    as_it_stands: dict[str, Any] = {"rerank": False, "postprocessors": (), "interpret": False}
     asked = query.SearchQuery(text=text, collection=view.collection, limit=WITHIN, **as_it_stands)
     return any(hit.text == text for hit in query.search_view(runtime, view, asked).hits)

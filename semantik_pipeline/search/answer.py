@@ -24,11 +24,11 @@ INTERNAL = frozenset(
 @dataclass(frozen=True, kw_only=True)
 class SearchAnswer:
     """Hits best first. ``reranked`` only if a reranker scored at least one of the candidates; ``rerankers`` says of each
-    what it did: ``{"id", "scored", "due", "milliseconds", "reason"}``.
+    what it did: ``{"id", "scored", "candidates", "duration_ms", "reason"}``.
 
     ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``. ``facets`` has
-    for each field that was asked for its values, ``{"value", "count"}``, the most frequent first. ``absent`` says why the
-    document that was asked for is not among the hits. ``understood`` is what was made of the query: ``text``, ``phrases``,
+    for each field that was asked for its values, ``{"value", "count"}``, the most frequent first. ``document_explanation`` says why the
+    document that was asked for is not among the hits. ``interpretation`` is what was made of the query: ``text``, ``phrases``,
     ``excluded``, ``filters`` and ``corrections``; None where it was asked as it stands.
     """
 
@@ -38,8 +38,8 @@ class SearchAnswer:
     timings_ms: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     facets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    absent: dict[str, Any] | None = None
-    understood: dict[str, Any] | None = None
+    document_explanation: dict[str, Any] | None = None
+    interpretation: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the fields as named here."""

@@ -33,13 +33,13 @@ class Ranked:
 
 @dataclass(frozen=True, kw_only=True)
 class RerankerReport:
-    """What a reranker of the chain did: how many passages it scored of those that it was due to read, how long that
-    took, and why some have no score (None: all have one)."""
+    """What a reranker of the chain did: how many of its candidates it scored, how long that took, and why
+    some have no score (None: all have one)."""
 
     id: str
     scored: int
-    due: int
-    milliseconds: float = 0.0
+    candidates: int
+    duration_ms: float = 0.0
     reason: str | None = None
 
 

@@ -6,9 +6,9 @@ An explanation is told as it is stored, in JSON's own values:
   ``weight``. Fusion adds up weight × normalised.
 - ``fused``: the ``method``, the ``rank`` and the ``score`` that came of it.
 - ``rerankers``: for each of the chain that scored anything its ``plugin``, the ``score`` of its own (null: it did not read
-  this one), the ``share`` of 0..1 that this counts as, the ``weight`` of that, and ``rank`` and ``blended`` score after it.
-- ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its rank ``before`` and ``after``.
-- ``parts``: what each of them (``of``) ``adds`` to the score. They add up to it. Where there was no text to ask the legs
+  this one), that mapped to 0..1 (``normalised``), its ``weight``, and ``rank`` and ``blended`` score after it.
+- ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its ``rank_before`` and ``rank_after``.
+- ``contributions``: what each of them (``component``) adds to the score (``value``). They add up to it. Where there was no text to ask the legs
   for, the ``filter`` adds it all. Of a hit that was fetched from deeper, which nobody reranked, ``deeper`` takes away
   what would make it better than the last one before it.
 """
@@ -53,7 +53,7 @@ def explained_deeper(plan: SearchPlan, retrieved: Retrieved, entries: Sequence[R
     for entry in entries:
         explanation = legs.explained(entry.candidate, ranks[entry.candidate.id])
         if entry.score != entry.candidate.fused:
-            explanation["parts"].append({"of": "deeper", "adds": entry.score - entry.candidate.fused})
+            explanation["contributions"].append({"component": "deeper", "value": entry.score - entry.candidate.fused})
         found[entry.candidate.id] = explanation
     return found
 
@@ -68,10 +68,14 @@ def moved(plugin: str, before: Sequence[SearchHit], after: Sequence[SearchHit]) 
         explanation = hit.explanation
         if explanation is not None and (was != place or (known is not None and known.score != hit.score)):
             added = hit.score - (known.score if known is not None else 0.0)
-            parts = [*explanation["parts"], {"of": plugin, "adds": added}] if added else explanation["parts"]
-            step = {"plugin": plugin, "before": was, "after": place}
+            parts = (
+                [*explanation["contributions"], {"component": plugin, "value": added}]
+                if added
+                else explanation["contributions"]
+            )
+            step = {"plugin": plugin, "rank_before": was, "rank_after": place}
             steps = [*explanation["postprocessors"], step]
-            hit = replace(hit, explanation={**explanation, "postprocessors": steps, "parts": parts})
+            hit = replace(hit, explanation={**explanation, "postprocessors": steps, "contributions": parts})
         told.append(hit)
     return told
 
@@ -92,10 +96,10 @@ class _Legs:
     def explained(self, candidate: Candidate, rank: int) -> Explanation:
         told = self._of(candidate.id)
         fused = {"method": self._method, "rank": rank, "score": candidate.fused}
-        parts = [{"of": name, "adds": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
+        parts = [{"component": name, "value": leg["weight"] * leg["normalised"]} for name, leg in told.items()]
         if not told:  # nothing but a filter was asked for, which all that meet it meet alike
-            parts = [{"of": "filter", "adds": candidate.fused}]
-        return {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "parts": parts}
+            parts = [{"component": "filter", "value": candidate.fused}]
+        return {"legs": told, "fused": fused, "rerankers": [], "postprocessors": [], "contributions": parts}
 
     def _of(self, id: str) -> dict[str, dict[str, Any]]:
         told = {}
@@ -120,10 +124,10 @@ def _blended(
         share = said.share if said else 0.0
         blended = weight * share + (1 - weight) * score
         explanation = found[id]
-        parts = [{**part, "adds": (1 - weight) * part["adds"]} for part in explanation["parts"]]
-        explanation["parts"] = [*parts, {"of": reranker, "adds": weight * share}]
+        parts = [{**part, "value": (1 - weight) * part["value"]} for part in explanation["contributions"]]
+        explanation["contributions"] = [*parts, {"component": reranker, "value": weight * share}]
         own = said.score if said else None
-        step = {"plugin": reranker, "score": own, "share": share, "weight": weight, "rank": 0, "blended": blended}
+        step = {"plugin": reranker, "score": own, "normalised": share, "weight": weight, "rank": 0, "blended": blended}
         explanation["rerankers"].append(step)
         order.append((blended, id))
     order.sort(key=lambda one: -one[0])  # equal ones stay as they were, as in blending

@@ -27,14 +27,14 @@ def checked(
     if not isinstance(answer, list | tuple):
         raise PluginError(f"answered a {type(answer).__name__} instead of a list of hits")
     known = {hit.rank for hit in before}
-    inside = {one.rank for hit in before for one in hit.more}
+    inside = {one.rank for hit in before for one in hit.grouped_hits}
     documents = {hit.document for hit in every.values()}
     seen: set[int] = set()
     for hit in answer:
         _check_known(hit, known, every, seen)
-    for one in (one for hit in answer for one in hit.more):
+    for one in (one for hit in answer for one in hit.grouped_hits):
         _check_known(one, known | inside, every, seen)
-    for one in (one for hit in answer for one in (hit, *hit.more)):
+    for one in (one for hit in answer for one in (hit, *hit.grouped_hits)):
         _check_additions(one, around.get(one.rank, ()), documents)
     if annotates and [hit.rank for hit in answer] != [hit.rank for hit in before]:
         raise PluginError("left out or moved hits, though it says that it only adds to them (ANNOTATES)")
@@ -64,10 +64,10 @@ def _check_additions(hit: SearchHit, around: Sequence[Passage], documents: Colle
     for span in _spans(hit):
         if not 0 <= span.start <= span.end <= len(hit.text):
             raise PluginError("marked what lies outside a hit's text")
-    for passage in (*hit.before, *hit.after):
+    for passage in (*hit.context_before, *hit.context_after):
         if not isinstance(passage, Passage) or not any(_is_part(passage, whole) for whole in around):
             raise PluginError("put a passage beside a hit that the context did not give for it")
-    if not all(name in documents for name in hit.also_in):
+    if not all(name in documents for name in hit.duplicates):
         raise PluginError("said of a hit that its like is in a document that is not among the hits")
 
 

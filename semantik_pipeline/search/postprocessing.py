@@ -189,8 +189,8 @@ class _Work:
         """Plugin -> the candidates' ids of the hits that it dropped."""
         found: dict[str, list[str]] = {}
         for (_, before), (plugin, after) in pairwise(self._steps):
-            kept = {one.rank for hit in after for one in (hit, *hit.more)}
-            dropped = [one.rank for hit in before for one in (hit, *hit.more) if one.rank not in kept]
+            kept = {one.rank for hit in after for one in (hit, *hit.grouped_hits)}
+            dropped = [one.rank for hit in before for one in (hit, *hit.grouped_hits) if one.rank not in kept]
             if dropped:
                 found.setdefault(plugin, []).extend(self.candidates[rank].id for rank in dropped)
         return found
@@ -235,8 +235,10 @@ def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:
     """The page with the ranks that are shown; of a document's other hits, within that document."""
     return [
         hit
-        if hit.rank == rank and not hit.more
-        else replace(hit, rank=rank, more=[replace(one, rank=place) for place, one in enumerate(hit.more, 2)])
+        if hit.rank == rank and not hit.grouped_hits
+        else replace(
+            hit, rank=rank, grouped_hits=[replace(one, rank=place) for place, one in enumerate(hit.grouped_hits, 2)]
+        )
         for rank, hit in enumerate(page, offset + 1)
     ]
 

@@ -19,7 +19,7 @@ from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
-from semantik_pipeline.search.understanding.planning import understand
+from semantik_pipeline.search.understanding.planning import interpret
 from semantik_pipeline.search.why_missing import Way, why_absent
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class OneSearch:
 
     def gather(self) -> None:
         """``retrieved``: the candidates, and all else that the index tells."""
-        if self.plan.understood is not None:
-            with self.watch.step("understand"):
-                self.plan = understand(self.runtime, self.view, self._query, self.plan)
+        if self.plan.interpretation is not None:
+            with self.watch.step("interpret"):
+                self.plan = interpret(self.runtime, self.view, self._query, self.plan)
         self._vector = self._embedded()
         with self.watch.step("retrieve"):
             self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector)
@@ -90,7 +90,7 @@ class OneSearch:
     def finish(self, outcome: Reranking) -> SearchAnswer:
         """The answer, made of the candidates in their order after the rerankers."""
         done = self._postprocessed(self.retrieved, outcome, self._vector)
-        absent = self._absent(self.retrieved, outcome, done)
+        explanation = self._document_explanation(self.retrieved, outcome, done)
         counted = self._counts
         answer = SearchAnswer(
             hits=done.hits,
@@ -99,8 +99,8 @@ class OneSearch:
             timings_ms=self.watch.timings_ms(),
             warnings=[*self.plan.warnings, *self._lacking, *counted.warnings, *outcome.warnings, *done.warnings],
             facets=counted.counts,
-            absent=absent,
-            understood=None if self.plan.understood is None else self.plan.understood.to_dict(),
+            document_explanation=explanation,
+            interpretation=None if self.plan.interpretation is None else self.plan.interpretation.to_dict(),
         )
         for step, milliseconds in answer.timings_ms.items():
             self.runtime.tally.observe("search_step_duration_seconds", milliseconds / 1000, step=step)
@@ -172,7 +172,9 @@ class OneSearch:
         with self.watch.step("postprocess"):
             return postprocess(self.runtime, self.view, plan, ranked, deeper=deeper, explanations=explanations)
 
-    def _absent(self, retrieved: Retrieved, outcome: Reranking, done: Postprocessed) -> dict[str, Any] | None:
+    def _document_explanation(
+        self, retrieved: Retrieved, outcome: Reranking, done: Postprocessed
+    ) -> dict[str, Any] | None:
         """Why the document that was asked for is not among the hits."""
         if self.plan.explain_document is None:
             return None

@@ -14,7 +14,7 @@ from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import check_facets
 from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor, chosen_postprocessors
 from semantik_pipeline.search.rerank_choice import ChosenReranker, chosen_rerankers
-from semantik_pipeline.search.understanding.meaning import Understood, meaning
+from semantik_pipeline.search.understanding.meaning import Interpretation, meaning
 from semantik_pipeline.search.understanding.planning import filters
 from semantik_pipeline.settings import Fusion
 
@@ -57,7 +57,7 @@ class SearchPlan:
     explain: bool = False
     explain_document: str | None = None
     postprocessors: tuple[ChosenPostprocessor, ...] = ()
-    understood: Understood | None = None
+    interpretation: Interpretation | None = None
     words: str | None = None
     loose: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class SearchPlan:
     @property
     def phrases(self) -> tuple[str, ...]:
         """What must be there as it stands."""
-        return self.understood.phrases if self.understood else ()
+        return self.interpretation.phrases if self.interpretation else ()
 
 
 def candidates_for(limit: int) -> int:
@@ -80,8 +80,8 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     """
     _check(query)
     text, warnings = _readable(query.text)
-    understood = meaning(text) if query.understand else None
-    text = understood.text if understood else text
+    interpretation = meaning(text) if query.interpret else None
+    text = interpretation.text if interpretation else text
     to_rerank = (query.candidates or candidates_for(query.limit)) if query.rerank else 0
     own = collection.get("search") or {}
     rerankers = chosen_rerankers(query.reranker, collection, settings.reranker)
@@ -90,7 +90,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         limit=query.limit,
         offset=query.offset,
         mode=query.mode,
-        **filters(query, understood or Understood(text=text)),
+        **filters(query, interpretation or Interpretation(text=text)),
         principals=query.principals,
         dense_weight=_share("dense_weight", _given(query.dense_weight, own.get("dense_weight"), settings.dense_weight)),
         fusion=_given(query.fusion, own.get("fusion"), settings.fusion),
@@ -107,8 +107,8 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         explain=query.explain,
         explain_document=query.explain_document,
         postprocessors=chosen_postprocessors(query.postprocessors, collection, settings.postprocessors),
-        understood=understood,
-        warnings=[*warnings, *(understood.warnings if understood else ())],
+        interpretation=interpretation,
+        warnings=[*warnings, *(interpretation.warnings if interpretation else ())],
     )
 
 

@@ -76,7 +76,7 @@ def _load(
             if chosen.named and isinstance(error, PluginNotFoundError):
                 raise
             reason = f"not available ({_told(error)})"
-            reports[place] = RerankerReport(id=chosen.plugin, scored=0, due=0, reason=reason)
+            reports[place] = RerankerReport(id=chosen.plugin, scored=0, candidates=0, reason=reason)
             warnings.append(f"not reranked: {chosen.plugin} is {reason}")
     return ready, reports, warnings
 
@@ -113,8 +113,8 @@ def _rerank_by(
     report = RerankerReport(
         id=one.id,
         scored=len(outcome.scores),
-        due=len(chosen),
-        milliseconds=round((time.monotonic() - began) * 1000, 2),
+        candidates=len(chosen),
+        duration_ms=round((time.monotonic() - began) * 1000, 2),
         reason=_reason(one.id, outcome, len(chosen)),
     )
     unread = _unread(one, query != plan.text, chosen, texts) if outcome.scores else []
@@ -176,7 +176,7 @@ def _warnings(report: RerankerReport, outcome: RerankOutcome, *, several: bool) 
     warnings = [f"reranker {report.id}: {violation}" for violation in dict.fromkeys(outcome.warnings)]
     if report.reason:
         by = f" by {report.id}" if several and report.reason == DEADLINE else ""
-        warnings.append(f"reranked {report.scored} of {report.due}{by}: {report.reason}")
+        warnings.append(f"reranked {report.scored} of {report.candidates}{by}: {report.reason}")
     return warnings
 
 

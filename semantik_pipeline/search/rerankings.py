@@ -128,7 +128,7 @@ def _again(said: _Said, plan: SearchPlan, candidates: Sequence[Candidate]) -> Re
     for report in said.reports:
         if report.scored:
             ranked = blended_again(ranked, report.id, weight)
-    reports = [replace(report, milliseconds=0.0) for report in said.reports]
+    reports = [replace(report, duration_ms=0.0) for report in said.reports]
     return Reranking(ranked=ranked, reports=reports, warnings=list(said.warnings))
 
 

@@ -127,7 +127,7 @@ def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
     if some[0].plan.text:
         _fuse_together(some)
     every = sorted(chain.from_iterable(one.retrieved.candidates for one in some), key=lambda one: -one.fused)
-    asker = max(some, key=lambda one: len(one.plan.understood.corrections) if one.plan.understood else 0)
+    asker = max(some, key=lambda one: len(one.plan.interpretation.corrections) if one.plan.interpretation else 0)
     outcome = asker.reranked(every, index=" ".join(one.view.index for one in some), further=further)
     return [_part(outcome, one, asker.plan, warned=one is asker) for one in some]
 
@@ -159,13 +159,13 @@ def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Rer
     order = [replace(entry, judgements=every[entry.candidate.id].judgements) for entry in order]
     reports = []
     for place, report in enumerate(outcome.reports):
-        read = order[: read_by(place, plan.to_rerank)] if report.due else []
+        read = order[: read_by(place, plan.to_rerank)] if report.candidates else []
         own = [entry for entry in read if entry.candidate.id in mine]
         scored = sum(any(by.reranker == report.id for by in entry.judgements) for entry in own)
         said = (
-            report.reason if scored < len(own) or not report.due else None
+            report.reason if scored < len(own) or not report.candidates else None
         )  # one that could not begin was due nothing
-        reports.append(replace(report, scored=scored, due=len(own), reason=said))
+        reports.append(replace(report, scored=scored, candidates=len(own), reason=said))
         if report.scored:
             order = blended_again(order, report.id, plan.rerank_weight)
     return Reranking(

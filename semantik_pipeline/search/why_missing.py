@@ -1,6 +1,6 @@
 """Why a document is not among the hits: the first thing on the way from the ledger to the page that it did not pass.
 
-The answer is a dict of JSON's own values: ``document``, ``cause`` (one of docs/search.md), ``told`` (a sentence), and what
+The answer is a dict of JSON's own values: ``document``, ``cause`` (one of docs/search.md), ``message`` (a sentence), and what
 else there is to know. To a caller whom a document is not open to there is no such document.
 """
 
@@ -72,7 +72,7 @@ def why_absent(runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way) -
         return _not_indexed(where)
     found = _Search(runtime, view, plan, way, where).cause()
     if where.stage != "indexed":
-        found["told"] += f" (This is about what is indexed of it; its revision {where.revision} is {_stage(where)}.)"
+        found["message"] += f" (This is about what is indexed of it; its revision {where.revision} is {_stage(where)}.)"
     return found
 
 
@@ -84,7 +84,7 @@ def beyond(absence: Absence, last: int) -> Absence:
 
 
 def _because(document: str | None, cause: str, told: str, **more: Any) -> Absence:
-    return {"document": document, "cause": cause, "told": told, **more}
+    return {"document": document, "cause": cause, "message": told, **more}
 
 
 def _not_indexed(where: Any) -> Absence:
@@ -99,10 +99,10 @@ def _not_indexed(where: Any) -> Absence:
         told = f"It is in quarantine: {error['stage']} failed with {error['type']}: {error['message']}"
         return _because(where.document, "quarantined", told, error=error)
     if where.stage is None:
-        return _because(where.document, "on-its-way", "The index that is searched has nothing of it yet.", stage=None)
+        return _because(where.document, "in-progress", "The index that is searched has nothing of it yet.", stage=None)
     if where.goal == "skipped":
         return _because(where.document, "skipped", f"There is nothing of it to index: {where.reason}.")
-    return _because(where.document, "on-its-way", f"It is {_stage(where)}.", stage=where.stage)
+    return _because(where.document, "in-progress", f"It is {_stage(where)}.", stage=where.stage)
 
 
 def _stage(where: Any) -> str:
@@ -174,7 +174,7 @@ class _Search:
         limit = limit_of(principals) if principals is not None else None
         if limit in failing:
             told = "It is open to you since a moment ago: its points are still to be written with its new readers."
-            return self._because("on-its-way", told, stage="upsert")
+            return self._because("in-progress", told, stage="upsert")
         if not failing:
             told = "Each condition of the filter is met by some chunk of it, and all of them by none."
             return self._because("filter", told, conditions=[])
@@ -185,8 +185,8 @@ class _Search:
     def _as_asked(self, condition: dict[str, Any]) -> dict[str, Any]:
         """The condition; a ``path:`` of the query as that, and not as the documents that it stands for: not all of them
         need be open to who asks."""
-        understood = self._plan.understood
-        paths = [one for one in understood.filters if one.field == "path"] if understood is not None else []
+        interpretation = self._plan.interpretation
+        paths = [one for one in interpretation.filters if one.field == "path"] if interpretation is not None else []
         if not paths or '"document_id"' not in json.dumps(condition):
             return condition
         return {"path": [f"{'-' if one.excluded else ''}{one.value}" for one in paths]}

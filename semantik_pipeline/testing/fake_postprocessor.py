@@ -50,7 +50,7 @@ class FakePostprocessor(PostprocessorPlugin):
             return _spoilt(hits, mode)
         noted = [replace(hit, metadata={**hit.metadata, "words": _words(query, hit)}) for hit in hits]
         if mode == "joins":
-            return [replace(noted[0], more=noted[1:])] if noted else []
+            return [replace(noted[0], grouped_hits=noted[1:])] if noted else []
         return {"reverses": noted[::-1], "drops": noted[::2]}.get(mode, noted)
 
 
@@ -72,7 +72,7 @@ def _spoilt(hits: list[SearchHit], mode: str) -> Any:
         case "marks-outside":
             return [replace(first, highlights=[Highlight(0, len(first.text) + 1, "x")]), *hits[1:]]
         case "invents":
-            return [replace(first, after=[Passage("secret", first.end, first.end + 6, 99)]), *hits[1:]]
+            return [replace(first, context_after=[Passage("secret", first.end, first.end + 6, 99)]), *hits[1:]]
         case "nan":
             return [replace(first, score=float("nan")), *hits[1:]]
         case _:

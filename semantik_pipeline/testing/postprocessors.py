@@ -42,7 +42,7 @@ def check_hits(after: Sequence[SearchHit], before: Sequence[SearchHit], *, annot
     """Assert that ``after`` are hits of ``before``, each at most once, unchanged but for what may be added."""
     assert isinstance(after, list), "a list"
     given = {hit.rank: hit for hit in before}
-    shown = [one for hit in after for one in (hit, *hit.more)]
+    shown = [one for hit in after for one in (hit, *hit.grouped_hits)]
     assert len({hit.rank for hit in shown}) == len(shown), "each hit at most once, and its rank left as it was"
     for hit in shown:
         was = given.get(hit.rank)
@@ -111,7 +111,7 @@ class PostprocessorContract:
 
     def test_hits_of_which_little_is_known(self):
         bare = [SearchHit(**{**asdict(hit), "metadata": {}}) for hit in self.hits()]
-        self.check(QUERY, [hit for hit in bare if not hit.more])
+        self.check(QUERY, [hit for hit in bare if not hit.grouped_hits])
 
     def test_odd_queries(self):
         for query in ("", "?!", "the", "\x00", '"', "leases expire " * 400, "第一句话", "[a-z]+(", "🚀"):

@@ -42,8 +42,8 @@ def absent(pipeline: Pipeline, name: str, query: str = "lease", **options: Any) 
     asked = SearchQuery(text=query, explain_document=name, **{"rerank": False, "limit": 3, **options})
     answer = search(pipeline.runtime, asked)
     assert "explain" in answer.timings_ms
-    assert answer.absent is not None
-    return answer.absent
+    assert answer.document_explanation is not None
+    return answer.document_explanation
 
 
 def cause(pipeline: Pipeline, name: str, query: str = "lease", **options: Any) -> str:
@@ -67,12 +67,12 @@ def test_what_the_ledger_knows(pipeline: Pipeline) -> None:
     assert cause(pipeline, "a") == "not-found"
     give(pipeline, text("a", "a lease"), text("gone", "a lease too"), text("purged", "a lease"), text("void", "  "))
     found = absent(pipeline, "a")
-    assert found["cause"] == "shown" and f"number {found['ranks'][0]}" in found["told"]
+    assert found["cause"] == "shown" and f"number {found['ranks'][0]}" in found["message"]
     operations.begin_drop(pipeline.runtime, ids(pipeline, "gone"))
     assert cause(pipeline, "gone") == "trashed", "from the moment on, whatever the store still has"
     operations.begin_drop(pipeline.runtime, ids(pipeline, "purged"), purge=True)
     pipeline.run()
-    assert "restore" in absent(pipeline, "gone")["told"]
+    assert "restore" in absent(pipeline, "gone")["message"]
     assert cause(pipeline, "purged") == "deleted"
     assert cause(pipeline, "void") == "skipped"
     assert cause(pipeline, "nowhere") == "not-found"
@@ -82,14 +82,14 @@ def test_what_fails_and_what_is_on_its_way(pipeline: Pipeline) -> None:
     give(pipeline, text("bad", "POISON lease"), text("good", "lease one"))
     told = absent(pipeline, "bad")
     assert (told["cause"], told["error"]["stage"]) == ("quarantined", "embed")
-    assert "POISON" in told["told"] or told["error"]["message"] in told["told"]
+    assert "POISON" in told["message"] or told["error"]["message"] in told["message"]
     give(pipeline, text("new", "lease two"), run=False)
     told = absent(pipeline, "new")
-    assert (told["cause"], told["stage"]) == ("on-its-way", "chunk")
+    assert (told["cause"], told["stage"]) == ("in-progress", "chunk")
     give(pipeline, text("good", "POISON now"))
     told = absent(pipeline, "good", filter={"must": [{"key": "page", "match": {"value": 7}}]})
     assert told["cause"] == "filter"
-    assert "its revision 2 is in quarantine" in told["told"], "what was indexed before is still searched"
+    assert "its revision 2 is in quarantine" in told["message"], "what was indexed before is still searched"
 
 
 def test_whom_it_is_not_open_to_is_told_what_is_told_of_none(pipeline: Pipeline) -> None:
@@ -101,7 +101,7 @@ def test_whom_it_is_not_open_to_is_told_what_is_told_of_none(pipeline: Pipeline)
         assert {name: str(value).replace("nobodys", "hers") for name, value in none.items()} == closed
     give(pipeline, text("hers", "a lease", principals=["anna", "ben"]), run=False)
     told = absent(pipeline, "hers", principals=["ben"])
-    assert (told["cause"], "new readers" in told["told"]) == ("on-its-way", True)
+    assert (told["cause"], "new readers" in told["message"]) == ("in-progress", True)
     assert "anna" not in str(told)
     pipeline.run()
     assert cause(pipeline, "hers", principals=["ben"]) == "shown"
@@ -152,7 +152,7 @@ def test_an_index_that_has_nothing_of_it_yet(pipeline: Pipeline) -> None:
         (document_id,) = tx.execute(select(documents.c.id)).scalars()
         tx.execute(work_table.delete().where(work_table.c.document_id == document_id))
     told = absent(pipeline, "a")
-    assert (told["cause"], told["stage"]) == ("on-its-way", None)
+    assert (told["cause"], told["stage"]) == ("in-progress", None)
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(update(documents).values(deleted_at=1.0))
     assert cause(pipeline, "a") == "deleted"

@@ -31,10 +31,10 @@ def pipeline(make_pipeline: Callable[..., Pipeline]) -> Pipeline:
 def absent(pipeline: Pipeline, name: str, **options: Any) -> dict[str, Any]:
     asked = {"text": "lease", "rerank": False, "limit": 3, **PLAIN, **options}
     answer = search(pipeline.runtime, SearchQuery(explain_document=name, **asked))
-    assert answer.absent is not None
-    told = answer.absent
+    assert answer.document_explanation is not None
+    told = answer.document_explanation
     if "explanation" in told:
-        assert sum(part["adds"] for part in told["explanation"]["parts"]) == pytest.approx(told["score"])
+        assert sum(part["value"] for part in told["explanation"]["contributions"]) == pytest.approx(told["score"])
     return told
 
 
@@ -72,7 +72,7 @@ def test_what_rerankers_never_read_and_what_they_put_behind(pipeline: Pipeline) 
     told = absent(pipeline, "n00", **asked)
     assert (told["cause"], told["rank"]) == ("reranked", 2)
     assert told["explanation"]["rerankers"] == [
-        {"plugin": "fake-reranker", "score": 0.5, "share": 0.0, "weight": 1.0, "rank": 2, "blended": 0.0}
+        {"plugin": "fake-reranker", "score": 0.5, "normalised": 0.0, "weight": 1.0, "rank": 2, "blended": 0.0}
     ]
     assert absent(pipeline, "both", **asked)["cause"] == "shown"
 
@@ -99,7 +99,7 @@ def test_what_was_looked_at_because_duplicates_left_too_little(pipeline: Pipelin
     assert (told["cause"], told["rank"]) == ("limit", 5)
     told = absent(pipeline, names[1], offset=3, **asked)
     assert (told["cause"], told["rank"]) == ("offset", 2)
-    hidden = next(name for name in first[0].also_in if name != first[0].document)
+    hidden = next(name for name in first[0].duplicates if name != first[0].document)
     told = absent(pipeline, hidden, **asked)
     assert (told["cause"], told["plugin"]) == ("postprocessed", "dedupe")
 
@@ -107,14 +107,14 @@ def test_what_was_looked_at_because_duplicates_left_too_little(pipeline: Pipelin
 def test_what_the_query_asks_for_beside_its_words(pipeline: Pipeline) -> None:
     """Phrases are conditions, a path is told as it was asked for, and without a text all hits are alike."""
     told = absent(pipeline, "n03", text='lease "filler lease"')
-    assert (told["cause"], "filler lease" in told["told"]) == ("filter", True)
+    assert (told["cause"], "filler lease" in told["message"]) == ("filter", True)
     told = absent(pipeline, "n03", text="lease path:n01")
     assert (told["cause"], told["conditions"]) == ("filter", [{"path": ["n01"]}])
     listed = search(pipeline.runtime, SearchQuery(text="-zebra", limit=3, explain=True, facets=("source",), **PLAIN))
     assert listed.facets["source"][0]["count"] == FILLERS
     for hit in listed.hits:
         assert hit.explanation is not None
-        assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
+        assert sum(part["value"] for part in hit.explanation["contributions"]) == pytest.approx(hit.score)
     behind = next(
         f"n{number:02}" for number in range(FILLERS) if f"n{number:02}" not in {h.document for h in listed.hits}
     )
@@ -131,5 +131,5 @@ def test_what_lies_too_deep_in_every_leg(pipeline: Pipeline) -> None:
     assert told["cause"] == "legs"
     assert told["legs"]["sparse"] == {"rank": None, "score": None}
     assert told["legs"]["dense"]["rank"] > 200
-    assert "none of it has a word of the query" in told["told"]
+    assert "none of it has a word of the query" in told["message"]
     assert absent(pipeline, "far", text="otters")["cause"] == "shown"

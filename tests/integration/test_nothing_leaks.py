@@ -123,7 +123,7 @@ questions = st.fixed_dictionaries(
         "postprocessors": st.sampled_from(
             [None, (), ("highlight", "group", "neighbours"), ("dedupe", "diversity", "highlight"), ("neighbours",)]
         ),
-        "understand": st.booleans(),
+        "interpret": st.booleans(),
     }
 )
 
@@ -143,7 +143,7 @@ def test_no_part_of_an_answer_has_a_word_of_a_closed_document(searched: Pipeline
         assert leaked == [], told
         assert "anna" not in told and "carla" not in told, "whom documents are open to is not told"
         seen += len({hit.document for hit in answer.hits})
-        corrected += sum(word in SECRETS for word in (answer.understood or {}).get("corrections", {}).values())
+        corrected += sum(word in SECRETS for word in (answer.interpretation or {}).get("corrections", {}).values())
 
     closed()
     assert seen > examples, "what is open is found"
@@ -187,7 +187,7 @@ def test_corrections_are_the_same_whatever_words_closed_documents_have(searched:
             search(
                 searched.runtime,
                 SearchQuery(text=f"{typed} {other}", collection=name, principals={"anna"}, mode="sparse", rerank=False),
-            ).understood
+            ).interpretation
             for name in ("open", "both")
         ]
         assert told[0] == told[1]
@@ -216,8 +216,8 @@ def absent(pipeline: Pipeline, name: str, caller: set[str]) -> dict[str, Any]:
         pipeline.runtime,
         SearchQuery(text="lease", explain_document=name, principals=caller, rerank=False, limit=2),
     )
-    assert answer.absent is not None
-    return answer.absent
+    assert answer.document_explanation is not None
+    return answer.document_explanation
 
 
 def test_the_premise_that_some_are_closed_and_some_are_not(searched: Pipeline) -> None:

@@ -98,7 +98,7 @@ def test_pages_of_groups(pipeline: Pipeline) -> None:
     whole = ask(pipeline, option("group", k=2)).hits
     assert sorted(hit.document for hit in whole) == sorted(TEXTS)
     [long] = [hit for hit in whole if hit.document == "long"]
-    assert [hit.document for hit in long.more] == ["long"]
+    assert [hit.document for hit in long.grouped_hits] == ["long"]
     pages = [ask(pipeline, option("group", k=2), limit=2, offset=at).hits for at in (0, 2, 4)]
     assert [(hit.rank, hit.document) for page in pages for hit in page] == [(hit.rank, hit.document) for hit in whole]
 
@@ -108,7 +108,7 @@ def test_the_same_text_in_two_documents_is_one_hit(pipeline: Pipeline) -> None:
     hits = {hit.document: hit for hit in ask(pipeline, "dedupe").hits}
     assert len({"cork", "twin"} & set(hits)) == 1
     [hit] = [hits[name] for name in ("cork", "twin") if name in hits]
-    assert hit.also_in == ["twin" if hit.document == "cork" else "cork"]
+    assert hit.duplicates == ["twin" if hit.document == "cork" else "cork"]
 
 
 # -- neighbours ------------------------------------------------------------------------------------------------------
@@ -118,10 +118,14 @@ def test_neighbours_read_on_as_the_document_does(pipeline: Pipeline) -> None:
     index(pipeline)
     hit = ask(pipeline, option("neighbours", before=1, after=2), text="cork4", limit=1).hits[0]
     assert hit.text.strip() == PARAGRAPHS[4]
-    assert [one.text.strip() for one in (*hit.before, *hit.after)] == [PARAGRAPHS[3], PARAGRAPHS[5], PARAGRAPHS[6]]
-    assert all(LONG[one.start : one.end] == one.text for one in (*hit.before, *hit.after))
+    assert [one.text.strip() for one in (*hit.context_before, *hit.context_after)] == [
+        PARAGRAPHS[3],
+        PARAGRAPHS[5],
+        PARAGRAPHS[6],
+    ]
+    assert all(LONG[one.start : one.end] == one.text for one in (*hit.context_before, *hit.context_after))
     first = ask(pipeline, option("neighbours", before=3, after=0), text="cork0", limit=1).hits[0]
-    assert (first.before, first.after) == ([], [])
+    assert (first.context_before, first.context_after) == ([], [])
 
 
 def test_neighbours_are_of_the_revision_that_is_shown(pipeline: Pipeline) -> None:
@@ -131,11 +135,15 @@ def test_neighbours_are_of_the_revision_that_is_shown(pipeline: Pipeline) -> Non
     pipeline.run("sync", "chunk", "extract", "embed")
     hit = ask(pipeline, "neighbours", text="cork4", limit=1).hits[0]
     assert "barrel" in hit.text
-    assert [one.text.strip() for one in (*hit.before, *hit.after)] == [PARAGRAPHS[3], PARAGRAPHS[5]]
+    assert [one.text.strip() for one in (*hit.context_before, *hit.context_after)] == [PARAGRAPHS[3], PARAGRAPHS[5]]
     pipeline.run()
     hit = ask(pipeline, "neighbours", text="cork4", limit=1).hits[0]
     assert "cask" in hit.text
-    assert hit.before and hit.after and all("cask" in one.text for one in (*hit.before, *hit.after))
+    assert (
+        hit.context_before
+        and hit.context_after
+        and all("cask" in one.text for one in (*hit.context_before, *hit.context_after))
+    )
 
 
 @pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
@@ -187,12 +195,12 @@ def test_nothing_of_a_closed_document_is_shown(
     allowed = {name for name in texts if name not in principals or set(principals[name]) & set(caller)}
     for chain in (("dedupe", "neighbours"), ("group", "neighbours"), ("diversity", "dedupe", "group", "highlight")):
         hits = ask(pipeline, *chain, text="secret wine", principals=caller, limit=50).hits
-        shown = {one.document for hit in hits for one in (hit, *hit.more)} | {
-            name for hit in hits for name in hit.also_in
+        shown = {one.document for hit in hits for one in (hit, *hit.grouped_hits)} | {
+            name for hit in hits for name in hit.duplicates
         }
         assert shown <= allowed
         if chain[0] != "dedupe":
-            assert {hit.document for hit in hits} | {name for hit in hits for name in hit.also_in} == allowed
+            assert {hit.document for hit in hits} | {name for hit in hits for name in hit.duplicates} == allowed
 
 
 # -- who says which, and with what -----------------------------------------------------------------------------------
@@ -222,8 +230,8 @@ def test_a_collection_has_its_own(make_pipeline: Callable[..., Pipeline]) -> Non
     source = SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS})
     pipeline.index(source, config=config)
     [long] = [hit for hit in ask(pipeline, text="barrel").hits if hit.document == "long"]
-    assert len(long.more) == 2
-    assert all(one.highlights for one in (long, *long.more))
+    assert len(long.grouped_hits) == 2
+    assert all(one.highlights for one in (long, *long.grouped_hits))
 
 
 def test_a_disabled_one_is_told_and_named_refused(make_pipeline: Callable[..., Pipeline]) -> None:
@@ -249,6 +257,6 @@ def test_a_search_workers_answer_is_the_same(make_pipeline: Callable[..., Pipeli
     reply = json.loads(json.dumps(remote_search.answered(pipeline.runtime, json.loads(json.dumps(asdict(query))))))
     there = remote_search._answer(reply)
     assert there.hits == here.hits
-    assert any(hit.more for hit in here.hits)
-    assert any(hit.before or hit.after for hit in here.hits)
+    assert any(hit.grouped_hits for hit in here.hits)
+    assert any(hit.context_before or hit.context_after for hit in here.hits)
     assert [SearchHit.from_dict(asdict(hit)) for hit in here.hits] == here.hits

@@ -56,7 +56,7 @@ def test_who_was_kept_out_of_a_document_is_not_told_of_its_deletion(make_pipelin
 
     def told(principals: Collection[str] | None) -> str:
         asked = SearchQuery(text="wine", rerank=False, principals=principals, explain_document="barrel")
-        return search(pipeline.runtime, asked).absent["cause"]
+        return search(pipeline.runtime, asked).document_explanation["cause"]
 
     assert told(["anna"]) == "not-found"
     assert told(["sales"]) == ("not-found" if purge else "trashed")

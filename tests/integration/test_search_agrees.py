@@ -217,7 +217,7 @@ def test_groups_pages_and_marks_are_those_of_the_whole_list(searched: Pipeline) 
     def agrees(filter: dict[str, Any], caller: Any, text: str, mode: Any, k: int, score: str, size: int) -> None:
         asked = {"text": text, "mode": mode, "filter": filter, "principals": caller, "rerank": False, **PLAIN}
         whole = search(searched.runtime, SearchQuery(limit=1000, **asked)).hits
-        assert all(hit.highlights == [] and hit.passage is None and hit.more == [] for hit in whole)
+        assert all(hit.highlights == [] and hit.passage is None and hit.grouped_hits == [] for hit in whole)
         asked["postprocessors"] = ({"plugin": "group", "options": {"k": k, "score": score}}, "highlight")
         found: list[Any] = []
         page: list[Any] = [None]
@@ -227,10 +227,10 @@ def test_groups_pages_and_marks_are_those_of_the_whole_list(searched: Pipeline) 
             found += page
         assert [hit.rank for hit in found] == list(range(1, len(found) + 1))
         expected = grouped(whole, k, score)
-        told = [(hit.document, [one.metadata["ordinal"] for one in (hit, *hit.more)]) for hit in found]
+        told = [(hit.document, [one.metadata["ordinal"] for one in (hit, *hit.grouped_hits)]) for hit in found]
         assert told == [(name, ordinals) for name, _, ordinals in expected]
         assert [hit.score for hit in found] == pytest.approx([of for _, of, _ in expected])
-        for one in (one for hit in found for one in (hit, *hit.more)):
+        for one in (one for hit in found for one in (hit, *hit.grouped_hits)):
             marks = places(text, one.text)
             assert [(mark.start, mark.end, mark.term) for mark in one.highlights] == marks
             assert (one.passage is None) == (not marks)
@@ -239,7 +239,7 @@ def test_groups_pages_and_marks_are_those_of_the_whole_list(searched: Pipeline) 
 
 
 #: Fields of a query that leave all hits as they are.
-PLAIN: dict[str, Any] = {"postprocessors": (), "understand": False}
+PLAIN: dict[str, Any] = {"postprocessors": (), "interpret": False}
 
 
 def test_points_carry_size_and_times_as_filters_compare_them(searched: Pipeline) -> None:

@@ -47,12 +47,12 @@ def test_nothing_is_found_where_nothing_is(pipeline: Pipeline) -> None:
         answer = asked(pipeline, mode=mode, principals=principals, explain_document="a")
         assert (answer.hits, answer.warnings) == ([], [])
         assert answer.facets == {"metadata.team": [], "source": []}
-        assert answer.absent["cause"] == "not-found"
+        assert answer.document_explanation["cause"] == "not-found"
     give(pipeline, "a", run=False)
     pipeline.run("chunk")
     for mode, principals in ways:
         answer = asked(pipeline, mode=mode, principals=principals, explain_document="a")
-        assert (answer.hits, answer.absent["cause"], answer.absent["stage"]) == ([], "on-its-way", "embed")
+        assert (answer.hits, answer.document_explanation["cause"], answer.document_explanation["stage"]) == ([], "in-progress", "embed")
 
 
 def test_what_is_through_is_found_while_the_rest_is_on_its_way(pipeline: Pipeline) -> None:
@@ -62,7 +62,7 @@ def test_what_is_through_is_found_while_the_rest_is_on_its_way(pipeline: Pipelin
     answer = asked(pipeline, explain_document="b1")
     assert documents(answer) == ["a1", "a2"]
     assert answer.facets["metadata.team"] == [{"value": "a", "count": 2}]
-    assert (answer.absent["cause"], answer.absent["stage"]) == ("on-its-way", "upsert")
+    assert (answer.document_explanation["cause"], answer.document_explanation["stage"]) == ("in-progress", "upsert")
     pipeline.run()
     assert documents(asked(pipeline)) == ["a1", "a2", "b1", "b2"]
 
@@ -89,7 +89,7 @@ def test_a_switch_is_a_moment_and_what_searched_the_old_index_ends_there(pipelin
         answer = search_view(runtime, view, query)
         assert documents(answer) == ["a1", "a2", "a3"]
         assert answer.facets["metadata.team"] == [{"value": "a", "count": 3}]
-        assert answer.absent["cause"] == "shown"
+        assert answer.document_explanation["cause"] == "shown"
         assert all(hit.explanation["legs"]["dense"]["rank"] for hit in answer.hits)
 
 
@@ -100,5 +100,5 @@ def test_an_index_that_was_lost_says_so(pipeline: Pipeline) -> None:
     answer = asked(pipeline, explain_document="a1")
     assert answer.hits == []
     assert answer.facets == {"metadata.team": [], "source": []}
-    assert answer.absent["cause"] == "lost"
+    assert answer.document_explanation["cause"] == "lost"
     assert any("verify --repair" in warning for warning in answer.warnings)

@@ -86,7 +86,7 @@ def test_a_stop_word_of_a_language_that_a_caller_sees_is_no_typing_error(make_pi
 
     def corrections(text: str, principals: list[str] | None) -> dict[str, str]:
         asked = SearchQuery(text=text, mode="sparse", rerank=False, principals=principals)
-        return search(pipeline.runtime, asked).understood["corrections"]
+        return search(pipeline.runtime, asked).interpretation["corrections"]
 
     assert "nicht" not in GERMAN
     assert corrections("nicht", ["ben"]) == {"nicht": "night"}  # and nothing is told of what is hidden

@@ -107,10 +107,10 @@ def test_a_search_worker_answers_without_it(
         make_pipeline(plugins={"fake-embedder": {"crash_on_env": "PLANTED"}}), {"documents": {"one": "It is."}}
     )
     pipeline.run()
-    query = SearchQuery(text="It is", reranker="fake-reranker", understand=False)
+    query = SearchQuery(text="It is", reranker="fake-reranker", interpret=False)
     answer = remote_search.answered(pipeline.runtime, asdict(query))["answer"]
     assert REDACTED in str(answer["warnings"])
-    assert not [name for name in ("warnings", "rerankers", "absent") if SECRET in str(answer[name])]
+    assert not [name for name in ("warnings", "rerankers", "document_explanation") if SECRET in str(answer[name])]
 
 
 # -- the values ----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_phrases_exclusions_and_fields_narrow_a_search(make_pipeline) -> None:
     assert found(ask(pipeline, "lease source:other")) == set()
     assert found(ask(pipeline, "lease before:2020")) == set()
     answer = ask(pipeline, 'lease -draft "notice period" after:2020-01-01')
-    assert answer.understood == {
+    assert answer.interpretation == {
         "text": "lease notice period",
         "phrases": ["notice period"],
         "excluded": ["draft"],
@@ -112,8 +112,8 @@ def test_a_query_of_filters_lists_documents_once_each(make_pipeline) -> None:
 def test_it_can_be_left_out(make_pipeline) -> None:
     pipeline = make_pipeline()
     indexed(pipeline)
-    answer = ask(pipeline, 'lesae -draft "notice period"', understand=False)
-    assert found(answer) == set(TEXTS) and answer.understood is None
+    answer = ask(pipeline, 'lesae -draft "notice period"', interpret=False)
+    assert found(answer) == set(TEXTS) and answer.interpretation is None
 
 
 def test_paths_are_patterns(make_pipeline, tmp_path: Path) -> None:
@@ -147,34 +147,34 @@ def test_a_typing_error_finds_what_was_meant(make_pipeline) -> None:
     for typed in ("zepelin", "zeppellin", "zeppelib", "zepeplin", "Zepplin", "zepellin", "zeppelin's zepelin"):
         answer = ask(pipeline, f"{typed} envelope", mode="sparse")
         assert answer.hits[0].document == "zeppelin", typed
-        assert set(answer.understood["corrections"].values()) == {"zeppelin"}, typed
-        assert "eppelin" in answer.understood["text"]
+        assert set(answer.interpretation["corrections"].values()) == {"zeppelin"}, typed
+        assert "eppelin" in answer.interpretation["text"]
 
 
 def test_words_that_are_there_are_left_alone(make_pipeline) -> None:
     pipeline = make_pipeline()
     indexed(pipeline, texts={"a": "the form of a wing", "b": "a letter from the king", "c": "bing bang"})
     for text in ("form from", "wing king bing", "forms", 'b42 "frm" -wng x_frm frm@example.org', "frm", "wings"):
-        assert ask(pipeline, text).understood["corrections"] == {}, text
+        assert ask(pipeline, text).interpretation["corrections"] == {}, text
 
 
 def test_the_rest_of_the_query_chooses_among_candidates(make_pipeline) -> None:
     pipeline = make_pipeline()
     indexed(pipeline, texts={"a": "the mouse eats cheese", "b": "the house has a roof", "c": "a house, the house"})
-    assert ask(pipeline, "nouse cheese").understood["corrections"] == {"nouse": "mouse"}
-    assert ask(pipeline, "nouse roof").understood["corrections"] == {"nouse": "house"}
+    assert ask(pipeline, "nouse cheese").interpretation["corrections"] == {"nouse": "mouse"}
+    assert ask(pipeline, "nouse roof").interpretation["corrections"] == {"nouse": "house"}
 
 
 def test_another_language_is_no_typing_error(make_pipeline) -> None:
     pipeline = make_pipeline()
     indexed(pipeline, texts={"a": "the night was hot and dark, alone in the house, never, ever"})
-    assert ask(pipeline, "nicht allein denn niemals eben").understood["corrections"] == {}
+    assert ask(pipeline, "nicht allein denn niemals eben").interpretation["corrections"] == {}
 
 
 def test_corrections_can_be_switched_off(make_pipeline) -> None:
     pipeline = make_pipeline(search={"spelling_correction": False})
     indexed(pipeline)
-    assert ask(pipeline, "zepelin").understood["corrections"] == {}
+    assert ask(pipeline, "zepelin").interpretation["corrections"] == {}
     with pipeline.runtime.ledger.read() as tx:
         assert tx.execute(select(words.words.c.word)).all() == []
 
@@ -187,10 +187,10 @@ OWN = {"lease": ["anna"], "draft": ["ben"], "zeppelin": ["anna"], "engine": ["be
 def test_nobody_is_told_a_word_of_a_hidden_document(make_pipeline) -> None:
     pipeline = make_pipeline()
     indexed(pipeline, OWN)
-    assert ask(pipeline, "zepelin", ["anna"]).understood["corrections"] == {"zepelin": "zeppelin"}
+    assert ask(pipeline, "zepelin", ["anna"]).interpretation["corrections"] == {"zepelin": "zeppelin"}
     for principals in (["ben"], [], ["carl"]):
         answer = ask(pipeline, "zepelin", principals)
-        assert answer.understood["corrections"] == {}
+        assert answer.interpretation["corrections"] == {}
         assert "zeppelin" not in str(answer.to_dict())
 
 
@@ -199,10 +199,10 @@ def test_whether_a_word_is_an_error_is_decided_by_what_the_caller_sees(make_pipe
     pipeline = make_pipeline()
     own = {"closed": ["anna"], "open": ["ben"]}
     indexed(pipeline, own, {"closed": "project falcom", "open": "the falcon is a bird with this and that feather"})
-    assert ask(pipeline, "falcom", ["anna"]).understood["corrections"] == {}
-    assert ask(pipeline, "falcom", ["ben"]).understood["corrections"] == {"falcom": "falcon"}
-    assert ask(pipeline, "falcox", ["ben"]).understood["corrections"] == {"falcox": "falcon"}
-    assert ask(pipeline, "with this falcon that", ["ben"]).understood["corrections"] == {}
+    assert ask(pipeline, "falcom", ["anna"]).interpretation["corrections"] == {}
+    assert ask(pipeline, "falcom", ["ben"]).interpretation["corrections"] == {"falcom": "falcon"}
+    assert ask(pipeline, "falcox", ["ben"]).interpretation["corrections"] == {"falcox": "falcon"}
+    assert ask(pipeline, "with this falcon that", ["ben"]).interpretation["corrections"] == {}
 
 
 def test_phrases_and_paths_open_nothing(make_pipeline) -> None:

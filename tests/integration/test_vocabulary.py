@@ -31,7 +31,7 @@ def indexed(pipeline, texts: dict[str, str] = TEXTS) -> None:
 
 def corrections(pipeline, text: str) -> dict[str, str]:
     asked: Any = SearchQuery(text=text, rerank=False, mode="sparse")
-    return search(pipeline.runtime, asked).understood["corrections"]
+    return search(pipeline.runtime, asked).interpretation["corrections"]
 
 
 def learned(pipeline) -> set[str]:

@@ -38,7 +38,7 @@ VALUES: dict[str, list[Any]] = {
     "explain": [True],
     "explain_document": ["a.md"],
     "postprocessors": [[], ["highlight", {"plugin": "group", "options": {"k": 2}}]],
-    "understand": [False],
+    "interpret": [False],
 }
 
 

@@ -1,4 +1,4 @@
-"""What a search tells beside its hits, if it is asked: counts of values, how a hit got its score, why one is not there."""
+"""Facets, and explanations of a search: how each hit got its score, why a document is not among the hits."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
 class FacetValue(BaseModel):
-    """A value of a field, and how many of the documents that the query matches have it."""
+    """A value of a field, and the number of matching documents that have it."""
 
     value: str | int | float | bool
     count: int
 
 
 class LegExplanation(BaseModel):
-    """What a leg said of a hit; null: it missed it."""
+    """Rank and score of a hit in one leg of the search, dense or sparse; null: the leg did not find it."""
 
     rank: int | None
     score: float | None
-    normalised: float = Field(description="0..1; fusion adds up weight x normalised.")
-    weight: float
+    normalised: float = Field(description="The score mapped to 0..1.")
+    weight: float = Field(description="Fusion adds up weight x normalised.")
 
 
 class FusionExplanation(BaseModel):
-    """What came of the legs."""
+    """Rank and score of a hit after the legs were combined."""
 
     method: str
     rank: int
@@ -32,39 +32,41 @@ class FusionExplanation(BaseModel):
 
 
 class RerankerExplanation(BaseModel):
-    """What a reranker said of a hit, and what came of it."""
+    """What a reranker did to a hit."""
 
     plugin: str
-    score: float | None = Field(description="Its own; null: it did not read this one.")
-    share: float = Field(description="0..1, what its score counts as.")
+    score: float | None = Field(description="The reranker's own score; null: it did not score this hit.")
+    normalised: float = Field(description="The score mapped to 0..1.")
     weight: float
-    rank: int = Field(description="After it.")
-    blended: float = Field(description="The score after it: weight x share + (1 - weight) x the score before.")
+    rank: int = Field(description="Rank after this reranker.")
+    blended: float = Field(
+        description="Score after this reranker: weight x normalised + (1 - weight) x the score before."
+    )
 
 
 class PostprocessorExplanation(BaseModel):
-    """Where a postprocessor moved a hit from and to; null: it brought it in."""
+    """A postprocessor that moved a hit or changed its score."""
 
     plugin: str
-    before: int | None
-    after: int
+    rank_before: int | None = Field(description="null: the postprocessor added this hit.")
+    rank_after: int
 
 
 class ScoreContribution(BaseModel):
-    """What a leg, a reranker or a postprocessor adds to a hit's score."""
+    """What a leg, a reranker or a postprocessor contributes to the score of a hit."""
 
-    of: str
-    adds: float
+    component: str = Field(examples=["dense"], description="A leg, or the id of a reranker or postprocessor.")
+    value: float
 
 
 class ScoreExplanation(BaseModel):
-    """How a hit got its score. The parts add up to it."""
+    """How a hit got its score. The contributions add up to it."""
 
     legs: dict[str, LegExplanation]
     fused: FusionExplanation
     rerankers: list[RerankerExplanation]
     postprocessors: list[PostprocessorExplanation]
-    parts: list[ScoreContribution]
+    contributions: list[ScoreContribution]
 
 
 class DocumentExplanation(BaseModel):
@@ -75,13 +77,15 @@ class DocumentExplanation(BaseModel):
             "example": {
                 "document": "faq/17",
                 "cause": "filter",
-                "told": 'It does not meet the filter: {"key": "language", "match": {"value": "de"}}.',
+                "message": 'It does not meet the filter: {"key": "language", "match": {"value": "de"}}.',
                 "details": {"conditions": [{"key": "language", "match": {"value": "de"}}]},
             }
         }
     )
 
-    document: str = Field(description="Its unique id; of one that there is not, what was asked for.")
-    cause: str = Field(description="not-found, deleted, quarantined, filter ... (docs/search.md); shown: it is there.")
-    told: ScrubbedText = Field(description="The same in a sentence.")
-    details: ScrubbedObject = Field(description="Its ranks and scores, the conditions that it does not meet ...")
+    document: str = Field(description="Document id; the name in the request if there is no such document.")
+    cause: str = Field(
+        description="not-found, deleted, quarantined, filter ... (docs/search.md); shown: it is among the hits."
+    )
+    message: ScrubbedText = Field(description="The cause in a sentence.")
+    details: ScrubbedObject = Field(description="By cause: ranks and scores, the conditions that it does not meet ...")

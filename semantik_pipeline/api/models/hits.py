@@ -1,4 +1,4 @@
-"""What postprocessors add to hits, and how they are asked for."""
+"""Postprocessors in a search request, and what they add to hits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semantik_pipeline.api.models.plain import Name, Options
 
 
 class PostprocessorSpec(BaseModel):
-    """A postprocessor with options of this question's own."""
+    """A postprocessor with options for this search."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -17,20 +17,20 @@ class PostprocessorSpec(BaseModel):
 
 
 class TextSpan(BaseModel):
-    """From character `start` to before `end` of a hit's text."""
+    """Characters `start` (inclusive) to `end` (exclusive) of a hit's text."""
 
     start: int
     end: int
 
 
 class Highlight(TextSpan):
-    """A place in a hit's text that meets a word or a phrase of the query."""
+    """A part of a hit's text that matches a word or phrase of the query."""
 
     term: str
 
 
 class ContextPassage(BaseModel):
-    """A chunk beside a hit, or the part of it that the hit does not have; offsets are the document's."""
+    """A neighbouring chunk, without what the hit has already; offsets are in characters of the document's text."""
 
     text: str
     start: int

@@ -1,4 +1,4 @@
-"""Questions and their answers."""
+"""Search requests and responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from semantik_pipeline.api.models.explanations import DocumentExplanation, FacetValue, ScoreExplanation
 from semantik_pipeline.api.models.hits import ContextPassage, Highlight, PostprocessorSpec, TextSpan
 from semantik_pipeline.api.models.plain import Line, Name, Options
-from semantik_pipeline.api.models.understanding import QueryInterpretation
+from semantik_pipeline.api.models.query_interpretation import QueryInterpretation
 from semantik_pipeline.api.scrubbed import ScrubbedText
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.facets import MOST_KEYS, MOST_VALUES
@@ -19,15 +19,15 @@ from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, read_by
 from semantik_pipeline.settings import Fusion
 
-#: Collections that one question may go to, and questions of a batch.
+#: Collections that one search may read, and searches of a batch.
 MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
 
-#: What one request may cost: a question to a collection counts as one, and as the passages that the reranker reads.
+#: What one request may cost: searches times collections, and passages that rerankers score.
 MOST_ASKED, MOST_RERANKED = 64, 4000
 
 
 class SearchRequest(BaseModel):
-    """A question to one collection, or to several."""
+    """A search in one collection, or in several."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -44,7 +44,10 @@ class SearchRequest(BaseModel):
     query: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
     collection: Name | None = Field(None, description="Collection to search; `default` unless `collections` is given.")
     collections: list[Name] | None = Field(
-        None, min_length=1, max_length=MOST_COLLECTIONS, description="Several; their hits are one list."
+        None,
+        min_length=1,
+        max_length=MOST_COLLECTIONS,
+        description="Collections to search together; their hits are merged into one list.",
     )
     top_k: int = Field(10, ge=1, le=MAX_LIMIT, description="Maximum number of hits.")
     offset: int = Field(0, ge=0, le=MAX_LIMIT, description="`next_offset` of the previous page.")
@@ -85,7 +88,7 @@ class SearchRequest(BaseModel):
         max_length=MAX_POSTPROCESSORS,
         description="Postprocessors of the hits, in order; null: the collection's.",
     )
-    understand: bool = Field(True, description="Interpret quotes, `-word` and `field:value`, and correct typos.")
+    interpret: bool = Field(True, description="Interpret quotes, `-word` and `field:value`, and correct typos.")
 
     @model_validator(mode="after")
     def _one_way(self) -> SearchRequest:
@@ -121,7 +124,7 @@ class SearchRequest(BaseModel):
 
 
 class HitScores(BaseModel):
-    """Where a hit's score comes from: of each leg as the store gave it, of both together (0..1), of the reranker."""
+    """Scores of a hit at each step: of the legs as the store gave them, fused (0..1), and of the reranker."""
 
     dense: float | None
     sparse: float | None
@@ -130,7 +133,7 @@ class HitScores(BaseModel):
 
 
 class SearchHit(BaseModel):
-    """A passage that answers."""
+    """A chunk that matches the query."""
 
     rank: int = Field(description="From 1, over all pages.")
     collection: str
@@ -140,39 +143,41 @@ class SearchHit(BaseModel):
     start: int = Field(description="Offset in characters of the document's text.")
     end: int
     score: float = Field(
-        description="0..1, higher is better; comparable among hits of collections that were asked together."
+        description="0..1, higher is better; comparable within one response among collections that are ranked together."
     )
     rerank_score: float | None = Field(description="Score of the reranker; null: not reranked.")
     scores: HitScores
     metadata: dict[str, Any] = Field(
-        description="The source's, and what the pipeline found: page, section, entities ..."
+        description="From the source and from the pipeline: page, section, language, entities ..."
     )
-    explanation: ScoreExplanation | None = Field(None, description="How the score came about, with `explain`.")
+    explanation: ScoreExplanation | None = Field(None, description="How the hit got its score, with `explain`.")
     highlights: list[Highlight] = Field([], description="Parts of the text that match the query.")
-    passage: TextSpan | None = Field(None, description="The part of the text that answers best.")
-    more: list[SearchHit] = Field(
-        [], description="Other hits of the same document, if they are grouped; ranked within it."
+    passage: TextSpan | None = Field(None, description="The part of the text that matches best.")
+    grouped_hits: list[SearchHit] = Field(
+        [], description="With the postprocessor `group`: other hits of the same document, ranked within it."
     )
-    before: list[ContextPassage] = Field(
-        [], description="Preceding text of the document, with the postprocessor `neighbours`."
+    context_before: list[ContextPassage] = Field(
+        [], description="With the postprocessor `neighbours`: preceding text of the document."
     )
-    after: list[ContextPassage] = Field([], description="Following text of the document.")
-    also_in: list[str] = Field([], description="Near-duplicate documents that were left out.")
+    context_after: list[ContextPassage] = Field(
+        [], description="With the postprocessor `neighbours`: following text of the document."
+    )
+    duplicates: list[str] = Field([], description="With the postprocessor `dedupe`: near-duplicate documents.")
 
 
 class RerankerReport(BaseModel):
-    """What a reranker did: how many passages of a collection it scored, and why not all that it was due to read."""
+    """What a reranker did with the hits of a collection."""
 
     collection: str
     id: str
-    scored: int
-    due: int
-    milliseconds: float
-    reason: ScrubbedText | None = Field(description="null: it scored them all.")
+    scored: int = Field(description="Number of candidates that it scored.")
+    candidates: int = Field(description="Number of candidates that it was given.")
+    duration_ms: float
+    reason: ScrubbedText | None = Field(description="Why it did not score all candidates; null: it did.")
 
 
 class SearchResponse(BaseModel):
-    """Hits, the best first, and how they were found."""
+    """Hits, best first."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -199,8 +204,8 @@ class SearchResponse(BaseModel):
                         "collection": "default",
                         "id": "late-interaction",
                         "scored": 25,
-                        "due": 25,
-                        "milliseconds": 20.4,
+                        "candidates": 25,
+                        "duration_ms": 20.4,
                         "reason": None,
                     }
                 ],
@@ -211,25 +216,25 @@ class SearchResponse(BaseModel):
     )
 
     hits: list[SearchHit]
-    next_offset: int | None = Field(description="The `offset` of the next page; null: there is none.")
+    next_offset: int | None = Field(description="`offset` of the next page; null: this is the last one.")
     reranked: bool = Field(description="Whether any hit was reranked.")
-    rerankers: list[RerankerReport] = Field(description="What each reranker did, in their order.")
-    timings_ms: dict[str, float] = Field(description="Milliseconds of each step; of several collections, the sums.")
+    rerankers: list[RerankerReport] = Field(description="What each reranker did, in the order in which they ran.")
+    timings_ms: dict[str, float] = Field(description="Milliseconds by step; of several collections, the longest.")
     warnings: list[ScrubbedText]
     facets: dict[str, list[FacetValue]] = Field(
-        {}, description="By field, the values that most of the documents have which the query matches."
+        {}, description="By field, its most frequent values in matching documents."
     )
-    absent: DocumentExplanation | None = Field(
-        None, description="Why the document that was asked for is not among the hits."
+    document_explanation: DocumentExplanation | None = Field(
+        None, description="Why the document of `explain_document` is not among the hits."
     )
-    understood: QueryInterpretation | None = Field(
+    interpretation: QueryInterpretation | None = Field(
         None,
-        description="How the query was interpreted; null: taken as plain text. Corrections are of all collections.",
+        description="How the query was interpreted; null: `interpret` is false. Corrections are those of all collections.",
     )
 
 
 class BatchSearchRequest(BaseModel):
-    """Several questions at once."""
+    """Several searches."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"searches": [{"query": "passwords"}, {"query": "travel"}]}}
@@ -244,16 +249,16 @@ class BatchSearchRequest(BaseModel):
 
 
 class BatchSearchResponse(BaseModel):
-    """The answers, in the order of the questions."""
+    """The responses, in the order of the searches."""
 
-    answers: list[SearchResponse]
+    results: list[SearchResponse]
 
 
 def _within(searches: list[SearchRequest]) -> None:
     """Raise ValueError for what costs more than one request may."""
     asked = sum(len(one.among) for one in searches)
     if asked > MOST_ASKED:
-        raise ValueError(f"these are {asked} searches, questions times collections; {MOST_ASKED} at most")
+        raise ValueError(f"these are {asked} searches (searches times collections); {MOST_ASKED} at most")
     read = sum(one.reads_in_all * len(one.among) for one in searches)
     if read > MOST_RERANKED:
         raise ValueError(f"the reranker would read {read} passages, {MOST_RERANKED} at most: lower `rerank_top_k`")

@@ -1,4 +1,4 @@
-"""Search: one question, or several at once, to one collection or several."""
+"""Search: one query, or several at once, in one collection or several."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from semantik_pipeline.api import trusted
 from semantik_pipeline.api.dependencies import Reader, TheRuntime
 from semantik_pipeline.api.models.explanations import DocumentExplanation, FacetValue, ScoreExplanation
 from semantik_pipeline.api.models.hits import ContextPassage, Highlight, TextSpan
+from semantik_pipeline.api.models.query_interpretation import QueryInterpretation
 from semantik_pipeline.api.models.search import (
     BatchSearchRequest,
     BatchSearchResponse,
@@ -24,7 +25,6 @@ from semantik_pipeline.api.models.search import (
     SearchRequest,
     SearchResponse,
 )
-from semantik_pipeline.api.models.understanding import QueryInterpretation
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
@@ -43,7 +43,7 @@ router = guarded("search", "/search")
 SIDE_BY_SIDE = 8
 
 
-@router.post("", operation_id="search", summary="Find the passages that answer a question.", responses=documented(404))
+@router.post("", operation_id="search", summary="Search one collection, or several.", responses=documented(404))
 def ask(request: Request, runtime: TheRuntime, caller: Reader, asked: SearchRequest) -> SearchResponse:
     _require(runtime, caller, asked)
     _count(request, caller, [asked])
@@ -60,8 +60,8 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: BatchSea
     ask_one = partial(_found, request, caller)
     contexts = [contextvars.copy_context() for _ in asked.searches]
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(contexts)), thread_name_prefix="batch") as threads:
-        answers = threads.map(lambda context, one: context.run(ask_one, one), contexts, asked.searches)
-        return BatchSearchResponse(answers=list(answers))
+        results = threads.map(lambda context, one: context.run(ask_one, one), contexts, asked.searches)
+        return BatchSearchResponse(results=list(results))
 
 
 def _each(caller: Principal, searches: list[SearchRequest]) -> Iterator[SearchQuery]:
@@ -99,8 +99,8 @@ def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchR
         timings_ms=_timings(answers),
         warnings=_warnings(answers),
         facets=_facets(answers, asked.facet_limit),
-        absent=_absent(answers[asked.among[0]], asked),
-        understood=_understood([*answers.values()]),
+        document_explanation=_document_explanation(answers[asked.among[0]], asked),
+        interpretation=_interpretation([*answers.values()]),
     )
 
 
@@ -132,10 +132,10 @@ def _hit(collection: str, hit: Any) -> SearchHit:
         explanation=None if hit.explanation is None else ScoreExplanation.model_validate(hit.explanation),
         highlights=[Highlight(start=one.start, end=one.end, term=one.term) for one in hit.highlights],
         passage=None if hit.passage is None else TextSpan(start=hit.passage.start, end=hit.passage.end),
-        more=[_hit(collection, one) for one in hit.more],
-        before=[ContextPassage.model_validate(vars(one)) for one in hit.before],
-        after=[ContextPassage.model_validate(vars(one)) for one in hit.after],
-        also_in=hit.also_in,
+        grouped_hits=[_hit(collection, one) for one in hit.grouped_hits],
+        context_before=[ContextPassage.model_validate(vars(one)) for one in hit.context_before],
+        context_after=[ContextPassage.model_validate(vars(one)) for one in hit.context_after],
+        duplicates=hit.duplicates,
     )
 
 
@@ -144,20 +144,20 @@ def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[Face
     return {key: [FacetValue.model_validate(one) for one in values] for key, values in counts.items()}
 
 
-def _understood(answers: list[SearchAnswer]) -> QueryInterpretation | None:
+def _interpretation(answers: list[SearchAnswer]) -> QueryInterpretation | None:
     """What the first was asked; each may have had typing errors of its own."""
-    told = [answer.understood for answer in answers if answer.understood is not None]
+    told = [answer.interpretation for answer in answers if answer.interpretation is not None]
     if not told:
         return None
     corrections = {word: meant for one in reversed(told) for word, meant in one["corrections"].items()}
     return QueryInterpretation.model_validate({**told[0], "corrections": corrections})
 
 
-def _absent(answer: SearchAnswer, asked: SearchRequest) -> DocumentExplanation | None:
-    if answer.absent is None:
+def _document_explanation(answer: SearchAnswer, asked: SearchRequest) -> DocumentExplanation | None:
+    if answer.document_explanation is None:
         return None
-    told = beyond(answer.absent, asked.offset + asked.top_k)
-    named = ("document", "cause", "told")
+    told = beyond(answer.document_explanation, asked.offset + asked.top_k)
+    named = ("document", "cause", "message")
     details = {name: value for name, value in told.items() if name not in named}
     return DocumentExplanation(**{name: told[name] for name in named}, details=details)
 

@@ -24,7 +24,7 @@ Shingles = frozenset[tuple[str, ...]]
 
 
 class DedupePostprocessor(FromHits):
-    """Of hits whose texts share most of their runs of three words the best one stays, and ``also_in`` names the other
+    """Of hits whose texts share most of their runs of three words the best one stays, and ``duplicates`` names the other
     documents. Texts with other numbers are never the same: a price list of another year looks like this one's."""
 
     PLUGIN_ID = "dedupe"
@@ -56,11 +56,11 @@ class DedupePostprocessor(FromHits):
             like = known.like(hit.text)
             if like is None:
                 kept.append(hit)
-                others.append(dict.fromkeys(hit.also_in))
+                others.append(dict.fromkeys(hit.duplicates))
             else:
-                others[like] |= dict.fromkeys((hit.document, *hit.also_in))
+                others[like] |= dict.fromkeys((hit.document, *hit.duplicates))
         return [
-            replace(hit, also_in=[name for name in also if name != hit.document])
+            replace(hit, duplicates=[name for name in also if name != hit.document])
             for hit, also in zip(kept, others, strict=True)
         ]
 

@@ -62,10 +62,10 @@ def _by_document(hits: list[SearchHit]) -> Documents:
     """Document -> its hits, in their order; a unique id is unique in its source."""
     found: Documents = {}
     for hit in hits:
-        found.setdefault((hit.document, hit.metadata.get("source")), []).extend((hit, *hit.more))
+        found.setdefault((hit.document, hit.metadata.get("source")), []).extend((hit, *hit.grouped_hits))
     return found
 
 
 def _joined(hits: list[SearchHit], score: float, others: int) -> SearchHit:
     first, *rest = hits
-    return replace(first, score=score, more=[replace(one, more=[]) for one in rest[:others]])
+    return replace(first, score=score, grouped_hits=[replace(one, grouped_hits=[]) for one in rest[:others]])

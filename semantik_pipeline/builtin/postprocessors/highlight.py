@@ -56,6 +56,8 @@ class HighlightPostprocessor(FromHits):
                 matchers[rules] = Matcher(query.terms, query.phrases, rules)
             found = matchers[rules].matches(hit.text)
             passage = best_passage(hit.text, found, self._length)
-            return replace(hit, highlights=found, passage=passage, more=[marked(one) for one in hit.more])
+            return replace(
+                hit, highlights=found, passage=passage, grouped_hits=[marked(one) for one in hit.grouped_hits]
+            )
 
         return [marked(hit) for hit in hits]

@@ -44,13 +44,13 @@ class NeighboursPostprocessor(FromHits):
         before, after = self.option("before"), self.option("after")
         section = self.option("section")
         reach = WITHIN_SECTION if section else 0
-        every = [one for hit in hits for one in (hit, *hit.more)]
+        every = [one for hit in hits for one in (hit, *hit.grouped_hits)]
         found = await context.around(every, max(before, reach), max(after, reach))
         done = (
             _with(one, passages, before=before, after=after, section=section)
             for one, passages in zip(every, found, strict=True)
         )
-        return [replace(next(done), more=[next(done) for _ in hit.more]) for hit in hits]
+        return [replace(next(done), grouped_hits=[next(done) for _ in hit.grouped_hits]) for hit in hits]
 
 
 def _with(hit: SearchHit, passages: Sequence[Passage], *, before: int, after: int, section: bool) -> SearchHit:
@@ -60,7 +60,7 @@ def _with(hit: SearchHit, passages: Sequence[Passage], *, before: int, after: in
     mine = _section_of(hit)
     kept_before = _near(reversed(earlier), before, mine if section else None)[::-1]
     kept_after = _near(later, after, mine if section else None)
-    return replace(hit, before=_up_to(kept_before, hit.start), after=_from(kept_after, hit.end))
+    return replace(hit, context_before=_up_to(kept_before, hit.start), context_after=_from(kept_after, hit.end))
 
 
 def _near(outwards: Iterable[Passage], count: int, section: list[str] | None) -> list[Passage]:

@@ -24,8 +24,8 @@ class Answer:
     timings_ms: dict[str, float]
     warnings: list[str]
     facets: dict[str, list[dict[str, Any]]]
-    absent: dict[str, Any] | None
-    understood: dict[str, Any] | None
+    document_explanation: dict[str, Any] | None
+    interpretation: dict[str, Any] | None
 
 
 #: What a hit of the API has beside.
@@ -54,16 +54,16 @@ def search(call: Invocation, client: Client, **given: Any) -> int:
 def _answer(found: dict[str, Any]) -> Answer:
     hits = [SearchHit.from_dict(_without(hit)) for hit in found["hits"]]
     did = [{name: value for name, value in one.items() if name != "collection"} for one in found["rerankers"]]
-    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets", "understood")}
-    return Answer(hits=hits, rerankers=did, absent=_absent(found["absent"]), **known)
+    known = {name: found[name] for name in ("reranked", "timings_ms", "warnings", "facets", "interpretation")}
+    return Answer(hits=hits, rerankers=did, document_explanation=_flattened(found["document_explanation"]), **known)
 
 
 def _without(hit: dict[str, Any]) -> dict[str, Any]:
     """The hit as the core has it."""
     own = {name: value for name, value in hit.items() if name not in _MORE}
-    return {**own, "more": [_without(one) for one in hit["more"]]}
+    return {**own, "grouped_hits": [_without(one) for one in hit["grouped_hits"]]}
 
 
-def _absent(told: dict[str, Any] | None) -> dict[str, Any] | None:
-    """As the core has it, without a place of their own for details."""
+def _flattened(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """As the core has it: the details beside the rest."""
     return told and {**{name: value for name, value in told.items() if name != "details"}, **told["details"]}

@@ -43,7 +43,7 @@ class RerankerExplanation(TypedDict):
 
     plugin: str
     score: float | None
-    share: float
+    normalised: float
     weight: float
     rank: int
     blended: float
@@ -53,15 +53,15 @@ class PostprocessorExplanation(TypedDict):
     """Where a postprocessor moved a hit from and to; None: it brought it in."""
 
     plugin: str
-    before: int | None
-    after: int
+    rank_before: int | None
+    rank_after: int
 
 
 class ScoreContribution(TypedDict):
     """What a leg, a reranker or a postprocessor adds to a hit's score."""
 
-    of: str
-    adds: float
+    component: str
+    value: float
 
 
 class ScoreExplanation(TypedDict):
@@ -71,7 +71,7 @@ class ScoreExplanation(TypedDict):
     fused: FusionExplanation
     rerankers: list[RerankerExplanation]
     postprocessors: list[PostprocessorExplanation]
-    parts: list[ScoreContribution]
+    contributions: list[ScoreContribution]
 
 
 class DocumentExplanation(TypedDict):
@@ -79,7 +79,7 @@ class DocumentExplanation(TypedDict):
 
     document: str
     cause: str
-    told: str
+    message: str
     details: dict[str, Any]
 
 
@@ -123,10 +123,10 @@ class SearchHit(TypedDict):
     explanation: ScoreExplanation | None
     highlights: list[Highlight]
     passage: TextSpan | None
-    more: list[SearchHit]
-    before: list[ContextPassage]
-    after: list[ContextPassage]
-    also_in: list[str]
+    grouped_hits: list[SearchHit]
+    context_before: list[ContextPassage]
+    context_after: list[ContextPassage]
+    duplicates: list[str]
 
 
 class RerankerReport(TypedDict):
@@ -135,8 +135,8 @@ class RerankerReport(TypedDict):
     collection: str
     id: str
     scored: int
-    due: int
-    milliseconds: float
+    candidates: int
+    duration_ms: float
     reason: str | None
 
 
@@ -168,11 +168,11 @@ class SearchResponse(TypedDict):
     timings_ms: dict[str, float]
     warnings: list[str]
     facets: dict[str, list[FacetValue]]
-    absent: DocumentExplanation | None
-    understood: QueryInterpretation | None
+    document_explanation: DocumentExplanation | None
+    interpretation: QueryInterpretation | None
 
 
 class BatchSearchResponse(TypedDict):
     """The answers, in the order of the questions."""
 
-    answers: list[SearchResponse]
+    results: list[SearchResponse]

@@ -40,13 +40,13 @@ class Api(Resource[S]):
 
     @request("search", "POST /search", repeatable=True)
     def search(self, query: str, **options: Unpack[SearchOptions]) -> Call[SearchResponse]:
-        """Find the passages that answer a question, in one collection (``collection``) or several (``collections``): the
+        """Find the chunks that match a query, in one collection (``collection``) or several (``collections``): the
         best ``top_k``, by ``search_mode``, of those that meet a ``filter``. All options: ``client.search_options.SearchOptions``."""
         return Call(json={"query": query, **options})
 
     @request("search_batch", "POST /search/batch", repeatable=True)
     def search_batch(self, searches: Sequence[SearchRequest]) -> Call[BatchSearchResponse]:
-        """Ask several questions at once: each has a ``query`` and may have what :meth:`search` takes."""
+        """Run several searches at once: each has a ``query`` and may have what :meth:`search` takes."""
         return Call(json={"searches": [*searches]})
 
     @request("trash_list", "GET /trash")

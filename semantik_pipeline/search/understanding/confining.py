@@ -43,11 +43,11 @@ Legs = dict[str, SearchRequest]
 
 def confined(runtime: Runtime, view: SearchView, index: str, plan: SearchPlan, requests: Legs) -> Confined | None:
     """What the legs are asked, if the query says what chunks must say, or must not."""
-    understood = plan.understood
-    if understood is None or not (understood.read or understood.not_read):
+    interpretation = plan.interpretation
+    if interpretation is None or not (interpretation.read or interpretation.not_read):
         return None
     by_word = word_leg(runtime, view, filter=plan.loose, limit=WITH_WORD[0]) if _reads_all(view) else None
-    return Confined(runtime, index, plan, requests, said=understood.said, by_word=by_word)
+    return Confined(runtime, index, plan, requests, said=interpretation.said, by_word=by_word)
 
 
 def _reads_all(view: SearchView) -> bool:

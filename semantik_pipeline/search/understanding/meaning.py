@@ -35,7 +35,7 @@ class FieldFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Understood:
+class Interpretation:
     """``text`` is what the legs and the reranker are asked, phrases included; empty where there are only filters.
 
     ``must`` and ``must_not`` are conditions that the query added to the filter; of these, ``read`` and ``not_read`` are met
@@ -69,12 +69,12 @@ class Understood:
         }
 
 
-def meaning(query: str) -> Understood:
+def meaning(query: str) -> Interpretation:
     """What the query says. Nothing is an error: a field with a value that it can't have is text, and a warning."""
     parts, conditions, warnings = _checked(query)
     special = [part for part in parts if part.kind != "text"]
     if not special:
-        return Understood(text=query.strip(), warnings=tuple(warnings))
+        return Interpretation(text=query.strip(), warnings=tuple(warnings))
     fields = [part for part in special if part.kind == "field"]
     phrases = tuple(dict.fromkeys(part.value for part in special if part.kind == "phrase" and not part.negated))
     excluded = tuple(dict.fromkeys(part.value for part in special if part.kind == "phrase" and part.negated))
@@ -83,7 +83,7 @@ def meaning(query: str) -> Understood:
     def of(*, negated: bool, read: bool) -> list[tuple[str, Condition]]:
         return [(p.name, c) for p, c in asked if p.negated == negated and (p.name in READ) == read]
 
-    return Understood(
+    return Interpretation(
         text=" ".join(part.value for part in parts if part.kind != "field" and not part.negated),
         phrases=phrases,
         excluded=excluded,
@@ -121,10 +121,12 @@ def _checked(query: str) -> tuple[list[Part], dict[int, Condition], list[str]]:
     return parts, conditions, list(dict.fromkeys(warnings))[:MOST]
 
 
-def narrowed(filter: dict[str, Any] | None, understood: Understood, *, read: bool = True) -> dict[str, Any] | None:
+def narrowed(
+    filter: dict[str, Any] | None, interpretation: Interpretation, *, read: bool = True
+) -> dict[str, Any] | None:
     """The filter, and what the query says beside; without what chunks must say, and must not, unless ``read``."""
-    must = [*understood.must, *(understood.read if read else ())]
-    must_not = [*understood.must_not, *(understood.not_read if read else ())]
+    must = [*interpretation.must, *(interpretation.read if read else ())]
+    must_not = [*interpretation.must_not, *(interpretation.not_read if read else ())]
     if not must and not must_not:
         return filter
     both: dict[str, Any] = {"must": [*must, *([filter] if filter else [])], "must_not": must_not}

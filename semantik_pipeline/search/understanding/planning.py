@@ -11,7 +11,7 @@ from semantik_pipeline.errors import PipelineError, UsageError
 from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.search.understanding.corrections import corrected, corrections
 from semantik_pipeline.search.understanding.fields import Condition
-from semantik_pipeline.search.understanding.meaning import Understood, narrowed
+from semantik_pipeline.search.understanding.meaning import Interpretation, narrowed
 from semantik_pipeline.spelling import forms
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ log = logging.getLogger(__name__)
 MOST_DOCUMENTS = 50_000
 
 
-def understand(runtime: Runtime, view: SearchView, query: SearchQuery, plan: SearchPlan) -> SearchPlan:
+def interpret(runtime: Runtime, view: SearchView, query: SearchQuery, plan: SearchPlan) -> SearchPlan:
     """The plan with what the ledger and the index know: which documents a ``path:`` means, which words are typing errors.
 
     Raises UsageError for patterns of paths that tell too little apart.
     """
-    understood = plan.understood
-    if understood is None:
+    interpretation = plan.interpretation
+    if interpretation is None:
         return plan
-    if understood.paths or understood.not_paths:
-        understood = _resolved(runtime, view, understood, plan.principals)
-        plan = replace(plan, understood=understood, **filters(query, understood))
+    if interpretation.paths or interpretation.not_paths:
+        interpretation = _resolved(runtime, view, interpretation, plan.principals)
+        plan = replace(plan, interpretation=interpretation, **filters(query, interpretation))
     if not plan.text or not runtime.settings.search.spelling_correction:
         return plan
-    kept = (*understood.phrases, *understood.excluded)
+    kept = (*interpretation.phrases, *interpretation.excluded)
     try:
         found = corrections(runtime, view, plan.text, kept=kept, filter=plan.filter, principals=plan.principals)
     except PipelineError as error:  # what was typed can be asked all the same
@@ -48,29 +48,32 @@ def understand(runtime: Runtime, view: SearchView, query: SearchQuery, plan: Sea
     if not found:
         return plan
     meant = corrected(plan.text, found)
-    known = replace(understood, text=meant, corrections=found)
+    known = replace(interpretation, text=meant, corrections=found)
     # The words as they were typed stay: who typed them may have meant them.
-    return replace(plan, understood=known, text=meant, words=" ".join([meant, *found]))
+    return replace(plan, interpretation=known, text=meant, words=" ".join([meant, *found]))
 
 
-def filters(query: SearchQuery, understood: Understood) -> dict[str, Any]:
+def filters(query: SearchQuery, interpretation: Interpretation) -> dict[str, Any]:
     """The plan's ``filter``, and the ``loose`` one, which leaves out what chunks must say."""
     return {
-        "filter": permitted(narrowed(query.filter, understood), query.principals),
-        "loose": permitted(narrowed(query.filter, understood, read=False), query.principals),
+        "filter": permitted(narrowed(query.filter, interpretation), query.principals),
+        "loose": permitted(narrowed(query.filter, interpretation, read=False), query.principals),
     }
 
 
 def _resolved(
-    runtime: Runtime, view: SearchView, understood: Understood, principals: Collection[str] | None
-) -> Understood:
+    runtime: Runtime, view: SearchView, interpretation: Interpretation, principals: Collection[str] | None
+) -> Interpretation:
     """With conditions in the place of patterns of paths."""
-    must, must_not = list(understood.must), list(understood.must_not)
-    for patterns, conditions, others in ((understood.paths, must, must_not), (understood.not_paths, must_not, must)):
+    must, must_not = list(interpretation.must), list(interpretation.must_not)
+    for patterns, conditions, others in (
+        (interpretation.paths, must, must_not),
+        (interpretation.not_paths, must_not, must),
+    ):
         if patterns:
             condition, negated = _documents(runtime, view, patterns, principals)
             (others if negated else conditions).append(condition)
-    return replace(understood, must=tuple(must), must_not=tuple(must_not), paths=(), not_paths=())
+    return replace(interpretation, must=tuple(must), must_not=tuple(must_not), paths=(), not_paths=())
 
 
 def _documents(

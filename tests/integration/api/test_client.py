@@ -119,7 +119,7 @@ def test_any_mapping_and_collection_is_sent(kind: str) -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         sent.append(json.loads(request.content))
-        return httpx.Response(200, json={"hits": [], "answers": []})
+        return httpx.Response(200, json={"hits": [], "results": []})
 
     asker = answering(kind, answer)
     said = MappingProxyType({"must": ({"key": "language", "match": MappingProxyType({"any": {"en"}})},)})

@@ -37,14 +37,14 @@ def test_highlights_are_there_unless_nothing_is_asked_for(api: Api) -> None:
     ]
     assert hit["passage"] == {"start": 0, "end": len(hit["text"])}
     bare = ask(api, "grazing zebra", postprocessors=[])["hits"][0]
-    assert (bare["highlights"], bare["passage"], bare["more"], bare["also_in"]) == ([], None, [], [])
+    assert (bare["highlights"], bare["passage"], bare["grouped_hits"], bare["duplicates"]) == ([], None, [], [])
 
 
 def test_a_chain_with_options(api: Api) -> None:
     hits = ask(api, postprocessors=["dedupe", {"plugin": "group", "options": {"k": 2}}, "highlight"])["hits"]
     assert sum(hit["document"] in ("b", "c") for hit in hits) == 1
-    [twin] = [hit for hit in hits if hit["also_in"]]
-    assert {twin["document"], *twin["also_in"]} == {"b", "c"}
+    [twin] = [hit for hit in hits if hit["duplicates"]]
+    assert {twin["document"], *twin["duplicates"]} == {"b", "c"}
 
 
 def test_several_collections_each_have_theirs(api: Api) -> None:

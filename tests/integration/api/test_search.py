@@ -106,8 +106,8 @@ def test_how_legs_and_reranker_are_joined_can_be_said(api: Api) -> None:
 def test_rerankers_in_a_row_are_told_of_each(api: Api) -> None:
     found = ask(api, "zebras sleep", reranker_id=["fake-reranker"], rerank_top_k=2)
     [did] = found["rerankers"]
-    assert did.pop("milliseconds") >= 0
-    assert did == {"collection": "default", "id": "fake-reranker", "scored": 2, "due": 2, "reason": None}
+    assert did.pop("duration_ms") >= 0
+    assert did == {"collection": "default", "id": "fake-reranker", "scored": 2, "candidates": 2, "reason": None}
     problem(api.post("/search", json={"query": "x", "reranker_id": ["fake-reranker", "nobody"]}), 404)
     give(api, "more", {"x": "zebras drink"})
     both = ask(api, "zebras", collections=["default", "more"], reranker_id=["fake-reranker"])
@@ -154,21 +154,24 @@ def test_an_answer_counts_and_explains_and_says_why_not(api: Api) -> None:
     assert found["facets"]["source_type"] == [{"value": "push", "count": 4}]
     assert [one["value"] for one in found["facets"]["document"]] == ["a", "b", "c", "d"]
     for hit in found["hits"]:
-        assert sum(part["adds"] for part in hit["explanation"]["parts"]) == pytest.approx(hit["score"])
+        assert sum(part["value"] for part in hit["explanation"]["contributions"]) == pytest.approx(hit["score"])
         assert hit["explanation"]["rerankers"][0]["score"] == hit["rerank_score"]
-    assert found["absent"]["document"] == "d" and found["absent"]["cause"] in ("limit", "reranked")
-    assert found["absent"]["details"]["rank"] == 4
+    assert found["document_explanation"]["document"] == "d" and found["document_explanation"]["cause"] in (
+        "limit",
+        "reranked",
+    )
+    assert found["document_explanation"]["details"]["rank"] == 4
     plain = ask(api)
-    assert (plain["facets"], plain["absent"]) == ({}, None)
+    assert (plain["facets"], plain["document_explanation"]) == ({}, None)
     assert all(hit["explanation"] is None for hit in plain["hits"])
 
 
 def test_the_hit_behind_the_page_is_not_among_the_hits(api: Api) -> None:
     """One more than the page has is asked for, to know whether there is another page."""
     names_ = names(ask(api, use_reranker=False))
-    told = ask(api, use_reranker=False, top_k=2, explain_document=names_[2])["absent"]
+    told = ask(api, use_reranker=False, top_k=2, explain_document=names_[2])["document_explanation"]
     assert (told["cause"], told["details"]) == ("limit", {"rank": 3})
-    told = ask(api, use_reranker=False, top_k=3, explain_document=names_[2])["absent"]
+    told = ask(api, use_reranker=False, top_k=3, explain_document=names_[2])["document_explanation"]
     assert (told["cause"], told["details"]) == ("shown", {"ranks": [3]})
 
 
@@ -190,7 +193,7 @@ def test_search_workers_are_asked_the_same(api: Api) -> None:
     assert SearchQuery(**sent) == asked
     reply = json.loads(json.dumps(remote_search.answered(api.runtime, sent)))
     answer, here = remote_search._answer(reply), search(api.runtime, asked)
-    assert (answer.facets, answer.absent) == (here.facets, here.absent)
+    assert (answer.facets, answer.document_explanation) == (here.facets, here.document_explanation)
     assert [hit.explanation for hit in answer.hits] == [hit.explanation for hit in here.hits]
 
 
@@ -215,7 +218,7 @@ def test_several_collections_are_asked_at_once(api: Api) -> None:
 def test_a_batch_is_answered_in_its_order(api: Api) -> None:
     body = {"searches": [{"query": "owls", "top_k": 1}, {"query": "otters", "top_k": 1}]}
     found = api.good(api.post("/search/batch", json=body, by="reader"))
-    assert [names(answer) for answer in found["answers"]] == [["d"], ["c"]]
+    assert [names(answer) for answer in found["results"]] == [["d"], ["c"]]
     body["searches"].append({"query": "x", "collection": "nowhere"})
     problem(api.post("/search/batch", json=body), 404)
     problem(api.post("/search/batch", json={"searches": [{"query": "x"}] * 33}), 422)
@@ -233,7 +236,7 @@ def test_a_batch_is_embedded_in_one_pass_for_each_collection(api: Api, monkeypat
     monkeypatch.setattr(query_vector._Dense, "embedded", counting)
     searches = [{"query": f"owls {n}", "collections": ["default", "more"]} for n in range(20)]
     searches += [{"query": "owls", "search_mode": "sparse"}, {"query": "source_type", "search_mode": "dense"}]
-    found = api.good(api.post("/search/batch", json={"searches": searches}))["answers"]
+    found = api.good(api.post("/search/batch", json={"searches": searches}))["results"]
     assert passes == [21, 20] and len(found) == 22
     alone = ask(api, "owls 3", collections=["default", "more"])
     assert alone["hits"] == found[3]["hits"] and passes == [21, 20]
@@ -288,7 +291,7 @@ def test_whoever_sees_some_documents_finds_no_others(api: Api) -> None:
         assert "theirs" not in names(ask(api, by=anna, **more))
     assert set(names(ask(api, by=anna))) == {*TEXTS, "ours"}
     batch = api.good(api.post("/search/batch", json={"searches": [{"query": "zebras"}]}, by=anna))
-    assert set(names(batch["answers"][0])) == {*TEXTS, "ours"}
+    assert set(names(batch["results"][0])) == {*TEXTS, "ours"}
 
 
 def test_a_search_is_left_to_workers_where_the_settings_say_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_the_parts_of_a_score_add_up_to_it(api: Api, rerank: bool, fusion: str) 
     hits = ask(api, explain=True, use_reranker=rerank, fusion=fusion, rerank_top_k=2)["hits"]
     assert len(hits) == 6
     for hit in hits:
-        assert sum(part["adds"] for part in hit["explanation"]["parts"]) == pytest.approx(hit["score"])
+        assert sum(part["value"] for part in hit["explanation"]["contributions"]) == pytest.approx(hit["score"])
 
 
 def test_they_are_asked_side_by_side_and_reranked_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,13 +76,13 @@ def test_they_are_asked_side_by_side_and_reranked_once(api: Api, monkeypatch: py
 
     monkeypatch.setattr(several.OneSearch, "gather", gathering)
     found = ask(api, rerank_top_k=4)
-    told = {one["collection"]: (one["scored"], one["due"]) for one in found["rerankers"]}
+    told = {one["collection"]: (one["scored"], one["candidates"]) for one in found["rerankers"]}
     assert told == {"nothing": (1, 1), "about": (3, 3)}, "the best four of both, within one deadline"
     assert sum(hit["rerank_score"] is not None for hit in found["hits"]) == 4
     none = ask(api, rerank_top_k=3, explain=True)
-    assert [(one["scored"], one["due"]) for one in none["rerankers"]] == [(0, 0), (3, 3)]
+    assert [(one["scored"], one["candidates"]) for one in none["rerankers"]] == [(0, 0), (3, 3)]
     for hit in none["hits"]:  # the word of the reranker is in all scores, also where it read none
-        assert sum(part["adds"] for part in hit["explanation"]["parts"]) == pytest.approx(hit["score"])
+        assert sum(part["value"] for part in hit["explanation"]["contributions"]) == pytest.approx(hit["score"])
 
 
 @pytest.mark.parametrize("rerank", [True, False])

@@ -15,7 +15,7 @@ def test_search_answers_as_promised(indexed):
     done = indexed.afresh("search", "when does a lease expire", "--json")
     assert done.code == 0, done.err
     answer = done.json()
-    assert {"hits", "reranked", "rerankers", "timings_ms", "warnings", "facets", "absent"} <= set(answer)
+    assert {"hits", "reranked", "rerankers", "timings_ms", "warnings", "facets", "document_explanation"} <= set(answer)
     assert answer["reranked"] is True
     hit = answer["hits"][0]
     assert {"rank", "score", "document", "title", "text", "start", "end", "metadata", "scores"} <= set(hit)
@@ -46,9 +46,9 @@ def test_a_search_counts_explains_and_says_why_not(indexed):
         {"value": "text/plain", "count": 1},
     ]
     assert answer["facets"]["page"] == []
-    assert answer["absent"]["cause"] == "not-found"
+    assert answer["document_explanation"]["cause"] == "not-found"
     for hit in answer["hits"]:
-        assert sum(part["adds"] for part in hit["explanation"]["parts"]) == pytest.approx(hit["score"])
+        assert sum(part["value"] for part in hit["explanation"]["contributions"]) == pytest.approx(hit["score"])
     people = indexed(*asked).out
     assert "media_type\n  1  text/markdown\n  1  text/plain\n" in people
     assert "no document has one" in people

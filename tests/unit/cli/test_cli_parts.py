@@ -119,10 +119,10 @@ def test_people_see_marks_in_bold_and_all_that_is_beside_a_hit():
     hit = replace(
         make_hit(1, text, document="file:///notes/a.md", page=3),
         highlights=[Highlight(2, 7, "lease")],
-        before=[Passage("What was before.", 0, 16, 0)],
-        after=[Passage("And what is after.", 50, 68, 2)],
-        more=[replace(make_hit(2, "another lease", page=4), highlights=[Highlight(8, 13, "lease")])],
-        also_in=["file:///notes/b.md", "c", "d", "e"],
+        context_before=[Passage("What was before.", 0, 16, 0)],
+        context_after=[Passage("And what is after.", 50, 68, 2)],
+        grouped_hits=[replace(make_hit(2, "another lease", page=4), highlights=[Highlight(8, 13, "lease")])],
+        duplicates=["file:///notes/b.md", "c", "d", "e"],
     )
     shown = hit_lines(hit)
     assert "A \x1b[1;33mlease\x1b[0m expires. [red]Not this." in shown

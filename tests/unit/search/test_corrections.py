@@ -45,7 +45,7 @@ def resembling(runtime, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]
 
 
 def corrected(runtime, text: str, **asked: Any) -> dict[str, str]:
-    return search(runtime, SearchQuery(text=text, rerank=False, **asked)).understood["corrections"]
+    return search(runtime, SearchQuery(text=text, rerank=False, **asked)).interpretation["corrections"]
 
 
 def test_no_text_is_read_for_words_that_nothing_has(runtime, scrolled: list[Any]) -> None:

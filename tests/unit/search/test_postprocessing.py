@@ -161,8 +161,8 @@ def test_hits_can_be_moved_left_out_and_joined(library):
     assert texts(ask(library, "fake")) == plain[::2]
     install(library, "fake", FakePostprocessor({"mode": "joins"}))
     [hit] = ask(library, "fake").hits
-    assert [one.text for one in (hit, *hit.more)] == plain
-    assert [one.rank for one in hit.more] == [2, 3, 4, 5]
+    assert [one.text for one in (hit, *hit.grouped_hits)] == plain
+    assert [one.rank for one in hit.grouped_hits] == [2, 3, 4, 5]
     assert hit.metadata["words"] == ["lease", "expiry"]
 
 
@@ -237,7 +237,11 @@ def test_the_query_says_which_then_the_collection_then_the_settings(library):
     library.ledger.config["search"] = {"postprocessors": []}
     assert len(search(library, query).hits) == 5
     library.ledger.config["search"] = {"postprocessors": [{"plugin": "group", "options": {"k": 1}}]}
-    assert sorted(len(hit.more) for hit in search(library, query).hits) == [0, 1, 1]  # the double's options are its own
+    assert sorted(len(hit.grouped_hits) for hit in search(library, query).hits) == [
+        0,
+        1,
+        1,
+    ]  # the double's options are its own
     assert library.host.asked[-1] == ("group", {"k": 1})
     assert len(search(library, replace(query, postprocessors=[])).hits) == 5
 
@@ -317,7 +321,7 @@ def test_duplicates_leave_room_for_the_others(runtime):
     install(runtime, "dedupe", DedupePostprocessor())
     answer = ask(runtime, "dedupe", limit=10)
     assert len(set(texts(answer))) == 10
-    assert len(answer.hits[0].also_in) == 49
+    assert len(answer.hits[0].duplicates) == 49
     assert texts(ask(runtime, "dedupe", limit=4, offset=3)) == texts(answer)[3:7]
 
 
@@ -354,8 +358,8 @@ def test_pages_put_together_are_the_whole(runtime, documents, limit):
 def test_what_a_postprocessor_moved_is_explained(library):
     install(library, "fake", FakePostprocessor({"mode": "reverses"}))
     hit = ask(library, "fake", explain=True).hits[0]
-    assert hit.explanation["postprocessors"] == [{"plugin": "fake", "before": 5, "after": 1}]
-    assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
+    assert hit.explanation["postprocessors"] == [{"plugin": "fake", "rank_before": 5, "rank_after": 1}]
+    assert sum(part["value"] for part in hit.explanation["contributions"]) == pytest.approx(hit.score)
 
 
 @pytest.mark.parametrize("rerank", [True, False])
@@ -369,9 +373,9 @@ def test_hits_that_were_fetched_from_deeper_are_explained_too(runtime, script_re
     assert len(answer.hits) == 10
     assert sum(not hit.explanation["rerankers"] for hit in answer.hits) >= 9
     for hit in answer.hits:
-        assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
+        assert sum(part["value"] for part in hit.explanation["contributions"]) == pytest.approx(hit.score)
         assert hit.explanation["fused"]["score"] == hit.scores["fused"]
-    assert any(part["of"] == "deeper" for part in answer.hits[1].explanation["parts"]) == rerank
+    assert any(part["component"] == "deeper" for part in answer.hits[1].explanation["contributions"]) == rerank
 
 
 def test_hits_of_several_collections_keep_each_collections_own_order():

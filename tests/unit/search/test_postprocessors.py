@@ -52,7 +52,7 @@ def test_a_group_is_the_best_hit_of_its_document_and_those_that_follow(documents
     assert [hit.document for hit in grouped] == order
     for hit in grouped:
         mine = [rank for rank, name in enumerate(documents, 1) if name == hit.document]
-        assert ranks([hit, *hit.more]) == mine[:k]
+        assert ranks([hit, *hit.grouped_hits]) == mine[:k]
 
 
 @given(st.lists(st.tuples(LETTERS, st.floats(0, 1)), max_size=30), st.integers(1, 4))
@@ -64,7 +64,7 @@ def test_a_documents_score_is_made_of_all_its_hits(pairs, k):
     assert {hit.document: hit.score for hit in grouped} == wanted
     assert [hit.score for hit in grouped] == sorted(wanted.values(), reverse=True)
     for hit in grouped:
-        assert ranks([hit, *hit.more]) == [one.rank for one in hits if one.document == hit.document][:k]
+        assert ranks([hit, *hit.grouped_hits]) == [one.rank for one in hits if one.document == hit.document][:k]
 
 
 @settings(deadline=None)
@@ -160,7 +160,7 @@ def test_no_two_kept_are_nearly_the_same_and_each_that_went_is_like_one_that_sta
         if not any(near(hit.text, other.text, threshold) for other in wanted):
             wanted.append(hit)
     assert ranks(kept) == ranks(wanted)
-    named = {name for hit in kept for name in hit.also_in}
+    named = {name for hit in kept for name in hit.duplicates}
     assert named == {hit.document for hit in hits} - {hit.document for hit in kept}
 
 
@@ -170,12 +170,12 @@ def test_what_differs_in_a_number_alone_is_not_the_same():
     )
     hits = [make_hit(rank, text.format(price)) for rank, price in enumerate((90, 95, 90), 1)]
     kept = work(DedupePostprocessor({"threshold": 0.5}), hits)
-    assert [(hit.rank, hit.also_in) for hit in kept] == [(1, ["doc-3"]), (2, [])]
+    assert [(hit.rank, hit.duplicates) for hit in kept] == [(1, ["doc-3"]), (2, [])]
 
 
 def test_the_same_text_again_in_its_own_document_is_in_no_other():
     hits = [make_hit(rank, "the same words again", document="one") for rank in (1, 2)]
-    assert [(hit.rank, hit.also_in) for hit in work(DedupePostprocessor(), hits)] == [(1, [])]
+    assert [(hit.rank, hit.duplicates) for hit in work(DedupePostprocessor(), hits)] == [(1, [])]
 
 
 # -- highlight -------------------------------------------------------------------------------------------------------
@@ -380,12 +380,16 @@ def test_what_is_before_the_hit_and_what_is_after_read_on(pieces, before, after,
     hit = make_hit(1, mine.text, document="d", start=mine.start, ordinal=mine.ordinal, section=mine.section)
     plugin = NeighboursPostprocessor({"before": before, "after": after, "section": section})
     (found,) = work(plugin, [hit], context=FakeContext({"d": chunks}))
-    whole = "".join(one.text for one in found.before) + found.text + "".join(one.text for one in found.after)
-    begin = found.before[0].start if found.before else found.start
+    whole = (
+        "".join(one.text for one in found.context_before)
+        + found.text
+        + "".join(one.text for one in found.context_after)
+    )
+    begin = found.context_before[0].start if found.context_before else found.start
     assert whole == document[begin : begin + len(whole)]
-    near_before = [one.ordinal for one in found.before]
+    near_before = [one.ordinal for one in found.context_before]
     assert all(mine.ordinal - one <= before or section for one in near_before)
-    reached = begin if found.before else mine.start
+    reached = begin if found.context_before else mine.start
     assert reached <= min((one.start for one in chunks if 0 < mine.ordinal - one.ordinal <= before), default=reached)
     if section:
         alike = mine.ordinal
@@ -400,7 +404,10 @@ def test_a_section_ends_where_another_begins_and_holds_its_subsections():
     hit = make_hit(1, "2", document="d", start=2, ordinal=2, section=["A"])
     plugin = NeighboursPostprocessor({"before": 0, "after": 0, "section": True})
     (found,) = work(plugin, [hit], context=FakeContext({"d": chunks}))
-    assert ([one.text for one in found.before], [one.text for one in found.after]) == (["0", "1"], ["3"])
+    assert ([one.text for one in found.context_before], [one.text for one in found.context_after]) == (
+        ["0", "1"],
+        ["3"],
+    )
 
 
 def test_what_is_above_the_first_heading_is_a_section_too():
@@ -409,7 +416,7 @@ def test_what_is_above_the_first_heading_is_a_section_too():
     hit = make_hit(1, "0", document="d", start=0, ordinal=0)
     plugin = NeighboursPostprocessor({"before": 0, "after": 0, "section": True})
     (found,) = work(plugin, [hit], context=FakeContext({"d": chunks}))
-    assert ([one.text for one in found.before], [one.text for one in found.after]) == ([], ["1"])
+    assert ([one.text for one in found.context_before], [one.text for one in found.context_after]) == ([], ["1"])
 
 
 def test_all_hits_are_asked_about_at_once():
@@ -424,7 +431,7 @@ def test_the_other_hits_of_a_group_have_neighbours_too():
     hits = [make_hit(rank, f"part {n}", document="a", start=10 * n, ordinal=n) for rank, n in enumerate((1, 4), 1)]
     grouped = work(GroupPostprocessor({"k": 2}), hits)
     (hit,) = work(NeighboursPostprocessor(), grouped, context=FakeContext({"a": chunks}))
-    assert [[one.text for one in (*each.before, *each.after)] for each in (hit, *hit.more)] == [
+    assert [[one.text for one in (*each.context_before, *each.context_after)] for each in (hit, *hit.grouped_hits)] == [
         ["part 0", "part 2"],
         ["part 3", "part 5"],
     ]

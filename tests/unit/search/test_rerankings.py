@@ -31,7 +31,7 @@ def tired(runtime, script_reranker):
 
 
 def names(runtime, offset: int, **asked: Any) -> list[str]:
-    asked = {"limit": 10, "understand": False, "rerank_weight": 0.9, **asked}
+    asked = {"limit": 10, "interpret": False, "rerank_weight": 0.9, **asked}
     return [hit.document for hit in search(runtime, SearchQuery(text="a lease", offset=offset, **asked)).hits]
 
 
@@ -49,15 +49,15 @@ def test_a_later_page_of_more_candidates_continues_the_list(runtime, tired) -> N
 
 def test_a_page_tells_how_it_was_reranked(runtime, tired) -> None:
     first, second = (
-        search(runtime, SearchQuery(text="a lease", offset=at, limit=10, candidates=50, explain=True, understand=False))
+        search(runtime, SearchQuery(text="a lease", offset=at, limit=10, candidates=50, explain=True, interpret=False))
         for at in (0, 10)
     )
-    assert [{**one, "milliseconds": 0} for one in first.rerankers] == [
-        {**one, "milliseconds": 0} for one in second.rerankers
+    assert [{**one, "duration_ms": 0} for one in first.rerankers] == [
+        {**one, "duration_ms": 0} for one in second.rerankers
     ]
     assert first.reranked and second.reranked and first.warnings == second.warnings
     for hit in (*first.hits, *second.hits):
-        assert sum(part["adds"] for part in hit.explanation["parts"]) == pytest.approx(hit.score)
+        assert sum(part["value"] for part in hit.explanation["contributions"]) == pytest.approx(hit.score)
 
 
 def test_the_first_page_asked_again_is_a_new_list(runtime, tired) -> None:
@@ -79,7 +79,7 @@ def test_the_first_page_asked_again_is_a_new_list(runtime, tired) -> None:
 )
 def test_another_question_gets_nothing_of_it(runtime, tired, changed: dict[str, Any]) -> None:
     names(runtime, 0)
-    asked = {"text": "a lease", "limit": 10, "rerank_weight": 0.9, "understand": False, **changed}
+    asked = {"text": "a lease", "limit": 10, "rerank_weight": 0.9, "interpret": False, **changed}
     search(runtime, SearchQuery(offset=10, **asked))
     assert len(tired) == 2
 
@@ -105,7 +105,7 @@ def test_memory_is_bounded(runtime, tired, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(rerankings, "MOST_JUDGED", 300)
     kept = Rerankings.of(runtime)
     for number in range(20):
-        search(runtime, SearchQuery(text=f"a lease {number}", limit=10, understand=False))
+        search(runtime, SearchQuery(text=f"a lease {number}", limit=10, interpret=False))
     assert kept._judged <= 300
     assert kept._judged == sum(one.weight for one in kept._kept.values()) and kept._kept
 
@@ -120,7 +120,7 @@ def test_what_is_over_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
                 judgements=(Judgement(reranker="words", score=1.0, share=1.0),),
             )
         ],
-        reports=[RerankerReport(id="words", scored=1, due=1)],
+        reports=[RerankerReport(id="words", scored=1, candidates=1)],
     )
     monkeypatch.setattr(rerankings, "SECONDS", -1.0)
     for key in (b"one", b"two", b"three"):

@@ -38,12 +38,12 @@ def test_what_makes_no_sense_is_refused(wrong: dict) -> None:
         plan_search(SearchQuery(text="x", **wrong), Search(), {})
 
 
-@pytest.mark.parametrize("understand", [True, False])
-def test_no_nul_comes_to_a_database(understand: bool) -> None:
-    asked = SearchQuery(text='tea\x00 path:a\x00b "green\x00tea" -\x00', understand=understand)
+@pytest.mark.parametrize("interpret", [True, False])
+def test_no_nul_comes_to_a_database(interpret: bool) -> None:
+    asked = SearchQuery(text='tea\x00 path:a\x00b "green\x00tea" -\x00', interpret=interpret)
     assert "\\x00" not in repr(plan_search(asked, Search(), {}))
     with pytest.raises(UsageError, match="empty"):
-        plan_search(SearchQuery(text=" \x00", understand=understand), Search(), {})
+        plan_search(SearchQuery(text=" \x00", interpret=interpret), Search(), {})
 
 
 @pytest.mark.parametrize("name", ["a\x00", "half a \ud800"])

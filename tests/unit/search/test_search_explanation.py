@@ -37,7 +37,7 @@ def test_the_parts_add_up_to_the_score_and_ranks_are_those_of_the_list(
     for number, scores in enumerate(said):
         scores = {at: score for at, score in scores.items() if at < len(ranked)}
         ranked = blend(ranked, scores, weight, reranker=f"r{number}")
-        reports.append(RerankerReport(id=f"r{number}", scored=len(scores), due=len(ranked)))
+        reports.append(RerankerReport(id=f"r{number}", scored=len(scores), candidates=len(ranked)))
         orders.append([entry.candidate.id for entry in ranked])
     found = explained(
         plan, Retrieved(candidates=candidates, legs=legs, scored=8), Reranking(ranked=ranked, reports=reports)
@@ -45,7 +45,7 @@ def test_the_parts_add_up_to_the_score_and_ranks_are_those_of_the_list(
     assert set(found) == {candidate.id for candidate in candidates}
     for entry in ranked:
         told = found[entry.candidate.id]
-        assert math.isclose(math.fsum(part["adds"] for part in told["parts"]), entry.score, abs_tol=1e-9)
+        assert math.isclose(math.fsum(part["value"] for part in told["contributions"]), entry.score, abs_tol=1e-9)
         assert math.isclose(told["fused"]["score"], entry.candidate.fused)
         from_legs = sum(one["weight"] * one["normalised"] for one in told["legs"].values())
         assert math.isclose(from_legs, entry.candidate.fused, abs_tol=1e-9)
@@ -70,7 +70,7 @@ def test_a_search_explains_its_hits(runtime, script_reranker, scored_by, fusion,
     assert len(answer.hits) >= 3
     for hit in answer.hits:
         told = hit.explanation
-        assert math.isclose(sum(part["adds"] for part in told["parts"]), hit.score, abs_tol=1e-9)
+        assert math.isclose(sum(part["value"] for part in told["contributions"]), hit.score, abs_tol=1e-9)
         assert set(told["legs"]) == ({"dense", "sparse"} if mode == "hybrid" else {mode})
         for name, one in told["legs"].items():
             assert one["score"] == hit.scores[name]
@@ -90,11 +90,11 @@ def test_what_a_failing_reranker_did_not_do_is_no_part(runtime, script_reranker)
     script_reranker(lambda query, texts: 1 / 0)
     (hit,) = search(runtime, SearchQuery(text="lease", explain=True)).hits
     assert hit.explanation["rerankers"] == []
-    assert [part["of"] for part in hit.explanation["parts"]] == ["dense", "sparse"]
+    assert [part["component"] for part in hit.explanation["contributions"]] == ["dense", "sparse"]
 
 
 def hit(name, score, explanation=True, rank=1):
-    told = {"parts": [{"of": "dense", "adds": score}], "postprocessors": []} if explanation else None
+    told = {"contributions": [{"component": "dense", "value": score}], "postprocessors": []} if explanation else None
     return SearchHit(
         rank=rank,
         score=score,
@@ -114,12 +114,12 @@ def test_a_postprocessor_that_moves_a_hit_or_changes_its_score_is_told():
     raised = SearchHit(**{**vars(c), "score": 1.0})
     after = moved("group", [a, b, c], [raised, a, b])
     assert [one.explanation["postprocessors"] for one in after] == [
-        [{"plugin": "group", "before": 3, "after": 1}],
-        [{"plugin": "group", "before": 1, "after": 2}],
-        [{"plugin": "group", "before": 2, "after": 3}],
+        [{"plugin": "group", "rank_before": 3, "rank_after": 1}],
+        [{"plugin": "group", "rank_before": 1, "rank_after": 2}],
+        [{"plugin": "group", "rank_before": 2, "rank_after": 3}],
     ]
-    assert math.isclose(sum(part["adds"] for part in after[0].explanation["parts"]), 1.0)
-    assert after[0].explanation["parts"][-1]["of"] == "group"
+    assert math.isclose(sum(part["value"] for part in after[0].explanation["contributions"]), 1.0)
+    assert after[0].explanation["contributions"][-1]["component"] == "group"
     assert moved("highlight", [a, b], [a, b]) == [a, b], "who moves nothing is not told of"
     assert moved("group", [a, hit("b", 0.1, explanation=False, rank=2)], [a])[0] is a
 

@@ -186,7 +186,7 @@ def test_the_reranker_reorders(library, script_reranker, scored_by):
     assert answer.hits[0].text == "zebra jazz quiz"
     assert answer.hits[0].scores["rerank"] == 1.0
     assert answer.warnings == []
-    assert set(answer.timings_ms) == {"understand", "embed", "retrieve", "rerank", "total"}
+    assert set(answer.timings_ms) == {"interpret", "embed", "retrieve", "rerank", "total"}
 
 
 def test_candidates_are_five_times_the_limit_best_fused_first(runtime, script_reranker, scored_by):

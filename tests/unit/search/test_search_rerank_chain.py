@@ -61,11 +61,11 @@ def test_each_reads_the_best_of_what_the_one_before_gave(runtime, install, score
     best = sorted(read, reverse=True)[:25]  # by the first one's word
     assert [text for part in second.slices for text in part] == best
     assert texts(answer) == sorted(best)[:10]  # by the second one's
-    assert [(one["id"], one["scored"], one["due"]) for one in answer.rerankers] == [
+    assert [(one["id"], one["scored"], one["candidates"]) for one in answer.rerankers] == [
         ("first", 50, 50),
         ("second", 25, 25),
     ]
-    assert all(one["milliseconds"] >= 0 and one["reason"] is None for one in answer.rerankers)
+    assert all(one["duration_ms"] >= 0 and one["reason"] is None for one in answer.rerankers)
     assert answer.reranked is True
     assert answer.warnings == []
 

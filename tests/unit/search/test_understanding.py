@@ -281,7 +281,7 @@ def test_no_query_that_says_something_fails(runtime_with, query: str) -> None:
     runtime.ledger.paths = {1: "/docs/tea.md"}
     if query.replace("\x00", " ").strip():
         answer = search(runtime, SearchQuery(text=query, rerank=False))
-        assert set(answer.understood) == {"text", "phrases", "excluded", "filters", "corrections"}
+        assert set(answer.interpretation) == {"text", "phrases", "excluded", "filters", "corrections"}
     else:
         with pytest.raises(UsageError, match="empty"):
             search(runtime, SearchQuery(text=query, rerank=False))
@@ -298,13 +298,13 @@ def test_it_survives_the_way_to_search_workers(runtime) -> None:
     from workers.remote_search import answered
 
     runtime.add("green tea")
-    query = SearchQuery(text='"green tea" -wine', rerank=False, understand=True)
+    query = SearchQuery(text='"green tea" -wine', rerank=False, interpret=True)
     told = json.loads(json.dumps(answered(runtime, json.loads(json.dumps(asdict(query))))))
-    assert told["answer"]["understood"]["phrases"] == ["green tea"]
-    literal = answered(runtime, asdict(replace(query, understand=False)))
-    assert literal["answer"]["understood"] is None
+    assert told["answer"]["interpretation"]["phrases"] == ["green tea"]
+    literal = answered(runtime, asdict(replace(query, interpret=False)))
+    assert literal["answer"]["interpretation"] is None
 
 
 def test_the_plan_tells_phrases(runtime) -> None:
     assert check_search(runtime, SearchQuery(text='"a phrase" -not')).phrases == ("a phrase",)
-    assert check_search(runtime, SearchQuery(text='"a phrase"', understand=False)).phrases == ()
+    assert check_search(runtime, SearchQuery(text='"a phrase"', interpret=False)).phrases == ()
