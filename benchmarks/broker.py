@@ -29,7 +29,8 @@ from support.corpora import sentences
 from support.fleets import Fleet, database, own_redis, report
 
 from semantik_pipeline import maintenance, operations, pipeline
-from semantik_pipeline.ledger import backlog, sync
+from semantik_pipeline.ledger.ingestion import sync
+from semantik_pipeline.ledger.queue import backlog
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.runtime import Runtime

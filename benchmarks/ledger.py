@@ -32,7 +32,7 @@ from support.fleets import database, report
 
 from semantik_pipeline import maintenance, operations, pipeline
 from semantik_pipeline.contracts import VectorDBPlugin
-from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from workers.embedded import embedded_worker

@@ -27,7 +27,7 @@ from support.corpora import plain_text
 from support.fleets import Fleet, database, own_redis, report
 
 from semantik_pipeline import operations
-from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
 from semantik_pipeline.ledger.tables import embeddings
 from semantik_pipeline.runtime import Runtime
 

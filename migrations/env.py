@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that ``ledger/schema.py`` hands over."""
+"""Alembic's entry: runs the migrations on the connection that ``ledger/database/schema.py`` hands over."""
 
 from alembic import context
 

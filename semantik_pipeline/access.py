@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import AuthRequest, Principal
 from semantik_pipeline.errors import Forbidden, PipelineError, Unauthorized, UsageError
-from semantik_pipeline.ledger import api_keys, audit_trail, document_access
+from semantik_pipeline.ledger.access import api_keys, audit_trail, document_access
 from semantik_pipeline.ownership import KEY_FILE
 
 if TYPE_CHECKING:

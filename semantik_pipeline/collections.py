@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations, generations
 from semantik_pipeline.errors import ChangedMeanwhile, Conflict
-from semantik_pipeline.ledger import audit_trail, collection_reports
-from semantik_pipeline.ledger import collections as ledger
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collection_reports
+from semantik_pipeline.ledger.catalog import collections as ledger
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

@@ -15,7 +15,7 @@ def disk_use(runtime: Runtime) -> dict[str, Any]:
 
     ``tables`` has PostgreSQL's by group of tables; the ledger is their sum.
     """
-    from semantik_pipeline.ledger.storage import table_sizes
+    from semantik_pipeline.ledger.database.storage import table_sizes
 
     with runtime.ledger.read() as tx:
         tables = table_sizes(tx)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
-from semantik_pipeline.ledger import audit_trail, backlog, sources
-from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.workers import EMBEDDED, WorkerRow
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.ingestion import sources
+from semantik_pipeline.ledger.queue import backlog
+from semantik_pipeline.ledger.queue import workers as ledger_workers
+from semantik_pipeline.ledger.queue.workers import EMBEDDED, WorkerRow
 from semantik_pipeline.plugins.state import read_state
 
 if TYPE_CHECKING:

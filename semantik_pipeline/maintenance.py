@@ -11,18 +11,14 @@ from semantik_pipeline import sources, trash, vocabulary
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable
 from semantik_pipeline.generations import building
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger import (
-    content,
-    evaluations,
-    expired_leases,
-    idempotency,
-    operations,
-    periodic_tasks,
-    reconciling,
-    retention,
-    sync,
-    work,
-)
+from semantik_pipeline.ledger.access import idempotency
+from semantik_pipeline.ledger.catalog import evaluations
+from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.ingestion import sync
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue import expired_leases, reconciling, work
+from semantik_pipeline.ledger.retention import expiry
 from semantik_pipeline.stages import withdrawal
 
 if TYPE_CHECKING:
@@ -119,10 +115,10 @@ def _reconcile(runtime: Runtime) -> None:
 
 def _settle(runtime: Runtime) -> None:
     with runtime.ledger.write() as tx:
-        operations.settle(tx, each=each_operation(runtime))
+        lifecycle.settle(tx, each=each_operation(runtime))
 
 
-def each_operation(runtime: Runtime) -> operations.Each:
+def each_operation(runtime: Runtime) -> lifecycle.Each:
     """Whatever goes wrong with one operation keeps no other from its end, but for a ledger that is away."""
     return lambda one: isolated(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
 
@@ -203,10 +199,10 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
                 after = sweep(tx, older_than=cached, after=after)
             yield
     old: tuple[tuple[Callable[..., bool], float], ...] = (
-        (retention.sweep_operations, kept.operations_days * DAY),
-        (retention.sweep_audit, kept.audit_days * DAY),
+        (expiry.sweep_operations, kept.operations_days * DAY),
+        (expiry.sweep_audit, kept.audit_days * DAY),
         (evaluations.sweep, kept.audit_days * DAY),
-        (retention.sweep_workers, kept.workers_hours * HOUR),
+        (expiry.sweep_workers, kept.workers_hours * HOUR),
         (idempotency.sweep, idempotency.KEPT),
     )
     for forget, seconds in old:

@@ -13,25 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict, NotFound, PipelineError, UsageError
 from semantik_pipeline.generations.configuration import refusal
-from semantik_pipeline.ledger import (
-    Transaction,
-    audit_trail,
-    blocked_operations,
-    builds,
-    collections,
-    fair_queue,
-    holds,
-    operation_reports,
-    operations,
-    reports,
-    reruns,
-    revisions,
-    switching,
-    workers,
-)
-from semantik_pipeline.ledger.operations import Progress
-from semantik_pipeline.ledger.work import STAGES
-from semantik_pipeline.ledger.workers import WorkerRow
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.documents import document_reports
+from semantik_pipeline.ledger.generations import builds, switching
+from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.operations import blocked_operations, holds, lifecycle, operation_reports, reruns
+from semantik_pipeline.ledger.operations.lifecycle import Progress
+from semantik_pipeline.ledger.queue import fair_queue, workers
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.workers import WorkerRow
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -84,10 +76,10 @@ def begin_sync(
         runtime.host.effective_config(source.connector, source.config)  # refuse bad configurations at once
     found = runtime.collection(collection, config)
     with runtime.ledger.write() as tx:
-        operation_id = operations.begin(tx, found.id, "sync")
+        operation_id = lifecycle.begin(tx, found.id, "sync")
         for source in sources:
             source_id = collections.put_source(tx, found.id, source.connector, source.name, source.config)
-            operations.request_sync(
+            lifecycle.request_sync(
                 tx, operation_id, source_id, lane=API_LANE, allow_deletions=allow_deletions, full=full
             )
             asked = {"source": source_id, "operation": operation_id, "allow_deletions": allow_deletions, "full": full}
@@ -112,7 +104,7 @@ def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str,
         raise NotFound("There is no such document.", "`semantik documents list` shows the names.")
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
-        operation_id = operations.begin(tx, found.id, kind)
+        operation_id = lifecycle.begin(tx, found.id, kind)
         change(tx, [document["id"] for document in documents], operation_id=operation_id, lane=API_LANE)
         some = {"documents": len(documents), "some": [document["document"] for document in documents[:5]]}
         audit_trail.record(tx, event=f"document.{kind}", subject=found.name, detail={"operation": operation_id, **some})
@@ -156,7 +148,7 @@ def _hopeless(runtime: Runtime, progress: Progress, stuck_since: float | None) -
 def look(runtime: Runtime, operation_id: int) -> Progress:
     """How far the operation is now, and what blocks it."""
     with runtime.ledger.read() as tx:
-        progress = operations.progress(tx, operation_id)
+        progress = lifecycle.progress(tx, operation_id)
         if progress.state != "running":
             return progress
         return replace(progress, reason=blocked_operations.reason(tx, operation_id, living(runtime, tx)))
@@ -173,7 +165,7 @@ def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float) -> N
     while time.monotonic() < until and runtime.fatal is None:
         time.sleep(ASK)
         with runtime.ledger.read() as tx:
-            if operations.state(tx, operation_id) == "finished":
+            if lifecycle.state(tx, operation_id) == "finished":
                 return
 
 
@@ -197,10 +189,10 @@ def resume(runtime: Runtime, operation_id: int) -> int:
 
 
 def cancel(runtime: Runtime, operation_id: int) -> int:
-    """Stop reading and park what is not finished (see ``ledger/holds.py``); returns how many units are parked."""
+    """Stop reading and park what is not finished (see ``ledger/operations/holds.py``); returns how many units are parked."""
     parked = _steer(runtime, operation_id, "cancel", _cancel)
     with runtime.ledger.write() as tx:
-        operations.settle(tx)
+        lifecycle.settle(tx)
     runtime.ring("upsert")  # its deletions
     return parked
 
@@ -233,7 +225,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
     """
     with runtime.ledger.write() as tx:
         name = operation_reports.name(tx, operation_id)
-        if operations.state(tx, operation_id) != "finished":
+        if lifecycle.state(tx, operation_id) != "finished":
             raise Conflict(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
         left = operation_reports.undone(tx, operation_id)
         if not left:
@@ -244,10 +236,10 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         if further is not None:
             again = further.operation_id
         else:
-            again = operations.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
+            again = lifecycle.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
         for source_id in left.sources:
-            operations.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
-        operations.note_items(tx, again, [(document_id, "resumed", revision) for document_id, revision in left.parked])
+            lifecycle.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
+        lifecycle.note_items(tx, again, [(document_id, "resumed", revision) for document_id, revision in left.parked])
         holds.lock_units(tx, left.quarantined, parked=[document_id for document_id, _ in left.parked])
         holds.free(tx, operation_id)
         revisions.retry_documents(tx, left.quarantined, operation_id=again, lane=API_LANE)
@@ -275,4 +267,4 @@ def list_documents(runtime: Runtime, *, collection: str | None, status: str | No
     with runtime.ledger.read() as tx:
         if collection is not None:
             collections.get_collection(tx, collection)
-        return reports.list_documents(tx, collection=collection, status=status)
+        return document_reports.list_documents(tx, collection=collection, status=status)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs, maintenance
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger import operations
+from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.plugins.frames import PATIENCE
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
 from semantik_pipeline.stages.claims import Claims, Prepare
@@ -133,8 +133,8 @@ def settle(runtime: Runtime) -> list[int]:
     inside their own transaction would both see the other unfinished."""
     each = maintenance.each_operation(runtime)
     with runtime.ledger.read() as tx:
-        ready = operations.ready(tx, each=each)
+        ready = lifecycle.ready(tx, each=each)
     if not ready:
         return []
     with runtime.ledger.write() as tx:
-        return operations.settle(tx, each=each)
+        return lifecycle.settle(tx, each=each)

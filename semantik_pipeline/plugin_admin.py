@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import fleet
 from semantik_pipeline.contracts import PluginManifest
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger import audit_trail, plugin_configs
-from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.plugin_configs import PluginRow
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import plugin_configs
+from semantik_pipeline.ledger.catalog.plugin_configs import PluginRow
+from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.plugins import administer
 from semantik_pipeline.plugins.administer import PluginInfo
 from semantik_pipeline.plugins.capabilities import capabilities_of, fields_of

@@ -13,19 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict, Forbidden, PluginError, TransientError, UsageError
-from semantik_pipeline.ledger import (
-    Transaction,
-    audit_trail,
-    collections,
-    document_access,
-    fair_queue,
-    holds,
-    operations,
-    pushed_documents,
-    revisions,
-)
-from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger.sync import Arrival, Known
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.access import audit_trail, document_access
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.ingestion import pushed_documents, revisions
+from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion.sync import Arrival, Known
+from semantik_pipeline.ledger.operations import holds, lifecycle
+from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.pipeline import settle
 from semantik_pipeline.stages.arrivals import arrival_of, redescribed, same_content
 from semantik_pipeline.stages.parsing import storable
@@ -116,7 +111,7 @@ def push(
         before = ledger.known(tx, place["id"], list(arrivals))
         if principals is not None:
             arrivals = _open_as_before(tx, arrivals, before, principals)
-        operation_id = operations.begin(tx, found.id, "push")
+        operation_id = lifecycle.begin(tx, found.id, "push")
         claim = pushed_documents.claim_of(place, operation_id)
         changed = _changed(runtime, tx, arrivals, before)
         revisions.arrive(tx, claim, changed, before)
@@ -241,7 +236,7 @@ def _outcomes(
     touched = {arrival.unique_id for arrival in changed}
     identities = pushed_documents.document_ids(tx, source_id, list(arrivals))
     unchanged = [identities[name] for name in arrivals if name not in touched]
-    operations.note_items(tx, operation_id, [(identity, "unchanged", revision) for identity, revision in unchanged])
+    lifecycle.note_items(tx, operation_id, [(identity, "unchanged", revision) for identity, revision in unchanged])
     holds.take_up(tx, source_id, asked=True, document_ids=[identity for identity, _ in unchanged])
     fresh = {name for name in touched if name not in before or before[name].deleted}
     return [

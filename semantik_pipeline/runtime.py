@@ -21,11 +21,11 @@ from semantik_pipeline.contracts import EmbeddingPlugin, VectorDBPlugin
 from semantik_pipeline.errors import SettingsError
 from semantik_pipeline.lazy_parts import part
 from semantik_pipeline.ledger import Ledger
-from semantik_pipeline.ledger import collections as ledger_collections
-from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.collections import Collection, Generation
-from semantik_pipeline.ledger.leases import Keeper
-from semantik_pipeline.ledger.statistics import Statistics
+from semantik_pipeline.ledger.catalog import collections as ledger_collections
+from semantik_pipeline.ledger.catalog.collections import Collection, Generation
+from semantik_pipeline.ledger.database.statistics import Statistics
+from semantik_pipeline.ledger.queue import workers as ledger_workers
+from semantik_pipeline.ledger.queue.leases import Keeper
 from semantik_pipeline.ownership import OWNER_NOTE, in_use, read_note
 from semantik_pipeline.plugins.child import ChildPool
 from semantik_pipeline.plugins.host import PluginHost

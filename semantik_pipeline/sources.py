@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import configurations
 from semantik_pipeline.errors import ChangedMeanwhile, Conflict, UsageError
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger import audit_trail, collections, operations, permissions, removal, timetable
-from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.ingestion import permissions, timetable
+from semantik_pipeline.ledger.ingestion import sources as ledger
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.retention import removal
 from semantik_pipeline.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -122,8 +126,8 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
 
 
 def _begin(tx: Transaction, source: dict[str, Any], **how: bool) -> int:
-    operation_id = operations.begin(tx, source["collection_id"], "sync")
-    operations.request_sync(tx, operation_id, source["id"], lane=LANE, **how)
+    operation_id = lifecycle.begin(tx, source["collection_id"], "sync")
+    lifecycle.request_sync(tx, operation_id, source["id"], lane=LANE, **how)
     return operation_id
 
 
@@ -162,7 +166,7 @@ def remove(runtime: Runtime, source: dict[str, Any], *, purge: bool = False) -> 
         now_there = ledger.lock_source(tx, source["id"])
         operation_id = now_there["operation"]
         if now_there["removed_at"] is None or operation_id is None:
-            operation_id = operations.begin(tx, now_there["collection_id"], "delete")
+            operation_id = lifecycle.begin(tx, now_there["collection_id"], "delete")
             removal.begin(tx, source["id"], operation_id, trash=trash)
         elif purge:
             removal.forever(tx, source["id"])

@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import operations as running
 from semantik_pipeline.errors import Conflict, NotFound, ServiceUnavailable, UsageError
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger import audit_trail, collections, content, operations, purging, removal, trash_contents
-from semantik_pipeline.ledger import trash as ledger
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.retention import purging, removal, trash_contents
+from semantik_pipeline.ledger.retention import trash as ledger
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -50,7 +54,7 @@ def page(
     among: Collection[str] | None = None,
     kinds: Collection[str] = KINDS,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """A page of :func:`contents`, each entry with its kind, as ``ledger/trash_contents.py`` has it."""
+    """A page of :func:`contents`, each entry with its kind, as ``ledger/retention/trash_contents.py`` has it."""
     days = runtime.settings.retention.trash_days
     with runtime.ledger.read() as tx:
         found = trash_contents.page(tx, limit=limit, after=after, among=among, kinds=kinds)
@@ -74,14 +78,14 @@ def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> 
         raise NotFound("There is no such document in the trash.", "`semantik trash` lists what is there.")
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
-        operation_id = operations.begin(tx, found.id, "restore")
+        operation_id = lifecycle.begin(tx, found.id, "restore")
         names = [row["document"] for row in documents]
         ids = [row["id"] for row in documents]
         number = ledger.restore_documents(tx, ids, operation_id=operation_id)
         detail = {"operation": operation_id, "documents": number, "some": names[:5]}
         audit_trail.record(tx, event="document.restore", subject=found.name, detail=detail)
     with runtime.ledger.write() as tx:
-        operations.settle(tx)  # documents without a text are back at once
+        lifecycle.settle(tx)  # documents without a text are back at once
     runtime.ring("chunk")
     return operation_id
 
@@ -124,13 +128,13 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
         if found is None or found.trashed_at is None or found.importing_at is not None:
             raise NotFound(f"There is no collection {name!r} in the trash.", "`semantik trash` lists what is there.")
         ledger.restore_collection(tx, found.id)
-        operation_id = operations.begin(tx, found.id, "restore")
+        operation_id = lifecycle.begin(tx, found.id, "restore")
         units = ledger.take_up_parked(tx, found.id, operation_id=operation_id)
         further = ledger.take_up_reruns(tx, found.id, since=found.trashed_at)
         detail = {"operation": operation_id, "units": units, "reruns": further}
         audit_trail.record(tx, event="collection.restore", subject=name, detail=detail)
     with runtime.ledger.write() as tx:
-        operations.settle(tx)
+        lifecycle.settle(tx)
     running.ring_all(runtime)
     if further:
         runtime.ring("maintenance")
@@ -215,13 +219,13 @@ def _purge_source(runtime: Runtime, source_id: int, window: float) -> None:
     with runtime.ledger.write() as tx:
         if source_id in ledger.sources_over(tx, older_than=window):
             collection_id = ledger.lock_source(tx, source_id)
-            operation_id = operations.begin(tx, collection_id, "delete", detail={"purge": True})
+            operation_id = lifecycle.begin(tx, collection_id, "delete", detail={"purge": True})
             removal.begin(tx, source_id, operation_id)
 
 
 def _purge_documents(runtime: Runtime, collection_id: int, ids: Sequence[int]) -> None:
     with runtime.ledger.write() as tx:
-        operation_id = operations.begin(tx, collection_id, "delete", detail={"purge": True})
+        operation_id = lifecycle.begin(tx, collection_id, "delete", detail={"purge": True})
         ledger.purge_documents(tx, ids, operation_id=operation_id)
     runtime.ring("upsert")
 

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import StoredPoint
-from semantik_pipeline.ledger import audit_trail, collections, comparison, fair_queue, items, operations
-from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.generations import comparison
+from semantik_pipeline.ledger.operations import items, lifecycle
+from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.search.completeness import shortfall
 
 if TYPE_CHECKING:
@@ -229,11 +233,11 @@ def repair(runtime: Runtime, report: VerificationReport) -> list[int]:
             some = damaged[start : start + PAGE]
             with runtime.ledger.write() as tx:
                 fair_queue.owners(tx, some)  # before the operation
-                if operation_id is None or not operations.is_open(
+                if operation_id is None or not lifecycle.is_open(
                     tx, operation_id
                 ):  # the documents before may be through
                     detail = {items.GENERATION: one.generation.id}
-                    operation_id = operations.begin(tx, one.generation.collection_id, "repair", detail=detail)
+                    operation_id = lifecycle.begin(tx, one.generation.collection_id, "repair", detail=detail)
                     begun.append(operation_id)
                 comparison.upsert_again(tx, one.generation.id, some, operation_id=operation_id)
             runtime.ring("upsert")

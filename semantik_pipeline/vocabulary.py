@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import periodic_tasks, words
-from semantik_pipeline.ledger.collections import SearchView
-from semantik_pipeline.ledger.words import Lost, Unlearned
+from semantik_pipeline.ledger.catalog.collections import SearchView
+from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.documents import words
+from semantik_pipeline.ledger.documents.words import Lost, Unlearned
 from semantik_pipeline.search.understanding.presence import Presence
 from semantik_pipeline.spelling import Words
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from semantik_pipeline.ledger import Transaction, workers
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.queue import workers
 
 
 def announced(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, exc, make_url, text
 
-from semantik_pipeline.ledger import Ledger, schema
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.database import schema
 from semantik_pipeline.ledger.tables import metadata
 
 #: Where tests look for PostgreSQL unless SEMANTIK_TEST_DATABASE_URL says otherwise.

@@ -162,6 +162,15 @@ def test_the_layers_are_drawn_as_they_are_held() -> None:
     assert [layer[name] for name in drawn] == sorted(layer.values())
 
 
+def test_the_layers_of_the_ledger_are_drawn_as_they_are_held() -> None:
+    """In the same order. No package is without a layer, since that contract is exhaustive."""
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (held,) = [contract["layers"] for contract in contracts if contract["id"] == "ledger"]
+    page = (REPO / "docs" / "architecture.md").read_text("utf-8")
+    picture = page.partition("Inside `ledger/`")[2].partition("```\n")[2].partition("```")[0]
+    assert [line.split()[0] for line in picture.splitlines()] == held
+
+
 def test_libraries_stay_with_their_owners(all_imports: list[Import]) -> None:
     broken = [
         str(one)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import maintenance, vocabulary
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger.workers import EMBEDDED
+from semantik_pipeline.ledger.queue.workers import EMBEDDED
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
 from semantik_pipeline.runtime import Runtime

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import __version__
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.settings import visible_gpus
 from semantik_pipeline.stages.unit_errors import told
@@ -39,7 +39,7 @@ FINGERPRINTS = 60.0
 STALLED = 60.0
 
 #: Seconds in one heartbeat, or between two signs of the consumer, after which a process is not alive. A ledger that falls silent holds one up for some ten
-#: seconds a statement (``ledger/connection.py``); that is no reason to kill every worker.
+#: seconds a statement (``ledger/database/connection.py``); that is no reason to kill every worker.
 DEAD = 300.0
 
 #: Seconds over which rates are taken.

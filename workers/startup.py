@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from semantik_pipeline import logs
 from semantik_pipeline.errors import PipelineError, SettingsError
-from semantik_pipeline.ledger import sync, work
+from semantik_pipeline.ledger.ingestion import sync
+from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.pipeline import STAGES
 from semantik_pipeline.queue import Bell
 from semantik_pipeline.runtime import Runtime

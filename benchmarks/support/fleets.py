@@ -20,8 +20,9 @@ from typing import Any
 from sqlalchemy import create_engine, exc, make_url, text
 from support.corpora import fake_settings
 
-from semantik_pipeline.ledger import Ledger, schema
-from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.database import schema
+from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.queue import Bell, configure
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings

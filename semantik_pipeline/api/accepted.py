@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 
 from semantik_pipeline.api.models.operations import OperationAccepted
-from semantik_pipeline.ledger import operation_reports
+from semantik_pipeline.ledger.operations import operation_reports
 from semantik_pipeline.runtime import Runtime
 
 #: Of a route that answers so: ``@router.post(..., **ACCEPTED)``.

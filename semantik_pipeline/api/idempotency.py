@@ -14,8 +14,8 @@ from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
 from semantik_pipeline.contracts.auth import Principal
-from semantik_pipeline.ledger import idempotency
-from semantik_pipeline.ledger.idempotency import Answer
+from semantik_pipeline.ledger.access import idempotency
+from semantik_pipeline.ledger.access.idempotency import Answer
 from semantik_pipeline.runtime import Runtime
 
 log = logging.getLogger(__name__)

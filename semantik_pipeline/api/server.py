@@ -133,12 +133,12 @@ def _warm_up(runtime: Runtime, threads: Threads) -> None:
 
 
 def _ask_all(runtime: Runtime) -> None:
-    from semantik_pipeline.ledger import reports
+    from semantik_pipeline.ledger.documents import document_reports
     from semantik_pipeline.search import SearchQuery, search
 
     try:
         with runtime.ledger.read() as tx:
-            found = reports.totals(tx)["collections"]
+            found = document_reports.totals(tx)["collections"]
         for name, totals in found.items():
             if totals["documents"].get("indexed") and not runtime.stopping.is_set():
                 search(runtime, SearchQuery(text="warm up", collection=name, limit=1))

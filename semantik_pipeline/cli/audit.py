@@ -21,7 +21,7 @@ def audit(
 ) -> int:
     """List what people changed, newest first: collections, documents, sources, operations, keys, plugins, workers."""
     call = begin(context)
-    from semantik_pipeline.ledger import audit_trail
+    from semantik_pipeline.ledger.access import audit_trail
     from semantik_pipeline.schedules import parse_duration
 
     seconds = parse_duration(since) if since else None

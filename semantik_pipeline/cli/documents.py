@@ -38,13 +38,14 @@ def list_(
     """List documents with their status, and the reason where there is one."""
     call = begin(context)
     from semantik_pipeline.cli.document_views import show_list
-    from semantik_pipeline.ledger import collections, reports
+    from semantik_pipeline.ledger.catalog import collections
+    from semantik_pipeline.ledger.documents import document_reports
 
     limit = limit or (None if call.output.as_json else LISTED)
     with call.runtime() as runtime, runtime.ledger.read() as tx:
         if collection is not None:
             collections.get_collection(tx, collection)
-        found = reports.list_documents(tx, collection=collection, status=status, limit=limit)
+        found = document_reports.list_documents(tx, collection=collection, status=status, limit=limit)
     call.output.give({"documents": found}, lambda console: show_list(console, found, limit))
     return 0
 
@@ -58,11 +59,11 @@ def show(
     """Show a document: status of each stage, chunks, and the last error with its traceback."""
     call = begin(context)
     from semantik_pipeline.cli.document_views import show_documents
-    from semantik_pipeline.ledger import reports
+    from semantik_pipeline.ledger.documents import document_reports
 
     with call.runtime() as runtime, runtime.ledger.read() as tx:
         rows = _named(tx, [uri], collection)
-        found = [{**row, **reports.show_document(tx, row["id"])} for row in rows]
+        found = [{**row, **document_reports.show_document(tx, row["id"])} for row in rows]
     answer = {**found[0], "others": found[1:]}  # the same document through other sources or in other collections
     call.output.give(answer, lambda console: show_documents(console, found))
     return 0
@@ -73,14 +74,15 @@ def retry(context: typer.Context, uris: NamesArgument = None, collection: Collec
     """Retry failed (quarantined) documents: the named ones, or all of them."""
     call = begin(context)
     from semantik_pipeline import operations
-    from semantik_pipeline.ledger import collections, reports
+    from semantik_pipeline.ledger.catalog import collections
+    from semantik_pipeline.ledger.documents import document_reports
 
     def choose(tx: Transaction) -> list[dict[str, Any]]:
         if uris:
             return _named(tx, uris, collection)
         if collection is not None:
             collections.get_collection(tx, collection)
-        return reports.list_documents(tx, collection=collection, status="quarantined")
+        return document_reports.list_documents(tx, collection=collection, status="quarantined")
 
     return _change(call, choose, operations.begin_retry, "retried")
 
@@ -112,7 +114,7 @@ def restore(context: typer.Context, uris: NamesArgument = None, collection: Coll
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.ledger import trash_contents as ledger
+    from semantik_pipeline.ledger.retention import trash_contents as ledger
 
     if not uris:
         raise UsageError("No document is named.", "`semantik documents restore URI...`; `semantik trash` lists them.")
@@ -127,13 +129,14 @@ def _named(tx: Transaction, names: list[str], collection: str | None) -> list[di
     """The documents of these names. Raises UsageError for an unknown one, and for an end of several paths."""
     from semantik_pipeline.cli.wording import place
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.ledger import collections, reports
+    from semantik_pipeline.ledger.catalog import collections
+    from semantik_pipeline.ledger.documents import document_reports
 
     if collection is not None:
         collections.get_collection(tx, collection)
     found = []
     for name in names:
-        rows = reports.find_documents(tx, [name], collection=collection)
+        rows = document_reports.find_documents(tx, [name], collection=collection)
         ids = sorted({row["document"] for row in rows})
         if len(ids) > 1:
             some = ", ".join(place(one) for one in ids[:5])
@@ -153,7 +156,7 @@ def _change(
     from semantik_pipeline.cli.document_views import show_changed
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work
-    from semantik_pipeline.ledger import reports
+    from semantik_pipeline.ledger.documents import document_reports
 
     names = []
     with at_work(call) as runtime:
@@ -165,7 +168,9 @@ def _change(
             with watching() as watch:
                 names.append(f"{operations.wait(runtime, operation, watch).kind}-{operation}")
         with runtime.ledger.read() as tx:
-            after = {row["id"]: row for row in reports.documents_by_id(tx, sorted({row["id"] for row in chosen}))}
+            after = {
+                row["id"]: row for row in document_reports.documents_by_id(tx, sorted({row["id"] for row in chosen}))
+            }
     documents = [after[one] for one in dict.fromkeys(row["id"] for row in chosen) if one in after]
     failed = any(row["status"] == "quarantined" for row in documents)
     answer = {

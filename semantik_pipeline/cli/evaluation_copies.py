@@ -70,7 +70,7 @@ def _build(call: Invocation, runtime: Runtime, collection: str, made: Sequence[C
 
     from semantik_pipeline import generations, operations, transfer
     from semantik_pipeline.generations.reindex import wanted
-    from semantik_pipeline.ledger.collections import get_collection
+    from semantik_pipeline.ledger.catalog.collections import get_collection
 
     with runtime.ledger.read() as tx:
         found = get_collection(tx, collection)
@@ -102,7 +102,7 @@ def _wait(runtime: Runtime, operation: int, copy: Copy) -> None:
 
 def _remove(runtime: Runtime, name: str) -> None:
     from semantik_pipeline import trash
-    from semantik_pipeline.ledger.collections import find_collection
+    from semantik_pipeline.ledger.catalog.collections import find_collection
 
     with runtime.ledger.read() as tx:
         if find_collection(tx, name, trashed=True) is None:

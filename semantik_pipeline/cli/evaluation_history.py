@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.evaluations import Evaluated
+    from semantik_pipeline.ledger.catalog.evaluations import Evaluated
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.evaluation.history import Change
 
@@ -17,7 +17,7 @@ ROWS = 500
 def history(runtime: Runtime, name: str | None) -> list[dict[str, Any]]:
     """What was measured of a dataset (its folder, or its name) or a collection, or of all; newest first, each row with its
     ``change`` since it was measured before."""
-    from semantik_pipeline.ledger import evaluations
+    from semantik_pipeline.ledger.catalog import evaluations
     from semantik_pipeline.search.evaluation.history import changes
 
     wanted = Path(name).expanduser().resolve().name if name and Path(name).expanduser().is_dir() else name

@@ -76,7 +76,7 @@ def measure(
 def measure_known_items(call: Invocation, collection: str, asked: Asked, *, queries: int, seed: int) -> dict[str, Any]:
     """Ask a collection for its own titles and sentences, in all ways. Raises UsageError where it has none to ask for."""
     from semantik_pipeline.errors import UsageError
-    from semantik_pipeline.ledger.passages import passages
+    from semantik_pipeline.ledger.documents.passages import passages
     from semantik_pipeline.search.evaluation import known_items
 
     began = time.monotonic()

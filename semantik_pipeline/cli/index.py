@@ -89,7 +89,7 @@ def run_sync(
     from semantik_pipeline import operations
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work
-    from semantik_pipeline.ledger.outcomes import problems as problems_of
+    from semantik_pipeline.ledger.operations.outcomes import problems as problems_of
 
     with at_work(call) as runtime:
         operation = operations.begin_sync(

@@ -10,7 +10,8 @@ from semantik_pipeline.cli.invocation import begin
 def migrate(context: typer.Context) -> int:
     """Upgrade the database schema to this version; does nothing if it is current."""
     call = begin(context)
-    from semantik_pipeline.ledger import Ledger, schema
+    from semantik_pipeline.ledger import Ledger
+    from semantik_pipeline.ledger.database import schema
 
     with call.runtime() as runtime, runtime.own():
         ledger = Ledger(runtime.settings.database_url, check=False)

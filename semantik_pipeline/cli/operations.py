@@ -184,7 +184,7 @@ def _writing(call: Invocation) -> Any:
 
 
 def _find(runtime: Runtime, name: str) -> int:
-    from semantik_pipeline.ledger import operation_reports
+    from semantik_pipeline.ledger.operations import operation_reports
 
     with runtime.ledger.read() as tx:
         return operation_reports.find(tx, name)
@@ -197,7 +197,7 @@ def unfinished(call: Invocation, runtime: Runtime) -> list[dict[str, Any]]:
 
 def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
     """The list, with the progress of what has not ended; ``paces`` remembers it from look to look."""
-    from semantik_pipeline.ledger import operation_reports
+    from semantik_pipeline.ledger.operations import operation_reports
     from semantik_pipeline.operations import living
 
     with runtime.ledger.read() as tx:
@@ -213,7 +213,7 @@ def _shown(
     call: Invocation, runtime: Runtime, operation_id: int, pace: Pace | None, *, attended: bool = False
 ) -> dict[str, Any]:
     """One operation with its progress, and what it left undone."""
-    from semantik_pipeline.ledger import operation_reports, outcomes
+    from semantik_pipeline.ledger.operations import operation_reports, outcomes
     from semantik_pipeline.operations import living
 
     with runtime.ledger.read() as tx:
@@ -243,10 +243,10 @@ def _progress(runtime: Runtime, row: dict[str, Any], pace: Pace) -> dict[str, An
     from dataclasses import replace
 
     from semantik_pipeline.cli.pace import measured, sample, since_start
-    from semantik_pipeline.ledger import operations
+    from semantik_pipeline.ledger.operations import lifecycle
 
     with runtime.ledger.read() as tx:
-        progress = replace(operations.progress(tx, row["id"]), reason=row["reason"])
+        progress = replace(lifecycle.progress(tx, row["id"]), reason=row["reason"])
     pace.add(sample(progress.age, progress))
     return measured(progress, pace if pace.looks > 1 else since_start(progress))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.operations import Progress
+    from semantik_pipeline.ledger.operations.lifecycle import Progress
 
 #: Stages of documents, in order, and what people call them.
 STAGES = {"chunk": "parsing", "extract": "extracting", "embed": "embedding", "upsert": "indexing"}

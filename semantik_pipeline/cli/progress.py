@@ -12,7 +12,7 @@ from semantik_pipeline.cli.pace import STAGES, Pace, Sample, sample
 from semantik_pipeline.cli.wording import counted, duration, printable
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.operations import Progress
+    from semantik_pipeline.ledger.operations.lifecycle import Progress
 
 #: Seconds before anything is shown, so that a quick run shows nothing and imports no display.
 PATIENCE = 0.7

@@ -51,10 +51,10 @@ def answer_of(runtime: Runtime, asked: SearchQuery) -> SearchAnswer:
 
 def why_nothing(call: Invocation, runtime: Runtime, asked: SearchQuery) -> str:
     """What to tell a person who got no hit."""
-    from semantik_pipeline.ledger import reports
+    from semantik_pipeline.ledger.documents import document_reports
 
     with runtime.ledger.read() as tx:
-        indexed = reports.totals(tx)["collections"][asked.collection]["documents"].get("indexed", 0)
+        indexed = document_reports.totals(tx)["collections"][asked.collection]["documents"].get("indexed", 0)
     return nothing_found(call, asked.collection, indexed, filtered=asked.filter is not None)
 
 

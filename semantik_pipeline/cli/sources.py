@@ -92,8 +92,8 @@ def list_(
     """List sources: schedule, next and last sync, documents, and what state each is in and why."""
     call = begin(context)
     from semantik_pipeline.cli.source_views import show_list
-    from semantik_pipeline.ledger import collections
-    from semantik_pipeline.ledger import sources as ledger
+    from semantik_pipeline.ledger.catalog import collections
+    from semantik_pipeline.ledger.ingestion import sources as ledger
 
     with call.runtime() as runtime, runtime.ledger.read() as tx:
         if collection is not None:
@@ -270,7 +270,7 @@ def beside(call: Invocation) -> Iterator[Runtime]:
 
 def named(runtime: Runtime, name: str) -> dict[str, Any]:
     """The source of this id or name. Raises UsageError."""
-    from semantik_pipeline.ledger import sources as ledger
+    from semantik_pipeline.ledger.ingestion import sources as ledger
 
     with runtime.ledger.read() as tx:
         return ledger.find_source(tx, name)
@@ -278,7 +278,7 @@ def named(runtime: Runtime, name: str) -> dict[str, Any]:
 
 def in_trash(runtime: Runtime, name: str) -> dict[str, Any]:
     """The source in the trash of this id or name. Raises UsageError."""
-    from semantik_pipeline.ledger import trash_contents as ledger
+    from semantik_pipeline.ledger.retention import trash_contents as ledger
 
     with runtime.ledger.read() as tx:
         return {**ledger.find_source(tx, name), "removed_at": None}

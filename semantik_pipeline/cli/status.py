@@ -18,11 +18,11 @@ def status(context: typer.Context) -> int:
     call = begin(context)
     from semantik_pipeline.cli.operations import unfinished
     from semantik_pipeline.disk import disk_use
-    from semantik_pipeline.ledger import reports
+    from semantik_pipeline.ledger.documents import document_reports
 
     with call.runtime() as runtime:
         with runtime.ledger.read() as tx:
-            found = reports.totals(tx)
+            found = document_reports.totals(tx)
         answer = {"data_dir": str(runtime.settings.data_dir), "owner": runtime.owner(), **found}
         answer["operations"] = unfinished(call, runtime)
         answer["disk"] = disk_use(runtime)

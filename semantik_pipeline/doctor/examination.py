@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from semantik_pipeline.doctor.findings import Finding, broken
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.runtime import Runtime
 

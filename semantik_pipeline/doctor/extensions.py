@@ -9,7 +9,7 @@ from semantik_pipeline import generations
 from semantik_pipeline.configurations import chosen_plugin
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
-from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.plugins import administer
 from semantik_pipeline.plugins.administer import PluginInfo
 from semantik_pipeline.plugins.state import canonical

@@ -10,7 +10,11 @@ from urllib.parse import urlsplit
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.errors import ServiceUnavailable
-from semantik_pipeline.ledger import Ledger, collections, schema, server, sources, workers
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.database import schema, server
+from semantik_pipeline.ledger.ingestion import sources
+from semantik_pipeline.ledger.queue import workers
 from semantik_pipeline.queue import looking
 
 #: Seconds by which this host's clock may differ from the database's.

@@ -11,7 +11,7 @@ from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.errors import DataFolderInUse, PipelineError, ServiceUnavailable
-from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.runtime import Runtime
 
 #: Seconds that opening the store and asking for each index may take; a server that is away is found out in 3.
@@ -95,7 +95,7 @@ def _index(runtime: Runtime, generation: Generation, what: str, wanted: int) -> 
 
 def _at_work(runtime: Runtime, generation: Generation) -> bool:
     """Whether stages are still to work on documents of it: the ledger counts only those at rest."""
-    from semantik_pipeline.ledger import backlog
+    from semantik_pipeline.ledger.queue import backlog
 
     with runtime.ledger.read() as tx:
         return any(one["due"] or one["in_hand"] or one["later"] for one in backlog.by_stage(tx).values())

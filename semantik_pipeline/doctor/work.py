@@ -9,7 +9,9 @@ from semantik_pipeline import __version__, fleet, maintenance
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.doctor.servers import look_at_bells
-from semantik_pipeline.ledger import periodic_tasks, reports, sources
+from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.documents import document_reports
+from semantik_pipeline.ledger.ingestion import sources
 
 #: Ticks that may be missed, and at least so many seconds, before the scheduler is taken to be gone.
 MISSED, STALLED = 4, 60.0
@@ -102,7 +104,7 @@ def look_at_sources(patient: Patient) -> Iterator[Finding]:
 def look_at_quarantine(patient: Patient) -> Iterator[Finding]:
     """Documents that were set aside."""
     with patient.runtime.ledger.read() as tx:
-        found = reports.totals(tx)["collections"]
+        found = document_reports.totals(tx)["collections"]
     for name, entry in found.items():
         count = entry["documents"].get("quarantined", 0)
         if count:

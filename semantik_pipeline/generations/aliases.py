@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger import switching
+from semantik_pipeline.ledger.generations import switching
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError
 from semantik_pipeline.generations import aliases, rerunning
 from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
-from semantik_pipeline.ledger import backfill, builds, switching
+from semantik_pipeline.ledger.generations import backfill, builds, switching
 from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.stages.embedder_errors import REFUSES
 from semantik_pipeline.stages.unit_errors import told
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.builds import Build
+    from semantik_pipeline.ledger.generations.builds import Build
     from semantik_pipeline.runtime import Runtime
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from semantik_pipeline.contracts.filters import is_key
 from semantik_pipeline.contracts.languages import language_name
 from semantik_pipeline.documents import IndexSpec
 from semantik_pipeline.errors import FingerprintMismatch, PipelineError, SettingsError
-from semantik_pipeline.ledger.builds import Frozen
-from semantik_pipeline.ledger.collections import Generation
+from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.generations.builds import Frozen
 from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.secrets import scrub
 

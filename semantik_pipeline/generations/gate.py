@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations, verification
-from semantik_pipeline.ledger import builds
-from semantik_pipeline.ledger.collections import SearchView
+from semantik_pipeline.ledger.catalog.collections import SearchView
+from semantik_pipeline.ledger.generations import builds
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger import Transaction
-    from semantik_pipeline.ledger.builds import Build
+    from semantik_pipeline.ledger.generations.builds import Build
     from semantik_pipeline.runtime import Runtime
 
 #: Documents that a verdict names.

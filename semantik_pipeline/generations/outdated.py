@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.generations.configuration import complete, fingerprints, freeze, plugin_versions
-from semantik_pipeline.ledger import collections, lineage
+from semantik_pipeline.ledger.catalog import collections, lineage
 
 if TYPE_CHECKING:
     from semantik_pipeline.plugins.host import PluginHost

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.generations.outdated import changed_stages, differences, reasons
-from semantik_pipeline.ledger import collections, estimates, lineage
+from semantik_pipeline.ledger.catalog import collections, lineage
+from semantik_pipeline.ledger.generations import estimates
 from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.builds import Frozen
-    from semantik_pipeline.ledger.lineage import Record
+    from semantik_pipeline.ledger.catalog.lineage import Record
+    from semantik_pipeline.ledger.generations.builds import Frozen
     from semantik_pipeline.runtime import Runtime
 
 #: Documents that are chunked anew to foretell how many chunks there will be, and the bytes that they have together.

@@ -10,19 +10,15 @@ from semantik_pipeline.errors import Conflict, PipelineError, UsageError
 from semantik_pipeline.generations.aliases import tell_outsiders
 from semantik_pipeline.generations.configuration import check_encoders, complete, frozen_from
 from semantik_pipeline.generations.outdated import reasons
-from semantik_pipeline.ledger import (
-    audit_trail,
-    builds,
-    collections,
-    lineage,
-    operations,
-    switching,
-    workers,
-)
-from semantik_pipeline.ledger.collections import Collection, Generation
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections, lineage
+from semantik_pipeline.ledger.catalog.collections import Collection, Generation
+from semantik_pipeline.ledger.generations import builds, switching
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue import workers
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.builds import Frozen
+    from semantik_pipeline.ledger.generations.builds import Frozen
     from semantik_pipeline.runtime import Runtime
 
 
@@ -59,7 +55,7 @@ def reindex(
         )
     detail = {"changes": dict(changes or {}), "accept_losses": accept_losses}
     with runtime.ledger.write() as tx:
-        operation_id = operations.begin(tx, found.id, "reindex", detail=detail)
+        operation_id = lifecycle.begin(tx, found.id, "reindex", detail=detail)
         generation_id = builds.begin(tx, found, frozen, operation_id)
         subject = f"{collection} (reindex-{operation_id})"
         audit_trail.record(

@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
-from semantik_pipeline.ledger import audit_trail, collections, operations, reruns, selection
-from semantik_pipeline.ledger.reruns import Rerun
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.documents import selection
+from semantik_pipeline.ledger.operations import lifecycle, reruns
+from semantik_pipeline.ledger.operations.reruns import Rerun
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -32,7 +35,8 @@ class Matching:
 
 def rerun(runtime: Runtime, collection: str, where: dict[str, Any], *, fresh: bool = False) -> int:
     """Send the collection's documents that meet a filter through the stages again; returns the operation. The first of
-    them are on their way then, maintenance sends the others. See ``ledger/selection.py`` for what a filter can ask for.
+    them are on their way then, maintenance sends the others. See ``ledger/documents/selection.py`` for what
+    a filter can ask for.
 
     ``fresh``: parses that are kept are not used again, as after a parser was mended without a new OUTPUT_VERSION. Raises
     UsageError for a filter that is wrong, or that no document meets.
@@ -103,7 +107,7 @@ def _go_on(runtime: Runtime, rerun: Rerun) -> Rerun | None:
         log.error("retry-%d failed: %s", rerun.operation_id, error)
         with runtime.ledger.write() as tx:
             reruns.fail(tx, rerun, str(error))
-            operations.settle(tx)
+            lifecycle.settle(tx)
     except PipelineError as error:
         log.warning("retry-%d waits: %s", rerun.operation_id, error)
     return None

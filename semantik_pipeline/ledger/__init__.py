@@ -1,8 +1,7 @@
 """The ledger: what exists, at which stage it is, and who holds it. Values in, values out.
 
-``Ledger`` opens transactions; the modules hold the queries, by what they are about: ``collections``, ``sync``
-(what a source has), ``revisions`` (what becomes of a document), ``work`` (claims and leases), ``content`` (chunks and caches), ``operations``
-and ``reports``.
+``Ledger`` opens transactions; the packages hold the queries, by what they are about, and ``tables`` what they are asked of.
+docs/architecture.md has the packages in their order: imports go down only.
 """
 
 from __future__ import annotations
@@ -11,36 +10,15 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Any
 
-from semantik_pipeline.ledger import (
-    collections,
-    comparison,
-    content,
-    evaluations,
-    operations,
-    paths,
-    reports,
-    revisions,
-    schema,
-    sync,
-    words,
-    work,
-)
-from semantik_pipeline.ledger.connection import Transaction, open_engine, transaction, translating
-from semantik_pipeline.ledger.whereabouts import Whereabouts
-from semantik_pipeline.ledger.whereabouts import find as find_whereabouts
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.database import schema
+from semantik_pipeline.ledger.database.connection import Transaction, open_engine, transaction, translating
+from semantik_pipeline.ledger.documents import paths, words
+from semantik_pipeline.ledger.documents.whereabouts import Whereabouts
+from semantik_pipeline.ledger.documents.whereabouts import find as find_whereabouts
+from semantik_pipeline.ledger.generations import comparison
 
-__all__ = [
-    "Ledger",
-    "Transaction",
-    "collections",
-    "content",
-    "evaluations",
-    "operations",
-    "reports",
-    "revisions",
-    "sync",
-    "work",
-]
+__all__ = ["Ledger", "Transaction"]
 
 
 class Ledger:

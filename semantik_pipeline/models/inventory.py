@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline import generations
 from semantik_pipeline.contracts.models import MARKS, ModelFiles, find_model, place_of, pulled
 from semantik_pipeline.errors import PipelineError, PluginError, PluginLoadError, PluginNotFoundError, UsageError
-from semantik_pipeline.ledger import collections as ledger_collections
+from semantik_pipeline.ledger.catalog import collections as ledger_collections
 from semantik_pipeline.models.checking import contents, size_of
 from semantik_pipeline.plugins.configuration import schema_of
 from semantik_pipeline.search.rerank_choice import chosen_rerankers

@@ -25,7 +25,7 @@ from semantik_pipeline.search.visibility import document_ids, shown
 
 if TYPE_CHECKING:
     from semantik_pipeline.documents import SearchRequest
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
     from semantik_pipeline.search.retrieval import Retrieved

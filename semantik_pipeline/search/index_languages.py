@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Seconds until an index is looked at again: for so long a language that is new in it may be found less well. And at

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from semantik_pipeline.contracts import PostprocessContext
 from semantik_pipeline.documents import Passage, SearchHit
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import neighbours
+from semantik_pipeline.ledger.documents import neighbours
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Chunks on each side of a hit that can be asked for.

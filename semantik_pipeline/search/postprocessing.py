@@ -30,7 +30,7 @@ from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.retrieval import Retrieved
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Where a page can't be filled, so many times as many candidates are looked at ...

@@ -25,7 +25,7 @@ from semantik_pipeline.search.why_missing import Way, why_absent
 if TYPE_CHECKING:
     import numpy as np
 
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 

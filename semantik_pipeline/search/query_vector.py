@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from semantik_pipeline.documents import SparseVector
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Vectors that a process keeps: 1.5 MB at 384 dimensions, 16 MB at 4,096.

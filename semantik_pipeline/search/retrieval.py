@@ -17,7 +17,7 @@ from semantik_pipeline.search.visibility import document_ids, shown
 if TYPE_CHECKING:
     import numpy as np
 
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Results of each leg, at least, and those that its scores are made of, however deep it goes: so pages agree. Min-max

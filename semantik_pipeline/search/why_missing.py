@@ -20,7 +20,7 @@ from semantik_pipeline.search.request import SearchPlan
 from semantik_pipeline.search.retrieval import LEG_DEPTH, MAX_LEG_DEPTH, Retrieved
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Chunks of the document that are looked at.

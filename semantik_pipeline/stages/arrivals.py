@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import DocumentReference, IngestedDocument
 from semantik_pipeline.ledger import Transaction
-from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.parsing import storable, storable_values
 
 if TYPE_CHECKING:

@@ -10,9 +10,12 @@ from semantik_pipeline import logs
 from semantik_pipeline.contracts.media_names import is_text_type
 from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
-from semantik_pipeline.ledger import Transaction, bulk_moves, content, revisions, work
-from semantik_pipeline.ledger.content import ChunkRow
-from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents.content import ChunkRow
+from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.queue import bulk_moves, work
+from semantik_pipeline.ledger.queue.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
 from semantik_pipeline.stages.chunk_reuse import find_twins, rows_of
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of
@@ -24,7 +27,7 @@ from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parse
 from semantik_pipeline.stages.unit_errors import fail, lacks, told
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import Generation
+    from semantik_pipeline.ledger.catalog.collections import Generation
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.settings import Child
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import content
-from semantik_pipeline.ledger.content import ChunkRow, Twin
-from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents.content import ChunkRow, Twin
+from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages.chunk_rows import signed_anew
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import uuid
 from dataclasses import replace
 
 from semantik_pipeline.documents import Chunk, ParsedDocument, short_hash
-from semantik_pipeline.ledger.collections import Generation
-from semantik_pipeline.ledger.content import ChunkRow
-from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.documents.content import ChunkRow
+from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages.parsing import Chunked
 
 

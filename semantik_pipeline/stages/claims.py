@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.ledger import collections, renewals, work
-from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.ledger.renewals import Renewal
-from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.queue import renewals, work
+from semantik_pipeline.ledger.queue.leases import Hold
+from semantik_pipeline.ledger.queue.renewals import Renewal
+from semantik_pipeline.ledger.queue.work import Claim, Unit
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import Generation
+    from semantik_pipeline.ledger.catalog.collections import Generation
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.stages.room import Place
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.ledger import adoption, fair_queue
-from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.ledger.sync import SourceClaim
+from semantik_pipeline.ledger.ingestion import adoption
+from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion.sync import SourceClaim
+from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.leases import Hold
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.errors import LeaseLost, MassDeletion
-from semantik_pipeline.ledger import absence, revisions
-from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.ledger.sync import SourceClaim
+from semantik_pipeline.ledger.ingestion import absence, revisions
+from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion.sync import SourceClaim
+from semantik_pipeline.ledger.queue.leases import Hold
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from semantik_pipeline import logs
 from semantik_pipeline.contracts import EmbeddingMode
 from semantik_pipeline.errors import FingerprintMismatch, PermanentError
-from semantik_pipeline.ledger import Transaction, bulk_moves, content, work
-from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.queue import bulk_moves, work
+from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.embedder_errors import blame, unready
 from semantik_pipeline.stages.unit_errors import fail
@@ -27,7 +29,7 @@ from semantik_pipeline.stages.vectors import checked_sparse, sparse_encoder
 if TYPE_CHECKING:
     import numpy as np
 
-    from semantik_pipeline.ledger.collections import Generation
+    from semantik_pipeline.ledger.catalog.collections import Generation
     from semantik_pipeline.runtime import Runtime
 
 

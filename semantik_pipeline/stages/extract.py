@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ExtractionResult
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
-from semantik_pipeline.ledger import bulk_moves, content, work
-from semantik_pipeline.ledger.collections import Generation
-from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.queue import bulk_moves, work
+from semantik_pipeline.ledger.queue.work import Claim, Unit
 from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
 from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.extracting import extract_texts, merged

@@ -15,8 +15,8 @@ from semantik_pipeline.errors import (
     StorageFull,
     TransientError,
 )
-from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.ledger.sync import Arrival, SourceClaim
+from semantik_pipeline.ledger.ingestion.sync import Arrival, SourceClaim
+from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.stages.arrivals import arrival_of, without_content
 from semantik_pipeline.stages.unit_errors import describe, told
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import logs
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger import operations, revisions
+from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.traces import Revision, Work
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
-    from semantik_pipeline.ledger.work import Claim, Unit
+    from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
+    from semantik_pipeline.ledger.queue.work import Claim, Unit
     from semantik_pipeline.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class Journal:
     def _operations(self, units: Sequence[Unit]) -> dict[int, int]:
         try:
             with self._runtime.ledger.read() as tx:
-                return operations.of_documents(tx, [unit.document_id for unit in units])
+                return lifecycle.of_documents(tx, [unit.document_id for unit in units])
         except PipelineError:  # the work is done; a line without an operation does no harm
             return {}
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import Point
-from semantik_pipeline.ledger import content
-from semantik_pipeline.ledger.collections import Generation
-from semantik_pipeline.ledger.content import ChunkRow
-from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents.content import ChunkRow
+from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages.extracting import merged
 from semantik_pipeline.stages.vectors import unpacked
 

@@ -1,6 +1,6 @@
 """A small source's units have the process to themselves while they are worked on.
 
-``ledger/fair_queue.py`` puts the units of a small source first in each stage's queue. Yet on few cores, what the other
+``ledger/queue/fair_queue.py`` puts the units of a small source first in each stage's queue. Yet on few cores, what the other
 loops of the process do at the same time would take more time from them than the queues did. So a loop that has none of
 these units to claim waits until the claims that hold some are finished; one that hangs keeps nobody waiting for long. With
 more cores than :data:`FEW` nobody waits at all.

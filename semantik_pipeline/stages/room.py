@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 
-from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.stages.precedence import Precedence
 
 #: Seconds that a turn lasts, from the moment when its first suspect may begin.

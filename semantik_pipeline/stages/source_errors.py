@@ -16,8 +16,8 @@ from semantik_pipeline.errors import (
     TransientError,
     VariableNotSet,
 )
-from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger.sync import SourceClaim
+from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion.sync import SourceClaim
 from semantik_pipeline.stages.unit_errors import AWAY, describe, told
 
 if TYPE_CHECKING:

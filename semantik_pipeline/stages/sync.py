@@ -18,12 +18,13 @@ from semantik_pipeline import logs
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
-from semantik_pipeline.ledger import absence, renewals, revisions
-from semantik_pipeline.ledger import sync as ledger
-from semantik_pipeline.ledger.cursors import Cursor
-from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.ledger.renewals import Renewal
-from semantik_pipeline.ledger.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.ledger.catalog.cursors import Cursor
+from semantik_pipeline.ledger.ingestion import absence, revisions
+from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.ledger.queue import renewals
+from semantik_pipeline.ledger.queue.leases import Hold
+from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, mended, redescribed, same_content
 from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.deletions import remove_vanished

@@ -22,8 +22,10 @@ from semantik_pipeline.errors import (
     TransientError,
     WorkerUnfit,
 )
-from semantik_pipeline.ledger import Transaction, operations, work
-from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue import work
+from semantik_pipeline.ledger.queue.work import Claim, Unit
 from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.stages.journal import about, stage_plugins
 from semantik_pipeline.stages.parsing import storable
@@ -140,7 +142,7 @@ def _record(
         _tell(runtime, claim, "suspected", len(units))
         return []
     lost = []
-    operation = operations.of_documents(tx, [unit.document_id for unit in units])
+    operation = lifecycle.of_documents(tx, [unit.document_id for unit in units])
     for unit in units:
         gone = _charge(runtime, tx, unit, error, described)
         if gone:

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import LeaseLost
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger import Transaction, bulk_moves, content, reconciling, trash, work
-from semantik_pipeline.ledger.collections import Generation
-from semantik_pipeline.ledger.comparison import ASIDE
-from semantik_pipeline.ledger.leases import Hold
-from semantik_pipeline.ledger.work import Claim, Unit
+from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.generations.comparison import ASIDE
+from semantik_pipeline.ledger.queue import bulk_moves, reconciling, work
+from semantik_pipeline.ledger.queue.leases import Hold
+from semantik_pipeline.ledger.queue.work import Claim, Unit
+from semantik_pipeline.ledger.retention import trash
 from semantik_pipeline.stages import lost_index
 from semantik_pipeline.stages.claims import Claims, by_generation
 from semantik_pipeline.stages.points import PointBuilder

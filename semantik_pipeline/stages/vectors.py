@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from semantik_pipeline.contracts import EmbeddingPlugin
-    from semantik_pipeline.ledger.collections import Generation
+    from semantik_pipeline.ledger.catalog.collections import Generation
     from semantik_pipeline.runtime import Runtime
 
 

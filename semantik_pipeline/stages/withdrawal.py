@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline.errors import ServiceFailing, ServiceUnavailable, UsageError
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger import content, reconciling
-from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.queue import reconciling
+from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages import lost_index
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import sources
 from semantik_pipeline.errors import UnreadableExport
-from semantik_pipeline.ledger import exports
+from semantik_pipeline.ledger.documents import exports
 from semantik_pipeline.plugins import configuration as configured
 from semantik_pipeline.plugins.secrets import REDACTED
 from semantik_pipeline.schedules import Schedule

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict
-from semantik_pipeline.ledger import audit_trail, content, exports
-from semantik_pipeline.ledger.collections import Generation, get_collection, get_generation
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog.collections import Generation, get_collection, get_generation
+from semantik_pipeline.ledger.documents import content, exports
 from semantik_pipeline.plugins.secrets import redact, scrub_within
 from semantik_pipeline.transfer.archive import FORMAT, LARGEST, MANIFEST, VERSION, Writer, writing
 

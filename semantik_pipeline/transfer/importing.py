@@ -16,10 +16,12 @@ from semantik_pipeline import configurations, trash
 from semantik_pipeline.blobs import parsed_of
 from semantik_pipeline.documents import ParsedDocument, content_hash, short_hash
 from semantik_pipeline.errors import Conflict, PipelineError, UnreadableExport
-from semantik_pipeline.ledger import audit_trail, content, exports, operations
-from semantik_pipeline.ledger import collections as ledger
-from semantik_pipeline.ledger import trash as bin_ledger
-from semantik_pipeline.ledger.collections import Collection, Generation
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import collections as ledger
+from semantik_pipeline.ledger.catalog.collections import Collection, Generation
+from semantik_pipeline.ledger.documents import content, exports
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.retention import trash as bin_ledger
 from semantik_pipeline.stages.chunk_rows import point_id
 from semantik_pipeline.transfer.archive import EXPORT_AGAIN, MEMBER, inflated, lines, manifest_of, read
 from semantik_pipeline.transfer.checking import checked_document, checked_sources
@@ -59,7 +61,7 @@ def import_collection(
         made = ledger.create_collection(tx, name, **fitted.made(), hidden=True)
         if made is None:  # somebody made it in this moment
             raise _taken(name)
-        operation_id = operations.begin(tx, made.id, "import", detail={"file": path.name})
+        operation_id = lifecycle.begin(tx, made.id, "import", detail={"file": path.name})
         _RUNNING.add(made.id)
         owners = [exports.write_source(tx, made.id, operation_id, source, paused=PAUSED) for source in origins]
     try:

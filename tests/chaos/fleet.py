@@ -20,9 +20,9 @@ from sqlalchemy import func, select
 
 from semantik_pipeline import fleet as operators
 from semantik_pipeline import operations
-from semantik_pipeline.ledger import operations as ledger_operations
-from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.operations import Progress
+from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
+from semantik_pipeline.ledger.operations.lifecycle import Progress
+from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import QUEUES, STAGES

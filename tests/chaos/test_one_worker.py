@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
-from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.queue import workers as ledger_workers
 from tests.chaos.fleet import json_lines, make_corpus
 from tests.chaos.servers import free_port, until
 

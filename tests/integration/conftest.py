@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance, operations, pipeline
-from semantik_pipeline.ledger import operations as ledger_operations
+from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.runtime import Runtime

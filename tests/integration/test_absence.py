@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import operations, push
-from semantik_pipeline.ledger import reports
+from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import work as work_table
 from semantik_pipeline.operations import SourceRequest
@@ -52,7 +52,7 @@ def cause(pipeline: Pipeline, name: str, query: str = "lease", **options: Any) -
 
 def ids(pipeline: Pipeline, *names: str) -> list[dict[str, Any]]:
     with pipeline.runtime.ledger.read() as tx:
-        return reports.find_documents(tx, list(names))
+        return document_reports.find_documents(tx, list(names))
 
 
 def test_another_sources_document_of_the_same_id_is_another_one(pipeline: Pipeline) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy import select, update
 from semantik_pipeline import access, collections, operations, sources, trash
 from semantik_pipeline.contracts import AuthRequest, Principal
 from semantik_pipeline.errors import Conflict, Unauthorized, UsageError
-from semantik_pipeline.ledger import audit_trail
-from semantik_pipeline.ledger.connection import now
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.database.connection import now
 from semantik_pipeline.ledger.tables import api_keys
 from semantik_pipeline.sources import NewSource
 from tests.integration.conftest import FAKE_COLLECTION

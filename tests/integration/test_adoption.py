@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from semantik_pipeline.ledger import adoption
+from semantik_pipeline.ledger.ingestion import adoption
 from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.stages import sync

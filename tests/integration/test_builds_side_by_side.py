@@ -13,7 +13,9 @@ from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.generations import aliases, building
 from semantik_pipeline.generations.gate import Gate
-from semantik_pipeline.ledger import backfill, blocked_operations, builds, revisions
+from semantik_pipeline.ledger.generations import backfill, builds
+from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.operations import blocked_operations
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.ledger.tables import operations as operation_table
 from semantik_pipeline.ledger.tables import work

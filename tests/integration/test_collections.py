@@ -15,7 +15,7 @@ from semantik_pipeline.errors import (
     PluginNotFoundError,
     UsageError,
 )
-from semantik_pipeline.ledger import audit_trail
+from semantik_pipeline.ledger.access import audit_trail
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
 LEDGERS = ("sqlite", "postgres")

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.ledger import expired_leases, renewals, work
-from semantik_pipeline.ledger.renewals import Renewal
+from semantik_pipeline.ledger.queue import expired_leases, renewals, work
+from semantik_pipeline.ledger.queue.renewals import Renewal
+from semantik_pipeline.ledger.queue.work import STAGES, Claim
 from semantik_pipeline.ledger.tables import chores, documents
 from semantik_pipeline.ledger.tables import work as units
-from semantik_pipeline.ledger.work import STAGES, Claim
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages.room import Place, Room

@@ -113,7 +113,7 @@ def test_an_index_of_another_process_is_left_alone(indexed) -> None:
 
 def _generations(runtime: Runtime) -> list[Any]:
     with runtime.ledger.read() as tx:
-        from semantik_pipeline.ledger import collections
+        from semantik_pipeline.ledger.catalog import collections
 
         return collections.list_generations(tx)
 
@@ -191,7 +191,8 @@ def test_a_fleet_without_schema_then_without_workers_then_with_odd_ones(
 
 
 def _migrate(url: str) -> None:
-    from semantik_pipeline.ledger import Ledger, schema
+    from semantik_pipeline.ledger import Ledger
+    from semantik_pipeline.ledger.database import schema
 
     ledger = Ledger(url, check=False)
     schema.migrate(ledger.engine)
@@ -208,7 +209,7 @@ def _register(runtime: Runtime, name: str, *, queues: list[str], digest: str, ve
 def _limit_connections(url: str) -> None:
     """More workers than connections: the figures are the server's own."""
     from semantik_pipeline.doctor.servers import _connections
-    from semantik_pipeline.ledger import server
+    from semantik_pipeline.ledger.database import server
 
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
     with engine.connect() as connection:

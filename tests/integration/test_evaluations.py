@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from semantik_pipeline import maintenance, operations
-from semantik_pipeline.ledger import evaluations
-from semantik_pipeline.ledger.passages import passages
+from semantik_pipeline.ledger.catalog import evaluations
+from semantik_pipeline.ledger.documents.passages import passages
 from semantik_pipeline.ledger.tables import chores
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.evaluation import KnownItems, compare, known_items

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from semantik_pipeline import blobs, maintenance, operations
 from semantik_pipeline.errors import PermanentError
-from semantik_pipeline.ledger import work
+from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.ledger.tables import chunks
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on

@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import Conflict, UsageError
-from semantik_pipeline.ledger import Ledger, idempotency
-from semantik_pipeline.ledger.idempotency import Answer
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.access import idempotency
+from semantik_pipeline.ledger.access.idempotency import Answer
 from semantik_pipeline.ledger.tables import idempotency_keys
 from tests.integration.conftest import Pipeline
 

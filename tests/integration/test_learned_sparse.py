@@ -15,7 +15,7 @@ from semantik_pipeline.doctor.examination import Patient
 from semantik_pipeline.doctor.extensions import in_use, look_at_models
 from semantik_pipeline.errors import FingerprintMismatch, PluginError
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger.collections import list_generations
+from semantik_pipeline.ledger.catalog.collections import list_generations
 from semantik_pipeline.ledger.tables import chunks
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.models.inventory import inventory

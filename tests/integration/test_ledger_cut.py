@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.ledger import Ledger
-from semantik_pipeline.ledger.connection import Transaction
+from semantik_pipeline.ledger.database.connection import Transaction
 
 
 @pytest.fixture

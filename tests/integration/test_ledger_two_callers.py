@@ -13,8 +13,10 @@ import pytest
 from sqlalchemy import insert, select, text
 
 from semantik_pipeline.errors import Conflict, PipelineError
-from semantik_pipeline.ledger import Ledger, api_keys, collection_reports, collections, tables
-from semantik_pipeline.ledger.connection import Transaction
+from semantik_pipeline.ledger import Ledger, tables
+from semantik_pipeline.ledger.access import api_keys
+from semantik_pipeline.ledger.catalog import collection_reports, collections
+from semantik_pipeline.ledger.database.connection import Transaction
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, select, text
 
-from semantik_pipeline.ledger import Ledger, connection, content, schema, statistics
-from semantik_pipeline.ledger.bulk import insert_rows
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.database import connection, schema, statistics
+from semantik_pipeline.ledger.database.bulk import insert_rows
+from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.tables import chunks, embeddings, extractions
 
 LEDGERS = ("sqlite", "postgres")

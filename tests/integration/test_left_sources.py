@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from semantik_pipeline import operations
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger import operation_reports
+from semantik_pipeline.ledger.operations import operation_reports
+from semantik_pipeline.ledger.queue.workers import WorkerRow
 from semantik_pipeline.ledger.tables import sources
-from semantik_pipeline.ledger.workers import WorkerRow
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages.left import LEFT, LeftSources

@@ -12,7 +12,9 @@ from sqlalchemy import Select, select, text, update
 
 from semantik_pipeline import generations, operations
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import Ledger, reconciling, selection
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.documents import selection
+from semantik_pipeline.ledger.queue import reconciling
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 from semantik_pipeline.operations import SourceRequest

@@ -12,10 +12,13 @@ from semantik_pipeline import maintenance, operations, sources, trash
 from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.errors import ServiceUnavailable
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import operations as ledger_operations
-from semantik_pipeline.ledger import outcomes, reconciling, removal, timetable
-from semantik_pipeline.ledger import sources as ledger_sources
-from semantik_pipeline.ledger import trash as ledger_trash
+from semantik_pipeline.ledger.ingestion import sources as ledger_sources
+from semantik_pipeline.ledger.ingestion import timetable
+from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
+from semantik_pipeline.ledger.operations import outcomes
+from semantik_pipeline.ledger.queue import reconciling
+from semantik_pipeline.ledger.retention import removal
+from semantik_pipeline.ledger.retention import trash as ledger_trash
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.operations import SourceRequest

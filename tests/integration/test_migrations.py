@@ -20,8 +20,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, insert, select, text
 
 from semantik_pipeline.errors import SchemaMismatch
-from semantik_pipeline.ledger import Ledger, collections, operations, schema
-from semantik_pipeline.ledger.connection import open_engine
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.database import schema
+from semantik_pipeline.ledger.database.connection import open_engine
+from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.ledger.tables import metadata
 from tests import forks
 
@@ -190,7 +193,7 @@ def test_a_ledger_of_the_first_release_keeps_every_row_and_goes_on(first_release
         with ledger.read() as tx:
             collection = collections.find_collection(tx, "default")
             assert collection is not None and collection.config == {"embedding": {"plugin": "e"}}
-            progress = operations.progress(tx, 1)
+            progress = lifecycle.progress(tx, 1)
         assert progress.state == "running" and progress.stages == {"embed": 1}
     finally:
         ledger.close()

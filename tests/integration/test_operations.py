@@ -10,11 +10,12 @@ from sqlalchemy import insert, select, update
 
 from semantik_pipeline import operations
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import audit_trail, blocked_operations, operation_reports
-from semantik_pipeline.ledger import operations as ledger
-from semantik_pipeline.ledger import sync as ledger_sync
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.ingestion import sync as ledger_sync
+from semantik_pipeline.ledger.operations import blocked_operations, operation_reports
+from semantik_pipeline.ledger.operations import lifecycle as ledger
+from semantik_pipeline.ledger.queue.workers import WorkerRow
 from semantik_pipeline.ledger.tables import documents, generations, sources, work
-from semantik_pipeline.ledger.workers import WorkerRow
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.verification import verify
@@ -121,7 +122,7 @@ def test_a_slice_of_a_paused_sync_ends_at_its_next_flush_and_holds_what_it_takes
     def pausing(tx, run, document_ids):
         monkeypatch.setattr(ledger_sync, "mark_seen", flushed)
         flushed(tx, run, document_ids)
-        from semantik_pipeline.ledger import holds
+        from semantik_pipeline.ledger.operations import holds
 
         holds.pause(tx, operation_id)  # as if it had been committed just before this flush
 

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import LeaseLost
-from semantik_pipeline.ledger import content, work
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.search import SearchQuery, search

@@ -84,7 +84,7 @@ def test_options_that_change_within_a_run_begin_a_new_one(make_pipeline, source)
     source.holds(b="beta", c="gamma", d="delta")
     other = source.with_options(checkpoint_every=1)
     with pipe.runtime.ledger.write() as tx:
-        from semantik_pipeline.ledger import collections
+        from semantik_pipeline.ledger.catalog import collections
 
         collections.put_source(tx, 1, other.connector, other.name, other.config)
     pipe.run()

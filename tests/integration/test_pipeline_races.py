@@ -13,7 +13,9 @@ from sqlalchemy import select, text
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import PermanentError, ServiceUnavailable, StorageFull
-from semantik_pipeline.ledger import content, revisions, sync, work
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.ingestion import revisions, sync
+from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.ledger.tables import documents, sources
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.pipeline import QUEUES, work_on

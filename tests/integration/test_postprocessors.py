@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import PluginConfigError, PluginNotFoundError
-from semantik_pipeline.ledger import neighbours
+from semantik_pipeline.ledger.documents import neighbours
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchAnswer, SearchQuery, search
 from semantik_pipeline.testing.fake_models import hashed_words

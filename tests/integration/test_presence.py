@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.renewals import Renewal
+from semantik_pipeline.ledger.queue import workers as ledger_workers
+from semantik_pipeline.ledger.queue.renewals import Renewal
 from tests.announced import announced
 from workers import heartbeat as presences
 from workers.consumer_liveness import Pulse

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from semantik_pipeline import access, operations, sources
 from semantik_pipeline.contracts import Principal
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import permissions, reports
-from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.ledger.documents import document_reports
+from semantik_pipeline.ledger.ingestion import permissions
+from semantik_pipeline.ledger.ingestion import sources as ledger
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import operations as operations_table
 from semantik_pipeline.operations import SourceRequest
@@ -50,7 +51,7 @@ def test_who_was_kept_out_of_a_document_is_not_told_of_its_deletion(make_pipelin
     pipeline = make_pipeline(retention={"trash_days": 7})
     indexed(pipeline)
     with pipeline.runtime.ledger.read() as tx:
-        gone = reports.find_documents(tx, ["barrel"])
+        gone = document_reports.find_documents(tx, ["barrel"])
     operations.begin_drop(pipeline.runtime, gone, purge=purge)
     pipeline.run()
 

@@ -10,8 +10,8 @@ import pytest
 
 from semantik_pipeline import operations, push
 from semantik_pipeline.errors import TransientError, UsageError
-from semantik_pipeline.ledger import audit_trail
-from semantik_pipeline.ledger import sources as ledger_sources
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.ingestion import sources as ledger_sources
 from semantik_pipeline.push import Given, Pushed
 from semantik_pipeline.search import SearchQuery, search
 from tests.integration.conftest import FAKE_COLLECTION, Pipeline
@@ -158,7 +158,7 @@ def test_a_paused_or_deleted_source_and_a_crowded_one_take_nothing(
 def test_a_sync_of_what_was_given_takes_nothing_away(pipeline: Pipeline) -> None:
     pushed, _ = give(pipeline, text("a", "zebras graze"))
     with pipeline.runtime.ledger.write() as tx:
-        from semantik_pipeline.ledger import operations as ledger
+        from semantik_pipeline.ledger.operations import lifecycle as ledger
 
         operation_id = ledger.begin(tx, 1, "sync")
         ledger.request_sync(tx, operation_id, pushed.source_id, lane=1, allow_deletions=True, full=True)

@@ -12,9 +12,11 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.errors import Conflict, FingerprintMismatch, UsageError
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import backfill, backlog, builds, operation_reports, switching
-from semantik_pipeline.ledger import collections as ledger_collections
-from semantik_pipeline.ledger import work as work_ledger
+from semantik_pipeline.ledger.catalog import collections as ledger_collections
+from semantik_pipeline.ledger.generations import backfill, builds, switching
+from semantik_pipeline.ledger.operations import operation_reports
+from semantik_pipeline.ledger.queue import backlog
+from semantik_pipeline.ledger.queue import work as work_ledger
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, operation_items, work
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.pipeline import work_on

@@ -12,9 +12,11 @@ from sqlalchemy import delete, select, text, update
 
 from semantik_pipeline import maintenance, operations, sources
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import content, fair_queue, removal
-from semantik_pipeline.ledger import workers as ledger_workers
-from semantik_pipeline.ledger.bulk import insert_rows
+from semantik_pipeline.ledger.database.bulk import insert_rows
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue import workers as ledger_workers
+from semantik_pipeline.ledger.retention import removal
 from semantik_pipeline.ledger.tables import chores, chunks, documents, embeddings, extractions, work
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.pipeline import work_on

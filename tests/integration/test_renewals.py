@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
-from semantik_pipeline.ledger import expired_leases, renewals, work
-from semantik_pipeline.ledger.leases import Keeper
-from semantik_pipeline.ledger.renewals import Renewal
+from semantik_pipeline.ledger.queue import expired_leases, renewals, work
+from semantik_pipeline.ledger.queue.leases import Keeper
+from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.operations import SourceRequest

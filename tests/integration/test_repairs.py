@@ -8,11 +8,13 @@ from sqlalchemy import select, update
 
 from semantik_pipeline import generations, operations, verification
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import collections, comparison, revisions
-from semantik_pipeline.ledger import operations as ledger
+from semantik_pipeline.ledger.catalog import collections
+from semantik_pipeline.ledger.generations import comparison
+from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.operations import lifecycle as ledger
+from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.ledger.tables import work
-from semantik_pipeline.ledger.work import claim
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.push import Given, push

@@ -10,10 +10,11 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import generations, maintenance, operations, trash
 from semantik_pipeline.errors import ServiceUnavailable, UsageError
 from semantik_pipeline.generations import building, rerunning
-from semantik_pipeline.ledger import reruns, selection
+from semantik_pipeline.ledger.documents import selection
+from semantik_pipeline.ledger.operations import reruns
+from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import operation_items, work
 from semantik_pipeline.ledger.tables import operations as table
-from semantik_pipeline.ledger.work import claim
 from semantik_pipeline.push import Given, push
 from tests.integration.conftest import texts
 

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from semantik_pipeline import maintenance, sources
-from semantik_pipeline.ledger import audit_trail, retention
-from semantik_pipeline.ledger.storage import GROUPS, table_sizes
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.database.storage import GROUPS, table_sizes
+from semantik_pipeline.ledger.retention import expiry
 from semantik_pipeline.ledger.tables import (
     audit,
     chores,
@@ -98,7 +99,7 @@ def test_unfinished_operations_and_those_of_removals_stay(make_pipeline) -> None
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(update(operations).where(operations.c.id == removing).values(state="finished", finished_at=0))
         tx.execute(update(operations).where(operations.c.id == running).values(state="paused"))
-        while retention.sweep_operations(tx, older_than=-1):
+        while expiry.sweep_operations(tx, older_than=-1):
             pass
         left = list(tx.execute(select(operations.c.id).order_by(operations.c.id)).scalars())
     assert left == [running, removing]
@@ -107,12 +108,12 @@ def test_unfinished_operations_and_those_of_removals_stay(make_pipeline) -> None
 def test_large_operations_go_in_batches(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = make_pipeline()
     synced(pipeline)
-    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(expiry, "BATCH", 2)
     steps = 0
     more = True
     while more:
         with pipeline.runtime.ledger.write() as tx:
-            more = retention.sweep_operations(tx, older_than=-1)
+            more = expiry.sweep_operations(tx, older_than=-1)
         steps += 1
     assert (rows(pipeline, operation_items), rows(pipeline, operations)) == (0, 0)
     assert steps == 3  # two for the items, one for the operations

@@ -9,8 +9,8 @@ import pytest
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import OutOfMemory, ServiceUnavailable, WorkerUnfit
-from semantik_pipeline.ledger import work
-from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.queue import work
+from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.operations import SourceRequest, wait
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.plugins.child import ChildPool

@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import IngestedDocument, content_hash
-from semantik_pipeline.ledger import expired_leases, sync
-from semantik_pipeline.ledger.renewals import Renewal
+from semantik_pipeline.ledger.ingestion import sync
+from semantik_pipeline.ledger.queue import expired_leases
+from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on

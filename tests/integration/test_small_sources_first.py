@@ -11,7 +11,8 @@ from sqlalchemy import update
 
 from semantik_pipeline import generations
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger import fair_queue, tables
+from semantik_pipeline.ledger import tables
+from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import precedence

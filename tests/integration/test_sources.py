@@ -16,10 +16,13 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import maintenance, sources
 from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
-from semantik_pipeline.ledger import audit_trail, bulk_moves, fair_queue, removal, timetable, work
-from semantik_pipeline.ledger import operations as ledger_operations
-from semantik_pipeline.ledger import sources as ledger
-from semantik_pipeline.ledger.sync import claim_source, others_wait
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.ingestion import sources as ledger
+from semantik_pipeline.ledger.ingestion import timetable
+from semantik_pipeline.ledger.ingestion.sync import claim_source, others_wait
+from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
+from semantik_pipeline.ledger.queue import bulk_moves, fair_queue, work
+from semantik_pipeline.ledger.retention import removal
 from semantik_pipeline.ledger.tables import chunks, documents, operation_sources, operations
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.operations import SourceRequest, begin_sync

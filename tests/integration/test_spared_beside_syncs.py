@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, update
 
-from semantik_pipeline.ledger import expired_leases, work
+from semantik_pipeline.ledger.queue import expired_leases, work
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.operations import SourceRequest

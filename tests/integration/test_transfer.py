@@ -23,7 +23,7 @@ from semantik_pipeline.errors import (
     UnreadableExport,
     UsageError,
 )
-from semantik_pipeline.ledger import switching
+from semantik_pipeline.ledger.generations import switching
 from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import documents, embeddings, extractions, metadata
 from semantik_pipeline.ledger.tables import generations as generation_table

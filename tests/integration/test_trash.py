@@ -13,8 +13,9 @@ from sqlalchemy import func, select, update
 
 from semantik_pipeline import collections, generations, maintenance, operations, sources, trash
 from semantik_pipeline.errors import Conflict, UsageError
-from semantik_pipeline.ledger import purging, reports, trash_contents
-from semantik_pipeline.ledger import trash as ledger
+from semantik_pipeline.ledger.documents import document_reports
+from semantik_pipeline.ledger.retention import purging, trash_contents
+from semantik_pipeline.ledger.retention import trash as ledger
 from semantik_pipeline.ledger.tables import chores, documents, embeddings, metadata
 from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import sources as source_table
@@ -35,7 +36,7 @@ def hits(pipeline, text: str, collection: str = "default") -> list[tuple[str, st
 
 def drop(pipeline, *names: str, **options: Any) -> None:
     with pipeline.runtime.ledger.read() as tx:
-        found = reports.find_documents(tx, list(names))
+        found = document_reports.find_documents(tx, list(names))
     operations.begin_drop(pipeline.runtime, found, **options)
     pipeline.run()
 
@@ -180,7 +181,7 @@ def test_what_is_restored_before_its_points_are_gone_is_whole(make_pipeline, tmp
     pipeline.folder(texts(tmp_path / "papers", a="alpha beta"))
     before = hits(pipeline, "alpha")
     with pipeline.runtime.ledger.read() as tx:
-        operations.begin_drop(pipeline.runtime, reports.find_documents(tx, ["a.txt"]))
+        operations.begin_drop(pipeline.runtime, document_reports.find_documents(tx, ["a.txt"]))
     assert hits(pipeline, "alpha") == []
     restore(pipeline, "a.txt")
     assert hits(pipeline, "alpha") == before
@@ -229,7 +230,7 @@ def test_a_source_comes_back_with_the_documents_that_went_with_it(make_pipeline,
 
 
 def test_a_source_restored_on_its_way_to_the_trash_loses_nothing(make_pipeline, monkeypatch) -> None:
-    from semantik_pipeline.ledger import removal
+    from semantik_pipeline.ledger.retention import removal
 
     monkeypatch.setattr(removal, "BATCH", 2)
     pipeline = make_pipeline(**KEPT)

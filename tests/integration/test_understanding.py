@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from semantik_pipeline import push, vocabulary
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger import words
+from semantik_pipeline.ledger.documents import words
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.push import Given

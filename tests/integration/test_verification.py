@@ -6,7 +6,7 @@ import random
 
 from semantik_pipeline import verification
 from semantik_pipeline.documents import Point
-from semantik_pipeline.ledger import comparison
+from semantik_pipeline.ledger.generations import comparison
 from semantik_pipeline.operations import SourceRequest
 from tests.integration.test_pipeline_races import paragraphs
 

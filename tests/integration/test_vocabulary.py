@@ -10,7 +10,7 @@ from sqlalchemy import event, func, insert, select, update
 
 from semantik_pipeline import maintenance, operations, trash, vocabulary
 from semantik_pipeline.errors import ServiceUnavailable
-from semantik_pipeline.ledger import words
+from semantik_pipeline.ledger.documents import words
 from semantik_pipeline.ledger.tables import workers
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchQuery, search

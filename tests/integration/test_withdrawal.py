@@ -10,7 +10,8 @@ import pytest
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.errors import PermanentError, ServiceFailing, ServiceUnavailable
-from semantik_pipeline.ledger import content, work
+from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import upsert

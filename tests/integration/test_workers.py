@@ -15,10 +15,10 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import fleet, maintenance
 from semantik_pipeline.cli.fleet_views import show_fleet
 from semantik_pipeline.errors import PipelineError, SettingsError, UsageError
-from semantik_pipeline.ledger import backlog
-from semantik_pipeline.ledger import workers as ledger_workers
+from semantik_pipeline.ledger.queue import backlog
+from semantik_pipeline.ledger.queue import workers as ledger_workers
+from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import work, workers
-from semantik_pipeline.ledger.work import claim
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.tally import Tally
 from tests.announced import announced

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 from celery import Celery
 
-from semantik_pipeline.ledger import Ledger, schema
+from semantik_pipeline.ledger import Ledger
+from semantik_pipeline.ledger.database import schema
 from semantik_pipeline.queue import TASK, configure
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings

@@ -14,8 +14,8 @@ import pytest
 
 from semantik_pipeline import queue
 from semantik_pipeline.errors import SettingsError
-from semantik_pipeline.ledger.leases import Keeper
-from semantik_pipeline.ledger.renewals import Renewal
+from semantik_pipeline.ledger.queue.leases import Keeper
+from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.settings import Settings, load_settings
 from semantik_pipeline.tally import Tally
 

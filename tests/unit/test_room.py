@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from semantik_pipeline.ledger.leases import Hold
+from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.stages.room import EMPTY, LINGER, LONGEST_WAIT, TURN, Place, Room
 
 

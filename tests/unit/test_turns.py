@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.ledger.fair_queue import SHARE, sooner
+from semantik_pipeline.ledger.queue.fair_queue import SHARE, sooner
 
 times = st.floats(min_value=0, max_value=1e6)
 behind = st.floats(min_value=0, max_value=1e6)

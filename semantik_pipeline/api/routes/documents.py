@@ -29,7 +29,7 @@ from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Conflict, NotFound, UsageError
-from semantik_pipeline.ledger import document_pages, reports
+from semantik_pipeline.ledger.documents import document_pages, document_reports
 from semantik_pipeline.push import MEDIA_TYPE, MOST
 from semantik_pipeline.runtime import Runtime
 
@@ -85,7 +85,7 @@ def list_documents(
 def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> DocumentDetail:
     row = _allowed(runtime, caller, "reader", document_id)
     with runtime.ledger.read() as tx:
-        more = reports.show_document(tx, document_id, chunks=False)
+        more = document_reports.show_document(tx, document_id, chunks=False)
     ways = [IndexingStatus.model_validate(one) for one in more["generations"]]
     return DocumentDetail(**_shown(row, caller), metadata=more["metadata"], generations=ways)
 

@@ -46,7 +46,7 @@ def _found(runtime: Runtime) -> dict[str, str]:
 
 
 def _ask_ledger(runtime: Runtime) -> None:
-    from semantik_pipeline.ledger import workers
+    from semantik_pipeline.ledger.queue import workers
 
     with runtime.ledger.read() as tx:
         workers.living(tx)

@@ -25,7 +25,7 @@ from semantik_pipeline.api.models.plain import FilterText
 from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
-from semantik_pipeline.ledger import operation_reports, outcomes
+from semantik_pipeline.ledger.operations import operation_reports, outcomes
 from semantik_pipeline.runtime import Runtime
 
 router = guarded("operations", "/operations")

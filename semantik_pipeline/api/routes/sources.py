@@ -29,7 +29,7 @@ from semantik_pipeline.api.problems import documented
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.errors import Forbidden
-from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.ledger.ingestion import sources as ledger
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.schedules import Schedule, parse_schedule
 

@@ -12,7 +12,8 @@ from semantik_pipeline.api.models.status import AuditLog, SystemStatus
 from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.disk import disk_use
 from semantik_pipeline.errors import Forbidden
-from semantik_pipeline.ledger import audit_trail, reports
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.documents import document_reports
 
 router = guarded("status")
 
@@ -22,7 +23,7 @@ def show(runtime: TheRuntime, caller: Reader) -> SystemStatus:
     if caller.collections is not None or caller.principals is not None:  # it counts all collections
         raise Forbidden("The status is shown to who may see all collections and documents.")
     with runtime.ledger.read() as tx:
-        found = reports.totals(tx)
+        found = document_reports.totals(tx)
     folder = str(runtime.settings.data_dir)
     return SystemStatus.model_validate(
         {"data_dir": folder, "owner": runtime.owner(), **found, "disk": disk_use(runtime)}

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.ledger import evaluations
-from semantik_pipeline.ledger.evaluations import Evaluated
+from semantik_pipeline.ledger.catalog import evaluations
+from semantik_pipeline.ledger.catalog.evaluations import Evaluated
 from semantik_pipeline.search.evaluation.comparison import DECISIVE
 from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.measure import MEASURES, EvaluationReport

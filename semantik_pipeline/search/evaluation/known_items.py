@@ -15,7 +15,7 @@ from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.sampling import Item, drawn, only_unique
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.passages import Passage
+    from semantik_pipeline.ledger.documents.passages import Passage
 
 #: What a hit counts as if it holds the sentence that was asked for.
 FOUND = "the passage"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from semantik_pipeline.documents import SearchHit, short_hash
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.passages import Passage
+    from semantik_pipeline.ledger.documents.passages import Passage
 
 #: Characters of a sentence; of a script without spaces, fewer say as much.
 SHORTEST, LONGEST = 30, 250

@@ -17,7 +17,7 @@ from semantik_pipeline.search.understanding.presence import stop_words, word_leg
 from semantik_pipeline.spelling import normal
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan
 

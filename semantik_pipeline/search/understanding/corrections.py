@@ -15,7 +15,7 @@ from semantik_pipeline.search.understanding.presence import Presence
 from semantik_pipeline.spelling import normal, words_at, words_of
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Letters of a word that is corrected, at least; and of one in which two errors are looked for.

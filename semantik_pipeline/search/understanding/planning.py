@@ -15,7 +15,7 @@ from semantik_pipeline.search.understanding.meaning import Interpretation, narro
 from semantik_pipeline.spelling import forms
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.questions import SearchQuery
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.search.request import SearchPlan

@@ -15,7 +15,7 @@ from semantik_pipeline.search.permitted import permitted
 from semantik_pipeline.spelling import words_of
 
 if TYPE_CHECKING:
-    from semantik_pipeline.ledger.collections import SearchView
+    from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
 #: Chunks that are looked at for one word, or language.

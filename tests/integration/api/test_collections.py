@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.api import etags
-from semantik_pipeline.ledger import audit_trail
+from semantik_pipeline.ledger.access import audit_trail
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION, texts
 
@@ -189,7 +189,7 @@ def test_a_comparison_in_parts_finds_what_one_in_one_finds(
 ) -> None:
     damaged(api, tmp_path / "n", 5)
     whole = api.good(api.post("/collections/papers/verify"))
-    monkeypatch.setattr("semantik_pipeline.ledger.comparison.SLICE", 2)
+    monkeypatch.setattr("semantik_pipeline.ledger.generations.comparison.SLICE", 2)
     monkeypatch.setattr("semantik_pipeline.api.routes.collections.COMPARED", 0.0)
     parts, cursor = [], None
     while cursor is not None or not parts:

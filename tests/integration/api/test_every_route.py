@@ -84,7 +84,7 @@ def theirs(make_api: Callable[..., Api], tmp_path: Any) -> tuple[Api, dict[str, 
     for role in ROLES:
         api.key(f"mine-{role}", role=role, collections=["mine"])
     with api.runtime.ledger.read() as tx:
-        from semantik_pipeline.ledger import sources
+        from semantik_pipeline.ledger.ingestion import sources
 
         source = sources.list_sources(tx, collection="theirs")[0]["id"]
     document = core.list_documents(api.runtime, collection="theirs", status=None)[0]["id"]

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from semantik_pipeline.api.routing import GuardedRoute
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger.reports import STATUSES
+from semantik_pipeline.ledger.documents.document_reports import STATUSES
 from semantik_pipeline.ledger.tables import documents, sources
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from semantik_pipeline import plugin_admin
-from semantik_pipeline.ledger import audit_trail, plugin_configs
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.catalog import plugin_configs
 from tests.announced import announced
 from tests.integration.api.conftest import Api, problem
 

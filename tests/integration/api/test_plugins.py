@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from semantik_pipeline.contracts import HealthState, HealthStatus
-from semantik_pipeline.ledger import plugin_configs
+from semantik_pipeline.ledger.catalog import plugin_configs
 from semantik_pipeline.testing import FakeChunker, FakeReranker
 from tests.integration.api.conftest import Api, problem
 

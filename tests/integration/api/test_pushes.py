@@ -12,7 +12,7 @@ import pytest
 from httpx import Response
 
 from semantik_pipeline import push
-from semantik_pipeline.ledger import audit_trail, idempotency
+from semantik_pipeline.ledger.access import audit_trail, idempotency
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 

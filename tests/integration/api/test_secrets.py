@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from semantik_pipeline.ledger import audit_trail, workers
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.queue import workers
 from semantik_pipeline.ledger.tables import documents, sources, work
 from tests.announced import announced
 from tests.integration.api.conftest import PREFIX, Api

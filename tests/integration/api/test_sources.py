@@ -10,8 +10,8 @@ import pytest
 
 from semantik_pipeline import maintenance, sources
 from semantik_pipeline.errors import ChangedMeanwhile
-from semantik_pipeline.ledger import audit_trail
-from semantik_pipeline.ledger import sources as ledger
+from semantik_pipeline.ledger.access import audit_trail
+from semantik_pipeline.ledger.ingestion import sources as ledger
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION, texts
 

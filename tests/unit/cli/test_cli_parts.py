@@ -24,7 +24,7 @@ from semantik_pipeline.cli.questions import postprocessors_in
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
 from semantik_pipeline.documents import Highlight, Passage, Span
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger.operations import Progress
+from semantik_pipeline.ledger.operations.lifecycle import Progress
 from semantik_pipeline.search import SearchAnswer
 from semantik_pipeline.testing.postprocessing import make_hit
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.ledger.evaluations import Evaluated
+from semantik_pipeline.ledger.catalog.evaluations import Evaluated
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.evaluation import Compared, Comparison, EvaluationReport, Judged, compare, recommended
 from semantik_pipeline.search.evaluation.history import change_of, changes

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.ledger.passages import Passage
+from semantik_pipeline.ledger.documents.passages import Passage
 from semantik_pipeline.search.evaluation.known_items import FOUND, known_items
 from semantik_pipeline.search.evaluation.sampling import drawn, only_unique, sentences_of, title_of
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantik_pipeline.ledger.content import ChunkRow
-from semantik_pipeline.ledger.work import Unit
+from semantik_pipeline.ledger.documents.content import ChunkRow
+from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.search import SearchQuery, listing, search
 from semantik_pipeline.stages.points import build_payload
 from tests.unit.search.conftest import Runtime

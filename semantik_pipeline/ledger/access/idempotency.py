@@ -1,0 +1,85 @@
+"""Requests that are done once, however often they are sent: a caller's key, the request's hash, the answer that it got."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, select, update
+
+from semantik_pipeline.errors import Conflict, UsageError
+from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.tables import idempotency_keys as table
+
+#: Seconds that an answer is kept.
+KEPT = 86400.0
+
+#: Seconds without :func:`renew` after which a request that has no answer is one whose process died.
+IN_HAND = 120.0
+
+#: Rows that one transaction of a sweep removes.
+BATCH = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a request was answered, as JSON."""
+
+    status: int
+    body: Any
+
+
+def begin(tx: Transaction, actor: str, key: str, request_hash: str) -> Answer | str:
+    """Take a request in hand under its key: the token of whoever has it; or the answer, if it has one already.
+
+    Raises Conflict while the same request is in hand, and UsageError if the key belongs to another request.
+    """
+    mine = and_(table.c.actor == actor, table.c.key == key)
+    over = and_(table.c.created_at < now() - KEPT, table.c.status.is_not(None))
+    died = and_(table.c.created_at < now() - IN_HAND, table.c.status.is_(None))
+    tx.execute(delete(table).where(mine, over | died))
+    token = token_hex(8)
+    row = insert_for(tx, table).values(actor=actor, key=key, request_hash=request_hash, token=token, created_at=now())
+    made = row.on_conflict_do_nothing(index_elements=["actor", "key"]).returning(table.c.key)
+    if tx.execute(made).first() is not None:
+        return token
+    found = tx.execute(select(table.c.request_hash, table.c.status, table.c.answer).where(mine)).first()
+    if found is not None and found.request_hash != request_hash:
+        raise UsageError(
+            "This idempotency key was given with another request.",
+            "Give each request a key of its own, such as a UUID.",
+        )
+    if found is None or found.status is None:
+        raise Conflict("The same request is in hand.", "Send it again in a moment, with the same key.")
+    return Answer(status=found.status, body=found.answer)
+
+
+def renew(tx: Transaction, actor: str, key: str, token: str) -> None:
+    """The request is in hand still."""
+    tx.execute(update(table).where(_held(actor, key, token)).values(created_at=now()))
+
+
+def keep(tx: Transaction, actor: str, key: str, token: str, answer: Answer) -> None:
+    """The request in hand has its answer. Of one that somebody else has in hand by now, nothing is kept."""
+    tx.execute(
+        update(table).where(_held(actor, key, token)).values(status=answer.status, answer=answer.body, created_at=now())
+    )
+
+
+def forget(tx: Transaction, actor: str, key: str, token: str) -> None:
+    """The request in hand failed and has changed nothing: it may be sent again."""
+    tx.execute(delete(table).where(_held(actor, key, token)))
+
+
+def _held(actor: str, key: str, token: str) -> ColumnElement[bool]:
+    return and_(table.c.actor == actor, table.c.key == key, table.c.token == token, table.c.status.is_(None))
+
+
+def sweep(tx: Transaction, *, older_than: float) -> bool:
+    """Remove keys that were given more than so many seconds ago. Returns whether some may be left."""
+    old = select(table.c.actor, table.c.key).where(table.c.created_at < now() - older_than).limit(BATCH)
+    rows = tx.execute(old).all()
+    for actor, key in rows:
+        tx.execute(delete(table).where(table.c.actor == actor, table.c.key == key))
+    return len(rows) == BATCH

@@ -1,0 +1,1 @@
+"""What there is: collections with their generations and sources, the plugins' configurations, evaluations."""

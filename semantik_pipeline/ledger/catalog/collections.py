@@ -1,0 +1,284 @@
+"""Collections, their generations and sources."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection as Group
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+
+from semantik_pipeline import configurations
+from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.ledger.access import api_keys
+from semantik_pipeline.ledger.access.document_access import open_to
+from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
+from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
+
+#: In what a generation keeps of its build, under ``alias``: the store's alias is still to name its index.
+ALIAS_OWED = "owed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """Documents that are searched together, with one configuration."""
+
+    id: int
+    name: str
+    config: dict[str, Any]
+    active_generation: int | None
+    trashed_at: float | None = None
+    importing_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One build of a collection's index; ``config`` and ``fingerprints`` never change."""
+
+    id: int
+    collection_id: int
+    collection: str
+    state: str
+    config: dict[str, Any]
+    fingerprints: dict[str, Any]
+    index: str
+    dimension: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchView:
+    """What a search of a collection reads: index and model together."""
+
+    collection: str
+    generation_id: int
+    index: str
+    dimension: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    id: int
+    collection_id: int
+    connector: str
+    name: str
+    config: dict[str, Any]
+    paused: str | None
+    trashed_at: float | None = None
+
+
+def find_collection(tx: Transaction, name: str, *, trashed: bool = False) -> Collection | None:
+    """Raises UsageError for one that is in the trash, unless ``trashed`` ones are looked for too."""
+    columns = [collections.c[field] for field in Collection.__dataclass_fields__]
+    row = tx.execute(select(*columns).where(collections.c.name == name)).mappings().first()
+    if row is not None and row["importing_at"] is not None and not trashed:
+        raise UsageError(f"The collection {name!r} is being imported.", "It is there when its import has ended.")
+    if row is not None and row["trashed_at"] is not None and not trashed:
+        raise NotFound(
+            f"The collection {name!r} is in the trash.",
+            f"`semantik collections restore {name}` brings it back; its name is free again when it is purged.",
+        )
+    return Collection(**row) if row else None
+
+
+def get_collection(tx: Transaction, name: str) -> Collection:
+    """Raises NotFound naming the collections that exist."""
+    found = find_collection(tx, name)
+    if found is None:
+        there = select(collections.c.name).where(collections.c.trashed_at.is_(None)).order_by(collections.c.name)
+        names = list(tx.execute(there).scalars())
+        way_out = "There is none yet: `semantik index PATH` makes one."
+        raise NotFound(f"There is no collection {name!r}.", way_out, there=names)
+    return found
+
+
+def create_collection(
+    tx: Transaction,
+    name: str,
+    *,
+    config: dict[str, Any],
+    frozen: dict[str, Any],
+    fingerprints: dict[str, Any],
+    dimension: int,
+    plugins: dict[str, str] | None = None,
+    hidden: bool = False,
+) -> Collection | None:
+    """A collection with its first generation, active from the start; None if there is one of that name.
+    ``hidden``: it is being imported, and until :func:`exports.reveal` nobody sees it, nor is any key for it."""
+    unseen = {"trashed_at": now(), "importing_at": now()} if hidden else {}
+    row = insert_for(tx, collections).values(name=name, config=config, created_at=now(), **unseen)
+    made = row.on_conflict_do_nothing(index_elements=["name"]).returning(collections.c.id)
+    collection_id = tx.execute(made).scalar_one_or_none()
+    if collection_id is None:
+        return None
+    if not hidden:
+        api_keys.bind(tx, collection_id, name)
+    generation_id = tx.execute(
+        insert(generations)
+        .values(
+            collection_id=collection_id,
+            state="active",
+            config=frozen,
+            fingerprints=fingerprints,
+            index_name=index_name(tx, collection_id, name),
+            dimension=dimension,
+            wanted=config,
+            plugins=plugins,
+            build={"alias": ALIAS_OWED},
+            created_at=now(),
+            activated_at=None if hidden else now(),
+        )
+        .returning(generations.c.id)
+    ).scalar_one()
+    tx.execute(update(collections).where(collections.c.id == collection_id).values(active_generation=generation_id))
+    return find_collection(tx, name, trashed=True)
+
+
+def index_name(tx: Transaction, collection_id: int, name: str) -> str:
+    """A name for the index of a new generation that no other generation has, or had."""
+    mine = select(func.count()).where(generations.c.collection_id == collection_id)
+    number = max(
+        tx.execute(select(func.max(generations.c.id))).scalar_one_or_none() or 0, tx.execute(mine).scalar_one()
+    )
+    return f"c{collection_id}-{_slug(name)}-{number + 1}-{uuid.uuid4().hex[:6]}"
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())[:40]
+
+
+_GENERATION = select(
+    generations.c.id,
+    generations.c.collection_id,
+    collections.c.name.label("collection"),
+    generations.c.state,
+    generations.c.config,
+    generations.c.fingerprints,
+    generations.c.index_name.label("index"),
+    generations.c.dimension,
+).join_from(generations, collections, generations.c.collection_id == collections.c.id)
+
+
+def get_generation(tx: Transaction, generation_id: int) -> Generation:
+    return Generation(**tx.execute(_GENERATION.where(generations.c.id == generation_id)).mappings().one())
+
+
+def list_generations(tx: Transaction, collection_id: int | None = None) -> list[Generation]:
+    """Generations that are written to, of one collection or of all that are not in the trash."""
+    which = and_(generations.c.state != "retired", collections.c.trashed_at.is_(None))
+    if collection_id is not None:
+        which = and_(which, generations.c.collection_id == collection_id)
+    return [Generation(**row) for row in tx.execute(_GENERATION.where(which).order_by(generations.c.id)).mappings()]
+
+
+def generation_ids(tx: Transaction) -> tuple[list[int], list[int]]:
+    """Generations that are written to, of all collections that are not in the trash, and those on their way out."""
+    there = collections.c.id == generations.c.collection_id
+    which = or_(generations.c.state == "retired", collections.c.trashed_at.is_(None))
+    query = select(generations.c.id, generations.c.state).join_from(generations, collections, there).where(which)
+    rows = tx.execute(query.order_by(generations.c.id)).all()
+    live, retired = ([row.id for row in rows if (row.state == "retired") is gone] for gone in (False, True))
+    return live, retired
+
+
+_SOURCE = [sources.c[field] for field in Source.__dataclass_fields__]
+
+
+def find_source(tx: Transaction, collection_id: int, connector: str, name: str) -> Source | None:
+    which = and_(sources.c.collection_id == collection_id, sources.c.connector == connector, sources.c.name == name)
+    row = tx.execute(select(*_SOURCE).where(which)).mappings().first()
+    return Source(**row) if row else None
+
+
+def put_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int:
+    """The source of that name, made or given this configuration."""
+    found = find_source(tx, collection_id, connector, name)
+    if found is not None:
+        if found.config != config:
+            tx.execute(update(sources).where(sources.c.id == found.id).values(config=config))
+        return found.id
+    row = _new_source(tx, collection_id, connector, name, config)
+    # another may make it meanwhile; the last configuration counts
+    made = row.on_conflict_do_update(index_elements=_NAMED, set_={"config": row.excluded.config})
+    return tx.execute(made.returning(sources.c.id)).scalar_one()
+
+
+def add_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> int | None:
+    """A source of that name; None, and nothing is written, if there is one, which another may have made meanwhile."""
+    made = _new_source(tx, collection_id, connector, name, config).on_conflict_do_nothing(index_elements=_NAMED)
+    return tx.execute(made.returning(sources.c.id)).scalar_one_or_none()
+
+
+#: No two sources have these alike.
+_NAMED = ["collection_id", "connector", "name"]
+
+
+def _new_source(tx: Transaction, collection_id: int, connector: str, name: str, config: dict[str, Any]) -> Any:
+    return insert_for(tx, sources).values(
+        collection_id=collection_id,
+        connector=connector,
+        name=name,
+        config=config,
+        weight=1.0,
+        next_turn=0.0,
+        created_at=now(),
+    )
+
+
+#: Built once, as ``_VISIBLE`` is: each search asks, and building a statement takes half of the time that asking takes.
+_VIEW = (
+    select(
+        generations.c.id,
+        generations.c.index_name,
+        generations.c.dimension,
+        generations.c.config,
+        collections.c.config.label("at_once"),
+    )
+    .join_from(collections, generations, collections.c.active_generation == generations.c.id)
+    .where(
+        collections.c.name == bindparam("name"),
+        collections.c.trashed_at.is_(None),
+        collections.c.importing_at.is_(None),
+    )
+)
+
+
+def search_view(tx: Transaction, name: str) -> SearchView:
+    """Raises NotFound for a collection that doesn't exist or is in the trash, UsageError for one that is imported."""
+    row = tx.execute(_VIEW, {"name": name}).one_or_none()
+    if row is None:
+        get_collection(tx, name)  # says why
+        return search_view(tx, name)  # it is there since this moment
+    return SearchView(
+        collection=name,
+        generation_id=row.id,
+        index=row.index_name,
+        dimension=row.dimension,
+        config={**row.config, **{part: row.at_once.get(part) for part in configurations.AT_ONCE}},
+    )
+
+
+_VISIBLE = (
+    select(work.c.document_id, work.c.indexed_epoch)
+    .join_from(work, documents, work.c.document_id == documents.c.id)
+    .where(
+        work.c.generation_id == bindparam("generation"),
+        work.c.document_id.in_(bindparam("ids", expanding=True)),
+        work.c.indexed_epoch.is_not(None),
+        work.c.goal == "indexed",
+        documents.c.deleted_at.is_(None),
+    )
+)
+
+
+def visible(
+    tx: Transaction, generation_id: int, document_ids: Group[int], principals: Group[str] | None = None
+) -> dict[int, int]:
+    """document id -> the epoch from which its points may be shown; deleted and never indexed ones are left out, and
+    those that are not open to these principals (None: all are)."""
+    query = _VISIBLE
+    if principals is not None:
+        query = query.join(sources, documents.c.source_id == sources.c.id).where(open_to(tx, principals))
+    rows = tx.execute(query, {"generation": generation_id, "ids": sorted(document_ids)})
+    return {row[0]: row[1] for row in rows.all()}

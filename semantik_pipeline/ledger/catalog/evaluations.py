@@ -1,0 +1,109 @@
+"""How good the answers were, each time that somebody measured it: a row for each way of searching that a run compared.
+
+Queries are kept by their ids alone. What a query says may be a sentence of a document, and that goes with its document.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Double, Integer, LargeBinary, Table, Text, delete, insert, or_, select
+
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.tables import Id, Json, metadata
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run", Text, nullable=False),  # the same for all ways that were compared
+    Column("at", Double, nullable=False, index=True),
+    Column("kind", Text, nullable=False),  # judged | known-items
+    Column("subject", Text, nullable=False),  # the dataset's or the collection's name
+    Column("fingerprint", Text, nullable=False),  # of the queries and their judgements
+    Column("collection", Text, nullable=False),
+    Column("configuration", Json, nullable=False),  # what was measured: the generation's, the search's, the release
+    Column("way", Text, nullable=False),
+    Column("is_default", Boolean, nullable=False),  # what a search did that asked for nothing
+    Column("measures", Json, nullable=False),
+    Column("queries", Integer, nullable=False),
+    Column("scores", LargeBinary, nullable=False),  # by query id, of the measure that decides: JSON, deflated
+)
+
+#: Rows that one transaction of a sweep removes.
+BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One way's row. ``measures`` are means by name, ``scores`` one measure by query id, in four digits."""
+
+    run: str
+    at: float
+    kind: str
+    subject: str
+    fingerprint: str
+    collection: str
+    configuration: dict[str, Any]
+    way: str
+    is_default: bool
+    measures: dict[str, Any]
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def keep(
+    tx: Transaction,
+    *,
+    kind: str,
+    subject: str,
+    fingerprint: str,
+    collection: str,
+    ways: Sequence[Mapping[str, Any]],
+) -> str:
+    """Note a run; returns its id. Each of ``ways`` has ``way``, ``is_default``, ``configuration``, ``measures`` and
+    ``scores``."""
+    run = uuid.uuid4().hex[:12]
+    at = tx.execute(select(now())).scalar_one()
+    shared = {
+        "run": run,
+        "at": at,
+        "kind": kind,
+        "subject": subject,
+        "fingerprint": fingerprint,
+        "collection": collection,
+    }
+    rows = [{**shared, **way, "queries": len(way["scores"]), "scores": _packed(way["scores"])} for way in ways]
+    tx.execute(insert(evaluations), rows)
+    return run
+
+
+def history(tx: Transaction, name: str | None = None, *, limit: int) -> list[Evaluated]:
+    """The rows of the latest runs, newest first, at most ``limit`` rows; with ``name`` those of a dataset or collection
+    of that name. Rows of one run come together, the default first."""
+    columns = [evaluations.c[field] for field in Evaluated.__dataclass_fields__]
+    query = select(*columns).order_by(evaluations.c.at.desc(), evaluations.c.run, evaluations.c.is_default.desc())
+    query = query.order_by(evaluations.c.id).limit(limit)
+    if name is not None:
+        query = query.where(or_(evaluations.c.subject == name, evaluations.c.collection == name))
+    return [Evaluated(**{**row, "scores": _unpacked(row["scores"])}) for row in tx.execute(query).mappings()]
+
+
+def sweep(tx: Transaction, *, older_than: float) -> bool:
+    """Remove what was measured more than so many seconds ago. Returns whether some may be left."""
+    old = select(evaluations.c.id).where(evaluations.c.at < now() - older_than).order_by(evaluations.c.at).limit(BATCH)
+    return tx.execute(delete(evaluations).where(evaluations.c.id.in_(old.scalar_subquery()))).rowcount == BATCH
+
+
+def _packed(scores: Mapping[str, float]) -> bytes:
+    """1,000 queries take some 10 KB."""
+    rounded = {query_id: round(score, 4) for query_id, score in scores.items()}
+    return zlib.compress(json.dumps(rounded, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _unpacked(packed: bytes) -> dict[str, float]:
+    return json.loads(zlib.decompress(packed))

@@ -1,0 +1,152 @@
+"""Many rows in one statement. A round trip to a server costs more than a row does.
+
+Postgres takes one array for each column: faster than a statement for each row, and, unlike COPY, it knows ON CONFLICT.
+SQLite takes the rows one by one, which costs nothing there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    ColumnElement,
+    Double,
+    Table,
+    Text,
+    TextClause,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+
+from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
+
+
+def insert_rows(
+    tx: Transaction,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    unless: Sequence[str] | None = None,
+    stamped: Sequence[str] = (),
+    returning: Sequence[str] = (),
+) -> list[Any]:
+    """Insert rows that have the same columns, in their order: that of their keys. Answers with the columns ``returning``
+    of each.
+
+    With ``unless``, rows whose values of these columns are there already are left out. The columns ``stamped`` get the
+    database's time.
+    """
+    if not rows:
+        return []
+    if tx.dialect.name == "sqlite":
+        statement = insert_for(tx, table)
+        if stamped:
+            statement = statement.values({name: now() for name in stamped})
+        if unless is not None:
+            statement = statement.on_conflict_do_nothing(index_elements=unless)
+        if returning:
+            return list(tx.execute(statement.returning(*(table.c[name] for name in returning)), rows).all())
+        tx.execute(statement, rows)
+        return []
+    names = tuple(rows[0])
+    columns = {name: _array(table.c[name], [row[name] for row in rows]) for name in names}
+    statement = _statement(table, names, None if unless is None else tuple(unless), tuple(stamped), tuple(returning))
+    found = tx.execute(statement, columns)
+    return list(found.all()) if returning else []
+
+
+def update_rows(
+    tx: Transaction,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    by: Sequence[str],
+    fixed: Mapping[str, Any],
+    more: Sequence[str] = (),
+) -> None:
+    """Give rows, each known by its columns ``by``, the other values of its mapping, and all of them the ``fixed`` ones.
+
+    All mappings have the same names. Of the columns ``more`` the value is added to what is there. The rows must be
+    locked before: Postgres changes them in any order.
+    """
+    if not rows:
+        return
+    names = [name for name in rows[0] if name not in by]
+    if tx.dialect.name == "sqlite":
+        given: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*by, *names)}
+        params: Any = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+    else:
+        types = {name: Text() if isinstance(table.c[name].type, JSON) else table.c[name].type for name in (*by, *names)}
+        arrays = [cast(bindparam(f"new_{name}"), ARRAY(kind)) for name, kind in types.items()]
+        columns = (column(name, kind) for name, kind in types.items())
+        listed = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+        given = {name: cast(listed.c[name], table.c[name].type) for name in names} | {n: listed.c[n] for n in by}
+        params = {f"new_{name}": _array(table.c[name], [row[name] for row in rows]) for name in (*by, *names)}
+    which = and_(*(table.c[name] == given[name] for name in by))
+    values = {name: table.c[name] + given[name] if name in more else given[name] for name in names}
+    tx.execute(update(table).where(which).values({**fixed, **values}), params)
+
+
+#: More values than this are one parameter on SQLite too, which takes 32,766 of them in a statement.
+MANY = 1000
+
+
+def among(tx: Transaction, where: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of these values. On Postgres they are one parameter, so that however many they are the
+    statement stays the same, and is parsed and planned once."""
+    if tx.dialect.name == "sqlite":
+        if len(values) <= MANY:
+            return where.in_(values)
+        return where.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+    return where == any_(literal(list(values), ARRAY(where.type)))
+
+
+def _array(where: Column[Any], values: list[Any]) -> list[Any]:
+    """A column's values as the elements of one array: all of one type."""
+    if isinstance(where.type, JSON):
+        return [None if value is None else json.dumps(value) for value in values]
+    if isinstance(where.type, Double):
+        return [None if value is None else float(value) for value in values]
+    return values
+
+
+@lru_cache(maxsize=32)
+def _statement(
+    table: Table,
+    names: tuple[str, ...],
+    unless: tuple[str, ...] | None,
+    stamped: tuple[str, ...],
+    returning: tuple[str, ...],
+) -> TextClause:
+    dialect = postgresql.dialect()
+    quoted = [dialect.identifier_preparer.quote(name) for name in names]
+    types = [table.c[name].type.compile(dialect) for name in names]
+    arrays = [
+        f"cast(:{name} as {'text' if isinstance(table.c[name].type, JSON) else kind}[])"
+        for name, kind in zip(names, types, strict=True)
+    ]
+    values = [f"cast(v{place} as {kind})" for place, kind in enumerate(types)]
+    quoted += stamped
+    values += ["extract(epoch from clock_timestamp())"] * len(stamped)
+    given = ", ".join(f"v{place}" for place in range(len(names)))
+    conflict = "" if unless is None else f" on conflict ({', '.join(unless)}) do nothing"
+    answer = f" returning {', '.join(returning)}" if returning else ""
+    return text(
+        f"insert into {table.name} ({', '.join(quoted)}) select {', '.join(values)}"
+        f" from unnest({', '.join(arrays)}) as given({given}){conflict}{answer}"
+    )

@@ -1,0 +1,339 @@
+"""Chunks of units, and the results that are kept so that nothing is computed twice: extractions and embeddings.
+
+Rows are written in the order of their keys: unsorted inserts of several writers deadlock on Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
+
+from semantik_pipeline.ledger.database.bulk import among, insert_rows
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue.work import Unit
+from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
+
+#: How many keys one statement names; SQLite takes 32,766 parameters.
+KEYS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkRow:
+    """A chunk as the ledger keeps it. ``embed_key`` names the embedding of its exact model input, ``lead + text``."""
+
+    ordinal: int
+    lead: str
+    text: str
+    text_hash: str
+    start: int
+    end: int
+    token_count: int
+    metadata: dict[str, Any]
+    point_id: str
+    embed_key: str
+    signature: str
+
+
+_CHUNK = [chunks.c[name] for name in ChunkRow.__dataclass_fields__]
+
+
+def write_chunks(tx: Transaction, written: Iterable[tuple[Unit, Sequence[ChunkRow]]]) -> None:
+    """Chunk rows of each unit's epoch."""
+    rows = [
+        {"generation_id": unit.generation_id, "document_id": unit.document_id, "epoch": unit.epoch, **vars(row)}
+        for unit, own in written
+        for row in own
+    ]
+    insert_rows(tx, chunks, rows)
+
+
+def drop_chunks(tx: Transaction, dropped: Iterable[tuple[Unit, Collection[int | None]]]) -> None:
+    """Remove each unit's chunk rows of all epochs but those to keep; None there means no epoch."""
+    alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for unit, keep in dropped:
+        kept = tuple(sorted({epoch for epoch in keep if epoch is not None}))
+        alike.setdefault((unit.generation_id, kept), []).append(unit.document_id)
+    for (generation_id, kept), document_ids in sorted(alike.items()):
+        which = and_(chunks.c.generation_id == generation_id, among(tx, chunks.c.document_id, sorted(document_ids)))
+        tx.execute(delete(chunks).where(and_(which, chunks.c.epoch.not_in(kept)) if kept else which))
+
+
+def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit: int | None = None) -> list[ChunkRow]:
+    """The unit's chunks of an epoch from ordinal ``start`` on, in order."""
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == epoch,
+        chunks.c.ordinal >= start,
+    )
+    query = select(*_CHUNK).where(mine).order_by(chunks.c.ordinal)
+    return [ChunkRow(**row) for row in tx.execute(query.limit(limit) if limit else query).mappings()]
+
+
+def chunk_rows_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[ChunkRow]]:
+    """All chunks of several units of one generation, by unit's key, each in order."""
+    found: dict[tuple[int, int], list[ChunkRow]] = {unit.key: [] for unit in units}
+    for key, row in _rows_of(tx, units, _CHUNK):
+        found[key].append(ChunkRow(**dict(zip(ChunkRow.__dataclass_fields__, row, strict=True))))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """What another generation has of a document: its chunks of an epoch, and the parse that they came from."""
+
+    generation_id: int
+    revision: int
+    parse_key: str
+    text_hash: str | None
+    chunks_epoch: int
+    chunks: int
+
+
+def twins(tx: Transaction, document_ids: Sequence[int], generation_ids: Sequence[int]) -> dict[int, list[Twin]]:
+    """document id -> what these generations have of it; those that have no chunks of it are left out."""
+    query = select(work.c.document_id, *(work.c[name] for name in Twin.__dataclass_fields__)).where(
+        work.c.document_id.in_(sorted(document_ids)),
+        work.c.generation_id.in_(generation_ids),
+        work.c.chunks_epoch == work.c.epoch,
+        work.c.parse_key.is_not(None),
+        work.c.stage != "chunk",
+        work.c.goal == "indexed",
+    )
+    found: dict[int, list[Twin]] = {}
+    for document_id, *values in tx.execute(query):
+        twin = Twin(**dict(zip(Twin.__dataclass_fields__, values, strict=True)))
+        found.setdefault(document_id, []).append(twin)
+    return found
+
+
+def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
+    """What :func:`unembedded` tells of all chunks, of several units of one generation, by unit's key."""
+    columns = [chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text)]
+    rows = list(_rows_of(tx, units, columns))
+    there: set[str] = set()
+    for part in _parts(sorted({row[1] for _, row in rows})):
+        there.update(tx.execute(select(embeddings.c.key).where(among(tx, embeddings.c.key, part))).scalars())
+    found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
+    for key, (ordinal, embed_key, text) in rows:
+        if embed_key not in there:
+            found[key].append((ordinal, embed_key, text))
+    return found
+
+
+def _rows_of(
+    tx: Transaction, units: Sequence[Unit], columns: Sequence[Any]
+) -> Iterable[tuple[tuple[int, int], tuple[Any, ...]]]:
+    """(unit's key, these columns) of the chunks of several units of one generation, in order."""
+    epochs = {unit.document_id: unit.chunks_epoch for unit in units}
+    query = select(chunks.c.document_id, chunks.c.epoch, *columns).where(
+        chunks.c.generation_id == units[0].generation_id,
+        among(tx, chunks.c.document_id, sorted(epochs)),
+        among(tx, chunks.c.epoch, sorted({epoch for epoch in epochs.values() if epoch is not None})),
+    )
+    for document_id, epoch, *row in tx.execute(query.order_by(chunks.c.document_id, chunks.c.ordinal)):
+        if epochs[document_id] == epoch:
+            yield (document_id, units[0].generation_id), tuple(row)
+
+
+def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> list[tuple[int, str, str]]:
+    """``(ordinal, embed_key, model input)`` of chunks whose embedding is missing, in order."""
+    there = exists().where(embeddings.c.key == chunks.c.embed_key)
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == unit.chunks_epoch,
+        chunks.c.ordinal > after,
+        ~there,
+    )
+    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text))
+    return [tuple(row) for row in tx.execute(query.where(mine).order_by(chunks.c.ordinal).limit(limit))]
+
+
+def unextracted(
+    tx: Transaction, unit: Unit, fingerprint: str, *, after: int = -1, limit: int
+) -> list[tuple[int, str, str]]:
+    """``(ordinal, text_hash, text)`` of chunks that this extractor has not seen, in order."""
+    there = exists().where(extractions.c.text_hash == chunks.c.text_hash, extractions.c.fingerprint == fingerprint)
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == unit.chunks_epoch,
+        chunks.c.ordinal > after,
+        ~there,
+    )
+    query = select(chunks.c.ordinal, chunks.c.text_hash, chunks.c.text).where(mine).order_by(chunks.c.ordinal)
+    return [tuple(row) for row in tx.execute(query.limit(limit))]
+
+
+def unextracted_of(
+    tx: Transaction, units: Sequence[Unit], fingerprint: str
+) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
+    """What :func:`unextracted` tells of all chunks, of several units of one generation, by unit's key."""
+    found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
+    rows = list(_rows_of(tx, units, [chunks.c.ordinal, chunks.c.text_hash, chunks.c.text])) if units else []
+    there = extracted(tx, sorted({text_hash for _, (_, text_hash, _) in rows}), fingerprint)
+    for key, (ordinal, text_hash, text) in rows:
+        if text_hash not in there:
+            found[key].append((ordinal, text_hash, text))
+    return found
+
+
+def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[str]:
+    """Those of the texts that this extractor has seen."""
+    there: set[str] = set()
+    for part in _parts(hashes):
+        seen = and_(extractions.c.fingerprint == fingerprint, among(tx, extractions.c.text_hash, part))
+        there.update(tx.execute(select(extractions.c.text_hash).where(seen)).scalars())
+    return there
+
+
+def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
+    """Keep vectors by key; those that are there stay as they are."""
+    rows = [{"key": key, "vector": vectors[key]} for key in sorted(vectors)]
+    insert_rows(tx, embeddings, rows, unless=["key"], stamped=["created_at"])
+
+
+def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for part in _parts(sorted(set(keys))):
+        query = select(embeddings.c.key, embeddings.c.vector).where(among(tx, embeddings.c.key, part))
+        found.update(tuple(row) for row in tx.execute(query))
+    return found
+
+
+def save_extractions(tx: Transaction, results: dict[tuple[str, str], Any]) -> None:
+    """Keep extraction results by (text hash, fingerprint)."""
+    rows = [
+        {"text_hash": text_hash, "fingerprint": fingerprint, "result": results[text_hash, fingerprint]}
+        for text_hash, fingerprint in sorted(results)
+    ]
+    insert_rows(tx, extractions, rows, unless=["text_hash", "fingerprint"], stamped=["created_at"])
+
+
+def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]) -> dict[str, str]:
+    """point id -> signature among the unit's chunk rows of an epoch."""
+    found: dict[str, str] = {}
+    mine = and_(
+        chunks.c.generation_id == unit.generation_id,
+        chunks.c.document_id == unit.document_id,
+        chunks.c.epoch == epoch,
+    )
+    for part in _parts(point_ids):
+        query = select(chunks.c.point_id, chunks.c.signature).where(mine, among(tx, chunks.c.point_id, part))
+        found.update(tuple(row) for row in tx.execute(query))
+    return found
+
+
+def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    """``(text hash, fingerprint) -> result``."""
+    by_fingerprint: dict[str, list[str]] = {}
+    for text_hash, fingerprint in sorted(set(keys)):
+        by_fingerprint.setdefault(fingerprint, []).append(text_hash)
+    found: dict[tuple[str, str], Any] = {}
+    for fingerprint, hashes in by_fingerprint.items():
+        for part in _parts(hashes):
+            which = and_(extractions.c.fingerprint == fingerprint, among(tx, extractions.c.text_hash, part))
+            for text_hash, result in tx.execute(select(extractions.c.text_hash, extractions.c.result).where(which)):
+                found[text_hash, fingerprint] = result
+    return found
+
+
+def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (keys[start : start + KEYS] for start in range(0, len(keys), KEYS))
+
+
+# -- forgetting ------------------------------------------------------------------------------------------------------
+
+
+def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
+    """Remove what deleted documents said, texts and vectors, but for those that other chunks share."""
+    _forget(tx, units, work.c.document_id.in_(sorted({unit.document_id for unit in units})))
+
+
+def forget_units(tx: Transaction, units: Sequence[Unit]) -> None:
+    """Remove what these units of one generation said; the documents stay in other generations."""
+    mine = work.c.generation_id == units[0].generation_id
+    _forget(tx, units, and_(mine, work.c.document_id.in_(sorted({unit.document_id for unit in units}))))
+
+
+def _forget(tx: Transaction, units: Sequence[Unit], gone: ColumnElement[bool]) -> None:
+    embed_keys: set[str] = set()
+    hashes = {unit.text_hash for unit in units if unit.text_hash}
+    for generation_id, document_ids in _by_generation(units).items():
+        mine = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(document_ids))
+        for row in tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)):
+            embed_keys.add(row.embed_key)
+            hashes.add(row.text_hash)
+    drop_chunks(tx, [(unit, ()) for unit in units])
+    forget_unused(tx, embed_keys, hashes, but=gone)
+
+
+def forget_unused(
+    tx: Transaction, embed_keys: Collection[str], hashes: Collection[str], *, but: ColumnElement[bool] | None = None
+) -> None:
+    """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
+    units whose word does not count."""
+    for part in _parts(sorted(embed_keys)):
+        tx.execute(delete(embeddings).where(among(tx, embeddings.c.key, part), _EMBEDDING_UNUSED))
+    for part in _parts(sorted(hashes)):
+        tx.execute(delete(extractions).where(among(tx, extractions.c.text_hash, part), _extraction_unused(but=but)))
+
+
+def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for unit in units:
+        found.setdefault(unit.generation_id, []).append(unit.document_id)
+    return found
+
+
+_EMBEDDING_UNUSED = ~exists().where(chunks.c.embed_key == embeddings.c.key)
+
+
+def _extraction_unused(*, but: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
+    """Condition: no chunk has the text, nor has a unit, ``but`` for these. Two NOTs, each by an index of its own."""
+    by_unit = exists().where(work.c.text_hash == extractions.c.text_hash, *([] if but is None else [~but]))
+    return and_(~exists().where(chunks.c.text_hash == extractions.c.text_hash), ~by_unit)
+
+
+#: Rows that one transaction of a sweep looks at.
+SWEPT = 2000
+
+
+def sweep_embeddings(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
+    """Remove embeddings that nothing refers to and that are older than this many seconds, among the next SWEPT behind
+    this id. Returns the id after which to go on; None: all are looked at."""
+    return _sweep(tx, embeddings, _EMBEDDING_UNUSED, older_than, after)
+
+
+def sweep_extractions(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
+    """:func:`sweep_embeddings`, of extractions."""
+    return _sweep(tx, extractions, _extraction_unused(), older_than, after)
+
+
+def _sweep(tx: Transaction, table: Table, unused: ColumnElement[bool], older_than: float, after: int) -> int | None:
+    behind = select(table.c.id).where(table.c.id > after).order_by(table.c.id)
+    last = tx.execute(behind.offset(SWEPT - 1).limit(1)).scalar_one_or_none()
+    part = table.c.id > after if last is None else table.c.id.between(after + 1, last)
+    tx.execute(delete(table).where(part, table.c.created_at < now() - older_than, unused))
+    return last
+
+
+def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:
+    """Those of the ``raw`` or ``parsed`` bodies that no document refers to which lives, or is in the trash."""
+    column = documents.c.content_hash if kind == "raw" else work.c.parse_key
+    in_trash = exists().where(documents.c.id == work.c.document_id, documents.c.trashed_at.is_not(None))
+    live = or_(
+        *(
+            (documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
+            if kind == "raw"
+            else (work.c.stage != "deleted", in_trash)
+        )
+    )
+    used: set[str] = set()
+    for part in _parts(sorted(keys)):
+        used.update(tx.execute(select(column).where(among(tx, column, part), live)).scalars())
+    return sorted(set(keys) - used)

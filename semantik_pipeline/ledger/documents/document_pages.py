@@ -1,0 +1,172 @@
+"""Documents in pages, as callers of the API see them: filtered, in the order in which they came, those of others left
+out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, and_, or_, select, true
+
+from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.ledger.access.document_access import LISTED, open_to
+from semantik_pipeline.ledger.catalog.collections import get_collection
+from semantik_pipeline.ledger.database.connection import Transaction
+from semantik_pipeline.ledger.documents.document_reports import STATUSES
+from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, sources, work
+
+_DOCUMENT = (
+    select(
+        documents.c.id,
+        documents.c.unique_id.label("document"),
+        collections.c.name.label("collection"),
+        sources.c.id.label("source_id"),
+        sources.c.name.label("source"),
+        work.c.stage.label("status"),
+        work.c.chunks,
+        documents.c.revision,
+        documents.c.media_type,
+        documents.c.size,
+        documents.c.title,
+        documents.c.content_hash,
+        documents.c.created_at,
+        documents.c.changed_at,
+        documents.c.deleted_at,
+        documents.c.trashed_at,
+        LISTED.label("principals"),
+        work.c.reason,
+        work.c.blocked,
+        work.c.error,
+        work.c.parse_key,
+    )
+    .select_from(documents)
+    .join(collections, documents.c.collection_id == collections.c.id)
+    .join(sources, documents.c.source_id == sources.c.id)
+    .join(work, and_(work.c.document_id == documents.c.id, work.c.generation_id == collections.c.active_generation))
+    .where(collections.c.trashed_at.is_(None))
+)
+
+#: What of a row is not for callers.
+_INNER = ("blocked", "error", "parse_key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which documents a caller asks for. ``name`` is a part of unique id, path or title, in any case; ``collections``
+    are those that it may see (None: all), as ``principals`` are those whose documents it may see."""
+
+    collection: str | None = None
+    document: str | None = None
+    source_id: int | None = None
+    status: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+    collections: Collection[str] | None = None
+    principals: Collection[str] | None = None
+
+
+def page(tx: Transaction, wanted: Wanted, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
+    """Up to ``limit`` documents with an id above ``after``. Deleted ones only by status. Raises UsageError for a status
+    that there is not."""
+    query = _DOCUMENT.where(documents.c.id > after, open_to(tx, wanted.principals))
+    if wanted.status is not None:
+        if wanted.status not in STATUSES:
+            raise UsageError(f"There is no status {wanted.status!r}.", f"Statuses are {', '.join(STATUSES)}.")
+        query = query.where(work.c.stage == wanted.status)
+    else:
+        query = query.where(documents.c.deleted_at.is_(None))
+    if wanted.collections is not None:
+        query = query.where(collections.c.name.in_(sorted(wanted.collections)))
+    for column, value in (
+        (collections.c.name, wanted.collection),
+        (documents.c.unique_id, wanted.document),
+        (documents.c.source_id, wanted.source_id),
+        (documents.c.media_type, wanted.media_type),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.name is not None:
+        columns = (documents.c.unique_id, documents.c.file_path, documents.c.title)
+        query = query.where(or_(*(column.icontains(wanted.name, autoescape=True) for column in columns)))
+    return [_told(row) for row in _rows(tx, query.order_by(documents.c.id).limit(limit))]
+
+
+def check(tx: Transaction, collection: str) -> None:
+    """Raise NotFound for a collection that is not there."""
+    get_collection(tx, collection)
+
+
+def get(
+    tx: Transaction,
+    document_id: int,
+    *,
+    principals: Collection[str] | None = None,
+    among: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """The document, deleted or not. Raises NotFound, for one that is not open to these ``principals``, or in none of these
+    collections, as well."""
+    return _told(_one(tx, document_id, principals, among))
+
+
+def parse_key(tx: Transaction, document_id: int) -> str | None:
+    """Under which key the blobs have the text that the active generation read of the document."""
+    return _one(tx, document_id, None)["parse_key"]
+
+
+def named(
+    tx: Transaction, collection: str, unique_ids: Collection[str], *, principals: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """The collection's documents of these unique ids that are not deleted. Raises NotFound naming one that is not
+    there, or not open to these ``principals``."""
+    here = and_(collections.c.name == collection, documents.c.deleted_at.is_(None))
+    mine = and_(here, documents.c.unique_id.in_(sorted(unique_ids)), open_to(tx, principals))
+    rows = [_told(row) for row in _rows(tx, _DOCUMENT.where(mine).order_by(documents.c.id))]
+    missing = sorted(set(unique_ids) - {row["document"] for row in rows})
+    if missing:
+        raise NotFound(f"There is no document {missing[0]!r} in {collection}.", "`GET /documents` lists them.")
+    return rows
+
+
+def chunk_page(tx: Transaction, document_id: int, *, after: int = -1, limit: int) -> list[dict[str, Any]]:
+    """Up to ``limit`` chunks of the document in its collection's active generation, from ordinal ``after`` + 1 on."""
+    unit = (
+        select(work.c.generation_id, work.c.chunks_epoch, work.c.indexed_chunks_epoch)
+        .join(documents, documents.c.id == work.c.document_id)
+        .join(collections, collections.c.id == documents.c.collection_id)
+        .where(work.c.document_id == document_id, work.c.generation_id == collections.c.active_generation)
+    )
+    row = tx.execute(unit).first()
+    if row is None:
+        return []
+    mine = and_(
+        chunks.c.generation_id == row.generation_id,
+        chunks.c.document_id == document_id,
+        chunks.c.epoch == (row.chunks_epoch if row.chunks_epoch is not None else row.indexed_chunks_epoch),
+        chunks.c.ordinal > after,
+    )
+    there = select(embeddings.c.id).where(embeddings.c.key == chunks.c.embed_key).exists()
+    columns = [chunks.c[name] for name in ("ordinal", "start", "end", "token_count", "metadata", "text")]
+    query = select(*columns, there.label("embedded")).where(mine).order_by(chunks.c.ordinal).limit(limit)
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def _one(
+    tx: Transaction, document_id: int, principals: Collection[str] | None, among: Collection[str] | None = None
+) -> dict[str, Any]:
+    here = true() if among is None else collections.c.name.in_(sorted(among))
+    found = _rows(tx, _DOCUMENT.where(documents.c.id == document_id, open_to(tx, principals), here))
+    if not found:
+        raise NotFound(f"There is no document {document_id}.", "`GET /documents` lists them with their ids.")
+    return found[0]
+
+
+def _rows(tx: Transaction, query: Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """With the reason of its status, as a list of documents shows it."""
+    error = row["error"] or {}
+    reason = row["reason"] or (f"{error['stage']}: {error['message']}" if error else row["blocked"])
+    return {name: value for name, value in row.items() if name not in _INNER} | {"reason": reason}

@@ -1,0 +1,58 @@
+"""What the end of a source's run takes along, a page at a time: what earlier operations left on its way, and documents on
+which an extractor failed."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, exists, func, select
+
+from semantik_pipeline.ledger.database.bulk import update_rows
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.ingestion.sync import SourceClaim
+from semantik_pipeline.ledger.operations import holds
+from semantik_pipeline.ledger.operations.lifecycle import note_items
+from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.work import REBUILD_LANE, STAGES
+from semantik_pipeline.ledger.tables import operation_items, work
+
+#: Documents of a page.
+PAGE = 1000
+
+
+def adopt(tx: Transaction, claim: SourceClaim, *, after: int) -> int | None:
+    """What earlier operations left on its way in this source becomes this operation's to wait for; a build beside the
+    active generation is its own operation's. Takes a page of documents behind the id ``after``; returns the id behind
+    which to go on, or None. What operations hold of it is freed with the first page."""
+    if after == 0:
+        holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED)
+    on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES), work.c.lane < REBUILD_LANE)
+    mine = exists().where(
+        operation_items.c.operation_id == claim.operation_id,
+        operation_items.c.document_id == work.c.document_id,
+        operation_items.c.revision == work.c.revision,
+    )
+    query = select(work.c.document_id, func.max(work.c.revision))
+    others = query.where(on_their_way, work.c.document_id > after, ~mine).group_by(work.c.document_id)
+    rows = tx.execute(others.order_by(work.c.document_id).limit(PAGE)).all()
+    note_items(tx, claim.operation_id, [(document_id, "resumed", revision) for document_id, revision in rows])
+    return rows[-1][0] if len(rows) == PAGE else None
+
+
+def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:
+    """Send up to PAGE indexed units on which an extractor failed, at least so many seconds ago, through ``extract`` again;
+    returns how many."""
+    noted = and_(
+        work.c.source_id == claim.source_id,
+        work.c.stage == "indexed",
+        work.c.notes.is_not(None),
+        work.c.updated_at < now() - older_than,
+    )
+    key = ("document_id", "generation_id")
+    in_order = select(*(work.c[name] for name in key), work.c.revision).where(noted)
+    page = in_order.order_by(*(work.c[name] for name in key)).limit(PAGE)
+    rows = tx.execute(page.with_for_update()).all()
+    places = fair_queue.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
+    moved = [{**dict(zip(key, row[:2], strict=True)), "turn": turn} for row, turn in zip(rows, places, strict=True)]
+    changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0, "updated_at": now()}
+    update_rows(tx, work, moved, by=key, fixed=changes)
+    note_items(tx, claim.operation_id, [(row.document_id, "retried", row.revision) for row in rows])
+    return len(rows)

@@ -1,0 +1,204 @@
+"""Sources as operators see and change them: found by id or name, shown with what became of their syncs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select, true, tuple_, update
+
+from semantik_pipeline.errors import CredentialsRejected, MassDeletion, NotFound, UsageError
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.ingestion.timetable import next_time
+from semantik_pipeline.ledger.tables import collections, documents, sources, work
+
+#: removing | paused | running | retrying (a slice failed, it is tried again) | waiting (asked for, not begun, or the
+#: stages after it are behind) | due | failing | idle.
+_STATE = case(
+    (sources.c.removed_at.is_not(None), "removing"),
+    (sources.c.paused.is_not(None), "paused"),
+    (and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_not(None)), "running"),
+    (and_(sources.c.operation_id.is_not(None), sources.c.attempts > 0), "retrying"),
+    (sources.c.operation_id.is_not(None), "waiting"),
+    (sources.c.due_at <= now(), "due"),
+    (sources.c.faults > 0, "failing"),
+    else_="idle",
+)
+
+#: Errors after which a source is paused until a person says how to go on.
+_ASKS = (CredentialsRejected.__name__, MassDeletion.__name__)
+
+#: What operators count, in their order: see :func:`count_states`.
+STATES = ("idle", "due", "waiting", "running", "failing", "paused", "asking", "removing")
+
+_SOURCE = select(
+    sources.c.id,
+    sources.c.name,
+    sources.c.connector,
+    collections.c.name.label("collection"),
+    sources.c.config,
+    sources.c.schedule,
+    sources.c.weight,
+    sources.c.principals,
+    sources.c.due_at,
+    sources.c.faults,
+    sources.c.paused,
+    sources.c.removed_at,
+    sources.c.operation_id.label("operation"),
+    sources.c.attempts,
+    sources.c.not_before,
+    sources.c.error,
+    sources.c.problems,
+    sources.c.synced_at,
+    sources.c.created_at,
+    now().label("now"),
+    _STATE.label("state"),
+).join_from(sources, collections, sources.c.collection_id == collections.c.id)
+
+#: Not in the trash; one on its way there still is shown.
+_SHOWN = and_(
+    collections.c.trashed_at.is_(None), or_(sources.c.trashed_at.is_(None), sources.c.operation_id.is_not(None))
+)
+
+
+def list_sources(tx: Transaction, *, collection: str | None = None) -> list[dict[str, Any]]:
+    """All sources, by collection and name, each with its ``state`` and how many documents it has."""
+    query = _SOURCE.where(_SHOWN).order_by(collections.c.name, sources.c.name, sources.c.id)
+    if collection is not None:
+        query = query.where(collections.c.name == collection)
+    return _described(tx, query)
+
+
+def find_source(tx: Transaction, name: str, *, collection: str | None = None) -> dict[str, Any]:
+    """The source of this id, name, or end of a name. Raises UsageError for none, and for several."""
+    exact = sources.c.name == name
+    if name.isdecimal() and int(name) < 2**63:
+        exact = or_(exact, sources.c.id == int(name))
+    for which in (exact, sources.c.name.endswith(f"/{name}", autoescape=True)):
+        query = _SOURCE.where(which, _SHOWN)
+        if collection is not None:
+            query = query.where(collections.c.name == collection)
+        rows = _described(tx, query.order_by(sources.c.id))
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            some = ", ".join(f"{row['id']} ({row['connector']}, collection {row['collection']})" for row in rows[:5])
+            raise UsageError(f"{name!r} names {len(rows)} sources: {some}.", "Name one by its id.")
+    raise NotFound(f"There is no source {name!r}.", "`semantik sources list` shows ids and names.")
+
+
+def get_source(tx: Transaction, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
+    """The source of this id. Raises NotFound, for one that is in none of these collections (None: all) as well."""
+    here = true() if among is None else collections.c.name.in_(sorted(among))
+    for row in _described(tx, _SOURCE.where(sources.c.id == source_id, _SHOWN, here)):
+        return row
+    raise NotFound(f"There is no source {source_id}.", "`semantik sources list` shows what there is.")
+
+
+def page(
+    tx: Transaction,
+    *,
+    limit: int,
+    among: Collection[str] | None = None,
+    after: tuple[str, str, int] | None = None,
+) -> list[dict[str, Any]]:
+    """At most ``limit`` sources of these collections (None: of all), as :func:`list_sources` has them, behind the one of
+    this collection, name and id."""
+    place = tuple_(collections.c.name, sources.c.name, sources.c.id)
+    query = _SOURCE.where(_SHOWN).order_by(collections.c.name, sources.c.name, sources.c.id).limit(limit)
+    if among is not None:
+        query = query.where(collections.c.name.in_(sorted(among)))
+    if after is not None:
+        query = query.where(place > tuple_(*after))
+    return _described(tx, query)
+
+
+def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
+    rows = [dict(row) for row in tx.execute(query).mappings()]
+    counts = _documents(tx, [row["id"] for row in rows])
+    for row in rows:
+        row["documents"], row["quarantined"] = counts.get(row["id"], (0, 0))
+        row["retry_at"] = row["not_before"] if row["state"] == "retrying" else None
+        if row["error"]:
+            row["error"] = {name: row["error"].get(name) for name in ("type", "message", "at")}
+        del row["not_before"]
+    return rows
+
+
+def count_states(tx: Transaction) -> dict[str, int]:
+    """How many sources are in each of :data:`STATES`. ``failing``: the last sync, or the last slice of the one in hand,
+    failed, even while it is tried again; ``waiting``: begun, and the stages after it are behind; ``due``: its time has
+    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``asking``: by itself, until a person
+    says how to go on (refused credentials, a mass deletion)."""
+    asks = and_(_STATE == "paused", sources.c.error["type"].as_string().in_(_ASKS))
+    state = case(
+        (asks, "asking"),
+        (_STATE.in_(("paused", "removing")), _STATE),
+        (sources.c.held_by.is_not(None), "paused"),
+        (or_(sources.c.faults > 0, sources.c.attempts > 0), "failing"),
+        (and_(_STATE == "waiting", sources.c.not_before <= now()), "due"),
+        else_=_STATE,
+    )
+    shown = select(state.label("state")).join_from(sources, collections, sources.c.collection_id == collections.c.id)
+    each = shown.where(_SHOWN).subquery()
+    found = dict(map(tuple, tx.execute(select(each.c.state, func.count()).group_by(each.c.state)).all()))
+    return {name: found.get(name, 0) for name in STATES}
+
+
+def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, int]]:
+    """source id -> (live documents, those of them in quarantine)."""
+    quarantined = work.c.stage == "quarantined"
+    active = and_(work.c.document_id == documents.c.id, work.c.generation_id == collections.c.active_generation)
+    query = (
+        select(documents.c.source_id, func.count(), func.sum(case((quarantined, 1), else_=0)))
+        .join(collections, collections.c.id == documents.c.collection_id)
+        .outerjoin(work, active)
+        .where(documents.c.source_id.in_(source_ids), documents.c.deleted_at.is_(None))
+        .group_by(documents.c.source_id)
+    )
+    return {row[0]: (row[1], int(row[2] or 0)) for row in tx.execute(query)} if source_ids else {}
+
+
+def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
+    """``id``, ``collection_id``, ``principals``, ``operation`` (the one in hand, or None) and ``removed_at`` of a source,
+    locked."""
+    operation = sources.c.operation_id.label("operation")
+    columns = (sources.c.id, sources.c.collection_id, sources.c.principals, operation, sources.c.removed_at)
+    row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
+    if row is None:
+        raise NotFound(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
+    return dict(row)
+
+
+def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
+    """Change what an operator may change: ``name``, ``config``, ``weight``, ``schedule``, ``principals``. A new schedule
+    counts from now on."""
+    row = tx.execute(select(sources.c.created_at, now()).where(sources.c.id == source_id).with_for_update()).one()
+    if "schedule" in values:
+        values["due_at"] = next_time(values["schedule"], row[1], source_id, row[0])
+    if values:
+        tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
+
+
+def make_due(tx: Transaction, source_id: int) -> None:
+    """Let its next scheduled sync begin at once."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(due_at=now()))
+
+
+def pause(tx: Transaction, source_id: int, reason: str) -> None:
+    """Begin no sync of it, and no further slice of the one in hand."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(paused=reason))
+
+
+def resume(tx: Transaction, source_id: int) -> None:
+    """Let its syncs go on; what failed before is forgotten, and its schedule goes on from now."""
+    columns = (sources.c.schedule, sources.c.created_at, now())
+    row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).one()
+    due_at = next_time(row[0], row[2], source_id, row[1])
+    values = {"paused": None, "faults": 0, "error": None, "not_before": 0, "attempts": 0, "due_at": due_at}
+    tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
+
+
+def allow_deletions(tx: Transaction, source_id: int) -> None:
+    """The sync in hand believes that most of the source is gone."""
+    tx.execute(update(sources).where(sources.c.id == source_id).values(allow_deletions=True))

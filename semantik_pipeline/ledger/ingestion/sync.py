@@ -1,0 +1,316 @@
+"""What a sync holds and knows: a slice of a source, and the documents that the source has, or had."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
+
+from semantik_pipeline.ledger.catalog.cursors import Cursor
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.ingestion.timetable import after_sync
+from semantik_pipeline.ledger.operations import outcomes
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.tables import (
+    collections,
+    documents,
+    operation_sources,
+    sources,
+    work,
+)
+
+SOURCE_FREED = {"lease_token": None, "lease_until": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceClaim:
+    """One slice of one source, held under a token."""
+
+    token: str
+    source_id: int
+    collection_id: int
+    operation_id: int
+    connector: str
+    name: str
+    config: dict[str, Any]
+    run: int
+    cursor: Cursor
+    lane: int
+    attempts: int
+    allow_deletions: bool
+    problems: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the ledger knows of a document that a connector names."""
+
+    document_id: int
+    content_hash: str | None
+    change_hint: str | None
+    revision: int
+    deleted: bool
+    failed_with: str | None  # the plugins of the stage that quarantined it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A document as a sync found it: content stored, or (``content_hash`` None) a reason why there is none."""
+
+    unique_id: str
+    content_hash: str | None
+    change_hint: str | None = None
+    source_type: str | None = None
+    media_type: str | None = None
+    file_path: str | None = None
+    size: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    principals: list[str] | None = None
+    skipped: str | None = None
+    error: dict[str, Any] | None = None
+
+
+def _due(*, suspect: bool, without: Collection[int]) -> ColumnElement[bool]:
+    ready = and_(sources.c.operation_id.is_not(None), sources.c.paused.is_(None), sources.c.removed_at.is_(None))
+    free = and_(sources.c.lease_token.is_(None), sources.c.held_by.is_(None), sources.c.not_before <= now())
+    others = sources.c.id.not_in(list(without)) if without else true()
+    return and_(ready, free, sources.c.suspect == suspect, others)
+
+
+def sources_due(tx: Transaction, *, without: Collection[int] = ()) -> tuple[bool, bool]:
+    """Whether good sources, and suspect ones, have a sync to do now; ``without`` those that the caller can't serve."""
+    due = (_due(suspect=suspect, without=without) for suspect in (False, True))
+    good, suspects = (select(sources.c.id).where(which).exists() for which in due)
+    row = tx.execute(select(good, suspects)).one()
+    return row[0], row[1]
+
+
+def others_wait(tx: Transaction, claim: SourceClaim, *, max_in_flight: int, without: Collection[int] = ()) -> bool:
+    """Whether another source, of the same lane or one before it, has a sync to do now that nobody has taken. One that is
+    crowded is due again and again, only to be paused."""
+    waits = and_(_due(suspect=False, without=without), sources.c.lane <= claim.lane, sources.c.id != claim.source_id)
+    query = select(sources.c.id).where(waits, ~_crowded(max_in_flight))
+    return tx.execute(query.limit(1)).first() is not None
+
+
+def claim_source(
+    tx: Transaction, *, worker: str, lease: float, alone: bool = False, without: Collection[int] = ()
+) -> SourceClaim | None:
+    """Take the next source that has a sync to do; ``alone``, a suspect one, whose worker's process holds nothing else
+    until the slice is over. ``without`` are sources that this worker can't serve. The first slice begins a new run."""
+    # after its slice a source stands behind those that wait: one that is read for hours keeps nobody from beginning
+    in_turn = (sources.c.lane, sources.c.not_before, sources.c.next_turn)
+    query = select(sources).where(_due(suspect=alone, without=without)).order_by(*in_turn).limit(1)
+    row = tx.execute(query.with_for_update(skip_locked=True)).mappings().first()
+    if row is None:
+        return None
+    token = uuid.uuid4().hex
+    held = and_(operation_sources.c.operation_id == row["operation_id"], operation_sources.c.source_id == row["id"])
+    run = tx.execute(select(operation_sources.c.run).where(held)).scalar_one_or_none()
+    if run is None:
+        outcomes.keep_seen(tx, row["id"], row["run"])
+        run = row["run"] + 1
+        tx.execute(update(operation_sources).where(held).values(run=run))
+    changes = {"lease_token": token, "lease_until": now() + lease, "worker": worker, "run": run}
+    if is_blocked(row["error"]):
+        changes["error"] = None  # whoever left it lacked something; the claimer may have it
+    tx.execute(update(sources).where(sources.c.id == row["id"]).values(**changes))
+    return SourceClaim(
+        token=token,
+        source_id=row["id"],
+        run=run,
+        cursor=Cursor.of(row["cursor"]),
+        problems=row["problems"] or [],
+        **{name: row[name] for name in _CLAIMED},
+    )
+
+
+def blocked(error: dict[str, Any]) -> dict[str, Any]:
+    """An error as ``sources.error`` keeps it while whoever looked at the source could not begin with it."""
+    return {**error, "blocked": True}
+
+
+def is_blocked(error: dict[str, Any] | None) -> bool:
+    return error is not None and error.get("blocked", False)
+
+
+_CLAIMED = (
+    "collection_id",
+    "operation_id",
+    "connector",
+    "name",
+    "config",
+    "lane",
+    "attempts",
+    "allow_deletions",
+)
+
+
+def begin_anew(tx: Transaction, claim: SourceClaim, cursor: Cursor) -> SourceClaim:
+    """Give up the run in hand, and what it saw, for a new one that begins at ``cursor``."""
+    run = claim.run + 1
+    mine = and_(
+        operation_sources.c.operation_id == claim.operation_id, operation_sources.c.source_id == claim.source_id
+    )
+    tx.execute(update(operation_sources).where(mine).values(run=run))
+    change_source(tx, claim.source_id, run=run, cursor=cursor.stored())
+    return replace(claim, run=run, cursor=cursor)
+
+
+def source_held(tx: Transaction, claim: SourceClaim) -> bool:
+    mine = and_(sources.c.id == claim.source_id, sources.c.lease_token == claim.token)
+    return tx.execute(select(sources.c.id).where(mine).with_for_update()).first() is not None
+
+
+def on_hold(tx: Transaction, claim: SourceClaim) -> bool:
+    """Whether the source's operation was paused meanwhile. Call under :func:`source_held`."""
+    held = select(sources.c.held_by).where(sources.c.id == claim.source_id)
+    return tx.execute(held).scalar_one() is not None
+
+
+def give_back_source(tx: Transaction, token: str) -> int:
+    """End the slice held under a token, with nothing held against the source: the next one begins at the last
+    checkpoint. Returns how many sources were held."""
+    return tx.execute(update(sources).where(sources.c.lease_token == token).values(**SOURCE_FREED)).rowcount
+
+
+def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
+    tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
+
+
+def pause_slice(tx: Transaction, claim: SourceClaim, *, delay: float = 0, **values: Any) -> None:
+    """End a slice; the source is due again after ``delay`` seconds."""
+    change_source(tx, claim.source_id, **SOURCE_FREED, not_before=now() + delay, **values)
+
+
+def finish_source(
+    tx: Transaction,
+    claim: SourceClaim,
+    *,
+    error: str | None = None,
+    error_type: str = "SyncFailed",
+    next_run: Any = None,
+    **values: Any,
+) -> None:
+    """The source's part of its operation is over. Without an error ``next_run`` is where the next run begins; with
+    one, the next begins where this one did."""
+    if error is None:
+        change_source(tx, claim.source_id, cursor=Cursor(shape=claim.cursor.shape, since=next_run).stored())
+    fault = {"type": error_type, "message": error} if error is not None else None
+    end_source(tx, claim.source_id, claim.operation_id, fault, **values)
+
+
+def end_source(tx: Transaction, source_id: int, operation_id: int, fault: dict[str, str] | None, **values: Any) -> None:
+    """A source has nothing more to do for its operation, whoever holds it. ``fault``: type and message."""
+    stored = tx.execute(select(sources.c.cursor).where(sources.c.id == source_id)).scalar_one()
+    change_source(
+        tx,
+        source_id,
+        **SOURCE_FREED,
+        operation_id=None,
+        cursor=Cursor.of(stored).before_run().stored(),
+        attempts=0,
+        suspect=False,
+        not_before=0,
+        synced_at=now(),
+        **after_sync(tx, source_id, fault),
+        **values,
+    )
+    mine = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
+    ended = {"state": "failed", "error": fault["message"]} if fault else {"state": "finished", "error": None}
+    tx.execute(update(operation_sources).where(mine).values(**ended))
+
+
+def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[str, Known]:
+    """The documents of those names that the source has, or had."""
+    failed = (
+        select(work.c.error)
+        .where(work.c.document_id == documents.c.id, work.c.stage == "quarantined")
+        .limit(1)
+        .scalar_subquery()
+    )
+    columns = documents.c
+    query = select(
+        columns.unique_id,
+        columns.id,
+        columns.content_hash,
+        columns.change_hint,
+        columns.revision,
+        columns.deleted_at,
+        failed,
+    ).where(columns.source_id == source_id, columns.unique_id.in_(unique_ids))
+    return {
+        row[0]: Known(
+            document_id=row[1],
+            content_hash=row[2],
+            change_hint=row[3],
+            revision=row[4],
+            deleted=row[5] is not None,
+            failed_with=(row[6] or {}).get("plugins"),
+        )
+        for row in tx.execute(query)
+    }
+
+
+def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list[tuple[int, str]]:
+    """``(document id, unique id)``, by id, of live documents that the run did not see and that a fetch may mend: those
+    without a body or a hint (the last fetch failed, or the body was lost) and those in quarantine."""
+    columns = documents.c
+    quarantined = select(work.c.document_id).where(work.c.document_id == columns.id, work.c.stage == "quarantined")
+    missing = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
+    unseen = and_(columns.source_id == claim.source_id, columns.seen_run < claim.run, columns.deleted_at.is_(None))
+    query = select(columns.id, columns.unique_id).where(unseen, columns.id > after, or_(missing, quarantined.exists()))
+    return [(row[0], row[1]) for row in tx.execute(query.order_by(columns.id).limit(limit))]
+
+
+def descriptions(tx: Transaction, document_ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """document id -> what :func:`description` says of it."""
+    columns = (documents.c.id, documents.c.metadata, documents.c.principals, documents.c.media_type)
+    rows = tx.execute(select(*columns).where(documents.c.id.in_(document_ids))) if document_ids else ()
+    return {row[0]: _described(*row[1:]) for row in rows}
+
+
+def description(arrival: Arrival) -> tuple[Any, ...]:
+    """What is said of a document beside its content. A new time of modification alone is no change."""
+    return _described(arrival.metadata, arrival.principals, arrival.media_type)
+
+
+def _described(metadata: dict[str, Any], principals: list[str] | None, media_type: str | None) -> tuple[Any, ...]:
+    return {name: value for name, value in metadata.items() if name != "modified"}, principals, media_type
+
+
+def mark_seen(tx: Transaction, run: int, document_ids: Sequence[int]) -> None:
+    """Unchanged documents of this run."""
+    if document_ids:
+        tx.execute(
+            update(documents).where(documents.c.id == bindparam("d")).values(seen_run=run),
+            [{"d": identity} for identity in sorted(document_ids)],
+        )
+
+
+def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None]]) -> None:
+    """Documents whose change hint is new and whose content is not: ``(document_id, change_hint)``."""
+    if rows:
+        tx.execute(
+            update(documents).where(documents.c.id == bindparam("d")).values(seen_run=run, change_hint=bindparam("h")),
+            [{"d": identity, "h": hint} for identity, hint in sorted(rows)],
+        )
+
+
+def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
+    """Whether more than so many of a source's units are between sync and the end of upsert, in the generation that search
+    reads; what an operation holds is not under way."""
+    mine = and_(sources.c.id == source_id, _crowded(limit))
+    return tx.execute(select(sources.c.id).where(mine)).first() is not None
+
+
+def _crowded(limit: int) -> ColumnElement[bool]:
+    """:func:`crowded`, as a condition on sources."""
+    active = select(collections.c.active_generation).where(collections.c.id == sources.c.collection_id)
+    here = work.c.generation_id == active.correlate(sources).scalar_subquery()
+    mine = and_(work.c.source_id == sources.c.id, work.c.stage.in_(STAGES), work.c.held_by.is_(None), here)
+    behind = select(work.c.document_id).where(mine).offset(limit).limit(1)
+    return behind.correlate(sources).scalar_subquery().is_not(None)

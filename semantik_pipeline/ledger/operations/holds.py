@@ -1,0 +1,193 @@
+"""Pausing, resuming and cancelling operations: which units wait, why, and who frees them.
+
+A unit that waits because of an operation names it in ``held_by``; so does a source. Nobody claims what is held. A unit
+in hand finishes its piece, and its next stage waits. What search finds does not change by any of this: a revision that
+is half-way leaves what was indexed before it, as a crash would.
+
+*Paused*: everything that the operation still has to do waits. A unit that several operations wait for waits as long as
+one of them is paused; a sync of the same source that somebody asks for takes it up, one that is only scheduled does not.
+
+*Cancelled*: sources are read no further; documents that were taken in and are not finished are **parked**: they stay at
+their stage, held by the cancelled operation, and count as ``cancelled``. The next sync of their source (whoever asks
+for it) or ``operations retry`` takes them up where they are, so nothing is stuck and nothing is computed twice. To undo
+them instead would need the content that they replaced. Deletions are not parked: their documents are gone already, and
+an index must not keep what they said. What another operation waits for too goes on for that one. A source whose removal
+is cancelled stays, with what was not deleted yet; its next sync names everything, so the rest comes back.
+
+What is free again waits at the virtual time, not before it: else those who arrive next would start as far back, and go
+before everybody who was given turns meanwhile.
+
+Locks are taken in the order that everybody keeps: sources, then operations, then units by their keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
+
+from semantik_pipeline.errors import Conflict, NotFound
+from semantik_pipeline.ledger.catalog.cursors import Cursor
+from semantik_pipeline.ledger.database.bulk import among
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.operations.items import about, owned
+from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.work import REBUILD_LANE, STAGES
+from semantik_pipeline.ledger.tables import (
+    documents,
+    operation_items,
+    operation_sources,
+    operations,
+    sources,
+    work,
+)
+
+
+def pause(tx: Transaction, operation_id: int) -> int:
+    """Hold what the operation has left to do; returns how many units wait now. Raises Conflict if it has ended."""
+    lock(tx, operation_id)
+    tx.execute(update(operations).where(operations.c.id == operation_id).values(state="paused"))
+    in_hand = and_(sources.c.operation_id == operation_id, sources.c.held_by.is_(None))
+    tx.execute(update(sources).where(in_hand).values(held_by=operation_id))
+    return _set(tx, and_(owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
+
+
+def resume(tx: Transaction, operation_id: int) -> int:
+    """Let a paused operation go on; returns how many units were freed. What another paused one waits for too is held
+    by that one from now on. Raises Conflict if it has ended."""
+    lock(tx, operation_id)
+    tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running"))
+    tx.execute(update(sources).where(sources.c.held_by == operation_id).values(held_by=None))
+    return free(tx, operation_id)
+
+
+def cancel(tx: Transaction, operation_id: int) -> int:
+    """Stop reading, park what is not finished; returns how many units are parked. It ends (``settle``) as soon as the
+    units in hand have finished their piece and its deletions are done. Raises Conflict if it has ended."""
+    lock(tx, operation_id)
+    mine = sources.c.operation_id == operation_id
+    kept = and_(mine, sources.c.removed_at.is_not(None))  # its schedule goes on, from now
+    due_at = case((sources.c.schedule.is_not(None), now()))
+    tx.execute(update(sources).where(kept).values(removed_at=None, trashed_at=None, due_at=due_at))
+    cursors = select(sources.c.id, sources.c.cursor).where(mine).order_by(sources.c.id)
+    for source_id, cursor in tx.execute(cursors).all():
+        freed = {"operation_id": None, "held_by": None, "lease_token": None, "lease_until": None, "not_before": 0}
+        begin = Cursor.of(cursor).before_run().stored()  # what this run has not named yet, the next one names
+        tx.execute(update(sources).where(sources.c.id == source_id).values(**freed, attempts=0, cursor=begin))
+    reading = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
+    tx.execute(update(operation_sources).where(reading).values(state="cancelled"))
+    tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running", outcome="cancelled"))
+    free(tx, operation_id)
+    parked = and_(owned(operation_id), _UNFINISHED, work.c.goal != "deleted", ~_wanted_elsewhere(operation_id))
+    return _set(tx, parked, operation_id)
+
+
+def free(tx: Transaction, operation_id: int) -> int:
+    """Free the units that the operation holds, unless another paused one waits for them: that one holds them then."""
+    other = operation_items.alias()
+    paused = (
+        select(func.min(other.c.operation_id))
+        .join(operations, operations.c.id == other.c.operation_id)
+        .where(
+            other.c.document_id == work.c.document_id,
+            other.c.revision == work.c.revision,
+            other.c.operation_id != operation_id,
+            operations.c.state == "paused",
+            about() == work.c.generation_id,
+        )
+    )
+    mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
+    held = and_(exists().where(mine), work.c.held_by == operation_id)  # another generation may be active by now
+    return _free(tx, held, paused.scalar_subquery())
+
+
+#: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
+ASKED = 1
+
+
+def take_up(tx: Transaction, source_id: int, *, asked: bool, document_ids: Sequence[int] | None = None) -> None:
+    """A sync of the source frees what cancelled operations parked; one that somebody ``asked`` for, not a schedule,
+    also what paused ones hold. ``document_ids``: of these alone."""
+    mine = and_(work.c.source_id == source_id, work.c.lane < REBUILD_LANE)
+    waiting = and_(mine, work.c.stage.in_(STAGES), work.c.held_by.is_not(None))
+    if document_ids is not None:
+        waiting = and_(waiting, work.c.document_id.in_(sorted(document_ids)))
+    if not asked:
+        paused = select(operations.c.id).where(operations.c.state == "paused")
+        waiting = and_(waiting, work.c.held_by.not_in(paused))
+    _free(tx, waiting, None)
+
+
+def holder(tx: Transaction, operation_id: int) -> int | None:
+    """The operation itself, if it is paused: to be noted on what its slice takes in. The slice has its source locked,
+    so the operation is paused before this transaction or after it."""
+    mine = and_(operations.c.id == operation_id, operations.c.state == "paused")
+    return tx.execute(select(operations.c.id).where(mine)).scalar_one_or_none()
+
+
+def settled(operation_id: int) -> ColumnElement[bool]:
+    """Condition: what a cancelled operation waits for no more, that is units which are parked and in nobody's hand."""
+    in_hand = and_(work.c.held_by == operation_id, work.c.lease_token.is_not(None))
+    return ~in_hand & (work.c.goal != "deleted")
+
+
+_UNFINISHED = work.c.stage.in_(STAGES)
+
+
+def _wanted_elsewhere(operation_id: int) -> ColumnElement[bool]:
+    """Condition: another operation that has not ended, and is not cancelled, waits for the unit."""
+    other = operation_items.alias()
+    return exists().where(
+        other.c.document_id == work.c.document_id,
+        other.c.revision == work.c.revision,
+        other.c.operation_id != operation_id,
+        operations.c.id == other.c.operation_id,
+        operations.c.state != "finished",
+        operations.c.outcome.is_(None),
+        about() == work.c.generation_id,
+    )
+
+
+def _set(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
+    _locked(tx, which)
+    return tx.execute(update(work).where(which).values(held_by=held_by)).rowcount
+
+
+def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
+    """Free units (or hand them to another holder), in their order: the first of them at the virtual time or later."""
+    waited = _locked(tx, which)
+    if not waited:
+        return 0
+    changes: dict[str, Any] = {"held_by": held_by}
+    behind = fair_queue.virtual_time(tx) - min(waited)
+    if behind > 0:
+        changes["turn"] = work.c.turn + behind
+    return tx.execute(update(work).where(which).values(**changes)).rowcount
+
+
+def _locked(tx: Transaction, which: ColumnElement[bool]) -> list[float]:
+    """Lock units; returns their turns."""
+    query = select(work.c.turn).where(which).order_by(work.c.document_id, work.c.generation_id)
+    return list(tx.execute(query.with_for_update(of=work)).scalars())
+
+
+def lock(tx: Transaction, operation_id: int) -> None:
+    """Lock the operation's sources and the operation. Raises NotFound if there is no such one, Conflict if it has ended."""
+    in_hand = select(sources.c.id).where(sources.c.operation_id == operation_id).order_by(sources.c.id)
+    tx.execute(in_hand.with_for_update()).all()
+    query = select(operations.c.kind, operations.c.state, operations.c.outcome).where(operations.c.id == operation_id)
+    row = tx.execute(query.with_for_update()).first()
+    if row is None:
+        raise NotFound(f"There is no operation {operation_id}.", "`semantik operations list --all` shows them.")
+    if row.state == "finished" or row.outcome == "cancelled":
+        ended = "has ended" if row.state == "finished" else "is being cancelled"
+        again = "`semantik operations retry` runs again what it left undone."
+        raise Conflict(f"{row.kind}-{operation_id} {ended} ({row.outcome}).", again)
+
+
+def lock_units(tx: Transaction, document_ids: Sequence[int], *, parked: Sequence[int]) -> None:
+    """Lock documents, and after them their units and those of the ``parked`` ones, all in one order."""
+    mine = among(tx, documents.c.id, sorted(document_ids))
+    tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update()).all()
+    _locked(tx, among(tx, work.c.document_id, sorted({*document_ids, *parked})))

@@ -1,0 +1,220 @@
+"""What people ask about operations: which there are, in what state, what they left undone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+
+from semantik_pipeline.errors import NotFound
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.operations import blocked_operations, reruns
+from semantik_pipeline.ledger.operations.reruns import Rerun
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.workers import WorkerRow
+from semantik_pipeline.ledger.tables import (
+    collections,
+    documents,
+    generations,
+    operation_items,
+    operation_sources,
+    operations,
+    sources,
+    work,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undone:
+    """What an operation left: documents in quarantine, documents that it parked when it was cancelled, sources that
+    were not read to their end or owe a document that never was fetched, and the documents behind an id that are still to
+    be held against its filter."""
+
+    quarantined: list[int]
+    parked: list[tuple[int, int]]  # document id, revision
+    sources: list[int]
+    rerun: Rerun | None
+
+    def __bool__(self) -> bool:
+        return bool(self.quarantined or self.parked or self.sources or self.rerun)
+
+
+def find(tx: Transaction, name: str, *, among: Collection[str] | None = None) -> int:
+    """The id of an operation by its printed name (``sync-12``) or its number. Raises NotFound if there is none in these
+    collections (None: in any)."""
+    said = re.fullmatch(r"(?:([a-z]+)-)?(\d{1,18})", name.strip().lower())
+    query = select(operations.c.id, operations.c.kind)
+    if among is not None:
+        query = query.join(collections, collections.c.id == operations.c.collection_id)
+        query = query.where(collections.c.name.in_(sorted(among)))
+    row = tx.execute(query.where(operations.c.id == int(said[2]))).first() if said else None
+    if row is None or (said and said[1] and said[1] != row.kind):
+        hint = f"{row.id} is {row.kind}-{row.id}." if row else "`semantik operations list --all` shows them."
+        raise NotFound(f"There is no operation {name!r}.", hint)
+    return row.id
+
+
+def name(tx: Transaction, operation_id: int) -> str:
+    """As it is printed: ``sync-12``."""
+    kind = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one()
+    return f"{kind}-{operation_id}"
+
+
+def collection_id(tx: Transaction, operation_id: int) -> int:
+    return tx.execute(select(operations.c.collection_id).where(operations.c.id == operation_id)).scalar_one()
+
+
+_ROW = select(
+    operations.c.id,
+    operations.c.kind,
+    operations.c.state,
+    operations.c.outcome,
+    operations.c.result,
+    operations.c.created_at,
+    operations.c.finished_at,
+    collections.c.name.label("collection"),
+    (func.coalesce(operations.c.finished_at, now()) - operations.c.created_at).label("seconds"),
+).join(collections, collections.c.id == operations.c.collection_id)
+
+
+def list_operations(
+    tx: Transaction, *, workers: Sequence[WorkerRow] | None, finished: int | None
+) -> list[dict[str, Any]]:
+    """Operations, newest first: every one that has not ended, and the last ``finished`` that have (None: all).
+
+    ``workers`` as in :func:`blocked_operations.reason`.
+    """
+    left = tx.execute(_ROW.where(operations.c.state != "finished").order_by(operations.c.id.desc())).all()
+    ended = tx.execute(
+        _ROW.where(operations.c.state == "finished").order_by(operations.c.id.desc()).limit(finished)
+    ).all()
+    rows = sorted([*left, *ended], key=lambda row: row.id, reverse=True)
+    parts = _parts(tx, [row.id for row in rows])
+    return [_described(tx, row, parts.get(row.id, []), workers) for row in rows]
+
+
+def page(
+    tx: Transaction,
+    *,
+    workers: Sequence[WorkerRow] | None,
+    limit: int,
+    before: int | None = None,
+    collections_: Collection[str] | None = None,
+    kind: str | None = None,
+    ended: bool | None = None,
+) -> list[dict[str, Any]]:
+    """Up to ``limit`` operations, newest first, with an id below ``before``, of these collections (None: all)."""
+    query = _ROW.order_by(operations.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(operations.c.id < before)
+    if collections_ is not None:
+        query = query.where(collections.c.name.in_(sorted(collections_)))
+    if kind is not None:
+        query = query.where(operations.c.kind == kind)
+    if ended is not None:
+        query = query.where((operations.c.state == "finished") if ended else (operations.c.state != "finished"))
+    rows = tx.execute(query).all()
+    parts = _parts(tx, [row.id for row in rows])
+    return [_described(tx, row, parts.get(row.id, []), workers) for row in rows]
+
+
+def show_operation(tx: Transaction, operation_id: int, *, workers: Sequence[WorkerRow] | None) -> dict[str, Any]:
+    """One operation, as in the list."""
+    row = tx.execute(_ROW.where(operations.c.id == operation_id)).one()
+    return _described(tx, row, _parts(tx, [operation_id]).get(operation_id, []), workers)
+
+
+def _parts(tx: Transaction, operation_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    query = (
+        select(
+            operation_sources.c.operation_id,
+            sources.c.name.label("source"),
+            sources.c.connector,
+            operation_sources.c.state,
+            operation_sources.c.error,
+        )
+        .join(sources, sources.c.id == operation_sources.c.source_id)
+        .where(operation_sources.c.operation_id.in_(operation_ids))
+        .order_by(operation_sources.c.source_id)
+    )
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in tx.execute(query).mappings():
+        part = dict(row)
+        found.setdefault(part.pop("operation_id"), []).append(part)
+    return found
+
+
+def _described(
+    tx: Transaction, row: Any, parts: list[dict[str, Any]], workers: Sequence[WorkerRow] | None
+) -> dict[str, Any]:
+    ended = row.state == "finished"
+    state, reason = row.state, None
+    if not ended and row.outcome == "cancelled":
+        state = "cancelling"
+    elif row.state == "running":
+        reason = blocked_operations.reason(tx, row.id, workers)
+        state = "blocked" if reason else state
+    items = select(func.count()).where(operation_items.c.operation_id == row.id)
+    return {
+        "operation": f"{row.kind}-{row.id}",
+        "id": row.id,
+        "kind": row.kind,
+        "state": state,
+        "reason": reason,
+        "outcome": row.outcome if ended else None,
+        "collection": row.collection,
+        "sources": parts,
+        "items": tx.execute(items).scalar_one(),
+        "result": row.result if ended else None,
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+        "seconds": round(row.seconds, 1),
+    }
+
+
+def undone(tx: Transaction, operation_id: int) -> Undone:
+    """What ``operations retry`` runs again."""
+    parts = select(operation_sources).where(operation_sources.c.operation_id == operation_id)
+    runs = {row.source_id: row for row in tx.execute(parts)}
+    item = select(operation_items.c.document_id).where(
+        operation_items.c.operation_id == operation_id,
+        operation_items.c.document_id == work.c.document_id,
+        operation_items.c.revision == work.c.revision,
+    )
+    named = or_(
+        *(
+            and_(documents.c.source_id == part.source_id, documents.c.seen_run >= part.run)
+            for part in runs.values()
+            if part.run is not None
+        ),
+        item.exists(),
+    )
+    query = (
+        select(documents.c.id, documents.c.source_id, documents.c.content_hash)
+        .join(work, work.c.document_id == documents.c.id)
+        .join(generations, generations.c.id == work.c.generation_id)
+        .where(work.c.stage == "quarantined", generations.c.state != "retired", documents.c.deleted_at.is_(None), named)
+        .distinct()
+        .order_by(documents.c.id)
+    )
+    lost = tx.execute(query).all()
+    parked = (
+        select(work.c.document_id, work.c.revision)
+        .where(work.c.held_by == operation_id, work.c.stage.in_(STAGES), item.exists())
+        .distinct()
+        .order_by(work.c.document_id)
+    )
+    deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
+    wanted = {part.source_id for part in runs.values() if part.state in ("failed", "cancelled")}
+    wanted = set() if deletes else wanted  # to read a source is no part of removing it
+    wanted |= {row.source_id for row in lost if row.content_hash is None}
+    idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
+    return Undone(
+        quarantined=[row.id for row in lost],
+        parked=[(row.document_id, row.revision) for row in tx.execute(parked)],
+        sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
+        rerun=reruns.given_up(tx, operation_id),
+    )

@@ -1,0 +1,242 @@
+"""How an operation ends: its counts, and what they make of it. A success has no document missing.
+
+Documents of an operation are its *items* (new, changed, deleted, resumed, retried ...), and those that its runs named
+and found unchanged. What a later sync of the same source would overwrite, who was seen unchanged, is kept before it
+begins (:func:`keep_seen`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+
+from semantik_pipeline.ledger.database.connection import Transaction
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.tables import (
+    documents,
+    generations,
+    operation_items,
+    operation_sources,
+    operations,
+    sources,
+    work,
+)
+
+#: Kinds of items that a caller gave, where no source of the operation named them.
+GIVEN = ("new", "changed", "unchanged")
+
+#: In the detail of an operation that could not go on, though no source of it failed: why.
+FAILURE = "failure"
+
+#: The kind of items whose points are written anew for other principals; no run named them.
+PERMITTED = "permitted"
+
+
+def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
+    """``cancelled``: somebody cancelled it, or another operation took a source of it over. ``failed``: a source could
+    not be read to its end. ``degraded``: a document, of any generation, is in quarantine or could not be read."""
+    given = tx.execute(select(operations.c.outcome).where(operations.c.id == operation_id)).scalar_one()
+    if given is not None:
+        return given
+    if counted["errors"]:
+        return "failed"
+    if counted["taken_over"]:
+        return "cancelled"
+    return "degraded" if counted["quarantined"] or problems(tx, operation_id) else "succeeded"
+
+
+def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
+    """Documents and chunks of an operation. ``seen`` = new + changed + unchanged + skipped; the quarantined ones that are
+    counted with them are among them, if it reads sources.
+
+    ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked, whose
+    chunks are not counted. ``quarantined``: all of its documents in quarantine, those too that it took over and no source
+    named: they decide its outcome.
+    """
+    total: Counter[str] = Counter()
+    lost, reads = 0, _reads(tx, operation_id)
+    for row in _items(tx, operation_id):
+        total[row.category] += row.documents if row.seen or row.category == "deleted" else 0
+        total["quarantined"] += row.quarantined if row.seen or not reads else 0
+        lost += row.quarantined
+        for name in ("superseded", "cancelled"):
+            total[name] += getattr(row, name)
+        if row.seen:
+            total["seen"] += row.documents if row.category != "deleted" else 0
+            total["chunks"] += row.chunks
+            total["embedded"] += row.embedded
+    for seen in _bystanders(tx, operation_id):
+        total.update(seen)
+        total["seen"] += seen["unchanged"] + seen["skipped"]
+        lost += seen["quarantined"]
+    kinds = ("seen", "new", "changed", "unchanged", "deleted", "skipped", "quarantined")
+    return {
+        "documents": {name: total[name] for name in kinds},
+        "chunks": {
+            "total": total["chunks"],
+            "embedded": total["embedded"],
+            "reused": total["chunks"] - total["embedded"],
+        },
+        "superseded": total["superseded"],
+        "cancelled": total["cancelled"],
+        "quarantined": lost,
+        "taken_over": _parts(tx, operation_id, "cancelled"),
+        "errors": source_errors(tx, operation_id),
+    }
+
+
+def _reads(tx: Transaction, operation_id: int) -> bool:
+    """Whether the operation has sources, and not documents alone."""
+    mine = select(operation_sources.c.source_id).where(operation_sources.c.operation_id == operation_id)
+    return tx.execute(mine.limit(1)).first() is not None
+
+
+def _items(tx: Transaction, operation_id: int) -> Any:
+    """Items by what became of them. Those of a revision that is no longer the document's keep their first kind."""
+    current = work.c.revision == operation_items.c.revision
+    kind = operation_items.c.kind
+    gone = case((current, documents.c.deleted_at.is_not(None)), else_=kind == "deleted")
+    category = case(
+        (gone, "deleted"),
+        (and_(current, work.c.goal == "skipped"), "skipped"),
+        (kind == "deleted", "changed"),  # it came again within the operation
+        (kind.in_(("new", "changed")), kind),
+        else_="unchanged",
+    )
+    run, last = operation_sources.c.run, documents.c.seen_run
+    given = and_(operation_sources.c.source_id.is_(None), kind.in_(GIVEN)) | (kind == PERMITTED)
+    # below: a later run said that it is gone
+    seen = case((or_(given, last >= run, last < -run), True), else_=False)
+    parked = and_(current, work.c.held_by == operation_id, work.c.stage.in_(STAGES))
+    query = (
+        select(
+            category.label("category"),
+            seen.label("seen"),
+            func.count().label("documents"),
+            _sum(case((and_(current, _in_quarantine()), 1), else_=0)).label("quarantined"),
+            _sum(case((current, 0), else_=1)).label("superseded"),
+            _sum(case((parked, 1), else_=0)).label("cancelled"),
+            _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
+            _sum(case((parked | kind.in_(("unchanged", PERMITTED)), 0), (current, work.c.embedded), else_=0)).label(
+                "embedded"
+            ),
+        )
+        .select_from(operation_items)
+        .join(documents, documents.c.id == operation_items.c.document_id)
+        .join(work, _active_work())
+        .outerjoin(
+            operation_sources,
+            and_(
+                operation_sources.c.operation_id == operation_id,
+                operation_sources.c.source_id == documents.c.source_id,
+            ),
+        )
+        .where(operation_items.c.operation_id == operation_id)
+        .group_by(category, seen)
+    )
+    return tx.execute(query).all()
+
+
+def _bystanders(tx: Transaction, operation_id: int) -> list[dict[str, int]]:
+    """For each source: ``unchanged``, ``skipped``, ``quarantined`` and ``chunks`` of what was named and not touched."""
+    mine = operation_sources.c.operation_id == operation_id
+    runs = tx.execute(select(operation_sources.c.source_id, operation_sources.c.run).where(mine)).all()
+    kept = tx.execute(select(operations.c.result).where(operations.c.id == operation_id)).scalar_one() or {}
+    before = kept.get("seen", {})
+    return [
+        before.get(str(source_id)) or _untouched(tx, operation_id, source_id, run)
+        for source_id, run in runs
+        if run is not None
+    ]
+
+
+def _untouched(tx: Transaction, operation_id: int, source_id: int, run: int) -> dict[str, int]:
+    item = select(operation_items.c.document_id).where(
+        operation_items.c.operation_id == operation_id, operation_items.c.document_id == documents.c.id
+    )
+    skipped = case((work.c.goal == "skipped", 1), else_=0)
+    query = (
+        select(
+            func.count().label("documents"),
+            _sum(skipped).label("skipped"),
+            _sum(case((_in_quarantine(), 1), else_=0)).label("quarantined"),
+            _sum(work.c.chunks).label("chunks"),
+        )
+        .select_from(documents)
+        .join(work, _active_work())
+        .where(
+            documents.c.source_id == source_id,
+            documents.c.seen_run == run,
+            documents.c.deleted_at.is_(None),
+            ~item.exists(),
+        )
+    )
+    row = tx.execute(query).one()
+    found = {name: int(getattr(row, name)) for name in ("skipped", "quarantined", "chunks")}
+    return {**found, "unchanged": row.documents - found["skipped"]}
+
+
+def keep_seen(tx: Transaction, source_id: int, run: int) -> None:
+    """A new run of the source is to begin: keep what operations that have not ended saw unchanged in run ``run``."""
+    those = and_(
+        operation_sources.c.source_id == source_id,
+        operation_sources.c.run == run,
+        operations.c.state != "finished",
+    )
+    query = select(operations.c.id, operations.c.result).join(
+        operation_sources, operation_sources.c.operation_id == operations.c.id
+    )
+    in_order = query.where(those).order_by(operations.c.id).with_for_update(of=operations)
+    for operation_id, result in tx.execute(in_order).all():
+        seen = {**(result or {}).get("seen", {}), str(source_id): _untouched(tx, operation_id, source_id, run)}
+        tx.execute(update(operations).where(operations.c.id == operation_id).values(result={"seen": seen}))
+
+
+def source_errors(tx: Transaction, operation_id: int) -> list[str]:
+    """Why sources of the operation could not be read to their end, or why it could not go on."""
+    detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one() or {}
+    return [*_parts(tx, operation_id, "failed"), *([detail[FAILURE]] if FAILURE in detail else [])]
+
+
+def problems(tx: Transaction, operation_id: int) -> list[str]:
+    """What the operation's sources could not read."""
+    query = (
+        select(sources.c.problems)
+        .join(operation_sources, operation_sources.c.source_id == sources.c.id)
+        .where(operation_sources.c.operation_id == operation_id)
+    )
+    return [line for lines in tx.execute(query).scalars() for line in lines or []]
+
+
+def _parts(tx: Transaction, operation_id: int, state: str) -> list[str]:
+    """What is noted on sources whose part of the operation ended so."""
+    ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == state)
+    noted = select(operation_sources.c.error).where(ended, operation_sources.c.error.is_not(None))
+    return list(tx.execute(noted.order_by(operation_sources.c.source_id)).scalars())
+
+
+def _in_quarantine() -> ColumnElement[bool]:
+    """The document is in quarantine in a generation that is written to, not only in the active one."""
+    elsewhere = work.alias()
+    lost = (
+        select(elsewhere.c.document_id)
+        .join(generations, generations.c.id == elsewhere.c.generation_id)
+        .where(elsewhere.c.stage == "quarantined", generations.c.state != "retired")
+    )
+    return documents.c.id.in_(lost)
+
+
+def _active_work() -> ColumnElement[bool]:
+    """The document's unit in its collection's active generation."""
+    active = (
+        select(generations.c.id)
+        .where(generations.c.collection_id == documents.c.collection_id, generations.c.state == "active")
+        .scalar_subquery()
+    )
+    return and_(work.c.document_id == documents.c.id, work.c.generation_id == active)
+
+
+def _sum(what: Any) -> Any:
+    return func.coalesce(func.sum(what), 0)

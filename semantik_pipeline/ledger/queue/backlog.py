@@ -1,0 +1,101 @@
+"""What waits, what is in hand, and what is stuck, over all collections: what operators look at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select
+
+from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.workers import WorkerRow, served
+from semantik_pipeline.ledger.tables import collections, documents, generations, operations, work
+
+
+def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
+    """stage -> units ``due``, ``later`` (waiting for a time), ``in_hand``, ``held`` (their operation is paused),
+    ``suspects``, and ``oldest`` (seconds since the due unit that waits longest came to the stage)."""
+    free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
+    due = and_(free, work.c.not_before <= now())
+
+    def number(condition: Any) -> Any:
+        return func.sum(case((condition, 1), else_=0))
+
+    query = (
+        select(
+            work.c.stage,
+            number(due),
+            number(and_(free, work.c.not_before > now())),
+            number(work.c.lease_token.is_not(None)),
+            number(work.c.held_by.is_not(None)),
+            number(work.c.suspect),
+            func.max(case((due, now() - work.c.updated_at), else_=0)),
+        )
+        .where(work.c.stage.in_(STAGES), NOT_RETIRED)
+        .group_by(work.c.stage)
+    )
+    names = ("due", "later", "in_hand", "held", "suspects", "oldest")
+    found = {stage: dict(zip(names, values, strict=True)) for stage, *values in tx.execute(query)}
+    return {stage: found.get(stage, dict.fromkeys(names, 0)) for stage in STAGES}
+
+
+def operations_open(tx: Transaction) -> dict[str, int]:
+    """Operations that are not finished: ``running`` and ``paused``."""
+    open_ones = operations.c.state != "finished"
+    found = dict(
+        map(tuple, tx.execute(select(operations.c.state, func.count()).where(open_ones).group_by(operations.c.state)))
+    )
+    return {name: found.get(name, 0) for name in ("running", "paused")}
+
+
+def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:
+    """Stages of generations that have units which no living worker takes, with the reason:
+    ``{"generation", "collection", "stage", "units", "reason"}``. They go on by themselves once somebody can."""
+    query = (
+        select(work.c.generation_id, collections.c.name, work.c.stage, func.count())
+        .join(generations, generations.c.id == work.c.generation_id)
+        .join(collections, collections.c.id == generations.c.collection_id)
+        .where(work.c.stage.in_(STAGES), work.c.lease_token.is_(None), NOT_RETIRED)
+        .group_by(work.c.generation_id, collections.c.name, work.c.stage)
+    )
+    found = []
+    for generation, collection, stage, units in tx.execute(query):
+        reasons = [served(worker, stage, generation) for worker in workers]
+        if None not in reasons:
+            reason = "; ".join(sorted({reason for reason in reasons if reason})) or "no worker is up"
+            place = {"generation": generation, "collection": collection, "stage": stage}
+            found.append({**place, "units": units, "reason": reason})
+    return found
+
+
+def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:
+    """Units that make no way, and why: failing ones that wait for their next try, suspects that wait to run alone, and
+    those that a service or a plugin keeps waiting, ``longer_than`` seconds after they last moved."""
+    troubled = or_(work.c.attempts > 0, work.c.suspect, work.c.blocked.is_not(None))
+    query = (
+        select(
+            documents.c.unique_id,
+            work.c.stage,
+            work.c.attempts,
+            work.c.suspect,
+            work.c.blocked,
+            work.c.error,
+            (now() - work.c.updated_at).label("seconds"),
+        )
+        .join(documents, documents.c.id == work.c.document_id)
+        .where(work.c.stage.in_(STAGES), NOT_RETIRED, troubled, work.c.updated_at < now() - longer_than)
+        .order_by(work.c.updated_at)
+        .limit(limit)
+    )
+    return [
+        {
+            "document": row.unique_id,
+            "stage": row.stage,
+            "attempts": row.attempts,
+            "seconds": round(row.seconds, 1),
+            "reason": row.blocked or (row.error or {}).get("message") or "it runs alone when its turn comes",
+        }
+        for row in tx.execute(query)
+    ]

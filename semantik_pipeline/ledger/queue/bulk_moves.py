@@ -1,0 +1,38 @@
+"""Changes of many units at once: what :mod:`work` does to one, in one round trip for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from semantik_pipeline.ledger.database.bulk import update_rows
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue.work import FREED, Unit
+from semantik_pipeline.ledger.tables import work
+
+#: Values that count up -> their column.
+_COUNTED = {"embedded_more": "embedded"}
+
+
+def move_all(tx: Transaction, moves: Sequence[tuple[Unit, str, Mapping[str, Any]]]) -> None:
+    """Each unit goes on at its stage with its values, as with :func:`work.move`. The value ``embedded_more`` counts up.
+    Call under :func:`work.held`."""
+    fixed = {**FREED, "attempts": 0, "suspect": False, "error": None}
+    _change_all(tx, [(unit, {"stage": stage, **values}) for unit, stage, values in moves], fixed)
+
+
+def touch_all(tx: Transaction, units: Iterable[Unit]) -> None:
+    """The store may hold points of these units from now on. No progress, so attempts stay. Call under
+    :func:`work.held`."""
+    _change_all(tx, [(unit, {"progress": unit.progress}) for unit in units], {"touched": True})
+
+
+def _change_all(tx: Transaction, changes: Sequence[tuple[Unit, Mapping[str, Any]]], fixed: Mapping[str, Any]) -> None:
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for unit, values in sorted(changes, key=lambda one: one[0].key):
+        row: dict[str, Any] = {"document_id": unit.document_id, "generation_id": unit.generation_id}
+        row |= {_COUNTED.get(name, name): values[name] for name in sorted(values)}
+        groups.setdefault(tuple(row), []).append(row)
+    for rows in groups.values():
+        stamped = {**fixed, "updated_at": now()}
+        update_rows(tx, work, rows, by=("document_id", "generation_id"), fixed=stamped, more=tuple(_COUNTED.values()))

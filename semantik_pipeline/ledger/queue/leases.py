@@ -1,0 +1,142 @@
+"""Keeping leases alive, from an OS thread, as long as the work makes progress within its stage's deadline."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from semantik_pipeline.errors import LeaseLost, PipelineError
+from semantik_pipeline.ledger.queue.renewals import Renewal
+
+log = logging.getLogger(__name__)
+
+#: Seconds until the next look at a lease of which a part was locked by somebody else.
+SOON = 0.5
+
+
+class Hold:
+    """A lease in hand. :meth:`touch` after each piece that was saved; :meth:`check` before anything that lasts."""
+
+    def __init__(self, token: str, renew: Callable[[], Renewal], deadline: float) -> None:
+        self.token = token
+        self.renew = renew
+        self.deadline = deadline
+        self.lost = False
+        self.touch()
+
+    def touch(self) -> None:
+        """Something was saved: the deadline starts anew."""
+        self.expires = time.monotonic() + self.deadline
+
+    @property
+    def over(self) -> bool:
+        """Nobody renews it any more: the last renewal found nothing to renew, or the deadline is over."""
+        return self.lost or time.monotonic() > self.expires
+
+    def check(self) -> None:
+        """Raise LeaseLost if it is :attr:`over`."""
+        if self.over:
+            raise LeaseLost(f"The lease {self.token[:8]} is gone: the work took too long, or a newer revision came.")
+
+
+class Keeper:
+    """Renews the leases of this process every ``interval`` seconds."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._holds: dict[str, Hold] = {}
+        self._told: set[str] = set()  # tokens whose trouble was warned of
+        self._owed: dict[str, Callable[[], None]] = {}  # by token: what gives the units back
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def holding(self, token: str, renew: Callable[[], Renewal], deadline: float) -> Iterator[Hold]:
+        """``renew`` prolongs the lease, and must not wait for what others have locked."""
+        hold = Hold(token, renew, deadline)
+        with self._lock:
+            self._holds[token] = hold
+        self._begin()
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self._holds.pop(token, None)
+
+    def owe(self, token: str, give_back: Callable[[], None]) -> None:
+        """What is held under the token could not be given back: try it until it works, as long as this process lives.
+        A lease that nobody gives back or renews would end as if its worker had died."""
+        with self._lock:
+            self._owed[token] = give_back
+        self._begin()
+
+    def tokens(self) -> list[str]:
+        """The tokens of all leases in hand."""
+        with self._lock:
+            return [*self._holds, *self._owed]
+
+    def hung(self, seconds: float) -> list[str]:
+        """Tokens of leases whose deadline was over so many seconds ago, and whose work still goes on."""
+        with self._lock:
+            return [token for token, hold in self._holds.items() if time.monotonic() > hold.expires + seconds]
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        self._give_back()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        wait = self._interval
+        while not self._stop.wait(wait):
+            self._give_back()
+            with self._lock:
+                holds = list(self._holds.values())
+            whole = [self._renew(hold) for hold in holds]
+            wait = self._interval if all(whole) else min(self._interval, SOON)
+
+    def _give_back(self) -> None:
+        with self._lock:
+            owed = list(self._owed.items())
+        for token, give_back in owed:
+            try:
+                give_back()
+            except PipelineError as error:
+                log.log(
+                    logging.INFO if token in self._told else logging.WARNING,
+                    "%s can't be given back: %s",
+                    token[:8],
+                    error,
+                )
+                self._told.add(token)
+            except Exception:
+                log.exception("A claim could not be given back.")
+            else:
+                self._told.discard(token)
+                with self._lock:
+                    self._owed.pop(token, None)
+
+    def _renew(self, hold: Hold) -> bool:
+        """Whether nothing of it was left to the next time."""
+        if hold.over:
+            return True
+        try:
+            renewal = hold.renew()
+            if renewal.held == 0 and hold.token in self._holds:
+                hold.lost = True
+            return renewal.prolonged >= renewal.held
+        except PipelineError as error:  # the ledger is away: the lease runs out by itself if it stays away
+            log.warning("A lease could not be renewed: %s", error)
+        except Exception:  # whatever it was, the other leases of this process hang on this thread
+            log.exception("A lease could not be renewed.")
+        return True

@@ -1,0 +1,65 @@
+"""Documents whose points may have been written by somebody without a lease: they are looked at again at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, select, tuple_, update
+
+from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue.work import UNIT, Unit, unit_of
+from semantik_pipeline.ledger.tables import work
+
+
+def mark(tx: Transaction, keys: Iterable[tuple[int, int]]) -> None:
+    """These documents' points may have been written by somebody without a lease."""
+    rows = [{"d": document, "g": generation} for document, generation in sorted(keys)]
+    if rows:
+        by_key = and_(work.c.document_id == bindparam("d"), work.c.generation_id == bindparam("g"))
+        tx.execute(update(work).where(by_key).values(reconcile=True), rows)
+
+
+#: Documents that :func:`owed` names at once.
+SOME = 100
+
+
+def owed(tx: Transaction, *, after: tuple[int, int]) -> list[Unit]:
+    """Documents in quarantine, by their keys and behind the one with this key, of which the store may hold what was not
+    indexed."""
+    aside = and_(work.c.stage == "quarantined", work.c.goal == "indexed")
+    mine = and_(work.c.reconcile, aside, NOT_RETIRED)
+    key = work.c.document_id, work.c.generation_id
+    query = UNIT.where(mine, tuple_(*key) > tuple_(*after)).order_by(*key).limit(SOME)
+    return [unit_of(row) for row in tx.execute(query)]
+
+
+def withdrawn(tx: Transaction, unit: Unit) -> None:
+    """The store holds no more of it than what was indexed, unless another revision has come."""
+    key = and_(work.c.document_id == unit.document_id, work.c.generation_id == unit.generation_id)
+    same = and_(key, work.c.epoch == unit.epoch, work.c.stage == "quarantined")
+    tx.execute(update(work).where(same).values(reconcile=False))
+
+
+def reconcile(tx: Transaction) -> int:
+    """Send marked documents that are at their end through ``upsert`` again, which removes older points; and those that
+    were to leave the index and are in quarantine, marked or not: nothing ever goes there with them any more. Up to MANY
+    of each; returns how many. What somebody has locked is left out."""
+    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
+    stranded = and_(work.c.stage == "quarantined", work.c.goal != "indexed", NOT_RETIRED)
+    return _again(tx, marked) + _again(tx, stranded, suspect=True, attempts=0, error=None)
+
+
+#: Units that one transaction sends through ``upsert`` again.
+MANY = 1000
+
+
+def _again(tx: Transaction, which: ColumnElement[bool], **values: Any) -> int:
+    key = work.c.document_id, work.c.generation_id
+    in_order = select(*key).where(which).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
+    keys = [tuple(row) for row in tx.execute(in_order)]
+    if keys:
+        again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
+        tx.execute(update(work).where(tuple_(*key).in_(keys)).values(**again, **values))
+    return len(keys)

@@ -1,0 +1,94 @@
+"""Dropping a whole collection's rows, in short transactions that anybody may go on with. Its indexes are dropped whole,
+so nothing is deleted from them point by point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+
+from semantik_pipeline.ledger.access import api_keys
+from semantik_pipeline.ledger.database.connection import Transaction
+from semantik_pipeline.ledger.documents import content, words
+from semantik_pipeline.ledger.tables import (
+    chunks,
+    collections,
+    documents,
+    generations,
+    operation_items,
+    operation_sources,
+    operations,
+    sources,
+    work,
+)
+
+#: Documents, and rows of an operation's list, that one transaction drops.
+BATCH = 200
+ITEMS = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """What became of a step: ``raw`` and ``parsed`` bodies that may be unused now. ``ended``: no document is left;
+    ``waits``: workers hold those that are left."""
+
+    raw: tuple[str, ...] = ()
+    parsed: tuple[str, ...] = ()
+    ended: bool = False
+    waits: bool = False
+
+
+def drop_documents(tx: Transaction, collection_id: int) -> Dropped:
+    """Drop the rows of up to BATCH documents, and what only they refer to. Those that a worker holds are left: what it
+    writes would come after the index is gone."""
+    mine = documents.c.collection_id == collection_id
+    held = select(work.c.document_id).where(work.c.document_id == documents.c.id, work.c.lease_token.is_not(None))
+    free = select(documents.c.id).where(mine, ~held.exists()).order_by(documents.c.id).limit(BATCH)
+    ids = list(tx.execute(free.with_for_update()).scalars())
+    if not ids:
+        left = tx.execute(select(func.count()).select_from(documents).where(mine)).scalar_one()
+        return Dropped(ended=not left, waits=bool(left))
+    units = select(work.c.document_id, work.c.lease_token, work.c.text_hash, work.c.parse_key)
+    in_order = units.where(work.c.document_id.in_(ids)).order_by(work.c.document_id, work.c.generation_id)
+    rows = tx.execute(in_order.with_for_update()).all()
+    claimed = {row.document_id for row in rows if row.lease_token is not None}  # since we looked
+    ids = [one for one in ids if one not in claimed]
+    own = [row for row in rows if row.document_id not in claimed]
+    bodies = select(documents.c.content_hash).where(documents.c.id.in_(ids), documents.c.content_hash.is_not(None))
+    raw = sorted(set(tx.execute(bodies).scalars()))
+    said = select(chunks.c.embed_key, chunks.c.text_hash).where(chunks.c.document_id.in_(ids))
+    texts = tx.execute(said).all()
+    for table in (operation_items, chunks, work):
+        tx.execute(delete(table).where(table.c.document_id.in_(ids)))
+    tx.execute(delete(documents).where(documents.c.id.in_(ids)))
+    hashes = {row.text_hash for row in texts} | {row.text_hash for row in own if row.text_hash}
+    content.forget_unused(tx, {row.embed_key for row in texts}, hashes)
+    return Dropped(raw=tuple(raw), parsed=tuple(sorted({row.parse_key for row in own if row.parse_key})))
+
+
+def indexes(tx: Transaction, collection_id: int) -> list[str]:
+    """The names of the indexes of all its generations."""
+    query = select(generations.c.index_name).where(generations.c.collection_id == collection_id)
+    return list(tx.execute(query.order_by(generations.c.id)).scalars())
+
+
+def drop_collection(tx: Transaction, collection_id: int) -> bool:
+    """Drop what is left once documents and indexes are gone; returns whether another step is needed."""
+    own = select(operations.c.id).where(operations.c.collection_id == collection_id)
+    items = operation_items.c
+    some = select(items.operation_id, items.document_id).where(items.operation_id.in_(own)).limit(ITEMS)
+    rows = tx.execute(some).all()
+    for operation_id in sorted({row.operation_id for row in rows}):
+        listed = [row.document_id for row in rows if row.operation_id == operation_id]
+        for start in range(0, len(listed), content.KEYS):
+            part = items.document_id.in_(listed[start : start + content.KEYS])
+            tx.execute(delete(operation_items).where(items.operation_id == operation_id, part))
+    own_generations = select(generations.c.id).where(generations.c.collection_id == collection_id)
+    if rows or any(words.forget(tx, one) for one in tx.execute(own_generations).scalars().all()):
+        return True
+    tx.execute(delete(operation_sources).where(operation_sources.c.operation_id.in_(own)))
+    api_keys.release(tx, collection_id)
+    for table in (operations, sources, generations):
+        tx.execute(delete(table).where(table.c.collection_id == collection_id))
+    tx.execute(delete(collections).where(collections.c.id == collection_id))
+    return False
