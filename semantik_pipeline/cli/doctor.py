@@ -33,7 +33,7 @@ def doctor(context: typer.Context) -> int:
     with Runtime(call.settings()) as runtime:
         findings = examine(runtime)
     found = verdict(findings)
-    answer = {"verdict": found, "findings": [finding.to_dict() for finding in findings]}
+    answer = {"status": found, "findings": [finding.to_dict() for finding in findings]}
     call.output.give(answer, lambda console: show_findings(console, findings))
     return CODES[found]
 
@@ -41,13 +41,13 @@ def doctor(context: typer.Context) -> int:
 def show_findings(console: Console, findings: Sequence[Finding]) -> None:
     from semantik_pipeline.cli.wording import counted, printable
 
-    width = max(len(printable(finding.what)) for finding in findings)
+    width = max(len(printable(finding.check)) for finding in findings)
     for finding in findings:
         took = f" ({finding.seconds * 1000:,.0f} ms)" if finding.seconds is not None else ""
-        console.print(f"{finding.state:<9}", style=STYLES[finding.state], end="")
-        console.print(f"{printable(finding.what):<{width}}  {printable(finding.found)}{took}", soft_wrap=True)
+        console.print(f"{finding.status:<9}", style=STYLES[finding.status], end="")
+        console.print(f"{printable(finding.check):<{width}}  {printable(finding.message)}{took}", soft_wrap=True)
         if finding.remedy:
             console.print(f"{'':<{width + 11}}{printable(finding.remedy)}", soft_wrap=True)
-    states = [finding.state for finding in findings]
+    states = [finding.status for finding in findings]
     bad, odd = states.count("broken"), states.count("warning")
     console.print("\nAll is well." if not bad + odd else f"\n{bad} broken, {counted(odd, 'warning')}.")

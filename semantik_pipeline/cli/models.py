@@ -44,7 +44,7 @@ def where(context: typer.Context, name: Name) -> int:
     with call.runtime() as runtime:
         files = inventory.where(runtime.host, name)
         why = inventory.why(files, runtime.settings.models_dir)
-    answer = {**_facts(files), "why": why}
+    answer = {**_facts(files), "reason": why}
     call.output.give(answer, lambda console: show_place(console, answer))
     return 0
 
@@ -149,7 +149,7 @@ def show_place(console: Console, facts: dict[str, Any]) -> None:
     from semantik_pipeline.cli.wording import printable
 
     console.print(printable(facts["path"]), soft_wrap=True)
-    print_facts(console, [(key, printable(str(facts[key]))) for key in ("origin", "revision", "why") if facts[key]])
+    print_facts(console, [(key, printable(str(facts[key]))) for key in ("origin", "revision", "reason") if facts[key]])
 
 
 def _show_checks(console: Console, rows: list[dict[str, Any]]) -> None:

@@ -34,7 +34,7 @@ class Patient:
 class Check:
     """``look`` at one thing, for so many ``seconds``; ``remedy`` is what to do where looking itself fails or hangs."""
 
-    what: str
+    name: str
     look: Callable[[Patient], Iterable[Finding]]
     remedy: str
     seconds: float = SECONDS
@@ -74,7 +74,7 @@ def _start(check: Check, patient: Patient) -> Future[list[Finding]]:
             answer.set_exception(error)
 
     # a daemon: one that hangs must not keep the process from ending
-    threading.Thread(target=work, name=f"doctor-{check.what}", daemon=True).start()
+    threading.Thread(target=work, name=f"doctor-{check.name}", daemon=True).start()
     return answer
 
 
@@ -83,10 +83,10 @@ def _findings(check: Check, answer: Future[list[Finding]], until: float) -> list
         return answer.result(max(0.0, until - time.monotonic()))
     except TimeoutError:
         if not answer.done():
-            return [broken(check.what, f"no answer within {check.seconds:g} s", check.remedy)]
-        return [broken(check.what, "it timed out", check.remedy)]
+            return [broken(check.name, f"no answer within {check.seconds:g} s", check.remedy)]
+        return [broken(check.name, "it timed out", check.remedy)]
     except PipelineError as error:
-        return [broken(check.what, scrub(error.message or type(error).__name__), error.hint or check.remedy)]
+        return [broken(check.name, scrub(error.message or type(error).__name__), error.hint or check.remedy)]
     except BaseException as error:
         told = " ".join(str(error).split()) or "no more is said"
-        return [broken(check.what, scrub(f"{type(error).__name__}: {told}"), check.remedy)]
+        return [broken(check.name, scrub(f"{type(error).__name__}: {told}"), check.remedy)]

@@ -106,19 +106,19 @@ def _model(patient: Patient, generation: Generation, what: str, choice: dict[str
 
 
 STATE = Check(
-    what="plugin state", look=look_at_state, seconds=LOADING, remedy="`semantik plugins list` shows what is loaded."
+    name="plugin state", look=look_at_state, seconds=LOADING, remedy="`semantik plugins list` shows what is loaded."
 )
 
 CHECKS = (
     Check(
-        what="plugins",
+        name="plugins",
         look=look_at_plugins,
         seconds=ASKING,
         remedy="`semantik plugins list --health` asks each of them.",
         of_plugins=True,
     ),
     Check(
-        what="models",
+        name="models",
         look=look_at_models,
         seconds=ASKING,
         remedy="`semantik plugins list --type embedding --health` asks them.",

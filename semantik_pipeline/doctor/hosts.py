@@ -44,6 +44,6 @@ def look_at_owner(patient: Patient) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check(what="disk", look=look_at_disks, remedy="See that the data folder's disk answers."),
-    Check(what="data folder", look=look_at_owner, remedy="See that the data folder's disk answers."),
+    Check(name="disk", look=look_at_disks, remedy="See that the data folder's disk answers."),
+    Check(name="data folder", look=look_at_owner, remedy="See that the data folder's disk answers."),
 )

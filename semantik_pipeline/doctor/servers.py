@@ -100,7 +100,7 @@ def _address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def look_at_bells(patient: Patient) -> Iterator[Finding]:
+def look_at_queues(patient: Patient) -> Iterator[Finding]:
     """A bell that waits where nobody has its stage in hand is heard by nobody. (Where somebody has, all are busy.)"""
     runtime = patient.runtime
     if not runtime.settings.fleet:  # over a broker alone each command rings and hears by itself
@@ -116,16 +116,16 @@ def look_at_bells(patient: Patient) -> Iterator[Finding]:
     busy = {stage for row in living for stage in row.activity.get("in_hand", {}).get("stages", {})}
     unheard = sorted(still - busy - ({"sync"} if busy else set()))
     if not unheard:
-        yield well("bells", "they are heard")
+        yield well("queues", "workers take their messages")
         return
     answered = {queue for row in living for queue in row.report.get("queues", ())}
     if missing := sorted(set(unheard) - answered):
-        told = f"nobody answers those of {', '.join(missing)}: no living worker's profile has them"
-        yield warn("bells", told, "Start a worker: `semantik worker`.")
+        told = f"no worker serves {', '.join(missing)}: no live worker has such a profile"
+        yield warn("queues", told, "Start a worker: `semantik worker`.")
     elif unheard:
-        told = f"those of {', '.join(unheard)} wait, though workers are there that do nothing"
+        told = f"messages for {', '.join(unheard)} are not taken, although workers are idle"
         yield warn(
-            "bells", told, "See that workers have this broker.url and broker.prefix, then `semantik fleet restart`."
+            "queues", told, "See that workers have this broker.url and broker.prefix, then `semantik fleet restart`."
         )
 
 
@@ -138,7 +138,7 @@ def look_at_blobs(patient: Patient) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check(what="ledger", look=look_at_ledger, remedy="See that database.url names a PostgreSQL server that runs."),
-    Check(what="broker", look=look_at_broker, remedy="See that broker.url names a Redis or RabbitMQ that runs."),
-    Check(what="blobs", look=look_at_blobs, remedy="See that blob.url can be written by this user."),
+    Check(name="ledger", look=look_at_ledger, remedy="See that database.url names a PostgreSQL server that runs."),
+    Check(name="broker", look=look_at_broker, remedy="See that broker.url names a Redis or RabbitMQ that runs."),
+    Check(name="blobs", look=look_at_blobs, remedy="See that blob.url can be written by this user."),
 )

@@ -103,7 +103,7 @@ def _at_work(runtime: Runtime, generation: Generation) -> bool:
 
 CHECKS = (
     Check(
-        what="store",
+        name="store",
         look=look_at_store,
         remedy="See that qdrant.url (or store.plugin and its options) names a store that runs.",
         seconds=OPENING,

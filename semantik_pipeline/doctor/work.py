@@ -8,7 +8,7 @@ from typing import Any
 from semantik_pipeline import __version__, fleet, maintenance
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
-from semantik_pipeline.doctor.servers import look_at_bells
+from semantik_pipeline.doctor.servers import look_at_queues
 from semantik_pipeline.ledger.database import periodic_tasks
 from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.ingestion import sources
@@ -115,9 +115,9 @@ def look_at_quarantine(patient: Patient) -> Iterator[Finding]:
 _LEDGER = "See that the ledger answers."
 
 CHECKS = (
-    Check(what="workers", look=look_at_workers, remedy=_LEDGER, of_ledger=True),
-    Check(what="bells", look=look_at_bells, remedy="See that broker.url names a broker that runs.", of_ledger=True),
-    Check(what="schedule", look=look_at_schedule, remedy=_LEDGER, of_ledger=True),
-    Check(what="sources", look=look_at_sources, remedy=_LEDGER, of_ledger=True),
-    Check(what="quarantine", look=look_at_quarantine, remedy=_LEDGER, of_ledger=True),
+    Check(name="workers", look=look_at_workers, remedy=_LEDGER, of_ledger=True),
+    Check(name="queues", look=look_at_queues, remedy="See that broker.url names a broker that runs.", of_ledger=True),
+    Check(name="schedule", look=look_at_schedule, remedy=_LEDGER, of_ledger=True),
+    Check(name="sources", look=look_at_sources, remedy=_LEDGER, of_ledger=True),
+    Check(name="quarantine", look=look_at_quarantine, remedy=_LEDGER, of_ledger=True),
 )

@@ -29,7 +29,7 @@ from tests.integration.conftest import texts
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.what: finding for finding in findings}
+    return {finding.check: finding for finding in findings}
 
 
 def closed_port() -> int:
@@ -41,7 +41,7 @@ def closed_port() -> int:
 def looked(check: Callable[[Patient], Any], runtime: Runtime, **known: Any) -> dict[str, Finding]:
     """What one check finds, as ``examine`` would tell it."""
     patient = Patient(runtime=runtime, **known)
-    return by_name(side_by_side([Check(what="it", look=check, remedy="Mend it.")], patient))
+    return by_name(side_by_side([Check(name="it", look=check, remedy="Mend it.")], patient))
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def indexed(make_pipeline, tmp_path: Path) -> Any:
 
 def test_all_is_well_where_it_is(indexed) -> None:
     findings = examine(indexed.runtime)
-    assert verdict(findings) == "ok", [finding for finding in findings if finding.state != "ok"]
+    assert verdict(findings) == "ok", [finding for finding in findings if finding.status != "ok"]
     found = by_name(findings)
-    assert "SQLite" in found["ledger"].found and found["ledger"].seconds is not None
-    assert "2 points" in found["index of 'default'"].found
+    assert "SQLite" in found["ledger"].message and found["ledger"].seconds is not None
+    assert "2 points" in found["index of 'default'"].message
     assert {"schema", "broker", "blobs", "plugins", "model of 'default'", "schedule", "sources"} <= set(found)
     assert not list((indexed.runtime.settings.data_dir / "blobs" / "probe").glob("*"))
 
@@ -65,7 +65,7 @@ def test_all_is_well_where_it_is(indexed) -> None:
 def test_nothing_is_made_where_there_is_nothing(tmp_path: Path) -> None:
     with Runtime(load_settings(data_dir=tmp_path / "data")) as runtime:
         found = looked(look_at_ledger, runtime) | looked(look_at_disks, runtime)
-    assert found["ledger"].state == "ok" and "none yet" in found["ledger"].found
+    assert found["ledger"].status == "ok" and "none yet" in found["ledger"].message
     assert not (tmp_path / "data").exists()
 
 
@@ -78,21 +78,21 @@ def test_what_became_of_documents_sources_and_plugins(make_pipeline, tmp_path: P
     pipeline.runtime.close()
     again = make_pipeline(disabled=("fake-embedder",))
     found = by_name(examine(again.runtime))
-    assert found["quarantine of 'default'"].state == "warning"
+    assert found["quarantine of 'default'"].status == "warning"
     (source,) = (finding for what, finding in found.items() if what.startswith("source "))
-    assert "somebody said so" in source.found and "semantik sources resume" in str(source.remedy)
-    assert found["plugin fake-embedder"].state == "broken"
+    assert "somebody said so" in source.message and "semantik sources resume" in str(source.remedy)
+    assert found["plugin fake-embedder"].status == "broken"
     assert "semantik plugins enable fake-embedder" in str(found["plugin fake-embedder"].remedy)
-    assert found["model of 'default'"].state == "broken"
-    assert "tick was" in found["schedule"].found
+    assert found["model of 'default'"].status == "broken"
+    assert "tick was" in found["schedule"].message
 
 
 def test_a_broken_state_file_is_told_once_and_the_rest_is_looked_at(indexed) -> None:
     indexed.runtime.settings.state_file.write_text('{"version": 1, "disabled_ids": [')
     with Runtime(indexed.runtime.settings) as runtime:
         findings = examine(runtime)
-    bad = [finding for finding in findings if finding.state == "broken"]
-    assert [finding.what for finding in bad] == ["plugin state"] and "plugins.json" in bad[0].found
+    bad = [finding for finding in findings if finding.status == "broken"]
+    assert [finding.check for finding in bad] == ["plugin state"] and "plugins.json" in bad[0].message
     assert "sources" in by_name(findings)
 
 
@@ -102,13 +102,13 @@ def test_an_index_that_lost_points_is_broken(indexed) -> None:
         runtime.host.call(runtime.store.delete, generation.index, filter={"must_not": []})
     with Runtime(indexed.runtime.settings) as runtime:
         found = looked(look_at_store, runtime, generations=_generations(runtime))["index of 'default'"]
-    assert found.state == "broken" and "0 points" in found.found and "verify --repair" in str(found.remedy)
+    assert found.status == "broken" and "0 points" in found.message and "verify --repair" in str(found.remedy)
 
 
 def test_an_index_of_another_process_is_left_alone(indexed) -> None:
     with Runtime(indexed.runtime.settings) as runtime, indexed.runtime.own():
         found = looked(look_at_store, runtime, generations=_generations(runtime))
-    assert found["index"].state == "ok" and "owns" in found["index"].found
+    assert found["index"].status == "ok" and "owns" in found["index"].message
 
 
 def _generations(runtime: Runtime) -> list[Any]:
@@ -129,8 +129,8 @@ def test_servers_that_are_away_are_named(tmp_path: Path) -> None:
     )
     with Runtime(settings) as runtime:
         found = [looked(look, runtime)["it"] for look in (look_at_ledger, look_at_broker, look_at_store, look_at_blobs)]
-    assert {finding.state for finding in found} == {"broken"} and all(finding.remedy for finding in found)
-    assert all(f"127.0.0.1:{port}" in finding.found for finding in found[:3]) and "/proc/nowhere" in found[3].found
+    assert {finding.status for finding in found} == {"broken"} and all(finding.remedy for finding in found)
+    assert all(f"127.0.0.1:{port}" in finding.message for finding in found[:3]) and "/proc/nowhere" in found[3].message
     assert "hunter2" not in json.dumps([finding.to_dict() for finding in found])
 
 
@@ -138,25 +138,25 @@ def test_a_check_that_hangs_is_named_and_keeps_nobody(tmp_path: Path) -> None:
     forever = threading.Event()
     checks = [
         Check(
-            what="slow", look=lambda patient: [well("slow", "")] if forever.wait(30) else [], remedy="R", seconds=0.2
+            name="slow", look=lambda patient: [well("slow", "")] if forever.wait(30) else [], remedy="R", seconds=0.2
         ),
-        Check(what="raises", look=lambda patient: [1 / 0], remedy="R"),
-        Check(what="quick", look=lambda patient: [well("quick", "at once")], remedy="R"),
+        Check(name="raises", look=lambda patient: [1 / 0], remedy="R"),
+        Check(name="quick", look=lambda patient: [well("quick", "at once")], remedy="R"),
     ]
     began = time.monotonic()
     with Runtime(load_settings(data_dir=tmp_path)) as runtime:
         slow, raises, quick = side_by_side(checks, Patient(runtime=runtime))
     forever.set()
     assert time.monotonic() - began < 5
-    assert (slow.state, slow.remedy) == ("broken", "R") and "no answer within 0.2 s" in slow.found
-    assert raises.state == "broken" and "ZeroDivisionError" in raises.found
-    assert quick.state == "ok"
+    assert (slow.status, slow.remedy) == ("broken", "R") and "no answer within 0.2 s" in slow.message
+    assert raises.status == "broken" and "ZeroDivisionError" in raises.message
+    assert quick.status == "ok"
 
 
 def test_clocks_may_differ_by_five_seconds() -> None:
-    assert _clock(4.0).state == _clock(-4.0).state == "ok"
-    assert _clock(6.0).state == _clock(-6.0).state == "warning"
-    assert "6.0 s behind" in _clock(-6.0).found
+    assert _clock(4.0).status == _clock(-4.0).status == "ok"
+    assert _clock(6.0).status == _clock(-6.0).status == "warning"
+    assert "6.0 s behind" in _clock(-6.0).message
 
 
 def test_a_fleet_without_schema_then_without_workers_then_with_odd_ones(
@@ -171,20 +171,20 @@ def test_a_fleet_without_schema_then_without_workers_then_with_odd_ones(
         )
         with Runtime(settings) as runtime:
             found = by_name(examine(runtime))
-        assert found["schema"].state == "broken" and "semantik migrate" in str(found["schema"].remedy)
-        assert found["broker"].state == "broken" and found["store"].state == "ok" and "workers" not in found
+        assert found["schema"].status == "broken" and "semantik migrate" in str(found["schema"].remedy)
+        assert found["broker"].status == "broken" and found["store"].status == "ok" and "workers" not in found
         _migrate(postgres_url)
         with Runtime(settings) as runtime:
             found = by_name(examine(runtime))
-            assert found["schema"].state == "ok" and "PostgreSQL" in found["ledger"].found
-            assert found["workers"].state == "warning" and "semantik worker" in str(found["workers"].remedy)
-            assert found["schedule"].state == "warning" and "scheduler" in str(found["schedule"].remedy)
+            assert found["schema"].status == "ok" and "PostgreSQL" in found["ledger"].message
+            assert found["workers"].status == "warning" and "semantik worker" in str(found["workers"].remedy)
+            assert found["schedule"].status == "warning" and "scheduler" in str(found["schedule"].remedy)
             _register(runtime, "one", queues=["sync", "chunk", "extract", "upsert"], digest="other", version="1.9")
             maintenance.tick(runtime)
             found = by_name(examine(runtime))
-        assert found["workers"].state == "ok" and found["schedule"].state == "ok"
-        assert found["workers of embed"].state == "warning"
-        assert "one" in found["plugin state"].found and "1.9" in found["releases"].found
+        assert found["workers"].status == "ok" and found["schedule"].status == "ok"
+        assert found["workers of embed"].status == "warning"
+        assert "one" in found["plugin state"].message and "1.9" in found["releases"].message
         _limit_connections(postgres_url)
     finally:
         double.stop()
@@ -216,6 +216,6 @@ def _limit_connections(url: str) -> None:
         about = server.about(connection)
     engine.dispose()
     assert about.limit and about.connections
-    assert _connections(about, 1).state == "ok"
+    assert _connections(about, 1).status == "ok"
     crowd = about.limit // server.MOST_CONNECTIONS + 1
-    assert _connections(about, crowd).state == "warning"
+    assert _connections(about, crowd).status == "warning"

@@ -187,7 +187,7 @@ def test_the_doctor_looks_for_its_model(indexed: Pipeline, tmp_path: Path) -> No
     with indexed.runtime.ledger.read() as tx:
         patient = Patient(runtime=indexed.runtime, generations=list_generations(tx))
     assert "learned-sparse" in in_use(patient)
-    states = {one.what: one.state for one in look_at_models(patient)}
+    states = {one.check: one.status for one in look_at_models(patient)}
     assert states == {"model of 'default'": "ok", "sparse model of 'default'": "ok"}
     (tmp_path / "tiny").rename(tmp_path / "away")
-    assert {one.what: one.state for one in look_at_models(patient)}["sparse model of 'default'"] == "broken"
+    assert {one.check: one.status for one in look_at_models(patient)}["sparse model of 'default'"] == "broken"

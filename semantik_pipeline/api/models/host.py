@@ -1,4 +1,4 @@
-"""The server's own host: what a doctor finds there, and the models that it has."""
+"""The host of the server: its diagnosis, and the models that it has."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from semantik_pipeline.api.scrubbed import ScrubbedText
 
 
 class DoctorFinding(BaseModel):
-    """What was looked at, and what to do about it."""
+    """The result of a check."""
 
-    what: str = Field(examples=["ledger"])
-    state: Literal["ok", "warning", "broken"]
-    found: ScrubbedText
-    remedy: ScrubbedText | None
-    seconds: float | None = Field(description="How long a server took to answer, where one was asked.")
+    check: str = Field(examples=["ledger"], description="What was checked.")
+    status: Literal["ok", "warning", "broken"]
+    message: ScrubbedText = Field(description="What was found.")
+    remedy: ScrubbedText | None = Field(description="What to do about it.")
+    seconds: float | None = Field(description="Response time, where a server was asked.")
 
 
 class DoctorReport(BaseModel):
-    """All findings; `verdict` is the worst state among them."""
+    """The results of all checks; `status` is the worst among them."""
 
-    verdict: Literal["ok", "warning", "broken"]
+    status: Literal["ok", "warning", "broken"]
     findings: list[DoctorFinding]
 
 
 class ModelInfo(BaseModel):
-    """A model that something uses, or that lies in the models folder."""
+    """A model that is in use, or that is in the models folder."""
 
     name: str = Field(examples=["BAAI/bge-small-en-v1.5"])
     plugin: str | None
-    origin: str | None = Field(description="What kind of place it was found in.")
+    origin: str | None = Field(description="Where it was found: models folder, package, cache ...")
     path: str | None
-    revision: str | None = Field(description="The commit.")
+    revision: str | None = Field(description="Commit of the model's repository.")
     size: int | None = Field(description="Bytes.")
     state: str = Field(examples=["known"], description="known, incomplete, unknown, missing or elsewhere")
-    reason: ScrubbedText | None
-    used_by: list[str]
+    reason: ScrubbedText | None = Field(description="Why it is not usable here.")
+    used_by: list[str] = Field(description="Collections and settings that use it.")
 
 
 class ModelList(BaseModel):
     models: list[ModelInfo]
-    models_dir: str
+    models_dir: str = Field(description="The models folder, for `semantik models pull`.")
 
 
 class ModelLocation(BaseModel):
-    """The files that a plugin reads for a model's name, and why those."""
+    """The files that are used for a model."""
 
     name: str
     path: str
     origin: str
     revision: str | None
-    why: str
+    reason: str = Field(description="Why these files are used.")

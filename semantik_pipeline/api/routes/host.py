@@ -26,7 +26,7 @@ router = guarded("host", "/host")
 def examine(runtime: TheRuntime, caller: Operator) -> DoctorReport:
     findings = doctor.examine(runtime)
     shown = [DoctorFinding.model_validate(finding.to_dict()) for finding in findings]
-    return DoctorReport.model_validate({"verdict": doctor.verdict(findings), "findings": shown})
+    return DoctorReport.model_validate({"status": doctor.verdict(findings), "findings": shown})
 
 
 @router.get("/models", operation_id="host_models", summary="Models that are used, and what else lies in its folder.")
@@ -48,5 +48,7 @@ def where(
         files = inventory.where(runtime.host, name)
     except PluginLoadError as error:
         raise NotFound(error.message, error.hint) from None
-    why = inventory.why(files, runtime.settings.models_dir)
-    return ModelLocation(name=files.name, path=str(files.path), origin=files.origin, revision=files.revision, why=why)
+    reason = inventory.why(files, runtime.settings.models_dir)
+    return ModelLocation(
+        name=files.name, path=str(files.path), origin=files.origin, revision=files.revision, reason=reason
+    )

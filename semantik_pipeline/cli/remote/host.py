@@ -18,7 +18,7 @@ def doctor(call: Invocation, client: Client) -> int:
     answer = client.host.doctor()
     findings = [Finding(**one) for one in answer["findings"]]
     call.output.give({**answer}, lambda console: show_findings(console, findings))
-    return CODES[answer["verdict"]]
+    return CODES[answer["status"]]
 
 
 def list_models(call: Invocation, client: Client) -> int:

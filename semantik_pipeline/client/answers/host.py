@@ -1,4 +1,4 @@
-"""The server's own host: what a doctor finds there, and the models that it has."""
+"""The host of the server: its diagnosis, and the models that it has."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Literal, TypedDict
 
 
 class DoctorFinding(TypedDict):
-    """What was looked at, and what to do about it."""
+    """The result of a check."""
 
-    what: str
-    state: Literal["ok", "warning", "broken"]
-    found: str
+    check: str
+    status: Literal["ok", "warning", "broken"]
+    message: str
     remedy: str | None
     seconds: float | None
 
 
 class DoctorReport(TypedDict):
-    """All findings; ``verdict`` is the worst state among them."""
+    """The results of all checks; ``status`` is the worst among them."""
 
-    verdict: Literal["ok", "warning", "broken"]
+    status: Literal["ok", "warning", "broken"]
     findings: list[DoctorFinding]
 
 
 class ModelInfo(TypedDict):
-    """A model that something uses, or that lies in the models folder; ``size`` in bytes."""
+    """A model that is in use, or that is in the models folder; ``size`` in bytes."""
 
     name: str
     plugin: str | None
@@ -44,10 +44,10 @@ class ModelList(TypedDict):
 
 
 class ModelLocation(TypedDict):
-    """The files that a plugin reads for a model's name, and why those."""
+    """The files that are used for a model, and why."""
 
     name: str
     path: str
     origin: str
     revision: str | None
-    why: str
+    reason: str

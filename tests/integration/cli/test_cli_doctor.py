@@ -11,16 +11,16 @@ from tests.integration.cli.conftest import CommandLine
 def test_doctor_tells_exit_codes_and_remedies(cli: CommandLine, papers: Path) -> None:
     fresh = cli("doctor", "--json")
     assert fresh.code == 0, fresh.out
-    assert fresh.json()["verdict"] == "ok" and not (cli.data / "ledger.sqlite3").exists()
+    assert fresh.json()["status"] == "ok" and not (cli.data / "ledger.sqlite3").exists()
     cli("index", papers)
     warned = cli("doctor")
     assert warned.code == 3 and "0 broken, 1 warning." in warned.out
     assert "semantik documents retry" in warned.out
     (cli.data / "plugins.json").write_text("{")
     broken = cli("doctor", "--json")
-    assert broken.code == 1 and broken.json()["verdict"] == "broken"
-    (state,) = [finding for finding in broken.json()["findings"] if finding["state"] == "broken"]
-    assert state["what"] == "plugin state" and state["remedy"]
+    assert broken.code == 1 and broken.json()["status"] == "broken"
+    (state,) = [finding for finding in broken.json()["findings"] if finding["status"] == "broken"]
+    assert state["check"] == "plugin state" and state["remedy"]
 
 
 def test_a_commands_log_is_json_where_that_is_set(cli: CommandLine, papers: Path) -> None:

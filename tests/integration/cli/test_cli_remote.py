@@ -283,8 +283,8 @@ def test_what_works_on_a_host_itself_refuses_a_url(served: Served) -> None:
 
 def test_a_named_server_tells_of_its_own_host(served: Served) -> None:
     found = served.far("doctor", "--json")
-    told = {one["what"]: one["state"] for one in found.json()["findings"]}
-    assert (found.code, told["ledger"]) == ({"ok": 0, "warning": 3, "broken": 1}[found.json()["verdict"]], "ok")
+    told = {one["check"]: one["status"] for one in found.json()["findings"]}
+    assert (found.code, told["ledger"]) == ({"ok": 0, "warning": 3, "broken": 1}[found.json()["status"]], "ok")
     assert "is well" in (people := served.far("doctor").out) or "warning" in people
     assert served.far("models", "list", "--json").json()["models_dir"] == str(served.here.data / "models")
     nowhere = served.far("models", "where", "of/nobody")
