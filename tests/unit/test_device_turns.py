@@ -77,3 +77,25 @@ def test_several_streams_hold_the_device_at_once_and_the_higher_lane_still_goes_
         thread.join(10)
     assert max(most) == 2
     assert order[:2] == [Lane.QUERY, Lane.QUERY]
+
+
+def test_while_people_search_a_stream_is_kept_free_for_them(monkeypatch):
+    turns, began = DeviceTurns(2), threading.Event()
+
+    def more_bulk_work() -> None:
+        with turns.turn(Lane.BULK):
+            began.set()
+
+    with turns.turn(Lane.QUERY):
+        pass
+    thread = threading.Thread(target=more_bulk_work)
+    with turns.turn(Lane.BULK):
+        thread.start()
+        with turns.turn(Lane.QUERY) as alone:
+            assert not alone
+        assert not began.wait(0.2)  # a stream is free, and it is kept free
+        monkeypatch.setattr("semantik_pipeline.builtin.embedders.device_turns.BESIDE_QUERIES", -1.0)
+        with turns.turn(Lane.RERANK):
+            pass
+        assert began.wait(10)
+    thread.join(10)

@@ -41,7 +41,7 @@ def test_bulk_work_on_a_cpu_goes_in_shorter_steps_while_people_search(device, be
     assert largest(batches, Lane.BULK) == before
     largest(batches, Lane.QUERY, 1)
     assert largest(batches, Lane.BULK) == (CPU_BESIDE_QUERIES_TOKENS if device == "cpu" else before)
-    monkeypatch.setattr("semantik_pipeline.builtin.embedders.micro_batches.BESIDE_QUERIES", -1.0)
+    monkeypatch.setattr("semantik_pipeline.builtin.embedders.device_turns.BESIDE_QUERIES", -1.0)
     assert largest(batches, Lane.BULK) == before
 
 

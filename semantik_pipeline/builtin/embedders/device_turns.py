@@ -18,22 +18,27 @@ class Lane(IntEnum):
     QUERY = 2
 
 
+#: For so many seconds after a query the next one is likely to come soon.
+BESIDE_QUERIES = 2.0
+
+
 class DeviceTurns:
     """A semaphore with lanes. Work takes a turn for each micro-batch, so a query waits for one of them at most.
 
-    ``streams`` turns may be held at once.
+    ``streams`` turns may be held at once. While people search, one of several is not for bulk work: a query finds it
+    free, and the search's other steps, which the device's cores do too, get through.
     """
 
     def __init__(self, streams: int = 1) -> None:
         self._free = threading.Condition()
         self._streams = streams
-        self._held = 0
+        self._held = dict.fromkeys(Lane, 0)
         self._waiting = dict.fromkeys(Lane, 0)
         self._asked = float("-inf")  # when a query last wanted a turn, by time.monotonic()
 
-    def asked_within(self, seconds: float) -> bool:
-        """Whether a query wanted a turn lately: then the next one is likely to come soon."""
-        return time.monotonic() - self._asked <= seconds
+    def beside_queries(self) -> bool:
+        """Whether a query wanted a turn within the last BESIDE_QUERIES seconds."""
+        return time.monotonic() - self._asked <= BESIDE_QUERIES
 
     @contextmanager
     def turn(self, lane: Lane) -> Iterator[bool]:
@@ -44,7 +49,7 @@ class DeviceTurns:
             yield alone
         finally:
             with self._free:
-                self._held -= 1
+                self._held[lane] -= 1
                 self._free.notify_all()
 
     def _take(self, lane: Lane) -> bool:
@@ -53,13 +58,18 @@ class DeviceTurns:
             if lane is Lane.QUERY:
                 self._asked = time.monotonic()
             try:
-                self._free.wait_for(lambda: self._held < self._streams and lane == self._highest_waiting())
-                self._held += 1
-                return self._held == 1
+                self._free.wait_for(lambda: lane == self._highest_waiting() and self._has_room(lane))
+                self._held[lane] += 1
+                return sum(self._held.values()) == 1
             finally:
                 self._waiting[lane] -= 1
-                if self._held < self._streams:
+                if sum(self._held.values()) < self._streams:
                     self._free.notify_all()  # another of this lane, or of the next one, may find room too
+
+    def _has_room(self, lane: Lane) -> bool:
+        if lane is Lane.BULK and self.beside_queries() and self._held[lane] >= max(1, self._streams - 1):
+            return False
+        return sum(self._held.values()) < self._streams
 
     def _highest_waiting(self) -> Lane:
         return max(lane for lane, count in self._waiting.items() if count)

@@ -32,10 +32,8 @@ GPU_BATCH_TOKENS = 65_536
 # Reranking on a CPU: a deadline is kept, and a query waits, to within so many tokens in all streams together (0.2 s
 # without bf16).
 CPU_RERANK_TOKENS = 1024
-# While people search, bulk work on a CPU goes in shorter steps, so that a query waits less for the one under way ...
+# While people search, bulk work on a CPU goes in shorter steps, so that a query waits less for the one under way.
 CPU_BESIDE_QUERIES_TOKENS = 512
-# ... for so many seconds after the last query.
-BESIDE_QUERIES = 2.0
 # The most forwards side by side on a CPU. Each needs memory of its own.
 CPU_STREAMS = 8
 # Tokens that are worth a forward of their own.
@@ -153,7 +151,7 @@ class MicroBatches:
         most = self.batch_tokens
         if self.device == "cpu" and lane is Lane.RERANK:
             most = max(LEAST_TOKENS, CPU_RERANK_TOKENS // self.streams)
-        if self.device == "cpu" and lane is Lane.BULK and self.turns.asked_within(BESIDE_QUERIES):
+        if self.device == "cpu" and lane is Lane.BULK and self.turns.beside_queries():
             most = max(LEAST_TOKENS, CPU_BESIDE_QUERIES_TOKENS // self.streams)
         return min(self.batch_tokens, most)
 
