@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,17 @@ class Asker:
     def run(self, stop: threading.Event) -> None:
         due = time.perf_counter()
         while not stop.is_set():
-            words = self._chance.choice(self._known).split()[:5] + self._chance.choice(self._known).split()[:3]
+            words = [*self._words(5), *self._words(3)]
             answer = search(self._runtime, SearchQuery(text=" ".join(words), rerank=False))
             assert answer.hits
             self.parts.append(answer.timings_ms)
             self.milliseconds.append((time.perf_counter() - due) * 1000)
             due = max(due + 1 / RATE, time.perf_counter() - 1)
             time.sleep(max(0.0, due - time.perf_counter()))
+
+    def _words(self, count: int) -> list[str]:
+        """Words of a sentence that mean nothing but themselves in a query: no exclusion, no field."""
+        return [word for word in self._chance.choice(self._known).split() if word.isalpha()][:count]
 
     def told(self) -> dict[str, Any]:
         """What was measured since the last time."""
@@ -97,13 +102,13 @@ def measure(folder: Path, chunks: int) -> dict[str, Any]:
 def _for(asker: Asker, work: Any) -> Any:
     """Ask for as long as the work takes; what it gives."""
     stop = threading.Event()
-    thread = threading.Thread(target=asker.run, args=(stop,))
-    thread.start()
-    try:
-        return work()
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(asker.run, stop)
+        try:
+            return work()
+        finally:
+            stop.set()
+            asking.result()  # raises what ended it early
 
 
 if __name__ == "__main__":
