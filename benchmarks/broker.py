@@ -134,7 +134,7 @@ def is_due(runtime: Runtime) -> bool:
 def due(runtime: Runtime) -> dict[str, int]:
     """Units by stage that could be claimed now."""
     with runtime.ledger.read() as tx:
-        return {stage: int(counts["due"]) for stage, counts in backlog.by_stage(tx).items()}
+        return {stage: int(counts["waiting"]) for stage, counts in backlog.by_stage(tx).items()}
 
 
 def bells(redis: OwnRedis) -> dict[str, int]:

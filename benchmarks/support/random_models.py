@@ -34,18 +34,10 @@ SHAPES = {
 def write_model(folder: Path, shape: Shape) -> Path:
     """Write the model, its tokenizer trained on the sentences of :mod:`corpora`; returns the folder."""
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import BertModel
 
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=4 * shape.width,
-        max_position_embeddings=POSITIONS,
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    BertModel(_config(shape), add_pooling_layer=False).save_pretrained(folder)
     _write_tokenizer(folder, shape.window)
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     _write(
@@ -66,21 +58,26 @@ def write_model(folder: Path, shape: Shape) -> Path:
 def write_cross_encoder(folder: Path, shape: Shape) -> Path:
     """The same with one output on top, which reads pairs of up to 512 tokens; returns the folder."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import BertForSequenceClassification
 
     torch.manual_seed(0)
-    config = BertConfig(
+    BertForSequenceClassification(_config(shape, num_labels=1)).save_pretrained(folder)
+    _write_tokenizer(folder, POSITIONS)
+    return folder
+
+
+def _config(shape: Shape, **more: Any) -> Any:
+    from transformers import BertConfig
+
+    return BertConfig(
         vocab_size=VOCABULARY,
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=4 * shape.width,
         max_position_embeddings=POSITIONS,
-        num_labels=1,
+        **more,
     )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    _write_tokenizer(folder, POSITIONS)
-    return folder
 
 
 def _write_tokenizer(folder: Path, window: int) -> None:
