@@ -23,7 +23,7 @@ IN_API = {
 }
 
 #: Fields that no caller of the API sets: a server knows who asks, and how long it waits.
-NOT_IN_API = ("principals", "rerank_deadline")
+NOT_IN_API = ("principals", "rerank_deadline", "reranked_for")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class SearchQuery:
     ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin, or several in a row, each
     of which reads the best of what the one before gave (None: the collection's, else the settings').
     ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
-    many of the fused hits the reranker gets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
+    many of the fused hits the reranker gets; else it is so many as suit ``reranked_for`` hits (None: ``limit``), which
+    whoever looks deeper than people do sets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
     those with a lower score (0..1, see docs/search.md). None means: as the
     collection says (its part ``search``), else the settings.
 
@@ -63,6 +64,7 @@ class SearchQuery:
     rerank_weight: float | None = None
     rerank_deadline: float | None = None
     candidates: int | None = None
+    reranked_for: int | None = None
     score_threshold: float | None = None
     principals: Collection[str] | None = None
     facets: tuple[str, ...] = ()

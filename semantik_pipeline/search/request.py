@@ -32,7 +32,8 @@ class SearchPlan:
 
     ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
     are kept (at least ``offset`` + ``limit``), ``to_rerank`` how many of them the first of ``rerankers``
-    gets; of these there may be none.
+    gets; of these there may be none. A reranker may read fewer, as many as it declares to be worth reading for
+    ``reranked_for`` hits; None: the caller said how many are read.
 
     ``text`` is what is meant: where the query says nothing but a filter it is empty, and documents are listed. ``words``
     is the BM25 leg's text where it is another one. ``loose`` is the filter without what chunks must say, or must not.
@@ -48,6 +49,7 @@ class SearchPlan:
     fusion: str
     candidates: int
     to_rerank: int
+    reranked_for: int | None = None
     rerank_weight: float
     rerank_deadline: float
     score_threshold: float | None = None
@@ -68,9 +70,10 @@ class SearchPlan:
         return self.interpretation.phrases if self.interpretation else ()
 
 
-def candidates_for(limit: int) -> int:
-    """How many fused hits a reranker gets for that many answers: five times as many, within 20..200."""
-    return min(max(limit * 5, 20), 200)
+def candidates_for(limit: int, per_hit: int = 5) -> int:
+    """How many fused hits a reranker gets for that many answers: five times as many (or what it says that it needs),
+    within 20..200."""
+    return min(max(limit * per_hit, 20), 200)
 
 
 def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -> SearchPlan:
@@ -82,7 +85,8 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
     text, warnings = _readable(query.text)
     interpretation = meaning(text) if query.interpret else None
     text = interpretation.text if interpretation else text
-    to_rerank = (query.candidates or candidates_for(query.limit)) if query.rerank else 0
+    hits = query.reranked_for or query.limit
+    to_rerank = (query.candidates or candidates_for(hits)) if query.rerank else 0
     own = collection.get("search") or {}
     rerankers = chosen_rerankers(query.reranker, collection, settings.reranker)
     return SearchPlan(
@@ -96,6 +100,7 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         fusion=_given(query.fusion, own.get("fusion"), settings.fusion),
         candidates=max(query.offset + query.limit, to_rerank),
         to_rerank=to_rerank,
+        reranked_for=hits if query.candidates is None else None,
         rerank_weight=_share(
             "rerank_weight", _given(query.rerank_weight, own.get("rerank_weight"), settings.rerank_weight)
         ),

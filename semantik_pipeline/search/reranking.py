@@ -18,7 +18,7 @@ from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.search.blending import Ranked, RerankerReport, Reranking, blend, unranked
 from semantik_pipeline.search.deadlines import until
 from semantik_pipeline.search.fusion import Candidate
-from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.request import SearchPlan, candidates_for
 from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import DEADLINE, RerankOutcome, score_within
@@ -45,10 +45,11 @@ def rerank(
 ) -> Reranking:
     """Let the plan's rerankers, in their order, score the best candidates within one deadline, and blend.
 
-    The first reads ``plan.to_rerank``, each further one the best of what the one before gave (``read_by``), with its
-    part of the time that is left. One that can't be loaded, fails or runs out of time is told of, and the next goes on
-    with the order as it is. ``embedding`` is the collection's embedder, whose model a reranker may share. Loading is not
-    part of the deadline. Raises PluginNotFoundError only for a reranker that the caller named and that is not loaded.
+    The first reads ``plan.to_rerank``, each further one the best of what the one before gave (``read_by``), none more
+    than it declares to be worth reading, with its part of the time that is left. One that can't be loaded, fails or
+    runs out of time is told of, and the next goes on with the order as it is. ``embedding`` is the collection's
+    embedder, whose model a reranker may share. Loading is not part of the deadline. Raises PluginNotFoundError only for
+    a reranker that the caller named and that is not loaded.
     """
     ready, reports, warnings = _load(host, plan, embedding)
     ranked = unranked(candidates).ranked
@@ -95,7 +96,7 @@ def _rerank_by(
 ) -> tuple[list[Ranked], RerankerReport, list[str]]:
     """The order after this reranker, its report, and warnings."""
     began = time.monotonic()
-    chosen = [entry.candidate for entry in before[: read_by(one.place, plan.to_rerank)]]
+    chosen = [entry.candidate for entry in before[: _to_read(plan, one)]]
     limits = one.capabilities
     query = cut(plan.text, estimate_tokens([plan.text])[0], limits.max_query_length)
     texts = [_passage(candidate, limits.max_doc_length) for candidate in chosen]
@@ -119,6 +120,14 @@ def _rerank_by(
     )
     unread = _unread(one, query != plan.text, chosen, texts) if outcome.scores else []
     return ranked, report, [*unread, *_warnings(report, outcome, several=len(plan.rerankers) > 1)]
+
+
+def _to_read(plan: SearchPlan, one: _Ready) -> int:
+    """How many candidates it reads: what the search says, else no more than it declares to be worth reading."""
+    most = read_by(one.place, plan.to_rerank)
+    if plan.reranked_for is None:
+        return most
+    return min(most, candidates_for(plan.reranked_for, one.capabilities.candidates_per_hit))
 
 
 def known_pace(plugin: Any) -> float | None:

@@ -117,7 +117,8 @@ def _key(index: str, plan: SearchPlan, candidates: Sequence[Candidate]) -> bytes
     read = [(one.id, one.payload.get("epoch")) for one in candidates[: plan.to_rerank]]
     principals = None if plan.principals is None else sorted(plan.principals)
     chain = [(one.plugin, one.options) for one in plan.rerankers]
-    asked = [index, plan.text, plan.filter, principals, chain, plan.rerank_weight, plan.to_rerank, read]
+    sizes = [plan.to_rerank, plan.reranked_for]
+    asked = [index, plan.text, plan.filter, principals, chain, plan.rerank_weight, sizes, read]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).digest()
 
 

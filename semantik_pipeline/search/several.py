@@ -23,8 +23,6 @@ from semantik_pipeline.search.blending import Reranking, unranked
 from semantik_pipeline.search.facets import MOST_VALUES
 from semantik_pipeline.search.fusion import leg_weights, normalised
 from semantik_pipeline.search.query import OneSearch
-from semantik_pipeline.search.request import candidates_for
-from semantik_pipeline.search.rerank_choice import read_by
 from semantik_pipeline.search.rerankings import blended_again
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ def whole(query: SearchQuery, collection: str) -> SearchQuery:
         collection=collection,
         offset=0,
         limit=query.offset + query.limit,
-        candidates=query.candidates or candidates_for(query.limit),
+        reranked_for=query.reranked_for or query.limit,
         facet_limit=MOST_VALUES,
     )
 
@@ -158,8 +156,8 @@ def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Rer
     order = sorted(unranked([entry.candidate for entry in outcome.ranked]).ranked, key=lambda entry: -entry.score)
     order = [replace(entry, judgements=every[entry.candidate.id].judgements) for entry in order]
     reports = []
-    for place, report in enumerate(outcome.reports):
-        read = order[: read_by(place, plan.to_rerank)] if report.candidates else []
+    for report in outcome.reports:
+        read = order[: report.candidates]
         own = [entry for entry in read if entry.candidate.id in mine]
         scored = sum(any(by.reranker == report.id for by in entry.judgements) for entry in own)
         said = (

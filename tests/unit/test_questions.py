@@ -62,8 +62,7 @@ def test_the_api_reads_from_a_body_what_was_asked(query: SearchQuery) -> None:
     body = SearchRequest.model_validate(query.to_body())
     read = body.question()
     assert body.among == [query.collection]
-    assert replace(read, collection=query.collection, candidates=None) == replace(query, candidates=None)
-    assert read.candidates == (body.reads or None)
+    assert replace(read, collection=query.collection) == replace(query, reranked_for=query.limit)
 
 
 def test_a_body_has_nothing_that_nobody_said() -> None:

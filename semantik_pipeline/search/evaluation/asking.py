@@ -13,7 +13,7 @@ from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.ranking import as_run, rank
 from semantik_pipeline.search.query import search
-from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
+from semantik_pipeline.search.request import MAX_LIMIT
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -34,7 +34,7 @@ class Asker:
         self._runtime, self._judged = runtime, judged
         self._template = replace(
             template,
-            candidates=template.candidates or candidates_for(template.limit),
+            reranked_for=template.limit,
             rerank_deadline=math.inf if template.rerank_deadline is None else template.rerank_deadline,
             postprocessors=template.postprocessors or (),  # a ranking is measured, not how it is shown
         )

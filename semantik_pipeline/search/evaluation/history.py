@@ -111,6 +111,7 @@ def _told(way: Way) -> dict[str, Any]:
         "rerankers": [{"plugin": one.plugin, "options": one.options} for one in plan.rerankers],
         "rerank_weight": plan.rerank_weight,
         "to_rerank": plan.to_rerank,
+        "reranked_for": plan.reranked_for,
         "filter": plan.filter,
     }
 

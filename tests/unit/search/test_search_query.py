@@ -481,7 +481,7 @@ def test_hits_of_several_collections_are_merged_by_score(library):
     answer = ask(library, rerank=False)
     asked = whole(SearchQuery(text="x", offset=2, limit=3), "other")
     assert (asked.collection, asked.offset, asked.limit) == ("other", 0, 5)
-    assert asked.candidates == 20, "as on the first page"
+    assert asked.reranked_for == 3, "as on the first page"
     page = merged(SeveralAnswers(answers={"a": answer, "b": answer}, together=[["a", "b"]]), offset=1, limit=3)
     assert [(one.collection, one.hit.rank, one.hit.text) for one in page] == [
         ("b", 2, answer.hits[0].text),

@@ -197,6 +197,27 @@ def test_one_that_goes_wrong_is_told_of_and_the_other_counts(library, install, s
     assert all(0 <= hit.score <= 1 for hit in answer.hits)
 
 
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [
+        ({}, [30, 25]),  # of 50, what it says that is worth reading; then half of 50
+        ({"limit": 100, "reranked_for": 10}, [30, 25]),  # as in a search for ten
+        ({"candidates": 50}, [50, 25]),  # the caller's word counts
+        ({"limit": 1}, [20, 20]),
+        ({"limit": 60}, [180, 100]),
+    ],
+)
+def test_one_reads_no_more_than_it_declares_to_be_worth_reading(runtime, install, scored_by, asked, read):
+    for number in range(210):
+        runtime.add(f"lease {number:03}")
+    first = install("first", scored_by(lambda text: int(text.split()[1])), candidates_per_hit=3)
+    second = install("second", scored_by(len))
+    answer = ask(runtime, reranker=["first", "second"], **asked)
+    assert [sum(map(len, plugin.slices)) for plugin in (first, second)] == read
+    assert [one["candidates"] for one in answer.rerankers] == read
+    assert answer.warnings == []
+
+
 def test_one_that_hangs_leaves_the_next_its_part_of_the_time(library, install, scored_by):
     hang = threading.Event()
     install("hangs", lambda query, documents: hang.wait(60))
