@@ -115,7 +115,7 @@ class SearchRequest(BaseModel):
     def question(self) -> SearchQuery:
         """What each of the collections is asked; of more hits than ``top_k`` the reranker reads no more."""
         asked = SearchQuery.from_body(self.model_dump(exclude={"collection", "collections"}))
-        return replace(asked, candidates=self.reads or None)
+        return replace(asked, reranked_for=self.top_k)
 
     @property
     def among(self) -> list[str]:
