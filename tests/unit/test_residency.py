@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -282,6 +284,27 @@ host.close()
     first, gone, same, in_use = json.loads(done.stdout)
     assert 0.8 * size < first < 3 * size + 40 * MB
     assert (gone, same, in_use) == ([], True, False)
+
+
+def test_full_collections_pass_over_what_a_model_brought_until_it_is_given_up(device):
+    gc.unfreeze()  # what a test before this one left
+    host = host_over(device, of(150))
+    embed(host, "a")
+    plugin = host.instance("embedder", {"model": "a"})
+    plugin.layers = layers = Layers()
+    layers.owner = layers  # modules of models refer to one another in circles
+    assert not any(one is plugin for one in gc.get_objects())
+    embed(host, "b")  # a goes
+    gone = weakref.ref(layers)
+    gc.freeze()
+    del plugin.layers, layers
+    embed(host, "a")  # b goes
+    assert gone() is None
+    host.close()
+
+
+class Layers:
+    owner: object
 
 
 def test_measuring_imports_no_torch():
