@@ -117,6 +117,7 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
     """Wait until the operation is finished, however long somebody pauses it. Raises what stops the whole process (a
     full disk). Where this process works alone: PipelineError if nobody can do what is left; the operation stays, and
     goes on with the next run that can. A fleet may get a worker that can, so there the wait goes on."""
+    began = time.monotonic()
     stuck_since: float | None = None
     while True:
         asked = time.monotonic()
@@ -130,7 +131,8 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
             return progress
         if runtime.fatal is not None:
             raise runtime.fatal
-        _pause_until_ended(runtime, operation_id, max(POLL, 20 * (time.monotonic() - asked)))
+        seconds = max(LOOK, 50 * (time.monotonic() - asked))
+        _pause_until_ended(runtime, operation_id, seconds, ask_interval(asked - began))
 
 
 def _hopeless(runtime: Runtime, progress: Progress, stuck_since: float | None) -> bool:
@@ -159,18 +161,27 @@ def living(runtime: Runtime, tx: Transaction) -> list[WorkerRow] | None:
     return workers.living(tx) if runtime.settings.fleet else None
 
 
-def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float) -> None:
-    """Sleep between two looks at the progress, which cost more the larger the operation is; its end is noticed soon."""
+def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float, interval: float) -> None:
+    """Sleep between two looks at the progress, which cost more the larger the operation is; ask at this interval whether
+    it has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and runtime.fatal is None:
-        time.sleep(ASK)
+        time.sleep(interval)
         with runtime.ledger.read() as tx:
             if lifecycle.state(tx, operation_id) == "finished":
                 return
 
 
-#: The least time between two looks at an operation's progress, and how often it is asked whether it has ended, seconds.
-POLL, ASK = 0.2, 0.03
+def ask_interval(waited: float) -> float:
+    """Seconds between two questions whether an operation has ended that was waited for so long: its end is noticed soon,
+    and asking takes little of a processor that the model could use."""
+    return min(LONGEST, max(SHORTEST, waited / 50))
+
+
+SHORTEST, LONGEST = 0.03, 0.2
+
+#: Seconds between two looks at an operation's progress, at least: one takes some milliseconds of a processor.
+LOOK = 0.5
 
 #: Seconds that all units of an operation may be blocked before waiting for it is given up.
 PATIENCE = 30.0

@@ -126,7 +126,8 @@ def _scheme(url: str) -> str:
 def _transport_options(settings: Settings) -> dict[str, Any]:
     scheme, visible = _scheme(settings.broker.url), settings.broker.visibility_timeout
     if scheme == "memory":
-        return {"polling_interval": 0.005}  # once a second unless told otherwise: four tasks a second
+        # once a second unless told otherwise: four tasks a second. A look at all queues costs 0.1 ms.
+        return {"polling_interval": 0.02}
     if not scheme.startswith("redis"):
         return {}
     if visible <= longest_task(settings):
