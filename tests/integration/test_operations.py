@@ -384,6 +384,15 @@ def test_a_paused_source_blocks_its_operation(make_pipeline, site):
     assert "credentials were refused" in shown(pipeline, operation_id)["reason"]
 
 
+def test_who_waits_asks_the_less_often_the_longer_it_takes():
+    waited = asked = 0.0
+    while waited < 10:
+        waited, asked = waited + operations.ask_interval(waited), asked + 1
+    assert asked < 150  # three hundred would take four per cent of a processor
+    assert operations.ask_interval(1) < 0.05
+    assert operations.ask_interval(3600) < 0.5
+
+
 def test_operations_are_found_by_name_and_number(make_pipeline, site):
     pipeline = make_pipeline()
     first = pipeline.index(site.request)["id"]
