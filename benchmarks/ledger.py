@@ -46,20 +46,21 @@ WHOSE = dict.fromkeys(("embed_texts", "get_dimension"), "model") | dict.fromkeys
 
 
 class Watch:
-    """Seconds by what they were spent on, and how often."""
+    """Seconds by what they were spent on, and how often; of wall time, or of another ``clock``."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.seconds: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def timing(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self._clock()
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
+            spent = self._clock() - start
             with self._lock:
                 self.seconds[name] = self.seconds.get(name, 0.0) + spent
                 self.counts[name] = self.counts.get(name, 0) + 1

@@ -6,7 +6,9 @@ child runs. ROUNDS (3) times, every time other files, with the bare embedder bef
 drifts by half within a minute is no rarity. Prints one JSON object; each figure is the median of the rounds, all of
 which are in ``rounds``:
 
-- ``overhead``: 1 - chunks/s of the pipeline, from the start of the sync to the last acknowledged point ÷ chunks/s of 512
+- ``bookkeeping``: processor seconds of the ledger's transactions (claims, leases, saves, progress; what this process does
+  in them, and all processes of the PostgreSQL server) ÷ those of the whole run: this process, the child and the server;
+- ``overhead``: the bookkeeping and all other stages' work together: 1 - chunks/s of the pipeline, from the start of the sync to the last acknowledged point ÷ chunks/s of 512
   model inputs of such files through the bare embedder, the mean of before and after;
 - ``idle``: the part of the pipeline's wall time in which the embedder had nothing to do. It tells what the bookkeeping
   keeps the model waiting for;
@@ -27,6 +29,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+from ledger import Watch
 from support.corpora import plain_text
 from support.fleets import Missing, database, report
 from throughput import CHUNKS_PER_FILE, SAMPLE, bare, inputs_of
@@ -38,6 +42,8 @@ from semantik_pipeline.settings import load_settings
 from workers.embedded import embedded_worker
 
 COLLECTION = {"extraction": {"enabled": False}}
+
+FIGURES = ("bookkeeping", "overhead", "idle", "slower")
 
 
 def measure() -> dict[str, Any]:
@@ -52,7 +58,7 @@ def measure() -> dict[str, Any]:
         warm = plain_text(folder / "warm", 60, seed=99)
         with Runtime(load_settings(data_dir=folder / "data", database={"url": url})) as runtime:
             found = run(runtime, corpora, warm)
-    figures = {name: round(statistics.median(one[name] for one in found), 4) for name in ("overhead", "idle", "slower")}
+    figures = {name: round(statistics.median(one[name] for one in found), 4) for name in FIGURES}
     return {**figures, "rounds": found, "load": round(os.getloadavg()[0], 1)}
 
 
@@ -63,15 +69,16 @@ def run(runtime: Runtime, corpora: Sequence[Path], warm: Path) -> list[dict[str,
         inputs = inputs_of(runtime, "default")
         sample = random.Random(1).sample(inputs, min(SAMPLE, len(inputs)))
         bare(runtime, "default", sample[:128])  # traced and warm from here on
-        embedding = watched(runtime)
+        embedding, processors = watched(runtime), watched_processors(runtime)
         rounds = []
         before = len(sample) / bare(runtime, "default", sample)
         for corpus in corpora:
-            start, spent = time.perf_counter(), embedding()
+            start, spent, (books, every) = time.perf_counter(), embedding(), processors()
             chunks = index(runtime, corpus)
             wall, busy = time.perf_counter() - start, embedding() - spent
+            share = (processors()[0] - books) / (processors()[1] - every)
             after = len(sample) / bare(runtime, "default", sample)
-            rounds.append(round_of(chunks, wall, busy, [before, after]))
+            rounds.append({"bookkeeping": round(share, 4), **round_of(chunks, wall, busy, [before, after])})
             before = after
     return rounds
 
@@ -98,6 +105,35 @@ def watched(runtime: Runtime) -> Callable[[], float]:
 
     runtime.host.call = timed  # type: ignore[method-assign]
     return lambda: spent
+
+
+def watched_processors(runtime: Runtime) -> Callable[[], tuple[float, float]]:
+    """Processor seconds until now of the ledger's transactions and its server, and of everything."""
+    ledger, clock = runtime.ledger, Watch(time.thread_time)
+    ledger.read, ledger.write = clock.opened(ledger.read), clock.opened(ledger.write)  # type: ignore[method-assign]
+
+    def now() -> tuple[float, float]:
+        server = sum(processor_seconds(one) for one in psutil.process_iter() if named(one, "postgres"))
+        own = psutil.Process()
+        books = clock.seconds.get("transactions", 0.0) + server
+        return books, server + sum(processor_seconds(one) for one in (own, *own.children(recursive=True)))
+
+    return now
+
+
+def named(process: psutil.Process, name: str) -> bool:
+    try:
+        return process.name() == name
+    except psutil.NoSuchProcess:
+        return False
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """Processor seconds of a process and of its children that have ended."""
+    try:
+        return sum(process.cpu_times()[:4])
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def round_of(chunks: int, wall: float, busy: float, bare_per_s: list[float]) -> dict[str, Any]:
