@@ -125,7 +125,7 @@ def rename(runtime: Runtime, name: str, new_name: str) -> dict[str, Any]:
         collection_reports.change_collection(tx, found.id, name=new_name)
         audit_trail.record(tx, event="collection.rename", subject=name, detail={"name": new_name})
     runtime.keyring.forget()  # it knows collections by their names
-    return {"id": found.id, "name": new_name, "before": name}
+    return {"id": found.id, "name": new_name, "previous_name": name}
 
 
 def _described(row: dict[str, Any]) -> dict[str, Any]:

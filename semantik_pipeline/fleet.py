@@ -24,7 +24,7 @@ NAMED = 20
 
 
 def view(runtime: Runtime) -> dict[str, Any]:
-    """``{"fleet", "owner", "workers", "plugin_state", "stages", "syncs", "operations", "blocked", "stuck"}``; reads the
+    """``{"distributed", "owner", "workers", "plugin_state", "stages", "sources", "operations", "blocked", "stuck"}``; reads the
     ledger and the state file. Without a fleet nothing is ``blocked`` for want of a worker, since the next command does
     the work, and ``owner`` is the process that has the data folder, if one has it."""
     alone = not runtime.settings.fleet
@@ -39,15 +39,15 @@ def view(runtime: Runtime) -> dict[str, Any]:
     current = current_state(runtime)
     for stage, waiting in stages.items():
         waiting["workers"] = sum(stage in row.report.get("queues", ()) for row in living)
-        waiting["per_second"] = round(sum(_rate(row, stage, "units_per_second") for row in living), 2)
+        waiting["documents_per_second"] = round(sum(_rate(row, stage, "units_per_second") for row in living), 2)
         waiting["chunks_per_second"] = round(sum(_rate(row, stage, "chunks_per_second") for row in living), 2)
     return {
-        "fleet": not alone,
+        "distributed": not alone,
         "owner": runtime.owner() if alone else None,
         "workers": [_worker(row, current) for row in rows],
         "plugin_state": current,
         "stages": stages,
-        "syncs": syncs,
+        "sources": syncs,
         "operations": operations,
         "blocked": blocked,
         "stuck": stuck,
@@ -76,8 +76,8 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
         "profile": row.profile,
         "state": row.state if row.alive or row.state == "stopped" else "lost",
         "command": row.command,
-        "up": round(row.up, 1),
-        "heartbeat_age": round(max(row.age, 0.0), 1),
+        "uptime_seconds": round(row.up, 1),
+        "heartbeat_age_seconds": round(max(row.age, 0.0), 1),
         "queues": row.report.get("queues", []),
         "gpus": row.report.get("gpus", []),
         "version": row.report.get("version"),
@@ -85,7 +85,10 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
         "plugin_state_current": loaded.get("hash") == current["hash"],
         "plugins": {name: [entry["id"] for entry in entries] for name, entries in report.items()},
         "plugin_failures": {entry["id"]: entry["reason"] for entry in report.get("failed", ())},
-        **{name: row.activity.get(name) for name in ("in_hand", "stages", "models", "refusals", "fatal", "rss")},
+        **{name: row.activity.get(name) for name in ("stages", "models", "refusals")},
+        "in_progress": row.activity.get("in_hand"),
+        "fatal_error": row.activity.get("fatal"),
+        "memory_bytes": row.activity.get("rss"),
     }
 
 

@@ -238,7 +238,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         name = operation_reports.name(tx, operation_id)
         if lifecycle.state(tx, operation_id) != "finished":
             raise Conflict(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
-        left = operation_reports.undone(tx, operation_id)
+        left = operation_reports.unfinished(tx, operation_id)
         if not left:
             otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
             raise UsageError(f"{name} left nothing undone.", otherwise)

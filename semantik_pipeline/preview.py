@@ -35,24 +35,24 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 @dataclass(frozen=True, kw_only=True)
 class Emitted:
-    """A document that the connector would emit. ``text`` is the beginning of one whose content is text; ``problem``
-    says why it could not be had."""
+    """A document that the connector would emit. ``text`` is the beginning of one whose content is text; ``error``
+    says why it could not be read."""
 
     document: str
     size: int | None = None
     media_type: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     text: str | None = None
-    problem: str | None = None
+    error: str | None = None
 
 
 @dataclass(kw_only=True)
 class Preview:
-    """The first documents. ``complete``: that is all; ``stopped`` says why it is not: ``limit`` or ``time``."""
+    """The first documents. ``complete``: that is all; ``stopped_by`` says why it is not: ``limit`` or ``time``."""
 
     documents: list[Emitted] = field(default_factory=list)
     complete: bool = False
-    stopped: str | None = None
+    stopped_by: str | None = None
 
 
 def preview(
@@ -89,7 +89,9 @@ def preview(
     if ended and not seen and not isinstance(ended[0], TimeoutError):
         raise _told(ended[0], connector)
     out_of_time = thread.is_alive() or any(isinstance(error, TimeoutError) for error in ended)
-    return Preview(documents=seen[:limit], complete=found.complete, stopped="time" if out_of_time else found.stopped)
+    return Preview(
+        documents=seen[:limit], complete=found.complete, stopped_by="time" if out_of_time else found.stopped_by
+    )
 
 
 async def _within(loaded: LoadedPlugin, resolved: dict[str, Any], found: Preview, limit: int, seconds: float) -> None:
@@ -103,7 +105,7 @@ async def _within(loaded: LoadedPlugin, resolved: dict[str, Any], found: Preview
                 raise CredentialsRejected(f"{loaded.id} does not let us in.", "Check the credentials.")
             async for one in _documents(connector):
                 if len(found.documents) >= limit:
-                    found.stopped = "limit"
+                    found.stopped_by = "limit"
                     return
                 found.documents.append(one)
             found.complete = True
@@ -138,7 +140,7 @@ async def _fetched(connector: Any, reference: DocumentReference) -> Emitted:
             size=reference.size,
             media_type=reference.media_type,
             metadata=dict(reference.metadata),
-            problem=scrub(str(error)),
+            error=scrub(str(error)),
         )
 
 

@@ -107,9 +107,9 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
     """Begin a sync now; returns the operation, which is the one in hand where there is one (a source never overlaps
     itself). Raises UsageError for a source that is paused or being removed."""
     _refuse_removed(source)
-    if source["paused"] is not None:
+    if source["paused_reason"] is not None:
         raise Conflict(
-            f"The source {source['name']} is paused: {source['paused'].rstrip('.')}.",
+            f"The source {source['name']} is paused: {source['paused_reason'].rstrip('.')}.",
             f"`semantik sources resume {source['id']}` lets it go on.",
         )
     with runtime.ledger.write() as tx:

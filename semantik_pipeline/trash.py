@@ -36,14 +36,14 @@ KINDS = trash_contents.KINDS
 
 def contents(runtime: Runtime, *, limit: int | None = None) -> dict[str, Any]:
     """``collections``, ``sources`` and ``documents`` in the trash (at most ``limit`` of these), each with ``trashed_at``
-    and ``purged_at``, when it goes for good (None: it is on its way out); and ``days``, the window."""
+    and ``purge_at``, when it goes for good (None: it is on its way out); and ``retention_days``."""
     days = runtime.settings.retention.trash_days
     with runtime.ledger.read() as tx:
         found = trash_contents.contents(tx, limit=limit)
     for rows in found.values():
         for row in rows:
-            row["purged_at"] = _purged_at(row, days)
-    return {**found, "days": days}
+            row["purge_at"] = _purge_at(row, days)
+    return {**found, "retention_days": days}
 
 
 def page(
@@ -58,7 +58,7 @@ def page(
     days = runtime.settings.retention.trash_days
     with runtime.ledger.read() as tx:
         found = trash_contents.page(tx, limit=limit, after=after, among=among, kinds=kinds)
-    return [(kind, {**row, "purged_at": _purged_at(row, days)}) for kind, row in found]
+    return [(kind, {**row, "purge_at": _purge_at(row, days)}) for kind, row in found]
 
 
 def source(runtime: Runtime, source_id: int, *, among: Collection[str] | None = None) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def source(runtime: Runtime, source_id: int, *, among: Collection[str] | None = 
         return trash_contents.get_source(tx, source_id, among=among)
 
 
-def _purged_at(row: dict[str, Any], days: float) -> float | None:
+def _purge_at(row: dict[str, Any], days: float) -> float | None:
     return row["trashed_at"] + days * DAY if row["trashed_at"] != ledger.PURGED else None
 
 

@@ -141,16 +141,16 @@ def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
     """What ``fleet.view`` says, as Prometheus metrics."""
     stages = view["stages"].items()
     for name, key in (
-        ("backlog_units", "due"),
-        ("backlog_oldest_age_seconds", "oldest"),
-        ("units_in_progress", "in_hand"),
+        ("backlog_units", "waiting"),
+        ("backlog_oldest_age_seconds", "oldest_seconds"),
+        ("units_in_progress", "in_progress"),
     ):
         yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
     blocked: Counter[Labels] = Counter()
     for one in view["blocked"]:  # an entry for each generation
         blocked[(("stage", one["stage"]),)] += one["units"]
     yield _gauge("blocked_units", EVERYWHERE, list(blocked.items()))
-    yield _gauge("sources", EVERYWHERE, [((("state", state),), n) for state, n in view["syncs"].items()])
+    yield _gauge("sources", EVERYWHERE, [((("state", state),), n) for state, n in view["sources"].items()])
     yield _gauge("operations", EVERYWHERE, [((("state", s),), n) for s, n in view["operations"].items()])
     there = Counter((("profile", worker["profile"]), ("state", worker["state"])) for worker in view["workers"])
     yield _gauge("workers", EVERYWHERE, list(there.items()))

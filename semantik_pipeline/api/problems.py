@@ -56,14 +56,16 @@ RETRY_AFTER = 5
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a request."""
+    """An invalid field of a request."""
 
-    where: str = Field(examples=["body.top_k"], description="Path of the field, from body, query, path or header on.")
+    field: str = Field(
+        examples=["body.top_k"], description="Path of the field; it begins with body, query, path or header."
+    )
     message: ScrubbedText = Field(examples=["Input should be greater than or equal to 1"])
 
 
 class Problem(BaseModel):
-    """Why a request was not done (RFC 9457)."""
+    """Why a request failed (RFC 9457)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -78,17 +80,13 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(
-        description="`urn:semantik:problem:` and the type of the error, as docs/operations.md lists them."
-    )
-    title: str = Field(description="The status in words.")
+    type: str = Field(description="`urn:semantik:problem:` and the type of the error (docs/operations.md lists them).")
+    title: str = Field(description="The status as text.")
     status: int
-    detail: ScrubbedText = Field(description="What happened, to what.")
-    hint: ScrubbedText | None = Field(None, description="The way out, in a sentence.")
-    request_id: str | None = Field(None, description="Names the request in the server's log.")
-    errors: list[FieldError] | None = Field(
-        None, description="All that is wrong with a request that does not validate."
-    )
+    detail: ScrubbedText = Field(description="What went wrong.")
+    hint: ScrubbedText | None = Field(None, description="What to do about it.")
+    request_id: str | None = Field(None, description="Id of the request in the server's log.")
+    errors: list[FieldError] | None = Field(None, description="All invalid fields, if the request does not validate.")
 
 
 def install(app: FastAPI) -> None:
@@ -164,10 +162,10 @@ def _of_http(request: Request, error: Exception) -> JSONResponse:
 def _of_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # what was sent is not repeated: it may be a secret in the wrong place
-    faults = [FieldError(where=".".join(map(str, one["loc"])), message=str(one["msg"])) for one in error.errors()]
-    told = f"{faults[0].where}: {faults[0].message}" if faults else "it does not validate"
+    faults = [FieldError(field=".".join(map(str, one["loc"])), message=str(one["msg"])) for one in error.errors()]
+    told = f"{faults[0].field}: {faults[0].message}" if faults else "it does not validate"
     return response(
-        422, f"The request is not understood: {told}.", kind="InvalidRequest", request_id=id_of(request), faults=faults
+        422, f"The request is invalid: {told}.", kind="InvalidRequest", request_id=id_of(request), faults=faults
     )
 
 

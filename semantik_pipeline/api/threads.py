@@ -27,7 +27,7 @@ POOLS: dict[str, Pool] = {
     "search": "search",
     "search_batch": "search",
     "sources_preview": "long",
-    "collections_plan": "long",
+    "collections_plan_reindex": "long",
     "collections_plan_rerun": "long",
     "collections_rerun": "long",
     "collections_verify": "long",

@@ -67,7 +67,7 @@ def _show_document(console: Console, shown: dict[str, Any]) -> None:
 
 def _show_unit(console: Console, unit: dict[str, Any]) -> None:
     error = unit["error"] or {}
-    waits = f"next try in {duration(unit['waits_seconds'])}" if unit["waits_seconds"] else ""
+    waits = f"next try in {duration(unit['retry_in_seconds'])}" if unit["retry_in_seconds"] else ""
     console.print(f"\n  generation {unit['generation_id']}")
     print_facts(
         console,
@@ -75,10 +75,10 @@ def _show_unit(console: Console, unit: dict[str, Any]) -> None:
             ("status", f"{unit['status']}{'' if unit['searchable'] else ', not searchable'}"),
             ("reason", printable(unit["reason"] or "")),
             ("stages", ", ".join(f"{stage} {mark}" for stage, mark in unit["stages"].items())),
-            ("held by", printable(unit["held_by"] or "")),
-            ("waits", ", ".join(part for part in (waits, printable(unit["blocked"] or "")) if part)),
+            ("worker", printable(unit["worker"] or "")),
+            ("waits", ", ".join(part for part in (waits, printable(unit["blocked_reason"] or "")) if part)),
             ("attempts", f"{unit['attempts']} failed" if unit["attempts"] else ""),
-            ("notes", printable(str(unit["notes"])) if unit["notes"] else ""),
+            ("extractors", printable(str(unit["extractor_errors"])) if unit["extractor_errors"] else ""),
             (
                 "error",
                 printable(f"{error.get('type')} in {error.get('stage')}: {error.get('message')}") if error else "",

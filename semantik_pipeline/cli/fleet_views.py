@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def show_fleet(console: Console, found: dict[str, Any]) -> None:
     """Workers, stages, and what needs an operator."""
-    if not found["fleet"]:
+    if not found["distributed"]:
         _show_owner(console, found["owner"])
-    _show_workers(console, found["workers"], fleet=found["fleet"])
+    _show_workers(console, found["workers"], fleet=found["distributed"])
     _show_stages(console, found)
     _show_troubles(console, found)
 
@@ -41,11 +41,11 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
         return
     rows = []
     for worker in up:
-        stages = (worker["in_hand"] or {}).get("stages", {})
+        stages = (worker["in_progress"] or {}).get("stages", {})
         hand = ", ".join(f"{count} {stage}" for stage, count in sorted(stages.items())) or "nothing"
         plugins = "current" if worker["plugin_state_current"] else "older: restart"
         failures = f", {len(worker['plugin_failures'])} failed" if worker["plugin_failures"] else ""
-        heard = duration(worker["heartbeat_age"])
+        heard = duration(worker["heartbeat_age_seconds"])
         models = ", ".join(str(model.get("model", model["plugin"])) for model in worker["models"] or ())
         asked = f" (asked: {worker['command']})" if worker["command"] else ""
         rows.append(
@@ -53,15 +53,15 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
                 worker["id"],
                 worker["profile"],
                 worker["state"] + asked,
-                duration(worker["up"]),
+                duration(worker["uptime_seconds"]),
                 heard,
-                size(worker["rss"] or 0),
+                size(worker["memory_bytes"] or 0),
                 plugins + failures,
                 models or "-",
                 hand,
             )
         )
-    header = ("WORKER", "PROFILE", "STATE", "UP", "HEARD", "MEMORY", "PLUGIN STATE", "MODELS", "IN HAND")
+    header = ("WORKER", "PROFILE", "STATE", "UP", "HEARD", "MEMORY", "PLUGIN STATE", "MODELS", "IN PROGRESS")
     print_table(console, header, rows)
 
 
@@ -71,17 +71,19 @@ def _show_stages(console: Console, found: dict[str, Any]) -> None:
         (
             stage,
             f"{one['workers']}",
-            f"{one['due']:,.0f}",
-            f"{one['later']:,.0f}",
-            f"{one['in_hand']:,.0f}",
+            f"{one['waiting']:,.0f}",
+            f"{one['delayed']:,.0f}",
+            f"{one['in_progress']:,.0f}",
             f"{one['suspects']:,.0f}",
-            duration(one["oldest"]) if one["due"] else "-",
-            f"{one['per_second']:,.1f}",
+            duration(one["oldest_seconds"]) if one["waiting"] else "-",
+            f"{one['documents_per_second']:,.1f}",
         )
         for stage, one in found["stages"].items()
     ]
-    print_table(console, ("STAGE", "WORKERS", "DUE", "LATER", "IN HAND", "SUSPECTS", "OLDEST", "DOCUMENTS/S"), rows)
-    syncs = ", ".join(f"{count} {state}" for state, count in found["syncs"].items() if count)
+    print_table(
+        console, ("STAGE", "WORKERS", "WAITING", "DELAYED", "IN PROGRESS", "SUSPECTS", "OLDEST", "DOCUMENTS/S"), rows
+    )
+    syncs = ", ".join(f"{count} {state}" for state, count in found["sources"].items() if count)
     console.print(f"\nsources: {syncs or 'none'}")
 
 
@@ -93,8 +95,8 @@ def _show_troubles(console: Console, found: dict[str, Any]) -> None:
             continue
         for plugin, reason in worker["plugin_failures"].items():
             console.print(f"{worker['id']}: plugin {plugin}: {printable(reason)}", style="yellow", soft_wrap=True)
-        if worker["fatal"]:
-            console.print(f"{worker['id']}: {printable(worker['fatal'])}", style="red", soft_wrap=True)
+        if worker["fatal_error"]:
+            console.print(f"{worker['id']}: {printable(worker['fatal_error'])}", style="red", soft_wrap=True)
     for one in found["blocked"]:
         told = f"blocked: {one['units']:,} documents of {one['collection']!r} wait for {one['stage']}: {one['reason']}"
         console.print(printable(told), style="red", soft_wrap=True)

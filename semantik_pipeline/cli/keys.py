@@ -85,7 +85,7 @@ def show_keys(console: Console, rows: list[dict[str, Any]]) -> None:
         console.print("There is no key yet: `semantik keys create NAME` makes one.")
         return
     header = ("NAME", "ROLE", "COLLECTIONS", "PRINCIPALS", "EXPIRES", "STATE", "USED", "MADE BY")
-    shown = [(*_cells(row), row["state"], _when(row["used_at"]) or "never", row["created_by"]) for row in rows]
+    shown = [(*_cells(row), row["state"], _when(row["last_used_at"]) or "never", row["created_by"]) for row in rows]
     print_table(console, header, shown)
 
 

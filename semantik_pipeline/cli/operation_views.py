@@ -49,7 +49,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 def _number(one: dict[str, Any]) -> int:
     """Documents that it saw so far, or that it was begun for."""
     seen = one["result"]["documents"]["seen"] if one["result"] else (one.get("progress") or {}).get("seen", 0)
-    return max(seen, one["items"])
+    return max(seen, one["documents"])
 
 
 def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -
             ("started", f"{_when(answer['created_at'])}, {duration(answer['seconds'])} {_ago(answer)}"),
             ("left", f"about {duration(left)}, as fast as {STAGES[slowest]} is" if left is not None else ""),
             ("documents", _documents(answer)),
-            ("undone", _undone(answer["undone"])),
+            ("unfinished", _unfinished(answer["unfinished"])),
         ],
     )
     for part in answer["sources"][:NAMED]:
@@ -78,15 +78,15 @@ def show_operation(call: Invocation, console: Console, answer: dict[str, Any]) -
         console.print(f"  could not be read: {printable(line)}", style="yellow", soft_wrap=True)
     if answer["state"] != "finished":
         _show_stages(console, answer["progress"])
-    elif any(answer["undone"].values()):
+    elif any(answer["unfinished"].values()):
         again = call.command(f"operations retry {answer['operation']}")
-        console.print(f"\nRun again what is undone: {again}", soft_wrap=True)
+        console.print(f"\nRetry what is unfinished: {again}", soft_wrap=True)
 
 
 def _documents(answer: dict[str, Any]) -> str:
     if not answer["result"]:
         seen = answer["progress"]["seen"]
-        return f"{answer['items']:,} to work on" + (f", {seen:,} seen" if seen else "")
+        return f"{answer['documents']:,} to work on" + (f", {seen:,} seen" if seen else "")
     counts = answer["result"]["documents"]
     parts = [
         f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "skipped", "deleted", "quarantined")
@@ -97,7 +97,7 @@ def _documents(answer: dict[str, Any]) -> str:
     return ": ".join(part for part in (f"{_number(answer):,}", ", ".join(parts)) if part)
 
 
-def _undone(counts: dict[str, Any]) -> str:
+def _unfinished(counts: dict[str, Any]) -> str:
     parts = []
     if counts["quarantined"]:
         parts.append(f"{counted(counts['quarantined'], 'document')} in quarantine")

@@ -84,7 +84,7 @@ def pause(context: typer.Context, operation: NameArgument) -> int:
 
     with _writing(call) as runtime:
         held = operations.pause(runtime, _find(runtime, operation))
-        answer = {**_shown(call, runtime, _find(runtime, operation), None), "held": held}
+        answer = {**_shown(call, runtime, _find(runtime, operation), None), "affected_documents": held}
     again = call.command(f"operations resume {answer['operation']}")
     told = f"{answer['operation']} is paused: {_documents(held)} and its sources wait. Go on: {again}"
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
@@ -219,12 +219,12 @@ def _shown(
     with runtime.ledger.read() as tx:
         answer = operation_reports.show_operation(tx, operation_id, workers=living(runtime, tx))
         answer["problems"] = outcomes.problems(tx, operation_id)
-        undone = operation_reports.undone(tx, operation_id)
-        answer["undone"] = {
-            "quarantined": len(undone.quarantined),
-            "parked": len(undone.parked),
-            "sources": len(undone.sources),
-            "rerun": undone.rerun is not None,
+        unfinished = operation_reports.unfinished(tx, operation_id)
+        answer["unfinished"] = {
+            "quarantined": len(unfinished.quarantined),
+            "parked": len(unfinished.parked),
+            "sources": len(unfinished.sources),
+            "rerun": unfinished.rerun is not None,
         }
     answer["progress"] = _progress(runtime, answer, pace or _pace())
     if not attended:

@@ -93,8 +93,12 @@ def rollback(
 
 
 def rolled_back(collection: str, answer: dict[str, Any]) -> str:
-    late = f" {answer['behind']:,} documents are still brought up to date there." if answer["behind"] else ""
-    return f"{collection!r} is searched in generation {answer['generation']} again; {answer['replaced']} is kept.{late}"
+    late = (
+        f" {answer['pending_documents']:,} documents are still brought up to date there."
+        if answer["pending_documents"]
+        else ""
+    )
+    return f"{collection!r} is searched in generation {answer['generation']} again; {answer['previous_generation']} is kept.{late}"
 
 
 def filter_of(pairs: list[str]) -> dict[str, Any]:
@@ -227,21 +231,21 @@ def show_plan(console: Console, plan: dict[str, Any]) -> None:
 
     about = "about " if plan["estimated"] else ""
     reuse = plan["reuse"]
-    seconds = plan["seconds"]
+    seconds = plan["embed_seconds"]
     print_facts(
         console,
         [
             ("changes", "; ".join(plan["changes"]) or "none"),
             ("documents", f"{plan['documents']:,}"),
             ("chunks", f"{about}{plan['chunks']:,}"),
-            ("parses taken over", f"{reuse['parse']['documents']:,} of {reuse['parse']['of']:,} documents"),
-            ("chunks taken over", f"of {reuse['chunk']['documents']:,} of {reuse['chunk']['of']:,} documents"),
-            ("extractions taken over", f"{reuse['extract']['texts']:,} of {reuse['extract']['of']:,}"),
-            ("embeddings taken over", f"{about}{reuse['embed']['chunks']:,} of {reuse['embed']['of']:,}"),
-            ("to embed", f"{about}{plan['embed']:,}"),
+            ("parses taken over", f"{reuse['parse']['documents']:,} of {reuse['parse']['total']:,} documents"),
+            ("chunks taken over", f"of {reuse['chunk']['documents']:,} of {reuse['chunk']['total']:,} documents"),
+            ("extractions taken over", f"{reuse['extract']['texts']:,} of {reuse['extract']['total']:,}"),
+            ("embeddings taken over", f"{about}{reuse['embed']['chunks']:,} of {reuse['embed']['total']:,}"),
+            ("to embed", f"{about}{plan['texts_to_embed']:,}"),
             ("time to embed", "unknown here" if seconds is None else f"about {duration(seconds)}"),
-            ("room while both are kept", f"about {size(plan['disk'])}"),
-            ("foretold from", f"{plan['sampled']} documents chunked anew" if plan["estimated"] else ""),
+            ("room while both are kept", f"about {size(plan['disk_bytes'])}"),
+            ("foretold from", f"{plan['sampled_documents']} documents chunked anew" if plan["estimated"] else ""),
         ],
         indent=0,
     )

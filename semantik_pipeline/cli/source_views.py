@@ -48,15 +48,15 @@ def next_sync(row: dict[str, Any]) -> str:
     """When it is due, on this machine's clock and from now."""
     if row["state"] == "retrying":
         return when(row["retry_at"], row["now"])
-    if row["due_at"] is None or row["state"] in ("paused", "removing"):
+    if row["next_sync_at"] is None or row["state"] in ("paused", "removing"):
         return "-"
-    return when(row["due_at"], row["now"])
+    return when(row["next_sync_at"], row["now"])
 
 
 def last_sync(row: dict[str, Any]) -> str:
-    if row["synced_at"] is None:
+    if row["last_sync_at"] is None:
         return "never"
-    return f"{'failed' if row['faults'] else 'succeeded'} {when(row['synced_at'], row['now'])}"
+    return f"{'failed' if row['consecutive_failures'] else 'succeeded'} {when(row['last_sync_at'], row['now'])}"
 
 
 def when(at: float, now: float) -> str:
@@ -71,11 +71,11 @@ def when(at: float, now: float) -> str:
 
 def state(row: dict[str, Any]) -> str:
     """``running``, ``paused: why``, ``failing ×3: why``."""
-    message = row["error"]["message"].removeprefix(f"{row['name']}: ") if row["error"] else ""
+    message = row["last_error"]["message"].removeprefix(f"{row['name']}: ") if row["last_error"] else ""
     if row["state"] == "paused":
-        return printable(f"paused: {row['paused'].removeprefix(row['name'] + ': ')}")
+        return printable(f"paused: {row['paused_reason'].removeprefix(row['name'] + ': ')}")
     if row["state"] == "failing":
-        return printable(f"failing ×{row['faults']}: {message}")
+        return printable(f"failing ×{row['consecutive_failures']}: {message}")
     if row["state"] == "retrying":
         return printable(f"retrying after {counted(row['attempts'], 'attempt')}: {message}")
     return row["state"]
@@ -86,7 +86,7 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
     if done:
         console.print(done, soft_wrap=True)
     console.print(f"{row['id']}: {printable(row['name'])}", style="bold", soft_wrap=True)
-    error = row["error"] or {}
+    error = row["last_error"] or {}
     print_facts(
         console,
         [
@@ -98,7 +98,7 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
             ("last sync", last_sync(row)),
             ("documents", f"{row['documents']:,}"),
             ("in quarantine", f"{row['quarantined']:,}" if row["quarantined"] else ""),
-            ("operation", str(row["operation"] or "")),
+            ("operation", str(row["operation_id"] or "")),
             ("weight", f"{row['weight']:g}"),
             ("open to", "" if row["principals"] is None else ", ".join(map(printable, row["principals"])) or "nobody"),
             ("added", when(row["created_at"], row["now"])),

@@ -76,7 +76,13 @@ def _show_backlog(console: Console, backlog: dict[str, dict[str, Any]]) -> None:
     if backlog:
         console.print()
         rows = [
-            (stage, f"{one['units']:,}", f"{one['held']:,}", f"{one['blocked']:,}", duration(one["oldest_seconds"]))
+            (
+                stage,
+                f"{one['units']:,}",
+                f"{one['in_progress']:,}",
+                f"{one['blocked']:,}",
+                duration(one["oldest_seconds"]),
+            )
             for stage, one in backlog.items()
         ]
         print_table(console, ("WAITS FOR", "DOCUMENTS", "HELD", "BLOCKED", "OLDEST"), rows)

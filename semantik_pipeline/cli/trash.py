@@ -58,9 +58,9 @@ def show_trash(console: Console, found: dict[str, Any]) -> None:
 
 def _times(row: dict[str, Any], way: str) -> tuple[str, str, str]:
     """When it was deleted, when it goes for good, and what brings it back."""
-    if row["purged_at"] is None:
+    if row["purge_at"] is None:
         return "", "on its way out", "-"
-    return _when(row["trashed_at"]), _when(row["purged_at"]), way
+    return _when(row["trashed_at"]), _when(row["purge_at"]), way
 
 
 def _when(seconds: float) -> str:

@@ -98,7 +98,7 @@ def _at_work(runtime: Runtime, generation: Generation) -> bool:
     from semantik_pipeline.ledger.queue import backlog
 
     with runtime.ledger.read() as tx:
-        return any(one["due"] or one["in_hand"] or one["later"] for one in backlog.by_stage(tx).values())
+        return any(one["waiting"] or one["in_progress"] or one["delayed"] for one in backlog.by_stage(tx).values())
 
 
 CHECKS = (

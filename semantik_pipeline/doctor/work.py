@@ -29,8 +29,8 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
         yield from _there(workers, view["stages"])
         yield from _alike(workers)
     for worker in workers:
-        if worker["fatal"]:
-            yield broken(f"worker {worker['id']}", worker["fatal"], "Mend that; the worker is then started anew.")
+        if worker["fatal_error"]:
+            yield broken(f"worker {worker['id']}", worker["fatal_error"], "Mend that; the worker is then started anew.")
     if runtime.settings.fleet:
         for one in view["blocked"]:
             told = f"{one['units']:,} documents of {one['collection']!r} wait for {one['stage']}: {one['reason']}"
@@ -43,7 +43,7 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
 
 
 def _there(workers: list[dict[str, Any]], stages: dict[str, dict[str, Any]]) -> Iterator[Finding]:
-    waiting = {stage: one["due"] for stage, one in stages.items()}
+    waiting = {stage: one["waiting"] for stage, one in stages.items()}
     if not workers:
         due = sum(waiting.values())
         judge = broken if due else warn
@@ -95,9 +95,9 @@ def look_at_sources(patient: Patient) -> Iterator[Finding]:
     for source in ill:
         what = f"source {source['name']}"
         if source["state"] == "paused":
-            yield warn(what, f"paused: {source['paused']}", f"Then `semantik sources resume {source['id']}`.")
+            yield warn(what, f"paused: {source['paused_reason']}", f"Then `semantik sources resume {source['id']}`.")
         else:
-            reason = (source["error"] or {}).get("message", "no reason is given")
+            reason = (source["last_error"] or {}).get("message", "no reason is given")
             yield warn(what, f"{source['state']}: {reason}", f"`semantik sources show {source['id']}` has more.")
 
 

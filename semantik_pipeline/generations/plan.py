@@ -32,9 +32,10 @@ PER_CHARACTER, PER_POINT = 6.0, 1500
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is foretold of a build. ``reuse`` says for each stage how much is taken over, and of what; ``embed`` counts
-    the texts that the model is given; with ``estimated`` that comes from ``sampled`` documents that were chunked anew.
-    ``seconds`` is the time of the embedding, as far as anybody knows; ``disk`` in bytes, as long as both builds are kept."""
+    """What is foretold of a build. ``reuse`` says for each stage how much is taken over, and of how much;
+    ``texts_to_embed`` counts the texts that the model is given; with ``estimated`` that comes from ``sampled_documents``
+    that were chunked anew. ``embed_seconds`` is None where nobody knows; ``disk_bytes`` are needed while both builds are
+    kept."""
 
     collection: str
     changes: list[str]
@@ -43,11 +44,11 @@ class Plan:
     documents: int
     chunks: int
     reuse: dict[str, dict[str, int]]
-    embed: int
+    texts_to_embed: int
     estimated: bool
-    sampled: int
-    seconds: float | None
-    disk: int
+    sampled_documents: int
+    embed_seconds: float | None
+    disk_bytes: int
     dimension: int
     active: dict[str, Any] = field(default_factory=dict)
 
@@ -82,16 +83,16 @@ def plan(runtime: Runtime, collection: str, changes: Mapping[str, Any] | None = 
         documents=size.documents,
         chunks=look.chunks,
         reuse={
-            "parse": {"documents": parsed, "of": size.documents},
-            "chunk": {"documents": chunked, "of": size.documents},
+            "parse": {"documents": parsed, "total": size.documents},
+            "chunk": {"documents": chunked, "total": size.documents},
             "extract": _extracted(runtime, active, frozen, look.chunks, chunked == size.documents),
-            "embed": {"chunks": max(0, look.chunks - embed), "of": look.chunks},
+            "embed": {"chunks": max(0, look.chunks - embed), "total": look.chunks},
         },
-        embed=embed,
+        texts_to_embed=embed,
         estimated=look.sampled > 0,
-        sampled=look.sampled,
-        seconds=_seconds(runtime, found.id, frozen, embed, "embed" not in stages, look.texts),
-        disk=int(look.chunks * (8 * frozen.dimension + PER_POINT + PER_CHARACTER * size.characters)),
+        sampled_documents=look.sampled,
+        embed_seconds=_seconds(runtime, found.id, frozen, embed, "embed" not in stages, look.texts),
+        disk_bytes=int(look.chunks * (8 * frozen.dimension + PER_POINT + PER_CHARACTER * size.characters)),
         dimension=frozen.dimension,
         active={"generation": active.id, "dimension": active.dimension},
     )
@@ -138,13 +139,13 @@ def _extracted(runtime: Runtime, active: Record, frozen: Frozen, chunks: int, al
     """Texts of chunks that extractors have seen, summed over the extractors that look at chunks."""
     choices = [choice["plugin"] for choice in frozen.config["extraction"]["chunk"]]
     if not choices:
-        return {"texts": 0, "of": 0}
+        return {"texts": 0, "total": 0}
     seen = 0
     with runtime.ledger.read() as tx:
         total = estimates.distinct_inputs(tx, active.id) if alike else chunks
         for plugin in choices if alike else ():
             seen += total - estimates.unextracted(tx, active.id, frozen.fingerprints["extract"][plugin])
-    return {"texts": max(0, seen), "of": total * len(choices)}
+    return {"texts": max(0, seen), "total": total * len(choices)}
 
 
 @dataclass(frozen=True, kw_only=True)

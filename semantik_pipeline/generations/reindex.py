@@ -67,7 +67,7 @@ def reindex(
 
 def rollback(runtime: Runtime, collection: str, *, force: bool = False) -> dict[str, Any]:
     """Let search read the generation before again, at once; what was active is kept in its place. Returns ``{"collection",
-    "generation", "replaced", "behind"}``: documents on which the stages are still to work there, which are as they were
+    "generation", "previous_generation", "pending_documents"}``: documents on which the stages are still to work there, which are as they were
     until then. Raises UsageError if none is kept, and Conflict if queries can't be embedded for it, unless ``force``."""
     while True:
         with runtime.ledger.read() as tx:
@@ -105,6 +105,6 @@ def _rolled_back(runtime: Runtime, collection: str, generation_id: int) -> dict[
         if not switching.rollback(tx, found, generation_id, keep=runtime.settings.reindex.rollback_window):
             return None
         behind = builds.left(tx, generation_id)
-        changes = {"generation": generation_id, "replaced": found.active_generation, "behind": behind}
+        changes = {"generation": generation_id, "previous_generation": found.active_generation, "pending_documents": behind}
         audit_trail.record(tx, event="collection.rollback", subject=collection, detail=changes)
     return {"collection": collection, **changes}

@@ -101,8 +101,8 @@ def test_a_source_with_a_schedule_that_makes_no_sense_keeps_no_other_from_its_ti
     with pipeline.runtime.ledger.read() as tx:
         shown = {row["name"]: row for row in ledger_sources.list_sources(tx)}
     assert (shown["good"]["state"], shown["bad"]["state"]) == ("waiting", "failing")
-    assert "can't be begun" in shown["bad"]["error"]["message"]
-    assert shown["bad"]["due_at"] > shown["bad"]["now"]
+    assert "can't be begun" in shown["bad"]["last_error"]["message"]
+    assert shown["bad"]["next_sync_at"] > shown["bad"]["now"]
 
 
 def test_a_removal_that_fails_keeps_no_other_waiting(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_what_the_ledger_can_t_do_now_is_held_against_no_source(make_pipeline, m
         sources.begin_due(pipeline.runtime)
     with pipeline.runtime.ledger.read() as tx:
         shown = ledger_sources.find_source(tx, "one")
-    assert (shown["faults"], shown["error"], shown["due_at"]) == (0, None, 1.0)
+    assert (shown["consecutive_failures"], shown["last_error"], shown["next_sync_at"]) == (0, None, 1.0)
     assert len(sources.begin_due(pipeline.runtime)) == 1
 
 

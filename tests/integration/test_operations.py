@@ -404,4 +404,4 @@ def test_operations_are_found_by_name_and_number(make_pipeline, site):
         listed = operation_reports.list_operations(tx, workers=None, finished=0)
         assert listed == []
         [one] = operation_reports.list_operations(tx, workers=None, finished=None)
-    assert (one["operation"], one["items"], one["outcome"]) == (f"sync-{first}", 12, "succeeded")
+    assert (one["operation"], one["documents"], one["outcome"]) == (f"sync-{first}", 12, "succeeded")

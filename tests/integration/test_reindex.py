@@ -217,11 +217,11 @@ def test_a_plan_foretells_it(make_pipeline, corpus):
     assert (same.documents, same.chunks, same.embed, same.changes) == (20, total, 0, [])
     other_model = generations.plan(pipe.runtime, "default", {"embedding.dimension": 32})
     assert other_model.embed == total
-    assert other_model.reuse["parse"] == {"documents": 20, "of": 20}
+    assert other_model.reuse["parse"] == {"documents": 20, "total": 20}
     assert other_model.changes == ["embedding.options.dimension: 64 → 32"]
     extraction = generations.plan(pipe.runtime, "default", {"extraction.enabled": True})
     assert extraction.embed == 0
-    assert extraction.reuse["chunk"] == {"documents": 20, "of": 20}
+    assert extraction.reuse["chunk"] == {"documents": 20, "total": 20}
     finer = generations.plan(pipe.runtime, "default", {"chunking.max_tokens": 20})
     assert finer.estimated
     assert finer.chunks > total
@@ -336,7 +336,7 @@ def test_a_build_that_is_cancelled_goes_a_slice_at_a_time(make_pipeline, corpus,
     assert sorted(map(tuple, found)) == [("chunk", False)] * (before - 23) + [("chunk", True)] * 3, "none is touched"
     assert maintenance.ring_due(pipe.runtime) == []
     assert not any(work_on(pipe.runtime, stage) for stage in ("chunk", "embed"))
-    assert {unit["due"] + unit["in_hand"] for unit in backlogs(pipe).values()} == {0}
+    assert {unit["waiting"] + unit["in_progress"] for unit in backlogs(pipe).values()} == {0}
     for left in (15, 10, 5, 0):
         with pipe.runtime.ledger.write() as tx:
             assert switching.remove_rows(tx, generation_id)
@@ -456,7 +456,7 @@ def test_a_kept_index_that_nobody_can_serve_holds_up_no_sync(make_pipeline, corp
         work_on(again.runtime, stage)
     assert again.result(synced)["outcome"] == "succeeded"
     assert ask(again, "zebras")[0] == "d03"
-    assert generations.rollback(again.runtime, "default")["behind"] == 1
+    assert generations.rollback(again.runtime, "default")["pending_documents"] == 1
 
 
 def test_nobody_is_sent_to_vectors_that_queries_are_not_embedded_for(make_pipeline, corpus):

@@ -58,7 +58,7 @@ def test_a_cancelled_removal_gives_the_source_back_and_the_next_sync_the_rest(ma
     pipeline.run()
     assert pipeline.result(operation)["outcome"] == "cancelled"
     back = shown(pipeline)
-    assert (back["state"], back["documents"], back["operation"]) == ("due", 3, None)
+    assert (back["state"], back["documents"], back["operation_id"]) == ("due", 3, None)
     assert not one_step(pipeline, source)
     with pytest.raises(UsageError, match=r"sources remove"):
         operations.retry(pipeline.runtime, operation)
@@ -100,7 +100,7 @@ def test_a_paused_source_is_paused_still_when_its_removal_is_cancelled(make_pipe
     sources.pause(pipeline.runtime, synced(pipeline, every=3600.0), "at night")
     operations.cancel(pipeline.runtime, sources.remove(pipeline.runtime, shown(pipeline)))
     ticks(pipeline)
-    assert (shown(pipeline)["paused"], shown(pipeline)["documents"]) == ("at night", 4)
+    assert (shown(pipeline)["paused_reason"], shown(pipeline)["documents"]) == ("at night", 4)
 
 
 # -- fair shares beside what is held and deleted ----------------------------------------------------------------------

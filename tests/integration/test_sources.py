@@ -81,12 +81,12 @@ def test_a_due_source_is_synced_and_due_again_at_its_next_time(make_pipeline) ->
     maintenance.tick(pipeline.runtime)
     before = shown(pipeline)
     assert before["state"] == "waiting"
-    assert 0 < before["due_at"] - before["now"] <= 900
+    assert 0 < before["next_sync_at"] - before["now"] <= 900
     pipeline.run("sync")
     after = shown(pipeline)
-    assert (after["state"], after["documents"], after["faults"]) == ("idle", 2, 0)
-    assert after["due_at"] == before["due_at"]
-    assert after["synced_at"] is not None
+    assert (after["state"], after["documents"], after["consecutive_failures"]) == ("idle", 2, 0)
+    assert after["next_sync_at"] == before["next_sync_at"]
+    assert after["last_sync_at"] is not None
     assert begun(pipeline) == []
 
 
@@ -97,7 +97,7 @@ def test_missed_times_run_once(make_pipeline) -> None:
     assert len(begun(pipeline)) == 1
     pipeline.run("sync")
     assert begun(pipeline) == []
-    assert 0 < shown(pipeline)["due_at"] - shown(pipeline)["now"] <= 60
+    assert 0 < shown(pipeline)["next_sync_at"] - shown(pipeline)["now"] <= 60
 
 
 def test_a_source_never_overlaps_itself(make_pipeline) -> None:
@@ -108,7 +108,7 @@ def test_a_source_never_overlaps_itself(make_pipeline) -> None:
     assert begun(pipeline) == []
     pipeline.run("sync")
     assert begun(pipeline) == []  # what came meanwhile is not made up for
-    assert shown(pipeline)["due_at"] > shown(pipeline)["now"]
+    assert shown(pipeline)["next_sync_at"] > shown(pipeline)["now"]
 
 
 def test_what_is_paused_removed_or_unscheduled_is_not_begun(make_pipeline) -> None:
@@ -159,8 +159,8 @@ def test_a_new_schedule_counts_from_now_and_none_means_on_request(make_pipeline)
     pipeline = make_pipeline()
     source = added(pipeline, every=60.0)
     daily = sources.change(pipeline.runtime, source, schedule=Schedule(cron="0 3 * * *", timezone="Europe/Berlin"))
-    assert 0 < daily["due_at"] - daily["now"] <= 90_000
-    assert sources.change(pipeline.runtime, source, schedule=None)["due_at"] is None
+    assert 0 < daily["next_sync_at"] - daily["now"] <= 90_000
+    assert sources.change(pipeline.runtime, source, schedule=None)["next_sync_at"] is None
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
@@ -176,20 +176,20 @@ def test_a_source_that_fails_waits_longer_each_time_and_success_forgets_it(make_
         assert len(begun(pipeline)) == 1
         pipeline.run("sync")
         after = shown(pipeline)
-        assert (after["state"], after["faults"]) == ("failing", faults)
+        assert (after["state"], after["consecutive_failures"]) == ("failing", faults)
         assert counted(pipeline) == {"failing": 1}
-        over = after["error"]["at"] + FIRST_WAIT * 2 ** (faults - 1)
+        over = after["last_error"]["at"] + FIRST_WAIT * 2 ** (faults - 1)
         due = schedule.next(over, key=source["id"], anchor=source["created_at"])
-        assert after["due_at"] == pytest.approx(due)
+        assert after["next_sync_at"] == pytest.approx(due)
         assert begun(pipeline) == []
-    assert after["error"]["type"] == "FileNotFoundError"
-    assert str(file) in after["error"]["message"]
+    assert after["last_error"]["type"] == "FileNotFoundError"
+    assert str(file) in after["last_error"]["message"]
     file.write_text(json.dumps({"a": "alpha"}))
     sources.sync(pipeline.runtime, shown(pipeline))
     pipeline.run("sync")
     mended = shown(pipeline)
-    assert (mended["faults"], mended["error"]) == (0, None)
-    assert mended["due_at"] - mended["synced_at"] <= 31
+    assert (mended["consecutive_failures"], mended["last_error"]) == (0, None)
+    assert mended["next_sync_at"] - mended["last_sync_at"] <= 31
 
 
 def test_refused_credentials_pause_the_source_until_it_is_resumed(make_pipeline, monkeypatch) -> None:
@@ -206,9 +206,9 @@ def test_refused_credentials_pause_the_source_until_it_is_resumed(make_pipeline,
     paused = shown(pipeline)
     assert pipeline.result(operation)["outcome"] == "failed"
     assert paused["state"] == "paused"
-    assert counted(pipeline) == {"asking": 1}
-    assert "The password of anna was refused." in paused["paused"]
-    assert paused["error"]["type"] == "CredentialsRejected"
+    assert counted(pipeline) == {"needs_attention": 1}
+    assert "The password of anna was refused." in paused["paused_reason"]
+    assert paused["last_error"]["type"] == "CredentialsRejected"
     change_row(pipeline, source, due_at=0.0)
     assert begun(pipeline) == []
     with pytest.raises(UsageError, match="is paused: The password"):
@@ -216,7 +216,7 @@ def test_refused_credentials_pause_the_source_until_it_is_resumed(make_pipeline,
     sources.change(pipeline.runtime, paused, config={"documents": {"fake/a": "other words"}})
     assert sources.resume(pipeline.runtime, paused) is None
     resumed = shown(pipeline)
-    assert (resumed["paused"], resumed["faults"], resumed["error"]) == (None, 0, None)
+    assert (resumed["paused_reason"], resumed["consecutive_failures"], resumed["last_error"]) == (None, 0, None)
     change_row(pipeline, source, due_at=0.0)
     begun(pipeline)
     pipeline.run("sync")
@@ -232,8 +232,8 @@ def test_resume_answers_the_mass_deletion_guard(make_pipeline) -> None:
     sources.sync(pipeline.runtime, source)
     pipeline.run()
     guarded = shown(pipeline)
-    assert (guarded["state"], guarded["documents"], guarded["error"]["type"]) == ("paused", 10, "MassDeletion")
-    assert f"semantik sources resume {source['id']} --allow-deletions" in guarded["paused"]
+    assert (guarded["state"], guarded["documents"], guarded["last_error"]["type"]) == ("paused", 10, "MassDeletion")
+    assert f"semantik sources resume {source['id']} --allow-deletions" in guarded["paused_reason"]
     operation = sources.resume(pipeline.runtime, guarded, allow_deletions=True)
     pipeline.run()
     assert pipeline.result(operation)["documents"]["deleted"] == 9

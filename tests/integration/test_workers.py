@@ -162,24 +162,24 @@ def test_the_view_of_a_fleet_adds_up(make_pipeline):
     waiting(pipeline)
     register(pipeline, "old")
     found = fleet.view(pipeline.runtime)
-    assert found["stages"]["chunk"]["due"] == 1 and found["stages"]["chunk"]["workers"] == 1
+    assert found["stages"]["chunk"]["waiting"] == 1 and found["stages"]["chunk"]["workers"] == 1
     assert found["workers"][0]["plugin_state_current"] is False
     assert found["operations"] == {"running": 1, "paused": 0}
-    assert found["syncs"]["idle"] + found["syncs"]["due"] + found["syncs"]["running"] == 1
+    assert found["sources"]["idle"] + found["sources"]["due"] + found["sources"]["running"] == 1
 
 
 def test_without_a_fleet_nobody_is_missed_and_what_to_type_is_said(make_pipeline):
     pipeline = make_pipeline()
     waiting(pipeline)
     found = fleet.view(pipeline.runtime)
-    assert (found["fleet"], found["blocked"]) == (False, [])
-    assert found["stages"]["chunk"]["due"] == 1
+    assert (found["distributed"], found["blocked"]) == (False, [])
+    assert found["stages"]["chunk"]["waiting"] == 1
     shown = Console(file=StringIO(), width=200)
     show_fleet(shown, {**found, "owner": {"pid": 7, "command": "semantik scheduler"}})
     told = shown.file.getvalue()
     assert "no fleet here" in told and "process 7 has it: semantik scheduler" in told
     assert "`semantik operations resume`" in told and "`semantik worker`" not in told
-    show_fleet(shown, {**found, "fleet": True})
+    show_fleet(shown, {**found, "distributed": True})
     assert "`semantik worker` starts one" in shown.file.getvalue()
 
 

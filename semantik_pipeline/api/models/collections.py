@@ -1,4 +1,4 @@
-"""Collections: what is searched together, with one configuration, and the builds of its index."""
+"""Collections of documents, and the generations of their indexes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class CollectionCreate(BaseModel):
     )
 
     name: Name
-    config: Options = Field({}, description="Parts that are to differ from the defaults: `GET /chunkers` and so on.")
-    changes: Options = Field({}, description="The same by dotted names.", examples=[_CHANGES])
+    config: Options = Field({}, description="Configuration, where it differs from the defaults.")
+    changes: Options = Field({}, description="Configuration by dotted names, over `config`.", examples=[_CHANGES])
 
 
 class CollectionUpdate(BaseModel):
-    """Dotted names, and what they are to be; null unsets. What shapes the index counts from the next reindex on."""
+    """Changes of the configuration. Those that shape the index take effect with the next reindex."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
 
-    changes: Options
+    changes: Options = Field(description="New values by dotted names; null resets to the default.")
 
 
 class CollectionRenameRequest(BaseModel):
@@ -53,26 +53,30 @@ class Generation(BaseModel):
     dimension: int = Field(examples=[384])
     created_at: float
     activated_at: float | None
-    retire_at: float | None = Field(description="When a kept one goes.")
+    retire_at: float | None = Field(description="When a kept generation is deleted.")
 
 
 class SourceSummary(BaseModel):
+    """A source of a collection."""
+
     id: int
     connector: str
     name: str
 
 
 class Collection(BaseModel):
-    """A collection as it is. Times are seconds since 1970."""
+    """A collection. Times are Unix timestamps."""
 
     id: int
     name: str = Field(examples=["papers"])
-    config: dict[str, Any] = Field(description="What it is to be made of.")
-    etag: str = Field(description="Of the configuration.")
-    active_generation: int | None = Field(description="What search reads.")
+    config: dict[str, Any] = Field(description="Configuration.")
+    etag: str = Field(description="ETag of the configuration, for `If-Match`.")
+    active_generation: int | None = Field(description="Id of the generation that is searched.")
     generations: list[Generation]
-    documents: dict[str, int] = Field(examples=[{"indexed": 120, "quarantined": 1}], description="By status.")
-    total: int = Field(description="Documents, all together.")
+    documents: dict[str, int] = Field(
+        examples=[{"indexed": 120, "quarantined": 1}], description="Number of documents by status."
+    )
+    total: int = Field(description="Number of documents.")
     chunks: int
     sources: list[SourceSummary]
     created_at: float
@@ -80,7 +84,7 @@ class Collection(BaseModel):
 
 class CollectionDetail(Collection):
     outdated: list[ScrubbedText] = Field(
-        description="What a reindex would bring; empty: the index is what it is to be."
+        description="Why the index differs from the configuration; empty: it is up to date."
     )
 
 
@@ -92,99 +96,109 @@ class CollectionList(BaseModel):
 class RenamedCollection(BaseModel):
     id: int
     name: str
-    before: str
+    previous_name: str
 
 
 class DeletedCollection(BaseModel):
-    """It is hidden at once. `purged`: it is gone for good; else it rests in the trash."""
+    """A deleted collection."""
 
     id: int
     name: str
-    purged: bool
+    purged: bool = Field(description="Deleted permanently; else it is in the trash.")
 
 
 class RestoredCollection(BaseModel):
     name: str
-    operation: int | None = Field(description="What goes on with what its deletion stopped; null: nothing was.")
+    operation_id: int | None = Field(
+        description="Operation that resumes the work which the deletion stopped; null: there is none."
+    )
 
 
 class ReindexPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
 
-    changes: Options = Field({}, description="Of the configuration, by dotted names; null unsets.")
+    changes: Options = Field(
+        {}, description="Changes of the configuration by dotted names; null resets to the default."
+    )
 
 
 class ReindexPlan(BaseModel):
-    """What is foretold of a build; nothing was written."""
+    """The estimated cost of a reindex. Nothing was written."""
 
     model_config = ConfigDict(extra="allow")
 
     collection: str
-    changes: list[str]
-    reasons: list[ScrubbedText]
-    stages_changed: list[str] = Field(examples=[["chunk", "embed"]])
+    changes: list[str] = Field(description="Differences from the configuration of the current index.")
+    reasons: list[ScrubbedText] = Field(description="Why the current index is outdated.")
+    stages_changed: list[str] = Field(examples=[["chunk", "embed"]], description="Stages that compute anew.")
     documents: int
     chunks: int
-    embed: int = Field(description="Texts that the model is given.")
-    estimated: bool
-    seconds: float | None = Field(description="Of the embedding, as far as anybody knows.")
-    disk: int = Field(description="Bytes, as long as both builds are kept.")
-    dimension: int
+    reuse: dict[str, dict[str, int]] = Field(description="By stage, how much is reused, of which `total`.")
+    texts_to_embed: int
+    estimated: bool = Field(description="Whether `chunks` and `texts_to_embed` are extrapolated from a sample.")
+    sampled_documents: int = Field(description="Size of the sample.")
+    embed_seconds: float | None = Field(description="Estimated time of the embedding; null: not known.")
+    disk_bytes: int = Field(description="Estimated disk space while both indexes are kept.")
+    dimension: int = Field(description="Dimension of the new index.")
 
 
 class ReindexRequest(ReindexPlanRequest):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": {"chunking.max_tokens": 150}}})
 
-    accept_losses: bool = Field(False, description="Switch although documents fail with the new configuration.")
-    force: bool = Field(False, description="Build it although it would be what is there.")
+    accept_losses: bool = Field(False, description="Switch even if documents fail with the new configuration.")
+    force: bool = Field(False, description="Build even if nothing would change.")
 
 
 class RerunPlanRequest(BaseModel):
+    """The documents to process again."""
+
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"example": {"where": {"must": [{"key": "status", "match": {"value": "quarantined"}}]}}},
     )
 
-    where: Options = Field(description="A filter, as `reindex --where` takes it.")
+    where: Options = Field(description="Filter of the documents, as in `reindex --where`.")
 
 
 class RerunPlan(BaseModel):
-    """What a rerun would send on its way; nothing was written."""
+    """The documents that a rerun would process. Nothing was written."""
 
     collection: str
-    documents: int
-    examples: list[str] = Field(description="The unique ids of some of them.")
+    documents: int = Field(description="Number of matching documents.")
+    examples: list[str] = Field(description="Document ids of some of them.")
 
 
 class RerunRequest(RerunPlanRequest):
-    """Documents to send through the stages again, within the index that is there."""
+    """The documents to process again, in the current index."""
 
-    fresh: bool = Field(False, description="Parse anew what is parsed already.")
+    fresh: bool = Field(False, description="Parse again instead of using stored results.")
 
 
 class RollbackResult(BaseModel):
     collection: str
-    generation: int = Field(description="What search reads now.")
-    replaced: int = Field(description="What it read before, kept in its place.")
-    behind: int = Field(description="Documents that the stages have yet to bring up to date there.")
+    generation: int = Field(description="Id of the generation that is searched now.")
+    previous_generation: int = Field(description="Id of the generation that was searched before, and is kept.")
+    pending_documents: int = Field(description="Documents that are not up to date yet in the generation searched now.")
 
 
 class VerifyRequest(BaseModel):
-    """What to compare. Each request compares for some seconds; a large collection takes several."""
+    """Each request compares for some seconds; a large collection takes several requests."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"repair": True}})
 
-    repair: bool = Field(False, description="Remove points of no document, and write those of damaged documents again.")
-    lost: bool = Field(False, description="Compare only if the index holds fewer points than it must; two counts tell.")
-    cursor: str | None = Field(None, max_length=4000, description="`next_cursor` of the part before.")
+    repair: bool = Field(False, description="Delete orphaned points, and write missing and stale ones again.")
+    only_if_incomplete: bool = Field(
+        False, description="Compare only if the index has fewer points than expected, which is quick to find out."
+    )
+    cursor: str | None = Field(None, max_length=4000, description="`next_cursor` of the previous response.")
 
 
 class VerifyResult(BaseModel):
-    """What a part of the comparison found: points that are missing, belong to no chunk (orphaned) or say something else
-    than their chunk (stale). Documents on their way are pending, and not judged."""
+    """Differences between the index and the database. Points are missing, orphaned (they belong to no chunk) or stale
+    (they differ from their chunk). Documents that are being processed are pending, and not compared."""
 
     collection: str
-    clean: bool = Field(description="Nothing is missing, orphaned or stale in this part.")
+    clean: bool = Field(description="Nothing is missing, orphaned or stale among what this request compared.")
     documents: int
     points_expected: int
     points_found: int
@@ -192,25 +206,23 @@ class VerifyResult(BaseModel):
     orphaned: int
     stale: int
     pending: int
-    examples: list[str] = Field(description="The unique ids of some that are damaged.")
+    examples: list[str] = Field(description="Document ids of some that differ.")
     operation: str | None = Field(examples=["repair-7"], description="The first of `operations`; null: there is none.")
-    operations: list[str] = Field(
-        description="What mends them: an operation for each index that is damaged, or several."
-    )
-    next_cursor: str | None = Field(None, description="Of the next part; null: all was compared.")
+    operations: list[str] = Field(description="Operations that repair the differences, with `repair`.")
+    next_cursor: str | None = Field(None, description="`cursor` of the next request; null: everything was compared.")
 
 
 class ImportAccepted(OperationAccepted):
-    """The collection is there, and the operation brings its points into the store."""
+    """The collection was created. The operation writes its points into the index."""
 
     collection: str
-    sources: int = Field(description="They are paused.")
+    sources: int = Field(description="Number of sources. They are paused.")
     documents: int
     chunks: int
     vectors: int
-    bodies: int
-    recomputed: list[str] = Field(description="Stages that have to work again here.")
-    warnings: list[str] = Field(description="Why.")
+    bodies: int = Field(description="Number of document contents.")
+    recomputed: list[str] = Field(description="Stages whose results can't be reused here.")
+    warnings: list[str] = Field(description="Why they can't be reused.")
 
 
 class TrashedCollection(BaseModel):
@@ -218,7 +230,7 @@ class TrashedCollection(BaseModel):
     name: str
     documents: int
     trashed_at: float
-    purged_at: float | None = Field(description="When it goes for good; null: it is on its way out.")
+    purge_at: float | None = Field(description="When it will be deleted permanently; null: that is in progress.")
 
 
 class TrashedSource(TrashedCollection):
@@ -228,16 +240,16 @@ class TrashedSource(TrashedCollection):
 
 class TrashedDocument(BaseModel):
     id: int
-    document: str
+    document: str = Field(description="Document id.")
     collection: str
     trashed_at: float
-    purged_at: float | None
+    purge_at: float | None = Field(description="When it will be deleted permanently; null: that is in progress.")
 
 
 class TrashList(BaseModel):
-    """A page of what was deleted and can be restored: collections, then sources, then documents, each oldest first."""
+    """A page of the trash: collections, then sources, then documents, each oldest first."""
 
-    days: float = Field(description="How long it stays.")
+    retention_days: float = Field(description="Days from the deletion until the permanent deletion.")
     collections: list[TrashedCollection]
     sources: list[TrashedSource]
     documents: list[TrashedDocument]

@@ -1,4 +1,4 @@
-"""Documents: listed, shown, given."""
+"""Documents: in lists, in detail, and as they are pushed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ UniqueId = Line
 #: Without parameters: it becomes a header of an answer.
 MediaType = Annotated[str, StringConstraints(max_length=200, pattern=f"^{MEDIA_TYPE.pattern}$")]
 
-#: Where a document may be.
+#: Where a document may be in the pipeline.
 Status = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted"]
 
 
 class Document(BaseModel):
-    """A document, and where it is."""
+    """A document, and its status."""
 
     id: int = Field(description="Number of the document on this server.")
     document: str = Field(examples=["file:///srv/handbook/travel.md"], description="Document id, as in hits.")
@@ -31,9 +31,9 @@ class Document(BaseModel):
     source: str = Field(examples=["/srv/handbook"])
     status: Status = Field(
         examples=["indexed"],
-        description="chunk, extract, embed or upsert, where it waits; or indexed, skipped, quarantined, deleted",
+        description="The stage that it waits for (chunk, extract, embed, upsert); or indexed, skipped, quarantined, deleted",
     )
-    reason: ScrubbedText | None = Field(description="Why it is skipped, in quarantine or blocked.")
+    reason: ScrubbedText | None = Field(description="Why it is skipped, quarantined or blocked.")
     chunks: int
     revision: int = Field(description="Version of the content, from 1.")
     media_type: str | None = Field(examples=["text/markdown"])
@@ -44,7 +44,7 @@ class Document(BaseModel):
     created_at: float
     changed_at: float
     deleted_at: float | None
-    trashed_at: float | None = Field(description="Since when it is in the trash, from where it can be restored.")
+    trashed_at: float | None = Field(description="When it was moved to the trash, from which it can be restored.")
 
 
 class DocumentList(BaseModel):
@@ -53,34 +53,37 @@ class DocumentList(BaseModel):
 
 
 class IndexingStatus(BaseModel):
-    """A document's way through the stages in one generation of its collection's index."""
+    """The status of a document in one generation of its collection's index."""
 
     model_config = ConfigDict(extra="ignore")
 
     generation_id: int
     revision: int
-    epoch: int = Field(description="Rises with each revision; points in the index carry it.")
+    epoch: int = Field(description="Version of the points in the index; increases with each revision.")
     status: str = Field(examples=["quarantined"])
-    stages: dict[str, str] = Field(examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}])
-    reason: ScrubbedText | None
-    attempts: int
-    blocked: ScrubbedText | None
-    held_by: str | None = Field(description="Worker that is processing it.")
-    waits_seconds: float
-    suspect: bool
+    stages: dict[str, str] = Field(
+        examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}],
+        description="Status of each stage: done, due, waiting, failed, not needed.",
+    )
+    reason: ScrubbedText | None = Field(description="Why it is skipped.")
+    attempts: int = Field(description="Failed attempts at the current stage.")
+    blocked_reason: ScrubbedText | None = Field(description="Why no worker can process it.")
+    worker: str | None = Field(description="Id of the worker that is processing it.")
+    retry_in_seconds: float = Field(description="Time until it may be processed; 0: at once.")
+    suspect: bool = Field(description="Failed in a batch; it is processed alone next.")
     searchable: bool
-    notes: ScrubbedObject | None = Field(description="Extractors that failed on it.")
-    error: ScrubbedObject | None = Field(description="Stage, type, message and traceback of what failed.")
+    extractor_errors: ScrubbedObject | None = Field(description="Extractors that failed on it, and why.")
+    error: ScrubbedObject | None = Field(description="Stage, type, message and traceback of the failure.")
     extracted: dict[str, Any] | None = Field(description="Extracted data of the whole document.")
 
 
 class DocumentDetail(Document):
     metadata: dict[str, Any]
-    generations: list[IndexingStatus]
+    generations: list[IndexingStatus] = Field(description="Its status in each generation of the index.")
 
 
 class ParsedElement(BaseModel):
-    """A piece of structure; offsets are in characters of the text."""
+    """An element of a document's structure; offsets are in characters of the text."""
 
     kind: str = Field(examples=["heading"])
     start: int
@@ -90,7 +93,7 @@ class ParsedElement(BaseModel):
 
 
 class ParsedDocument(BaseModel):
-    """What the parser read of a document."""
+    """The result of parsing a document."""
 
     text: str
     title: str | None
@@ -99,13 +102,15 @@ class ParsedDocument(BaseModel):
 
 
 class DocumentChunk(BaseModel):
+    """A chunk of a document."""
+
     ordinal: int
     text: str
     start: int = Field(description="Offset in characters of the parsed text.")
     end: int
     token_count: int
     metadata: dict[str, Any]
-    embedded: bool
+    embedded: bool = Field(description="Whether its embedding is stored.")
 
 
 class ChunkList(BaseModel):
@@ -114,12 +119,12 @@ class ChunkList(BaseModel):
 
 
 class DocumentAttributes(BaseModel):
-    """What is said of a document that is given."""
+    """Attributes of a pushed document."""
 
     model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, StringConstraints(max_length=500)] | None = None
-    metadata: Options = Field(default_factory=dict, description="Filters find it under `metadata.NAME`.")
+    metadata: Options = Field(default_factory=dict, description="Filters use it as `metadata.NAME`.")
     media_type: MediaType | None = Field(None, examples=["text/markdown"])
     principals: list[Name] | None = Field(
         None, max_length=1000, description="Users or groups that may see it; null: as set for its source."
@@ -127,20 +132,20 @@ class DocumentAttributes(BaseModel):
 
 
 class FileAttributes(DocumentAttributes):
-    """The same of an uploaded file."""
+    """Attributes of an uploaded file."""
 
-    document: UniqueId | None = Field(None, description="Document id (default: its name).")
+    document: UniqueId | None = Field(None, description="Document id (default: the name of the file).")
 
 
 class DocumentInput(DocumentAttributes):
-    """A text that is given."""
+    """A text to push."""
 
-    document: UniqueId = Field(description="Its unique id: the same one again is the same document, changed or not.")
+    document: UniqueId = Field(description="Document id. A document with the same id is replaced.")
     text: str
 
 
 class PushRequest(BaseModel):
-    """Texts for a collection."""
+    """Texts to push into a collection."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -160,12 +165,12 @@ class PushRequest(BaseModel):
     )
 
     collection: Name = "default"
-    source: Name = Field(SOURCE, description="Which of the collection's push sources; made if there is none.")
+    source: Name = Field(SOURCE, description="Name of the push source; it is created if it does not exist.")
     documents: list[DocumentInput] = Field(min_length=1, max_length=MOST)
 
 
 class PushedDocument(BaseModel):
-    """A document that was given."""
+    """A document that was pushed."""
 
     id: int
     document: str
@@ -173,7 +178,7 @@ class PushedDocument(BaseModel):
 
 
 class PushAccepted(OperationAccepted):
-    """What was given is stored. It is found as soon as the operation has ended."""
+    """The documents are stored. They can be found when the operation has finished."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -191,7 +196,7 @@ class PushAccepted(OperationAccepted):
 
 
 class DocumentSelection(BaseModel):
-    """Documents of a collection by their unique ids."""
+    """Documents of a collection, by document id."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"collection": "default", "documents": ["faq/17"]}}
@@ -202,7 +207,7 @@ class DocumentSelection(BaseModel):
 
 
 class DocumentRetryRequest(BaseModel):
-    """Documents of a collection by their unique ids; without any, those that are in quarantine."""
+    """Documents of a collection, by document id; without ids, all that are quarantined."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"collection": "default"}})
 

@@ -1,4 +1,4 @@
-"""Workers, and what operators ask of them."""
+"""Workers, and commands to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
 class PluginState(BaseModel):
-    """The shared plugin state file; ``error`` says why it can't be read."""
+    """The plugin state file as it is now; ``error`` says why it can't be read."""
 
     revision: int | None
     hash: str | None
@@ -19,7 +19,7 @@ class PluginState(BaseModel):
 
 
 class Worker(BaseModel):
-    """A worker process as it reports itself; see `semantik fleet status`."""
+    """A worker process."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -28,37 +28,62 @@ class Worker(BaseModel):
     pid: int
     profile: str = Field(examples=["gpu"])
     state: str = Field(examples=["ready"], description="starting, ready, draining, restarting, stopped, or lost")
-    command: str | None = Field(description="What it was asked and has not done yet.")
-    plugin_state_current: bool = Field(description="Whether it has loaded what the plugin state file says now.")
+    command: str | None = Field(description="Command that it has not completed yet: drain, resume or restart.")
+    uptime_seconds: float
+    heartbeat_age_seconds: float = Field(description="Time since its last heartbeat.")
+    memory_bytes: int | None
+    queues: list[str] = Field(examples=[["chunk", "embed"]])
+    in_progress: dict[str, Any] | None = Field(
+        description="Number of documents that it is processing, by stage, and some ids."
+    )
+    plugin_state_current: bool = Field(description="Whether it has loaded the plugin state file as it is now.")
     plugin_failures: dict[str, ScrubbedText] = Field({}, description="Plugins that it could not load, and why.")
-    refusals: dict[str, ScrubbedText] | None = Field(None, description="What it leaves to others (`3:embed`), and why.")
-    fatal: ScrubbedText | None = Field(None, description="What it ends of.")
+    refusals: dict[str, ScrubbedText] | None = Field(
+        None, description="Generations and stages that it can't process (`3:embed`), and why."
+    )
+    fatal_error: ScrubbedText | None = Field(None, description="Error that makes it exit.")
+
+
+class StageStatus(BaseModel):
+    """Documents at a stage, and how fast it works."""
+
+    waiting: int
+    delayed: int = Field(description="Documents that wait for their next attempt.")
+    in_progress: int
+    paused: int = Field(description="Documents of paused operations.")
+    suspects: int = Field(description="Documents that failed in a batch, and are processed alone next.")
+    oldest_seconds: float = Field(description="Time that the oldest waiting document has waited.")
+    workers: int = Field(description="Live workers that serve this stage.")
+    documents_per_second: float
+    chunks_per_second: float
 
 
 class FleetStatus(BaseModel):
-    """Who works, what waits, what is stuck and why."""
+    """Workers, the backlog of each stage, and what is stuck and why."""
 
-    fleet: bool = Field(description="Whether workers in processes of their own do the work.")
-    owner: dict[str, Any] | None = Field(description="Without a fleet: the process that has the data folder.")
+    distributed: bool = Field(description="Whether there are worker processes; else one process does all work.")
+    owner: dict[str, Any] | None = Field(description="Unless distributed: the process that owns the data folder.")
     workers: list[Worker]
     plugin_state: PluginState
-    stages: dict[str, dict[str, Any]] = Field(description="What waits for each stage, and how fast it goes.")
-    syncs: dict[str, Any]
-    operations: dict[str, int]
-    blocked: list[ScrubbedObject] = Field(description="What no living worker takes, and why.")
-    stuck: list[ScrubbedObject] = Field(description="What is in trouble and does not move.")
+    stages: dict[str, StageStatus]
+    sources: dict[str, int] = Field(description="Number of sources by state.")
+    operations: dict[str, int] = Field(description="Number of unfinished operations by state.")
+    blocked: list[ScrubbedObject] = Field(
+        description="Documents that no live worker can process, by stage and collection, and why."
+    )
+    stuck: list[ScrubbedObject] = Field(description="Documents that make no progress, and why.")
 
 
 class FleetCommandRequest(BaseModel):
-    """Which workers; all living ones, if none is named."""
+    """The workers to command; by default all that are live."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"workers": ["gpu"]}})
 
-    workers: list[Name] = Field([], max_length=1000, description="Ids, hosts or profiles.")
+    workers: list[Name] = Field([], max_length=1000, description="Ids, hosts or profiles of workers.")
 
 
 class FleetCommand(BaseModel):
-    """Who was asked; `GET /fleet` shows when they have done it."""
+    """A command that was sent to workers. `GET /fleet` shows when they have completed it."""
 
     command: str = Field(examples=["restart"])
-    workers: list[str]
+    workers: list[str] = Field(description="Ids of the workers.")

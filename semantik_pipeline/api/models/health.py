@@ -1,4 +1,4 @@
-"""Whether the API lives, and can work."""
+"""Liveness and readiness of the API."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pydantic import BaseModel, Field
 
 
 class Liveness(BaseModel):
+    """The process answers."""
+
     status: Literal["alive"] = "alive"
 
 
 class Readiness(BaseModel):
-    """What a request may need, each with ``ok`` or what is wrong."""
+    """Whether requests can be answered. Each check is ``ok``, or the type of its error."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str] = Field(examples=[{"ledger": "ok", "plugins": "ok", "store": "ok"}])

@@ -17,17 +17,19 @@ class ApiKeyCreate(BaseModel):
         json_schema_extra={"example": {"name": "search-page", "role": "reader", "collections": ["papers"]}},
     )
 
-    name: Name = Field(description="Who will use it.")
+    name: Name = Field(description="Name of the key.")
     role: Role
-    collections: list[Name] | None = Field(None, description="Those that it opens; null: all.")
+    collections: list[Name] | None = Field(None, description="Collections that it gives access to; null: all.")
     principals: list[Name] | None = Field(
-        None, description="Whose documents it finds beside those that are open to everybody; null: all documents."
+        None, description="Users or groups whose documents it finds, beside those for everybody; null: all documents."
     )
-    expires: str | None = Field(None, examples=["90d"], max_length=100, description="After which time; null: never.")
+    expires_in: str | None = Field(
+        None, examples=["90d"], max_length=100, description="Time until it expires; null: never."
+    )
 
 
 class ApiKey(BaseModel):
-    """A key as the ledger knows it: without the key."""
+    """An API key, without its secret."""
 
     name: str
     state: Literal["valid", "expired", "revoked"]
@@ -38,11 +40,11 @@ class ApiKey(BaseModel):
     created_at: float
     expires_at: float | None
     revoked_at: float | None
-    used_at: float | None
+    last_used_at: float | None
 
 
 class ApiKeyCreated(ApiKey):
-    key: str = Field(examples=["sk_…"], description="Shown now, and never again.")
+    key: str = Field(examples=["sk_…"], description="The key itself. It is shown only in this response.")
 
 
 class ApiKeyList(BaseModel):

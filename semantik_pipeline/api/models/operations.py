@@ -1,4 +1,4 @@
-"""Operations: what was asked for and takes time."""
+"""Operations: long-running work."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
 class OperationAccepted(BaseModel):
-    """What was asked for is under way. `Location` says where to follow it."""
+    """The operation that was started; `Location` is its URL."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"operation": "sync-12", "id": 12}})
 
-    operation: str = Field(description="The operation's name: its kind and its number.")
+    operation: str = Field(description="Name of the operation: kind and number.")
     id: int
 
 
 class OperationSource(BaseModel):
-    """A source of an operation."""
+    """A source that an operation reads."""
 
     source: str = Field(examples=["/srv/handbook"])
     connector: str = Field(examples=["directory"])
@@ -28,21 +28,21 @@ class OperationSource(BaseModel):
 
 
 class Operation(BaseModel):
-    """Something that was asked for, as far as it is."""
+    """An operation."""
 
     operation: str = Field(examples=["sync-12"])
     id: int
     kind: str = Field(examples=["sync"], description="sync, push, retry, delete, restore, reindex, ...")
     state: str = Field(examples=["running"], description="running, blocked, paused, cancelling or finished")
-    reason: ScrubbedText | None = Field(description="What blocks it.")
-    outcome: str | None = Field(examples=[None], description="Once finished: succeeded, degraded, failed or cancelled")
+    reason: ScrubbedText | None = Field(description="Why it is blocked.")
+    outcome: str | None = Field(examples=[None], description="When finished: succeeded, degraded, failed or cancelled")
     collection: str = Field(examples=["default"])
     sources: list[OperationSource]
-    items: int = Field(description="Documents that it touches.")
-    result: ScrubbedObject | None = Field(description="Once finished: its counts, which add up.")
-    created_at: float = Field(description="Seconds since 1970.")
+    documents: int = Field(description="Number of documents that it concerns.")
+    result: ScrubbedObject | None = Field(description="When finished: its counts.")
+    created_at: float = Field(description="Unix timestamp.")
     finished_at: float | None
-    seconds: float = Field(description="Since it began, or that it took.")
+    seconds: float = Field(description="Duration, so far or in all.")
 
 
 class OperationList(BaseModel):
@@ -51,7 +51,7 @@ class OperationList(BaseModel):
 
 
 class OperationProgress(BaseModel):
-    """How far an operation is."""
+    """The progress of an operation."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -76,12 +76,14 @@ class OperationProgress(BaseModel):
     operation: str
     state: Literal["running", "paused", "cancelling", "finished"]
     outcome: str | None
-    reason: ScrubbedText | None = Field(description="What blocks it.")
-    phase: str | None = Field(None, description="Of a build: filling, building or judging.")
+    reason: ScrubbedText | None = Field(description="Why it is blocked.")
+    phase: str | None = Field(
+        None, description="Phase of a reindex: filling, building or judging (docs/operations.md)."
+    )
     result: ScrubbedObject | None
-    sources_running: int = Field(description="Sources that are still read.")
-    seen: int = Field(description="Documents that were named, or given, so far.")
-    stages: dict[str, int] = Field(description="Documents by the stage that they wait for, or ended at.")
+    sources_running: int = Field(description="Sources that are still being read.")
+    seen: int = Field(description="Documents found so far.")
+    stages: dict[str, int] = Field(description="Number of documents by status.")
     chunks: int
     chunks_embedded: int
     errors: list[ScrubbedText]
@@ -89,22 +91,22 @@ class OperationProgress(BaseModel):
 
 
 class UnfinishedWork(BaseModel):
-    """What `retry` would run again."""
+    """What `retry` would process again."""
 
-    quarantined: int
-    parked: int
-    sources: int
-    rerun: bool = Field(description="Whether it has a filter that not all documents were held against.")
+    quarantined: int = Field(description="Quarantined documents.")
+    parked: int = Field(description="Documents that were left unfinished when it was cancelled.")
+    sources: int = Field(description="Sources that were not read to the end.")
+    rerun: bool = Field(description="Whether documents are left that its filter was not applied to.")
 
 
 class OperationDetail(Operation):
     progress: OperationProgress
-    problems: list[ScrubbedText] = Field(description="What its sources could not read.")
-    undone: UnfinishedWork
+    problems: list[ScrubbedText] = Field(description="What could not be read from its sources.")
+    unfinished: UnfinishedWork
 
 
 class OperationActionResult(BaseModel):
-    """An operation that was paused, resumed or cancelled."""
+    """An operation after it was paused, resumed or cancelled."""
 
     operation: Operation
-    units: int = Field(description="Documents that wait from now on, or were freed.")
+    affected_documents: int = Field(description="Number of documents that were paused, resumed or cancelled.")

@@ -1,4 +1,4 @@
-"""Plugins: what is installed, how it is configured, whether it works."""
+"""Plugins: what is installed, its configuration and its health."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ Health = Literal["healthy", "unhealthy", "unknown"]
 
 
 class Plugin(BaseModel):
-    """A plugin in a list. ``health`` is what was found last, unless it was asked for."""
+    """A plugin. ``health`` is the last known health, unless `include_health` is given."""
 
     id: str = Field(examples=["cross-encoder"])
-    type: str | None = Field(examples=["reranker"], description="null if unknown without importing it.")
+    type: str | None = Field(examples=["reranker"], description="null: not known without importing it.")
     display_name: str = Field(examples=["Cross encoder"])
     version: str | None = Field(examples=["2.0.0"])
     enabled: bool
     builtin: bool
     health: Health
     status: Literal["loaded", "disabled", "failed", "conflict"]
-    reason: ScrubbedText | None = Field(description="Why it is not loaded, or not healthy.")
+    reason: ScrubbedText | None = Field(description="Why it is not loaded or not healthy.")
 
 
 class PluginList(BaseModel):
     plugins: list[Plugin]
-    types: list[str] = Field(examples=[["connector", "parser", "reranker"]], description="The kinds that there are.")
+    types: list[str] = Field(examples=[["connector", "parser", "reranker"]], description="All types of plugins.")
     total: int
 
 
 class PluginDetail(Plugin):
-    """All about one. ``config`` is what the state file says, without secrets; its ETag is the answer's."""
+    """A plugin in detail. ``config`` is from the plugin state file, without secrets."""
 
     description: str
-    origin: str = Field(examples=["semantik-pipeline 2.0.0"], description="The package that it comes from.")
+    origin: str = Field(examples=["semantik-pipeline 2.0.0"], description="Package that provides it.")
     entry_point: str
     config: dict[str, Any] = Field(examples=[{"model": "cross-encoder/ms-marco-MiniLM-L6-v2"}])
     capabilities: dict[str, Any]
-    revision: int = Field(description="Of the state file.")
+    revision: int = Field(description="Revision of the plugin state file.")
 
 
 class PluginManifest(BaseModel):
-    """What a plugin says of itself."""
+    """The manifest of a plugin."""
 
     id: str
     version: str
@@ -71,7 +71,7 @@ class PluginHealth(BaseModel):
 
 
 class PluginConfigUpdate(BaseModel):
-    """All options of a plugin; those that are left out have their defaults. Secrets are named, never given."""
+    """All options of a plugin; those that are left out get their defaults. For secrets, name environment variables."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -82,35 +82,37 @@ class PluginConfigUpdate(BaseModel):
 
 
 class PluginStateRollout(BaseModel):
-    """Who works with the state file as it is now. A worker loads it at its start: `POST /fleet/restart` replaces
-    workers one by one."""
+    """Which processes have loaded the plugin state file as it is now. They load it at start; `POST /fleet/restart`
+    restarts workers one by one."""
 
     revision: int | None
-    current: list[str] = Field(description="Workers that have loaded it.")
-    outdated: list[str] = Field(examples=[["gpu1:4711:9f2c"]], description="Workers that still run the state before.")
-    api_current: bool = Field(description="Whether the API's own process has loaded it.")
+    current: list[str] = Field(description="Ids of workers that have loaded it.")
+    outdated: list[str] = Field(examples=[["gpu1:4711:9f2c"]], description="Ids of workers that run an older state.")
+    api_current: bool = Field(description="Whether this API process has loaded it.")
 
 
 class PluginChangeResult(BaseModel):
+    """A plugin after a change, and which workers have loaded the change."""
+
     plugin: PluginDetail
     workers: PluginStateRollout
 
 
 class ConfigField(BaseModel):
-    """An option, for a form."""
+    """An option of a plugin, for a form."""
 
     name: str
     type: Any = Field(examples=["string"])
     label: str
     required: bool
     default: Any = None
-    secret: bool = Field(description="Give the name of an environment variable instead, as `NAME_env`.")
+    secret: bool = Field(description="Must be given as the name of an environment variable: `NAME_env`.")
     description: str | None = None
     choices: list[Any] | None = None
 
 
 class AvailablePlugin(BaseModel):
-    """An enabled plugin as something to choose."""
+    """An enabled plugin that a collection or source can use."""
 
     id: str
     display_name: str

@@ -1,4 +1,4 @@
-"""Sources: where documents come from, when they are synced, whether that works."""
+"""Sources of documents, and their schedules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SourceSchedule(BaseModel):
 
 
 class SourceCreate(BaseModel):
-    """A source to add. The collection is made if there is none."""
+    """A source to add. The collection is created if it does not exist."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -40,7 +40,7 @@ class SourceCreate(BaseModel):
     connector: Name
     name: Line = Field(description="Name of the source.")
     collection: Name = "default"
-    config: Options = Field({}, description="The connector's options: `GET /connectors` lists them.")
+    config: Options = Field({}, description="Options of the connector: `GET /connectors` lists them.")
     schedule: SourceSchedule | None = Field(None, description="null: synced only on request.")
     weight: float = Field(
         1.0, gt=0, allow_inf_nan=False, description="Share of the workers, relative to other sources (default 1)."
@@ -51,7 +51,7 @@ class SourceCreate(BaseModel):
 
 
 class SourceUpdate(BaseModel):
-    """What is to be otherwise; what is left out stays. `schedule: null` ends the schedule."""
+    """Changes of a source. `schedule: null` removes the schedule."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"schedule": {"cron": "0 3 * * *"}}})
 
@@ -65,7 +65,7 @@ class SourceUpdate(BaseModel):
 
 
 class Source(BaseModel):
-    """A source as it is. Times are seconds since 1970."""
+    """A source. Times are Unix timestamps."""
 
     id: int
     name: str = Field(examples=["handbook"])
@@ -75,23 +75,25 @@ class Source(BaseModel):
         examples=["idle"],
         description="idle, due, waiting, running, retrying, failing, paused, removing, or in the trash",
     )
-    config: dict[str, Any] = Field(examples=[{"path": "/srv/handbook"}], description="Without secrets.")
-    etag: str = Field(description="Of name, config, schedule, weight and principals; for `If-Match`.")
+    config: dict[str, Any] = Field(
+        examples=[{"path": "/srv/handbook"}], description="Options of the connector, without secrets."
+    )
+    etag: str = Field(description="ETag of name, config, schedule, weight and principals, for `If-Match`.")
     schedule: dict[str, Any] | None = Field(examples=[{"every": 900.0}])
     weight: float
     documents: int
     quarantined: int
-    due_at: float | None
-    synced_at: float | None
-    paused: ScrubbedText | None = Field(description="Why it is paused; null: it is not.")
-    operation: int | None = Field(description="The running sync.")
-    error: ScrubbedObject | None = Field(description="Of the last sync that failed: type, message, at.")
-    problems: list[ScrubbedText] | None = Field(description="What the last enumeration could not read.")
+    next_sync_at: float | None
+    last_sync_at: float | None
+    paused_reason: ScrubbedText | None = Field(description="Why it is paused; null: it is not.")
+    operation_id: int | None = Field(description="Id of the running sync.")
+    last_error: ScrubbedObject | None = Field(description="Type, message and time (at) of the last failure.")
+    problems: list[ScrubbedText] | None = Field(description="What the last sync could not read.")
     principals: list[str] | None = Field(description="Users or groups that may see the documents; null: everybody.")
-    faults: int = Field(description="Consecutive failed syncs.")
-    attempts: int = Field(description="Of the slice in hand.")
-    retry_at: float | None = Field(description="When that is tried again.")
-    removed_at: float | None
+    consecutive_failures: int = Field(description="Number of consecutive failed syncs.")
+    attempts: int = Field(description="Failed attempts of the running sync since its last checkpoint.")
+    retry_at: float | None = Field(description="When the running sync is retried.")
+    removed_at: float | None = Field(description="When its removal was requested.")
     created_at: float
 
 
@@ -103,8 +105,10 @@ class SourceList(BaseModel):
 class SyncRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"full": False}})
 
-    full: bool = Field(False, description="List the whole source again, not only changes.")
-    allow_deletions: bool = Field(False, description="Delete even if most of the documents have disappeared.")
+    full: bool = Field(False, description="List the whole source, not only changes.")
+    allow_deletions: bool = Field(
+        False, description="Delete disappeared documents even if they are most of the source."
+    )
 
 
 class SourcePauseRequest(BaseModel):
@@ -120,7 +124,7 @@ class SourceResumeRequest(BaseModel):
 
 
 class SourcePreviewRequest(BaseModel):
-    """A source that nobody has added yet."""
+    """A source to preview."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -129,23 +133,25 @@ class SourcePreviewRequest(BaseModel):
 
     connector: Name
     config: Options = {}
-    collection: Name = Field("default", description="Collection it would be added to.")
+    collection: Name = Field("default", description="Collection that it would be added to.")
     limit: int = Field(10, ge=1, le=50)
-    seconds: float = Field(10.0, gt=0, le=30, description="How long to look.")
+    timeout_seconds: float = Field(10.0, gt=0, le=30)
 
 
 class PreviewDocument(BaseModel):
+    """A document that a source would emit."""
+
     document: str = Field(examples=["file:///srv/handbook/travel.md"])
     size: int | None
     media_type: str | None
     metadata: dict[str, Any]
-    text: str | None = Field(description="Its beginning, if it is text.")
-    problem: ScrubbedText | None = Field(description="Why it could not be had.")
+    text: str | None = Field(description="Beginning of the content, if it is text.")
+    error: ScrubbedText | None = Field(description="Why it could not be read.")
 
 
 class SourcePreview(BaseModel):
-    """What a source would emit first. Nothing was stored."""
+    """The first documents that a source would emit. Nothing was stored."""
 
     documents: list[PreviewDocument]
-    complete: bool = Field(description="Whether these are all.")
-    stopped: Literal["limit", "time"] | None
+    complete: bool = Field(description="Whether these are all documents of the source.")
+    stopped_by: Literal["limit", "time"] | None

@@ -1,4 +1,4 @@
-"""What there is, runs and waits; and who changed what."""
+"""Status of the installation, and the audit log."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
 class CollectionTotals(BaseModel):
-    documents: dict[str, int] = Field(examples=[{"indexed": 120}], description="By status.")
+    """Counts of a collection."""
+
+    documents: dict[str, int] = Field(examples=[{"indexed": 120}], description="Number of documents by status.")
     chunks: int
     sources: int
 
 
 class StageBacklog(BaseModel):
-    """What waits for a stage."""
+    """Documents at a stage."""
 
-    units: int
-    held: int
+    units: int = Field(description="Number of documents, counted once for each generation of the index.")
+    in_progress: int
     blocked: int
-    oldest_seconds: float
+    oldest_seconds: float = Field(description="Time since the oldest of them came to the stage.")
 
 
 class PausedSource(BaseModel):
+    """A paused source."""
+
     source: str
     reason: ScrubbedText | None
 
 
 class SystemStatus(BaseModel):
-    """As `semantik status` tells it."""
+    """Collections, backlog and disk use, as in `semantik status`."""
 
     data_dir: str
-    owner: dict[str, Any] | None = Field(description="Without a fleet: the process that has the data folder.")
+    owner: dict[str, Any] | None = Field(description="Unless distributed: the process that owns the data folder.")
     collections: dict[str, CollectionTotals]
-    operations_running: list[int]
-    backlog: dict[str, StageBacklog] = Field(description="By stage.")
+    running_operations: list[int] = Field(description="Ids of running operations.")
+    backlog: dict[str, StageBacklog] = Field(description="Backlog by stage.")
     paused_sources: list[PausedSource]
-    disk: dict[str, Any] = Field(description="Bytes of ledger, blobs and index; null: they lie elsewhere.")
+    disk: dict[str, Any] = Field(description="Bytes of database, blobs and index; null: not on this host.")
 
 
 class AuditEntry(BaseModel):
+    """A change, and who made it."""
+
     id: int
     at: float
     actor: str = Field(examples=["key:search-page"])
@@ -51,7 +57,7 @@ class AuditEntry(BaseModel):
 
 
 class AuditLog(BaseModel):
-    """A page of the changes, newest first."""
+    """A page of the audit log, newest first."""
 
     entries: list[AuditEntry]
     next_cursor: str | None

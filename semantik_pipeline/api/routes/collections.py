@@ -145,12 +145,12 @@ def delete(
     responses=documented(404, 409),
 )
 def restore(runtime: TheRuntime, caller: CollectionAdmin, name: NameInPath) -> RestoredCollection:
-    return RestoredCollection(name=name, operation=trash.restore_collection(runtime, name))
+    return RestoredCollection(name=name, operation_id=trash.restore_collection(runtime, name))
 
 
 @router.post(
     "/{name}/reindex/plan",
-    operation_id="collections_plan",
+    operation_id="collections_plan_reindex",
     summary="Estimate the cost of a reindex. Nothing is written.",
     responses=NOT_THERE,
 )
@@ -210,7 +210,7 @@ def verify(
     runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, asked: VerifyRequest = VERIFY
 ) -> VerifyResult:
     begin = pages.decode(asked.cursor, int, int)
-    if asked.lost and begin is None and not verification.lacks_points(runtime, name, wrote=True):
+    if asked.only_if_incomplete and begin is None and not verification.lacks_points(runtime, name, wrote=True):
         report, following = verification.VerificationReport(generations=[]), None
     else:
         at = (begin[0], begin[1]) if begin else None

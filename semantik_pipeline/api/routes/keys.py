@@ -40,7 +40,7 @@ def create(runtime: TheRuntime, caller: Operator, new: ApiKeyCreate) -> ApiKeyCr
         role=new.role,
         collections=new.collections,
         principals=new.principals,
-        seconds=None if new.expires is None else parse_duration(new.expires),
+        seconds=None if new.expires_in is None else parse_duration(new.expires_in),
     )
     return ApiKeyCreated.model_validate({**made.row, "key": made.key})
 

@@ -70,12 +70,12 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
     row = _allowed(runtime, caller, "reader", operation)
     with runtime.ledger.read() as tx:
         problems = outcomes.problems(tx, row["id"])
-        left = operation_reports.undone(tx, row["id"])
+        left = operation_reports.unfinished(tx, row["id"])
     return OperationDetail(
         **_operation(row, caller).model_dump(),
         progress=_progress(runtime, row, caller),
         problems=problems if caller.principals is None else [],
-        undone=UnfinishedWork(
+        unfinished=UnfinishedWork(
             quarantined=len(left.quarantined),
             parked=len(left.parked),
             sources=len(left.sources),
@@ -181,8 +181,10 @@ def _allowed(runtime: Runtime, caller: Principal, role: str, name: str) -> dict[
 
 def _steered(runtime: Runtime, caller: Principal, name: str, steer: Any) -> OperationActionResult:
     row = _allowed(runtime, caller, "writer", name)
-    units = steer(runtime, row["id"])
-    return OperationActionResult(operation=_operation(_allowed(runtime, caller, "writer", name), caller), units=units)
+    affected = steer(runtime, row["id"])
+    return OperationActionResult(
+        operation=_operation(_allowed(runtime, caller, "writer", name), caller), affected_documents=affected
+    )
 
 
 def _operation(row: dict[str, Any], caller: Principal) -> Operation:

@@ -1,4 +1,4 @@
-"""Documents that callers give: texts in bulk, files."""
+"""Pushing documents: texts in bulk, files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from semantik_pipeline.runtime import Runtime
 
 router = guarded("documents", "/documents")
 
-_ABOUT = TypeAdapter(dict[str, FileAttributes])
+_ATTRIBUTES = TypeAdapter(dict[str, FileAttributes])
 
 #: Bytes of a file that are hashed at a time.
 PIECE = 2**20
@@ -33,11 +33,11 @@ PIECE = 2**20
 @router.post(
     "",
     operation_id="documents_push",
-    summary=f"Give texts, {MOST:,} at most: all are taken, or none. What is given again as it was changes nothing.",
+    summary=f"Push texts, {MOST:,} at most: all of them are accepted, or none. Unchanged documents are not processed again.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
-def give(
+def push_texts(
     request: Request,
     runtime: TheRuntime,
     caller: DocumentWriter,
@@ -69,7 +69,7 @@ def give(
 @router.post(
     "/files",
     operation_id="documents_upload",
-    summary=f"Upload files, {MOST:,} at most: all are taken, or none. What is given again as it was changes nothing.",
+    summary=f"Upload files, {MOST:,} at most: all of them are accepted, or none. Unchanged documents are not processed again.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -78,20 +78,20 @@ def upload(
     runtime: TheRuntime,
     caller: DocumentWriter,
     response: Response,
-    files: Annotated[list[UploadFile], File(description="Each is a document; its name is its unique id.")],
+    files: Annotated[list[UploadFile], File(description="Each is a document; its document id is its name.")],
     collection: Annotated[Name, Form()] = "default",
-    source: Annotated[Name, Form(description="Which of the collection's push sources.")] = SOURCE,
-    about: Annotated[
+    source: Annotated[Name, Form(description="Name of the push source; it is created if it does not exist.")] = SOURCE,
+    attributes: Annotated[
         str | None,
         Form(
-            description="JSON by file name: title, metadata, media_type, principals, and `document` for another unique id.",
+            description="JSON by file name: title, metadata, media_type, principals, and `document` for another document id.",
             examples=['{"travel.pdf": {"document": "handbook/travel", "metadata": {"team": "hr"}}}'],
         ),
     ] = None,
     key: idempotency.Key = None,
 ) -> PushAccepted:
     caller.require("writer", collection)
-    told = _told(about, files)
+    told = _attributes(attributes, files)
 
     def act() -> PushAccepted:
         pushed = push.push(
@@ -99,39 +99,39 @@ def upload(
         )
         return _answer(runtime, response, pushed)
 
-    asked = [collection, source, about, [_fingerprint(file) for file in files]] if key is not None else None
+    asked = [collection, source, attributes, [_fingerprint(file) for file in files]] if key is not None else None
     return idempotency.once(request, caller, key, asked, PushAccepted, response, act)
 
 
-def _given(files: list[UploadFile], told: dict[str, FileAttributes]) -> Iterator[Given]:
+def _given(files: list[UploadFile], attributes: dict[str, FileAttributes]) -> Iterator[Given]:
     """One after the other, so that one body at a time is in memory."""
     for file in files:
         name = file.filename or ""
-        about = told.get(name, FileAttributes())
+        own = attributes.get(name, FileAttributes())
         file.file.seek(0)
         yield Given(
-            unique_id=about.document or name,
+            unique_id=own.document or name,
             content=file.file.read(),
             file_name=name,
-            media_type=about.media_type or file.content_type,
-            title=about.title,
-            metadata=about.metadata,
-            principals=about.principals,
+            media_type=own.media_type or file.content_type,
+            title=own.title,
+            metadata=own.metadata,
+            principals=own.principals,
         )
 
 
-def _told(about: str | None, files: list[UploadFile]) -> dict[str, FileAttributes]:
-    """What is said of files by their names. Raises UsageError for one that was not uploaded."""
+def _attributes(text: str | None, files: list[UploadFile]) -> dict[str, FileAttributes]:
+    """Attributes by file name. Raises UsageError for a file that was not uploaded."""
     try:
-        told = _ABOUT.validate_json(about) if about else {}
+        found = _ATTRIBUTES.validate_json(text) if text else {}
     except ValidationError as error:
-        faults = [{**one, "loc": ("body", "about", *one["loc"])} for one in error.errors()]
+        faults = [{**one, "loc": ("body", "attributes", *one["loc"])} for one in error.errors()]
         raise RequestValidationError(faults) from None
     names = {file.filename for file in files}
-    for name in told:
+    for name in found:
         if name not in names:
-            raise UsageError(f"`about` tells of {name!r}, which is none of the files.", "Check its name.")
-    return told
+            raise UsageError(f"`attributes` names {name!r}, which is none of the files.", "Check its name.")
+    return found
 
 
 def _fingerprint(file: UploadFile) -> list[Any]:

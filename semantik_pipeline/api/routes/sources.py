@@ -93,7 +93,7 @@ def add(request: Request, runtime: TheRuntime, caller: Operator, new: SourceCrea
 )
 def look(request: Request, runtime: TheRuntime, caller: Operator, asked: SourcePreviewRequest) -> SourcePreview:
     trusted.check(runtime.settings, asked.config, asked.connector, anywhere=trusted.is_owner(request, caller))
-    found = preview.preview(runtime, asked.connector, asked.config, limit=asked.limit, seconds=asked.seconds)
+    found = preview.preview(runtime, asked.connector, asked.config, limit=asked.limit, seconds=asked.timeout_seconds)
     return SourcePreview.model_validate(asdict(found))
 
 
@@ -104,7 +104,7 @@ def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number, response:
 
 @router.patch(
     "/{source_id}",
-    operation_id="sources_change",
+    operation_id="sources_update",
     summary="Change a source. Indexed documents stay; new options count from its next sync, and take the role admin.",
     responses=documented(404, 409, 412),
 )
@@ -186,7 +186,7 @@ def _source(runtime: Runtime, row: dict[str, Any], caller: Principal | None = No
     documents only, what may name others or says who else finds them."""
     if caller is not None and caller.principals is not None:
         mine = None if row["principals"] is None else sorted({*caller.principals} & {*row["principals"]})
-        row = {**row, "error": None, "problems": None, "principals": mine}
+        row = {**row, "last_error": None, "problems": None, "principals": mine}
     configuration = sources.configuration(runtime, row)
     shown = {"config": configuration["config"], "etag": configurations.etag(configuration)}
     return Source.model_validate({**row, **shown})

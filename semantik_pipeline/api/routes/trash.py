@@ -42,7 +42,9 @@ def show(
     )
     page, following = pages.cut(found, limit, lambda one: (KINDS.index(one[0]), one[1]["trashed_at"], one[1]["id"]))
     rows = {kind: [row for one, row in page if one == kind] for kind in KINDS}
-    return TrashList.model_validate({**rows, "days": runtime.settings.retention.trash_days, "next_cursor": following})
+    return TrashList.model_validate(
+        {**rows, "retention_days": runtime.settings.retention.trash_days, "next_cursor": following}
+    )
 
 
 @router.post(

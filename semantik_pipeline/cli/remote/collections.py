@@ -59,7 +59,7 @@ def rename(call: Invocation, client: Client, *, name: str, new_name: str) -> int
 
 def delete(call: Invocation, client: Client, *, name: str, purge: bool) -> int:
     deleted = client.collections.delete(name, purge=purge)
-    days = client.trash(limit=1)["days"]
+    days = client.trash(limit=1)["retention_days"]
     told = f"It can be restored for {days:g} days: {call.command('trash')} lists it."
     on_its_way = "It is being dropped." if purge or not days else told
     answer = {**deleted, "gone": False}
@@ -89,7 +89,7 @@ def reindex(
     if dry_run and where:
         return _would_rerun(call, client, collection, filter_of(where))
     if dry_run:
-        found = cast("dict[str, Any]", client.collections.plan(collection, changes))
+        found = cast("dict[str, Any]", client.collections.plan_reindex(collection, changes))
         call.output.give({**found, "dry_run": True}, lambda console: show_plan(console, found))
         return 0
     if where:

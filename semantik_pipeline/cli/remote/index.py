@@ -58,8 +58,8 @@ def _synced(
     if found is None:
         found = client.sources.add(asked.connector, asked.name, config=asked.config, collection=collection)
     elif found["config"] != asked.config:
-        found = client.sources.change(found["id"], config=asked.config)
-    if found["paused"] is not None and allow_deletions:
+        found = client.sources.update(found["id"], config=asked.config)
+    if found["paused_reason"] is not None and allow_deletions:
         client.sources.resume(found["id"], allow_deletions=True)
     begun = client.sources.sync(found["id"], allow_deletions=allow_deletions)
     ended = followed(call, client, begun["operation"])

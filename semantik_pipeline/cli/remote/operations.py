@@ -58,8 +58,8 @@ def show(call: Invocation, client: Client, *, operation: str, watch: bool) -> in
 
 
 def pause(call: Invocation, client: Client, *, operation: str) -> int:
-    held = client.operations.pause(operation)["units"]
-    answer = {**shown(client.operations.show(operation)), "held": held}
+    held = client.operations.pause(operation)["affected_documents"]
+    answer = {**shown(client.operations.show(operation)), "affected_documents": held}
     again = call.command(f"operations resume {answer['operation']}")
     told = f"{answer['operation']} is paused: {counted(held, 'document')} and its sources wait. Go on: {again}"
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))
@@ -71,7 +71,7 @@ def resume(call: Invocation, client: Client, *, operation: str, wait: bool) -> i
 
 
 def cancel(call: Invocation, client: Client, *, operation: str) -> int:
-    parked = client.operations.cancel(operation)["units"]
+    parked = client.operations.cancel(operation)["affected_documents"]
     answer = {**shown(client.operations.show(operation)), "parked": parked}
     ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
     told = f"{answer['operation']} {ended}. {after_cancel(call, answer, parked)}"

@@ -45,7 +45,7 @@ def create_key(
     if expires is not None:
         parse_duration(expires)  # refused here, in the command's own words
     made: dict[str, Any] = {
-        **client.keys.create(name, role=role, collections=collections, principals=principals, expires=expires)
+        **client.keys.create(name, role=role, collections=collections, principals=principals, expires_in=expires)
     }
     key = made.pop("key")
     call.output.give({"key": key, **made}, lambda console: show_new(console, key, made))
@@ -113,4 +113,6 @@ def _waiting_for(workers: Any, asked: list[str], command: str) -> list[str]:
         return [row["id"] for row in mine]
     wanted = "draining" if command == "drain" else "ready"
     busy = command == "drain"
-    return [row["id"] for row in mine if row["state"] != wanted or (busy and (row.get("in_hand") or {}).get("stages"))]
+    return [
+        row["id"] for row in mine if row["state"] != wanted or (busy and (row.get("in_progress") or {}).get("stages"))
+    ]

@@ -108,7 +108,7 @@ def set_(
             "There is nothing to change.", "--set KEY=VALUE, --every, --cron, --weight, --principal or --name."
         )
     tag = before.get("etag") if "config" in changes else None  # all options are sent, those that were read too
-    return _give(call, client.sources.change(before["id"], if_match=tag, **changes), "Changed.")
+    return _give(call, client.sources.update(before["id"], if_match=tag, **changes), "Changed.")
 
 
 def sync(call: Invocation, client: Client, *, names: list[str], wait: bool, full: bool, allow_deletions: bool) -> int:

@@ -14,7 +14,7 @@ KINDS = ("collections", "sources", "documents")
 
 
 def trashed(client: Client, *, collection: str | None = None, documents: int | None = None) -> dict[str, Any]:
-    """``days``, ``collections``, ``sources`` and ``documents``, of these at most so many; only of a collection, if given."""
+    """``retention_days``, ``collections``, ``sources`` and ``documents``, of these at most so many; only of a collection, if given."""
     found: dict[str, Any] = {kind: [] for kind in KINDS}
     cursor: str | None = None
     while True:
@@ -24,4 +24,4 @@ def trashed(client: Client, *, collection: str | None = None, documents: int | N
         cursor = page["next_cursor"]
         enough = documents is not None and page["documents"] and len(found["documents"]) >= documents
         if cursor is None or enough:
-            return {**found, "documents": found["documents"][:documents], "days": page["days"]}
+            return {**found, "documents": found["documents"][:documents], "retention_days": page["retention_days"]}

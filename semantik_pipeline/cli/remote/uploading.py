@@ -152,7 +152,7 @@ def _give(client: Client, batch: list[IngestedDocument], collection: str, source
         about[name] = {"document": one.unique_id, "metadata": one.metadata}
         if one.media_type is not None:
             about[name]["media_type"] = one.media_type
-    return client.documents.upload(files, collection=collection, source=source, about=about)
+    return client.documents.upload(files, collection=collection, source=source, attributes=about)
 
 
 def _known(client: Client, collection: str, source: str) -> set[int]:

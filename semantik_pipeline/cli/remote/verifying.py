@@ -61,7 +61,7 @@ def _compared(client: Client, names: list[str], *, repair: bool, lost: bool = Fa
     for name in names:
         cursor: str | None = None
         while True:
-            part = client.collections.verify(name, repair=repair, lost=lost, cursor=cursor)
+            part = client.collections.verify(name, repair=repair, only_if_incomplete=lost, cursor=cursor)
             found.add(part)
             cursor = part["next_cursor"]
             if cursor is None:

@@ -36,6 +36,7 @@ from semantik_pipeline.client.answers.fleet import (
     Liveness,
     PluginState,
     Readiness,
+    StageStatus,
     Worker,
 )
 from semantik_pipeline.client.answers.host import DoctorFinding, DoctorReport, ModelInfo, ModelList, ModelLocation
@@ -174,6 +175,7 @@ __all__ = [
     "SourcePreview",
     "SourceSummary",
     "StageBacklog",
+    "StageStatus",
     "SystemStatus",
     "TrashList",
     "TrashedCollection",

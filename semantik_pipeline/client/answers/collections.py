@@ -1,4 +1,4 @@
-"""Collections, and building their indexes anew."""
+"""Collections, and the generations of their indexes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SourceSummary(TypedDict):
 
 
 class Collection(TypedDict):
-    """A collection as it is. Times are seconds since 1970."""
+    """A collection. Times are Unix timestamps."""
 
     id: int
     name: str
@@ -50,13 +50,13 @@ class CollectionList(TypedDict):
 
 
 class CollectionDetail(Collection):
-    """All about a collection. ``outdated``: what a reindex would bring."""
+    """A collection in detail. ``outdated``: why the index differs from the configuration."""
 
     outdated: list[str]
 
 
 class DeletedCollection(TypedDict):
-    """A collection that is hidden. ``purged``: it is gone for good; else it rests in the trash."""
+    """A deleted collection. ``purged``: deleted permanently; else it is in the trash."""
 
     id: int
     name: str
@@ -64,22 +64,22 @@ class DeletedCollection(TypedDict):
 
 
 class RenamedCollection(TypedDict):
-    """A collection's name, and the one ``before``."""
+    """A collection after it was renamed."""
 
     id: int
     name: str
-    before: str
+    previous_name: str
 
 
 class RestoredCollection(TypedDict):
-    """``operation`` goes on with what the deletion stopped; None: nothing was."""
+    """``operation_id``: operation that resumes the work which the deletion stopped; None: there is none."""
 
     name: str
-    operation: int | None
+    operation_id: int | None
 
 
 class ReindexPlan(TypedDict):
-    """What is foretold of a build; it has more fields. Nothing was written."""
+    """The estimated cost of a reindex; it has more fields. Nothing was written."""
 
     collection: str
     changes: list[str]
@@ -87,25 +87,27 @@ class ReindexPlan(TypedDict):
     stages_changed: list[str]
     documents: int
     chunks: int
-    embed: int
+    reuse: dict[str, dict[str, int]]
+    texts_to_embed: int
     estimated: bool
-    seconds: float | None
-    disk: int
+    sampled_documents: int
+    embed_seconds: float | None
+    disk_bytes: int
     dimension: int
 
 
 class RollbackResult(TypedDict):
-    """``generation`` is what search reads now, ``replaced`` what it read before; ``behind`` counts the documents that the
-    stages have yet to bring up to date there."""
+    """``generation`` is searched now, ``previous_generation`` was before; ``pending_documents`` are not up to date yet in
+    the one that is searched now."""
 
     collection: str
     generation: int
-    replaced: int
-    behind: int
+    previous_generation: int
+    pending_documents: int
 
 
 class RerunPlan(TypedDict):
-    """The documents that a rerun would send on their way, and some of their unique ids."""
+    """The number of documents that a rerun would process, and some document ids."""
 
     collection: str
     documents: int
@@ -113,7 +115,7 @@ class RerunPlan(TypedDict):
 
 
 class ImportAccepted(OperationAccepted):
-    """The collection that was made of an export; ``recomputed`` names the stages that have to work again, ``warnings``
+    """The collection that was created from an export; ``recomputed`` are stages whose results can't be reused, ``warnings``
     say why."""
 
     collection: str
@@ -127,8 +129,8 @@ class ImportAccepted(OperationAccepted):
 
 
 class VerifyResult(TypedDict):
-    """What a part of the comparison of ledger and index found. ``operations`` mend it, of which ``operation`` is the first;
-    ``next_cursor`` is the next part's, None: all was compared."""
+    """Differences between the index and the database. ``operations`` repair them, ``operation`` is the first;
+    ``next_cursor`` is for the next request, None: everything was compared."""
 
     collection: str
     clean: bool

@@ -1,4 +1,4 @@
-"""Documents: listed, shown, given."""
+"""Documents: in lists, in detail, and as they were pushed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semantik_pipeline.client.answers.operations import OperationAccepted
 
 
 class Document(TypedDict):
-    """A document, and where it is."""
+    """A document, and its status."""
 
     id: int
     document: str
@@ -38,7 +38,7 @@ class DocumentList(TypedDict):
 
 
 class PushedDocument(TypedDict):
-    """A document that was given."""
+    """A document that was pushed."""
 
     id: int
     document: str
@@ -46,14 +46,14 @@ class PushedDocument(TypedDict):
 
 
 class PushAccepted(OperationAccepted):
-    """What was given is stored. It is found as soon as the operation has ended."""
+    """The documents are stored. They can be found when the operation has finished."""
 
     source_id: int
     documents: list[PushedDocument]
 
 
 class IndexingStatus(TypedDict):
-    """A document's way through the stages in one generation of its collection's index."""
+    """The status of a document in one generation of its collection's index."""
 
     generation_id: int
     revision: int
@@ -62,25 +62,25 @@ class IndexingStatus(TypedDict):
     stages: dict[str, str]
     reason: str | None
     attempts: int
-    blocked: str | None
-    held_by: str | None
-    waits_seconds: float
+    blocked_reason: str | None
+    worker: str | None
+    retry_in_seconds: float
     suspect: bool
     searchable: bool
-    notes: dict[str, Any] | None
+    extractor_errors: dict[str, Any] | None
     error: dict[str, Any] | None
     extracted: dict[str, Any] | None
 
 
 class DocumentDetail(Document):
-    """A document with its metadata and its way through each generation."""
+    """A document with its metadata, and its status in each generation."""
 
     metadata: dict[str, Any]
     generations: list[IndexingStatus]
 
 
 class ParsedElement(TypedDict):
-    """A piece of structure; offsets are in characters of the text."""
+    """An element of a document's structure; offsets are in characters of the text."""
 
     kind: str
     start: int
@@ -90,7 +90,7 @@ class ParsedElement(TypedDict):
 
 
 class ParsedDocument(TypedDict):
-    """What the parser read of a document."""
+    """The result of parsing a document."""
 
     text: str
     title: str | None

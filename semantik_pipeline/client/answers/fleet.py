@@ -1,4 +1,4 @@
-"""Workers, keys, and whether the server is well."""
+"""Workers, API keys, and the health of the server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 
 
 class Worker(TypedDict):
-    """A worker process as it reports itself; it has more fields."""
+    """A worker process; it has more fields."""
 
     id: str
     host: str
@@ -14,40 +14,62 @@ class Worker(TypedDict):
     profile: str
     state: str
     command: str | None
+    uptime_seconds: float
+    heartbeat_age_seconds: float
+    memory_bytes: int | None
+    queues: list[str]
+    in_progress: dict[str, Any] | None
     plugin_state_current: bool
+    plugin_failures: dict[str, str]
+    refusals: dict[str, str] | None
+    fatal_error: str | None
 
 
 class PluginState(TypedDict):
-    """The shared plugin state file; ``error`` says why it can't be read."""
+    """The plugin state file as it is now; ``error`` says why it can't be read."""
 
     revision: int | None
     hash: str | None
     error: str | None
 
 
-class FleetStatus(TypedDict):
-    """Who works, what waits, what is stuck and why."""
+class StageStatus(TypedDict):
+    """Documents at a stage, and how fast it works."""
 
-    fleet: bool
+    waiting: int
+    delayed: int
+    in_progress: int
+    paused: int
+    suspects: int
+    oldest_seconds: float
+    workers: int
+    documents_per_second: float
+    chunks_per_second: float
+
+
+class FleetStatus(TypedDict):
+    """Workers, the backlog of each stage, and what is stuck and why."""
+
+    distributed: bool
     owner: dict[str, Any] | None
     workers: list[Worker]
     plugin_state: PluginState
-    stages: dict[str, dict[str, Any]]
-    syncs: dict[str, Any]
+    stages: dict[str, StageStatus]
+    sources: dict[str, int]
     operations: dict[str, int]
     blocked: list[dict[str, Any]]
     stuck: list[dict[str, Any]]
 
 
 class FleetCommand(TypedDict):
-    """Who was asked; `GET /fleet` shows when they have done it."""
+    """A command that was sent to workers. `GET /fleet` shows when they have completed it."""
 
     command: str
     workers: list[str]
 
 
 class ApiKey(TypedDict):
-    """A key as the ledger knows it: without the key."""
+    """An API key, without its secret."""
 
     name: str
     state: Literal["valid", "expired", "revoked"]
@@ -58,18 +80,18 @@ class ApiKey(TypedDict):
     created_at: float
     expires_at: float | None
     revoked_at: float | None
-    used_at: float | None
+    last_used_at: float | None
 
 
 class ApiKeyList(TypedDict):
-    """A page of keys, without the keys themselves."""
+    """A page of API keys."""
 
     keys: list[ApiKey]
     next_cursor: str | None
 
 
 class ApiKeyCreated(ApiKey):
-    """A key with the ``key``: it is shown this once."""
+    """An API key with its secret, ``key``, which is shown only once."""
 
     key: str
 
@@ -81,7 +103,7 @@ class Liveness(TypedDict):
 
 
 class Readiness(TypedDict):
-    """What a request may need, each with ``ok`` or what is wrong."""
+    """Whether requests can be answered. Each check is ``ok``, or the type of its error."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str]

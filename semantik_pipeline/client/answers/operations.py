@@ -1,4 +1,4 @@
-"""Operations: what was asked for and takes time."""
+"""Operations: long-running work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any, Literal, TypedDict
 
 
 class OperationAccepted(TypedDict):
-    """What was asked for is under way, by this operation."""
+    """The operation that was started."""
 
     operation: str
     id: int
 
 
 class OperationSource(TypedDict):
-    """A source of an operation."""
+    """A source that an operation reads."""
 
     source: str
     connector: str
@@ -22,7 +22,7 @@ class OperationSource(TypedDict):
 
 
 class Operation(TypedDict):
-    """Something that was asked for, as far as it is."""
+    """An operation."""
 
     operation: str
     id: int
@@ -32,7 +32,7 @@ class Operation(TypedDict):
     outcome: str | None
     collection: str
     sources: list[OperationSource]
-    items: int
+    documents: int
     result: dict[str, Any] | None
     created_at: float
     finished_at: float | None
@@ -47,7 +47,7 @@ class OperationList(TypedDict):
 
 
 class OperationProgress(TypedDict):
-    """How far an operation is."""
+    """The progress of an operation."""
 
     operation: str
     state: Literal["running", "paused", "cancelling", "finished"]
@@ -65,7 +65,7 @@ class OperationProgress(TypedDict):
 
 
 class UnfinishedWork(TypedDict):
-    """What ``retry`` would run again."""
+    """What ``retry`` would process again."""
 
     quarantined: int
     parked: int
@@ -74,15 +74,15 @@ class UnfinishedWork(TypedDict):
 
 
 class OperationDetail(Operation):
-    """An operation with its progress, and what is left undone."""
+    """An operation with its progress, and what it left unfinished."""
 
     progress: OperationProgress
     problems: list[str]
-    undone: UnfinishedWork
+    unfinished: UnfinishedWork
 
 
 class OperationActionResult(TypedDict):
-    """An operation that was paused, resumed or cancelled."""
+    """An operation after it was paused, resumed or cancelled, and how many documents that concerned."""
 
     operation: Operation
-    units: int
+    affected_documents: int

@@ -1,4 +1,4 @@
-"""Plugins: what is installed, how it is configured, whether it works."""
+"""Plugins: what is installed, its configuration and its health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Health = Literal["healthy", "unhealthy", "unknown"]
 
 
 class Plugin(TypedDict):
-    """A plugin in a list. ``health`` is what was found last, unless it was asked for."""
+    """A plugin. ``health`` is the last known health, unless ``include_health`` was given."""
 
     id: str
     type: str | None
@@ -22,7 +22,7 @@ class Plugin(TypedDict):
 
 
 class PluginList(TypedDict):
-    """Everything that is installed, what failed to load too."""
+    """All installed plugins, including those that failed to load."""
 
     plugins: list[Plugin]
     types: list[str]
@@ -30,7 +30,7 @@ class PluginList(TypedDict):
 
 
 class PluginDetail(Plugin):
-    """All about one. ``config`` is what the state file says, without secrets; its ETag is the answer's."""
+    """A plugin in detail. ``config`` is from the plugin state file, without secrets."""
 
     description: str
     origin: str
@@ -41,7 +41,7 @@ class PluginDetail(Plugin):
 
 
 class PluginManifest(TypedDict):
-    """What a plugin says of itself."""
+    """The manifest of a plugin."""
 
     id: str
     version: str
@@ -58,7 +58,7 @@ class PluginManifest(TypedDict):
 
 
 class PluginHealth(TypedDict):
-    """Whether a plugin could work now."""
+    """The health of a plugin."""
 
     id: str
     health: Health
@@ -66,7 +66,7 @@ class PluginHealth(TypedDict):
 
 
 class PluginStateRollout(TypedDict):
-    """Who works with the plugin state file as it is now."""
+    """Which processes have loaded the plugin state file as it is now."""
 
     revision: int | None
     current: list[str]
@@ -75,14 +75,14 @@ class PluginStateRollout(TypedDict):
 
 
 class PluginChangeResult(TypedDict):
-    """A plugin after a change, and which workers know of it."""
+    """A plugin after a change, and which workers have loaded the change."""
 
     plugin: PluginDetail
     workers: PluginStateRollout
 
 
 class ConfigField(TypedDict):
-    """An option, for a form."""
+    """An option of a plugin, for a form."""
 
     name: str
     type: Any
@@ -95,7 +95,7 @@ class ConfigField(TypedDict):
 
 
 class AvailablePlugin(TypedDict):
-    """An enabled plugin as something to choose."""
+    """An enabled plugin that a collection or source can use."""
 
     id: str
     display_name: str
@@ -107,30 +107,30 @@ class AvailablePlugin(TypedDict):
 
 
 class RerankerList(TypedDict):
-    """What can rerank."""
+    """Rerankers."""
 
     rerankers: list[AvailablePlugin]
 
 
 class ExtractorList(TypedDict):
-    """What can extract."""
+    """Extractors."""
 
     extractors: list[AvailablePlugin]
 
 
 class EmbeddingList(TypedDict):
-    """What can embed."""
+    """Embedders."""
 
     embeddings: list[AvailablePlugin]
 
 
 class ChunkerList(TypedDict):
-    """What can chunk."""
+    """Chunkers."""
 
     chunkers: list[AvailablePlugin]
 
 
 class ConnectorList(TypedDict):
-    """What can read sources."""
+    """Connectors."""
 
     connectors: list[AvailablePlugin]

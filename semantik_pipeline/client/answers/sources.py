@@ -1,4 +1,4 @@
-"""Sources, and a look at what one would emit."""
+"""Sources, and previews of what they would emit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 
 
 class Source(TypedDict):
-    """A source as it is. Times are seconds since 1970."""
+    """A source. Times are Unix timestamps."""
 
     id: int
     name: str
@@ -19,14 +19,14 @@ class Source(TypedDict):
     weight: float
     documents: int
     quarantined: int
-    due_at: float | None
-    synced_at: float | None
-    paused: str | None
-    operation: int | None
-    error: dict[str, Any] | None
+    next_sync_at: float | None
+    last_sync_at: float | None
+    paused_reason: str | None
+    operation_id: int | None
+    last_error: dict[str, Any] | None
     problems: list[str] | None
     principals: list[str] | None
-    faults: int
+    consecutive_failures: int
     attempts: int
     retry_at: float | None
     removed_at: float | None
@@ -48,12 +48,12 @@ class PreviewDocument(TypedDict):
     media_type: str | None
     metadata: dict[str, Any]
     text: str | None
-    problem: str | None
+    error: str | None
 
 
 class SourcePreview(TypedDict):
-    """What a source would emit first. Nothing was stored."""
+    """The first documents that a source would emit. Nothing was stored."""
 
     documents: list[PreviewDocument]
     complete: bool
-    stopped: Literal["limit", "time"] | None
+    stopped_by: Literal["limit", "time"] | None

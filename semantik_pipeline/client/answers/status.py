@@ -1,4 +1,4 @@
-"""What there is, runs and waits; and who changed what."""
+"""Status of the installation, and the audit log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 
 class CollectionTotals(TypedDict):
-    """What a collection has; documents by status."""
+    """Counts of a collection; documents by status."""
 
     documents: dict[str, int]
     chunks: int
@@ -14,35 +14,35 @@ class CollectionTotals(TypedDict):
 
 
 class StageBacklog(TypedDict):
-    """What waits for a stage."""
+    """Documents at a stage."""
 
     units: int
-    held: int
+    in_progress: int
     blocked: int
     oldest_seconds: float
 
 
 class PausedSource(TypedDict):
-    """A source that is not synced, and why."""
+    """A paused source, and why."""
 
     source: str
     reason: str | None
 
 
 class SystemStatus(TypedDict):
-    """What there is in the whole installation."""
+    """Collections, backlog and disk use."""
 
     data_dir: str
     owner: dict[str, Any] | None
     collections: dict[str, CollectionTotals]
-    operations_running: list[int]
+    running_operations: list[int]
     backlog: dict[str, StageBacklog]
     paused_sources: list[PausedSource]
     disk: dict[str, Any]
 
 
 class AuditEntry(TypedDict):
-    """A change that somebody made."""
+    """A change, and who made it."""
 
     id: int
     at: float
@@ -53,7 +53,7 @@ class AuditEntry(TypedDict):
 
 
 class AuditLog(TypedDict):
-    """A page of the changes, newest first."""
+    """A page of the audit log, newest first."""
 
     entries: list[AuditEntry]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""What was deleted and can be restored."""
+"""Deleted items that can be restored."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TypedDict
 
 
 class TrashedCollection(TypedDict):
-    """A collection in the trash. ``purged_at``: when it goes; None: it is on its way out."""
+    """A collection in the trash. ``purge_at``: when it will be deleted permanently; None: that is in progress."""
 
     id: int
     name: str
     documents: int
     trashed_at: float
-    purged_at: float | None
+    purge_at: float | None
 
 
 class TrashedSource(TrashedCollection):
@@ -29,13 +29,13 @@ class TrashedDocument(TypedDict):
     document: str
     collection: str
     trashed_at: float
-    purged_at: float | None
+    purge_at: float | None
 
 
 class TrashList(TypedDict):
-    """A page of what was deleted and can be restored: collections, then sources, then documents."""
+    """A page of the trash: collections, then sources, then documents."""
 
-    days: float
+    retention_days: float
     collections: list[TrashedCollection]
     sources: list[TrashedSource]
     documents: list[TrashedDocument]

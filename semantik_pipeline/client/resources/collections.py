@@ -75,8 +75,8 @@ class Collections(Resource[S]):
         """Bring it back from the trash."""
         return Call(at={"name": name})
 
-    @request("collections_plan", "POST /collections/{name}/reindex/plan", repeatable=True)
-    def plan(self, name: str, changes: Mapping[str, Any] | None = None) -> Call[ReindexPlan]:
+    @request("collections_plan_reindex", "POST /collections/{name}/reindex/plan", repeatable=True)
+    def plan_reindex(self, name: str, changes: Mapping[str, Any] | None = None) -> Call[ReindexPlan]:
         """What building its index anew would cost. Nothing is written."""
         return Call(at={"name": name}, json={"changes": dict(changes or {})})
 
@@ -105,11 +105,15 @@ class Collections(Resource[S]):
 
     @request("collections_verify", "POST /collections/{name}/verify", repeatable=True)
     def verify(
-        self, name: str, *, repair: bool = False, lost: bool = False, cursor: str | None = None
+        self, name: str, *, repair: bool = False, only_if_incomplete: bool = False, cursor: str | None = None
     ) -> Call[VerifyResult]:
-        """Compare a part of ledger and index, from ``cursor`` on, and mend what differs with ``repair``. ``lost``: only if
-        the index holds fewer points than it must, which costs two counts."""
-        return Call(at={"name": name}, json={"repair": repair, "lost": lost, "cursor": cursor}, timeout=LOOKING)
+        """Compare a part of ledger and index, from ``cursor`` on, and repair what differs with ``repair``.
+        ``only_if_incomplete``: only if the index holds fewer points than it must, which costs two counts."""
+        return Call(
+            at={"name": name},
+            json={"repair": repair, "only_if_incomplete": only_if_incomplete, "cursor": cursor},
+            timeout=LOOKING,
+        )
 
     @request("collections_export", "GET /collections/{name}/export")
     def export(self, name: str, file: Path) -> Call[Path]:

@@ -87,14 +87,14 @@ class Documents(Resource[S]):
         *,
         collection: str = "default",
         source: str | None = None,
-        about: Mapping[str, Mapping[str, Any]] | None = None,
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
         key: str | None = None,
     ) -> Call[PushAccepted]:
-        """Give files. ``about`` says more of them by their names: title, metadata, media_type, principals, and
-        ``document`` for another unique id. All are taken, or none."""
+        """Upload files. ``attributes`` by file name: title, metadata, media_type, principals, and ``document`` for another
+        document id. All of them are accepted, or none."""
         form = {"collection": collection, **({} if source is None else {"source": source})}
-        if about:
-            form["about"] = json.dumps({name: dict(told) for name, told in about.items()})
+        if attributes:
+            form["attributes"] = json.dumps({name: dict(own) for name, own in attributes.items()})
         return Call(form=form, files=tuple(files), headers=_named(key))
 
     @request("documents_retry", "POST /documents/{document_id}/retry")

@@ -65,10 +65,10 @@ class Keys(Resource[S]):
         role: str = "reader",
         collections: Sequence[str] | None = None,
         principals: Sequence[str] | None = None,
-        expires: str | None = None,
+        expires_in: str | None = None,
     ) -> Call[ApiKeyCreated]:
         """Make one, valid for a time such as ``90d``. It is in the answer, and shown nowhere again."""
-        asked: dict[str, Any] = {"name": name, "role": role, "expires": expires}
+        asked: dict[str, Any] = {"name": name, "role": role, "expires_in": expires_in}
         for field, names in (("collections", collections), ("principals", principals)):
             asked[field] = None if names is None else [*names]
         return Call(json=asked)

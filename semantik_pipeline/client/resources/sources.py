@@ -38,19 +38,19 @@ class Sources(Resource[S]):
         *,
         collection: str = "default",
         limit: int = 10,
-        seconds: float = 10.0,
+        timeout_seconds: float = 10.0,
     ) -> Call[SourcePreview]:
         """The first documents that a source would emit. Nothing is stored."""
         asked = {"connector": connector, "config": dict(config), "collection": collection}
-        return Call(json={**asked, "limit": limit, "seconds": seconds})
+        return Call(json={**asked, "limit": limit, "timeout_seconds": timeout_seconds})
 
     @request("sources_show", "GET /sources/{source_id}")
     def show(self, source_id: int) -> Call[Source]:
         """All about one."""
         return Call(at={"source_id": source_id})
 
-    @request("sources_change", "PATCH /sources/{source_id}")
-    def change(self, source_id: int, *, if_match: str | None = None, **changes: Any) -> Call[Source]:
+    @request("sources_update", "PATCH /sources/{source_id}")
+    def update(self, source_id: int, *, if_match: str | None = None, **changes: Any) -> Call[Source]:
         """Change its name, config (all options anew), schedule (None ends it) or weight; the rest stays. ``if_match``: only
         if its ``etag`` is still this one, else ChangedMeanwhile."""
         tag = None if if_match is None else f'"{if_match}"'

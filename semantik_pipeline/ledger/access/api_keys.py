@@ -27,15 +27,15 @@ _STATE = case(
 ).label("state")
 
 _SHOWN = (
-    "name",
-    "role",
-    "collections",
-    "principals",
-    "created_by",
-    "created_at",
-    "expires_at",
-    "revoked_at",
-    "used_at",
+    api_keys.c.name,
+    api_keys.c.role,
+    api_keys.c.collections,
+    api_keys.c.principals,
+    api_keys.c.created_by,
+    api_keys.c.created_at,
+    api_keys.c.expires_at,
+    api_keys.c.revoked_at,
+    api_keys.c.used_at.label("last_used_at"),
 )
 
 
@@ -90,7 +90,7 @@ def forget(tx: Transaction, name: str) -> None:
 def list_keys(tx: Transaction, *, limit: int | None = None, after: str | None = None) -> list[dict[str, Any]]:
     """Keys by name, without their hashes, each with its ``state``, and collections by what they are called now: at most
     ``limit``, behind the one of the name ``after``."""
-    query = select(*(api_keys.c[name] for name in _SHOWN), _STATE).order_by(api_keys.c.name).limit(limit)
+    query = select(*_SHOWN, _STATE).order_by(api_keys.c.name).limit(limit)
     if after is not None:
         query = query.where(api_keys.c.name > after)
     rows = tx.execute(query).mappings().all()
@@ -99,8 +99,7 @@ def list_keys(tx: Transaction, *, limit: int | None = None, after: str | None = 
 
 def get(tx: Transaction, name: str) -> dict[str, Any]:
     """One of :func:`list_keys`. Raises UsageError if there is none of this name."""
-    columns = [api_keys.c[name] for name in _SHOWN]
-    row = tx.execute(select(*columns, _STATE).where(api_keys.c.name == name)).mappings().first()
+    row = tx.execute(select(*_SHOWN, _STATE).where(api_keys.c.name == name)).mappings().first()
     if row is None:
         raise NotFound(f"There is no API key {name!r}.", "`semantik keys list` shows the names.")
     return {**row, "collections": _named(tx, row["collections"])}

@@ -117,17 +117,16 @@ def show_document(tx: Transaction, document_id: int, *, chunks: bool = True) -> 
 def _show_unit(tx: Transaction, unit: dict[str, Any], *, chunks: bool) -> dict[str, Any]:
     stage = unit["stage"]
     failed_at = (unit["error"] or {}).get("stage") if stage == "quarantined" else None
-    shown = {
-        name: unit[name]
-        for name in ("generation_id", "revision", "epoch", "reason", "attempts", "blocked", "notes", "error")
-    }
+    shown = {name: unit[name] for name in ("generation_id", "revision", "epoch", "reason", "attempts", "error")}
     leased = unit["lease_token"] is not None
     return {
         **shown,
         "status": stage,
         "stages": _stages(failed_at or stage, unit["goal"], failed=failed_at is not None),
-        "held_by": unit["worker"] if leased else None,
-        "waits_seconds": max(0.0, unit["not_before"] - unit["now"]) if stage in STAGES and not leased else 0.0,
+        "blocked_reason": unit["blocked"],
+        "extractor_errors": unit["notes"],
+        "worker": unit["worker"] if leased else None,
+        "retry_in_seconds": max(0.0, unit["not_before"] - unit["now"]) if stage in STAGES and not leased else 0.0,
         "suspect": unit["suspect"],
         "searchable": unit["indexed_epoch"] is not None and unit["goal"] == "indexed",
         "extracted": unit["extracted"],
@@ -182,7 +181,7 @@ def totals(tx: Transaction) -> dict[str, Any]:
         found[name]["sources"] = count
     return {
         "collections": found,
-        "operations_running": list(
+        "running_operations": list(
             tx.execute(
                 select(operations.c.id).where(operations.c.state == "running").order_by(operations.c.id)
             ).scalars()
@@ -208,6 +207,6 @@ def _backlog(tx: Transaction) -> dict[str, dict[str, Any]]:
         now() - func.min(work.c.updated_at),
     ).where(work.c.stage.in_(STAGES), NOT_RETIRED)
     return {
-        stage: {"units": units, "held": held, "blocked": blocked, "oldest_seconds": round(age or 0, 1)}
+        stage: {"units": units, "in_progress": held, "blocked": blocked, "oldest_seconds": round(age or 0, 1)}
         for stage, units, held, blocked, age in tx.execute(query.group_by(work.c.stage))
     }

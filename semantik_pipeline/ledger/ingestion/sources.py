@@ -29,7 +29,7 @@ _STATE = case(
 _ASKS = (CredentialsRejected.__name__, MassDeletion.__name__)
 
 #: What operators count, in their order: see :func:`count_states`.
-STATES = ("idle", "due", "waiting", "running", "failing", "paused", "asking", "removing")
+STATES = ("idle", "due", "waiting", "running", "failing", "paused", "needs_attention", "removing")
 
 _SOURCE = select(
     sources.c.id,
@@ -40,16 +40,16 @@ _SOURCE = select(
     sources.c.schedule,
     sources.c.weight,
     sources.c.principals,
-    sources.c.due_at,
-    sources.c.faults,
-    sources.c.paused,
+    sources.c.due_at.label("next_sync_at"),
+    sources.c.faults.label("consecutive_failures"),
+    sources.c.paused.label("paused_reason"),
     sources.c.removed_at,
-    sources.c.operation_id.label("operation"),
+    sources.c.operation_id,
     sources.c.attempts,
     sources.c.not_before,
-    sources.c.error,
+    sources.c.error.label("last_error"),
     sources.c.problems,
-    sources.c.synced_at,
+    sources.c.synced_at.label("last_sync_at"),
     sources.c.created_at,
     now().label("now"),
     _STATE.label("state"),
@@ -119,8 +119,8 @@ def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
     for row in rows:
         row["documents"], row["quarantined"] = counts.get(row["id"], (0, 0))
         row["retry_at"] = row["not_before"] if row["state"] == "retrying" else None
-        if row["error"]:
-            row["error"] = {name: row["error"].get(name) for name in ("type", "message", "at")}
+        if row["last_error"]:
+            row["last_error"] = {name: row["last_error"].get(name) for name in ("type", "message", "at")}
         del row["not_before"]
     return rows
 
@@ -128,11 +128,11 @@ def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
 def count_states(tx: Transaction) -> dict[str, int]:
     """How many sources are in each of :data:`STATES`. ``failing``: the last sync, or the last slice of the one in hand,
     failed, even while it is tried again; ``waiting``: begun, and the stages after it are behind; ``due``: its time has
-    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``asking``: by itself, until a person
+    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``needs_attention``: by itself, until a person
     says how to go on (refused credentials, a mass deletion)."""
     asks = and_(_STATE == "paused", sources.c.error["type"].as_string().in_(_ASKS))
     state = case(
-        (asks, "asking"),
+        (asks, "needs_attention"),
         (_STATE.in_(("paused", "removing")), _STATE),
         (sources.c.held_by.is_not(None), "paused"),
         (or_(sources.c.faults > 0, sources.c.attempts > 0), "failing"),

@@ -28,7 +28,7 @@ from semantik_pipeline.ledger.tables import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Undone:
+class Unfinished:
     """What an operation left: documents in quarantine, documents that it parked when it was cancelled, sources that
     were not read to their end or owe a document that never was fetched, and the documents behind an id that are still to
     be held against its filter."""
@@ -167,7 +167,7 @@ def _described(
         "outcome": row.outcome if ended else None,
         "collection": row.collection,
         "sources": parts,
-        "items": tx.execute(items).scalar_one(),
+        "documents": tx.execute(items).scalar_one(),
         "result": row.result if ended else None,
         "created_at": row.created_at,
         "finished_at": row.finished_at,
@@ -175,7 +175,7 @@ def _described(
     }
 
 
-def undone(tx: Transaction, operation_id: int) -> Undone:
+def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
     """What ``operations retry`` runs again."""
     parts = select(operation_sources).where(operation_sources.c.operation_id == operation_id)
     runs = {row.source_id: row for row in tx.execute(parts)}
@@ -212,7 +212,7 @@ def undone(tx: Transaction, operation_id: int) -> Undone:
     wanted = set() if deletes else wanted  # to read a source is no part of removing it
     wanted |= {row.source_id for row in lost if row.content_hash is None}
     idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
-    return Undone(
+    return Unfinished(
         quarantined=[row.id for row in lost],
         parked=[(row.document_id, row.revision) for row in tx.execute(parked)],
         sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),

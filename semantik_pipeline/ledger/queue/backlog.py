@@ -15,8 +15,8 @@ from semantik_pipeline.ledger.tables import collections, documents, generations,
 
 
 def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
-    """stage -> units ``due``, ``later`` (waiting for a time), ``in_hand``, ``held`` (their operation is paused),
-    ``suspects``, and ``oldest`` (seconds since the due unit that waits longest came to the stage)."""
+    """stage -> units ``waiting``, ``delayed`` (until a time), ``in_progress``, ``paused`` (with their operation),
+    ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came to the stage)."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(free, work.c.not_before <= now())
 
@@ -36,7 +36,7 @@ def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
         .where(work.c.stage.in_(STAGES), NOT_RETIRED)
         .group_by(work.c.stage)
     )
-    names = ("due", "later", "in_hand", "held", "suspects", "oldest")
+    names = ("waiting", "delayed", "in_progress", "paused", "suspects", "oldest_seconds")
     found = {stage: dict(zip(names, values, strict=True)) for stage, *values in tx.execute(query)}
     return {stage: found.get(stage, dict.fromkeys(names, 0)) for stage in STAGES}
 

@@ -147,7 +147,7 @@ def test_files_are_uploaded_and_read_back(api: Api, ask: Asker, tmp_path: Path) 
     ]
     about = {"travel.txt": {"document": "handbook/travel", "title": "Travel"}}
     for outcome in ("new", "unchanged"):
-        pushed = ask(lambda client: client.documents.upload(files, collection="notes", about=about))
+        pushed = ask(lambda client: client.documents.upload(files, collection="notes", attributes=about))
         assert [one["outcome"] for one in pushed["documents"]] == [outcome] * 2
     api.pipeline.run()
     number = pushed["documents"][0]["id"]
@@ -204,21 +204,21 @@ def test_collections_sources_keys_and_plugins(ask: Asker, tmp_path: Path) -> Non
         lambda client: client.collections.configure("notes", {"chunking.max_tokens": 50}, if_match=made["etag"])
     )
     assert changed["config"]["chunking"]["options"]["max_tokens"] == 50
-    plan = ask(lambda client: client.collections.plan("notes", {"chunking.max_tokens": 60}))
+    plan = ask(lambda client: client.collections.plan_reindex("notes", {"chunking.max_tokens": 60}))
     assert plan["documents"] == 0
     papers = tmp_path / "papers"
     papers.mkdir()
     source = ask(lambda client: client.sources.add("directory", "n", config={"path": str(papers)}, collection="notes"))
-    assert ask(lambda client: client.sources.change(source["id"], name="m"))["name"] == "m"
-    assert ask(lambda client: client.sources.pause(source["id"], reason="moves"))["paused"] == "moves"
+    assert ask(lambda client: client.sources.update(source["id"], name="m"))["name"] == "m"
+    assert ask(lambda client: client.sources.pause(source["id"], reason="moves"))["paused_reason"] == "moves"
     assert [one["name"] for one in ask(lambda client: client.sources.each(collection="notes"))] == ["m"]
-    key = ask(lambda client: client.keys.create("page", role="reader", collections=["notes"], expires="1d"))
+    key = ask(lambda client: client.keys.create("page", role="reader", collections=["notes"], expires_in="1d"))
     assert key["key"].startswith("sk_")
     assert ask(lambda client: client.keys.revoke("page"))["state"] == "revoked"
     found = ask(lambda client: client.plugins.list(kind="embedding"))
     assert "fake-embedder" in {one["id"] for one in found["plugins"]}
     assert ask(lambda client: client.plugins.disable("fake-embedder"))["plugin"]["enabled"] is False
-    assert ask(lambda client: client.fleet.status())["fleet"] is False
+    assert ask(lambda client: client.fleet.status())["distributed"] is False
     assert ask(lambda client: client.health.ready())["status"] == "ready"
     assert "semantik_" in ask(lambda client: client.metrics())
 

@@ -130,7 +130,7 @@ def test_an_index_is_built_anew_and_taken_back(api: Api, tmp_path: Path) -> None
     after = api.good(api.get("/collections/papers"))
     assert {one["state"] for one in after["generations"]} == {"active", "kept"}
     back = api.good(api.post("/collections/papers/rollback"))
-    assert back["replaced"] == after["active_generation"] != back["generation"]
+    assert back["previous_generation"] == after["active_generation"] != back["generation"]
     problem(api.post("/collections/papers/rerun", json={"where": {"must": [{"key": "nothing"}]}}), 422)
     where = {"must": [{"key": "status", "match": {"value": "indexed"}}]}
     api.good(api.post("/collections/papers/rerun", json={"where": where}), 202)
@@ -177,10 +177,10 @@ def test_an_index_is_compared_and_mended(api: Api, tmp_path: Path) -> None:
 
 def test_an_index_is_compared_only_if_it_has_lost_points(api: Api, tmp_path: Path) -> None:
     damaged(api, tmp_path / "n", 2)
-    lost = api.good(api.post("/collections/papers/verify", json={"repair": True, "lost": True}))
+    lost = api.good(api.post("/collections/papers/verify", json={"repair": True, "only_if_incomplete": True}))
     assert (lost["missing"], len(lost["operations"])) == (2, 1)
     api.pipeline.run()
-    again = api.good(api.post("/collections/papers/verify", json={"repair": True, "lost": True}))
+    again = api.good(api.post("/collections/papers/verify", json={"repair": True, "only_if_incomplete": True}))
     assert (again["documents"], again["operations"], again["next_cursor"]) == (0, [], None)
 
 
@@ -205,7 +205,7 @@ def test_a_collection_is_renamed_deleted_and_brought_back(api: Api) -> None:
     make(api, "old")
     make(api, "other")
     problem(api.post("/collections/old/rename", json={"name": "other"}), 409)
-    assert api.good(api.post("/collections/old/rename", json={"name": "new"}))["before"] == "old"
+    assert api.good(api.post("/collections/old/rename", json={"name": "new"}))["previous_name"] == "old"
     problem(api.delete("/collections/new", by="writer"), 403)
     assert api.good(api.delete("/collections/new"))["purged"] is False
     problem(api.get("/collections/new"), 404)

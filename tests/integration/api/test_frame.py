@@ -31,7 +31,7 @@ def test_a_request_without_a_key_is_told_how_to_show_one(api: Api) -> None:
 
 
 def test_a_key_may_stand_in_either_header(api: Api) -> None:
-    assert api.good(api.get("/fleet", by=None, headers={"X-API-Key": api.keys["reader"]}))["fleet"] is False
+    assert api.good(api.get("/fleet", by=None, headers={"X-API-Key": api.keys["reader"]}))["distributed"] is False
 
 
 def test_who_may_not_is_told_before_the_body_is_looked_at(api: Api) -> None:
@@ -43,7 +43,7 @@ def test_who_may_not_is_told_before_the_body_is_looked_at(api: Api) -> None:
 def test_an_invalid_request_is_told_where_without_what_was_sent(api: Api) -> None:
     found = api.post("/fleet/drain", json={"workers": "gpu", SECRET: 1, "more": SECRET})
     body = problem(found, 422)
-    assert {one["where"] for one in body["errors"]} >= {"body.workers", "body.more"}
+    assert {one["field"] for one in body["errors"]} >= {"body.workers", "body.more"}
     assert SECRET not in found.text.replace(f"body.{SECRET}", "")
 
 

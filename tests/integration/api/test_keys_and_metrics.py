@@ -11,7 +11,7 @@ from tests.integration.api.conftest import Api, problem
 
 
 def test_a_key_is_shown_once_and_lets_in_until_it_is_revoked(api: Api) -> None:
-    made = api.good(api.post("/keys", json={"name": "page", "role": "reader", "expires": "90d"}), 201)
+    made = api.good(api.post("/keys", json={"name": "page", "role": "reader", "expires_in": "90d"}), 201)
     api.keys["page"] = made["key"]
     assert made["state"] == "valid" and made["created_by"] == "key:admin" and made["expires_at"] > made["created_at"]
     api.good(api.get("/plugins", by="page"))
@@ -50,7 +50,7 @@ def test_keys_and_the_audit_trail_come_in_pages(api: Api) -> None:
 
 def test_a_key_that_makes_no_sense_is_refused(api: Api) -> None:
     problem(api.post("/keys", json={"name": "x", "role": "king"}), 422)
-    problem(api.post("/keys", json={"name": "x", "role": "reader", "expires": "soon"}), 422)
+    problem(api.post("/keys", json={"name": "x", "role": "reader", "expires_in": "soon"}), 422)
     problem(api.post("/keys", json={"name": "a\nb", "role": "reader"}), 422)
 
 

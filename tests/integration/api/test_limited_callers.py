@@ -109,7 +109,7 @@ def test_a_source_tells_them_nothing_of_others(api: Api) -> None:
         api.good(api.get(f"/sources/{number}", by="anna")),
         *api.good(api.get("/sources", by="anna"))["sources"],
     ):
-        assert (shown["error"], shown["problems"], shown["principals"]) == (None, None, ["hr"])
+        assert (shown["last_error"], shown["problems"], shown["principals"]) == (None, None, ["hr"])
 
 
 def test_they_ask_of_nobody_what_is_open_to_whom(api: Api) -> None:

@@ -70,7 +70,7 @@ def test_one_is_shown_by_name_or_number(api: Api) -> None:
         "seconds": shown["seconds"],
         "progress": shown["progress"],
     }
-    assert (shown["state"], shown["items"], shown["progress"]["seen"]) == ("running", 2, 2)
+    assert (shown["state"], shown["documents"], shown["progress"]["seen"]) == ("running", 2, 2)
     assert shown["progress"]["stages"] == {"chunk": 2}
     for wrong in ("99", "sync-1", "x"):
         problem(api.get(f"/operations/{wrong}"), 404)
@@ -78,11 +78,11 @@ def test_one_is_shown_by_name_or_number(api: Api) -> None:
 
 def test_operations_are_paused_resumed_cancelled_and_retried(api: Api) -> None:
     number = give(api, "a", "b")
-    assert api.good(api.post(f"/operations/{number}/pause", by="writer"))["units"] == 2
+    assert api.good(api.post(f"/operations/{number}/pause", by="writer"))["affected_documents"] == 2
     api.pipeline.run()
     assert api.good(api.get(f"/operations/{number}"))["state"] == "paused"
     assert api.good(api.post(f"/operations/{number}/resume", by="writer"))["operation"]["state"] == "running"
-    assert api.good(api.post(f"/operations/{number}/cancel", by="writer"))["units"] == 2
+    assert api.good(api.post(f"/operations/{number}/cancel", by="writer"))["affected_documents"] == 2
     assert api.good(api.get(f"/operations/{number}"))["outcome"] == "cancelled"
     assert "has ended" in problem(api.post(f"/operations/{number}/cancel"), 409)["detail"]
     keyed = {"Idempotency-Key": "again"}

@@ -23,7 +23,7 @@ def notes(tmp_path: Path) -> Path:
 def test_a_preview_shows_what_would_be_emitted_and_stores_nothing(api: Api, notes: Path) -> None:
     asked = {"connector": "directory", "config": {"path": str(notes)}}
     found = api.good(api.post("/sources/preview", json={**asked, "limit": 1}))
-    assert len(found["documents"]) == 1 and (found["complete"], found["stopped"]) == (False, "limit")
+    assert len(found["documents"]) == 1 and (found["complete"], found["stopped_by"]) == (False, "limit")
     found = api.good(api.post("/sources/preview", json=asked))
     assert found["complete"] and {one["text"] for one in found["documents"]} == {"First things.", "Second things."}
     assert api.good(api.get("/sources"))["sources"] == [] and api.good(api.get("/documents"))["documents"] == []
@@ -41,12 +41,12 @@ def test_a_preview_of_what_hangs_ends_in_time_and_keeps_its_place(api: Api, monk
     def block(self: Any) -> bool:
         return over.wait(60)
 
-    asked = {"connector": "fake-connector", "seconds": 0.2}
+    asked = {"connector": "fake-connector", "timeout_seconds": 0.2}
     monkeypatch.setattr(FakeConnector, "authenticate", hang)
     found = api.good(api.post("/sources/preview", json=asked))
-    assert (found["documents"], found["stopped"]) == ([], "time")
+    assert (found["documents"], found["stopped_by"]) == ([], "time")
     monkeypatch.setattr(FakeConnector, "authenticate", block)
     monkeypatch.setattr(preview, "_places", threading.BoundedSemaphore(1))
-    assert api.good(api.post("/sources/preview", json=asked))["stopped"] == "time"
+    assert api.good(api.post("/sources/preview", json=asked))["stopped_by"] == "time"
     problem(api.post("/sources/preview", json=asked), 503)
     over.set()

@@ -37,7 +37,7 @@ def rows(api: Api) -> dict[str, dict[str, Any]]:
 def test_files_are_uploaded_with_what_is_said_of_them(api: Api) -> None:
     about = {"b.md": {"document": "handbook/b", "title": "Bees", "metadata": {"team": "x"}, "principals": ["hr"]}}
     files = ("a.txt", b"zebras graze"), ("b.md", b"# Hives\n\nbees")
-    answer = api.good(upload(api, *files, about=json.dumps(about), source="desk"), 202)
+    answer = api.good(upload(api, *files, attributes=json.dumps(about), source="desk"), 202)
     assert [one["document"] for one in answer["documents"]] == ["a.txt", "handbook/b"]
     api.pipeline.run()
     found = rows(api)
@@ -61,12 +61,12 @@ def test_the_same_upload_twice_changes_nothing(api: Api) -> None:
 
 def test_an_upload_that_makes_no_sense_is_refused_whole(api: Api) -> None:
     good = ("a.txt", b"x")
-    assert problem(upload(api, good, about="{no json"), 422)["errors"][0]["where"].startswith("body.about")
+    assert problem(upload(api, good, attributes="{no json"), 422)["errors"][0]["field"].startswith("body.attributes")
     assert (
-        problem(upload(api, good, about='{"a.txt": {"colour": 1}}'), 422)["errors"][0]["where"]
-        == "body.about.a.txt.colour"
+        problem(upload(api, good, attributes='{"a.txt": {"colour": 1}}'), 422)["errors"][0]["field"]
+        == "body.attributes.a.txt.colour"
     )
-    assert "z.txt" in problem(upload(api, good, about='{"z.txt": {}}'), 422)["detail"]
+    assert "z.txt" in problem(upload(api, good, attributes='{"z.txt": {}}'), 422)["detail"]
     problem(upload(api, good, good), 422)
     problem(upload(api, good, collection="nowhere"), 404)
     problem(upload(api), 422)

@@ -79,7 +79,7 @@ def test_the_fleet_tells_why_without_a_secret(api: Api) -> None:
     found = api.good(api.get("/fleet"))
     (worker,) = [one for one in found["workers"] if one["id"] == "sick"]
     hidden = "********"
-    assert (worker["refusals"], worker["fatal"]) == ({"1:embed": hidden}, hidden)
+    assert (worker["refusals"], worker["fatal_error"]) == ({"1:embed": hidden}, hidden)
     assert worker["plugin_failures"] == {"broken": hidden}
     assert [one["reason"] for one in found["stuck"]] == [hidden]
 

@@ -86,7 +86,7 @@ def test_a_source_is_changed_paused_resumed_and_removed(api: Api, notes: Path) -
     assert api.good(api.patch(place, json={"principals": ["anna"]}))["principals"] == ["anna"]
     assert api.good(api.patch(place, json={"principals": None}))["principals"] is None
     paused = api.good(api.post(f"{place}/pause", json={"reason": "it moves"}))
-    assert (paused["state"], paused["paused"]) == ("paused", "it moves")
+    assert (paused["state"], paused["paused_reason"]) == ("paused", "it moves")
     assert "it moves" in problem(api.post(f"{place}/sync"), 409)["detail"]
     assert api.good(api.post(f"{place}/resume"))["state"] == "idle"
     api.good(api.post(f"{place}/sync"), 202)

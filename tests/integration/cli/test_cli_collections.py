@@ -45,7 +45,7 @@ def test_what_was_deleted_is_listed_and_comes_back(cli: CommandLine, papers: Pat
     removed = cli("sources", "remove", papers)
     assert removed.code == 0, removed.err
     (row,) = cli("trash", "--json").json()["sources"]
-    assert (row["documents"], row["purged_at"] - row["trashed_at"]) == (3, 7 * 86400)
+    assert (row["documents"], row["purge_at"] - row["trashed_at"]) == (3, 7 * 86400)
     back = cli("sources", "restore", papers)
     assert (back.code, "3 documents back" in back.out) == (0, True)
     assert found(cli, "notes") == whole

@@ -33,7 +33,7 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
         f"error: The source {papers} is paused: the disk moves.",
     )
     assert "paused: the disk moves" in cli("sources", "list").out
-    assert cli("sources", "resume", "papers", "--json").json()["paused"] is None
+    assert cli("sources", "resume", "papers", "--json").json()["paused_reason"] is None
 
     changed = cli(
         "sources", "set", "1", "--set", "include=*.md", "--cron", "0 3 * * *", "--weight", "2", "--json"
@@ -41,7 +41,7 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
     assert changed["config"] == {"path": str(papers), "include": ["*.md"]}
     assert changed["schedule"] == {"cron": "0 3 * * *", "timezone": "UTC", "jitter": 30.0}
     assert changed["weight"] == 2.0
-    assert cli("sources", "set", "1", "--no-schedule", "--unset", "include", "--json").json()["due_at"] is None
+    assert cli("sources", "set", "1", "--no-schedule", "--unset", "include", "--json").json()["next_sync_at"] is None
 
     removed = cli("sources", "remove", "papers")
     assert removed.out.strip().endswith("delete-2 removed it and 3 documents from the index.")
@@ -113,5 +113,5 @@ def test_the_scheduler_syncs_what_is_due_until_it_is_stopped(cli: CommandLine, p
         scheduler.send_signal(signal.SIGTERM)
         _, err = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0, err
-    assert found["due_at"] > found["now"]
+    assert found["next_sync_at"] > found["now"]
     assert b"Traceback" not in err
