@@ -54,6 +54,8 @@ def _advance_all(runtime: Runtime, until: float) -> bool:
     with runtime.ledger.read() as tx:
         gone = switching.retired(tx)
     for one in gone:
+        more = _set_aside(runtime, one, until) or more
+    for one in gone:
         more = _remove(runtime, one, until) or more
     return more
 
@@ -172,6 +174,17 @@ def _outcome(tx: Any, build: Build) -> str:
 
 
 # -- removing ------------------------------------------------------------------------------------------------------------
+
+
+def _set_aside(runtime: Runtime, gone: switching.Retired, until: float) -> bool:
+    """Take its units out of their stages; there is always time for one slice. Returns whether some are left."""
+    after: int | None = 0
+    while after is not None:
+        with runtime.ledger.write() as tx:
+            after = switching.set_aside(tx, gone.generation_id, after=after)
+        if after is not None and (time.monotonic() >= until or runtime.stopping.is_set()):
+            return True
+    return False
 
 
 def _remove(runtime: Runtime, gone: switching.Retired, until: float) -> bool:

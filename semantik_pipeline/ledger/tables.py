@@ -157,7 +157,7 @@ work = Table(
     Column("generation_id", Id, ForeignKey("generations.id"), primary_key=True),
     Column("source_id", Id, nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("stage", Text, nullable=False),  # chunk extract embed upsert | indexed skipped deleted quarantined
+    Column("stage", Text, nullable=False),  # chunk extract embed upsert | indexed skipped deleted quarantined retired
     Column("goal", Text, nullable=False),  # what the end of upsert means: indexed | skipped | deleted
     Column("reason", Text),  # why it is skipped
     Column("epoch", Integer, nullable=False),  # only grows

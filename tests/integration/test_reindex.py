@@ -350,6 +350,31 @@ def test_a_build_that_is_cancelled_goes_a_slice_at_a_time(make_pipeline, corpus,
     assert states(pipe) == ["active"]
 
 
+@both_ledgers
+def test_the_units_of_a_cancelled_build_leave_the_stages_before_its_rows_go(make_pipeline, corpus, monkeypatch):
+    """Whoever claims would read past them until the last row is gone."""
+    pipe = make_pipeline()
+    pipe.folder(corpus)
+    operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    building.advance(pipe.runtime, seconds=5)
+    with pipe.runtime.ledger.write() as tx:
+        claimed = work_ledger.claim(tx, "chunk", worker="me", lease=60, limit=3)
+    assert operations.pause(pipe.runtime, operation_id) == 20
+    assert operations.cancel(pipe.runtime, operation_id) == 0
+    its = work.c.generation_id == claimed.units[0].generation_id
+    monkeypatch.setattr(switching, "ASIDE", 6)
+    monkeypatch.setattr(switching, "remove_rows", lambda tx, generation_id: False)
+    waiting = []
+    while building.advance(pipe.runtime, seconds=0):
+        with pipe.runtime.ledger.read() as tx:
+            waiting.append(list(tx.execute(select(work.c.stage).where(its)).scalars()).count("chunk"))
+    assert waiting == [14, 8, 2]
+    with pipe.runtime.ledger.write() as tx:
+        assert set(tx.execute(select(work.c.stage).where(its)).scalars()) == {"retired"}
+        assert not work_ledger.held(tx, claimed.token)
+    assert states(pipe) == ["retired", "active"], "somebody had units of it, and may be writing still"
+
+
 def backlogs(pipe) -> dict:
     with pipe.runtime.ledger.read() as tx:
         return backlog.by_stage(tx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,19 @@ from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.catalog.collections import ALIAS_OWED, Collection
+from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.documents import content, words
 from semantik_pipeline.ledger.generations import builds
 from semantik_pipeline.ledger.generations.builds import Build
-from semantik_pipeline.ledger.queue.work import UNIT, unit_of
+from semantik_pipeline.ledger.queue.work import FREED, STAGES, UNIT, unit_of
 from semantik_pipeline.ledger.tables import collections, generations, operation_items, operations, work
 
 #: Documents of a retired generation whose rows one transaction removes.
 BATCH = 500
+
+#: Its units that one transaction sets aside.
+ASIDE = 2000
 
 #: Seconds within which a writer notices that its lease is gone.
 WRITERS = 30.0
@@ -175,6 +180,23 @@ def quiet(tx: Transaction, generation_id: int) -> bool:
     return bool(tx.execute(retire_at).scalar_one_or_none())
 
 
+def set_aside(tx: Transaction, generation_id: int, *, after: int) -> int | None:
+    """Take up to ASIDE units of a retired generation, of documents behind the id ``after``, out of their stages; returns
+    the id behind which to go on, or None. Whoever claims reads past what waits at a stage, and the rows take long to go.
+
+    Units in hand lose their leases: see :func:`remove_rows`.
+    """
+    mine = and_(work.c.generation_id == generation_id, work.c.stage.in_(STAGES), work.c.document_id > after)
+    in_order = select(work.c.document_id, work.c.lease_token).where(mine).order_by(work.c.document_id).limit(ASIDE)
+    rows = tx.execute(in_order.with_for_update()).all()
+    _await_writers(tx, generation_id, rows)
+    these = and_(
+        work.c.generation_id == generation_id, among(tx, work.c.document_id, [row.document_id for row in rows])
+    )
+    tx.execute(update(work).where(these).values(stage="retired", **FREED))
+    return rows[-1].document_id if len(rows) == ASIDE else None
+
+
 def remove_rows(tx: Transaction, generation_id: int) -> bool:
     """Remove the units of up to BATCH documents, their chunks, and the results that nothing else refers to. Returns
     whether there may be more.
@@ -187,13 +209,18 @@ def remove_rows(tx: Transaction, generation_id: int) -> bool:
     rows = tx.execute(in_order.with_for_update()).all()
     if not rows:
         return words.forget(tx, generation_id)
-    if any(row.lease_token for row in rows):
-        tx.execute(update(generations).where(generations.c.id == generation_id).values(retire_at=now() + WRITERS))
+    _await_writers(tx, generation_id, rows)
     these = and_(mine, work.c.document_id.in_([row.document_id for row in rows]))
     units = [unit_of(row) for row in tx.execute(UNIT.where(these))]
     content.forget_units(tx, units)
     tx.execute(delete(work).where(these))
     return True
+
+
+def _await_writers(tx: Transaction, generation_id: int, rows: Sequence[Any]) -> None:
+    """If any of these units is in hand, the index stays until its worker has noticed that the lease is gone."""
+    if any(row.lease_token for row in rows):
+        tx.execute(update(generations).where(generations.c.id == generation_id).values(retire_at=now() + WRITERS))
 
 
 def forget(tx: Transaction, generation_id: int) -> None:
