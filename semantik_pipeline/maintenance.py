@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from semantik_pipeline import operations as running
 from semantik_pipeline import sources, trash, vocabulary
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable
 from semantik_pipeline.generations import building
@@ -17,7 +18,7 @@ from semantik_pipeline.ledger.database import periodic_tasks
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.ingestion import sync
 from semantik_pipeline.ledger.operations import lifecycle
-from semantik_pipeline.ledger.queue import expired_leases, reconciling, work
+from semantik_pipeline.ledger.queue import due, expired_leases, reconciling
 from semantik_pipeline.ledger.retention import expiry
 from semantik_pipeline.stages import withdrawal
 
@@ -61,6 +62,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
             step(runtime)
     more = False
     for name, advance in (
+        ("marking", running.advance_marking),
         ("removals", sources.advance_removals),
         ("builds", building.advance),
         ("withdrawals", withdrawal.advance),
@@ -155,12 +157,12 @@ def _note_end(runtime: Runtime) -> None:
 def ring_due(runtime: Runtime) -> list[str]:
     """Ring for every stage that has a unit which could be claimed now."""
     with runtime.ledger.read() as tx:
-        due = work.due_stages(tx)
+        stages = due.stages(tx)
         if any(sync.sources_due(tx)):
-            due.insert(0, "sync")
-    for stage in due:
+            stages.insert(0, "sync")
+    for stage in stages:
         runtime.ring(stage)
-    return due
+    return stages
 
 
 def _sweep(runtime: Runtime) -> bool:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import Conflict, NotFound, PipelineError, UsageError
+from semantik_pipeline.errors import Conflict, NotFound, PipelineError, ServiceUnavailable, UsageError
 from semantik_pipeline.generations.configuration import refusal
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.catalog import collections
@@ -21,7 +22,7 @@ from semantik_pipeline.ledger.generations import builds, switching
 from semantik_pipeline.ledger.ingestion import revisions
 from semantik_pipeline.ledger.operations import blocked_operations, holds, lifecycle, operation_reports, reruns
 from semantik_pipeline.ledger.operations.lifecycle import Progress
-from semantik_pipeline.ledger.queue import fair_queue, workers
+from semantik_pipeline.ledger.queue import fair_queue, marking, workers
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow
 
@@ -205,26 +206,59 @@ def cancel(runtime: Runtime, operation_id: int) -> int:
     with runtime.ledger.write() as tx:
         lifecycle.settle(tx)
     runtime.ring("upsert")  # its deletions
+    runtime.ring("maintenance")  # what it built
     return parked
 
 
-def _cancel(tx: Transaction, operation_id: int) -> int:
+def _cancel(tx: Transaction, operation_id: int) -> None:
     """One that builds a generation ends at once; maintenance removes what it built."""
     build = builds.of_operation(tx, operation_id)
     if build is None:
-        return holds.cancel(tx, operation_id)
+        holds.cancel(tx, operation_id)
+        return
     holds.lock(tx, operation_id)
+    marking.forget(tx, operation_id)
     switching.end(tx, build, "cancelled")
     switching.abandon(tx, operation_id)
-    return 0
 
 
-def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Transaction, int], int]) -> int:
+def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Transaction, int], None]) -> int:
+    """Change the operation's state, then mark its units, however many. If this process dies meanwhile, maintenance goes on
+    with them. Returns how many were changed."""
     with runtime.ledger.write() as tx:
-        changed = change(tx, operation_id)
-        name = operation_reports.name(tx, operation_id)
-        audit_trail.record(tx, event=f"operation.{event}", subject=name, detail={"units": changed})
-        return changed
+        change(tx, operation_id)
+        audit_trail.record(tx, event=f"operation.{event}", subject=operation_reports.name(tx, operation_id))
+    while _mark(runtime, operation_id):
+        pass
+    with runtime.ledger.read() as tx:
+        return marking.marked(tx, operation_id)
+
+
+def _mark(runtime: Runtime, operation_id: int) -> bool:
+    """Mark some of the units of an operation that was paused, let go on or cancelled; returns whether there may be more."""
+    with runtime.ledger.read() as tx:
+        seen = holds.look(tx, operation_id)
+    if seen is None:
+        return False
+    with runtime.ledger.write() as tx:
+        holds.mark(tx, seen)
+    return True
+
+
+def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
+    """Go on with the units that whoever paused, let go on or cancelled their operation has not marked, for about so many
+    seconds; there is always time for some of each. Returns whether more could be done at once."""
+    until = time.monotonic() + seconds
+    with runtime.ledger.read() as tx:
+        left = marking.pending(tx)
+    more = False
+    for operation_id in left:
+        with isolated(runtime, "marking", f"operation {operation_id}", but=ServiceUnavailable):
+            while more_of_it := _mark(runtime, operation_id):
+                if time.monotonic() >= until or runtime.stopping.is_set():
+                    break
+            more = more or more_of_it
+    return more
 
 
 def retry(runtime: Runtime, operation_id: int) -> int:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.ledger.catalog import collections
-from semantik_pipeline.ledger.queue import renewals, work
+from semantik_pipeline.ledger.queue import due, renewals, work
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.queue.work import Claim, Unit
@@ -180,13 +180,13 @@ class Claims:
         precedence = self._runtime.room.precedence
         if precedence.taken:
             with self._runtime.ledger.read() as tx:
-                first = work.hastened_due(tx, self.stage, without=without)
+                first = due.hastened(tx, self.stage, without=without)
             if not first:
                 precedence.stand_back(lambda: self.stopping)
 
     def _due(self, without: list[int]) -> tuple[bool, bool]:
         with self._runtime.ledger.read() as tx:
-            return work.due(tx, self.stage, without=without)
+            return due.at(tx, self.stage, without=without)
 
     def _take_alone(self, without: list[int], *, patient: bool) -> Held | None:
         """A suspect. What the stage loads at first is loaded before: a kill from outside may hit the process while it

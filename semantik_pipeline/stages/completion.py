@@ -19,16 +19,17 @@ def complete(
 ) -> None:
     """End the run, in short transactions. Documents on which an extractor failed at least ``older_than`` seconds ago get
     another try. A source that somebody else has by now is left to it."""
-    after: int | None = 0
+    with runtime.ledger.read() as tx:
+        page: adoption.Page | None = adoption.first_page(tx, claim)
     retried = ended = False
     while not ended:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
                 break
-            if after is not None:
-                after = adoption.adopt(tx, claim, after=after)
+            if page is not None:
+                page = adoption.adopt(tx, claim, page)
             noted = adoption.retry_noted(tx, claim, older_than=older_than)
-            ended = after is None and noted < adoption.PAGE
+            ended = page is None and noted < adoption.PAGE
             if ended:
                 fair_queue.hasten(tx, claim.source_id)
                 ledger.finish_source(tx, claim, next_run=next_run, problems=problems)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from semantik_pipeline import operations
 from semantik_pipeline.ledger.ingestion import adoption
-from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.operations import holds
+from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import sync
 
 LEDGERS = ("sqlite", "postgres")
@@ -60,6 +64,33 @@ def test_what_earlier_operations_left_is_waited_for(make_pipeline, pages) -> Non
     assert pipeline.result(second["id"])["outcome"] is None
     pipeline.run()
     assert pipeline.result(second["id"])["outcome"] == "succeeded"
+
+
+def test_what_was_parked_goes_on_a_page_at_a_time(make_pipeline, pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_queue, "SMALL", 0.0)
+    freed = []
+    free = holds._free
+
+    def count(*args: Any, **options: Any) -> int:
+        freed.append(free(*args, **options))
+        return freed[-1]
+
+    pipeline = make_pipeline()
+    first = pipeline.index(source(MANY), run=False)["id"]
+    pipeline.run("sync")
+    turns = select(work.c.turn).order_by(work.c.document_id)
+    with pipeline.runtime.ledger.read() as tx:
+        before = list(tx.execute(turns).scalars())
+    operations.cancel(pipeline.runtime, first)
+    pipeline.index(source(MANY), run=False)
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(sources).values(next_turn=1000.0))  # others were given turns meanwhile
+    monkeypatch.setattr(holds, "_free", count)
+    work_on(pipeline.runtime, "sync")
+    assert (sum(freed), max(freed)) == (MANY, PAGE)
+    with pipeline.runtime.ledger.read() as tx:
+        after = list(tx.execute(turns).scalars())
+    assert after == pytest.approx([turn + 1000.0 - before[0] for turn in before])
 
 
 def test_those_on_which_an_extractor_failed_go_again(make_pipeline, pages, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.ledger.queue import expired_leases, renewals, work
+from semantik_pipeline.ledger.queue import due, expired_leases, renewals, work
 from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.queue.work import STAGES, Claim
 from semantik_pipeline.ledger.tables import chores, documents
@@ -79,7 +79,7 @@ class Fleet:
 
     def take(self, worker: Worker, stage: str) -> None:
         with self.ledger.read() as tx:
-            good, suspects = work.due(tx, stage)
+            good, suspects = due.at(tx, stage)
         if suspects and (worker.wants_alone or not good or self.chance.random() < 0.3):
             place = worker.room.alone(lambda: True, patient=True)
             worker.wants_alone = place is None

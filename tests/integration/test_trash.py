@@ -14,11 +14,13 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import collections, generations, maintenance, operations, sources, trash
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger.documents import document_reports
+from semantik_pipeline.ledger.operations import holds, lifecycle
 from semantik_pipeline.ledger.retention import purging, trash_contents
 from semantik_pipeline.ledger.retention import trash as ledger
 from semantik_pipeline.ledger.tables import chores, documents, embeddings, metadata
 from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import sources as source_table
+from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, texts
@@ -323,6 +325,35 @@ def test_what_a_deleted_collection_was_at_stops_and_goes_on_when_it_is_back(make
     assert pipeline.result(again)["outcome"] == "succeeded"
     assert len(hits(pipeline, "text")) == 3
     assert shown(pipeline, "later")["state"] == "due"
+
+
+def test_what_it_was_at_goes_on_in_slices_whoever_lives_on_to_see_to_it(make_pipeline, monkeypatch) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    monkeypatch.setattr(holds, "BATCH", 2)
+    pipeline = make_pipeline(**KEPT)
+    operation = sources.sync(pipeline.runtime, added(pipeline, "fake", documents=texts_of("fake", 5)))
+    pipeline.run("sync")
+    with monkeypatch.context() as dead:  # after it said that it is deleted, and that its sync is cancelled
+        dead.setattr(operations, "_mark", lambda runtime, operation_id: False)
+        trash.delete_collection(pipeline.runtime, "default")
+    parked = select(func.count()).where(units.c.held_by == operation)
+    with monkeypatch.context() as dead:
+        dead.setattr(trash, "_take_up", lambda runtime, operation_id: iter(()))
+        assert trash.restore_collection(pipeline.runtime, "default") is None
+    with pipeline.runtime.ledger.read() as tx:
+        assert tx.execute(parked).scalar_one() == 5
+        (again,) = ledger.taking_up(tx)
+    left = []
+    for _ in trash._take_up(pipeline.runtime, again):
+        with pipeline.runtime.ledger.read() as tx:
+            left.append(tx.execute(parked).scalar_one())
+            assert lifecycle.state(tx, again) == "running"
+        if len(left) == 2:
+            break
+    assert left == [3, 1]
+    ticks(pipeline)
+    assert pipeline.result(again)["outcome"] == "succeeded"
+    assert len(hits(pipeline, "text")) == 5
 
 
 def test_a_purge_leaves_nothing_behind_and_others_keep_what_they_share(make_pipeline, tmp_path) -> None:

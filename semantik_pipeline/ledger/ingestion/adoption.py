@@ -3,7 +3,9 @@ which an extractor failed."""
 
 from __future__ import annotations
 
-from sqlalchemy import and_, exists, func, select
+from dataclasses import dataclass, replace
+
+from sqlalchemy import and_, exists, func, or_, select
 
 from semantik_pipeline.ledger.database.bulk import update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, now
@@ -18,23 +20,35 @@ from semantik_pipeline.ledger.tables import operation_items, work
 PAGE = 1000
 
 
-def adopt(tx: Transaction, claim: SourceClaim, *, after: int) -> int | None:
-    """What earlier operations left on its way in this source becomes this operation's to wait for; a build beside the
-    active generation is its own operation's. Takes a page of documents behind the id ``after``; returns the id behind
-    which to go on, or None. What operations hold of it is freed with the first page."""
-    if after == 0:
-        holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED)
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Documents behind the id ``after`` come next; what is freed of them is ``behind`` in the queue (``holds.py``)."""
+
+    after: int = 0
+    behind: float
+
+
+def first_page(tx: Transaction, claim: SourceClaim) -> Page:
+    return Page(behind=holds.source_lag(tx, claim.source_id))
+
+
+def adopt(tx: Transaction, claim: SourceClaim, page: Page) -> Page | None:
+    """What earlier operations left on its way in this source becomes this operation's to wait for, and goes on if they
+    hold it; a build beside the active generation is its own operation's. Takes a page of documents; returns the next one,
+    or None."""
     on_their_way = and_(work.c.source_id == claim.source_id, work.c.stage.in_(STAGES), work.c.lane < REBUILD_LANE)
     mine = exists().where(
         operation_items.c.operation_id == claim.operation_id,
         operation_items.c.document_id == work.c.document_id,
         operation_items.c.revision == work.c.revision,
     )
-    query = select(work.c.document_id, func.max(work.c.revision))
-    others = query.where(on_their_way, work.c.document_id > after, ~mine).group_by(work.c.document_id)
-    rows = tx.execute(others.order_by(work.c.document_id).limit(PAGE)).all()
+    others = and_(on_their_way, work.c.document_id > page.after, or_(~mine, work.c.held_by.is_not(None)))
+    query = select(work.c.document_id, func.max(work.c.revision)).where(others).group_by(work.c.document_id)
+    rows = tx.execute(query.order_by(work.c.document_id).limit(PAGE)).all()
+    ids = [document_id for document_id, _ in rows]
+    holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED, document_ids=ids, behind=page.behind)
     note_items(tx, claim.operation_id, [(document_id, "resumed", revision) for document_id, revision in rows])
-    return rows[-1][0] if len(rows) == PAGE else None
+    return replace(page, after=ids[-1]) if len(ids) == PAGE else None
 
 
 def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:

@@ -14,6 +14,9 @@ them instead would need the content that they replaced. Deletions are not parked
 an index must not keep what they said. What another operation waits for too goes on for that one. A source whose removal
 is cancelled stays, with what was not deleted yet; its next sync names everything, so the rest comes back.
 
+The operation's state changes at once, and its sources with it; its units follow a slice at a time (:func:`mark`), and until
+all have, nobody claims any of them that is to wait (``marking.py``).
+
 What is free again waits at the virtual time, not before it: else those who arrive next would start as far back, and go
 before everybody who was given turns meanwhile.
 
@@ -23,16 +26,18 @@ Locks are taken in the order that everybody keeps: sources, then operations, the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, true, update
 
 from semantik_pipeline.errors import Conflict, NotFound
 from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.operations.items import about, owned
-from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue import fair_queue, marking
+from semantik_pipeline.ledger.queue.marking import Marking
 from semantik_pipeline.ledger.queue.work import REBUILD_LANE, STAGES
 from semantik_pipeline.ledger.tables import (
     documents,
@@ -43,28 +48,31 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
+#: Documents whose units one transaction marks.
+BATCH = 2000
 
-def pause(tx: Transaction, operation_id: int) -> int:
-    """Hold what the operation has left to do; returns how many units wait now. Raises Conflict if it has ended."""
+
+def pause(tx: Transaction, operation_id: int) -> None:
+    """Hold what the operation has left to do. Raises Conflict if it has ended."""
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="paused"))
     in_hand = and_(sources.c.operation_id == operation_id, sources.c.held_by.is_(None))
     tx.execute(update(sources).where(in_hand).values(held_by=operation_id))
-    return _set(tx, and_(owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
+    marking.begin(tx, operation_id)
 
 
-def resume(tx: Transaction, operation_id: int) -> int:
-    """Let a paused operation go on; returns how many units were freed. What another paused one waits for too is held
-    by that one from now on. Raises Conflict if it has ended."""
+def resume(tx: Transaction, operation_id: int) -> None:
+    """Let a paused operation go on. What another paused one waits for too is held by that one from now on. Raises Conflict
+    if it has ended."""
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running"))
     tx.execute(update(sources).where(sources.c.held_by == operation_id).values(held_by=None))
-    return free(tx, operation_id)
+    marking.begin(tx, operation_id)
 
 
-def cancel(tx: Transaction, operation_id: int) -> int:
-    """Stop reading, park what is not finished; returns how many units are parked. It ends (``settle``) as soon as the
-    units in hand have finished their piece and its deletions are done. Raises Conflict if it has ended."""
+def cancel(tx: Transaction, operation_id: int) -> None:
+    """Stop reading, park what is not finished. It ends (``settle``) as soon as that is parked, the units in hand have
+    finished their piece and its deletions are done. Raises Conflict if it has ended."""
     lock(tx, operation_id)
     mine = sources.c.operation_id == operation_id
     kept = and_(mine, sources.c.removed_at.is_not(None))  # its schedule goes on, from now
@@ -78,13 +86,53 @@ def cancel(tx: Transaction, operation_id: int) -> int:
     reading = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     tx.execute(update(operation_sources).where(reading).values(state="cancelled"))
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running", outcome="cancelled"))
-    free(tx, operation_id)
-    parked = and_(owned(operation_id), _UNFINISHED, work.c.goal != "deleted", ~_wanted_elsewhere(operation_id))
-    return _set(tx, parked, operation_id)
+    marking.begin(tx, operation_id)
+
+
+def look(tx: Transaction, operation_id: int) -> Marking | None:
+    """How far the marking of the operation's units is, and how far behind the first one is that it holds; takes no lock."""
+    found = marking.look(tx, operation_id)
+    if found is None or found.behind is not None:
+        return found
+    if found.state == "paused":  # none is freed
+        return replace(found, behind=0.0)
+    first = select(func.min(work.c.turn)).join(operation_items, operation_items.c.document_id == work.c.document_id)
+    mine = and_(operation_items.c.operation_id == operation_id, work.c.held_by == operation_id)
+    return replace(found, behind=_lag(tx, tx.execute(first.where(mine)).scalar_one_or_none()))
+
+
+def mark(tx: Transaction, seen: Marking) -> None:
+    """Let the units of the operation's next BATCH documents say what its state means, unless somebody else was faster."""
+    operation_id = seen.operation_id
+    found = marking.look(tx, operation_id, lock=True)
+    if found is None or replace(found, behind=seen.behind) != seen:
+        return
+    listed = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id > seen.upto)
+    page = select(operation_items.c.document_id).where(listed).order_by(operation_items.c.document_id).limit(BATCH)
+    ids = list(tx.execute(page).scalars())
+    if not ids:
+        marking.note(tx, seen, ended=True)
+        return
+    units, these = seen.units, among(tx, work.c.document_id, ids)
+    if seen.state == "paused":
+        units += _set(tx, and_(these, owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
+    else:
+        freed = _free_of(tx, operation_id, these, behind=seen.behind)
+        units += freed if seen.frees else 0
+    if seen.outcome == "cancelled":
+        parked = and_(these, owned(operation_id), _UNFINISHED, work.c.goal != "deleted")
+        units += _set(tx, and_(parked, ~_wanted_elsewhere(operation_id)), operation_id)
+    marking.note(tx, replace(seen, upto=ids[-1], units=units), ended=False)
 
 
 def free(tx: Transaction, operation_id: int) -> int:
-    """Free the units that the operation holds, unless another paused one waits for them: that one holds them then."""
+    """Free the units that an operation holds, at once: what it held when it ended."""
+    return _free_of(tx, operation_id, true())
+
+
+def _free_of(tx: Transaction, operation_id: int, these: ColumnElement[bool], *, behind: float | None = None) -> int:
+    """Free those of these units that the operation holds, unless another paused one waits for them: that one holds them
+    then."""
     other = operation_items.alias()
     paused = (
         select(func.min(other.c.operation_id))
@@ -99,24 +147,33 @@ def free(tx: Transaction, operation_id: int) -> int:
     )
     mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
     held = and_(exists().where(mine), work.c.held_by == operation_id)  # another generation may be active by now
-    return _free(tx, held, paused.scalar_subquery())
+    return _free(tx, and_(these, held), paused.scalar_subquery(), behind=behind)
 
 
 #: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
 ASKED = 1
 
 
-def take_up(tx: Transaction, source_id: int, *, asked: bool, document_ids: Sequence[int] | None = None) -> None:
-    """A sync of the source frees what cancelled operations parked; one that somebody ``asked`` for, not a schedule,
-    also what paused ones hold. ``document_ids``: of these alone."""
-    mine = and_(work.c.source_id == source_id, work.c.lane < REBUILD_LANE)
-    waiting = and_(mine, work.c.stage.in_(STAGES), work.c.held_by.is_not(None))
-    if document_ids is not None:
-        waiting = and_(waiting, work.c.document_id.in_(sorted(document_ids)))
+def take_up(
+    tx: Transaction, source_id: int, *, asked: bool, document_ids: Sequence[int], behind: float | None = None
+) -> None:
+    """A sync of the source frees what cancelled operations parked of these documents; one that somebody ``asked`` for, not
+    a schedule, also what paused ones hold. ``behind``: see :func:`source_lag`; None: they are all."""
+    waiting = and_(_waiting_of(source_id), among(tx, work.c.document_id, sorted(document_ids)))
     if not asked:
         paused = select(operations.c.id).where(operations.c.state == "paused")
         waiting = and_(waiting, work.c.held_by.not_in(paused))
-    _free(tx, waiting, None)
+    _free(tx, waiting, None, behind=behind)
+
+
+def source_lag(tx: Transaction, source_id: int) -> float:
+    """How far the first unit of the source that an operation holds is behind the virtual time."""
+    return lag(tx, _waiting_of(source_id))
+
+
+def _waiting_of(source_id: int) -> ColumnElement[bool]:
+    mine = and_(work.c.source_id == source_id, work.c.lane < REBUILD_LANE)
+    return and_(mine, _UNFINISHED, work.c.held_by.is_not(None))
 
 
 def holder(tx: Transaction, operation_id: int) -> int | None:
@@ -154,16 +211,26 @@ def _set(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
     return tx.execute(update(work).where(which).values(held_by=held_by)).rowcount
 
 
-def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any) -> int:
-    """Free units (or hand them to another holder), in their order: the first of them at the virtual time or later."""
+def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any, *, behind: float | None = None) -> int:
+    """Free units (or hand them to another holder), in their order: the first of them at the virtual time or later. They
+    are ``behind`` so far, or (None) as far as the first of them is."""
     waited = _locked(tx, which)
     if not waited:
         return 0
     changes: dict[str, Any] = {"held_by": held_by}
-    behind = fair_queue.virtual_time(tx) - min(waited)
+    behind = _lag(tx, min(waited)) if behind is None else behind
     if behind > 0:
         changes["turn"] = work.c.turn + behind
     return tx.execute(update(work).where(which).values(**changes)).rowcount
+
+
+def lag(tx: Transaction, which: ColumnElement[bool]) -> float:
+    """How far the first of these units is behind the virtual time; takes no lock."""
+    return _lag(tx, tx.execute(select(func.min(work.c.turn)).where(which)).scalar_one_or_none())
+
+
+def _lag(tx: Transaction, turn: float | None) -> float:
+    return 0.0 if turn is None else max(0.0, fair_queue.virtual_time(tx) - turn)
 
 
 def _locked(tx: Transaction, which: ColumnElement[bool]) -> list[float]:

@@ -15,6 +15,7 @@ from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now, translating
 from semantik_pipeline.ledger.operations import holds, outcomes
 from semantik_pipeline.ledger.operations.items import concerned, joined
+from semantik_pipeline.ledger.queue import marking
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import (
     documents,
@@ -49,8 +50,8 @@ class Progress:
     phase: str | None = None
 
 
-#: In the detail of an operation that chooses its documents by a filter: the id up to which it has looked. It is absent when
-#: all are chosen (ledger/operations/reruns.py).
+#: In the detail of an operation that looks for its documents: the id up to which it has looked. It is absent when all are
+#: found (ledger/operations/reruns.py).
 LOOKED_UPTO = "looked_upto"
 
 
@@ -171,7 +172,7 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     outcome, builds, detail = tx.execute(select(*columns).where(operations.c.id == operation_id)).one()
     if builds is not None:
         return True  # it ends with its build (ledger/generations/builds.py)
-    if outcome is None and LOOKED_UPTO in (detail or {}):
+    if marking.MARKING in (detail or {}) or (outcome is None and LOOKED_UPTO in (detail or {})):
         return True
     counts = ~holds.settled(operation_id) if outcome == "cancelled" else true()
     if of_sources and _on_its_way(tx, operation_id, [source_id for source_id, _ in of_sources], counts):

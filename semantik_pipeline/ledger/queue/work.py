@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, or_, select, update
 
 from semantik_pipeline.ledger.access.document_access import LISTED
-from semantik_pipeline.ledger.catalog.lineage import RETIRED
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, hurry, now
+from semantik_pipeline.ledger.queue import marking
 from semantik_pipeline.ledger.tables import documents, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
@@ -134,10 +134,13 @@ def unit_of(row: Sequence[Any]) -> Unit:
     return Unit(**values)
 
 
-def _due(stage: str, without: Collection[int]) -> Any:
+def claimable(stage: str, without: Collection[int], unmarked: Collection[int] = ()) -> ColumnElement[bool]:
+    """Condition: units of the stage that may be claimed now, ``without`` those of these generations and of the operations
+    ``unmarked``."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(work.c.stage == stage, free, work.c.not_before <= now())
-    return and_(due, work.c.generation_id.not_in(list(without))) if without else due
+    due = and_(due, work.c.generation_id.not_in(list(without))) if without else due
+    return and_(due, marking.others(unmarked)) if unmarked else due
 
 
 def claim(
@@ -194,7 +197,7 @@ def _pick(
     """Keys in order, and whether there may be more."""
     query: Select = (
         select(work.c.document_id, work.c.generation_id, work.c.chunks)
-        .where(_due(stage, without), work.c.suspect == suspect)
+        .where(claimable(stage, without, marking.unmarked(tx)), work.c.suspect == suspect)
         .order_by(*(_SUSPECTS if suspect else (work.c.lane, work.c.turn)))
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -327,24 +330,3 @@ def embedded_more(count: int) -> Any:
 def later(turns: float) -> Any:
     """A place further back in the queue."""
     return work.c.turn + turns
-
-
-def due(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[bool, bool]:
-    """Whether a stage has good units, and suspects, that could be claimed now; takes no lock."""
-    ready = select(work.c.document_id).where(_due(stage, without))
-    good, suspects = (ready.where(work.c.suspect == suspect).exists() for suspect in (False, True))
-    row = tx.execute(select(good, suspects)).one()
-    return row[0], row[1]
-
-
-def hastened_due(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> bool:
-    """Whether the next good unit to be claimed at a stage is a small source's that goes before its time."""
-    ready = and_(_due(stage, without), work.c.suspect == false())
-    first = select(HASTENED).select_from(work.join(sources, work.c.source_id == sources.c.id)).where(ready)
-    return bool(tx.execute(first.order_by(work.c.lane, work.c.turn).limit(1)).scalar_one_or_none())
-
-
-def due_stages(tx: Transaction) -> list[str]:
-    """Stages that have a unit which could be claimed now."""
-    retired = list(tx.execute(RETIRED).scalars())
-    return [stage for stage in STAGES if any(due(tx, stage, without=retired))]

@@ -1,0 +1,41 @@
+"""Whether a stage has units that could be claimed now; takes no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, and_, false, select
+
+from semantik_pipeline.ledger.catalog.lineage import RETIRED
+from semantik_pipeline.ledger.database.connection import Transaction
+from semantik_pipeline.ledger.queue import marking
+from semantik_pipeline.ledger.queue.work import HASTENED, STAGES, claimable
+from semantik_pipeline.ledger.tables import sources, work
+
+
+def at(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[bool, bool]:
+    """Whether the stage has good units, and suspects, ``without`` those of these generations."""
+    found = _found(tx, claimable(stage, without))
+    unmarked = marking.unmarked(tx) if any(found) else []  # most looks find nothing
+    return _found(tx, claimable(stage, without, unmarked)) if unmarked else found
+
+
+def _found(tx: Transaction, which: ColumnElement[bool]) -> tuple[bool, bool]:
+    # in the index's order: for EXISTS PostgreSQL reads the whole table as long as it believes that many units wait
+    first = select(work.c.document_id).where(which).order_by(work.c.lane, work.c.turn).limit(1)
+    good, suspects = (first.where(work.c.suspect == suspect).scalar_subquery() for suspect in (False, True))
+    row = tx.execute(select(good.is_not(None), suspects.is_not(None))).one()
+    return bool(row[0]), bool(row[1])
+
+
+def hastened(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> bool:
+    """Whether the next good unit to be claimed at a stage is a small source's that goes before its time."""
+    ready = and_(claimable(stage, without), work.c.suspect == false())
+    first = select(HASTENED).select_from(work.join(sources, work.c.source_id == sources.c.id)).where(ready)
+    return bool(tx.execute(first.order_by(work.c.lane, work.c.turn).limit(1)).scalar_one_or_none())
+
+
+def stages(tx: Transaction) -> list[str]:
+    """Stages that have a unit which could be claimed now."""
+    retired = list(tx.execute(RETIRED).scalars())
+    return [stage for stage in STAGES if any(at(tx, stage, without=retired))]

@@ -1,0 +1,115 @@
+"""Operations that somebody paused, let go on or cancelled, and whose units don't all say so yet.
+
+The state of the operation is what counts, from its commit on: until its units are marked, nobody claims those that are to
+wait. How far the marking is is in the operation's ``detail``, so anybody may go on where the last one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, true, update
+
+from semantik_pipeline.ledger.database.connection import Transaction
+from semantik_pipeline.ledger.tables import operation_items, operations, work
+
+#: In the detail of an operation: up to which document its units are marked. It is absent when all are.
+MARKING = "marking"
+
+#: In its detail when they are: how many had to be changed.
+MARKED = "marked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marking:
+    """Units of documents up to the id ``upto`` are marked; ``units`` of them were changed. ``behind`` is how far back in
+    the queue those that are freed are placed, as long as that is known."""
+
+    operation_id: int
+    state: str
+    outcome: str | None
+    upto: int = 0
+    units: int = 0
+    behind: float | None = None
+
+    @property
+    def frees(self) -> bool:
+        """Whether the operation holds nothing from now on."""
+        return self.state == "running" and self.outcome is None
+
+
+_PENDING = and_(
+    operations.c.state.in_(("running", "paused")), operations.c.detail[(MARKING, "upto")].as_integer().is_not(None)
+)
+
+
+def pending(tx: Transaction) -> list[int]:
+    """Operations that have units left to be marked."""
+    return list(tx.execute(select(operations.c.id).where(_PENDING).order_by(operations.c.id)).scalars())
+
+
+def unmarked(tx: Transaction) -> list[int]:
+    """Those of them whose units are to wait."""
+    stopped = or_(operations.c.state == "paused", operations.c.outcome == "cancelled")
+    return list(tx.execute(select(operations.c.id).where(_PENDING, stopped).order_by(operations.c.id)).scalars())
+
+
+def others(operation_ids: Collection[int]) -> ColumnElement[bool]:
+    """Condition: units of revisions that are none of these operations', in whatever generation. An item is looked up for
+    each unit that could be claimed, however many items the operations have."""
+    item = select(operation_items.c.document_id).where(
+        operation_items.c.document_id == work.c.document_id, operation_items.c.revision == work.c.revision
+    )
+    items = [item.where(operation_items.c.operation_id == one).correlate(work) for one in operation_ids]
+    return and_(true(), *(item.scalar_subquery().is_(None) for item in items))
+
+
+def begin(tx: Transaction, operation_id: int) -> None:
+    """The operation's state is another one, and none of its units says so. Call with the operation locked."""
+    detail = _detail(tx, operation_id)
+    detail.pop(MARKED, None)
+    _keep(tx, operation_id, {**detail, MARKING: {"upto": 0, "units": 0, "behind": None}})
+
+
+def look(tx: Transaction, operation_id: int, *, lock: bool = False) -> Marking | None:
+    """How far it is, with ``lock`` until the transaction ends; None: all its units are marked, or it has ended."""
+    columns = (operations.c.state, operations.c.outcome, operations.c.detail)
+    mine = select(*columns).where(operations.c.id == operation_id, operations.c.state != "finished")
+    row = tx.execute(mine.with_for_update(key_share=True) if lock else mine).first()
+    if row is None or MARKING not in (row.detail or {}):
+        return None
+    return Marking(operation_id=operation_id, state=row.state, outcome=row.outcome, **row.detail[MARKING])
+
+
+def note(tx: Transaction, marking: Marking, *, ended: bool) -> None:
+    """Keep how far it is. Call with the operation locked."""
+    detail = _detail(tx, marking.operation_id)
+    if ended:
+        del detail[MARKING]
+        detail[MARKED] = marking.units
+    else:
+        detail[MARKING] = {"upto": marking.upto, "units": marking.units, "behind": marking.behind}
+    _keep(tx, marking.operation_id, detail)
+
+
+def forget(tx: Transaction, operation_id: int) -> None:
+    """The operation ends, and its units with it."""
+    detail = _detail(tx, operation_id)
+    if {MARKING, MARKED} & detail.keys():
+        _keep(tx, operation_id, {name: value for name, value in detail.items() if name not in (MARKING, MARKED)})
+
+
+def marked(tx: Transaction, operation_id: int) -> int:
+    """How many units had to be changed when its state was last."""
+    return _detail(tx, operation_id).get(MARKED, 0)
+
+
+def _detail(tx: Transaction, operation_id: int) -> dict[str, Any]:
+    query = select(operations.c.detail).where(operations.c.id == operation_id)
+    return dict(tx.execute(query).scalar_one() or {})
+
+
+def _keep(tx: Transaction, operation_id: int, detail: dict[str, Any]) -> None:
+    tx.execute(update(operations).where(operations.c.id == operation_id).values(detail=detail))

@@ -1,0 +1,163 @@
+"""Operations that are paused, let go on or cancelled: their state counts at once, and their units follow in slices, whoever
+lives on to mark them."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from semantik_pipeline import maintenance, operations
+from semantik_pipeline.ledger.operations import holds, lifecycle, operation_reports
+from semantik_pipeline.ledger.queue import due, marking
+from semantik_pipeline.ledger.queue.work import claim
+from semantik_pipeline.ledger.tables import sources, work
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.verification import verify
+
+LEDGERS = ("sqlite", "postgres")
+
+DOCUMENTS, BATCH = 12, 5
+
+
+def source(name: str, file: Path, count: int = DOCUMENTS) -> SourceRequest:
+    file.write_text(json.dumps({f"{name}{number:02}": f"text number {number} of {name}" for number in range(count)}))
+    return SourceRequest(connector="fake-connector", name=name, config={"documents_file": str(file)})
+
+
+@pytest.fixture
+def pipe(make_pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(holds, "BATCH", BATCH)
+    return make_pipeline()
+
+
+@pytest.fixture
+def half_way(pipe, tmp_path: Path) -> int:
+    """A sync whose documents wait to be embedded."""
+    operation_id = pipe.index(source("a", tmp_path / "a.json"), run=False)["id"]
+    pipe.run("sync", "chunk", "extract")
+    return operation_id
+
+
+def dies_after(pipe, change: Any, operation_id: int, *, slices: int = 0) -> None:
+    """Whoever changes the operation's state dies when that, and so many slices of its units, are committed."""
+    with pipe.runtime.ledger.write() as tx:
+        change(tx, operation_id)
+    for _ in range(slices):
+        assert operations._mark(pipe.runtime, operation_id)
+
+
+def held(pipe) -> int:
+    with pipe.runtime.ledger.read() as tx:
+        return tx.execute(select(func.count()).where(work.c.held_by.is_not(None))).scalar_one()
+
+
+def turns(pipe) -> list[float]:
+    with pipe.runtime.ledger.read() as tx:
+        return list(tx.execute(select(work.c.turn).order_by(work.c.document_id)).scalars())
+
+
+def state(pipe, operation_id: int) -> str:
+    with pipe.runtime.ledger.read() as tx:
+        return operation_reports.show_operation(tx, operation_id, workers=None)["state"]
+
+
+def test_a_transaction_marks_a_slice(pipe, half_way: int) -> None:
+    marked = []
+    dies_after(pipe, holds.pause, half_way)
+    while operations._mark(pipe.runtime, half_way):
+        marked.append(held(pipe))
+    assert marked == [5, 10, 12, 12]
+    dies_after(pipe, holds.resume, half_way)
+    left = []
+    while operations._mark(pipe.runtime, half_way):
+        left.append(held(pipe))
+    assert left == [7, 2, 0, 0]
+
+
+@pytest.mark.parametrize("slices", [0, 1])
+def test_nobody_claims_what_is_paused_and_not_marked_yet(pipe, half_way: int, tmp_path: Path, slices: int) -> None:
+    dies_after(pipe, holds.pause, half_way, slices=slices)
+    with pipe.runtime.ledger.write() as tx:
+        assert due.at(tx, "embed") == (False, False)
+        assert claim(tx, "embed", worker="me", lease=60, limit=DOCUMENTS) is None
+    assert maintenance.ring_due(pipe.runtime) == []
+    others = pipe.index(source("b", tmp_path / "b.json", count=3))
+    assert others["outcome"] == "succeeded", "what is nobody else's goes on"
+    assert set(pipe.stages().values()) == {"embed", "indexed"}
+    assert held(pipe) == BATCH * slices
+
+
+def test_maintenance_goes_on_where_one_died(pipe, half_way: int) -> None:
+    dies_after(pipe, holds.pause, half_way, slices=1)
+    maintenance.tick(pipe.runtime)
+    assert (held(pipe), state(pipe, half_way)) == (DOCUMENTS, "paused")
+    dies_after(pipe, holds.resume, half_way, slices=1)
+    maintenance.tick(pipe.runtime)
+    assert held(pipe) == 0
+    pipe.run()
+    assert pipe.result(half_way)["outcome"] == "succeeded"
+
+
+def test_a_cancelled_one_ends_when_all_is_parked(pipe, half_way: int, tmp_path: Path) -> None:
+    dies_after(pipe, holds.cancel, half_way, slices=1)
+    with pipe.runtime.ledger.write() as tx:
+        assert lifecycle.settle(tx) == []
+    assert state(pipe, half_way) == "cancelling"
+    work_on(pipe.runtime, "embed")
+    assert set(pipe.stages().values()) == {"embed"}
+    maintenance.tick(pipe.runtime)
+    maintenance.tick(pipe.runtime)
+    result = pipe.result(half_way)
+    assert (result["outcome"], result["cancelled"]) == ("cancelled", DOCUMENTS)
+    assert pipe.index(source("a", tmp_path / "a.json"))["outcome"] == "succeeded"
+    assert verify(pipe.runtime).clean
+
+
+def test_the_last_word_counts(pipe, half_way: int) -> None:
+    """Who lets it go on, or cancels it, while it is being paused has not to wait for that."""
+    dies_after(pipe, holds.pause, half_way, slices=1)
+    assert operations.resume(pipe.runtime, half_way) == BATCH
+    assert held(pipe) == 0
+    dies_after(pipe, holds.pause, half_way, slices=2)
+    assert operations.cancel(pipe.runtime, half_way) == DOCUMENTS
+    assert pipe.result(half_way)["outcome"] == "cancelled"
+
+
+def test_one_who_has_seen_an_older_state_marks_nothing(pipe, half_way: int) -> None:
+    dies_after(pipe, holds.pause, half_way)
+    with pipe.runtime.ledger.read() as tx:
+        seen = holds.look(tx, half_way)
+    operations._mark(pipe.runtime, half_way)
+    with pipe.runtime.ledger.write() as tx:
+        holds.mark(tx, seen)
+    assert held(pipe) == BATCH
+    dies_after(pipe, holds.resume, half_way)
+    with pipe.runtime.ledger.write() as tx:
+        holds.mark(tx, seen)
+        assert marking.pending(tx) == [half_way]
+    assert held(pipe) == BATCH
+
+
+def pass_time(pipe, virtual: float) -> None:
+    """Others were given turns meanwhile."""
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(update(sources).values(next_turn=virtual))
+
+
+def distances(found: list[float]) -> list[float]:
+    return [round(later - earlier, 6) for earlier, later in pairwise(found)]
+
+
+def test_what_is_freed_in_slices_keeps_its_distances_behind_the_virtual_time(pipe, half_way: int) -> None:
+    before = turns(pipe)
+    operations.pause(pipe.runtime, half_way)
+    pass_time(pipe, 1000.0)
+    operations.resume(pipe.runtime, half_way)
+    after = turns(pipe)
+    assert (min(after), distances(after)) == (1000.0, distances(before))
