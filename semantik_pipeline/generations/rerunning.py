@@ -1,5 +1,6 @@
 """Sending documents that meet a filter through the stages again, within the generations that there are: a slice at once,
-the rest a slice at a time wherever maintenance runs. How far it is is in the ledger."""
+the rest a slice at a time wherever maintenance runs, as long as no more than ``work.max_in_flight`` of them are on their
+way. How far it is is in the ledger."""
 
 from __future__ import annotations
 
@@ -114,8 +115,10 @@ def _go_on(runtime: Runtime, rerun: Rerun) -> Rerun | None:
 
 
 def _send(runtime: Runtime, rerun: Rerun) -> Rerun | None:
-    """Send a slice; returns what is left to do for this process."""
+    """Send a slice, unless enough of those before are on their way; returns what is left to do for this process."""
     with runtime.ledger.read() as tx:
+        if reruns.crowded(tx, rerun, runtime.settings.work.max_in_flight):
+            return None
         part = selection.following(tx, rerun.collection_id, rerun.where, after=rerun.after)
     if rerun.fresh:
         _forget_parses(runtime, part.documents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,21 @@ def test_each_transaction_sends_a_slice_and_the_operation_waits_for_all(pipe) ->
     maintenance.tick(pipe.runtime)
     result = pipe.result(operation_id)
     assert (result["outcome"], sent(pipe, operation_id)) == ("succeeded", EVEN)
+
+
+def test_it_waits_while_enough_of_what_it_sent_is_on_its_way(pipe, make_pipeline) -> None:
+    pipe.runtime.close()
+    pipe = make_pipeline(work={"max_in_flight": PAGE + 1})
+    operation_id = generations.rerun(pipe.runtime, "default", {"must": []})
+    counts = []
+    for _ in range(2 * EVEN):
+        advance(pipe)
+        counts.append(sent(pipe, operation_id))
+        pipe.run()
+    on_their_way = [later - earlier for earlier, later in pairwise([0, *counts])]
+    assert max(on_their_way) == 2 * PAGE
+    maintenance.tick(pipe.runtime)
+    assert (pipe.result(operation_id)["outcome"], counts[-1]) == ("succeeded", 2 * EVEN)
 
 
 def test_another_process_goes_on_where_one_died(pipe, make_pipeline) -> None:

@@ -11,7 +11,10 @@ from sqlalchemy import ColumnElement, and_, select, update
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.ingestion.revisions import retry_documents
 from semantik_pipeline.ledger.operations import lifecycle, outcomes
+from semantik_pipeline.ledger.operations.items import joined
 from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.tables import operation_items, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 
 #: The lane of documents that somebody sends through the stages again.
@@ -58,6 +61,16 @@ def _all(tx: Transaction, which: ColumnElement[bool]) -> list[Rerun]:
         for row in rows
         if lifecycle.LOOKED_UPTO in (row.detail or {})
     ]
+
+
+def crowded(tx: Transaction, rerun: Rerun, limit: int) -> bool:
+    """Whether so many of the documents that it sent are on their way, in the generation that search reads; what an operation
+    holds is not. It looks at what is on its way alone, however much the rerun has behind it."""
+    mine = select(sources.c.id).where(sources.c.collection_id == rerun.collection_id)
+    on_its_way = and_(work.c.source_id.in_(mine), work.c.stage.in_(STAGES), work.c.held_by.is_(None))
+    item = select(operation_items.c.document_id).where(joined(rerun.operation_id)).correlate(work).scalar_subquery()
+    sent = select(work.c.document_id).where(on_its_way, item.is_not(None))
+    return tx.execute(sent.offset(limit - 1).limit(1)).first() is not None
 
 
 def send(tx: Transaction, rerun: Rerun, document_ids: list[int], *, upto: int | None) -> bool:
