@@ -15,7 +15,7 @@ IfMatch = Annotated[
     str | None,
     Header(
         max_length=2000,
-        description="The ETag that was read, or several; if it is none of them now, nothing is changed (412). `*`: any.",
+        description="ETag that was read, or several; if the configuration has another one now, nothing is changed (412). `*`: any.",
     ),
 ]
 

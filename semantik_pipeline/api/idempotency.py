@@ -29,8 +29,8 @@ Key = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="Names this request, for a day: sent again under it, it gets the same answer and changes nothing."
-        " Another request under it is refused (422), and one that is in hand too (409).",
+        description="Unique name of the request, valid for a day. A repeated request gets the first response again and changes nothing."
+        " A different request with the same key is refused (422), and so is one while the first is in progress (409).",
     ),
 ]
 

@@ -105,6 +105,10 @@ def _rolled_back(runtime: Runtime, collection: str, generation_id: int) -> dict[
         if not switching.rollback(tx, found, generation_id, keep=runtime.settings.reindex.rollback_window):
             return None
         behind = builds.left(tx, generation_id)
-        changes = {"generation": generation_id, "previous_generation": found.active_generation, "pending_documents": behind}
+        changes = {
+            "generation": generation_id,
+            "previous_generation": found.active_generation,
+            "pending_documents": behind,
+        }
         audit_trail.record(tx, event="collection.rollback", subject=collection, detail=changes)
     return {"collection": collection, **changes}

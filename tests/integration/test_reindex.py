@@ -214,20 +214,20 @@ def test_a_plan_foretells_it(make_pipeline, corpus):
     pipe.folder(corpus)
     total = rows(pipe, chunks)[0]
     same = generations.plan(pipe.runtime, "default")
-    assert (same.documents, same.chunks, same.embed, same.changes) == (20, total, 0, [])
+    assert (same.documents, same.chunks, same.texts_to_embed, same.changes) == (20, total, 0, [])
     other_model = generations.plan(pipe.runtime, "default", {"embedding.dimension": 32})
-    assert other_model.embed == total
+    assert other_model.texts_to_embed == total
     assert other_model.reuse["parse"] == {"documents": 20, "total": 20}
     assert other_model.changes == ["embedding.options.dimension: 64 → 32"]
     extraction = generations.plan(pipe.runtime, "default", {"extraction.enabled": True})
-    assert extraction.embed == 0
+    assert extraction.texts_to_embed == 0
     assert extraction.reuse["chunk"] == {"documents": 20, "total": 20}
     finer = generations.plan(pipe.runtime, "default", {"chunking.max_tokens": 20})
     assert finer.estimated
     assert finer.chunks > total
     result = build(pipe, generations.reindex(pipe.runtime, "default", {"chunking.max_tokens": 20}))
     assert finer.chunks == result["chunks"]["total"]  # all documents are in the sample
-    assert finer.embed == result["chunks"]["embedded"]
+    assert finer.texts_to_embed == result["chunks"]["embedded"]
 
 
 @both_ledgers

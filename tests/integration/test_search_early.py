@@ -52,7 +52,11 @@ def test_nothing_is_found_where_nothing_is(pipeline: Pipeline) -> None:
     pipeline.run("chunk")
     for mode, principals in ways:
         answer = asked(pipeline, mode=mode, principals=principals, explain_document="a")
-        assert (answer.hits, answer.document_explanation["cause"], answer.document_explanation["stage"]) == ([], "in-progress", "embed")
+        assert (answer.hits, answer.document_explanation["cause"], answer.document_explanation["stage"]) == (
+            [],
+            "in-progress",
+            "embed",
+        )
 
 
 def test_what_is_through_is_found_while_the_rest_is_on_its_way(pipeline: Pipeline) -> None:

@@ -149,7 +149,7 @@ def test_what_a_title_weighs_is_rewritten_without_embedding(make_pipeline, tmp_p
     pipeline.folder(folder, config=FAKE_COLLECTION | {"sparse": {"title_weight": 0, "heading_weight": 0}})
     assert found(pipeline, "lease") == {"other.txt"}
     changes = {"sparse.title_weight": 8}
-    assert generations.plan(pipeline.runtime, "default", changes).embed == 0
+    assert generations.plan(pipeline.runtime, "default", changes).texts_to_embed == 0
     rebuilt(pipeline, "sparse.title_weight=8")
     answer = search(pipeline.runtime, SearchQuery(text="lease", mode="sparse", rerank=False))
     assert [hit.document.rpartition("/")[2] for hit in answer.hits] == ["lease.txt", "other.txt"]

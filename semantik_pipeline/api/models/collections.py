@@ -14,6 +14,8 @@ _CHANGES: dict[str, Any] = {"chunking.max_tokens": 150, "embedding.model": "all-
 
 
 class CollectionCreate(BaseModel):
+    """A collection to create."""
+
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
@@ -38,6 +40,8 @@ class CollectionUpdate(BaseModel):
 
 
 class CollectionRenameRequest(BaseModel):
+    """The new name of a collection."""
+
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "papers-2026"}})
 
     name: Name
@@ -83,17 +87,23 @@ class Collection(BaseModel):
 
 
 class CollectionDetail(Collection):
+    """A collection in detail."""
+
     outdated: list[ScrubbedText] = Field(
         description="Why the index differs from the configuration; empty: it is up to date."
     )
 
 
 class CollectionList(BaseModel):
+    """A page of collections."""
+
     collections: list[Collection]
     next_cursor: str | None = None
 
 
 class RenamedCollection(BaseModel):
+    """A collection after it was renamed."""
+
     id: int
     name: str
     previous_name: str
@@ -108,6 +118,8 @@ class DeletedCollection(BaseModel):
 
 
 class RestoredCollection(BaseModel):
+    """A collection after it was restored from the trash."""
+
     name: str
     operation_id: int | None = Field(
         description="Operation that resumes the work which the deletion stopped; null: there is none."
@@ -115,6 +127,8 @@ class RestoredCollection(BaseModel):
 
 
 class ReindexPlanRequest(BaseModel):
+    """A reindex to estimate."""
+
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
 
     changes: Options = Field(
@@ -143,6 +157,8 @@ class ReindexPlan(BaseModel):
 
 
 class ReindexRequest(ReindexPlanRequest):
+    """A reindex to start."""
+
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": {"chunking.max_tokens": 150}}})
 
     accept_losses: bool = Field(False, description="Switch even if documents fail with the new configuration.")
@@ -175,6 +191,8 @@ class RerunRequest(RerunPlanRequest):
 
 
 class RollbackResult(BaseModel):
+    """A collection after the previous index was restored."""
+
     collection: str
     generation: int = Field(description="Id of the generation that is searched now.")
     previous_generation: int = Field(description="Id of the generation that was searched before, and is kept.")
@@ -226,6 +244,8 @@ class ImportAccepted(OperationAccepted):
 
 
 class TrashedCollection(BaseModel):
+    """A collection in the trash."""
+
     id: int
     name: str
     documents: int
@@ -234,11 +254,15 @@ class TrashedCollection(BaseModel):
 
 
 class TrashedSource(TrashedCollection):
+    """A source in the trash."""
+
     connector: str
     collection: str
 
 
 class TrashedDocument(BaseModel):
+    """A document in the trash."""
+
     id: int
     document: str = Field(description="Document id.")
     collection: str

@@ -48,6 +48,8 @@ class Document(BaseModel):
 
 
 class DocumentList(BaseModel):
+    """A page of documents."""
+
     documents: list[Document]
     next_cursor: str | None = None
 
@@ -78,6 +80,8 @@ class IndexingStatus(BaseModel):
 
 
 class DocumentDetail(Document):
+    """A document in detail."""
+
     metadata: dict[str, Any]
     generations: list[IndexingStatus] = Field(description="Its status in each generation of the index.")
 
@@ -114,6 +118,8 @@ class DocumentChunk(BaseModel):
 
 
 class ChunkList(BaseModel):
+    """A page of chunks."""
+
     chunks: list[DocumentChunk]
     next_cursor: str | None = None
 
@@ -216,4 +222,6 @@ class DocumentRetryRequest(BaseModel):
 
 
 class DocumentDeleteRequest(DocumentSelection):
+    """Documents of a collection to delete, by document id."""
+
     purge: bool = Field(False, description="Delete permanently instead of moving to the trash.")

@@ -41,6 +41,8 @@ class ModelInfo(BaseModel):
 
 
 class ModelList(BaseModel):
+    """Models."""
+
     models: list[ModelInfo]
     models_dir: str = Field(description="The models folder, for `semantik models pull`.")
 

@@ -12,6 +12,8 @@ Role = Literal["reader", "writer", "admin"]
 
 
 class ApiKeyCreate(BaseModel):
+    """An API key to create."""
+
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"example": {"name": "search-page", "role": "reader", "collections": ["papers"]}},
@@ -44,9 +46,13 @@ class ApiKey(BaseModel):
 
 
 class ApiKeyCreated(ApiKey):
+    """A new API key, with its secret."""
+
     key: str = Field(examples=["sk_…"], description="The key itself. It is shown only in this response.")
 
 
 class ApiKeyList(BaseModel):
+    """A page of API keys."""
+
     keys: list[ApiKey]
     next_cursor: str | None

@@ -46,6 +46,8 @@ class Operation(BaseModel):
 
 
 class OperationList(BaseModel):
+    """A page of operations."""
+
     operations: list[Operation]
     next_cursor: str | None = None
 
@@ -100,6 +102,8 @@ class UnfinishedWork(BaseModel):
 
 
 class OperationDetail(Operation):
+    """An operation in detail."""
+
     progress: OperationProgress
     problems: list[ScrubbedText] = Field(description="What could not be read from its sources.")
     unfinished: UnfinishedWork

@@ -31,6 +31,8 @@ class Plugin(BaseModel):
 
 
 class PluginList(BaseModel):
+    """A list of plugins."""
+
     plugins: list[Plugin]
     types: list[str] = Field(examples=[["connector", "parser", "reranker"]], description="All types of plugins.")
     total: int
@@ -65,6 +67,8 @@ class PluginManifest(BaseModel):
 
 
 class PluginHealth(BaseModel):
+    """The health of a plugin."""
+
     id: str
     health: Health
     reason: ScrubbedText | None = Field(examples=["the environment variable OPENAI_API_KEY is not set"])
@@ -124,20 +128,30 @@ class AvailablePlugin(BaseModel):
 
 
 class RerankerList(BaseModel):
+    """Rerankers."""
+
     rerankers: list[AvailablePlugin]
 
 
 class ExtractorList(BaseModel):
+    """Extractors."""
+
     extractors: list[AvailablePlugin]
 
 
 class EmbeddingList(BaseModel):
+    """Embedders."""
+
     embeddings: list[AvailablePlugin]
 
 
 class ChunkerList(BaseModel):
+    """Chunkers."""
+
     chunkers: list[AvailablePlugin]
 
 
 class ConnectorList(BaseModel):
+    """Connectors."""
+
     connectors: list[AvailablePlugin]

@@ -98,11 +98,15 @@ class Source(BaseModel):
 
 
 class SourceList(BaseModel):
+    """A page of sources."""
+
     sources: list[Source]
     next_cursor: str | None = None
 
 
 class SyncRequest(BaseModel):
+    """Options of a sync."""
+
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"full": False}})
 
     full: bool = Field(False, description="List the whole source, not only changes.")
@@ -112,12 +116,16 @@ class SyncRequest(BaseModel):
 
 
 class SourcePauseRequest(BaseModel):
+    """Why a source is paused."""
+
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "the server moves"}})
 
     reason: Line = Field("paused by hand", description="Reason, shown in listings.")
 
 
 class SourceResumeRequest(BaseModel):
+    """Options when a source is resumed."""
+
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"allow_deletions": False}})
 
     allow_deletions: bool = Field(False, description="Sync now, and delete the documents that have disappeared.")

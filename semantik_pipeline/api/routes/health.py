@@ -26,7 +26,7 @@ async def live() -> Liveness:
 @router.get(
     "/ready",
     operation_id="health_ready",
-    summary="Whether requests can be answered: ledger and its schema, plugins, store.",
+    summary="Whether requests can be answered: database and its schema, plugins, store.",
     responses={503: {"model": Readiness, "description": "Something is missing; the log says more."}},
 )
 async def ready(request: Request, runtime: TheRuntime, response: Response) -> Readiness:

@@ -1,4 +1,4 @@
-"""The host that the server runs on: what is wrong there, and which models it has."""
+"""The host of the server: diagnosis and models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def examine(runtime: TheRuntime, caller: Operator) -> DoctorReport:
     return DoctorReport.model_validate({"status": doctor.verdict(findings), "findings": shown})
 
 
-@router.get("/models", operation_id="host_models", summary="Models that are used, and what else lies in its folder.")
+@router.get(
+    "/models", operation_id="host_models", summary="List models that are in use, and models in the models folder."
+)
 def models(runtime: TheRuntime, caller: Operator) -> ModelList:
     found = [ModelInfo.model_validate(one.to_dict()) for one in inventory.inventory(runtime)]
     return ModelList(models=found, models_dir=str(runtime.settings.models_dir))

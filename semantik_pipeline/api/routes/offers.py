@@ -1,4 +1,4 @@
-"""What there is to choose from when a collection or a source is made: the enabled plugins of a kind."""
+"""Enabled plugins of a kind, for the configuration of collections and sources."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from semantik_pipeline.runtime import Runtime
 router = guarded("plugins")
 
 
-@router.get("/rerankers", operation_id="rerankers_list", summary="Rerankers, with their limits.")
+@router.get("/rerankers", operation_id="rerankers_list", summary="List enabled rerankers, with their limits.")
 def rerankers(runtime: TheRuntime, caller: Reader) -> RerankerList:
     return RerankerList(rerankers=_offers(runtime, "reranker"))
 
 
-@router.get("/extractors", operation_id="extractors_list", summary="Extractors, with what they extract.")
+@router.get("/extractors", operation_id="extractors_list", summary="List enabled extractors, with what they extract.")
 def extractors(runtime: TheRuntime, caller: Reader) -> ExtractorList:
     return ExtractorList(extractors=_offers(runtime, "extractor"))
 
 
-@router.get("/embeddings", operation_id="embeddings_list", summary="Embedders.")
+@router.get("/embeddings", operation_id="embeddings_list", summary="List enabled embedders.")
 def embeddings(runtime: TheRuntime, caller: Reader) -> EmbeddingList:
     return EmbeddingList(embeddings=_offers(runtime, "embedding"))
 
 
-@router.get("/chunkers", operation_id="chunkers_list", summary="Chunkers.")
+@router.get("/chunkers", operation_id="chunkers_list", summary="List enabled chunkers.")
 def chunkers(runtime: TheRuntime, caller: Reader) -> ChunkerList:
     return ChunkerList(chunkers=_offers(runtime, "chunking"))
 
 
-@router.get("/connectors", operation_id="connectors_list", summary="Connectors, with the fields of their forms.")
+@router.get("/connectors", operation_id="connectors_list", summary="List enabled connectors, with their options.")
 def connectors(runtime: TheRuntime, caller: Reader) -> ConnectorList:
     return ConnectorList(connectors=_offers(runtime, "connector"))
 

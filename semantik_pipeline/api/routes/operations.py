@@ -41,7 +41,7 @@ def list_operations(
     caller: Reader,
     collection: Annotated[FilterText | None, Query(description="Only this collection.")] = None,
     kind: Annotated[FilterText | None, Query(description="Only this kind: sync, push, reindex ...")] = None,
-    ended: Annotated[bool | None, Query(description="Only ended (or only running) operations.")] = None,
+    finished: Annotated[bool | None, Query(description="Only finished (or only unfinished) operations.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> OperationList:
@@ -57,7 +57,7 @@ def list_operations(
             before=before[0] if before else None,
             collections_=among,
             kind=kind,
-            ended=ended,
+            ended=finished,
         )
     page, following = pages.cut(found, limit, lambda row: (row["id"],))
     return OperationList(operations=[_operation(row, caller) for row in page], next_cursor=following)
@@ -149,7 +149,7 @@ def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Opera
 @router.post(
     "/{operation}/retry",
     operation_id="operations_retry",
-    summary="Retry what an ended operation did not finish, as a new operation.",
+    summary="Retry what a finished operation left unfinished, as a new operation.",
     responses=documented(404, 409),
     **ACCEPTED,
 )

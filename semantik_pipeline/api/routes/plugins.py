@@ -36,7 +36,7 @@ NOT_THERE = documented(404)
 def list_plugins(
     runtime: TheRuntime,
     caller: Reader,
-    kind: Annotated[PluginType | None, Query(alias="type", description="Only this kind.")] = None,
+    kind: Annotated[PluginType | None, Query(alias="type", description="Only this type.")] = None,
     enabled: Annotated[bool | None, Query(description="Only enabled (or disabled) plugins.")] = None,
     include_health: Annotated[
         bool, Query(description="Run health checks; takes `plugin.health_timeout` at most.")

@@ -105,7 +105,7 @@ def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number, response:
 @router.patch(
     "/{source_id}",
     operation_id="sources_update",
-    summary="Change a source. Indexed documents stay; new options count from its next sync, and take the role admin.",
+    summary="Change a source. Indexed documents stay; changed options apply from the next sync, and require the role admin.",
     responses=documented(404, 409, 412),
 )
 def change(

@@ -35,11 +35,11 @@ def audit(
     runtime: TheRuntime,
     caller: Operator,
     limit: pages.Limit = 50,
-    since: Annotated[float | None, Query(gt=0, le=1e10, description="Only entries of the last N seconds.")] = None,
+    max_age_seconds: Annotated[float | None, Query(gt=0, le=1e10, description="Only newer entries.")] = None,
     cursor: pages.Cursor = None,
 ) -> AuditLog:
     after = pages.decode(cursor, float, int)
     with runtime.ledger.read() as tx:
-        found = audit_trail.entries(tx, limit=limit + 1, since=since, after=after)  # type: ignore[arg-type]
+        found = audit_trail.entries(tx, limit=limit + 1, since=max_age_seconds, after=after)  # type: ignore[arg-type]
     page, following = pages.cut(found, limit, lambda row: (row["at"], row["id"]))
     return AuditLog.model_validate({"entries": page, "next_cursor": following})

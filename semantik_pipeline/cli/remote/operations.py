@@ -33,8 +33,8 @@ def list_(call: Invocation, client: Client, *, all_: bool, watch: bool) -> int:
 
 def listed(client: Client, finished: int | None, paces: dict[int, Pace]) -> list[dict[str, Any]]:
     """What has not ended, with its progress, and the last so many that have (None: all), newest first."""
-    left: list[Any] = [*client.operations.each(ended=False)]
-    ended: list[Any] = [*islice(client.operations.each(ended=True), finished)] if finished != 0 else []
+    left: list[Any] = [*client.operations.each(finished=False)]
+    ended: list[Any] = [*islice(client.operations.each(finished=True), finished)] if finished != 0 else []
     rows = []
     for row in sorted([*left, *ended], key=lambda row: row["id"], reverse=True):
         if row["state"] != "finished":

@@ -28,6 +28,6 @@ def status(call: Invocation, client: Client) -> int:
 
 def audit(call: Invocation, client: Client, *, limit: int, since: str | None) -> int:
     seconds = parse_duration(since) if since else None
-    found: list[Any] = [*islice(client.audited(limit=min(limit, PAGE), since=seconds), limit)]
+    found: list[Any] = [*islice(client.audited(limit=min(limit, PAGE), max_age_seconds=seconds), limit)]
     call.output.give({"entries": found}, lambda console: show_audit(console, found, limit))
     return 0

@@ -1,4 +1,4 @@
-"""Hits, and how they were found."""
+"""Responses of searches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 
 class HitScores(TypedDict):
-    """Where a hit's score comes from: of each leg as the store gave it, of both together (0..1), of the reranker."""
+    """Scores of a hit at each step: of the legs as the store gave them, fused (0..1), and of the reranker."""
 
     dense: float | None
     sparse: float | None
@@ -15,14 +15,14 @@ class HitScores(TypedDict):
 
 
 class FacetValue(TypedDict):
-    """A value of a field, and how many of the documents that the query matches have it."""
+    """A value of a field, and the number of matching documents that have it."""
 
     value: str | int | float | bool
     count: int
 
 
 class LegExplanation(TypedDict):
-    """What a leg said of a hit; None: it missed it."""
+    """Rank and score of a hit in one leg of the search; None: the leg did not find it."""
 
     rank: int | None
     score: float | None
@@ -31,7 +31,7 @@ class LegExplanation(TypedDict):
 
 
 class FusionExplanation(TypedDict):
-    """What came of the legs."""
+    """Rank and score of a hit after the legs were combined."""
 
     method: str
     rank: int
@@ -39,7 +39,7 @@ class FusionExplanation(TypedDict):
 
 
 class RerankerExplanation(TypedDict):
-    """What a reranker said of a hit, and what came of it."""
+    """What a reranker did to a hit."""
 
     plugin: str
     score: float | None
@@ -50,7 +50,7 @@ class RerankerExplanation(TypedDict):
 
 
 class PostprocessorExplanation(TypedDict):
-    """Where a postprocessor moved a hit from and to; None: it brought it in."""
+    """A postprocessor that moved a hit or changed its score; ``rank_before`` None: it added the hit."""
 
     plugin: str
     rank_before: int | None
@@ -58,14 +58,14 @@ class PostprocessorExplanation(TypedDict):
 
 
 class ScoreContribution(TypedDict):
-    """What a leg, a reranker or a postprocessor adds to a hit's score."""
+    """What a leg, a reranker or a postprocessor contributes to the score of a hit."""
 
     component: str
     value: float
 
 
 class ScoreExplanation(TypedDict):
-    """How a hit got its score. The parts add up to it."""
+    """How a hit got its score. The contributions add up to it."""
 
     legs: dict[str, LegExplanation]
     fused: FusionExplanation
@@ -84,20 +84,20 @@ class DocumentExplanation(TypedDict):
 
 
 class TextSpan(TypedDict):
-    """From character ``start`` to before ``end`` of a hit's text."""
+    """Characters ``start`` (inclusive) to ``end`` (exclusive) of a hit's text."""
 
     start: int
     end: int
 
 
 class Highlight(TextSpan):
-    """A place in a hit's text that meets a word or a phrase of the query."""
+    """A part of a hit's text that matches a word or phrase of the query."""
 
     term: str
 
 
 class ContextPassage(TypedDict):
-    """A chunk beside a hit, or the part of it that the hit does not have; offsets are the document's."""
+    """A neighbouring chunk, without what the hit has already; offsets are in characters of the document's text."""
 
     text: str
     start: int
@@ -107,7 +107,7 @@ class ContextPassage(TypedDict):
 
 
 class SearchHit(TypedDict):
-    """A passage that answers."""
+    """A chunk that matches the query."""
 
     rank: int
     collection: str
@@ -130,7 +130,7 @@ class SearchHit(TypedDict):
 
 
 class RerankerReport(TypedDict):
-    """What a reranker did: how many passages of a collection it scored, and why not all that it was due to read."""
+    """What a reranker did with the hits of a collection; ``reason``: why it did not score all ``candidates``."""
 
     collection: str
     id: str
@@ -141,7 +141,7 @@ class RerankerReport(TypedDict):
 
 
 class QueryFilter(TypedDict):
-    """``field:value`` of a query."""
+    """A filter in the query: ``field:value``."""
 
     field: str
     value: str
@@ -149,7 +149,7 @@ class QueryFilter(TypedDict):
 
 
 class QueryInterpretation(TypedDict):
-    """What a query says beside its words."""
+    """How a query was interpreted."""
 
     text: str
     phrases: list[str]
@@ -159,7 +159,7 @@ class QueryInterpretation(TypedDict):
 
 
 class SearchResponse(TypedDict):
-    """Hits, the best first, and how they were found."""
+    """Hits, best first."""
 
     hits: list[SearchHit]
     next_offset: int | None
@@ -173,6 +173,6 @@ class SearchResponse(TypedDict):
 
 
 class BatchSearchResponse(TypedDict):
-    """The answers, in the order of the questions."""
+    """The responses, in the order of the searches."""
 
     results: list[SearchResponse]

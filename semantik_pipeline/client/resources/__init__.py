@@ -53,24 +53,24 @@ class Api(Resource[S]):
     def trash(
         self, *, collection: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> Call[TrashList]:
-        """A page of what was deleted and can be restored, oldest first."""
+        """A page of the trash, oldest first."""
         return Call(query={"collection": collection, "limit": limit, "cursor": cursor})
 
     @request("status", "GET /status")
     def status(self) -> Call[SystemStatus]:
-        """What there is, runs and waits."""
+        """Collections, backlog and disk use."""
         return Call()
 
     @request("audit_list", "GET /audit")
     def audit(
-        self, *, limit: int | None = None, since: float | None = None, cursor: str | None = None
+        self, *, limit: int | None = None, max_age_seconds: float | None = None, cursor: str | None = None
     ) -> Call[AuditLog]:
-        """A page of what people changed, newest first; with ``since`` in the last so many seconds."""
-        return Call(query={"limit": limit, "since": since, "cursor": cursor})
+        """A page of the audit log, newest first."""
+        return Call(query={"limit": limit, "max_age_seconds": max_age_seconds, "cursor": cursor})
 
     audited: Pages[..., AuditEntry] = Pages(audit, "entries")
 
     @request("metrics", "GET /metrics")
     def metrics(self) -> Call[str]:
-        """Counters and gauges, as Prometheus reads them."""
+        """Metrics in Prometheus' text format."""
         return Call(read="text")

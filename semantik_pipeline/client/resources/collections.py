@@ -1,4 +1,4 @@
-"""Collections: made, configured, deleted; their indexes built anew."""
+"""Collections: create, configure, delete, reindex."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LOOKING = 600.0
 
 
 class Collections(Resource[S]):
-    """``client.collections``. ``changes`` are dotted names and what they are to be; None unsets."""
+    """``client.collections``. ``changes`` are new values by dotted names; None resets to the default."""
 
     @request("collections_list", "GET /collections")
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Call[CollectionList]:
-        """A page of what there is to search."""
+        """A page of collections."""
         return Call(query={"limit": limit, "cursor": cursor})
 
     each: Pages[..., Collection] = Pages(list, "collections")
@@ -44,40 +44,40 @@ class Collections(Resource[S]):
     def create(
         self, name: str, *, config: Mapping[str, Any] | None = None, changes: Mapping[str, Any] | None = None
     ) -> Call[CollectionDetail]:
-        """Make one. What is not said is as the server's settings have it."""
+        """Create a collection. What is left out is as in the server's settings."""
         return Call(json={"name": name, "config": dict(config or {}), "changes": dict(changes or {})})
 
     @request("collections_show", "GET /collections/{name}")
     def show(self, name: str) -> Call[CollectionDetail]:
-        """All about one."""
+        """A collection in detail."""
         return Call(at={"name": name})
 
     @request("collections_configure", "PATCH /collections/{name}")
     def configure(
         self, name: str, changes: Mapping[str, Any], *, if_match: str | None = None
     ) -> Call[CollectionDetail]:
-        """Change what it is to be made of. ``if_match``: only if its ``etag`` is still this one, else ChangedMeanwhile."""
+        """Change its configuration. ``if_match``: only if its ``etag`` is still this one, else ChangedMeanwhile."""
         tag = None if if_match is None else f'"{if_match}"'
         return Call(at={"name": name}, json={"changes": dict(changes)}, headers={"If-Match": tag})
 
     @request("collections_rename", "POST /collections/{name}/rename")
     def rename(self, name: str, new_name: str) -> Call[RenamedCollection]:
-        """Call it otherwise."""
+        """Rename it."""
         return Call(at={"name": name}, json={"name": new_name})
 
     @request("collections_delete", "DELETE /collections/{name}")
     def delete(self, name: str, *, purge: bool = False) -> Call[DeletedCollection]:
-        """Hide it at once. It rests in the trash, unless it is purged."""
+        """Delete it. It goes to the trash, unless purged."""
         return Call(at={"name": name}, query={"purge": purge})
 
     @request("collections_restore", "POST /collections/{name}/restore")
     def restore(self, name: str) -> Call[RestoredCollection]:
-        """Bring it back from the trash."""
+        """Restore it from the trash."""
         return Call(at={"name": name})
 
     @request("collections_plan_reindex", "POST /collections/{name}/reindex/plan", repeatable=True)
     def plan_reindex(self, name: str, changes: Mapping[str, Any] | None = None) -> Call[ReindexPlan]:
-        """What building its index anew would cost. Nothing is written."""
+        """Estimate the cost of a reindex. Nothing is written."""
         return Call(at={"name": name}, json={"changes": dict(changes or {})})
 
     @request("collections_reindex", "POST /collections/{name}/reindex")
@@ -89,18 +89,18 @@ class Collections(Resource[S]):
         accept_losses: bool = False,
         force: bool = False,
     ) -> Call[OperationAccepted]:
-        """Build its index anew beside the one that search reads, and switch to it when it has passed its gate."""
+        """Build a new index beside the current one, and switch to it once it has passed its checks."""
         asked = {"changes": dict(changes or {}), "accept_losses": accept_losses, "force": force}
         return Call(at={"name": name}, json=asked)
 
     @request("collections_rerun", "POST /collections/{name}/rerun")
     def rerun(self, name: str, where: Mapping[str, Any], *, fresh: bool = False) -> Call[OperationAccepted]:
-        """Send documents that meet a filter through the stages again."""
+        """Process documents that match a filter again, in the current index."""
         return Call(at={"name": name}, json={"where": dict(where), "fresh": fresh}, timeout=LOOKING)
 
     @request("collections_plan_rerun", "POST /collections/{name}/rerun/plan", repeatable=True)
     def plan_rerun(self, name: str, where: Mapping[str, Any]) -> Call[RerunPlan]:
-        """How many documents a rerun would send on their way. Nothing is written."""
+        """Count the documents that a rerun would process. Nothing is written."""
         return Call(at={"name": name}, json={"where": dict(where)}, timeout=LOOKING)
 
     @request("collections_verify", "POST /collections/{name}/verify", repeatable=True)
@@ -117,19 +117,18 @@ class Collections(Resource[S]):
 
     @request("collections_export", "GET /collections/{name}/export")
     def export(self, name: str, file: Path) -> Call[Path]:
-        """Write all of it into a file, gzipped if its name ends in ``gz``; what was cut leaves no file. Returns the
+        """Export it as a file, gzipped if the name ends in ``gz``; an interrupted export leaves no file. Returns the
         file."""
         query = {"gzip": True} if file.name.endswith("gz") else {}
         return Call(at={"name": name}, query=query, into=file, timeout=TRANSFER)
 
     @request("collections_import", "POST /collections/import")
     def import_(self, file: Path, *, name: str | None = None) -> Call[ImportAccepted]:
-        """Make one of an export, under another ``name`` than it had if that is given."""
+        """Create a collection from an export, with a new ``name`` if given."""
         form = {} if name is None else {"name": name}
         return Call(files=[Upload(name=file.name, content=file)], form=form, timeout=TRANSFER)
 
     @request("collections_rollback", "POST /collections/{name}/rollback")
     def rollback(self, name: str, *, force: bool = False) -> Call[RollbackResult]:
-        """Let search read the index before the last reindex again, at once; ``force``: although queries can't be
-        embedded for it."""
+        """Switch back to the previous index; ``force``: even if its embedding model is not available there."""
         return Call(at={"name": name}, query={"force": True} if force else {})

@@ -1,4 +1,4 @@
-"""Documents: listed, read, given, deleted."""
+"""Documents: list, read, push, delete."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, req
 
 
 class Documents(Resource[S]):
-    """``client.documents``. What is given has a name that only this request has, unless ``key`` says another: so it is
-    sent again where its answer got lost, and taken once."""
+    """``client.documents``. Pushes carry an ``Idempotency-Key``, ``key`` or a random one, so that they are safely retried."""
 
     @request("documents_list", "GET /documents")
     def list(
@@ -37,8 +36,7 @@ class Documents(Resource[S]):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Call[DocumentList]:
-        """A page of them, in the order in which they came. ``document`` is a unique id, ``name`` a part of one, or of a
-        path or title."""
+        """A page of documents, oldest first. ``document`` is a document id, ``name`` a part of one, or of a path or title."""
         wanted = {"collection": collection, "document": document, "source": source, "status": status}
         return Call(query={**wanted, "media_type": media_type, "name": name, "limit": limit, "cursor": cursor})
 
@@ -46,17 +44,17 @@ class Documents(Resource[S]):
 
     @request("documents_show", "GET /documents/{document_id}")
     def show(self, document_id: int) -> Call[DocumentDetail]:
-        """One, its metadata, and its way through the stages."""
+        """A document in detail: metadata and status of each stage."""
         return Call(at={"document_id": document_id})
 
     @request("documents_content", "GET /documents/{document_id}/content")
     def content(self, document_id: int) -> Call[bytes]:
-        """Its content as its source has it."""
+        """Its original content."""
         return Call(at={"document_id": document_id}, read="bytes")
 
     @request("documents_text", "GET /documents/{document_id}/text")
     def text(self, document_id: int) -> Call[ParsedDocument]:
-        """The text that was read of it, with its structure."""
+        """Its parsed text, with its structure."""
         return Call(at={"document_id": document_id})
 
     @request("documents_chunks", "GET /documents/{document_id}/chunks")
@@ -75,8 +73,8 @@ class Documents(Resource[S]):
         source: str | None = None,
         key: str | None = None,
     ) -> Call[PushAccepted]:
-        """Give texts: each has ``document`` (its unique id) and ``text``, and may have title, metadata, media_type and
-        principals. All are taken, or none."""
+        """Push texts: each has ``document`` (its id) and ``text``, and may have title, metadata, media_type and
+        principals. All of them are accepted, or none."""
         given = {"collection": collection, "documents": [dict(one) for one in documents]}
         return Call(json=given if source is None else {**given, "source": source}, headers=_named(key))
 
@@ -99,24 +97,24 @@ class Documents(Resource[S]):
 
     @request("documents_retry", "POST /documents/{document_id}/retry")
     def retry(self, document_id: int) -> Call[OperationAccepted]:
-        """Let it run again from its first stage."""
+        """Process it again from the first stage."""
         return Call(at={"document_id": document_id})
 
     @request("documents_delete", "DELETE /documents/{document_id}")
     def delete(self, document_id: int, *, purge: bool = False) -> Call[OperationAccepted]:
-        """Remove it from the index, into the trash unless it is purged."""
+        """Delete it. It goes to the trash, unless purged."""
         return Call(at={"document_id": document_id}, query={"purge": purge})
 
     @request("documents_restore", "POST /documents/{document_id}/restore")
     def restore(self, document_id: int) -> Call[OperationAccepted]:
-        """Bring it back from the trash."""
+        """Restore it from the trash."""
         return Call(at={"document_id": document_id})
 
     @request("documents_retry_many", "POST /documents/retry")
     def retry_many(
         self, documents: Sequence[str] | None = None, *, collection: str = "default"
     ) -> Call[OperationAccepted]:
-        """Let those of these unique ids run again; None: all that are in quarantine."""
+        """Process several documents again, by document id; None: all that are quarantined."""
         named = None if documents is None else [*documents]
         return Call(json={"collection": collection, "documents": named})
 
@@ -124,7 +122,7 @@ class Documents(Resource[S]):
     def delete_many(
         self, documents: Sequence[str], *, collection: str = "default", purge: bool = False
     ) -> Call[OperationAccepted]:
-        """Remove those of these unique ids from the index."""
+        """Delete several documents, by document id."""
         return Call(json={"collection": collection, "documents": [*documents], "purge": purge})
 
 

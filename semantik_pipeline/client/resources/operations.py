@@ -1,4 +1,4 @@
-"""Operations: listed, followed, steered."""
+"""Operations: list, follow, pause, resume, cancel, retry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Follow:
             return self
 
         def follow(operation: str | int) -> Any:
-            """How far it is whenever something moved, to its end. A connection that is lost is made again."""
+            """Its progress on each change, until it has finished. A lost connection is made again."""
             call = Call[Any](at={"operation": operation}, method=self.method, path=self.path, repeatable=True)
             return resource._client.events(call)
 
@@ -50,7 +50,7 @@ class _Follow:
 
 
 class Operations(Resource[S]):
-    """``client.operations``. An operation is named as it is called (``sync-12``) or by its number."""
+    """``client.operations``. An operation is given by its name (``sync-12``) or number."""
 
     @request("operations_list", "GET /operations")
     def list(
@@ -58,39 +58,39 @@ class Operations(Resource[S]):
         *,
         collection: str | None = None,
         kind: str | None = None,
-        ended: bool | None = None,
+        finished: bool | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Call[OperationList]:
-        """A page of what runs and what has ended, newest first."""
-        wanted = {"collection": collection, "kind": kind, "ended": ended}
+        """A page of operations, newest first."""
+        wanted = {"collection": collection, "kind": kind, "finished": finished}
         return Call(query={**wanted, "limit": limit, "cursor": cursor})
 
     each: Pages[..., Operation] = Pages(list, "operations")
 
     @request("operations_show", "GET /operations/{operation}")
     def show(self, operation: str | int) -> Call[OperationDetail]:
-        """How far one is, and what it left undone."""
+        """An operation with its progress, and what it left unfinished."""
         return Call(at={"operation": operation})
 
     follow = _Follow()
 
     @request("operations_pause", "POST /operations/{operation}/pause")
     def pause(self, operation: str | int) -> Call[OperationActionResult]:
-        """Let nobody take what it has left, until it is resumed."""
+        """Pause it."""
         return Call(at={"operation": operation})
 
     @request("operations_resume", "POST /operations/{operation}/resume")
     def resume(self, operation: str | int) -> Call[OperationActionResult]:
-        """Let a paused one go on."""
+        """Resume it."""
         return Call(at={"operation": operation})
 
     @request("operations_cancel", "POST /operations/{operation}/cancel")
     def cancel(self, operation: str | int) -> Call[OperationActionResult]:
-        """Stop it; documents that are not finished are parked where they are."""
+        """Cancel it; unfinished documents can be retried."""
         return Call(at={"operation": operation})
 
     @request("operations_retry", "POST /operations/{operation}/retry")
     def retry(self, operation: str | int, *, key: str | None = None) -> Call[OperationAccepted]:
-        """Run again what it left undone, as an operation of its own."""
+        """Retry what it left unfinished, as a new operation."""
         return Call(at={"operation": operation}, headers={"Idempotency-Key": key or str(uuid4())})

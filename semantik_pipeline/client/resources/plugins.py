@@ -1,4 +1,4 @@
-"""Plugins: what is installed, how it is configured, what there is to choose from."""
+"""Plugins: list, configure, enable, disable."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from semantik_pipeline.client.calls import Call, Resource, S, request
 
 
 class Plugins(Resource[S]):
-    """``client.plugins``. What is changed counts for processes that start from then on."""
+    """``client.plugins``. Changes apply to processes that start afterwards."""
 
     @request("plugins_list", "GET /plugins")
     def list(
         self, *, kind: str | None = None, enabled: bool | None = None, include_health: bool = False
     ) -> Call[PluginList]:
-        """Everything that is installed; with ``include_health`` each is asked whether it could work now."""
+        """All installed plugins; with ``include_health`` their health is checked."""
         return Call(query={"type": kind, "enabled": enabled, "include_health": include_health})
 
     @request("plugins_show", "GET /plugins/{plugin_id}")
     def show(self, plugin_id: str) -> Call[PluginDetail]:
-        """All about one."""
+        """A plugin in detail."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_manifest", "GET /plugins/{plugin_id}/manifest")
     def manifest(self, plugin_id: str) -> Call[PluginManifest]:
-        """What an enabled one says of itself."""
+        """The manifest of an enabled plugin."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_config_schema", "GET /plugins/{plugin_id}/config-schema")
@@ -47,7 +47,7 @@ class Plugins(Resource[S]):
 
     @request("plugins_health", "GET /plugins/{plugin_id}/health")
     def health(self, plugin_id: str) -> Call[PluginHealth]:
-        """Whether it could work now, as it is configured."""
+        """Check its health, as configured."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_enable", "POST /plugins/{plugin_id}/enable", repeatable=True)
@@ -64,30 +64,30 @@ class Plugins(Resource[S]):
     def configure(
         self, plugin_id: str, config: Mapping[str, Any], *, if_match: str | None = None
     ) -> Call[PluginChangeResult]:
-        """Give it these options and no others. Secrets are named: ``api_key_env``."""
+        """Replace its options. For secrets, name environment variables: ``api_key_env``."""
         return Call(at={"plugin_id": plugin_id}, json={"config": dict(config)}, headers={"If-Match": if_match})
 
     @request("rerankers_list", "GET /rerankers")
     def rerankers(self) -> Call[RerankerList]:
-        """Rerankers to choose from."""
+        """Enabled rerankers."""
         return Call()
 
     @request("extractors_list", "GET /extractors")
     def extractors(self) -> Call[ExtractorList]:
-        """Extractors to choose from."""
+        """Enabled extractors."""
         return Call()
 
     @request("embeddings_list", "GET /embeddings")
     def embeddings(self) -> Call[EmbeddingList]:
-        """Embedders to choose from."""
+        """Enabled embedders."""
         return Call()
 
     @request("chunkers_list", "GET /chunkers")
     def chunkers(self) -> Call[ChunkerList]:
-        """Chunkers to choose from."""
+        """Enabled chunkers."""
         return Call()
 
     @request("connectors_list", "GET /connectors")
     def connectors(self) -> Call[ConnectorList]:
-        """Connectors to choose from, with the fields of their forms."""
+        """Enabled connectors, with their options."""
         return Call()

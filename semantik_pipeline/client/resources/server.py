@@ -1,4 +1,4 @@
-"""Workers, keys, the host, and whether the server is well."""
+"""Workers, API keys, the host, and the health of the server."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ EXAMINING = 120.0
 
 
 class Workers(Resource[S]):
-    """``client.fleet``. Workers are named by id, host or profile; None means all that live."""
+    """``client.fleet``. Workers are named by id, host or profile; None means all that are live."""
 
     @request("fleet_status", "GET /fleet")
     def status(self) -> Call[FleetStatus]:
-        """Who works, what waits for each stage, what is stuck and why."""
+        """Workers, the backlog of each stage, and what is stuck and why."""
         return Call()
 
     @request("fleet_drain", "POST /fleet/drain", repeatable=True)
     def drain(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
-        """Let workers finish what they have and take nothing more."""
+        """Drain workers: they finish what they are processing and take nothing more."""
         return Call(json={"workers": [*(workers or ())]})
 
     @request("fleet_resume", "POST /fleet/resume", repeatable=True)
     def resume(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
-        """Let drained workers take work again."""
+        """Resume drained workers."""
         return Call(json={"workers": [*(workers or ())]})
 
     @request("fleet_restart", "POST /fleet/restart")
     def restart(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
-        """Replace worker processes one by one, work going on."""
+        """Restart worker processes one by one, without downtime."""
         return Call(json={"workers": [*(workers or ())]})
 
 
@@ -52,7 +52,7 @@ class Keys(Resource[S]):
 
     @request("keys_list", "GET /keys")
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Call[ApiKeyList]:
-        """A page of keys, without the keys themselves."""
+        """A page of API keys, without their secrets."""
         return Call(query={"limit": limit, "cursor": cursor})
 
     each: Pages[..., ApiKey] = Pages(list, "keys")
@@ -67,7 +67,7 @@ class Keys(Resource[S]):
         principals: Sequence[str] | None = None,
         expires_in: str | None = None,
     ) -> Call[ApiKeyCreated]:
-        """Make one, valid for a time such as ``90d``. It is in the answer, and shown nowhere again."""
+        """Create an API key, valid for a time such as ``90d``. Its secret is only in this response."""
         asked: dict[str, Any] = {"name": name, "role": role, "expires_in": expires_in}
         for field, names in (("collections", collections), ("principals", principals)):
             asked[field] = None if names is None else [*names]
@@ -75,7 +75,7 @@ class Keys(Resource[S]):
 
     @request("keys_revoke", "DELETE /keys/{name}")
     def revoke(self, name: str) -> Call[ApiKey]:
-        """Let nobody in with it any more."""
+        """Revoke an API key."""
         return Call(at={"name": name})
 
 
@@ -84,17 +84,17 @@ class Host(Resource[S]):
 
     @request("host_doctor", "GET /host/doctor")
     def doctor(self) -> Call[DoctorReport]:
-        """What is wrong there, and what to do; mends nothing."""
+        """Check servers, schema, queues, index, plugins, models, disks and clock. Changes nothing."""
         return Call(timeout=EXAMINING)
 
     @request("host_models", "GET /host/models")
     def models(self) -> Call[ModelList]:
-        """Models that are used, and what else lies in its models folder."""
+        """Models that are in use, and models in the models folder."""
         return Call(timeout=EXAMINING)
 
     @request("host_models_where", "GET /host/models/where")
     def models_where(self, name: str) -> Call[ModelLocation]:
-        """Which files a plugin reads there for a model, and why those."""
+        """The files that are used for a model, and why."""
         return Call(query={"name": name}, timeout=EXAMINING)
 
 
@@ -108,5 +108,5 @@ class Health(Resource[S]):
 
     @request("health_ready", "GET /health/ready")
     def ready(self) -> Call[Readiness]:
-        """Whether requests can be answered; what is missing, if not."""
+        """Whether requests can be answered; else, what is wrong."""
         return Call(good=frozenset({503}))

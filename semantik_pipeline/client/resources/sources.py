@@ -1,4 +1,4 @@
-"""Sources: where documents come from."""
+"""Sources: add, sync, pause, remove."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Sources(Resource[S]):
     def list(
         self, *, collection: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> Call[SourceList]:
-        """A page of them."""
+        """A page of sources."""
         return Call(query={"collection": collection, "limit": limit, "cursor": cursor})
 
     each: Pages[..., Source] = Pages(list, "sources")
@@ -25,7 +25,7 @@ class Sources(Resource[S]):
     def add(
         self, connector: str, name: str, *, config: Mapping[str, Any], collection: str = "default", **options: Any
     ) -> Call[Source]:
-        """Add one. ``options``: schedule, weight."""
+        """Add a source. ``options``: schedule, weight, principals."""
         return Call(
             json={"connector": connector, "name": name, "config": dict(config), "collection": collection, **options}
         )
@@ -46,13 +46,13 @@ class Sources(Resource[S]):
 
     @request("sources_show", "GET /sources/{source_id}")
     def show(self, source_id: int) -> Call[Source]:
-        """All about one."""
+        """A source."""
         return Call(at={"source_id": source_id})
 
     @request("sources_update", "PATCH /sources/{source_id}")
     def update(self, source_id: int, *, if_match: str | None = None, **changes: Any) -> Call[Source]:
-        """Change its name, config (all options anew), schedule (None ends it) or weight; the rest stays. ``if_match``: only
-        if its ``etag`` is still this one, else ChangedMeanwhile."""
+        """Change its name, config (replaces all options), schedule (None removes it), weight or principals. ``if_match``:
+        only if its ``etag`` is still this one, else ChangedMeanwhile."""
         tag = None if if_match is None else f'"{if_match}"'
         return Call(at={"source_id": source_id}, json=changes, headers={"If-Match": tag})
 
@@ -63,20 +63,20 @@ class Sources(Resource[S]):
 
     @request("sources_pause", "POST /sources/{source_id}/pause")
     def pause(self, source_id: int, *, reason: str = "paused by hand") -> Call[Source]:
-        """Sync it no more until it is resumed."""
+        """Pause it."""
         return Call(at={"source_id": source_id}, json={"reason": reason})
 
     @request("sources_resume", "POST /sources/{source_id}/resume")
     def resume(self, source_id: int, *, allow_deletions: bool = False) -> Call[Source]:
-        """Let it go on."""
+        """Resume it."""
         return Call(at={"source_id": source_id}, json={"allow_deletions": allow_deletions})
 
     @request("sources_remove", "DELETE /sources/{source_id}")
     def remove(self, source_id: int, *, purge: bool = False) -> Call[OperationAccepted]:
-        """Remove it and its documents from the index, into the trash unless it is purged."""
+        """Remove it and its documents. They go to the trash, unless purged."""
         return Call(at={"source_id": source_id}, query={"purge": purge})
 
     @request("sources_restore", "POST /sources/{source_id}/restore")
     def restore(self, source_id: int) -> Call[OperationAccepted]:
-        """Bring it back from the trash, with the documents that went with it."""
+        """Restore it and its documents from the trash."""
         return Call(at={"source_id": source_id})

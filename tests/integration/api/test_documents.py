@@ -48,7 +48,11 @@ def test_texts_are_given_found_and_shown(api: Api) -> None:
     answer = push(api, new("a", "zebras graze", title="Zebras", metadata={"team": "x"}), new("b", "POISON"))
     assert [one["outcome"] for one in answer["documents"]] == ["new", "new"]
     operation = api.good(api.get(f"/operations/{answer['operation']}"))
-    assert (operation["state"], operation["outcome"], operation["unfinished"]["quarantined"]) == ("finished", "degraded", 1)
+    assert (operation["state"], operation["outcome"], operation["unfinished"]["quarantined"]) == (
+        "finished",
+        "degraded",
+        1,
+    )
     counted = operation["result"]["documents"]
     assert (counted["seen"], counted["new"], counted["quarantined"]) == (2, 2, 1)
     ids = {one["document"]: one["id"] for one in answer["documents"]}

@@ -58,8 +58,8 @@ def test_operations_are_listed_newest_first_in_pages(api: Api) -> None:
     def listed(query: str) -> list[int]:
         return [one["id"] for one in api.good(api.get(f"/operations?{query}"))["operations"]]
 
-    assert listed("ended=true") == ids[2::-1]
-    assert listed("ended=false&kind=push&collection=default") == ids[:2:-1]
+    assert listed("finished=true") == ids[2::-1]
+    assert listed("finished=false&kind=push&collection=default") == ids[:2:-1]
     assert listed("kind=sync") == []
 
 

@@ -26,6 +26,16 @@ def bodies(document: dict[str, Any]) -> Iterator[str]:
                 yield (schema.get("$ref") or schema["anyOf"][0]["$ref"]).rpartition("/")[2]
 
 
+def test_every_schema_says_what_it_is(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    values = {name for name, schema in schemas.items() if "properties" not in schema}
+    assert [
+        name
+        for name in schemas
+        if not name.startswith("Body_") and name not in values and not schemas[name].get("description")
+    ] == []
+
+
 def test_the_name_of_a_body_says_that_it_is_one(document: dict[str, Any]) -> None:
     names = set(bodies(document))
     assert len(names) > 15
