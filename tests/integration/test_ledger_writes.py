@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import create_engine, make_url, select, text, update
 
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.database import connection, schema, statistics
-from semantik_pipeline.ledger.database.bulk import insert_rows
+from semantik_pipeline.ledger.database.bulk import insert_rows, update_rows
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.tables import chunks, embeddings, extractions
 
@@ -55,6 +55,33 @@ def test_rows_come_back_as_they_were_given(opened: Ledger) -> None:
     with opened.read() as tx:
         found = tx.execute(select(chunks).order_by(chunks.c.ordinal)).mappings().all()
     assert [{name: row[name] for name in rows[0]} for row in found] == rows
+
+
+def test_each_update_gives_its_own_values_though_statements_are_kept(opened: Ledger) -> None:
+    with opened.write() as tx:
+        insert_rows(tx, chunks, [chunk(ordinal, "x") for ordinal in range(3)])
+        ids = tx.execute(select(chunks.c.id).order_by(chunks.c.ordinal)).scalars().all()
+        for round in (1, 2):
+            rows = [{"id": id, "text": f"{id} of {round}", "token_count": 10} for id in ids[:2]]
+            about = {"start": round, "metadata": {"round": round}, "text": "of none"}
+            update_rows(tx, chunks, rows, by=["id"], fixed=about, more=["token_count"])
+        found = select(chunks.c.text, chunks.c.start, chunks.c.metadata, chunks.c.token_count).order_by(
+            chunks.c.ordinal
+        )
+        first, second, third = tx.execute(found).all()
+    assert first == (f"{ids[0]} of 2", 2, {"round": 2}, 21)
+    assert second == (f"{ids[1]} of 2", 2, {"round": 2}, 21)
+    assert third == ("x", 0, chunk(2, "x")["metadata"], 1)
+
+
+def test_an_update_stamps_and_empties(opened: Ledger) -> None:
+    with opened.write() as tx:
+        content.save_extractions(tx, {("t", "f"): {"other": 1}})
+        tx.execute(update(extractions).values(created_at=0))
+        update_rows(tx, extractions, [{"text_hash": "t", "fingerprint": "g"}], by=["text_hash"], stamped=["created_at"])
+        stamp, clock = tx.execute(select(extractions.c.created_at, connection.now())).one()
+        assert abs(clock - stamp) < 60
+        assert content.load_extractions(tx, [("t", "g")]) == {("t", "g"): {"other": 1}}
 
 
 def test_what_is_there_stays_as_it_is(opened: Ledger) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     TextClause,
+    Update,
     and_,
     any_,
     bindparam,
@@ -76,30 +78,54 @@ def update_rows(
     rows: Sequence[Mapping[str, Any]],
     *,
     by: Sequence[str],
-    fixed: Mapping[str, Any],
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+    stamped: Sequence[str] = (),
     more: Sequence[str] = (),
 ) -> None:
     """Give rows, each known by its columns ``by``, the other values of its mapping, and all of them the ``fixed`` ones.
+    The columns ``stamped`` get the database's time.
 
     All mappings have the same names. Of the columns ``more`` the value is added to what is there. The rows must be
     locked before: Postgres changes them in any order.
     """
     if not rows:
         return
-    names = [name for name in rows[0] if name not in by]
-    if tx.dialect.name == "sqlite":
+    names = tuple(name for name in rows[0] if name not in by)
+    fixed = {name: value for name, value in fixed.items() if name not in rows[0]}
+    alike = {f"fixed_{name}": value for name, value in fixed.items()}
+    sqlite = tx.dialect.name == "sqlite"
+    if sqlite:
+        params: Any = [{f"new_{name}": value for name, value in row.items()} | alike for row in rows]
+    else:
+        columns = {f"new_{name}": _array(table.c[name], [row[name] for row in rows]) for name in (*by, *names)}
+        params = columns | alike
+    tx.execute(_update(sqlite, table, names, tuple(by), tuple(fixed), tuple(stamped), tuple(more)), params)
+
+
+@lru_cache(maxsize=64)
+def _update(
+    sqlite: bool,
+    table: Table,
+    names: tuple[str, ...],
+    by: tuple[str, ...],
+    fixed: tuple[str, ...],
+    stamped: tuple[str, ...],
+    more: tuple[str, ...],
+) -> Update:
+    """Kept, for putting it together takes longer than the database needs for a batch."""
+    if sqlite:
         given: dict[str, Any] = {name: bindparam(f"new_{name}") for name in (*by, *names)}
-        params: Any = [{f"new_{name}": value for name, value in row.items()} for row in rows]
     else:
         types = {name: Text() if isinstance(table.c[name].type, JSON) else table.c[name].type for name in (*by, *names)}
         arrays = [cast(bindparam(f"new_{name}"), ARRAY(kind)) for name, kind in types.items()]
         columns = (column(name, kind) for name, kind in types.items())
         listed = func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
         given = {name: cast(listed.c[name], table.c[name].type) for name in names} | {n: listed.c[n] for n in by}
-        params = {f"new_{name}": _array(table.c[name], [row[name] for row in rows]) for name in (*by, *names)}
     which = and_(*(table.c[name] == given[name] for name in by))
-    values = {name: table.c[name] + given[name] if name in more else given[name] for name in names}
-    tx.execute(update(table).where(which).values({**fixed, **values}), params)
+    values = {name: bindparam(f"fixed_{name}", type_=table.c[name].type) for name in fixed}
+    values |= {name: now() for name in stamped}
+    values |= {name: table.c[name] + given[name] if name in more else given[name] for name in names}
+    return update(table).where(which).values(values)
 
 
 #: More values than this are one parameter on SQLite too, which takes 32,766 of them in a statement.

@@ -134,7 +134,7 @@ def _rows_of(
         among(tx, chunks.c.document_id, sorted(epochs)),
         among(tx, chunks.c.epoch, sorted({epoch for epoch in epochs.values() if epoch is not None})),
     )
-    for document_id, epoch, *row in tx.execute(query.order_by(chunks.c.document_id, chunks.c.ordinal)):
+    for document_id, epoch, *row in tx.execute(query.order_by(chunks.c.document_id, chunks.c.ordinal)).all():
         if epochs[document_id] == epoch:
             yield (document_id, units[0].generation_id), tuple(row)
 
@@ -201,7 +201,7 @@ def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for part in _parts(sorted(set(keys))):
         query = select(embeddings.c.key, embeddings.c.vector).where(among(tx, embeddings.c.key, part))
-        found.update(tuple(row) for row in tx.execute(query))
+        found.update(tx.execute(query).all())
     return found
 
 

@@ -277,7 +277,7 @@ def settle(tx: Transaction, some: Sequence[Lost], witnesses: Mapping[Lost, tuple
     left = {Lost(id=row[0], generation_id=row[1], word=row[2]) for row in tx.execute(locked)}.intersection(some)
     found = [(one.id, *witnesses[one]) for one in left if one in witnesses]
     rows_found = [{"id": id, "document_id": document_id, "epoch": epoch} for id, document_id, epoch in sorted(found)]
-    update_rows(tx, words, rows_found, by=("id",), fixed={})
+    update_rows(tx, words, rows_found, by=("id",))
     tx.execute(delete(words).where(among(tx, words.c.id, sorted(one.id for one in left if one not in witnesses))))
 
 

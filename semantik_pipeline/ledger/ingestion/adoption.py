@@ -66,7 +66,7 @@ def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> in
     rows = tx.execute(page.with_for_update()).all()
     places = fair_queue.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody
     moved = [{**dict(zip(key, row[:2], strict=True)), "turn": turn} for row, turn in zip(rows, places, strict=True)]
-    changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0, "updated_at": now()}
-    update_rows(tx, work, moved, by=key, fixed=changes)
+    changes = {"stage": "extract", "progress": {"rewrite": True}, "embedded": 0}
+    update_rows(tx, work, moved, by=key, fixed=changes, stamped=["updated_at"])
     note_items(tx, claim.operation_id, [(row.document_id, "retried", row.revision) for row in rows])
     return len(rows)

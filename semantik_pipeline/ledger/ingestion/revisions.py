@@ -287,7 +287,7 @@ def set_titles(tx: Transaction, titles: Sequence[tuple[int, int, str | None]]) -
     mine = among(tx, documents.c.id, sorted({document_id for document_id, _, _ in titles}))
     tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update())  # as everybody locks
     rows = [{"id": document_id, "revision": revision, "title": title} for document_id, revision, title in titles]
-    update_rows(tx, documents, rows, by=("id", "revision"), fixed={})
+    update_rows(tx, documents, rows, by=("id", "revision"))
 
 
 def forget_hint(tx: Transaction, document_id: int, revision: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from semantik_pipeline.ledger.database.bulk import update_rows
-from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue.work import FREED, Unit
 from semantik_pipeline.ledger.tables import work
 
@@ -33,6 +33,6 @@ def _change_all(tx: Transaction, changes: Sequence[tuple[Unit, Mapping[str, Any]
         row: dict[str, Any] = {"document_id": unit.document_id, "generation_id": unit.generation_id}
         row |= {_COUNTED.get(name, name): values[name] for name in sorted(values)}
         groups.setdefault(tuple(row), []).append(row)
+    by, counted = ("document_id", "generation_id"), tuple(_COUNTED.values())
     for rows in groups.values():
-        stamped = {**fixed, "updated_at": now()}
-        update_rows(tx, work, rows, by=("document_id", "generation_id"), fixed=stamped, more=tuple(_COUNTED.values()))
+        update_rows(tx, work, rows, by=by, fixed=fixed, stamped=["updated_at"], more=counted)
