@@ -168,7 +168,7 @@ def _pause_until_ended(runtime: Runtime, operation_id: int, seconds: float, inte
     until = time.monotonic() + seconds
     while time.monotonic() < until and runtime.fatal is None:
         time.sleep(interval)
-        with runtime.ledger.read() as tx:
+        with runtime.ledger.ask() as tx:
             if lifecycle.state(tx, operation_id) == "finished":
                 return
 

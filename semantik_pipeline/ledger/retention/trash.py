@@ -43,6 +43,8 @@ UNREAD = "it was deleted before it was ever read; the next sync reads it"
 
 def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:
     """Those of the documents that are in the trash: what they said stays."""
+    if not document_ids:
+        return set()
     query = select(documents.c.id).where(
         among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None)
     )
