@@ -25,6 +25,7 @@ from semantik_pipeline.ledger.operations.lifecycle import Progress
 from semantik_pipeline.ledger.queue import fair_queue, marking, workers
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow
+from semantik_pipeline.stages import marks
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -228,21 +229,10 @@ def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Tr
     with runtime.ledger.write() as tx:
         change(tx, operation_id)
         audit_trail.record(tx, event=f"operation.{event}", subject=operation_reports.name(tx, operation_id))
-    while _mark(runtime, operation_id):
+    while marks.mark(runtime, operation_id):
         pass
     with runtime.ledger.read() as tx:
         return marking.marked(tx, operation_id)
-
-
-def _mark(runtime: Runtime, operation_id: int) -> bool:
-    """Mark some of the units of an operation that was paused, let go on or cancelled; returns whether there may be more."""
-    with runtime.ledger.read() as tx:
-        seen = holds.look(tx, operation_id)
-    if seen is None:
-        return False
-    with runtime.ledger.write() as tx:
-        holds.mark(tx, seen)
-    return True
 
 
 def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
@@ -254,7 +244,7 @@ def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
     more = False
     for operation_id in left:
         with isolated(runtime, "marking", f"operation {operation_id}", but=ServiceUnavailable):
-            while more_of_it := _mark(runtime, operation_id):
+            while more_of_it := marks.mark(runtime, operation_id):
                 if time.monotonic() >= until or runtime.stopping.is_set():
                     break
             more = more or more_of_it

@@ -9,6 +9,7 @@ from semantik_pipeline.ledger.ingestion import sync as ledger
 from semantik_pipeline.ledger.ingestion.sync import SourceClaim
 from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.ledger.queue.leases import Hold
+from semantik_pipeline.stages.marks import mark_all
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -18,13 +19,18 @@ def complete(
     runtime: Runtime, claim: SourceClaim, hold: Hold, *, next_run: Any, problems: list[str], older_than: float
 ) -> None:
     """End the run, in short transactions. Documents on which an extractor failed at least ``older_than`` seconds ago get
-    another try. A source that somebody else has by now is left to it."""
+    another try. A source that somebody else has by now is left to it; one whose operation is paused meanwhile ends its
+    run later."""
+    mark_all(runtime, claim.source_id, hold)
     with runtime.ledger.read() as tx:
         page: adoption.Page | None = adoption.first_page(tx, claim)
     retried = ended = False
     while not ended:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
+                break
+            if ledger.on_hold(tx, claim):
+                ledger.pause_slice(tx, claim, problems=problems)
                 break
             if page is not None:
                 page = adoption.adopt(tx, claim, page)

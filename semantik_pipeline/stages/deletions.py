@@ -14,21 +14,24 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
 
-def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: bool) -> None:
-    """Remove what the run did not name (``full``), or what it said is gone. Raises MassDeletion, and removes nothing,
-    if that is too much to be believed."""
+def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: bool) -> bool:
+    """Remove what the run did not name (``full``), or what it said is gone. Returns False if its operation is paused before
+    all is removed. Raises MassDeletion, and removes nothing, if that is too much to be believed."""
     with runtime.ledger.read() as tx:
         gone, total = absence.count_vanished(tx, claim, full=full)
     if not gone:
-        return
+        return True
     _believe(runtime, claim, gone, total)
     while gone:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
                 raise LeaseLost("Somebody else syncs this source now.")
+            if ledger.on_hold(tx, claim):
+                return False
             gone = revisions.remove(tx, claim, full=full)
         hold.touch()
     runtime.ring("upsert")
+    return True
 
 
 def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> None:

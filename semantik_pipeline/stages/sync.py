@@ -98,6 +98,10 @@ def _try_slice(runtime: Runtime, claim: SourceClaim, hold: Hold, place: Place, u
         fail_slice(runtime, claim, error)
 
 
+#: Why a slice was cut short.
+PAUSED = "its operation is paused"
+
+
 class CutShort(Exception):
     """The slice has ended before its time, for the reason given; the next one begins at the last checkpoint."""
 
@@ -129,7 +133,9 @@ class Slice:
             self.alone_until = self.alone_until or _alone_until(self.taken)
             if isinstance(event, Complete):
                 self._flush()
-                remove_vanished(self.runtime, self.claim, self.hold, full=event.full)
+                if not remove_vanished(self.runtime, self.claim, self.hold, full=event.full):
+                    self._pause(delay=0)
+                    raise CutShort(PAUSED)
                 if event.full or self._fetch_owed():
                     self._complete(event)
                 return
@@ -220,7 +226,7 @@ class Slice:
             if (held := ledger.on_hold(tx, self.claim)) or self.cut:
                 ledger.pause_slice(tx, self.claim, problems=self._problems())
         if held:
-            raise CutShort("its operation is paused")
+            raise CutShort(PAUSED)
         self.hold.touch()
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
         for failed in (arrival.error for arrival in arrivals if arrival.error):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from semantik_pipeline import operations
 from semantik_pipeline.ledger.ingestion import adoption
 from semantik_pipeline.ledger.operations import holds
 from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -91,6 +92,32 @@ def test_what_was_parked_goes_on_a_page_at_a_time(make_pipeline, pages, monkeypa
     with pipeline.runtime.ledger.read() as tx:
         after = list(tx.execute(turns).scalars())
     assert after == pytest.approx([turn + 1000.0 - before[0] for turn in before])
+
+
+def test_a_sync_that_is_paused_at_its_end_takes_nothing_along(
+    make_pipeline, pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = make_pipeline()
+    pipeline.index(source(MANY), run=False)
+    pipeline.run("sync")
+    second = pipeline.index(source(MANY), run=False)["id"]
+    touch = Hold.touch
+
+    def pausing(hold: Hold) -> None:
+        touch(hold)
+        if total(pages, "resumed") == PAGE:
+            monkeypatch.setattr(Hold, "touch", touch)
+            operations.pause(pipeline.runtime, second)
+
+    monkeypatch.setattr(Hold, "touch", pausing)
+    work_on(pipeline.runtime, "sync")
+    assert total(pages, "resumed") == PAGE
+    with pipeline.runtime.ledger.read() as tx:
+        held = tx.execute(select(func.count()).where(work.c.held_by == second)).scalar_one()
+    assert held == PAGE
+    operations.resume(pipeline.runtime, second)
+    pipeline.run()
+    assert pipeline.result(second)["outcome"] == "succeeded"
 
 
 def test_those_on_which_an_extractor_failed_go_again(make_pipeline, pages, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ lives on to mark them."""
 from __future__ import annotations
 
 import json
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import pytest
 from sqlalchemy import func, select, update
 
 from semantik_pipeline import maintenance, operations
+from semantik_pipeline.ledger.ingestion import absence, adoption
+from semantik_pipeline.ledger.ingestion import sync as ledger_sync
 from semantik_pipeline.ledger.operations import holds, lifecycle, operation_reports
 from semantik_pipeline.ledger.queue import due, marking
 from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.stages import marks
 from semantik_pipeline.verification import verify
 
 LEDGERS = ("sqlite", "postgres")
@@ -49,7 +53,7 @@ def dies_after(pipe, change: Any, operation_id: int, *, slices: int = 0) -> None
     with pipe.runtime.ledger.write() as tx:
         change(tx, operation_id)
     for _ in range(slices):
-        assert operations._mark(pipe.runtime, operation_id)
+        assert marks.mark(pipe.runtime, operation_id)
 
 
 def held(pipe) -> int:
@@ -70,12 +74,12 @@ def state(pipe, operation_id: int) -> str:
 def test_a_transaction_marks_a_slice(pipe, half_way: int) -> None:
     marked = []
     dies_after(pipe, holds.pause, half_way)
-    while operations._mark(pipe.runtime, half_way):
+    while marks.mark(pipe.runtime, half_way):
         marked.append(held(pipe))
     assert marked == [5, 10, 12, 12]
     dies_after(pipe, holds.resume, half_way)
     left = []
-    while operations._mark(pipe.runtime, half_way):
+    while marks.mark(pipe.runtime, half_way):
         left.append(held(pipe))
     assert left == [7, 2, 0, 0]
 
@@ -133,7 +137,7 @@ def test_one_who_has_seen_an_older_state_marks_nothing(pipe, half_way: int) -> N
     dies_after(pipe, holds.pause, half_way)
     with pipe.runtime.ledger.read() as tx:
         seen = holds.look(tx, half_way)
-    operations._mark(pipe.runtime, half_way)
+    marks.mark(pipe.runtime, half_way)
     with pipe.runtime.ledger.write() as tx:
         holds.mark(tx, seen)
     assert held(pipe) == BATCH
@@ -142,6 +146,78 @@ def test_one_who_has_seen_an_older_state_marks_nothing(pipe, half_way: int) -> N
         holds.mark(tx, seen)
         assert marking.pending(tx) == [half_way]
     assert held(pipe) == BATCH
+
+
+def test_a_sync_takes_up_what_a_paused_operation_holds_and_what_it_has_not_marked_yet(
+    pipe, half_way: int, tmp_path: Path
+) -> None:
+    dies_after(pipe, holds.pause, half_way, slices=1)
+    asked = pipe.index(source("a", tmp_path / "a.json"), run=False)["id"]
+    pipe.run("sync")
+    assert held(pipe) == 0
+    maintenance.tick(pipe.runtime)
+    pipe.run()
+    assert pipe.result(asked)["outcome"] == "succeeded"
+
+
+def test_what_a_sync_takes_up_is_not_parked_meanwhile(pipe, half_way: int, tmp_path: Path) -> None:
+    """Neither sees what the other has not committed."""
+    asked = pipe.index(source("a", tmp_path / "a.json"), run=False)["id"]
+    runtime = pipe.runtime
+    with runtime.ledger.write() as tx:
+        claimed = ledger_sync.claim_source(tx, worker="me", lease=60)
+    assert claimed is not None and claimed.operation_id == asked
+    dies_after(pipe, holds.cancel, half_way)
+    marking_it = threading.Thread(target=marks.mark, args=(runtime, half_way))
+    with runtime.ledger.write() as tx:
+        assert ledger_sync.source_held(tx, claimed)
+        adoption.adopt(tx, claimed, adoption.Page(behind=0.0))
+        marking_it.start()
+        marking_it.join(timeout=0.5)
+    marking_it.join()
+    assert held(pipe) == 0
+
+
+def test_a_sync_that_is_paused_at_its_end_removes_nothing(pipe, tmp_path: Path, monkeypatch) -> None:
+    pipe.index(source("a", tmp_path / "a.json"))
+    operation_id = pipe.index(source("a", tmp_path / "a.json", count=3), run=False, allow_deletions=True)["id"]
+    count = absence.count_vanished
+
+    def pausing(*args: Any, **options: Any) -> tuple[int, int]:
+        monkeypatch.setattr(absence, "count_vanished", count)
+        operations.pause(pipe.runtime, operation_id)
+        return count(*args, **options)
+
+    monkeypatch.setattr(absence, "count_vanished", pausing)
+    pipe.run()
+    assert (len(pipe.stages()), state(pipe, operation_id)) == (DOCUMENTS, "paused")
+    operations.resume(pipe.runtime, operation_id)
+    pipe.run()
+    assert pipe.result(operation_id)["documents"]["deleted"] == DOCUMENTS - 3
+
+
+def test_what_was_in_hand_when_its_operation_was_cancelled_is_held_no_more_at_its_end(pipe, half_way: int) -> None:
+    """Else it would wait for ever when it is sent on its way again: the operation is over."""
+    runtime = pipe.runtime
+    pipe.run("embed")
+    insert = runtime.store.insert
+
+    def cancelling(*args: Any, **options: Any) -> Any:
+        monkey.undo()
+        operations.cancel(runtime, half_way)
+        return insert(*args, **options)
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(runtime.store, "insert", cancelling)
+        work_on(runtime, "upsert")
+    assert pipe.result(half_way)["outcome"] == "cancelled"
+    assert set(pipe.stages().values()) == {"indexed"}
+    with runtime.ledger.write() as tx:
+        tx.execute(update(work).values(reconcile=True))
+    maintenance.tick(runtime)
+    assert set(pipe.stages().values()) == {"upsert"}
+    pipe.run()
+    assert set(pipe.stages().values()) == {"indexed"}
 
 
 def pass_time(pipe, virtual: float) -> None:

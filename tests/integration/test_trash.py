@@ -22,6 +22,7 @@ from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import sources as source_table
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.stages import marks
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, texts
 from tests.integration.test_sources import added, count, shown, texts_of
@@ -334,7 +335,7 @@ def test_what_it_was_at_goes_on_in_slices_whoever_lives_on_to_see_to_it(make_pip
     operation = sources.sync(pipeline.runtime, added(pipeline, "fake", documents=texts_of("fake", 5)))
     pipeline.run("sync")
     with monkeypatch.context() as dead:  # after it said that it is deleted, and that its sync is cancelled
-        dead.setattr(operations, "_mark", lambda runtime, operation_id: False)
+        dead.setattr(marks, "mark", lambda runtime, operation_id: False)
         trash.delete_collection(pipeline.runtime, "default")
     parked = select(func.count()).where(units.c.held_by == operation)
     with monkeypatch.context() as dead:

@@ -102,14 +102,19 @@ def look(tx: Transaction, operation_id: int) -> Marking | None:
 
 
 def mark(tx: Transaction, seen: Marking) -> None:
-    """Let the units of the operation's next BATCH documents say what its state means, unless somebody else was faster."""
+    """Let the units of the operation's next BATCH documents say what its state means, unless somebody else was faster.
+
+    Their sources are locked: a sync that takes up what is held, and another operation that waits for the same units and is
+    marked, come before this or after it.
+    """
     operation_id = seen.operation_id
-    found = marking.look(tx, operation_id, lock=True)
-    if found is None or replace(found, behind=seen.behind) != seen:
-        return
     listed = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id > seen.upto)
     page = select(operation_items.c.document_id).where(listed).order_by(operation_items.c.document_id).limit(BATCH)
     ids = list(tx.execute(page).scalars())
+    fair_queue.owners(tx, ids)
+    found = marking.look(tx, operation_id, lock=True)
+    if found is None or replace(found, behind=seen.behind) != seen:
+        return
     if not ids:
         marking.note(tx, seen, ended=True)
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 from semantik_pipeline.ledger.database.bulk import update_rows
 from semantik_pipeline.ledger.database.connection import Transaction
-from semantik_pipeline.ledger.queue.work import FREED, Unit
+from semantik_pipeline.ledger.queue.work import FREED, Unit, at
 from semantik_pipeline.ledger.tables import work
 
 #: Values that count up -> their column.
@@ -18,7 +18,7 @@ def move_all(tx: Transaction, moves: Sequence[tuple[Unit, str, Mapping[str, Any]
     """Each unit goes on at its stage with its values, as with :func:`work.move`. The value ``embedded_more`` counts up.
     Call under :func:`work.held`."""
     fixed = {**FREED, "attempts": 0, "suspect": False, "error": None}
-    _change_all(tx, [(unit, {"stage": stage, **values}) for unit, stage, values in moves], fixed)
+    _change_all(tx, [(unit, {**at(stage), **values}) for unit, stage, values in moves], fixed)
 
 
 def touch_all(tx: Transaction, units: Iterable[Unit]) -> None:

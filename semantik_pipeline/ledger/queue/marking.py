@@ -50,9 +50,13 @@ def pending(tx: Transaction) -> list[int]:
     return list(tx.execute(select(operations.c.id).where(_PENDING).order_by(operations.c.id)).scalars())
 
 
-def unmarked(tx: Transaction) -> list[int]:
-    """Those of them whose units are to wait."""
+def unmarked(tx: Transaction, *, of_source: int | None = None) -> list[int]:
+    """Those of them whose units are to wait, or only those that wait for something ``of_source``."""
     stopped = or_(operations.c.state == "paused", operations.c.outcome == "cancelled")
+    if of_source is not None:
+        mine = and_(operation_items.c.operation_id == operations.c.id, work.c.source_id == of_source)
+        item = select(work.c.document_id).join(operation_items, operation_items.c.document_id == work.c.document_id)
+        stopped = and_(stopped, item.where(mine).exists())
     return list(tx.execute(select(operations.c.id).where(_PENDING, stopped).order_by(operations.c.id)).scalars())
 
 

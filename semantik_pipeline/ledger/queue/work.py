@@ -221,7 +221,12 @@ def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
 
 def move(tx: Transaction, unit: Unit, stage: str, **values: Any) -> None:
     """The unit goes on at ``stage``, free of its lease, its attempts and suspicion forgotten. Call under :func:`held`."""
-    change(tx, unit, stage=stage, **FREED, attempts=0, suspect=False, error=None, **values)
+    change(tx, unit, **at(stage), **FREED, attempts=0, suspect=False, error=None, **values)
+
+
+def at(stage: str) -> dict[str, Any]:
+    """What a unit is at a stage. At its end no operation holds it: if it is sent on its way again, that is another matter."""
+    return {"stage": stage, "held_by": None} if stage in TERMINAL else {"stage": stage}
 
 
 FREED: Mapping[str, Any] = {
@@ -303,7 +308,7 @@ def quarantine(tx: Transaction, unit: Unit, error: dict[str, Any], *, attempts: 
     values: dict[str, Any] = {} if attempts is None else {"attempts": attempts}
     if unit.stage == "upsert" or unit.progress.get("begun"):  # half written, and sent back to an earlier stage
         values["reconcile"] = True
-    change(tx, unit, **FREED, stage="quarantined", suspect=False, error=_described(unit, error), **values)
+    change(tx, unit, **FREED, **at("quarantined"), suspect=False, error=_described(unit, error), **values)
 
 
 def block(tx: Transaction, stage: str, generation_id: int, reason: str) -> int:
