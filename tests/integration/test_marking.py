@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import maintenance, operations
 from semantik_pipeline.ledger.ingestion import absence, adoption
 from semantik_pipeline.ledger.ingestion import sync as ledger_sync
-from semantik_pipeline.ledger.operations import holds, lifecycle, operation_reports
+from semantik_pipeline.ledger.operations import holds, lifecycle, operation_reports, reruns
 from semantik_pipeline.ledger.queue import due, marking
 from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import sources, work
@@ -218,6 +219,18 @@ def test_what_was_in_hand_when_its_operation_was_cancelled_is_held_no_more_at_it
     assert set(pipe.stages().values()) == {"upsert"}
     pipe.run()
     assert set(pipe.stages().values()) == {"indexed"}
+
+
+def test_what_a_rerun_that_has_failed_waits_for_is_not_parked(pipe, half_way: int) -> None:
+    ids = range(1, DOCUMENTS + 1)
+    with pipe.runtime.ledger.write() as tx:
+        rerun = reruns.begin(tx, 1, {"must": []}, fresh=False)
+        assert reruns.send(tx, rerun, [*ids], upto=DOCUMENTS)
+        reruns.fail(tx, replace(rerun, after=DOCUMENTS), "its filter is wrong")
+    assert operations.cancel(pipe.runtime, half_way) == 0
+    pipe.run()
+    maintenance.tick(pipe.runtime)
+    assert pipe.result(rerun.operation_id)["outcome"] == "failed"
 
 
 def pass_time(pipe, virtual: float) -> None:

@@ -206,7 +206,7 @@ def _wanted_elsewhere(operation_id: int) -> ColumnElement[bool]:
         other.c.operation_id != operation_id,
         operations.c.id == other.c.operation_id,
         operations.c.state != "finished",
-        operations.c.outcome.is_(None),
+        operations.c.outcome.is_distinct_from("cancelled"),
         about() == work.c.generation_id,
     )
 
