@@ -78,7 +78,7 @@ class Runtime:
         self.statistics = Statistics()  # those that the ledger's planner has
         self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
         self.embeds = True  # this process embeds; one that does not leaves a build's gate to others
-        self.judging: dict[int, Gate] = {}  # builds that this process judges, as far as its last tick came
+        self.build_gates: dict[int, Gate] = {}  # builds that this process judges, as far as its last tick came
         self.advancing = threading.Lock()  # held by the thread that goes on with builds
         self.sweeping = threading.Lock()
 

@@ -56,8 +56,8 @@ def _note(progress: Progress) -> str:
         return f"paused: `semantik operations resume {progress.operation_id}` lets it go on"
     if progress.state == "cancelling":
         return "being cancelled"
-    if progress.phase == "judging":
-        return "judging the new index"
+    if progress.phase == "verifying":
+        return "verifying the new index"
     return f"blocked: {printable(progress.reason)}" if progress.reason else ""
 
 

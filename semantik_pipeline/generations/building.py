@@ -41,8 +41,8 @@ def _advance_all(runtime: Runtime, until: float) -> bool:
     with runtime.ledger.read() as tx:
         found = builds.building(tx)
         over = switching.any_due(tx)
-    for ended in {*runtime.judging} - {build.generation_id for build in found}:
-        del runtime.judging[ended]  # its number may be given again
+    for ended in {*runtime.build_gates} - {build.generation_id for build in found}:
+        del runtime.build_gates[ended]  # its number may be given again
     more = rerunning.advance(runtime, until)
     for build in found:
         if build.operation_state == "running":
@@ -61,7 +61,7 @@ def _advance_all(runtime: Runtime, until: float) -> bool:
 
 
 def _advance(runtime: Runtime, build: Build, until: float) -> bool:
-    if build.phase == "filling":
+    if build.phase == "backfilling":
         return _fill(runtime, build, until)
     if build.phase == "building":
         with runtime.ledger.read() as tx:
@@ -71,7 +71,7 @@ def _advance(runtime: Runtime, build: Build, until: float) -> bool:
         with runtime.ledger.write() as tx:
             if builds.take(tx, build.generation_id) is None:
                 return True
-            builds.note(tx, build.generation_id, phase="judging", judge=None)
+            builds.note(tx, build.generation_id, phase="verifying", judge=None)
     return _judge(runtime, build, until)
 
 
@@ -80,7 +80,7 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
     while True:
         with runtime.ledger.write() as tx:
             mine = builds.take(tx, build.generation_id)
-            if mine is None or mine.operation_state != "running" or mine.phase != "filling":
+            if mine is None or mine.operation_state != "running" or mine.phase != "backfilling":
                 return False
             more = backfill.step(tx, mine)
         runtime.ring("chunk")
@@ -88,32 +88,32 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
             return True
 
 
-# -- judging -------------------------------------------------------------------------------------------------------------
+# -- verifying -----------------------------------------------------------------------------------------------------------
 
 
 def _judge(runtime: Runtime, build: Build, until: float) -> bool:
-    """Go on judging, if this process can, and nobody else does; at the end switch, or give the build up."""
+    """Go on verifying, if this process can, and nobody else does; at the end switch, or give the build up."""
     if not runtime.embeds or runtime.refusal(build.generation_id, "embed") is not None:
         return False  # the probes want the model: somebody who embeds comes by
     mine = _mine_to_judge(runtime, build)
     if not mine:
         if mine is False:
-            runtime.judging.pop(build.generation_id, None)
+            runtime.build_gates.pop(build.generation_id, None)
         return False
-    gate = runtime.judging.get(build.generation_id)
+    gate = runtime.build_gates.get(build.generation_id)
     if gate is None or gate.compares_with != build.active_generation:
-        gate = runtime.judging[build.generation_id] = Gate(runtime, build)
+        gate = runtime.build_gates[build.generation_id] = Gate(runtime, build)
     try:
         verdict = gate.advance(until)
     except (PermanentError, FingerprintMismatch) as error:
         verdict = Verdict(losses=0, reason=scrub(f"it can't be judged: {error}"))
     except Exception as error:  # a server that is away: nothing is known of the build
         log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
-        del runtime.judging[build.generation_id]
+        del runtime.build_gates[build.generation_id]
         _leave(runtime, build, error)
         return False
     if verdict is not None and _decide(runtime, build, verdict):
-        del runtime.judging[build.generation_id]
+        del runtime.build_gates[build.generation_id]
     return True
 
 
@@ -123,7 +123,7 @@ def _mine_to_judge(runtime: Runtime, build: Build) -> bool | None:
         mine = builds.take(tx, build.generation_id)
         if mine is None:
             return None
-        if mine.phase != "judging" or mine.operation_state != "running":
+        if mine.phase != "verifying" or mine.operation_state != "running":
             return False
         return builds.judged_by(tx, mine, runtime.worker_id, seconds=JUDGE_SECONDS)
 

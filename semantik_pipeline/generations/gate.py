@@ -45,7 +45,7 @@ class Verdict:
 
 
 class Gate:
-    """One judging of one build."""
+    """One verification of one build."""
 
     def __init__(self, runtime: Runtime, build: Build) -> None:
         self.generation_id = build.generation_id

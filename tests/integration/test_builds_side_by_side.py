@@ -337,6 +337,6 @@ def test_a_build_says_who_holds_what_it_waits_for(pipe) -> None:
 def test_a_gate_that_nobody_can_judge_says_so(pipe) -> None:
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
     with pipe.runtime.ledger.write() as tx:
-        tx.execute(update(table).where(table.c.state == "building").values(build={"phase": "judging"}))
+        tx.execute(update(table).where(table.c.state == "building").values(build={"phase": "verifying"}))
         assert blocked_operations.reason(tx, operation_id, []) == blocked_operations.NOBODY
         assert blocked_operations.reason(tx, operation_id, None) is None

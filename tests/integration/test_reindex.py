@@ -286,7 +286,7 @@ def test_a_second_one_is_refused_with_the_first_ones_name(make_pipeline, corpus)
 
 
 @both_ledgers
-@pytest.mark.parametrize("phase", ["filling", "building", "judging"])
+@pytest.mark.parametrize("phase", ["backfilling", "building", "verifying"])
 def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, phase: str):
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -294,8 +294,8 @@ def test_cancelled_it_leaves_nothing_behind(make_pipeline, corpus, monkeypatch, 
     indexes = pipe.runtime.host.call(pipe.runtime.store.list_indexes)
     operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
     monkeypatch.setattr(backfill, "BATCH", 5)
-    building.advance(pipe.runtime, seconds=0 if phase == "filling" else 5)
-    if phase == "filling":
+    building.advance(pipe.runtime, seconds=0 if phase == "backfilling" else 5)
+    if phase == "backfilling":
         pipe.run("chunk", "embed")
     elif phase == "building":
         for _ in range(3):
@@ -550,7 +550,7 @@ def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, mo
     assert "d07" in result["errors"][0]
     assert view(pipe) == before
     clear(pipe)
-    assert pipe.runtime.judging == {}
+    assert pipe.runtime.build_gates == {}
 
 
 def document_id(pipe, name: str) -> int:

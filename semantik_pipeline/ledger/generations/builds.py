@@ -33,7 +33,7 @@ class Frozen:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """A generation that is being built. ``progress``: ``phase`` (filling, building, judging) and what each keeps."""
+    """A generation that is being built. ``progress``: ``phase`` (backfilling, building, verifying) and what each keeps."""
 
     generation_id: int
     collection_id: int
@@ -45,7 +45,7 @@ class Build:
 
     @property
     def phase(self) -> str:
-        return self.progress.get("phase", "filling")
+        return self.progress.get("phase", "backfilling")
 
 
 def lock(tx: Transaction, collection_id: int) -> None:
@@ -72,7 +72,7 @@ def begin(tx: Transaction, collection: Collection, frozen: Frozen, operation_id:
         "state": "building",
         "index_name": index_name(tx, collection.id, collection.name),
         "operation_id": operation_id,
-        "build": {"phase": "filling", "config_before": collection.config},
+        "build": {"phase": "backfilling", "config_before": collection.config},
         "created_at": now(),
         **vars(frozen),
     }

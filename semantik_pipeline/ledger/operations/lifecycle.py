@@ -32,7 +32,7 @@ from semantik_pipeline.ledger.tables import (
 class Progress:
     """How far an operation is. ``state``: running, paused, cancelling or finished. ``stages`` counts units by stage;
     ``chunks`` those of its documents that have any; ``age`` is the seconds since it began (or that it took);
-    ``reason`` is what blocks it; ``phase`` is how far a build is (filling, building, judging)."""
+    ``reason`` is what blocks it; ``phase`` is how far a build is (backfilling, building, verifying)."""
 
     operation_id: int
     kind: str
@@ -233,7 +233,7 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
         result=row.result if row.state == "finished" else None,
         age=row.age,
         sources_running=sources_running
-        + (phase == "filling" or (row.outcome is None and LOOKED_UPTO in (row.detail or {}))),
+        + (phase == "backfilling" or (row.outcome is None and LOOKED_UPTO in (row.detail or {}))),
         seen=_seen(tx, operation_id) + (_given(tx, operation_id) if row.kind in ("push", "permit") else 0),
         stages={stage: count for stage, count, _, _ in stages},
         chunks=int(sum(chunks or 0 for _, _, chunks, _ in stages)),
