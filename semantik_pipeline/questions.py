@@ -33,10 +33,10 @@ class SearchQuery:
     ``filter`` is Qdrant's filter JSON. ``reranker`` names a plugin, or several in a row, each
     of which reads the best of what the one before gave (None: the collection's, else the settings').
     ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
-    many of the fused hits the reranker gets; else it is so many as suit ``reranked_for`` hits (None: ``limit``), which
-    whoever looks deeper than people do sets. ``offset`` leaves out that many of the best hits, and ``score_threshold``
-    those with a lower score (0..1, see docs/search.md). None means: as the
-    collection says (its part ``search``), else the settings.
+    many of the fused hits the reranker gets; None: as many as suit a search for ``reranked_for`` hits (None: ``limit``),
+    so that one who asks for more hits than a person sees lets it read no more. ``offset`` leaves out that many of the best
+    hits, and ``score_threshold`` those with a lower score (0..1, see docs/search.md). None means: as the collection says
+    (its part ``search``), else the settings.
 
     ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
 

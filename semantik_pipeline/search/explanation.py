@@ -8,9 +8,9 @@ An explanation is told as it is stored, in JSON's own values:
 - ``rerankers``: for each of the chain that scored anything its ``plugin``, the ``score`` of its own (null: it did not read
   this one), that mapped to 0..1 (``normalised``), its ``weight``, and ``rank`` and ``blended`` score after it.
 - ``postprocessors``: for each that moved it or changed its score the ``plugin`` and its ``rank_before`` and ``rank_after``.
-- ``contributions``: what each of them (``component``) adds to the score (``value``). They add up to it. Where there was no text to ask the legs
-  for, the ``filter`` adds it all. Of a hit that was fetched from deeper, which nobody reranked, ``deeper`` takes away
-  what would make it better than the last one before it.
+- ``contributions``: what each of them (``component``) adds to the score (``value``). They add up to it. Where there was
+  no text to ask the legs for, the ``filter`` adds it all. Of a hit that was fetched from deeper, which nobody reranked,
+  ``deeper`` takes away what would make it better than the last one before it.
 """
 
 from __future__ import annotations

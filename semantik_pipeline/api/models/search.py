@@ -60,7 +60,7 @@ class SearchRequest(BaseModel):
         None, description="Reranker plugin, or several that run in order; null: the collection's."
     )
     rerank_top_k: int | None = Field(
-        None, ge=1, le=MAX_LIMIT, description="Number of hits that are reranked; null: 5 x top_k, 20..200."
+        None, ge=1, le=MAX_LIMIT, description="Number of hits that are reranked; null: 5 x top_k, 20..200, or fewer if the reranker says so."
     )
     fusion: Fusion | None = Field(None, description="How vector and BM25 results are combined; null: the collection's.")
     dense_weight: float | None = Field(
@@ -103,7 +103,7 @@ class SearchRequest(BaseModel):
 
     @property
     def reads(self) -> int:
-        """How many passages of each collection the first reranker reads."""
+        """How many passages of each collection the first reranker reads at most."""
         return (self.rerank_top_k or candidates_for(self.top_k)) if self.use_reranker else 0
 
     @property
@@ -113,7 +113,7 @@ class SearchRequest(BaseModel):
         return sum(read_by(place, self.reads) for place in range(min(named, MAX_CHAIN)))
 
     def question(self) -> SearchQuery:
-        """What each of the collections is asked; of more hits than ``top_k`` the reranker reads no more."""
+        """What each of the collections is asked. Whoever asks for more hits than ``top_k`` lets the reranker read no more."""
         asked = SearchQuery.from_body(self.model_dump(exclude={"collection", "collections"}))
         return replace(asked, reranked_for=self.top_k)
 

@@ -128,8 +128,8 @@ def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
 def count_states(tx: Transaction) -> dict[str, int]:
     """How many sources are in each of :data:`STATES`. ``failing``: the last sync, or the last slice of the one in hand,
     failed, even while it is tried again; ``waiting``: begun, and the stages after it are behind; ``due``: its time has
-    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``needs_attention``: by itself, until a person
-    says how to go on (refused credentials, a mass deletion)."""
+    come, or somebody asked for it; ``paused``: by a person, or with its operation; ``needs_attention``: by itself, until
+    a person says how to go on (refused credentials, a mass deletion)."""
     asks = and_(_STATE == "paused", sources.c.error["type"].as_string().in_(_ASKS))
     state = case(
         (asks, "needs_attention"),
