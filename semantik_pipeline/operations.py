@@ -252,7 +252,7 @@ def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
 
 
 def retry(runtime: Runtime, operation_id: int) -> int:
-    """Run again, as an operation of its own, what one that has ended left undone; returns the new one's id.
+    """Run again, as an operation of its own, what one that has ended left unfinished; returns the new one's id.
 
     Documents in quarantine begin anew, those that were parked go on where they were, sources that failed or were
     cancelled are read again, and a rerun looks at the documents that it did not come to. Raises UsageError if it has not
@@ -265,7 +265,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
         left = operation_reports.unfinished(tx, operation_id)
         if not left:
             otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
-            raise UsageError(f"{name} left nothing undone.", otherwise)
+            raise UsageError(f"{name} left nothing unfinished.", otherwise)
         fair_queue.owners(tx, left.quarantined, more=left.sources)  # before the operation
         further = reruns.take_over(tx, left.rerun) if left.rerun is not None else None
         if further is not None:

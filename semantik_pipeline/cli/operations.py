@@ -53,7 +53,7 @@ def list_(
 
 @app.command(short_help="Show progress of an operation.", epilog=EPILOG)
 def show(context: typer.Context, operation: NameArgument, watch: WatchOption = False) -> int:
-    """Show an operation: stages with counts and rates, where the time goes, what is left undone and why.
+    """Show an operation: stages with counts and rates, where the time goes, what is left unfinished and why.
 
     Exit codes: 0 it succeeded, or has not ended yet; 3 degraded; 1 failed or cancelled.
     """
@@ -212,7 +212,7 @@ def _listed(call: Invocation, runtime: Runtime, finished: int | None, paces: dic
 def _shown(
     call: Invocation, runtime: Runtime, operation_id: int, pace: Pace | None, *, attended: bool = False
 ) -> dict[str, Any]:
-    """One operation with its progress, and what it left undone."""
+    """One operation with its progress, and what it left unfinished."""
     from semantik_pipeline.ledger.operations import operation_reports, outcomes
     from semantik_pipeline.operations import living
 

@@ -231,7 +231,7 @@ def test_retry_takes_up_what_was_parked_and_reads_the_source_to_its_end(make_pip
     result = pipeline.result(again)
     assert (result["outcome"], result["documents"]["seen"]) == ("succeeded", 12)
     assert shown(pipeline, again)["operation"] == f"retry-{again}"
-    with pytest.raises(UsageError, match="left nothing undone"):
+    with pytest.raises(UsageError, match="left nothing unfinished"):
         operations.retry(pipeline.runtime, again)
     with pytest.raises(UsageError, match="has ended"):
         operations.pause(pipeline.runtime, operation_id)

@@ -231,7 +231,7 @@ def test_retry_goes_on_where_a_cancelled_one_ended(pipe) -> None:
     assert (sent(pipe, operation_id), sent(pipe, again)) == (some, EVEN - some)
     assert pipe.result(again)["outcome"] == "succeeded"
     for one in (operation_id, again):
-        with pytest.raises(UsageError, match="left nothing undone"):
+        with pytest.raises(UsageError, match="left nothing unfinished"):
             operations.retry(pipe.runtime, one)
 
 

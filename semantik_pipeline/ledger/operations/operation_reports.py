@@ -1,4 +1,4 @@
-"""What people ask about operations: which there are, in what state, what they left undone."""
+"""What people ask about operations: which there are, in what state, what they left unfinished."""
 
 from __future__ import annotations
 
