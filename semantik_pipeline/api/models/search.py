@@ -60,7 +60,10 @@ class SearchRequest(BaseModel):
         None, description="Reranker plugin, or several that run in order; null: the collection's."
     )
     rerank_top_k: int | None = Field(
-        None, ge=1, le=MAX_LIMIT, description="Number of hits that are reranked; null: 5 x top_k, 20..200, or fewer if the reranker says so."
+        None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Number of hits that are reranked; null: 5 x top_k, 20..200, or fewer if the reranker says so.",
     )
     fusion: Fusion | None = Field(None, description="How vector and BM25 results are combined; null: the collection's.")
     dense_weight: float | None = Field(
