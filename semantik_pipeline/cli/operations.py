@@ -119,10 +119,10 @@ def cancel(context: typer.Context, operation: NameArgument) -> int:
     with _writing(call) as runtime:
         operation_id = _find(runtime, operation)
         parked = operations.cancel(runtime, operation_id)
-        answer = {**_shown(call, runtime, operation_id, None), "parked": parked}
+        answer = {**_shown(call, runtime, operation_id, None), "affected_documents": parked}
         unattended = not runtime.settings.fleet and runtime.owner() is None
     if answer["state"] != "finished" and unattended:
-        answer = {**_finished_here(call, operation_id), "parked": parked}
+        answer = {**_finished_here(call, operation_id), "affected_documents": parked}
     ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
     told = f"{answer['operation']} {ended}. {after_cancel(call, answer, parked)}"
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))

@@ -72,7 +72,7 @@ def resume(call: Invocation, client: Client, *, operation: str, wait: bool) -> i
 
 def cancel(call: Invocation, client: Client, *, operation: str) -> int:
     parked = client.operations.cancel(operation)["affected_documents"]
-    answer = {**shown(client.operations.show(operation)), "parked": parked}
+    answer = {**shown(client.operations.show(operation)), "affected_documents": parked}
     ended = "is cancelled" if answer["state"] == "finished" else "is being cancelled; what is in hand is finished"
     told = f"{answer['operation']} {ended}. {after_cancel(call, answer, parked)}"
     call.output.give(answer, lambda console: console.print(told, soft_wrap=True))

@@ -65,7 +65,7 @@ def test_an_interrupted_sync_says_that_nobody_works_on_it_and_is_cancelled_and_t
     [listed] = cli("operations", "list", "--json").json()["operations"]
     assert listed["state"] == "paused"
     cancelled = cli("operations", "cancel", "sync-1", "--json").json()
-    assert (cancelled["outcome"], cancelled["parked"] > 0) == ("cancelled", True)
+    assert (cancelled["outcome"], cancelled["affected_documents"] > 0) == ("cancelled", True)
     assert cli("operations", "show", "1").code == 1
     assert cli("verify").code == 0
     again = cli("operations", "retry", "sync-1", "--json")
