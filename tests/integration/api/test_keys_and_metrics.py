@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -40,9 +41,11 @@ def test_keys_and_the_audit_trail_come_in_pages(api: Api) -> None:
         api.key(f"k{number}", role="reader")
     names = [key["name"] for key in paged(api, "/keys", "keys")]
     assert names == ["admin", "k0", "k1", "k2", "k3", "reader", "writer"]
-    told = paged(api, "/audit", "entries", since=3600)
+    told = paged(api, "/audit", "entries", max_age_seconds=3600)
     assert [one["subject"] for one in told] == ["k3", "k2", "k1", "k0", "admin", "writer", "reader"]
     assert len({one["id"] for one in told}) == 7
+    time.sleep(0.05)
+    assert paged(api, "/audit", "entries", max_age_seconds=0.01) == []
     for path in ("/keys", "/audit"):
         for cursor in ("nonsense", pages.encode("a\0b"), pages.encode(10**400, 1), pages.encode(float("nan"), 1)):
             problem(api.get(path, params={"cursor": cursor}), 422)
