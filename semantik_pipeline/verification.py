@@ -32,7 +32,7 @@ class GenerationReport:
     """What is wrong with one generation: documents with missing or stale points, and points of no document."""
 
     generation: Generation
-    since: float = 0.0  # on the database's clock: what moved since its slice was begun is not judged
+    since: float = 0.0  # on the database's clock: what moved since its slice was begun is not compared
     documents: int = 0
     expected: int = 0
     found: int = 0
@@ -79,7 +79,7 @@ def verify(runtime: Runtime, collection: str | None = None) -> VerificationRepor
     """Compare the ledger with the store, for one collection or all.
 
     *missing*: a chunk of an indexed document has no point. *orphaned*: a point belongs to no chunk. *stale*: a point
-    is older than its chunk, or says something else. Documents on their way are *pending* and not judged.
+    is older than its chunk, or says something else. Documents on their way are *pending* and not compared.
     """
     with runtime.ledger.read() as tx:
         wanted = collections.get_collection(tx, collection).id if collection else None

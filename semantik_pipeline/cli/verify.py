@@ -70,7 +70,7 @@ def show_report(call: Invocation, console: Console, answer: dict[str, Any]) -> N
     if mended and any(mended.values()):
         console.print(f"Repaired: {_sums(mended)}.")
     if answer["pending"]:
-        console.print(f"{counted(answer['pending'], 'document')} on their way are not judged.")
+        console.print(f"{counted(answer['pending'], 'document')} on their way are not compared.")
     if answer["clean"]:
         console.print("Nothing is missing, orphaned or stale.", style="green")
         return

@@ -106,7 +106,7 @@ def _judge(runtime: Runtime, build: Build, until: float) -> bool:
     try:
         verdict = gate.advance(until)
     except (PermanentError, FingerprintMismatch) as error:
-        verdict = Verdict(losses=0, reason=scrub(f"it can't be judged: {error}"))
+        verdict = Verdict(losses=0, reason=scrub(f"it can't be verified: {error}"))
     except Exception as error:  # a server that is away: nothing is known of the build
         log.warning("The gate of reindex-%d has to begin anew: %s", build.operation_id, error)
         del runtime.build_gates[build.generation_id]
