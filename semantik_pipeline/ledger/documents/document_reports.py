@@ -135,7 +135,7 @@ def _show_unit(tx: Transaction, unit: dict[str, Any], *, chunks: bool) -> dict[s
 
 
 def _stages(at: str, goal: str, *, failed: bool) -> dict[str, str]:
-    """Each stage: done, waiting, failed or not needed."""
+    """Each stage: done, due (the one that it waits for), waiting, failed or not needed."""
     if at in ("indexed", "skipped", "deleted"):
         return {"sync": "done", **dict.fromkeys(STAGES, "done" if goal == "indexed" else "not needed")}
     reached = STAGES.index(at) if at in STAGES else -1  # -1: it failed in sync
