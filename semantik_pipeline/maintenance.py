@@ -60,8 +60,20 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     for name, step in at_once:
         with isolated(runtime, name):
             step(runtime)
+    more = advance(runtime)
+    with isolated(runtime, "statistics"):
+        runtime.statistics.refresh(runtime.ledger)
+    if spared:
+        with isolated(runtime, "leases"):
+            _note_end(runtime)
+    return more
+
+
+def advance(runtime: Runtime) -> bool:
+    """Go on with what takes long, for about SLICE seconds each, and ring for what that made due. Returns whether something
+    of it could go on at once."""
     more = False
-    for name, advance in (
+    for name, step in (
         ("marking", running.advance_marking),
         ("removals", sources.advance_removals),
         ("builds", building.advance),
@@ -71,16 +83,11 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
         ("vocabulary", vocabulary.advance),
     ):
         with isolated(runtime, name):
-            more = advance(runtime, seconds=SLICE) or more
+            more = step(runtime, seconds=SLICE) or more
     with isolated(runtime, "bells"):
         ring_due(runtime)
-    with isolated(runtime, "statistics"):
-        runtime.statistics.refresh(runtime.ledger)
     with isolated(runtime, "sweep"):
         more |= _sweep(runtime)
-    if spared:
-        with isolated(runtime, "leases"):
-            _note_end(runtime)
     return more
 
 

@@ -133,7 +133,7 @@ def wait(runtime: Runtime, operation_id: int, on_progress: Callable[[Progress], 
             return progress
         if runtime.fatal is not None:
             raise runtime.fatal
-        seconds = max(LOOK, 50 * (time.monotonic() - asked))
+        seconds = min(max(LOOK, 50 * (time.monotonic() - asked)), MOST)
         _pause_until_ended(runtime, operation_id, seconds, ask_interval(asked - began))
 
 
@@ -182,8 +182,9 @@ def ask_interval(waited: float) -> float:
 
 SHORTEST, LONGEST = 0.03, 0.2
 
-#: Seconds between two looks at an operation's progress, at least: one takes some milliseconds of a processor.
-LOOK = 0.5
+#: Seconds between two looks at an operation's progress, at least and at most: one takes some milliseconds of a processor,
+#: and more the larger the operation is.
+LOOK, MOST = 0.5, 5.0
 
 #: Seconds that all units of an operation may be blocked before waiting for it is given up.
 PATIENCE = 30.0

@@ -122,10 +122,10 @@ def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> di
 
 def restore_collection(runtime: Runtime, name: str) -> int | None:
     """Show a collection again, as it was. What its deletion stopped goes on; returns the operation that does it, or
-    None if nothing was stopped; a rerun goes on as an operation of its own. Its schedules go on too. Raises UsageError if it is not in the trash."""
-    running.advance_marking(
-        runtime, seconds=float("inf")
-    )  # else what was stopped is parked when it has been looked for
+    None if nothing was stopped; a rerun goes on as an operation of its own. Its schedules go on too. Raises UsageError
+    if it is not in the trash."""
+    # else what its deletion stopped is parked after it was looked for
+    running.advance_marking(runtime, seconds=float("inf"))
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
         if found is None or found.trashed_at is None or found.importing_at is not None:

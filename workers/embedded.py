@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the schedule has to finish its tick at the end.
 STOP = 10.0
+
+#: Seconds between two maintenance ticks, at most, unless the settings want more.
+MOST_POLL = 3.0
 
 #: Seconds that learning words may take at the end; what is left is learned by the next run.
 LEARN = 30.0
@@ -125,11 +129,15 @@ def _stop(worker: Worker, thread: threading.Thread, bell: Bell, patience: float)
 
 
 def _tick(runtime: Runtime) -> None:
-    """The embedded schedule: maintenance at its interval, whatever a tick runs into."""
-    while not runtime.stopping.wait(runtime.settings.work.poll):
+    """The embedded schedule: maintenance at its interval, whatever a tick runs into; where nothing is left to go on with,
+    as much less often as it takes a fiftieth of the time."""
+    pause = poll = runtime.settings.work.poll
+    while not runtime.stopping.wait(pause):
+        began, more = time.monotonic(), False
         try:
-            maintenance.tick(runtime)
+            more = maintenance.tick(runtime)
         except PipelineError as error:
             log.warning("A maintenance tick failed: %s", error)
         except Exception:  # without this thread no bell is rung again
             log.exception("A maintenance tick failed.")
+        pause = poll if more else max(poll, min(50 * (time.monotonic() - began), MOST_POLL))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from semantik_pipeline.contracts.models import ModelFiles, ModelUsage
@@ -30,6 +30,11 @@ class RerankerCapabilities:
     calibrated: bool = False
     first_documents: int = 4
     candidates_per_hit: int = 5
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if one.type == "int" and type(value := getattr(self, one.name)) is not int:
+                raise TypeError(f"{one.name} of a reranker's capabilities is {value!r}; it is a whole number")
 
 
 class RerankerPlugin(SemanticPlugin):

@@ -441,7 +441,7 @@ from semantik_pipeline.plugins.state import PluginState
 pool = ChildPool(2, PluginState(), kinds=["parser"], memory_mb=400)
 busy = threading.Thread(target=lambda: pool.run(child_jobs.hang, deadline=600), daemon=True)
 busy.start()
-while not pool._all: time.sleep(0.01)
+while not pool._all or pool._idle: time.sleep(0.01)  # until the busy one has it
 first = next(iter(pool._all))
 idle = pool.run(child_jobs.pid, deadline=30)
 while not first._ready: time.sleep(0.01)

@@ -13,6 +13,7 @@ from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.errors import Conflict, FingerprintMismatch, UsageError
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger.catalog import collections as ledger_collections
+from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.generations import backfill, builds, switching
 from semantik_pipeline.ledger.operations import operation_reports
 from semantik_pipeline.ledger.queue import backlog
@@ -373,6 +374,9 @@ def test_the_units_of_a_cancelled_build_leave_the_stages_before_its_rows_go(make
         assert set(tx.execute(select(work.c.stage).where(its)).scalars()) == {"retired"}
         assert not work_ledger.held(tx, claimed.token)
     assert states(pipe) == ["retired", "active"], "somebody had units of it, and may be writing still"
+    with pipe.runtime.ledger.read() as tx:
+        shown = document_reports.show_document(tx, claimed.units[0].document_id)["generations"]
+    assert [one["status"] for one in shown] == ["indexed"]
 
 
 def backlogs(pipe) -> dict:

@@ -131,11 +131,15 @@ def test_a_model_that_one_thread_at_a_time_may_call_is_called_so(four_cores):
 
 def test_an_error_in_one_stream_ends_the_call(four_cores):
     batches, calls = MicroBatches(device="cpu", key="m", concurrent=True), []
+    failed = threading.Event()
 
     def forward(items: list[int]) -> list[int]:
         calls.append(items)
         if 777 in items:
+            failed.set()
             raise ValueError("no")
+        assert failed.wait(10)
+        time.sleep(0.002)
         return items
 
     with pytest.raises(ValueError, match="no"):

@@ -95,9 +95,11 @@ def _matching(tx: Transaction, name: str, collection: str | None) -> list[dict[s
 
 
 def show_document(tx: Transaction, document_id: int, *, chunks: bool = True) -> dict[str, Any]:
-    """A document's way through the stages, in every generation, and what went wrong; with its ``chunks`` or without."""
+    """A document's way through the stages, in every generation that is not on its way out, and what went wrong; with its
+    ``chunks`` or without."""
     document = dict(tx.execute(select(documents).where(documents.c.id == document_id)).mappings().one())
-    units = tx.execute(select(work, now().label("now")).where(work.c.document_id == document_id)).mappings().all()
+    mine = and_(work.c.document_id == document_id, NOT_RETIRED)
+    units = tx.execute(select(work, now().label("now")).where(mine)).mappings().all()
     source = tx.execute(select(sources.c.name).where(sources.c.id == document["source_id"])).scalar_one()
     return {
         "document": document["unique_id"],

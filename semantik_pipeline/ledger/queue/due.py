@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, and_, false, select
+from sqlalchemy import Select, and_, false, select
 
 from semantik_pipeline.ledger.catalog.lineage import RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue import marking
-from semantik_pipeline.ledger.queue.work import HASTENED, STAGES, claimable
+from semantik_pipeline.ledger.queue.picking import KEPT, claimable
+from semantik_pipeline.ledger.queue.work import HASTENED, STAGES
 from semantik_pipeline.ledger.tables import sources, work
 
 
 def at(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[bool, bool]:
     """Whether the stage has good units, and suspects, ``without`` those of these generations."""
-    found = _found(tx, claimable(stage, without))
+    exceptions = tuple(sorted(without))
+    found = _found(tx, _question(stage, exceptions, ()))
     unmarked = marking.unmarked(tx) if any(found) else []  # most looks find nothing
-    return _found(tx, claimable(stage, without, unmarked)) if unmarked else found
+    return _found(tx, _question(stage, exceptions, tuple(unmarked))) if unmarked else found
 
 
-def _found(tx: Transaction, which: ColumnElement[bool]) -> tuple[bool, bool]:
+def _found(tx: Transaction, question: Select) -> tuple[bool, bool]:
+    good, suspects = tx.execute(question).one()
+    return bool(good), bool(suspects)
+
+
+@functools.lru_cache(KEPT)
+def _question(stage: str, without: tuple[int, ...], unmarked: tuple[int, ...]) -> Select:
+    which = claimable(stage, without, unmarked)
     # in the index's order: for EXISTS PostgreSQL reads the whole table as long as it believes that many units wait
     first = select(work.c.document_id).where(which).order_by(work.c.lane, work.c.turn).limit(1)
     good, suspects = (first.where(work.c.suspect == suspect).scalar_subquery() for suspect in (False, True))
-    row = tx.execute(select(good.is_not(None), suspects.is_not(None))).one()
-    return bool(row[0]), bool(row[1])
+    return select(good.is_not(None), suspects.is_not(None))
 
 
 def hastened(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> bool:

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select, update
 
 from semantik_pipeline.ledger.access.document_access import LISTED
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, hurry, now
-from semantik_pipeline.ledger.queue import marking
+from semantik_pipeline.ledger.queue.picking import pick
 from semantik_pipeline.ledger.tables import documents, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
@@ -125,6 +125,8 @@ UNIT = select(
 )
 
 
+_CLAIMED = UNIT.where(work.c.lease_token == bindparam("token")).order_by(work.c.lane, work.c.turn)
+
 _FIELDS = [column.name.rstrip("_") for column in UNIT.selected_columns]
 
 
@@ -132,15 +134,6 @@ def unit_of(row: Sequence[Any]) -> Unit:
     values = dict(zip(_FIELDS, row, strict=True))
     values["progress"] = values["progress"] or {}
     return Unit(**values)
-
-
-def claimable(stage: str, without: Collection[int], unmarked: Collection[int] = ()) -> ColumnElement[bool]:
-    """Condition: units of the stage that may be claimed now, ``without`` those of these generations and of the operations
-    ``unmarked``."""
-    free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
-    due = and_(work.c.stage == stage, free, work.c.not_before <= now())
-    due = and_(due, work.c.generation_id.not_in(list(without))) if without else due
-    return and_(due, marking.others(unmarked)) if unmarked else due
 
 
 def claim(
@@ -161,7 +154,7 @@ def claim(
     first unit is taken whatever its size). ``without`` are generations that this worker cannot serve, and those on
     their way out. None: nothing is due.
     """
-    keys, more = _pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
+    keys, more = pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
         return None
     if not alone:
@@ -169,7 +162,7 @@ def claim(
     token = uuid.uuid4().hex
     leased = {"lease_token": token, "lease_until": now() + lease, "company": not alone, "worker": worker}
     tx.execute(update(work).where(_these(tx, keys)).values(**leased, blocked=None, updated_at=now()))
-    rows = tx.execute(UNIT.where(work.c.lease_token == token).order_by(work.c.lane, work.c.turn)).all()
+    rows = tx.execute(_CLAIMED, {"token": token}).all()
     return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows), more=more)
 
 
@@ -184,32 +177,6 @@ def _these(tx: Transaction, keys: Iterable[tuple[int, int]]) -> ColumnElement[bo
             for generation_id, ids in sorted(by_generation.items())
         )
     )
-
-
-#: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
-#: while the one that kills its worker meets every one of them alone.
-_SUSPECTS = (work.c.attempts, func.random())
-
-
-def _pick(
-    tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Collection[int]
-) -> tuple[list[tuple[int, int]], bool]:
-    """Keys in order, and whether there may be more."""
-    query: Select = (
-        select(work.c.document_id, work.c.generation_id, work.c.chunks)
-        .where(claimable(stage, without, marking.unmarked(tx)), work.c.suspect == suspect)
-        .order_by(*(_SUSPECTS if suspect else (work.c.lane, work.c.turn)))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    picked: list[tuple[int, int]] = []
-    total = 0
-    for document, generation, chunks in tx.execute(query):
-        if picked and max_chunks is not None and total + chunks > max_chunks:
-            return sorted(picked), True
-        picked.append((document, generation))
-        total += chunks
-    return sorted(picked), len(picked) == limit
 
 
 def held(tx: Transaction, token: str) -> set[tuple[int, int]]:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.errors import PluginLoadError, PluginNotFoundError, UsageError
 from semantik_pipeline.search import SearchQuery, search
@@ -275,3 +276,14 @@ def test_the_pace_of_the_search_before_is_known(runtime, install, scored_by):
     quick.slices.clear()
     ask(runtime, reranker="quick")
     assert len(quick.slices[0]) == 50
+
+
+def test_one_whose_limits_are_no_numbers_is_told_of(library, install, scored_by):
+    odd = install("odd", scored_by(len))
+    odd.get_limits = lambda: RerankerCapabilities(candidates_per_hit=2.5)
+    answer = ask(library, reranker="odd")
+    assert len(answer.hits) == 5
+    assert not answer.reranked
+    assert answer.warnings == [
+        "not reranked: odd is not available (candidates_per_hit of a reranker's capabilities is 2.5; it is a whole number)"
+    ]

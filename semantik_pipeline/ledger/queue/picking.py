@@ -1,0 +1,59 @@
+"""Which units of a stage a claim takes, and in what order.
+
+Statements are put together once for each stage and set of exceptions, and kept: that takes longer than to run them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
+
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue import marking
+from semantik_pipeline.ledger.tables import work
+
+#: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
+#: while the one that kills its worker meets every one of them alone.
+_SUSPECTS = (work.c.attempts, func.random())
+
+#: Statements that are kept: four stages, good units and suspects, with what a fleet's generations are in its time.
+KEPT = 256
+
+
+def claimable(stage: str, without: Collection[int], unmarked: Collection[int] = ()) -> ColumnElement[bool]:
+    """Condition: units of the stage that may be claimed now, ``without`` those of these generations and of the operations
+    ``unmarked``."""
+    free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
+    due = and_(work.c.stage == stage, free, work.c.not_before <= now())
+    due = and_(due, work.c.generation_id.not_in(list(without))) if without else due
+    return and_(due, marking.others(unmarked)) if unmarked else due
+
+
+def pick(
+    tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Collection[int]
+) -> tuple[list[tuple[int, int]], bool]:
+    """Keys of units that are claimable, in order of the keys and locked, and whether there may be more: ``limit`` at most,
+    of ``max_chunks`` together, but one whatever its size."""
+    query = _query(stage, suspect, tuple(sorted(without)), tuple(marking.unmarked(tx)))
+    picked: list[tuple[int, int]] = []
+    total = 0
+    for document, generation, chunks in tx.execute(query, {"most": limit}).all():
+        if picked and max_chunks is not None and total + chunks > max_chunks:
+            return sorted(picked), True
+        picked.append((document, generation))
+        total += chunks
+    return sorted(picked), len(picked) == limit
+
+
+@functools.lru_cache(KEPT)
+def _query(stage: str, suspect: bool, without: tuple[int, ...], unmarked: tuple[int, ...]) -> Select:
+    """Document, generation and number of chunks of the first ``most`` units."""
+    return (
+        select(work.c.document_id, work.c.generation_id, work.c.chunks)
+        .where(claimable(stage, without, unmarked), work.c.suspect == suspect)
+        .order_by(*(_SUSPECTS if suspect else (work.c.lane, work.c.turn)))
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
