@@ -93,10 +93,7 @@ def work_on(runtime: Runtime, stage: str) -> None:
 def _run(runtime: Runtime, name: str, until: float) -> bool:
     """One slice of a stage; returns whether work may be left."""
     if name == "maintenance":
-        more = maintenance.tick(runtime)
-        while more and time.monotonic() < until and not runtime.stopping.is_set():
-            more = maintenance.advance(runtime)
-        return more
+        return maintenance.work(runtime)
     if name == "sync":
         return sync.run(runtime, until)
     stage, settings = STAGES[name], runtime.settings

@@ -69,9 +69,11 @@ def _advance(runtime: Runtime, build: Build, until: float) -> bool:
         if left:
             return False
         with runtime.ledger.write() as tx:
-            if builds.take(tx, build.generation_id) is None:
+            mine = builds.take(tx, build.generation_id)
+            if mine is None:
                 return True
-            builds.note(tx, build.generation_id, phase="verifying", judge=None)
+            if mine.phase == "building":  # else somebody judges it by now
+                builds.note(tx, build.generation_id, phase="verifying", judge=None)
     return _judge(runtime, build, until)
 
 

@@ -174,6 +174,24 @@ def test_one_of_two_judges_at_a_time_and_one_switches(judges, monkeypatch) -> No
     assert states(one) == ["active", "kept"]
 
 
+def test_one_that_looked_before_the_other_began_to_judge_leaves_it_to_it(judges, monkeypatch) -> None:
+    one, other, operation_id = judges
+    original = builds.unfinished
+
+    def unfinished(tx, build, **how):
+        left = original(tx, build, **how)
+        monkeypatch.setattr(builds, "unfinished", original)
+        building.advance(one.runtime, seconds=0)
+        return left
+
+    monkeypatch.setattr(builds, "unfinished", unfinished)
+    building.advance(other.runtime, seconds=0)
+    with one.runtime.ledger.read() as tx:
+        (mine,) = builds.building(tx)
+    assert mine.progress["judge"]["worker"] == one.runtime.worker_id
+    assert build(one, operation_id)["outcome"] == "succeeded"
+
+
 def test_a_judge_that_comes_late_with_its_verdict_changes_nothing(judges) -> None:
     """Its time was over, another one judged and switched, and somebody went back."""
     one, other, operation_id = judges
