@@ -71,7 +71,7 @@ class Work(Section):
     max_attempts: int = Field(3, ge=1)  # deaths or failures alone before quarantine
     backoff: float = Field(0.5, ge=0)  # seconds before the second attempt; doubles, capped at 5 minutes
     max_in_flight: int = Field(2000, ge=1)  # units of one source, or of one rerun, between sync and upsert
-    poll: float = Field(1.0, gt=0)  # seconds between maintenance ticks of an embedded run
+    poll: float = Field(1.0, gt=0)  # seconds between maintenance ticks of an embedded run, at least
 
 
 class Worker(Section):
