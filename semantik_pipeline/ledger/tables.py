@@ -187,10 +187,14 @@ work = Table(
     Column("indexed_chunks_epoch", Integer),  # the chunk rows behind them
     Column("learned_epoch", Integer),  # the chunk rows whose words are learned
     Column("updated_at", Double, nullable=False),
-    Index("ix_work_stage_suspect_lane_turn", "stage", "suspect", "lane", "turn"),
-    Index("ix_work_lease_token", "lease_token"),
+    # in the order of claims, which read past whatever is in it: what an operation holds may be all there is
+    Index("ix_work_claimable", "stage", "suspect", "lane", "turn", **_where("held_by is null")),
+    # whatever asks for a stage otherwise begins with the generation, so that no planner takes this one for a claim
+    Index("ix_work_generation_id_stage", "generation_id", "stage"),
+    Index("ix_work_lease_token", "lease_token", **_where("lease_token is not null")),
     Index("ix_work_source_id_stage", "source_id", "stage"),
-    Index("ix_work_reconcile", "reconcile", sqlite_where=text("reconcile"), postgresql_where=text("reconcile")),
+    # as each database is asked: SQLite has no other way to say that a column is true
+    Index("ix_work_reconcile", "reconcile", sqlite_where=text("reconcile = 1"), postgresql_where=text("reconcile")),
     # whether another unit has the same parsed body, the same text: asked for each document that is deleted
     Index("ix_work_parse_key", "parse_key", **_where("parse_key is not null")),
     Index("ix_work_text_hash", "text_hash", **_where("text_hash is not null")),

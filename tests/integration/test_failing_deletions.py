@@ -106,22 +106,6 @@ def test_a_worker_that_dies_alone_with_a_deletion_does_not_end_it(make_pipeline)
     assert nothing_is_left(pipeline)
 
 
-@pytest.mark.parametrize("marked", [True, False])
-def test_a_deletion_that_an_earlier_release_left_in_quarantine_goes_on(make_pipeline, marked: bool) -> None:
-    pipeline = make_pipeline()
-    index(pipeline, doc=SECRET)
-    index(pipeline, run=False)
-    pipeline.run("sync")
-    with pipeline.runtime.ledger.write() as tx:
-        [unit] = work.claim(tx, "upsert", worker="w", lease=60, limit=1).units
-        work.quarantine(tx, unit, {"type": "ValueError", "message": "", "traceback": None})
-        work.change(tx, unit, reconcile=marked)
-    maintenance.tick(pipeline.runtime)
-    pipeline.run()
-    assert pipeline.unit("doc")["stage"] == "deleted"
-    assert nothing_is_left(pipeline)
-
-
 # -- an index that somebody dropped ------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, insert, select, text
+from sqlalchemy import Connection, Engine, MetaData, insert, select, text, update
 
 from semantik_pipeline.errors import SchemaMismatch
 from semantik_pipeline.ledger import Ledger
@@ -25,6 +25,7 @@ from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.database import schema
 from semantik_pipeline.ledger.database.connection import open_engine
 from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import metadata
 from tests import forks
 
@@ -210,6 +211,44 @@ def test_what_a_worker_of_the_first_release_writes_fits_after_the_migration(firs
         source = {**FIRST["sources"][0], "id": 2, "name": "other"}
         connection.execute(insert(tables["sources"]).values(source))
         connection.execute(insert(tables["operations"]).values({**FIRST["operations"][0], "id": 2}))
+
+
+def test_a_build_under_way_has_the_names_of_its_phases_that_are_known_today(database_url: str) -> None:
+    """A reindex that a release before began goes on where it was."""
+    was = {1: {"phase": "filling", "after": 500}, 2: {"phase": "judging"}, 3: {"phase": "building"}, 4: None}
+    engine = open_engine(database_url)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        upgrade(connection, "0006")
+        tables = reflected(connection).tables
+        connection.execute(insert(tables["collections"]).values(FIRST["collections"]))
+        for number, build in was.items():
+            generation = {**FIRST["generations"][0], "id": number, "index_name": f"i{number}", "state": "building"}
+            connection.execute(insert(tables["generations"]).values({**generation, "build": build}))
+    schema.migrate(engine)
+    with engine.connect() as connection:
+        table = reflected(connection).tables["generations"]
+        found = dict(map(tuple, connection.execute(select(table.c.id, table.c.build))))
+    engine.dispose()
+    assert found == was | {1: {"phase": "backfilling", "after": 500}, 2: {"phase": "verifying"}}
+
+
+def test_a_deletion_in_quarantine_is_tried_again(first_release: Engine, database_url: str) -> None:
+    """Today none ever goes there; a document whose content is at fault stays there."""
+    with first_release.connect().execution_options(writes=True) as connection, connection.begin():
+        table = reflected(connection).tables["work"]
+        for number, goal in ((1, "deleted"), (2, "indexed")):
+            failed = {"stage": "quarantined", "goal": goal, "attempts": 3, "error": {"type": "ValueError"}}
+            connection.execute(update(table).where(table.c.document_id == number).values(failed))
+    schema.migrate(first_release)
+    ledger = Ledger(database_url)
+    try:
+        with ledger.write() as tx:
+            found = claim(tx, "upsert", worker="me", lease=60, limit=9, alone=True)
+            assert found is not None
+            assert [(unit.document_id, unit.attempts, unit.touched) for unit in found.units] == [(1, 0, True)]
+            assert claim(tx, "upsert", worker="me", lease=60, limit=9, alone=True) is None
+    finally:
+        ledger.close()
 
 
 def test_the_comparison_sees_a_difference(database_url: str) -> None:

@@ -23,6 +23,7 @@ from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.verification import verify
 from tests.integration.test_sources import added, change_row, count, shown, texts_of
 from tests.integration.test_workers import register
+from tests.plans import plans
 
 LEDGERS = ("sqlite", "postgres")
 
@@ -197,36 +198,17 @@ def crowd(pipeline, source: dict[str, Any], number: int) -> None:
         tx.execute(text("analyze"))
 
 
-def explained(pipeline, monkeypatch, ask) -> str:
-    """The database's plans of the statements that name the table of units and that ``ask(tx)`` executes."""
-    plans = []
-    with pipeline.runtime.ledger.write() as tx:
-        execute = type(tx).execute
-        how = "explain query plan " if tx.dialect.name == "sqlite" else "explain "
-
-        def explaining(self, statement, *args, **options):
-            sql = str(statement.compile(dialect=tx.dialect, compile_kwargs={"literal_binds": True}))
-            if "work" in sql:
-                plans.extend(str(row) for row in execute(self, text(how + sql.replace(":", r"\:"))))
-            return execute(self, statement, *args, **options)
-
-        monkeypatch.setattr(type(tx), "execute", explaining)
-        ask(tx)
-        monkeypatch.undo()
-    return "\n".join(plans)
-
-
-def test_who_shares_a_text_or_a_body_is_found_by_an_index(make_pipeline, monkeypatch) -> None:
+def test_who_shares_a_text_or_a_body_is_found_by_an_index(make_pipeline) -> None:
     pipeline = make_pipeline()
+    ledger = pipeline.runtime.ledger
     crowd(pipeline, synced(pipeline, number=1), 3000)
-    assert "ix_work_parse_key" in explained(
-        pipeline, monkeypatch, lambda tx: content.unused_bodies(tx, "parsed", ["p1"])
-    )
+    plan = plans(ledger, lambda tx: content.unused_bodies(tx, "parsed", ["p1"]), about="work")
+    assert "ix_work_parse_key" in plan
     with pipeline.runtime.ledger.write() as tx:
         content.save_extractions(tx, {(f"t{number}", "f"): [] for number in range(3000)})
         tx.execute(text("analyze"))
     statement = delete(extractions).where(extractions.c.text_hash.in_(["t7", "t8"]), content._extraction_unused())
-    assert "ix_work_text_hash" in explained(pipeline, monkeypatch, lambda tx: tx.execute(statement))
+    assert "ix_work_text_hash" in plans(ledger, lambda tx: tx.execute(statement), about="work")
 
 
 def test_deleting_several_documents_keeps_what_others_share(make_pipeline) -> None:

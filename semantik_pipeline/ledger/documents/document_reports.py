@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 
 from semantik_pipeline.errors import NotFound, UsageError
-from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
+from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED, living
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.work import STAGES
@@ -207,7 +207,7 @@ def _backlog(tx: Transaction) -> dict[str, dict[str, Any]]:
         func.count(work.c.lease_token),
         func.count(work.c.blocked),
         now() - func.min(work.c.updated_at),
-    ).where(work.c.stage.in_(STAGES), NOT_RETIRED)
+    ).where(work.c.stage.in_(STAGES), living(tx))
     return {
         stage: {"units": units, "in_progress": held, "blocked": blocked, "oldest_seconds": round(age or 0, 1)}
         for stage, units, held, blocked, age in tx.execute(query.group_by(work.c.stage))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select
 
-from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
+from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow, served
@@ -33,7 +33,7 @@ def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
             number(work.c.suspect),
             func.max(case((due, now() - work.c.updated_at), else_=0)),
         )
-        .where(work.c.stage.in_(STAGES), NOT_RETIRED)
+        .where(work.c.stage.in_(STAGES), living(tx))
         .group_by(work.c.stage)
     )
     names = ("waiting", "delayed", "in_progress", "paused", "suspects", "oldest_seconds")
@@ -57,7 +57,7 @@ def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
         select(work.c.generation_id, collections.c.name, work.c.stage, func.count())
         .join(generations, generations.c.id == work.c.generation_id)
         .join(collections, collections.c.id == generations.c.collection_id)
-        .where(work.c.stage.in_(STAGES), work.c.lease_token.is_(None), NOT_RETIRED)
+        .where(work.c.stage.in_(STAGES), work.c.lease_token.is_(None), living(tx))
         .group_by(work.c.generation_id, collections.c.name, work.c.stage)
     )
     found = []
@@ -85,7 +85,7 @@ def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, 
             (now() - work.c.updated_at).label("seconds"),
         )
         .join(documents, documents.c.id == work.c.document_id)
-        .where(work.c.stage.in_(STAGES), NOT_RETIRED, troubled, work.c.updated_at < now() - longer_than)
+        .where(work.c.stage.in_(STAGES), living(tx), troubled, work.c.updated_at < now() - longer_than)
         .order_by(work.c.updated_at)
         .limit(limit)
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, select, tuple_, update
+from sqlalchemy import and_, bindparam, select, tuple_, update
 
 from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction, now
@@ -42,24 +41,18 @@ def withdrawn(tx: Transaction, unit: Unit) -> None:
     tx.execute(update(work).where(same).values(reconcile=False))
 
 
-def reconcile(tx: Transaction) -> int:
-    """Send marked documents that are at their end through ``upsert`` again, which removes older points; and those that
-    were to leave the index and are in quarantine, marked or not: nothing ever goes there with them any more. Up to MANY
-    of each; returns how many. What somebody has locked is left out."""
-    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
-    stranded = and_(work.c.stage == "quarantined", work.c.goal != "indexed", NOT_RETIRED)
-    return _again(tx, marked) + _again(tx, stranded, suspect=True, attempts=0, error=None)
-
-
 #: Units that one transaction sends through ``upsert`` again.
 MANY = 1000
 
 
-def _again(tx: Transaction, which: ColumnElement[bool], **values: Any) -> int:
+def reconcile(tx: Transaction) -> int:
+    """Send marked documents that are at their end through ``upsert`` again, which removes older points. Up to MANY; returns
+    how many. What somebody has locked is left out."""
+    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
     key = work.c.document_id, work.c.generation_id
-    in_order = select(*key).where(which).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
+    in_order = select(*key).where(marked).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
     keys = [tuple(row) for row in tx.execute(in_order)]
     if keys:
         again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
-        tx.execute(update(work).where(tuple_(*key).in_(keys)).values(**again, **values))
+        tx.execute(update(work).where(tuple_(*key).in_(keys)).values(**again))
     return len(keys)

@@ -1,0 +1,60 @@
+"""Claims don't read past what operations hold; what was left under rules of before goes on under today's"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+#: The phases of a build: what they were called -> what they are called.
+PHASES = {"filling": "backfilling", "judging": "verifying"}
+
+
+def upgrade() -> None:
+    op.drop_index(op.f("ix_work_stage_suspect_lane_turn"), "work")
+    free = _where("held_by is null")
+    op.create_index(op.f("ix_work_claimable"), "work", ["stage", "suspect", "lane", "turn"], **free)
+    op.create_index(op.f("ix_work_generation_id_stage"), "work", ["generation_id", "stage"])
+    op.drop_index(op.f("ix_work_lease_token"), "work")
+    op.create_index(op.f("ix_work_lease_token"), "work", ["lease_token"], **_where("lease_token is not null"))
+    _index_reconcile(sqlite="reconcile = 1")
+    _rename(PHASES)
+    # deletions are tried until they are done; before, one that failed for good stayed in the index
+    again = "stage = 'upsert', touched = true, progress = null, suspect = true, attempts = 0, error = null"
+    op.execute(f"update work set {again}, reconcile = false where stage = 'quarantined' and goal <> 'indexed'")
+
+
+def downgrade() -> None:
+    _rename({new: old for old, new in PHASES.items()})
+    _index_reconcile(sqlite="reconcile")
+    op.drop_index(op.f("ix_work_lease_token"), "work")
+    op.create_index(op.f("ix_work_lease_token"), "work", ["lease_token"])
+    op.drop_index(op.f("ix_work_generation_id_stage"), "work")
+    op.drop_index(op.f("ix_work_claimable"), "work")
+    op.create_index(op.f("ix_work_stage_suspect_lane_turn"), "work", ["stage", "suspect", "lane", "turn"])
+
+
+def _where(condition: str) -> dict[str, sa.TextClause]:
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+def _index_reconcile(*, sqlite: str) -> None:
+    """SQLite takes an index of some rows only if the query has its very words."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.drop_index(op.f("ix_work_reconcile"), "work")
+        op.create_index(op.f("ix_work_reconcile"), "work", ["reconcile"], sqlite_where=sa.text(sqlite))
+
+
+def _rename(names: dict[str, str]) -> None:
+    """Give builds that are under way these names of their phases."""
+    generations = sa.table("generations", sa.column("id"), sa.column("build", Json))
+    rows = op.get_bind().execute(sa.select(generations.c.id, generations.c.build)).all()
+    for generation_id, build in rows:
+        if build is not None and build.get("phase") in names:
+            renamed = {**build, "phase": names[build["phase"]]}
+            op.execute(sa.update(generations).where(generations.c.id == generation_id).values(build=renamed))
