@@ -88,6 +88,7 @@ def advance(runtime: Runtime) -> bool:
     more = False
     for name, step in (
         ("marking", running.advance_marking),
+        ("taking_up", running.advance_taking_up),
         ("removals", sources.advance_removals),
         ("builds", building.advance),
         ("withdrawals", withdrawal.advance),

@@ -19,7 +19,7 @@ from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.generations import builds, switching
-from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.ingestion import revisions, unfinished
 from semantik_pipeline.ledger.operations import blocked_operations, holds, lifecycle, operation_reports, reruns
 from semantik_pipeline.ledger.operations.lifecycle import Progress
 from semantik_pipeline.ledger.queue import fair_queue, marking, workers
@@ -239,13 +239,26 @@ def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Tr
 def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
     """Go on with the units that whoever paused, let go on or cancelled their operation has not marked, for about so many
     seconds; there is always time for some of each. Returns whether more could be done at once."""
-    until = time.monotonic() + seconds
     with runtime.ledger.read() as tx:
         left = marking.pending(tx)
+    return _advance(runtime, "marking", left, marks.mark, seconds)
+
+
+def advance_taking_up(runtime: Runtime, *, seconds: float) -> bool:
+    """Go on with what operations take up of what others left unfinished, in the same way."""
+    with runtime.ledger.read() as tx:
+        left = [one.operation_id for one in unfinished.pending(tx)]
+    return _advance(runtime, "taking_up", left, take_up, seconds)
+
+
+def _advance(
+    runtime: Runtime, step: str, operation_ids: list[int], slice_of: Callable[[Runtime, int], bool], seconds: float
+) -> bool:
+    until = time.monotonic() + seconds
     more = False
-    for operation_id in left:
-        with isolated(runtime, "marking", f"operation {operation_id}", but=ServiceUnavailable):
-            while more_of_it := marks.mark(runtime, operation_id):
+    for operation_id in operation_ids:
+        with isolated(runtime, step, f"operation {operation_id}", but=ServiceUnavailable):
+            while more_of_it := slice_of(runtime, operation_id):
                 if time.monotonic() >= until or runtime.stopping.is_set():
                     break
             more = more or more_of_it
@@ -253,43 +266,52 @@ def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
 
 
 def retry(runtime: Runtime, operation_id: int) -> int:
-    """Run again, as an operation of its own, what one that has ended left unfinished; returns the new one's id.
+    """Run again, as an operation of its own, what one that has ended left unfinished; returns the new one's id. The first
+    documents are on their way then, maintenance sends the others.
 
     Documents in quarantine begin anew, those that were parked go on where they were, sources that failed or were
     cancelled are read again, and a rerun looks at the documents that it did not come to. Raises UsageError if it has not
     ended, or left nothing.
     """
-    with runtime.ledger.write() as tx:
+    with runtime.ledger.read() as tx:
         name = operation_reports.name(tx, operation_id)
         if lifecycle.state(tx, operation_id) != "finished":
             raise Conflict(f"{name} has not ended.", "`semantik documents retry` runs quarantined documents again.")
         left = operation_reports.unfinished(tx, operation_id)
-        if not left:
-            otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
-            raise UsageError(f"{name} left nothing unfinished.", otherwise)
-        fair_queue.owners(tx, left.quarantined, more=left.sources)  # before the operation
+    if not left:
+        otherwise = "`semantik sources sync` looks for what is new, `semantik sources remove` removes a source."
+        raise UsageError(f"{name} left nothing unfinished.", otherwise)
+    with runtime.ledger.write() as tx:
+        fair_queue.owners(tx, [], more=left.sources)  # before the operation
         further = reruns.take_over(tx, left.rerun) if left.rerun is not None else None
         if further is not None:
             again = further.operation_id
         else:
             again = lifecycle.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
+        unfinished.begin(tx, again, of=operation_id)
         for source_id in left.sources:
             lifecycle.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
-        lifecycle.note_items(tx, again, [(document_id, "resumed", revision) for document_id, revision in left.parked])
-        holds.lock_units(tx, left.quarantined, parked=[document_id for document_id, _ in left.parked])
-        holds.free(tx, operation_id)
-        revisions.retry_documents(tx, left.quarantined, operation_id=again, lane=API_LANE)
-        found = {"documents": len(left.quarantined) + len(left.parked), "sources": len(left.sources)}
+        found = {"documents": left.quarantined + left.parked, "sources": len(left.sources)}
         audit_trail.record(tx, event="operation.retry", subject=name, detail={"by": f"retry-{again}", **found})
+    take_up(runtime, again)
     ring_all(runtime)
-    if further is not None:
-        runtime.ring("maintenance")
     return again
 
 
+def take_up(runtime: Runtime, operation_id: int) -> bool:
+    """Let some of what others left unfinished be the operation's; returns whether there may be more."""
+    with runtime.ledger.read() as tx:
+        left = unfinished.pending(tx, only=operation_id)
+        ids = unfinished.following(tx, left[0]) if left else []
+    if not left:
+        return False
+    with runtime.ledger.write() as tx:
+        return unfinished.take_up(tx, left[0], ids)
+
+
 def ring_all(runtime: Runtime) -> None:
-    """Call for workers of every stage; one that finds nothing due goes away again."""
-    for stage in (*reversed(STAGES), "sync"):
+    """Call for workers of every stage, and for who goes on with slices; one that finds nothing due goes away again."""
+    for stage in (*reversed(STAGES), "sync", "maintenance"):
         runtime.ring(stage)
 
 

@@ -121,11 +121,9 @@ def delete_collection(runtime: Runtime, name: str, *, purge: bool = False) -> di
 
 
 def restore_collection(runtime: Runtime, name: str) -> int | None:
-    """Show a collection again, as it was. What its deletion stopped goes on; returns the operation that does it, or
-    None if nothing was stopped; a rerun goes on as an operation of its own. Its schedules go on too. Raises UsageError
-    if it is not in the trash."""
-    # else what its deletion stopped is parked after it was looked for
-    running.advance_marking(runtime, seconds=float("inf"))
+    """Show a collection again, as it was. What its deletion stopped goes on: some of it at once, maintenance sees to the
+    rest; returns the operation that does it, or None if nothing was stopped; a rerun goes on as an operation of its own. Its
+    schedules go on too. Raises UsageError if it is not in the trash."""
     with runtime.ledger.write() as tx:
         found = collections.find_collection(tx, name, trashed=True)
         if found is None or found.trashed_at is None or found.importing_at is not None:
@@ -135,13 +133,10 @@ def restore_collection(runtime: Runtime, name: str) -> int | None:
         further = ledger.take_up_reruns(tx, found.id, since=found.trashed_at)
         detail = {"operation": operation_id, "reruns": further}
         audit_trail.record(tx, event="collection.restore", subject=name, detail=detail)
-    taken_up = any([*_take_up(runtime, operation_id)])
-    with runtime.ledger.write() as tx:
-        lifecycle.settle(tx)
+    if operation_id is not None:
+        running.take_up(runtime, operation_id)
     running.ring_all(runtime)
-    if further:
-        runtime.ring("maintenance")
-    return operation_id if taken_up else next(iter(further), None)
+    return operation_id if operation_id is not None else next(iter(further), None)
 
 
 # -- what maintenance does --------------------------------------------------------------------------------------------
@@ -176,11 +171,8 @@ def _steps(runtime: Runtime) -> Iterator[bool]:
     window = runtime.settings.retention.trash_days * DAY
     with runtime.ledger.read() as tx:
         restoring = ledger.restoring(tx)
-        taking_up = ledger.taking_up(tx)
     for operation_id in restoring:
         yield from _isolated(runtime, f"operation {operation_id}", _restore(runtime, operation_id))
-    for operation_id in taking_up:
-        yield from _isolated(runtime, f"operation {operation_id}", _take_up(runtime, operation_id))
     with runtime.ledger.read() as tx:
         sources, documents = ledger.sources_over(tx, older_than=window), ledger.documents_over(tx, older_than=window)
     for source_id in sources:
@@ -217,15 +209,6 @@ def _restore(runtime: Runtime, operation_id: int) -> Iterator[bool]:
         with runtime.ledger.write() as tx:
             more = ledger.restore_step(tx, operation_id)
         runtime.ring("chunk")
-        yield more
-
-
-def _take_up(runtime: Runtime, operation_id: int) -> Iterator[bool]:
-    """Let what was left in a collection go on."""
-    more = True
-    while more:
-        with runtime.ledger.write() as tx:
-            more = bool(ledger.take_up_parked(tx, operation_id))
         yield more
 
 

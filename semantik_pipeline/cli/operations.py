@@ -221,8 +221,8 @@ def _shown(
         answer["problems"] = outcomes.problems(tx, operation_id)
         unfinished = operation_reports.unfinished(tx, operation_id)
         answer["unfinished"] = {
-            "quarantined": len(unfinished.quarantined),
-            "parked": len(unfinished.parked),
+            "quarantined": unfinished.quarantined,
+            "parked": unfinished.parked,
             "sources": len(unfinished.sources),
             "rerun": unfinished.rerun is not None,
         }

@@ -66,9 +66,7 @@ generations = Table(
     metadata,
     Column("id", Id, primary_key=True),
     _reference("collections.id", index=True),
-    Column(
-        "state", Text, nullable=False
-    ),  # building | active | kept (written to, for a rollback) | retired (on its way out)
+    Column("state", Text, nullable=False),  # building | active | kept (for a rollback) | retired (on its way out)
     Column("config", Json, nullable=False),  # frozen: the options that shape output
     Column("fingerprints", Json, nullable=False),  # stage -> fingerprint
     Column("index_name", Text, nullable=False, unique=True),
@@ -93,9 +91,8 @@ sources = Table(
     Column("weight", Double, nullable=False, server_default=text("1")),
     Column("next_turn", Double, nullable=False, server_default=text("0")),
     Column("hastened_upto", Double),  # its last turn when its units were let go ahead; behind it, that is paid back
-    Column(
-        "schedule", Json
-    ),  # {"every": seconds} or {"cron", "timezone"}, and {"jitter": seconds}; NULL: on request only
+    # {"every": seconds} or {"cron", "timezone"}, and {"jitter": seconds}; NULL: on request only
+    Column("schedule", Json),
     Column("due_at", Double, index=True),  # when its next scheduled sync begins
     Column("faults", Integer, nullable=False, server_default=text("0")),  # syncs in a row that failed
     Column("paused", Text),  # why, or NULL
@@ -193,7 +190,6 @@ work = Table(
     Index("ix_work_generation_id_stage", "generation_id", "stage"),
     Index("ix_work_lease_token", "lease_token", **_where("lease_token is not null")),
     Index("ix_work_source_id_stage", "source_id", "stage"),
-    # as each database is asked: SQLite has no other way to say that a column is true
     Index("ix_work_reconcile", "reconcile", sqlite_where=text("reconcile = 1"), postgresql_where=text("reconcile")),
     # whether another unit has the same parsed body, the same text: asked for each document that is deleted
     Index("ix_work_parse_key", "parse_key", **_where("parse_key is not null")),

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import collections, generations, maintenance, operations, sources, trash
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger.documents import document_reports
+from semantik_pipeline.ledger.ingestion import unfinished
 from semantik_pipeline.ledger.operations import holds, lifecycle
 from semantik_pipeline.ledger.retention import purging, trash_contents
 from semantik_pipeline.ledger.retention import trash as ledger
@@ -329,7 +330,7 @@ def test_what_a_deleted_collection_was_at_stops_and_goes_on_when_it_is_back(make
 
 
 def test_what_it_was_at_goes_on_in_slices_whoever_lives_on_to_see_to_it(make_pipeline, monkeypatch) -> None:
-    monkeypatch.setattr(ledger, "BATCH", 2)
+    monkeypatch.setattr(unfinished, "BATCH", 2)
     monkeypatch.setattr(holds, "BATCH", 2)
     pipeline = make_pipeline(**KEPT)
     operation = sources.sync(pipeline.runtime, added(pipeline, "fake", documents=texts_of("fake", 5)))
@@ -337,21 +338,39 @@ def test_what_it_was_at_goes_on_in_slices_whoever_lives_on_to_see_to_it(make_pip
     with monkeypatch.context() as dead:  # after it said that it is deleted, and that its sync is cancelled
         dead.setattr(marks, "mark", lambda runtime, operation_id: False)
         trash.delete_collection(pipeline.runtime, "default")
-    parked = select(func.count()).where(units.c.held_by == operation)
-    with monkeypatch.context() as dead:
-        dead.setattr(trash, "_take_up", lambda runtime, operation_id: iter(()))
-        assert trash.restore_collection(pipeline.runtime, "default") is None
-    with pipeline.runtime.ledger.read() as tx:
-        assert tx.execute(parked).scalar_one() == 5
-        (again,) = ledger.taking_up(tx)
-    left = []
-    for _ in trash._take_up(pipeline.runtime, again):
+
+    def parked() -> int:
         with pipeline.runtime.ledger.read() as tx:
-            left.append(tx.execute(parked).scalar_one())
+            return tx.execute(select(func.count()).where(units.c.held_by == operation)).scalar_one()
+
+    again = trash.restore_collection(pipeline.runtime, "default")
+    assert again is not None
+    assert not operations.take_up(pipeline.runtime, again), "what its deletion stopped is not parked yet"
+    assert parked() == 0
+    operations.advance_marking(pipeline.runtime, seconds=9)
+    left = []
+    while operations.take_up(pipeline.runtime, again):
+        left.append(parked())
+        with pipeline.runtime.ledger.read() as tx:
             assert lifecycle.state(tx, again) == "running"
         if len(left) == 2:
             break
     assert left == [3, 1]
+    ticks(pipeline)
+    assert pipeline.result(again)["outcome"] == "succeeded"
+    assert len(hits(pipeline, "text")) == 5
+
+
+def test_who_restores_a_collection_waits_for_a_slice_at_most(make_pipeline, monkeypatch) -> None:
+    monkeypatch.setattr(unfinished, "BATCH", 2)
+    pipeline = make_pipeline(**KEPT)
+    operation = sources.sync(pipeline.runtime, added(pipeline, "fake", documents=texts_of("fake", 5)))
+    pipeline.run("sync")
+    trash.delete_collection(pipeline.runtime, "default")
+    again = trash.restore_collection(pipeline.runtime, "default")
+    with pipeline.runtime.ledger.read() as tx:
+        assert tx.execute(select(func.count()).where(units.c.held_by == operation)).scalar_one() == 3
+    pipeline.run()
     ticks(pipeline)
     assert pipeline.result(again)["outcome"] == "succeeded"
     assert len(hits(pipeline, "text")) == 5

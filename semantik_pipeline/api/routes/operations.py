@@ -76,8 +76,8 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
         progress=_progress(runtime, row, caller),
         problems=problems if caller.principals is None else [],
         unfinished=UnfinishedWork(
-            quarantined=len(left.quarantined),
-            parked=len(left.parked),
+            quarantined=left.quarantined,
+            parked=left.parked,
             sources=len(left.sources),
             rerun=left.rerun is not None,
         ),

@@ -96,9 +96,7 @@ def look(tx: Transaction, operation_id: int) -> Marking | None:
         return found
     if found.state == "paused":  # none is freed
         return replace(found, behind=0.0)
-    first = select(func.min(work.c.turn)).join(operation_items, operation_items.c.document_id == work.c.document_id)
-    mine = and_(operation_items.c.operation_id == operation_id, work.c.held_by == operation_id)
-    return replace(found, behind=_lag(tx, tx.execute(first.where(mine)).scalar_one_or_none()))
+    return replace(found, behind=parked_lag(tx, operation_id))
 
 
 def mark(tx: Transaction, seen: Marking) -> None:
@@ -136,8 +134,14 @@ def free(tx: Transaction, operation_id: int) -> int:
 
 
 def _free_of(tx: Transaction, operation_id: int, these: ColumnElement[bool], *, behind: float | None = None) -> int:
-    """Free those of these units that the operation holds, unless another paused one waits for them: that one holds them
-    then."""
+    """Free those of these units that the operation holds."""
+    mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
+    held = and_(exists().where(mine), work.c.held_by == operation_id)  # another generation may be active by now
+    return let_go(tx, and_(these, held), behind=behind)
+
+
+def let_go(tx: Transaction, which: ColumnElement[bool], *, behind: float | None = None) -> int:
+    """Free units that operations hold, unless another one that is paused waits for them: that one holds them then."""
     other = operation_items.alias()
     paused = (
         select(func.min(other.c.operation_id))
@@ -145,14 +149,12 @@ def _free_of(tx: Transaction, operation_id: int, these: ColumnElement[bool], *, 
         .where(
             other.c.document_id == work.c.document_id,
             other.c.revision == work.c.revision,
-            other.c.operation_id != operation_id,
+            other.c.operation_id != work.c.held_by,
             operations.c.state == "paused",
             about() == work.c.generation_id,
         )
     )
-    mine = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id == work.c.document_id)
-    held = and_(exists().where(mine), work.c.held_by == operation_id)  # another generation may be active by now
-    return _free(tx, and_(these, held), paused.scalar_subquery(), behind=behind)
+    return _free(tx, which, paused.scalar_subquery(), behind=behind)
 
 
 #: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
@@ -227,6 +229,13 @@ def _free(tx: Transaction, which: ColumnElement[bool], held_by: Any, *, behind: 
     if behind > 0:
         changes["turn"] = work.c.turn + behind
     return tx.execute(update(work).where(which).values(**changes)).rowcount
+
+
+def parked_lag(tx: Transaction, operation_id: int) -> float:
+    """How far the first unit that the operation holds is behind the virtual time."""
+    first = select(func.min(work.c.turn)).join(operation_items, operation_items.c.document_id == work.c.document_id)
+    mine = and_(operation_items.c.operation_id == operation_id, work.c.held_by == operation_id)
+    return _lag(tx, tx.execute(first.where(mine)).scalar_one_or_none())
 
 
 def lag(tx: Transaction, which: ColumnElement[bool]) -> float:

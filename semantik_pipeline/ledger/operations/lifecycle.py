@@ -54,6 +54,10 @@ class Progress:
 #: found (ledger/operations/reruns.py).
 LOOKED_UPTO = "looked_upto"
 
+#: In the detail of an operation that is to finish what others left: how far it is with taking that up. It is absent when
+#: all is taken up (ledger/ingestion/unfinished.py).
+TAKING_UP = "taking_up"
+
 
 def begin(tx: Transaction, collection_id: int, kind: str, *, detail: dict[str, Any] | None = None) -> int:
     """A new operation, running. ``detail`` is what was asked for, without secrets."""
@@ -172,7 +176,7 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     outcome, builds, detail = tx.execute(select(*columns).where(operations.c.id == operation_id)).one()
     if builds is not None:
         return True  # it ends with its build (ledger/generations/builds.py)
-    if marking.MARKING in (detail or {}) or (outcome is None and LOOKED_UPTO in (detail or {})):
+    if marking.MARKING in (detail or {}) or _is_gathering(outcome, detail):
         return True
     counts = ~holds.settled(operation_id) if outcome == "cancelled" else true()
     if of_sources and _on_its_way(tx, operation_id, [source_id for source_id, _ in of_sources], counts):
@@ -180,6 +184,11 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     left = and_(unfinished_items(operation_id), counts)
     found = select(work.c.document_id).select_from(work.join(operation_items, left))
     return tx.execute(found.limit(1)).first() is not None
+
+
+def _is_gathering(outcome: str | None, detail: dict[str, Any] | None) -> bool:
+    """Whether there may be documents that are to be the operation's, and are not yet."""
+    return outcome is None and not {LOOKED_UPTO, TAKING_UP}.isdisjoint(detail or {})
 
 
 def _on_its_way(tx: Transaction, operation_id: int, source_ids: list[int], counts: ColumnElement[bool]) -> bool:
@@ -232,8 +241,7 @@ def progress(tx: Transaction, operation_id: int) -> Progress:
         outcome=row.outcome if row.state == "finished" else None,
         result=row.result if row.state == "finished" else None,
         age=row.age,
-        sources_running=sources_running
-        + (phase == "backfilling" or (row.outcome is None and LOOKED_UPTO in (row.detail or {}))),
+        sources_running=sources_running + (phase == "backfilling" or _is_gathering(row.outcome, row.detail)),
         seen=_seen(tx, operation_id) + (_given(tx, operation_id) if row.kind in ("push", "permit") else 0),
         stages={stage: count for stage, count, _, _ in stages},
         chunks=int(sum(chunks or 0 for _, _, chunks, _ in stages)),

@@ -7,9 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from semantik_pipeline.errors import NotFound
+from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.operations import blocked_operations, reruns
 from semantik_pipeline.ledger.operations.reruns import Rerun
@@ -18,7 +19,6 @@ from semantik_pipeline.ledger.queue.workers import WorkerRow
 from semantik_pipeline.ledger.tables import (
     collections,
     documents,
-    generations,
     operation_items,
     operation_sources,
     operations,
@@ -29,12 +29,12 @@ from semantik_pipeline.ledger.tables import (
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """What an operation left: documents in quarantine, documents that it parked when it was cancelled, sources that
-    were not read to their end or owe a document that never was fetched, and the documents behind an id that are still to
-    be held against its filter."""
+    """What an operation left: how many documents in quarantine, and how many that it parked when it was cancelled; sources
+    that were not read to their end or owe a document that never was fetched; and the documents behind an id that are still
+    to be held against its filter."""
 
-    quarantined: list[int]
-    parked: list[tuple[int, int]]  # document id, revision
+    quarantined: int
+    parked: int
     sources: list[int]
     rerun: Rerun | None
 
@@ -176,9 +176,28 @@ def _described(
 
 
 def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
-    """What ``operations retry`` runs again."""
-    parts = select(operation_sources).where(operation_sources.c.operation_id == operation_id)
-    runs = {row.source_id: row for row in tx.execute(parts)}
+    """What ``operations retry`` runs again (``ledger/ingestion/unfinished.py``)."""
+    number = func.count(work.c.document_id.distinct())
+    unread = quarantined(tx, operation_id, documents.c.source_id).where(documents.c.content_hash.is_(None))
+    deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
+    wanted = {part.source_id for part in _runs(tx, operation_id) if part.state in ("failed", "cancelled")}
+    wanted = set() if deletes else wanted  # to read a source is no part of removing it
+    wanted |= set(tx.execute(unread.distinct()).scalars())
+    idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
+    return Unfinished(
+        quarantined=tx.execute(quarantined(tx, operation_id, number)).scalar_one(),
+        parked=tx.execute(parked(operation_id, number)).scalar_one(),
+        sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
+        rerun=reruns.given_up(tx, operation_id),
+    )
+
+
+def _runs(tx: Transaction, operation_id: int) -> Sequence[Any]:
+    return tx.execute(select(operation_sources).where(operation_sources.c.operation_id == operation_id)).all()
+
+
+def quarantined(tx: Transaction, operation_id: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """A query for these columns of the units in quarantine, of documents that are the operation's or that its runs named."""
     item = select(operation_items.c.document_id).where(
         operation_items.c.operation_id == operation_id,
         operation_items.c.document_id == work.c.document_id,
@@ -187,34 +206,24 @@ def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
     named = or_(
         *(
             and_(documents.c.source_id == part.source_id, documents.c.seen_run >= part.run)
-            for part in runs.values()
+            for part in _runs(tx, operation_id)
             if part.run is not None
         ),
         item.exists(),
     )
-    query = (
-        select(documents.c.id, documents.c.source_id, documents.c.content_hash)
-        .join(work, work.c.document_id == documents.c.id)
-        .join(generations, generations.c.id == work.c.generation_id)
-        .where(work.c.stage == "quarantined", generations.c.state != "retired", documents.c.deleted_at.is_(None), named)
-        .distinct()
-        .order_by(documents.c.id)
+    return (
+        select(*columns)
+        .select_from(documents.join(work, work.c.document_id == documents.c.id))
+        .where(work.c.stage == "quarantined", living(tx), documents.c.deleted_at.is_(None), named)
     )
-    lost = tx.execute(query).all()
-    parked = (
-        select(work.c.document_id, work.c.revision)
-        .where(work.c.held_by == operation_id, work.c.stage.in_(STAGES), item.exists())
-        .distinct()
-        .order_by(work.c.document_id)
+
+
+def parked(operation_id: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """A query for these columns of the units that the operation parked when it was cancelled, or holds."""
+    mine = and_(
+        operation_items.c.operation_id == operation_id,
+        operation_items.c.document_id == work.c.document_id,
+        operation_items.c.revision == work.c.revision,
     )
-    deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
-    wanted = {part.source_id for part in runs.values() if part.state in ("failed", "cancelled")}
-    wanted = set() if deletes else wanted  # to read a source is no part of removing it
-    wanted |= {row.source_id for row in lost if row.content_hash is None}
-    idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
-    return Unfinished(
-        quarantined=[row.id for row in lost],
-        parked=[(row.document_id, row.revision) for row in tx.execute(parked)],
-        sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
-        rerun=reruns.given_up(tx, operation_id),
-    )
+    query = select(*columns).select_from(operation_items.join(work, mine))
+    return query.where(work.c.held_by == operation_id, work.c.stage.in_(STAGES))

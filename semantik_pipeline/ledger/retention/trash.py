@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy import and_, insert, or_, select, update
 
 from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.ingestion import unfinished
 from semantik_pipeline.ledger.ingestion.revisions import Revision, delete_documents, live_generations, revise
 from semantik_pipeline.ledger.ingestion.timetable import next_time
 from semantik_pipeline.ledger.operations import holds, lifecycle, reruns
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import collections, documents, operation_sources, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 
@@ -209,51 +209,14 @@ def restore_collection(tx: Transaction, collection_id: int) -> None:
     tx.execute(update(collections).where(collections.c.id == collection_id).values(trashed_at=None))
 
 
-def begin_taking_up(tx: Transaction, collection_id: int) -> int:
-    """An operation that is to finish what cancelled ones left in the collection (:func:`take_up_parked`)."""
-    detail = {lifecycle.LOOKED_UPTO: 0, "behind": holds.lag(tx, _parked(collection_id))}
-    return lifecycle.begin(tx, collection_id, "restore", detail=detail)
-
-
-def taking_up(tx: Transaction) -> list[int]:
-    """Operations that are not through with what was left."""
-    mine = and_(table.c.kind == "restore", table.c.state == "running", table.c.outcome.is_(None))
-    looks = table.c.detail[lifecycle.LOOKED_UPTO].as_integer().is_not(None)
-    return list(tx.execute(select(table.c.id).where(mine, looks).order_by(table.c.id)).scalars())
-
-
-def take_up_parked(tx: Transaction, operation_id: int) -> int:
-    """What cancelled operations left of the next BATCH documents that wait is the operation's to finish; returns how many
-    those are; none: it looks at no more."""
-    columns = (table.c.collection_id, table.c.state, table.c.outcome, table.c.detail)
-    row = tx.execute(select(*columns).where(table.c.id == operation_id).with_for_update(key_share=True)).one()
-    detail = dict(row.detail or {})
-    after = detail.pop(lifecycle.LOOKED_UPTO, None)
-    if after is None or row.state != "running" or row.outcome is not None:
-        return 0
-    waiting = and_(_parked(row.collection_id), work.c.document_id > after)
-    newest = func.max(work.c.revision).label("revision")
-    page = (
-        select(work.c.document_id, work.c.source_id, newest)
-        .where(waiting)
-        .group_by(work.c.document_id, work.c.source_id)
-    )
-    rows = tx.execute(page.order_by(work.c.document_id).limit(BATCH)).all()
-    note_items(tx, operation_id, [(one.document_id, "resumed", one.revision) for one in rows])
-    for source_id in sorted({one.source_id for one in rows}):
-        ids = [one.document_id for one in rows if one.source_id == source_id]
-        holds.take_up(tx, source_id, asked=False, document_ids=ids, behind=detail["behind"])
-    if rows:
-        detail[lifecycle.LOOKED_UPTO] = rows[-1].document_id
-    tx.execute(update(table).where(table.c.id == operation_id).values(detail=detail))
-    return len(rows)
-
-
-def _parked(collection_id: int) -> ColumnElement[bool]:
-    """Condition: units of the collection that cancelled operations left."""
-    mine = work.c.source_id.in_(select(sources.c.id).where(sources.c.collection_id == collection_id))
-    parked = select(table.c.id).where(table.c.collection_id == collection_id, table.c.outcome == "cancelled")
-    return and_(mine, work.c.stage.in_(STAGES), work.c.held_by.in_(parked))
+def begin_taking_up(tx: Transaction, collection_id: int) -> int | None:
+    """An operation that is to finish what cancelled ones left in the collection (``ledger/ingestion/unfinished.py``); None if
+    they left nothing."""
+    if not unfinished.is_left(tx, collection_id):
+        return None
+    operation_id = lifecycle.begin(tx, collection_id, "restore")
+    unfinished.begin(tx, operation_id)
+    return operation_id
 
 
 def take_up_reruns(tx: Transaction, collection_id: int, *, since: float) -> list[int]:

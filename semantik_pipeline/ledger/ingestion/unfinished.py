@@ -1,0 +1,142 @@
+"""What operations that have ended left unfinished, and another one is to finish: it takes that up a slice at a time, and its
+``detail`` keeps how far it is, so anybody may go on where the last one ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, select, update
+
+from semantik_pipeline.ledger.database.bulk import among
+from semantik_pipeline.ledger.database.connection import Transaction
+from semantik_pipeline.ledger.ingestion.revisions import retry_documents
+from semantik_pipeline.ledger.operations import holds, operation_reports
+from semantik_pipeline.ledger.operations.lifecycle import TAKING_UP, note_items
+from semantik_pipeline.ledger.queue import fair_queue, marking
+from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.tables import operations, sources, work
+
+#: Documents that one transaction takes up.
+BATCH = 1000
+
+#: The lane of what somebody asked for.
+LANE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakingUp:
+    """An operation takes up what the operation ``of`` left (its documents in quarantine, and those that it parked), or,
+    without one, what all cancelled ones of its collection parked: of documents behind the id ``after``. What is freed is
+    ``behind`` in the queue (``holds.py``)."""
+
+    operation_id: int
+    collection_id: int
+    of: int | None
+    after: int
+    behind: float
+
+
+def begin(tx: Transaction, operation_id: int, *, of: int | None = None) -> None:
+    """A new operation is to take that up."""
+    mine = operations.c.id == operation_id
+    row = tx.execute(select(operations.c.collection_id, operations.c.detail).where(mine)).one()
+    behind = holds.parked_lag(tx, of) if of is not None else holds.lag(tx, parked_in(row.collection_id))
+    detail = {**(row.detail or {}), TAKING_UP: {"of": of, "after": 0, "behind": behind}}
+    tx.execute(update(operations).where(mine).values(detail=detail))
+
+
+def parked_in(collection_id: int) -> ColumnElement[bool]:
+    """Condition: units that cancelled operations of the collection left."""
+    mine = work.c.source_id.in_(select(sources.c.id).where(sources.c.collection_id == collection_id))
+    return and_(mine, work.c.stage.in_(STAGES), work.c.held_by.in_(_cancelled(collection_id)))
+
+
+def _cancelled(collection_id: int) -> Any:
+    mine = and_(operations.c.collection_id == collection_id, operations.c.outcome == "cancelled")
+    return select(operations.c.id).where(mine)
+
+
+def is_left(tx: Transaction, collection_id: int) -> bool:
+    """Whether cancelled operations of the collection parked something, or are to."""
+    if tx.execute(select(work.c.document_id).where(parked_in(collection_id)).limit(1)).first() is not None:
+        return True
+    return _is_being_parked(tx, collection_id)
+
+
+def _is_being_parked(tx: Transaction, collection_id: int) -> bool:
+    mine = and_(operations.c.id.in_(marking.pending(tx)), operations.c.collection_id == collection_id)
+    cancelled = and_(mine, operations.c.outcome == "cancelled")
+    return tx.execute(select(operations.c.id).where(cancelled).limit(1)).first() is not None
+
+
+def pending(tx: Transaction, *, only: int | None = None) -> list[TakingUp]:
+    """Operations that are not through with that, or this one; paused ones wait, cancelled ones are over. One waits for what
+    is still being parked, too."""
+    running = and_(operations.c.state == "running", operations.c.outcome.is_(None))
+    if only is not None:
+        running = and_(running, operations.c.id == only)
+    begun = and_(running, operations.c.detail[(TAKING_UP, "after")].as_integer().is_not(None))
+    columns = (operations.c.id, operations.c.collection_id, operations.c.detail)
+    rows = tx.execute(select(*columns).where(begun).order_by(operations.c.id)).all()
+    found = [TakingUp(operation_id=row.id, collection_id=row.collection_id, **row.detail[TAKING_UP]) for row in rows]
+    return [one for one in found if one.of is not None or not _is_being_parked(tx, one.collection_id)]
+
+
+def following(tx: Transaction, one: TakingUp) -> list[int]:
+    """The next BATCH documents that it is to take up, in order; takes no lock."""
+    parked = (
+        operation_reports.parked(one.of, work.c.document_id)
+        if one.of is not None
+        else select(work.c.document_id).where(parked_in(one.collection_id))
+    )
+    wanted = [parked] if one.of is None else [parked, operation_reports.quarantined(tx, one.of, work.c.document_id)]
+    pages = [list(tx.execute(_page(query, one.after)).scalars()) for query in wanted]
+    return sorted({*pages[0], *pages[-1]})[:BATCH]
+
+
+def _page(query: Any, after: int) -> Any:
+    return query.where(work.c.document_id > after).distinct().order_by(work.c.document_id).limit(BATCH)
+
+
+def take_up(tx: Transaction, one: TakingUp, document_ids: list[int]) -> bool:
+    """Let these documents, :func:`following`, be the operation's: what is parked of them goes on where it was, and what is in
+    quarantine begins anew. Returns whether there may be more; nothing is done, and False returned, if somebody else was
+    faster, or the operation does not go on."""
+    fair_queue.owners(tx, document_ids)  # before the operation
+    detail = _lock(tx, one)
+    if detail is None:
+        return False
+    if document_ids:
+        _take(tx, one, document_ids)
+    more = len(document_ids) == BATCH
+    if more:
+        detail[TAKING_UP] = {"of": one.of, "after": document_ids[-1], "behind": one.behind}
+    tx.execute(update(operations).where(operations.c.id == one.operation_id).values(detail=detail))
+    return more
+
+
+def _take(tx: Transaction, one: TakingUp, document_ids: list[int]) -> None:
+    lost = []
+    if one.of is not None:
+        query = operation_reports.quarantined(tx, one.of, work.c.document_id).distinct()
+        lost = sorted(tx.execute(query.where(among(tx, work.c.document_id, document_ids))).scalars())
+    holds.lock_units(tx, lost, parked=document_ids)
+    holder = work.c.held_by == one.of if one.of is not None else work.c.held_by.in_(_cancelled(one.collection_id))
+    parked = and_(among(tx, work.c.document_id, document_ids), work.c.stage.in_(STAGES), holder)
+    newest = select(work.c.document_id, func.max(work.c.revision)).where(parked).group_by(work.c.document_id)
+    resumed = [(document_id, "resumed", revision) for document_id, revision in tx.execute(newest)]
+    note_items(tx, one.operation_id, resumed)
+    holds.let_go(tx, parked, behind=one.behind)
+    retry_documents(tx, lost, operation_id=one.operation_id, lane=LANE)
+
+
+def _lock(tx: Transaction, one: TakingUp) -> dict[str, Any] | None:
+    """Lock the operation; returns its detail but for how far it is. None: it is further by now, or does not go on."""
+    columns = (operations.c.state, operations.c.outcome, operations.c.detail)
+    mine = select(*columns).where(operations.c.id == one.operation_id)
+    row = tx.execute(mine.with_for_update(key_share=True)).one()
+    detail = dict(row.detail or {})
+    found = detail.pop(TAKING_UP, None)
+    goes_on = row.state == "running" and row.outcome is None and found is not None
+    return detail if goes_on and found["after"] == one.after else None
