@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from semantik_pipeline import maintenance, operations
+from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.ledger.ingestion import absence, adoption
 from semantik_pipeline.ledger.ingestion import sync as ledger_sync
 from semantik_pipeline.ledger.operations import holds, lifecycle, operation_reports, reruns
 from semantik_pipeline.ledger.queue import due, marking
-from semantik_pipeline.ledger.queue.work import claim
+from semantik_pipeline.ledger.queue.work import STAGES, claim
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -132,6 +132,22 @@ def test_the_last_word_counts(pipe, half_way: int) -> None:
     dies_after(pipe, holds.pause, half_way, slices=2)
     assert operations.cancel(pipe.runtime, half_way) == DOCUMENTS
     assert pipe.result(half_way)["outcome"] == "cancelled"
+
+
+def test_it_says_how_many_documents_that_are_however_many_generations_have_them(pipe, tmp_path: Path) -> None:
+    pipe.index(source("a", tmp_path / "a.json", count=1))
+    reindexed = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
+    for _ in range(3):
+        maintenance.tick(pipe.runtime)
+        pipe.run()
+    assert pipe.result(reindexed)["outcome"] == "succeeded"
+    operation_id = pipe.index(source("a", tmp_path / "a.json"), run=False)["id"]
+    pipe.run("sync", "chunk")
+    with pipe.runtime.ledger.read() as tx:
+        on_their_way = work.c.stage.in_(STAGES)
+        assert tx.execute(select(func.count()).where(on_their_way)).scalar_one() == 2 * (DOCUMENTS - 1)
+    for change in (operations.pause, operations.resume, operations.cancel):
+        assert change(pipe.runtime, operation_id) == DOCUMENTS - 1
 
 
 def test_one_who_has_seen_an_older_state_marks_nothing(pipe, half_way: int) -> None:
