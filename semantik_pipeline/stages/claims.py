@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.queue import due, renewals, work
 from semantik_pipeline.ledger.queue.leases import Hold
+from semantik_pipeline.ledger.queue.picking import Without
 from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.queue.work import Claim, Unit
 
@@ -163,10 +165,11 @@ class Claims:
     def _look(self) -> tuple[Held | None, bool]:
         """A claim if there is one, and whether any are due: if so without a claim, others hold them locked, or the good
         claims of this process left no place for a suspect in time."""
-        good, suspects = self._due(without=[])  # most looks find nothing
-        without = self._refused() if good or suspects else []
-        if without:
-            good, suspects = self._due(without=without)
+        without = Without(reasons=self._runtime.left.units())
+        good, suspects = self._due(without)  # most looks find nothing
+        if (good or suspects) and (refused := self._refused()):
+            without = replace(without, generations=tuple(sorted(refused)))
+            good, suspects = self._due(without)
         held = None
         if good and not suspects:
             self._stand_back(without)
@@ -176,7 +179,7 @@ class Claims:
             held = self._claim(self._runtime.room.beside(lambda: self.stopping), without)
         return held, good or suspects
 
-    def _stand_back(self, without: list[int]) -> None:
+    def _stand_back(self, without: Without) -> None:
         precedence = self._runtime.room.precedence
         if precedence.taken:
             with self._runtime.ledger.read() as tx:
@@ -184,16 +187,16 @@ class Claims:
             if not first:
                 precedence.stand_back(lambda: self.stopping)
 
-    def _due(self, without: list[int]) -> tuple[bool, bool]:
+    def _due(self, without: Without) -> tuple[bool, bool]:
         with self._runtime.ledger.read() as tx:
             return due.at(tx, self.stage, without=without)
 
-    def _take_alone(self, without: list[int], *, patient: bool) -> Held | None:
+    def _take_alone(self, without: Without, *, patient: bool) -> Held | None:
         """A suspect. What the stage loads at first is loaded before: a kill from outside may hit the process while it
         loads, and that is not to be held against the document."""
         runtime = self._runtime
         if self.stage not in runtime.room.proven:
-            for generation_id in set(runtime.live_generations()) - set(without):
+            for generation_id in set(runtime.live_generations()) - set(without.generations):
                 try:
                     self._prepare(runtime, runtime.generation(generation_id))
                 except Exception as error:  # it fails again with the suspect, and is recorded there
@@ -201,7 +204,7 @@ class Claims:
             runtime.room.proven.add(self.stage)
         return self._claim(runtime.room.alone(lambda: self.stopping, patient=patient), without, alone=True)
 
-    def _claim(self, place: Place | None, without: list[int], *, alone: bool = False) -> Held | None:
+    def _claim(self, place: Place | None, without: Without, *, alone: bool = False) -> Held | None:
         """Claim units for a place, which is left if there are none."""
         if place is None:
             return None

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Seconds until a source that was left is looked at again: its options may be others by then. Longer than a command that
+#: Seconds until a source that was left, or a unit, is looked at again: its options may be others by then. Longer than a command that
 #: works alone waits for something that nobody can do (``operations.PATIENCE``).
 LEFT = 45.0
 
@@ -21,7 +21,7 @@ class LeftSources:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._left: dict[int, tuple[float, str]] = {}
-        self._unable: set[str] = set()
+        self._unable: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def leave(self, source_id: int, reason: str) -> None:
@@ -30,10 +30,17 @@ class LeftSources:
             self._left[source_id] = (self._clock(), reason)
 
     def unable(self, reason: str) -> None:
-        """Units are left for this reason, which lasts as long as the process: it loads plugins and models once."""
+        """Units wait for this reason, which lasts as long as the process: it loads plugins and models once. Take none that
+        waits for it for :data:`LEFT` seconds."""
         with self._lock:
-            if len(self._unable) < KEPT:
-                self._unable.add(reason)
+            if reason in self._unable or len(self._unable) < KEPT:
+                self._unable[reason] = self._clock()
+
+    def units(self) -> tuple[str, ...]:
+        """Reasons for which units wait that are not to be taken now."""
+        since = self._clock() - LEFT
+        with self._lock:
+            return tuple(sorted(reason for reason, at in self._unable.items() if at > since))
 
     def lasts(self, reason: str) -> bool:
         """Whether units, or a source, that are left for this reason will be left by this process for good."""

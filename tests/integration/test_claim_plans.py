@@ -47,7 +47,7 @@ def crowded(make_pipeline):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda tx: picking.pick(tx, "chunk", False, 10, None, ()),
+        lambda tx: picking.pick(tx, "chunk", False, 10, None, picking.ALL),
         lambda tx: due.at(tx, "chunk"),
         lambda tx: due.hastened(tx, "chunk"),
         fair_queue.virtual_time,
@@ -62,10 +62,10 @@ def test_nobody_who_looks_for_work_reads_past_what_an_operation_holds(crowded, a
 
 def test_an_index_of_what_can_be_claimed_has_nothing_that_is_held(crowded) -> None:
     with crowded.runtime.ledger.write() as tx:
-        keys, _ = picking.pick(tx, "chunk", False, HELD, None, ())
+        keys, _ = picking.pick(tx, "chunk", False, HELD, None, picking.ALL)
         assert len(keys) == 20
         tx.execute(update(units).where(units.c.held_by.is_not(None)).values(held_by=None))
-        keys, _ = picking.pick(tx, "chunk", False, 2 * HELD, None, ())
+        keys, _ = picking.pick(tx, "chunk", False, 2 * HELD, None, picking.ALL)
         assert len(keys) == 20 + HELD, "what is let go is claimed"
 
 

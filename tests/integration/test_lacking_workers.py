@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from semantik_pipeline.errors import PipelineError, VariableNotSet
-from semantik_pipeline.operations import SourceRequest, wait
+from semantik_pipeline.operations import SourceRequest, look, wait
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.stages.left import LEFT, LeftSources
 from semantik_pipeline.testing.fakes import FakeChunker, FakeEmbedder, FakeExtractor, FakeParser
 from tests.integration.conftest import FAKE_COLLECTION
 from tests.integration.test_sick_workers import chunked, documents, embed_often, harmless, raising
@@ -114,3 +115,35 @@ def test_a_parser_that_lacks_something_stops_no_other(make_pipeline, monkeypatch
             work_on(runtime, stage)
     assert pipeline.stages() == {"a.md": "chunk", "t00": "embed", "t01": "embed"}
     assert runtime.refusals(STAGES) == {}
+
+
+def test_units_of_a_parser_that_a_process_lacks_are_left_to_others_for_a_while(make_pipeline, monkeypatch):
+    config = {**FAKE_COLLECTION, "parsers": {"by_media_type": {"text/markdown": "fake-parser"}}}
+    lacking = make_pipeline()
+    runtime, clock = lacking.runtime, [0.0]
+    runtime.left = LeftSources(clock=lambda: clock[0])
+    runtime.children = child = Child(runtime)
+    marked = {"documents": {f"{name}.md": f"# {name}" for name in "abc"}, "media_type": "text/markdown"}
+    request = SourceRequest(connector="fake-connector", name="marked", config=marked)
+    operation_id = lacking.index(request, config=config, run=False)["id"]
+    work_on(runtime, "sync")
+
+    def asked() -> int:
+        before = child.requests
+        for _ in range(3):
+            lacking.hurry()
+            work_on(runtime, "chunk")
+        return child.requests - before
+
+    with monkeypatch.context() as without:
+        without.setattr(FakeParser, "initialize", raising(VariableNotSet("ACME_KEY is not set.")))
+        first = asked()
+        assert first > 0
+        assert asked() == 0
+        assert look(runtime, operation_id).reason == "ACME_KEY is not set."
+        clock[0] = LEFT + 1
+        assert asked() == first
+    assert asked() == 0
+    other = make_pipeline()
+    other.run("chunk")
+    assert set(other.stages().values()) == {"embed"}

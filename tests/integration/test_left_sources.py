@@ -9,11 +9,12 @@ from sqlalchemy import select
 
 from semantik_pipeline import operations
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger.operations import operation_reports
+from semantik_pipeline.ledger.operations import blocked_operations, operation_reports
 from semantik_pipeline.ledger.queue.workers import WorkerRow
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.settings import load_settings
 from semantik_pipeline.stages.left import LEFT, LeftSources
 from workers.heartbeat import Presence
 
@@ -87,3 +88,15 @@ def test_what_was_left_is_looked_at_again() -> None:
     clock[0] = 2 * LEFT + 1
     assert left.reasons() == {}
     assert LEFT > operations.PATIENCE, "or a command that works alone would wait for ever"
+
+
+def test_units_that_wait_for_what_is_lacking_are_looked_at_again_before_they_count_as_free() -> None:
+    clock = [0.0]
+    left = LeftSources(clock=lambda: clock[0])
+    left.unable("ACME_KEY is not set.")
+    assert left.units() == ("ACME_KEY is not set.",)
+    clock[0] = LEFT + 1
+    assert (left.units(), left.lasts("ACME_KEY is not set.")) == ((), True)
+    left.unable("ACME_KEY is not set.")
+    assert left.units() == ("ACME_KEY is not set.",)
+    assert LEFT + load_settings().schedule.tick < blocked_operations.RECENT

@@ -17,9 +17,9 @@ from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow, served
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, sources, work
 
-#: Seconds after the end of its wait in which a unit that a service keeps waiting still counts as blocked: so long it
-#: may take until somebody tries it again.
-RECENT = 5.0
+#: Seconds after the end of its wait in which a unit that a service, or what workers lack, keeps waiting still counts as
+#: blocked: so long it may take until somebody tries it again (``stages/left.py``).
+RECENT = 60.0
 
 NOBODY = "no worker is up: `semantik worker` starts one"
 

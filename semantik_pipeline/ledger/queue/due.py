@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
 
 from sqlalchemy import Select, and_, false, select
 
 from semantik_pipeline.ledger.catalog.lineage import RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue import marking
-from semantik_pipeline.ledger.queue.picking import KEPT, claimable
+from semantik_pipeline.ledger.queue.picking import ALL, KEPT, Without, claimable
 from semantik_pipeline.ledger.queue.work import HASTENED, STAGES
 from semantik_pipeline.ledger.tables import sources, work
 
 
-def at(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> tuple[bool, bool]:
-    """Whether the stage has good units, and suspects, ``without`` those of these generations."""
-    exceptions = tuple(sorted(without))
-    found = _found(tx, _question(stage, exceptions, ()))
+def at(tx: Transaction, stage: str, *, without: Without = ALL) -> tuple[bool, bool]:
+    """Whether the stage has good units, and suspects, ``without`` those that are left to others."""
+    found = _found(tx, _question(stage, without, ()))
     unmarked = marking.unmarked(tx) if any(found) else []  # most looks find nothing
-    return _found(tx, _question(stage, exceptions, tuple(unmarked))) if unmarked else found
+    return _found(tx, _question(stage, without, tuple(unmarked))) if unmarked else found
 
 
 def _found(tx: Transaction, question: Select) -> tuple[bool, bool]:
@@ -29,7 +27,7 @@ def _found(tx: Transaction, question: Select) -> tuple[bool, bool]:
 
 
 @functools.lru_cache(KEPT)
-def _question(stage: str, without: tuple[int, ...], unmarked: tuple[int, ...]) -> Select:
+def _question(stage: str, without: Without, unmarked: tuple[int, ...]) -> Select:
     which = claimable(stage, without, unmarked)
     # in the index's order: for EXISTS PostgreSQL reads the whole table as long as it believes that many units wait
     first = select(work.c.document_id).where(which).order_by(work.c.lane, work.c.turn).limit(1)
@@ -37,7 +35,7 @@ def _question(stage: str, without: tuple[int, ...], unmarked: tuple[int, ...]) -
     return select(good.is_not(None), suspects.is_not(None))
 
 
-def hastened(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> bool:
+def hastened(tx: Transaction, stage: str, *, without: Without = ALL) -> bool:
     """Whether the next good unit to be claimed at a stage is a small source's that goes before its time."""
     ready = and_(claimable(stage, without), work.c.suspect == false())
     first = select(HASTENED).select_from(work.join(sources, work.c.source_id == sources.c.id)).where(ready)
@@ -46,5 +44,5 @@ def hastened(tx: Transaction, stage: str, *, without: Collection[int] = ()) -> b
 
 def stages(tx: Transaction) -> list[str]:
     """Stages that have a unit which could be claimed now."""
-    retired = list(tx.execute(RETIRED).scalars())
-    return [stage for stage in STAGES if any(at(tx, stage, without=retired))]
+    live = Without(generations=tuple(sorted(tx.execute(RETIRED).scalars())))
+    return [stage for stage in STAGES if any(at(tx, stage, without=live))]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue import marking
@@ -22,21 +23,36 @@ _SUSPECTS = (work.c.attempts, func.random())
 KEPT = 256
 
 
-def claimable(stage: str, without: Collection[int], unmarked: Collection[int] = ()) -> ColumnElement[bool]:
-    """Condition: units of the stage that may be claimed now, ``without`` those of these generations and of the operations
+@dataclass(frozen=True, kw_only=True)
+class Without:
+    """What a claim leaves to others: units of these generations, and those that wait for one of these ``reasons``."""
+
+    generations: tuple[int, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+#: A claim that leaves nothing to others.
+ALL = Without()
+
+
+def claimable(stage: str, without: Without, unmarked: Collection[int] = ()) -> ColumnElement[bool]:
+    """Condition: units of the stage that may be claimed now, ``without`` what is left to others and those of the operations
     ``unmarked``."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(work.c.stage == stage, free, work.c.not_before <= now())
-    due = and_(due, work.c.generation_id.not_in(list(without))) if without else due
+    if without.generations:
+        due = and_(due, work.c.generation_id.not_in(without.generations))
+    if without.reasons:
+        due = and_(due, or_(work.c.blocked.is_(None), work.c.blocked.not_in(without.reasons)))
     return and_(due, marking.others(unmarked)) if unmarked else due
 
 
 def pick(
-    tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Collection[int]
+    tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Without
 ) -> tuple[list[tuple[int, int]], bool]:
     """Keys of units that are claimable, in order of the keys and locked, and whether there may be more: ``limit`` at most,
     of ``max_chunks`` together, but one whatever its size."""
-    query = _query(stage, suspect, tuple(sorted(without)), tuple(marking.unmarked(tx)))
+    query = _query(stage, suspect, without, tuple(marking.unmarked(tx)))
     picked: list[tuple[int, int]] = []
     total = 0
     for document, generation, chunks in tx.execute(query, {"most": limit}).all():
@@ -48,7 +64,7 @@ def pick(
 
 
 @functools.lru_cache(KEPT)
-def _query(stage: str, suspect: bool, without: tuple[int, ...], unmarked: tuple[int, ...]) -> Select:
+def _query(stage: str, suspect: bool, without: Without, unmarked: tuple[int, ...]) -> Select:
     """Document, generation and number of chunks of the first ``most`` units."""
     return (
         select(work.c.document_id, work.c.generation_id, work.c.chunks)

@@ -7,7 +7,7 @@ somebody else, and the caller drops what it made.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select,
 from semantik_pipeline.ledger.access.document_access import LISTED
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, hurry, now
-from semantik_pipeline.ledger.queue.picking import pick
+from semantik_pipeline.ledger.queue.picking import ALL, Without, pick
 from semantik_pipeline.ledger.tables import documents, sources, work
 
 MAX_BACKOFF = 300.0  # seconds
@@ -145,14 +145,14 @@ def claim(
     limit: int,
     max_chunks: int | None = None,
     alone: bool = False,
-    without: Collection[int] = (),
+    without: Without = ALL,
 ) -> Claim | None:
     """Take due units: good ones, or, ``alone``, a single suspect.
 
     ``alone`` is a promise: the worker's process holds nothing else, and takes nothing else until this is finished. So
     if it dies, this unit is to blame as far as anyone can tell. ``max_chunks`` bounds the sum of the units' chunks (the
-    first unit is taken whatever its size). ``without`` are generations that this worker cannot serve, and those on
-    their way out. None: nothing is due.
+    first unit is taken whatever its size). ``without`` is what this worker leaves to others: generations that it can't
+    serve, or that are on their way out, and units that wait for what it lacks. None: nothing is due.
     """
     keys, more = pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
