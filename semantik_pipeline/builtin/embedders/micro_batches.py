@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from semantik_pipeline.builtin.embedders import cpu_threads
+from semantik_pipeline.builtin.embedders import cpu_memory, cpu_threads
 from semantik_pipeline.builtin.embedders.device_turns import DeviceTurns, Lane
 from semantik_pipeline.builtin.embedders.out_of_memory import release_memory
 from semantik_pipeline.builtin.embedders.token_batches import TokenBatches
@@ -64,6 +64,8 @@ class MicroBatches:
     """
 
     def __init__(self, *, device: str, key: str, batch_tokens: int | None = None, concurrent: bool = False) -> None:
+        if device == "cpu":
+            cpu_memory.keep_blocks()
         self.device = device
         self._cores = cpu_threads.cores() if device == "cpu" and concurrent else 1
         self.streams = streams_of(self._cores)
