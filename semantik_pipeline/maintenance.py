@@ -87,7 +87,7 @@ def advance(runtime: Runtime) -> bool:
     of it could go on at once."""
     more = False
     for name, step in (
-        ("marking", running.advance_marking),
+        ("holds", running.advance_holds),
         ("taking_up", running.advance_taking_up),
         ("removals", sources.advance_removals),
         ("builds", building.advance),

@@ -22,10 +22,10 @@ from semantik_pipeline.ledger.generations import builds, switching
 from semantik_pipeline.ledger.ingestion import revisions, unfinished
 from semantik_pipeline.ledger.operations import blocked_operations, holds, lifecycle, operation_reports, reruns
 from semantik_pipeline.ledger.operations.lifecycle import Progress
-from semantik_pipeline.ledger.queue import fair_queue, marking, workers
+from semantik_pipeline.ledger.queue import fair_queue, pending_holds, workers
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow
-from semantik_pipeline.stages import marks
+from semantik_pipeline.stages import holding
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -191,19 +191,19 @@ PATIENCE = 30.0
 
 
 def pause(runtime: Runtime, operation_id: int) -> int:
-    """Let nobody take what the operation has left; returns how many units wait."""
+    """Let nobody take what the operation has left; returns how many documents wait."""
     return _steer(runtime, operation_id, "pause", holds.pause)
 
 
 def resume(runtime: Runtime, operation_id: int) -> int:
-    """Let a paused operation go on, and call for whoever works on it; returns how many units were freed."""
+    """Let a paused operation go on, and call for whoever works on it; returns how many documents were let go."""
     freed = _steer(runtime, operation_id, "resume", holds.resume)
     ring_all(runtime)
     return freed
 
 
 def cancel(runtime: Runtime, operation_id: int) -> int:
-    """Stop reading and park what is not finished (see ``ledger/operations/holds.py``); returns how many units are parked."""
+    """Stop reading and park what is not finished (see ``ledger/operations/holds.py``); returns how many documents are parked."""
     parked = _steer(runtime, operation_id, "cancel", _cancel)
     with runtime.ledger.write() as tx:
         lifecycle.settle(tx)
@@ -219,29 +219,29 @@ def _cancel(tx: Transaction, operation_id: int) -> None:
         holds.cancel(tx, operation_id)
         return
     holds.lock(tx, operation_id)
-    marking.forget(tx, operation_id)
+    pending_holds.forget(tx, operation_id)
     switching.end(tx, build, "cancelled")
     switching.abandon(tx, operation_id)
 
 
 def _steer(runtime: Runtime, operation_id: int, event: str, change: Callable[[Transaction, int], None]) -> int:
-    """Change the operation's state, then mark its units, however many. If this process dies meanwhile, maintenance goes on
-    with them. Returns how many were changed."""
+    """Change the operation's state, then hold its units, or let them go, however many. If this process dies meanwhile, maintenance goes on
+    with them. Returns of how many documents they were changed."""
     with runtime.ledger.write() as tx:
         change(tx, operation_id)
         audit_trail.record(tx, event=f"operation.{event}", subject=operation_reports.name(tx, operation_id))
-    while marks.mark(runtime, operation_id):
+    while holding.apply(runtime, operation_id):
         pass
     with runtime.ledger.read() as tx:
-        return marking.marked(tx, operation_id)
+        return pending_holds.changed(tx, operation_id)
 
 
-def advance_marking(runtime: Runtime, *, seconds: float) -> bool:
-    """Go on with the units that whoever paused, let go on or cancelled their operation has not marked, for about so many
+def advance_holds(runtime: Runtime, *, seconds: float) -> bool:
+    """Go on with the units of operations that were paused, let go on or cancelled and that don't follow yet, for about so many
     seconds; there is always time for some of each. Returns whether more could be done at once."""
     with runtime.ledger.read() as tx:
-        left = marking.pending(tx)
-    return _advance(runtime, "marking", left, marks.mark, seconds)
+        left = pending_holds.operation_ids(tx)
+    return _advance(runtime, "holds", left, holding.apply, seconds)
 
 
 def advance_taking_up(runtime: Runtime, *, seconds: float) -> bool:

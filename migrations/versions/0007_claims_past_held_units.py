@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_work_lease_token"), "work", ["lease_token"], **_where("lease_token is not null"))
     _index_reconcile(sqlite="reconcile = 1")
     _rename(PHASES)
+    _rename_holds()
     # deletions are tried until they are done; before, one that failed for good stayed in the index
     again = "stage = 'upsert', touched = true, progress = null, suspect = true, attempts = 0, error = null"
     op.execute(f"update work set {again}, reconcile = false where stage = 'quarantined' and goal <> 'indexed'")
@@ -58,3 +59,14 @@ def _rename(names: dict[str, str]) -> None:
         if build is not None and build.get("phase") in names:
             renamed = {**build, "phase": names[build["phase"]]}
             op.execute(sa.update(generations).where(generations.c.id == generation_id).values(build=renamed))
+
+
+def _rename_holds() -> None:
+    """What operations that were just paused, or let go on, have still to do with their units."""
+    operations = sa.table("operations", sa.column("id"), sa.column("state"), sa.column("detail", Json))
+    left = sa.select(operations.c.id, operations.c.detail).where(operations.c.state != "finished")
+    for operation_id, detail in op.get_bind().execute(left).all():
+        if detail is not None and (marking := detail.pop("marking", None)):
+            marking["documents"] = marking.pop("units")
+            changes = {"detail": {**detail, "pending_holds": marking}}
+            op.execute(sa.update(operations).where(operations.c.id == operation_id).values(changes))

@@ -9,7 +9,7 @@ from semantik_pipeline.ledger.ingestion import sync as ledger
 from semantik_pipeline.ledger.ingestion.sync import SourceClaim
 from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.ledger.queue.leases import Hold
-from semantik_pipeline.stages.marks import mark_all
+from semantik_pipeline.stages.holding import apply_all
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
@@ -21,7 +21,7 @@ def complete(
     """End the run, in short transactions. Documents on which an extractor failed at least ``older_than`` seconds ago get
     another try. A source that somebody else has by now is left to it; one whose operation is paused meanwhile ends its
     run later."""
-    mark_all(runtime, claim.source_id, hold)
+    apply_all(runtime, claim.source_id, hold)
     with runtime.ledger.read() as tx:
         page: adoption.Page | None = adoption.first_page(tx, claim)
     retried = ended = False

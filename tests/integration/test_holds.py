@@ -1,5 +1,5 @@
 """Operations that are paused, let go on or cancelled: their state counts at once, and their units follow in slices, whoever
-lives on to mark them."""
+lives on to see to them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from semantik_pipeline import generations, maintenance, operations
 from semantik_pipeline.ledger.ingestion import absence, adoption
 from semantik_pipeline.ledger.ingestion import sync as ledger_sync
 from semantik_pipeline.ledger.operations import holds, lifecycle, operation_reports, reruns
-from semantik_pipeline.ledger.queue import due, marking
+from semantik_pipeline.ledger.queue import due, pending_holds
 from semantik_pipeline.ledger.queue.work import STAGES, claim
 from semantik_pipeline.ledger.tables import sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
-from semantik_pipeline.stages import marks
+from semantik_pipeline.stages import holding
 from semantik_pipeline.verification import verify
 
 LEDGERS = ("sqlite", "postgres")
@@ -54,7 +54,7 @@ def dies_after(pipe, change: Any, operation_id: int, *, slices: int = 0) -> None
     with pipe.runtime.ledger.write() as tx:
         change(tx, operation_id)
     for _ in range(slices):
-        assert marks.mark(pipe.runtime, operation_id)
+        assert holding.apply(pipe.runtime, operation_id)
 
 
 def held(pipe) -> int:
@@ -72,21 +72,21 @@ def state(pipe, operation_id: int) -> str:
         return operation_reports.show_operation(tx, operation_id, workers=None)["state"]
 
 
-def test_a_transaction_marks_a_slice(pipe, half_way: int) -> None:
-    marked = []
+def test_a_transaction_holds_a_slice(pipe, half_way: int) -> None:
+    now_held = []
     dies_after(pipe, holds.pause, half_way)
-    while marks.mark(pipe.runtime, half_way):
-        marked.append(held(pipe))
-    assert marked == [5, 10, 12, 12]
+    while holding.apply(pipe.runtime, half_way):
+        now_held.append(held(pipe))
+    assert now_held == [5, 10, 12, 12]
     dies_after(pipe, holds.resume, half_way)
     left = []
-    while marks.mark(pipe.runtime, half_way):
+    while holding.apply(pipe.runtime, half_way):
         left.append(held(pipe))
     assert left == [7, 2, 0, 0]
 
 
 @pytest.mark.parametrize("slices", [0, 1])
-def test_nobody_claims_what_is_paused_and_not_marked_yet(pipe, half_way: int, tmp_path: Path, slices: int) -> None:
+def test_nobody_claims_what_is_paused_and_not_held_yet(pipe, half_way: int, tmp_path: Path, slices: int) -> None:
     dies_after(pipe, holds.pause, half_way, slices=slices)
     with pipe.runtime.ledger.write() as tx:
         assert due.at(tx, "embed") == (False, False)
@@ -150,22 +150,22 @@ def test_it_says_how_many_documents_that_are_however_many_generations_have_them(
         assert change(pipe.runtime, operation_id) == DOCUMENTS - 1
 
 
-def test_one_who_has_seen_an_older_state_marks_nothing(pipe, half_way: int) -> None:
+def test_one_who_has_seen_an_older_state_changes_nothing(pipe, half_way: int) -> None:
     dies_after(pipe, holds.pause, half_way)
     with pipe.runtime.ledger.read() as tx:
         seen = holds.look(tx, half_way)
-    marks.mark(pipe.runtime, half_way)
+    holding.apply(pipe.runtime, half_way)
     with pipe.runtime.ledger.write() as tx:
-        holds.mark(tx, seen)
+        holds.apply(tx, seen)
     assert held(pipe) == BATCH
     dies_after(pipe, holds.resume, half_way)
     with pipe.runtime.ledger.write() as tx:
-        holds.mark(tx, seen)
-        assert marking.pending(tx) == [half_way]
+        holds.apply(tx, seen)
+        assert pending_holds.operation_ids(tx) == [half_way]
     assert held(pipe) == BATCH
 
 
-def test_a_sync_takes_up_what_a_paused_operation_holds_and_what_it_has_not_marked_yet(
+def test_a_sync_takes_up_what_a_paused_operation_holds_and_what_it_does_not_yet(
     pipe, half_way: int, tmp_path: Path
 ) -> None:
     dies_after(pipe, holds.pause, half_way, slices=1)
@@ -185,13 +185,13 @@ def test_what_a_sync_takes_up_is_not_parked_meanwhile(pipe, half_way: int, tmp_p
         claimed = ledger_sync.claim_source(tx, worker="me", lease=60)
     assert claimed is not None and claimed.operation_id == asked
     dies_after(pipe, holds.cancel, half_way)
-    marking_it = threading.Thread(target=marks.mark, args=(runtime, half_way))
+    applying = threading.Thread(target=holding.apply, args=(runtime, half_way))
     with runtime.ledger.write() as tx:
         assert ledger_sync.source_held(tx, claimed)
         adoption.adopt(tx, claimed, adoption.Page(behind=0.0))
-        marking_it.start()
-        marking_it.join(timeout=0.5)
-    marking_it.join()
+        applying.start()
+        applying.join(timeout=0.5)
+    applying.join()
     assert held(pipe) == 0
 
 

@@ -24,7 +24,8 @@ from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.database import schema
 from semantik_pipeline.ledger.database.connection import open_engine
-from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.operations import holds, lifecycle
+from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import metadata
 from tests import forks
@@ -230,6 +231,25 @@ def test_a_build_under_way_has_the_names_of_its_phases_that_are_known_today(data
         found = dict(map(tuple, connection.execute(select(table.c.id, table.c.build))))
     engine.dispose()
     assert found == was | {1: {"phase": "backfilling", "after": 500}, 2: {"phase": "verifying"}}
+
+
+def test_an_operation_that_was_just_paused_is_so_after_the_migration(first_release: Engine, database_url: str) -> None:
+    with first_release.connect().execution_options(writes=True) as connection, connection.begin():
+        upgrade(connection, "0006")
+        table = reflected(connection).tables["operations"]
+        marking = {"upto": 0, "units": 3, "behind": None}
+        connection.execute(update(table).values(state="paused", detail={"marking": marking, "more": 1}))
+    schema.migrate(first_release)
+    ledger = Ledger(database_url)
+    try:
+        with ledger.write() as tx:
+            assert pending_holds.operation_ids(tx) == [1]
+            assert claim(tx, "embed", worker="me", lease=60, limit=9) is None
+            while (seen := holds.look(tx, 1)) is not None:
+                holds.apply(tx, seen)
+            assert pending_holds.changed(tx, 1) == 3 + 1
+    finally:
+        ledger.close()
 
 
 def test_a_deletion_in_quarantine_is_tried_again(first_release: Engine, database_url: str) -> None:

@@ -23,7 +23,7 @@ from semantik_pipeline.ledger.tables import collections as collection_table
 from semantik_pipeline.ledger.tables import sources as source_table
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.search import SearchQuery, search
-from semantik_pipeline.stages import marks
+from semantik_pipeline.stages import holding
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import FAKE_COLLECTION, texts
 from tests.integration.test_sources import added, count, shown, texts_of
@@ -336,7 +336,7 @@ def test_what_it_was_at_goes_on_in_slices_whoever_lives_on_to_see_to_it(make_pip
     operation = sources.sync(pipeline.runtime, added(pipeline, "fake", documents=texts_of("fake", 5)))
     pipeline.run("sync")
     with monkeypatch.context() as dead:  # after it said that it is deleted, and that its sync is cancelled
-        dead.setattr(marks, "mark", lambda runtime, operation_id: False)
+        dead.setattr(holding, "apply", lambda runtime, operation_id: False)
         trash.delete_collection(pipeline.runtime, "default")
 
     def parked() -> int:
@@ -347,7 +347,7 @@ def test_what_it_was_at_goes_on_in_slices_whoever_lives_on_to_see_to_it(make_pip
     assert again is not None
     assert not operations.take_up(pipeline.runtime, again), "what its deletion stopped is not parked yet"
     assert parked() == 0
-    operations.advance_marking(pipeline.runtime, seconds=9)
+    operations.advance_holds(pipeline.runtime, seconds=9)
     left = []
     while operations.take_up(pipeline.runtime, again):
         left.append(parked())

@@ -16,7 +16,7 @@ from semantik_pipeline.ledger.operations import operation_reports
 from semantik_pipeline.ledger.tables import operation_items, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.verification import verify
-from tests.integration.test_marking import distances, pass_time, turns
+from tests.integration.test_holds import distances, pass_time, turns
 
 LEDGERS = ("sqlite", "postgres")
 

@@ -13,7 +13,7 @@ from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.ingestion.revisions import retry_documents
 from semantik_pipeline.ledger.operations import holds, operation_reports
 from semantik_pipeline.ledger.operations.lifecycle import TAKING_UP, note_items
-from semantik_pipeline.ledger.queue import fair_queue, marking
+from semantik_pipeline.ledger.queue import fair_queue, pending_holds
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import operations, sources, work
 
@@ -65,7 +65,7 @@ def is_left(tx: Transaction, collection_id: int) -> bool:
 
 
 def _is_being_parked(tx: Transaction, collection_id: int) -> bool:
-    mine = and_(operations.c.id.in_(marking.pending(tx)), operations.c.collection_id == collection_id)
+    mine = and_(operations.c.id.in_(pending_holds.operation_ids(tx)), operations.c.collection_id == collection_id)
     cancelled = and_(mine, operations.c.outcome == "cancelled")
     return tx.execute(select(operations.c.id).where(cancelled).limit(1)).first() is not None
 

@@ -14,8 +14,8 @@ them instead would need the content that they replaced. Deletions are not parked
 an index must not keep what they said. What another operation waits for too goes on for that one. A source whose removal
 is cancelled stays, with what was not deleted yet; its next sync names everything, so the rest comes back.
 
-The operation's state changes at once, and its sources with it; its units follow a slice at a time (:func:`mark`), and until
-all have, nobody claims any of them that is to wait (``marking.py``).
+The operation's state changes at once, and its sources with it; its units follow a slice at a time (:func:`apply`), and until
+all have, nobody claims any of them that is to wait (``queue/pending_holds.py``).
 
 What is free again waits at the virtual time, not before it: else those who arrive next would start as far back, and go
 before everybody who was given turns meanwhile.
@@ -36,8 +36,8 @@ from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.operations.items import about, owned
-from semantik_pipeline.ledger.queue import fair_queue, marking
-from semantik_pipeline.ledger.queue.marking import Marking
+from semantik_pipeline.ledger.queue import fair_queue, pending_holds
+from semantik_pipeline.ledger.queue.pending_holds import PendingHolds
 from semantik_pipeline.ledger.queue.work import REBUILD_LANE, STAGES
 from semantik_pipeline.ledger.tables import (
     documents,
@@ -48,7 +48,7 @@ from semantik_pipeline.ledger.tables import (
     work,
 )
 
-#: Documents whose units one transaction marks.
+#: Documents whose units one transaction holds or lets go.
 BATCH = 2000
 
 
@@ -58,7 +58,7 @@ def pause(tx: Transaction, operation_id: int) -> None:
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="paused"))
     in_hand = and_(sources.c.operation_id == operation_id, sources.c.held_by.is_(None))
     tx.execute(update(sources).where(in_hand).values(held_by=operation_id))
-    marking.begin(tx, operation_id)
+    pending_holds.begin(tx, operation_id)
 
 
 def resume(tx: Transaction, operation_id: int) -> None:
@@ -67,7 +67,7 @@ def resume(tx: Transaction, operation_id: int) -> None:
     lock(tx, operation_id)
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running"))
     tx.execute(update(sources).where(sources.c.held_by == operation_id).values(held_by=None))
-    marking.begin(tx, operation_id)
+    pending_holds.begin(tx, operation_id)
 
 
 def cancel(tx: Transaction, operation_id: int) -> None:
@@ -86,12 +86,12 @@ def cancel(tx: Transaction, operation_id: int) -> None:
     reading = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.state == "running")
     tx.execute(update(operation_sources).where(reading).values(state="cancelled"))
     tx.execute(update(operations).where(operations.c.id == operation_id).values(state="running", outcome="cancelled"))
-    marking.begin(tx, operation_id)
+    pending_holds.begin(tx, operation_id)
 
 
-def look(tx: Transaction, operation_id: int) -> Marking | None:
-    """How far the marking of the operation's units is, and how far behind the first one is that it holds; takes no lock."""
-    found = marking.look(tx, operation_id)
+def look(tx: Transaction, operation_id: int) -> PendingHolds | None:
+    """How far the operation's units follow its state, and how far behind the first one is that it holds; takes no lock."""
+    found = pending_holds.look(tx, operation_id)
     if found is None or found.behind is not None:
         return found
     if found.state == "paused":  # none is freed
@@ -99,33 +99,33 @@ def look(tx: Transaction, operation_id: int) -> Marking | None:
     return replace(found, behind=parked_lag(tx, operation_id))
 
 
-def mark(tx: Transaction, seen: Marking) -> None:
-    """Let the units of the operation's next BATCH documents say what its state means, unless somebody else was faster.
+def apply(tx: Transaction, seen: PendingHolds) -> None:
+    """Let the units of the operation's next BATCH documents follow its state, unless somebody else was faster.
 
-    Their sources are locked: a sync that takes up what is held, and another operation that waits for the same units and is
-    marked, come before this or after it.
+    Their sources are locked: a sync that takes up what is held, and another operation that waits for the same units and
+    changes its state, come before this or after it.
     """
     operation_id = seen.operation_id
     listed = and_(operation_items.c.operation_id == operation_id, operation_items.c.document_id > seen.upto)
     page = select(operation_items.c.document_id).where(listed).order_by(operation_items.c.document_id).limit(BATCH)
     ids = list(tx.execute(page).scalars())
     fair_queue.owners(tx, ids)
-    found = marking.look(tx, operation_id, lock=True)
+    found = pending_holds.look(tx, operation_id, lock=True)
     if found is None or replace(found, behind=seen.behind) != seen:
         return
     if not ids:
-        marking.note(tx, seen, ended=True)
+        pending_holds.note(tx, seen, ended=True)
         return
-    units, these = seen.units, among(tx, work.c.document_id, ids)
+    count, these = seen.documents, among(tx, work.c.document_id, ids)
     if seen.state == "paused":
-        units += _set(tx, and_(these, owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
+        count += _set(tx, and_(these, owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
     else:
         freed = _free_of(tx, operation_id, these, behind=seen.behind)
-        units += freed if seen.frees else 0
+        count += freed if seen.frees else 0
     if seen.outcome == "cancelled":
         parked = and_(these, owned(operation_id), _UNFINISHED, work.c.goal != "deleted")
-        units += _set(tx, and_(parked, ~_wanted_elsewhere(operation_id)), operation_id)
-    marking.note(tx, replace(seen, upto=ids[-1], units=units), ended=False)
+        count += _set(tx, and_(parked, ~_wanted_elsewhere(operation_id)), operation_id)
+    pending_holds.note(tx, replace(seen, upto=ids[-1], documents=count), ended=False)
 
 
 def free(tx: Transaction, operation_id: int) -> int:

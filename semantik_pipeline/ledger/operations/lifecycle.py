@@ -15,7 +15,7 @@ from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now, translating
 from semantik_pipeline.ledger.operations import holds, outcomes
 from semantik_pipeline.ledger.operations.items import concerned, joined
-from semantik_pipeline.ledger.queue import marking
+from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import (
     documents,
@@ -176,7 +176,7 @@ def _unfinished(tx: Transaction, operation_id: int) -> bool:
     outcome, builds, detail = tx.execute(select(*columns).where(operations.c.id == operation_id)).one()
     if builds is not None:
         return True  # it ends with its build (ledger/generations/builds.py)
-    if marking.MARKING in (detail or {}) or _is_gathering(outcome, detail):
+    if pending_holds.PENDING in (detail or {}) or _is_gathering(outcome, detail):
         return True
     counts = ~holds.settled(operation_id) if outcome == "cancelled" else true()
     if of_sources and _on_its_way(tx, operation_id, [source_id for source_id, _ in of_sources], counts):

@@ -8,7 +8,7 @@ from sqlalchemy import Select, and_, false, select
 
 from semantik_pipeline.ledger.catalog.lineage import RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction
-from semantik_pipeline.ledger.queue import marking
+from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.queue.picking import ALL, KEPT, Without, claimable
 from semantik_pipeline.ledger.queue.work import HASTENED, STAGES
 from semantik_pipeline.ledger.tables import sources, work
@@ -17,8 +17,8 @@ from semantik_pipeline.ledger.tables import sources, work
 def at(tx: Transaction, stage: str, *, without: Without = ALL) -> tuple[bool, bool]:
     """Whether the stage has good units, and suspects, ``without`` those that are left to others."""
     found = _found(tx, _question(stage, without, ()))
-    unmarked = marking.unmarked(tx) if any(found) else []  # most looks find nothing
-    return _found(tx, _question(stage, without, tuple(unmarked))) if unmarked else found
+    stopped = pending_holds.stopped(tx) if any(found) else []  # most looks find nothing
+    return _found(tx, _question(stage, without, tuple(stopped))) if stopped else found
 
 
 def _found(tx: Transaction, question: Select) -> tuple[bool, bool]:
@@ -27,8 +27,8 @@ def _found(tx: Transaction, question: Select) -> tuple[bool, bool]:
 
 
 @functools.lru_cache(KEPT)
-def _question(stage: str, without: Without, unmarked: tuple[int, ...]) -> Select:
-    which = claimable(stage, without, unmarked)
+def _question(stage: str, without: Without, stopped: tuple[int, ...]) -> Select:
+    which = claimable(stage, without, stopped)
     # in the index's order: for EXISTS PostgreSQL reads the whole table as long as it believes that many units wait
     first = select(work.c.document_id).where(which).order_by(work.c.lane, work.c.turn).limit(1)
     good, suspects = (first.where(work.c.suspect == suspect).scalar_subquery() for suspect in (False, True))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.queue import marking
+from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.tables import work
 
 #: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
@@ -35,16 +35,16 @@ class Without:
 ALL = Without()
 
 
-def claimable(stage: str, without: Without, unmarked: Collection[int] = ()) -> ColumnElement[bool]:
+def claimable(stage: str, without: Without, stopped: Collection[int] = ()) -> ColumnElement[bool]:
     """Condition: units of the stage that may be claimed now, ``without`` what is left to others and those of the operations
-    ``unmarked``."""
+    ``stopped``."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(work.c.stage == stage, free, work.c.not_before <= now())
     if without.generations:
         due = and_(due, work.c.generation_id.not_in(without.generations))
     if without.reasons:
         due = and_(due, or_(work.c.blocked.is_(None), work.c.blocked.not_in(without.reasons)))
-    return and_(due, marking.others(unmarked)) if unmarked else due
+    return and_(due, pending_holds.others(stopped)) if stopped else due
 
 
 def pick(
@@ -52,7 +52,7 @@ def pick(
 ) -> tuple[list[tuple[int, int]], bool]:
     """Keys of units that are claimable, in order of the keys and locked, and whether there may be more: ``limit`` at most,
     of ``max_chunks`` together, but one whatever its size."""
-    query = _query(stage, suspect, without, tuple(marking.unmarked(tx)))
+    query = _query(stage, suspect, without, tuple(pending_holds.stopped(tx)))
     picked: list[tuple[int, int]] = []
     total = 0
     for document, generation, chunks in tx.execute(query, {"most": limit}).all():
@@ -64,11 +64,11 @@ def pick(
 
 
 @functools.lru_cache(KEPT)
-def _query(stage: str, suspect: bool, without: Without, unmarked: tuple[int, ...]) -> Select:
+def _query(stage: str, suspect: bool, without: Without, stopped: tuple[int, ...]) -> Select:
     """Document, generation and number of chunks of the first ``most`` units."""
     return (
         select(work.c.document_id, work.c.generation_id, work.c.chunks)
-        .where(claimable(stage, without, unmarked), work.c.suspect == suspect)
+        .where(claimable(stage, without, stopped), work.c.suspect == suspect)
         .order_by(*(_SUSPECTS if suspect else (work.c.lane, work.c.turn)))
         .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
