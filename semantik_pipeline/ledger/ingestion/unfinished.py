@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, select, update
 
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction
@@ -15,7 +15,7 @@ from semantik_pipeline.ledger.operations import holds, operation_reports
 from semantik_pipeline.ledger.operations.lifecycle import TAKING_UP, note_items
 from semantik_pipeline.ledger.queue import fair_queue, pending_holds
 from semantik_pipeline.ledger.queue.work import STAGES
-from semantik_pipeline.ledger.tables import operations, sources, work
+from semantik_pipeline.ledger.tables import operation_items, operations, sources, work
 
 #: Documents that one transaction takes up.
 BATCH = 1000
@@ -85,18 +85,20 @@ def pending(tx: Transaction, *, only: int | None = None) -> list[TakingUp]:
 
 def following(tx: Transaction, one: TakingUp) -> list[int]:
     """The next BATCH documents that it is to take up, in order; takes no lock."""
-    parked = (
-        operation_reports.parked(one.of, work.c.document_id)
-        if one.of is not None
-        else select(work.c.document_id).where(parked_in(one.collection_id))
+    if one.of is None:
+        return _page(tx, select(work.c.document_id).where(parked_in(one.collection_id)), work.c.document_id, one.after)
+    parked = operation_reports.parked(one.of, operation_items.c.document_id)
+    parked = parked.where(work.c.document_id > one.after)  # whichever table the database begins with
+    lost = operation_reports.quarantined(tx, one.of, work.c.document_id)
+    pages = (
+        _page(tx, parked, operation_items.c.document_id, one.after),
+        _page(tx, lost, work.c.document_id, one.after),
     )
-    wanted = [parked] if one.of is None else [parked, operation_reports.quarantined(tx, one.of, work.c.document_id)]
-    pages = [list(tx.execute(_page(query, one.after)).scalars()) for query in wanted]
-    return sorted({*pages[0], *pages[-1]})[:BATCH]
+    return sorted({*pages[0], *pages[1]})[:BATCH]
 
 
-def _page(query: Any, after: int) -> Any:
-    return query.where(work.c.document_id > after).distinct().order_by(work.c.document_id).limit(BATCH)
+def _page(tx: Transaction, query: Select[Any], document: ColumnElement[int], after: int) -> list[int]:
+    return list(tx.execute(query.where(document > after).distinct().order_by(document).limit(BATCH)).scalars())
 
 
 def take_up(tx: Transaction, one: TakingUp, document_ids: list[int]) -> bool:
