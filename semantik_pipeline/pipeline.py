@@ -68,7 +68,7 @@ STAGES: dict[str, Stage] = {
 }
 
 #: Seconds between two looks for operations that are done, while the last stage goes on.
-OFTEN = 0.5
+OFTEN = 0.1
 
 #: Every queue: the stages of documents, and those whose units are sources and ticks.
 QUEUES = ("sync", *STAGES, "maintenance")

@@ -44,7 +44,7 @@ NOTES = 3600.0
 
 #: Seconds that a slice has for itself, though others wait, and how many times as long as its start took, up to its first
 #: event: taking a source up again where it was costs as well, and a slice that ended before would do nothing else.
-ALONE, STARTS = 1.0, 5
+ALONE, STARTS = 0.25, 5
 
 
 def run(runtime: Runtime, until: float) -> bool:
