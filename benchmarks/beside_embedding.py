@@ -4,8 +4,9 @@ Indexes about 1,000 chunks of plain text with the packaged MiniLM and asks RATE 
 reranking, each another one: for SECONDS (20) while nothing else goes on, then while about CHUNKS (2,500) more are indexed
 by the worker of this process, which is what `semantik serve` does. Then as many are indexed without any search. Prints
 one JSON object: p50 and p95 of a search in milliseconds in both, measured from when it was due; ``p95_ratio`` beside ÷
-idle; ``parts``, p95 of each step of a search; chunks/s with and without the searches; the machine's cores, for two of
-them are all that the model takes.
+idle; ``parts``, p95 of each step of a search, and of ``late``, by how much it began after it was due, behind the one before
+it (which may have waited for a fold of the index); chunks/s with and without the searches; the machine's cores, for two
+of them are all that the model takes.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ class Asker:
         due = time.perf_counter()
         while not stop.is_set():
             words = [*self._words(5), *self._words(3)]
+            late = max(0.0, time.perf_counter() - due) * 1000
             answer = search(self._runtime, SearchQuery(text=" ".join(words), rerank=False))
             assert answer.hits
-            self.parts.append(answer.timings_ms)
+            self.parts.append({"late": late, **answer.timings_ms})
             self.milliseconds.append((time.perf_counter() - due) * 1000)
             due = max(due + 1 / RATE, time.perf_counter() - 1)
             time.sleep(max(0.0, due - time.perf_counter()))
