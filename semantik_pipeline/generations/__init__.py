@@ -1,7 +1,7 @@
 """Generations: one build of a collection's index each.
 
 ``configuration`` freezes what a generation is made of; ``plan`` foretells what building one costs; ``reindex`` asks for
-it; ``building`` carries it out, a slice at a time, wherever maintenance runs; ``gate`` judges it before search is switched
+it; ``building`` carries it out, a slice at a time, wherever maintenance runs; ``gate`` verifies it before search is switched
 to it; ``aliases`` tells outsiders; ``rerunning`` sends documents their way again within it; ``outdated`` says what a collection's generation lacks of what is wanted and installed.
 """
 

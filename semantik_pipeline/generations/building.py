@@ -1,4 +1,4 @@
-"""Carrying out a build, a slice at a time, wherever maintenance runs: fill, wait for the stages, judge, switch; and
+"""Carrying out a build, a slice at a time, wherever maintenance runs: fill, wait for the stages, verify, switch; and
 removing the generations that nobody reads any more. Everything that is kept between slices is in the ledger."""
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a process that judges a build has it for itself; prolonged with each slice.
-JUDGE_SECONDS = 60.0
+#: Seconds for which a process that verifies a build has it for itself; prolonged with each slice.
+VERIFY_SECONDS = 60.0
 
 
 def advance(runtime: Runtime, *, seconds: float) -> bool:
@@ -72,9 +72,9 @@ def _advance(runtime: Runtime, build: Build, until: float) -> bool:
             mine = builds.take(tx, build.generation_id)
             if mine is None:
                 return True
-            if mine.phase == "building":  # else somebody judges it by now
-                builds.note(tx, build.generation_id, phase="verifying", judge=None)
-    return _judge(runtime, build, until)
+            if mine.phase == "building":  # else somebody verifies it by now
+                builds.note(tx, build.generation_id, phase="verifying", verifier=None)
+    return _verify(runtime, build, until)
 
 
 def _fill(runtime: Runtime, build: Build, until: float) -> bool:
@@ -93,11 +93,11 @@ def _fill(runtime: Runtime, build: Build, until: float) -> bool:
 # -- verifying -----------------------------------------------------------------------------------------------------------
 
 
-def _judge(runtime: Runtime, build: Build, until: float) -> bool:
+def _verify(runtime: Runtime, build: Build, until: float) -> bool:
     """Go on verifying, if this process can, and nobody else does; at the end switch, or give the build up."""
     if not runtime.embeds or runtime.refusal(build.generation_id, "embed") is not None:
         return False  # the probes want the model: somebody who embeds comes by
-    mine = _mine_to_judge(runtime, build)
+    mine = _mine_to_verify(runtime, build)
     if not mine:
         if mine is False:
             runtime.build_gates.pop(build.generation_id, None)
@@ -119,24 +119,24 @@ def _judge(runtime: Runtime, build: Build, until: float) -> bool:
     return True
 
 
-def _mine_to_judge(runtime: Runtime, build: Build) -> bool | None:
-    """Whether this process is to judge the build; None: somebody has it locked just now."""
+def _mine_to_verify(runtime: Runtime, build: Build) -> bool | None:
+    """Whether this process is to verify the build; None: somebody has it locked just now."""
     with runtime.ledger.write() as tx:
         mine = builds.take(tx, build.generation_id)
         if mine is None:
             return None
         if mine.phase != "verifying" or mine.operation_state != "running":
             return False
-        return builds.judged_by(tx, mine, runtime.worker_id, seconds=JUDGE_SECONDS)
+        return builds.taken_to_verify(tx, mine, runtime.worker_id, seconds=VERIFY_SECONDS)
 
 
 def _leave(runtime: Runtime, build: Build, error: Exception) -> None:
-    """Let another process judge the build: what this one lacks it may have."""
+    """Let another process verify the build: what this one lacks it may have."""
     runtime.refuse(build.generation_id, "embed", told(error), seconds=REFUSES)
     with suppress(PipelineError), runtime.ledger.write() as tx:  # else its place is over in a minute, by itself
         mine = builds.take(tx, build.generation_id)
-        if mine is not None and (mine.progress.get("judge") or {}).get("worker") == runtime.worker_id:
-            builds.note(tx, build.generation_id, judge=None)
+        if mine is not None and (mine.progress.get("verifier") or {}).get("worker") == runtime.worker_id:
+            builds.note(tx, build.generation_id, verifier=None)
 
 
 def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
@@ -151,7 +151,7 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
             return False
         builds.lock(tx, mine.collection_id)
         if verdict.reason is None:
-            patient = builds.seconds_judged(tx, mine) < settings.catch_up_timeout
+            patient = builds.seconds_verifying(tx, mine) < settings.catch_up_timeout
             if builds.unfinished(tx, mine, but_arrivals=not patient):
                 builds.note(tx, mine.generation_id, phase="building")  # what arrived meanwhile comes first
                 return True

@@ -1,5 +1,5 @@
-"""The gate of a build: what must hold before search is switched to it. Judged in slices, so that a maintenance tick stays
-short; begun anew where the process that judges dies."""
+"""The gate of a build: what must hold before search is switched to it. Verified in slices, so that a maintenance tick stays
+short; begun anew where the process that verifies dies."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Gate:
         self._runtime = runtime
         self._build = build
         self._verdict = Verdict(losses=0)
-        self._steps = self._judge()
+        self._steps = self._verify()
 
     def advance(self, until: float) -> Verdict | None:
-        """Judge on until about then (``time.monotonic()``). Returns the verdict once there is one."""
+        """Verify on until about then (``time.monotonic()``). Returns the verdict once there is one."""
         for _ in self._steps:
             if self._verdict.reason is not None:
                 break
@@ -64,7 +64,7 @@ class Gate:
                 return None
         return self._verdict
 
-    def _judge(self) -> Iterator[None]:
+    def _verify(self) -> Iterator[None]:
         yield from self._complete()
         yield from self._stored()
         yield from self._findable()

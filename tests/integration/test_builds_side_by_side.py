@@ -1,4 +1,4 @@
-"""A build beside syncs, pauses and other judges: nobody waits for ever, nothing is switched twice."""
+"""A build beside syncs, pauses and other verifiers: nobody waits for ever, nothing is switched twice."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_syncs_beside_a_fill_in_small_steps(pipe, monkeypatch, caplog) -> None:
     assert verify(pipe.runtime).clean
 
 
-# -- two judges -------------------------------------------------------------------------------------------------------
+# -- two verifiers ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def server() -> Iterator[QdrantDouble]:
 
 
 @pytest.fixture
-def judges(make_pipeline, server):
-    """Two processes that could both judge the build, whose units are all done; and its operation."""
+def verifiers(make_pipeline, server):
+    """Two processes that could both verify the build, whose units are all done; and its operation."""
     one, other = (make_pipeline(qdrant={"url": server.url}) for _ in range(2))
     other.runtime.worker_id = f"{one.runtime.worker_id}-other"
     one.index(source(**contents(0)))
@@ -144,8 +144,8 @@ def judges(make_pipeline, server):
     return one, other, operation_id
 
 
-def test_one_of_two_judges_at_a_time_and_one_switches(judges, monkeypatch) -> None:
-    one, other, operation_id = judges
+def test_one_of_two_verifiers_at_a_time_and_one_switches(verifiers, monkeypatch) -> None:
+    one, other, operation_id = verifiers
     at_work: set[str] = set()
     met: list[set[str]] = []
     original = Gate.advance
@@ -162,20 +162,20 @@ def test_one_of_two_judges_at_a_time_and_one_switches(judges, monkeypatch) -> No
 
     monkeypatch.setattr(Gate, "advance", advance)
 
-    def judge(pipe) -> None:
+    def verify(pipe) -> None:
         for _ in range(200):
             building.advance(pipe.runtime, seconds=0)
             if pipe.result(operation_id)["outcome"] is not None:
                 return
 
-    both(lambda: judge(one), lambda: judge(other))
+    both(lambda: verify(one), lambda: verify(other))
     assert all(len(names) == 1 for names in met)
     assert one.result(operation_id)["outcome"] == "succeeded"
     assert states(one) == ["active", "kept"]
 
 
-def test_one_that_looked_before_the_other_began_to_judge_leaves_it_to_it(judges, monkeypatch) -> None:
-    one, other, operation_id = judges
+def test_one_that_looked_before_the_other_began_to_verify_leaves_it_to_it(verifiers, monkeypatch) -> None:
+    one, other, operation_id = verifiers
     original = builds.unfinished
 
     def unfinished(tx, build, **how):
@@ -188,13 +188,13 @@ def test_one_that_looked_before_the_other_began_to_judge_leaves_it_to_it(judges,
     building.advance(other.runtime, seconds=0)
     with one.runtime.ledger.read() as tx:
         (mine,) = builds.building(tx)
-    assert mine.progress["judge"]["worker"] == one.runtime.worker_id
+    assert mine.progress["verifier"]["worker"] == one.runtime.worker_id
     assert build(one, operation_id)["outcome"] == "succeeded"
 
 
-def test_a_judge_that_comes_late_with_its_verdict_changes_nothing(judges) -> None:
-    """Its time was over, another one judged and switched, and somebody went back."""
-    one, other, operation_id = judges
+def test_a_verifier_that_comes_late_with_its_verdict_changes_nothing(verifiers) -> None:
+    """Its time was over, another one verified and switched, and somebody went back."""
+    one, other, operation_id = verifiers
     building.advance(one.runtime, seconds=0)
     with one.runtime.ledger.read() as tx:
         (mine,) = builds.building(tx)
@@ -202,7 +202,7 @@ def test_a_judge_that_comes_late_with_its_verdict_changes_nothing(judges) -> Non
     while (verdict := gate.advance(float("inf"))) is None:
         pass
     with one.runtime.ledger.write() as tx:  # it stood still for a minute
-        builds.note(tx, mine.generation_id, judge={"worker": one.runtime.worker_id, "until": 1.0})
+        builds.note(tx, mine.generation_id, verifier={"worker": one.runtime.worker_id, "until": 1.0})
     assert build(other, operation_id)["outcome"] == "succeeded"
     generations.rollback(other.runtime, "default")
     before, active = states(one), view(one)
@@ -210,9 +210,9 @@ def test_a_judge_that_comes_late_with_its_verdict_changes_nothing(judges) -> Non
     assert (states(one), view(one)) == (before, active)
 
 
-def test_a_judge_that_cannot_embed_leaves_the_build_to_others(judges, monkeypatch) -> None:
+def test_a_verifier_that_cannot_embed_leaves_the_build_to_others(verifiers, monkeypatch) -> None:
     """It is the first to come by each time."""
-    one, other, operation_id = judges
+    one, other, operation_id = verifiers
 
     def away(*_: object) -> None:
         raise ServiceUnavailable("The key for the embedder is not accepted here.")
@@ -352,7 +352,7 @@ def test_a_build_says_who_holds_what_it_waits_for(pipe) -> None:
     assert operation_shown(pipe, operation_id)["reason"] is None
 
 
-def test_a_gate_that_nobody_can_judge_says_so(pipe) -> None:
+def test_a_gate_that_nobody_can_verify_says_so(pipe) -> None:
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
     with pipe.runtime.ledger.write() as tx:
         tx.execute(update(table).where(table.c.state == "building").values(build={"phase": "verifying"}))

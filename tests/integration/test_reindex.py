@@ -1,4 +1,4 @@
-"""Another build of a collection's index beside the one that search reads: filled, judged, switched to, taken back."""
+"""Another build of a collection's index beside the one that search reads: filled, verified, switched to, taken back."""
 
 from __future__ import annotations
 
@@ -532,7 +532,7 @@ def wanted_dimension(pipe) -> int | None:
 
 
 @both_ledgers
-def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, monkeypatch):
+def test_what_is_lost_while_it_is_verified_is_no_success(make_pipeline, corpus, monkeypatch):
     """A document that search found all the while fails in the build alone, after the gate has looked for such."""
     pipe = make_pipeline()
     pipe.folder(corpus)
@@ -540,7 +540,7 @@ def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, mo
     operation_id = generations.reindex(pipe.runtime, "default", {"embedding.dimension": 32})
     original = building.Gate.advance
 
-    def judged(gate, until):
+    def verified(gate, until):
         verdict = original(gate, until)
         if verdict is not None:
             lost = (work.c.generation_id == gate.generation_id) & (work.c.document_id == document_id(pipe, "d07.txt"))
@@ -548,7 +548,7 @@ def test_what_is_lost_while_it_is_judged_is_no_success(make_pipeline, corpus, mo
                 tx.execute(update(work).where(lost).values(stage="quarantined", indexed_epoch=None))
         return verdict
 
-    monkeypatch.setattr(building.Gate, "advance", judged)
+    monkeypatch.setattr(building.Gate, "advance", verified)
     result = build(pipe, operation_id)
     assert result["outcome"] == "failed"
     assert "d07" in result["errors"][0]

@@ -1,4 +1,4 @@
-"""Builds of a collection's index beside the one that search reads: begun, filled, judged, switched to, kept, retired.
+"""Builds of a collection's index beside the one that search reads: begun, filled, verified, switched to, kept, retired.
 
 A generation is ``building``, then ``active`` (the collection's one that search reads), then ``kept`` (written to, so that
 a rollback loses nothing), then ``retired`` (its rows and its index are on their way out). Whoever writes revisions locks
@@ -147,21 +147,21 @@ def begun_with(tx: Transaction, collection_id: int, before: Any, after: Any) -> 
             note(tx, generation_id, config_before=after)
 
 
-def judged_by(tx: Transaction, build: Build, worker: str, *, seconds: float) -> bool:
-    """Whether the build is this worker's to judge, from now for so many seconds. Call with the build taken."""
-    judge = build.progress.get("judge") or {}
+def taken_to_verify(tx: Transaction, build: Build, worker: str, *, seconds: float) -> bool:
+    """Whether the build is this worker's to verify, from now for so many seconds. Call with the build taken."""
+    verifier = build.progress.get("verifier") or {}
     clock = tx.execute(select(now())).scalar_one()
-    if judge.get("worker") not in (None, worker) and judge.get("until", 0) > clock:
+    if verifier.get("worker") not in (None, worker) and verifier.get("until", 0) > clock:
         return False
-    since = build.progress.get("judged_since") or clock
-    note(tx, build.generation_id, judge={"worker": worker, "until": clock + seconds}, judged_since=since)
+    since = build.progress.get("verifying_since") or clock
+    note(tx, build.generation_id, verifier={"worker": worker, "until": clock + seconds}, verifying_since=since)
     return True
 
 
-def seconds_judged(tx: Transaction, build: Build) -> float:
-    """Seconds since the build was first judged."""
+def seconds_verifying(tx: Transaction, build: Build) -> float:
+    """Seconds since the build was first verified."""
     clock = tx.execute(select(now())).scalar_one()
-    return clock - (build.progress.get("judged_since") or clock)
+    return clock - (build.progress.get("verifying_since") or clock)
 
 
 def accepts_losses(tx: Transaction, build: Build) -> bool:

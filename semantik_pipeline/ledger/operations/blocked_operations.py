@@ -32,8 +32,8 @@ def reason(tx: Transaction, operation_id: int, workers: Sequence[WorkerRow] | No
     """
     build = builds.of_operation(tx, operation_id)
     if build is not None and build.phase != "building":
-        judged = build.phase == "verifying" and workers is not None
-        return _nobody_serves(workers or (), "embed", build.generation_id) if judged else None
+        verifying = build.phase == "verifying" and workers is not None
+        return _nobody_serves(workers or (), "embed", build.generation_id) if verifying else None
     mine = _mine(operation_id) if build is None else builds.awaited(build, but_arrivals=True)
     if _in_hand(tx, operation_id, mine):
         return None
