@@ -140,5 +140,5 @@ def mark_of(snapshot: OperationProgress) -> str:
 
 
 def event(snapshot: OperationProgress, mark: str) -> bytes:
-    name = "ended" if snapshot.state == "finished" else "progress"
+    name = "finished" if snapshot.state == "finished" else "progress"
     return f"event: {name}\nid: {mark}\ndata: {snapshot.model_dump_json()}\n\n".encode()

@@ -64,7 +64,7 @@ class Stream:
         if not self._data:
             return None
         data, self._data = "\n".join(self._data), []
-        self.last_id, self.over, self.tries = self._id, self._name == "ended", 0
+        self.last_id, self.over, self.tries = self._id, self._name == "finished", 0
         self._name = "message"
         return json.loads(data)
 

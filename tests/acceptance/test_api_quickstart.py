@@ -51,4 +51,4 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path, no_server: Callable[[s
     assert emitted["complete"] and "Huber" in emitted["documents"][0]["text"]
     assert next(one for one in answers if "stages_changed" in one)["documents"] == 3
     assert next(one for one in answers if "key" in one)["role"] == "reader"
-    assert run.stdout.count("event: ended") == 2
+    assert run.stdout.count("event: finished") == 2

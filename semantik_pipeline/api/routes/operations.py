@@ -87,7 +87,7 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
 @router.get(
     "/{operation}/events",
     operation_id="operations_events",
-    summary="Follow an operation by server-sent events: `progress` on changes, finally `ended`.",
+    summary="Follow an operation by server-sent events: `progress` on changes, finally `finished`.",
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Until it has ended."},

@@ -270,7 +270,7 @@ def test_an_answer_that_is_none_of_ours_keeps_its_status_and_id(kind: str) -> No
 
 def test_a_stream_that_breaks_goes_on_where_it_was(kind: str) -> None:
     seen: list[str | None] = []
-    events = ['event: progress\nid: a\ndata: {"seen": 1}\n\n', 'event: ended\nid: b\ndata: {"seen":\ndata: 2}\n\n']
+    events = ['event: progress\nid: a\ndata: {"seen": 1}\n\n', 'event: finished\nid: b\ndata: {"seen":\ndata: 2}\n\n']
 
     def stream(request: httpx.Request) -> httpx.Response:
         seen.append(request.headers.get("last-event-id"))

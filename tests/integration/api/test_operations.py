@@ -163,7 +163,7 @@ def test_one_that_has_ended_is_told_once_and_nobody_comes_back(api: Api) -> None
     found = api.get(f"/operations/push-{number}/events", by="reader")
     assert found.headers["content-type"].startswith("text/event-stream")
     [last] = parsed(found.text)
-    assert (last["event"], last["data"]["outcome"], last["data"]["stages"]) == ("ended", "succeeded", {"indexed": 1})
+    assert (last["event"], last["data"]["outcome"], last["data"]["stages"]) == ("finished", "succeeded", {"indexed": 1})
     assert api.get(f"/operations/{number}/events", headers={"Last-Event-ID": last["id"]}).status_code == 204
     assert parsed(api.get(f"/operations/{number}/events", headers={"Last-Event-ID": "older"}).text) == [last]
     problem(api.get("/operations/99/events"), 404)
@@ -219,7 +219,7 @@ def test_progress_is_followed_as_it_happens(api: Api, url: str, monkeypatch: pyt
             assert open_streams._count == 2
         wait_for(lambda: open_streams._count == 1)  # whoever leaves makes place
         api.pipeline.run()
-        until("event: ended")
+        until("event: finished")
         assert '"outcome":"succeeded"' in until("data:")
         assert [line for line in coming if line.startswith("data")] == []
     assert lines[0] == "retry: 2000"
@@ -289,7 +289,7 @@ def test_those_who_follow_one_operation_share_the_looks_at_it(monkeypatch: pytes
 
     told = asyncio.run(play())
     assert looks == 4
-    assert all(pieces[-1].startswith(b"event: ended") for pieces in told)
+    assert all(pieces[-1].startswith(b"event: finished") for pieces in told)
 
 
 def test_a_stream_ends_after_a_while_so_that_its_key_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
