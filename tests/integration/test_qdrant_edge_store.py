@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.builtin.stores import edge_index
+from semantik_pipeline.builtin.stores import edge_fold, edge_index
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.documents import IndexSpec, SearchRequest
@@ -304,6 +304,58 @@ def test_new_points_are_folded_into_files_and_nothing_is_lost(folder: Path) -> N
         assert store.count("one") == 299
         (page, _) = store.scroll("one", {"must": [{"has_id": [points[8].id]}]}, ["colour"])
         assert page[0].payload == {"colour": "red"}
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_searches_go_on_during_a_fold_once_somebody_searched(folder: Path, monkeypatch, searched: bool) -> None:
+    folding, answered = threading.Event(), threading.Event()
+
+    def optimize(index: Path, *given, **named) -> None:
+        folding.set()
+        assert (index != folder / "one") == searched
+        assert answered.wait(20)
+        optimize_folder(index, *given, **named)
+
+    optimize_folder = edge_fold.optimize_folder
+    monkeypatch.setattr(edge_fold, "optimize_folder", optimize)
+    question = [SearchRequest(text="number17", limit=1)]
+    points = [make_point(number) for number in range(100)]
+    with opened(folder, fold_points=64, slice_points=16) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", points[:20])
+        if searched:
+            store.search("one", question)
+        writer = threading.Thread(target=store.insert, args=("one", points[20:]))
+        writer.start()
+        assert folding.wait(20)
+        if searched:
+            ((hit,),) = store.search("one", question)
+            assert hit.id == points[17].id
+        answered.set()
+        writer.join(60)
+        assert store.count("one") == 100
+        ((hit,),) = store.search("one", [SearchRequest(text="number97", limit=1)])
+        assert hit.id == points[97].id
+        assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == ["one"]  # the copy is gone
+    with opened(folder) as store:
+        assert store.count("one") == 100
+
+
+def test_where_the_disk_has_no_room_for_a_copy_searches_wait_for_a_fold(folder: Path, monkeypatch) -> None:
+    places: list[Path] = []
+    optimize_folder = edge_fold.optimize_folder
+    monkeypatch.setattr(
+        edge_fold,
+        "optimize_folder",
+        lambda index, *given, **named: places.append(index) or optimize_folder(index, *given),
+    )
+    monkeypatch.setattr(edge_fold, "has_room", lambda index: False)
+    with opened(folder, fold_points=64, slice_points=16) as store:
+        store.create_index("one", SPEC)
+        store.search("one", [SearchRequest(text="number17", limit=1)])
+        store.insert("one", [make_point(number) for number in range(70)])
+        assert places == [folder / "one"]
+        assert store.count("one") == 70
 
 
 def test_the_log_is_cut_and_an_update_larger_than_one_of_its_files_survives_a_kill(folder: Path) -> None:

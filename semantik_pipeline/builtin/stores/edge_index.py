@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.stores.bm25 import bm25_of, sparse_query
@@ -24,6 +23,7 @@ from semantik_pipeline.errors import UsageError
 if TYPE_CHECKING:
     import qdrant_edge
 
+    from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
     from semantik_pipeline.builtin.stores.edge_shard import OpenShard
     from semantik_pipeline.contracts.vectordb import Filter
 
@@ -37,7 +37,7 @@ class EdgeIndex:
     def __init__(
         self,
         name: str,
-        folder: Path,
+        home: EdgeFolder,
         spec: IndexSpec,
         *,
         shard: OpenShard,
@@ -46,7 +46,8 @@ class EdgeIndex:
         reserve: int,
     ) -> None:
         self.name = name
-        self.folder = folder
+        self.folder = home.path / name
+        self._home = home
         self.spec = spec
         self.shard = shard
         self._slice_points = slice_points
@@ -72,7 +73,7 @@ class EdgeIndex:
             given = {id(request.filter): request.filter for request in requests}  # legs mostly share one
             filters = {known: edge_filter(filter) for known, filter in given.items()}
             queries = [self._query(request, filters[id(request.filter)]) for request in requests]
-        with self.shard.reading() as shard:
+        with self.shard.searching() as shard:
             legs = shard.query_batch(edge.QueryBatchRequest(queries))
         return [
             [ScoredPoint(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in leg] for leg in legs
@@ -182,7 +183,7 @@ class EdgeIndex:
 
     def _fold_if_due(self) -> None:
         if self.shard.unfolded >= self._fold_points:
-            fold(self)
+            fold(self._home, self)
 
     def _check_room(self) -> None:
         check_room(self.folder, self._reserve, self.name)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.builtin.stores.edge_errors import full
+from semantik_pipeline.builtin.stores.edge_copy import copy, staging, swap
 from semantik_pipeline.builtin.stores.edge_optimize import REBUILT, optimize_folder
 
 if TYPE_CHECKING:
@@ -51,28 +50,27 @@ def rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool
     edges = policy.edges(index.count(None), _points_last(index.folder))
     if edges is None:
         return False
-    staged = folder.staging(index.name)
     try:
-        return _with_graph(folder, index, staged, edges, policy) if edges else _plainly(folder, index, staged, policy)
+        with staging(folder, index) as staged:
+            build = _with_graph if edges else _plainly
+            return build(folder, index, staged, edges, policy)
     except (subprocess.SubprocessError, OSError) as error:
         told = getattr(error, "stderr", None) or b""
         log.warning("The index %s was not optimised: %s %s", index.name, error, told.decode("utf-8", "replace")[-500:])
         return False
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
-def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, policy: RebuildPolicy) -> bool:
+def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
-        _copy(index, staged)
-        optimize_folder(staged, 0, min(policy.deadline, LONGEST_WAIT))
-        _swap(folder, index, staged, edges=0)
+        copy(index, staged)
+        optimize_folder(staged, edges, min(policy.deadline, LONGEST_WAIT))
+        _swap(folder, index, staged, edges=edges)
     return True
 
 
 def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
-        _copy(index, staged)
+        copy(index, staged)
         updates = index.shard.updates
     optimize_folder(staged, edges, policy.deadline)
     with index.shard.still():
@@ -85,15 +83,7 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
 
 def _swap(folder: EdgeFolder, index: EdgeIndex, staged: Path, *, edges: int) -> None:
     (staged / REBUILT).write_text(json.dumps({"points": index.count(None), "edges": edges}), "utf-8")
-    with index.shard.closed():
-        folder.swap(staged, index.name)
-
-
-def _copy(index: EdgeIndex, staged: Path) -> None:
-    size = sum(file.stat().st_size for file in index.folder.rglob("*") if file.is_file())
-    if shutil.disk_usage(staged).free < 3 * size:  # the copy, and what the optimiser writes beside it
-        raise full(index.name)
-    shutil.copytree(index.folder, staged, dirs_exist_ok=True)
+    swap(folder, index, staged)
 
 
 def _points_last(index: Path) -> int:

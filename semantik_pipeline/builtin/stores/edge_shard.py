@@ -41,6 +41,7 @@ class OpenShard:
         self._unflushed = 0
         self.updates = 0  # how many there have been
         self.unfolded = 0  # points written since they were last folded into files
+        self._searched = float("-inf")  # on time.monotonic()
         self._ended = False
 
     @contextmanager
@@ -56,6 +57,16 @@ class OpenShard:
             with self._turn:
                 self._inside -= 1
                 self._turn.notify_all()
+
+    @contextmanager
+    def searching(self) -> Iterator[qdrant_edge.EdgeShard]:
+        """:meth:`reading` for somebody who waits for hits."""
+        self._searched = time.monotonic()
+        with self.reading() as shard:
+            yield shard
+
+    def searched_within(self, seconds: float) -> bool:
+        return time.monotonic() - self._searched <= seconds
 
     @contextmanager
     def updating(self, points: int = 1) -> Iterator[qdrant_edge.EdgeShard]:

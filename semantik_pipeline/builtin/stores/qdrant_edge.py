@@ -189,7 +189,7 @@ class QdrantEdgeStore(VectorDBPlugin):
     def _opened(self, name: str, spec: IndexSpec, shard: Any = None) -> EdgeIndex:
         return EdgeIndex(
             name,
-            self._owned().path / name,
+            self._owned(),
             spec,
             shard=OpenShard(self._owned().shard(name), shard),
             slice_points=self._options["slice_points"],
