@@ -13,9 +13,9 @@ LARGEST = 32 << 20
 def keep_blocks() -> None:
     """Let the process keep blocks of up to 32 MB that it frees, for the next forward.
 
-    By default glibc maps large blocks anew each time, and the kernel clears their pages: MiniLM in bf16 took 150 to 475
-    page faults a text, 3 to 8 % of the processor's time, and 1 to 10 with this (measured). What stays is a forward's
-    memory, which the next one needs.
+    By default glibc maps large blocks anew each time, and the kernel clears their pages: MiniLM in bf16 took 76 to 1,178
+    page faults a text, 0.5 to 13 % of the processor's time; with this up to 79 and 1.4 % (measured in four processes, while
+    others worked). What stays is a forward's memory, which the next one needs: a tenth more than before.
     """
     with suppress(OSError, AttributeError):  # glibc only
         library = ctypes.CDLL(None)

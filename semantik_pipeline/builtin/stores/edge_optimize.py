@@ -35,7 +35,7 @@ def graph_edges(index: Path) -> int:
 
 def optimize_folder(index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB, nice: int = 5) -> None:
     """Rebuild the index in that folder in a child process. ``edges`` is HNSW's m; 0 builds no graph. Segments are merged
-    up to ``segment_kb`` of vectors. ``nice`` is 0 where searches wait for it.
+    up to ``segment_kb`` of vectors. ``nice`` is 0 where searches or updates wait for it.
 
     Raises ``subprocess.SubprocessError`` if it fails or takes more than ``deadline`` seconds.
     """
