@@ -118,6 +118,17 @@ def test_what_a_cancelled_one_did_not_come_to_is_still_the_first_ones(pipe, park
     assert set(pipe.stages().values()) == {"indexed"}
 
 
+def test_a_retry_of_one_that_was_cancelled_half_way_goes_on_with_the_first_one_too(pipe, parked: int) -> None:
+    """It would succeed otherwise, while the first one's documents wait."""
+    again = operations.retry(pipe.runtime, parked)
+    operations.cancel(pipe.runtime, again)
+    last = operations.retry(pipe.runtime, again)
+    while operations.take_up(pipe.runtime, last):
+        pass
+    pipe.run()
+    assert (pipe.result(last)["outcome"], items(pipe, last), held(pipe)) == ("succeeded", DOCUMENTS, 0)
+
+
 def test_who_has_seen_less_takes_nothing_up(pipe, parked: int) -> None:
     again = operations.retry(pipe.runtime, parked)
     with pipe.runtime.ledger.read() as tx:

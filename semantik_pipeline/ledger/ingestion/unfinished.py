@@ -111,11 +111,19 @@ def take_up(tx: Transaction, one: TakingUp, document_ids: list[int]) -> bool:
         return False
     if document_ids:
         _take(tx, one, document_ids)
-    more = len(document_ids) == BATCH
+    more, of, after = len(document_ids) == BATCH, one.of, document_ids[-1] if document_ids else 0
+    if not more and (of := _left_to(tx, one.of)) is not None:
+        more, after = True, 0
     if more:
-        detail[TAKING_UP] = {"of": one.of, "after": document_ids[-1], "behind": one.behind}
+        detail[TAKING_UP] = {"of": of, "after": after, "behind": one.behind}
     tx.execute(update(operations).where(operations.c.id == one.operation_id).values(detail=detail))
     return more
+
+
+def _left_to(tx: Transaction, operation_id: int | None) -> int | None:
+    """The operation that this one was taking up when it was cancelled: what it did not come to is still that one's."""
+    detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one_or_none()
+    return (detail or {}).get(TAKING_UP, {}).get("of")
 
 
 def _take(tx: Transaction, one: TakingUp, document_ids: list[int]) -> None:
@@ -141,4 +149,4 @@ def _lock(tx: Transaction, one: TakingUp) -> dict[str, Any] | None:
     detail = dict(row.detail or {})
     found = detail.pop(TAKING_UP, None)
     goes_on = row.state == "running" and row.outcome is None and found is not None
-    return detail if goes_on and found["after"] == one.after else None
+    return detail if goes_on and (found["of"], found["after"]) == (one.of, one.after) else None
