@@ -62,10 +62,16 @@ def _rename(names: dict[str, str]) -> None:
 
 
 def _rename_holds() -> None:
-    """What operations that were just paused, or let go on, have still to do with their units."""
-    operations = sa.table("operations", sa.column("id"), sa.column("state"), sa.column("detail", Json))
-    left = sa.select(operations.c.id, operations.c.detail).where(operations.c.state != "finished")
-    for operation_id, detail in op.get_bind().execute(left).all():
+    """What operations that were just paused, or let go on, have still to do with their units, and restores under way with
+    what was parked."""
+    columns = ("id", "kind", "state", "detail")
+    operations = sa.table("operations", *(sa.column(name, Json if name == "detail" else None) for name in columns))
+    left = sa.select(operations.c.id, operations.c.kind, operations.c.detail).where(operations.c.state != "finished")
+    for operation_id, kind, detail in op.get_bind().execute(left).all():
+        if kind == "restore" and detail is not None and "looked_upto" in detail:
+            place = {"of": None, "after": detail.pop("looked_upto"), "behind": detail.pop("behind", 0.0)}
+            changes = {"detail": {**detail, "taking_up": place}}
+            op.execute(sa.update(operations).where(operations.c.id == operation_id).values(changes))
         if detail is not None and (marking := detail.pop("marking", None)):
             marking["documents"] = marking.pop("units")
             changes = {"detail": {**detail, "pending_holds": marking}}

@@ -24,6 +24,7 @@ from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.database import schema
 from semantik_pipeline.ledger.database.connection import open_engine
+from semantik_pipeline.ledger.ingestion import unfinished
 from semantik_pipeline.ledger.operations import holds, lifecycle
 from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.queue.work import claim
@@ -248,6 +249,23 @@ def test_an_operation_that_was_just_paused_is_so_after_the_migration(first_relea
             while (seen := holds.look(tx, 1)) is not None:
                 holds.apply(tx, seen)
             assert pending_holds.changed(tx, 1) == 3 + 1
+    finally:
+        ledger.close()
+
+
+def test_a_restore_under_way_goes_on_taking_up_what_was_parked(first_release: Engine, database_url: str) -> None:
+    """Nobody would see to it otherwise, and it would never end."""
+    with first_release.connect().execution_options(writes=True) as connection, connection.begin():
+        upgrade(connection, "0006")
+        table = reflected(connection).tables["operations"]
+        detail = {"looked_upto": 4, "behind": 1.5}
+        connection.execute(update(table).values(kind="restore", state="running", outcome=None, detail=detail))
+    schema.migrate(first_release)
+    ledger = Ledger(database_url)
+    try:
+        with ledger.read() as tx:
+            (found,) = unfinished.pending(tx)
+            assert (found.of, found.after, found.behind) == (None, 4, 1.5)
     finally:
         ledger.close()
 
