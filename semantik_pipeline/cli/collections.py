@@ -64,7 +64,10 @@ def list_(context: typer.Context) -> int:
 
 @app.command(epilog=EPILOG)
 def show(context: typer.Context, name: NameArgument) -> int:
-    """Show a collection: configuration, generations, documents, and whether its index is outdated, and by what."""
+    """Show a collection.
+
+    Its configuration, generations and documents, and whether its index is outdated, and by what.
+    """
     call = begin(context)
     from semantik_pipeline import collections
 
@@ -78,9 +81,7 @@ def configure(
     name: NameArgument,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Changes, e.g. chunking.max_tokens=150; null resets to the default."
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. chunking.max_tokens=150; null resets to the default."),
     ] = None,
     unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Reset to the default; repeatable.")] = None,
     if_match: Annotated[
@@ -126,7 +127,7 @@ def delete(
     name: NameArgument,
     purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
 ) -> int:
-    """Delete a collection and stop what it is at. It can be restored until the trash's window is over."""
+    """Delete a collection and cancel its operations. It can be restored until the trash's window is over."""
     call = begin(context)
     from semantik_pipeline import trash
     from semantik_pipeline.cli.trash import window
@@ -175,7 +176,10 @@ def export(
     name: NameArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: notes.tar or notes.tar.gz.")],
 ) -> int:
-    """Write a collection into a file: documents, bodies, chunks, vectors and sources, without any secret."""
+    """Write a collection into a file.
+
+    The file has its documents, bodies, chunks, vectors and sources, and no secret.
+    """
     return export_here(begin(context), name, file)
 
 
@@ -195,7 +199,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `collections export`.")],
     name: Annotated[str | None, typer.Option(metavar="N", help="New name of the collection.")] = None,
 ) -> int:
-    """Make a collection of an export. Nothing is embedded that the file has; its sources are paused."""
+    """Create a collection from an export. Nothing is embedded that the file has; its sources are paused."""
     return import_here(begin(context), file, name)
 
 

@@ -18,7 +18,7 @@ app = typer.Typer(help="List, show, retry, drop and restore documents.", rich_ma
 
 CollectionOption = Annotated[str | None, typer.Option(metavar="NAME", help="Only this collection.")]
 NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[URI]", help="Document ids, paths, or ends of paths.")
+    list[str] | None, typer.Argument(metavar="URI", help="Document ids, paths, or ends of paths.")
 ]
 
 #: Documents that a list shows people unless told otherwise.
@@ -94,8 +94,10 @@ def drop(
     collection: CollectionOption = None,
     purge: Annotated[bool, typer.Option("--purge", help="Delete permanently; no restore.")] = False,
 ) -> int:
-    """Remove documents from the index; they can be restored until the trash's window is over. One that its source still
-    has comes back with the next `index`."""
+    """Remove documents from the index.
+
+    They can be restored until the trash's window is over. One that its source still has comes back with the next `index`.
+    """
     call = begin(context)
     from functools import partial
 

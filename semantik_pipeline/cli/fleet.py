@@ -31,9 +31,9 @@ def status(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds.")] = False,
 ) -> int:
-    """Show workers, whether their plugins are current, the backlog of each stage, and what is stuck and why.
+    """Show workers, backlogs and what is stuck.
 
-    Exit code 1 if work waits that no living worker takes. Without a fleet it says who has the data folder.
+    Of each worker, whether its plugins are current; of each stage, its backlog; of what is stuck, why. Exit code 1 if work waits that no living worker takes. Without a fleet it says who has the data folder.
     """
     call = begin(context)
     from time import sleep
@@ -55,7 +55,7 @@ def status(
 
 @app.command("drain", epilog=EPILOG)
 def drain(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Pause workers: they finish what they are processing and take nothing more until `resume`."""
+    """Pause workers. They finish what they are processing and take nothing more until `resume`."""
     return _ask(begin(context), workers, "drain", wait=wait)
 
 
@@ -67,7 +67,7 @@ def resume(context: typer.Context, workers: Names = None, wait: Wait = True) -> 
 
 @app.command("restart", epilog=EPILOG)
 def restart(context: typer.Context, workers: Names = None, wait: Wait = True) -> int:
-    """Restart worker processes one by one, to apply changed plugins or a new release without downtime."""
+    """Restart worker processes one by one. It applies changed plugins or a new release without downtime."""
     return _ask(begin(context), workers, "restart", wait=wait)
 
 

@@ -24,7 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Hugging Face model na
 
 @app.command("list", epilog=EPILOG)
 def list_models(context: typer.Context) -> int:
-    """List the models that collections and searches use, and what else lies in the models folder."""
+    """List models in use, and others in the models folder."""
     call = begin(context)
     from semantik_pipeline.models.inventory import inventory
 
@@ -61,7 +61,10 @@ def pull(
         bool, typer.Option("--pickles", help="Allow pickle weights, which can run code when loaded.")
     ] = False,
 ) -> int:
-    """Download a model into the models folder, pinned to its commit, with checksums. A cut pull goes on where it was."""
+    """Download a model into the models folder.
+
+    It is pinned to its commit, and has checksums. A download that was interrupted is resumed.
+    """
     call = begin(context)
     from semantik_pipeline.cli.wording import size
     from semantik_pipeline.models.pull import pull
@@ -80,7 +83,7 @@ def pull(
 @app.command("verify", epilog=EPILOG)
 def verify(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this model.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only this model.")] = None,
 ) -> int:
     """Verify the checksums of model files.
 

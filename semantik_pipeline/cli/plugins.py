@@ -90,7 +90,7 @@ def configure(
     plugin_id: IdArgument,
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]", help="Values are parsed as JSON if possible, else taken as text."),
+        typer.Argument(metavar="KEY=VALUE", help="Values are parsed as JSON if possible, else taken as text."),
     ] = None,
     unset: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this option; repeatable.")] = None,
 ) -> int:
@@ -112,7 +112,7 @@ def configure(
 @app.command(short_help="Check the health of plugins.", epilog=EPILOG)
 def health(
     context: typer.Context,
-    plugin_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this plugin.")] = None,
+    plugin_id: Annotated[str | None, typer.Argument(metavar="ID", help="Only this plugin.")] = None,
 ) -> int:
     """Check the health of plugins. With an ID, exit code 1 if it is unhealthy."""
     call = begin(context)

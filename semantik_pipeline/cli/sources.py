@@ -42,7 +42,7 @@ WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it is done.
 def add(
     context: typer.Context,
     connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="Connector: directory, git, s3 …")],
-    place: Annotated[str | None, typer.Argument(metavar="[PATH-or-URL]", help="Location of the documents.")] = None,
+    place: Annotated[str | None, typer.Argument(metavar="PATH-or-URL", help="Location of the documents.")] = None,
     name: Annotated[str | None, typer.Option(metavar="N", help="Name of the source (default: path or URL).")] = None,
     options: SetOption = None,
     config_json: Annotated[str | None, typer.Option(metavar="JSON", help="Connector options as a JSON object.")] = None,
