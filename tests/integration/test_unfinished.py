@@ -129,6 +129,19 @@ def test_a_retry_of_one_that_was_cancelled_half_way_goes_on_with_the_first_one_t
     assert (pipe.result(last)["outcome"], items(pipe, last), held(pipe)) == ("succeeded", DOCUMENTS, 0)
 
 
+def test_one_whose_own_documents_are_done_still_has_those_that_it_did_not_come_to(pipe, parked: int) -> None:
+    again = operations.retry(pipe.runtime, parked)
+    pipe.run("embed", "upsert")
+    operations.cancel(pipe.runtime, again)
+    assert set(pipe.stages().values()) == {"indexed", "embed"}
+    last = operations.retry(pipe.runtime, again)
+    maintenance.tick(pipe.runtime)
+    pipe.run()
+    assert (pipe.result(last)["outcome"], held(pipe)) == ("succeeded", 0)
+    with pytest.raises(UsageError, match="left nothing unfinished"):
+        operations.retry(pipe.runtime, last)
+
+
 def test_who_has_seen_less_takes_nothing_up(pipe, parked: int) -> None:
     again = operations.retry(pipe.runtime, parked)
     with pipe.runtime.ledger.read() as tx:

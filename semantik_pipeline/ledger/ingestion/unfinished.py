@@ -112,18 +112,12 @@ def take_up(tx: Transaction, one: TakingUp, document_ids: list[int]) -> bool:
     if document_ids:
         _take(tx, one, document_ids)
     more, of, after = len(document_ids) == BATCH, one.of, document_ids[-1] if document_ids else 0
-    if not more and (of := _left_to(tx, one.of)) is not None:
+    if not more and (of := operation_reports.taking_up(tx, one.of)) is not None:
         more, after = True, 0
     if more:
         detail[TAKING_UP] = {"of": of, "after": after, "behind": one.behind}
     tx.execute(update(operations).where(operations.c.id == one.operation_id).values(detail=detail))
     return more
-
-
-def _left_to(tx: Transaction, operation_id: int | None) -> int | None:
-    """The operation that this one was taking up when it was cancelled: what it did not come to is still that one's."""
-    detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one_or_none()
-    return (detail or {}).get(TAKING_UP, {}).get("of")
 
 
 def _take(tx: Transaction, one: TakingUp, document_ids: list[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from semantik_pipeline.errors import NotFound
 from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.operations import blocked_operations, reruns
+from semantik_pipeline.ledger.operations.lifecycle import TAKING_UP
 from semantik_pipeline.ledger.operations.reruns import Rerun
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow
@@ -184,12 +185,27 @@ def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
     wanted = set() if deletes else wanted  # to read a source is no part of removing it
     wanted |= set(tx.execute(unread.distinct()).scalars())
     idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
+    chain = list(_taken_up_by(tx, operation_id))
     return Unfinished(
-        quarantined=tx.execute(quarantined(tx, operation_id, number)).scalar_one(),
-        parked=tx.execute(parked(operation_id, number)).scalar_one(),
+        quarantined=sum(tx.execute(quarantined(tx, one, number)).scalar_one() for one in chain),
+        parked=sum(tx.execute(parked(one, number)).scalar_one() for one in chain),
         sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
         rerun=reruns.given_up(tx, operation_id),
     )
+
+
+def taking_up(tx: Transaction, operation_id: int | None) -> int | None:
+    """The operation whose documents this one is to take up, and has not all of yet. A cancelled one never comes to them."""
+    detail = tx.execute(select(operations.c.detail).where(operations.c.id == operation_id)).scalar_one_or_none()
+    return (detail or {}).get(TAKING_UP, {}).get("of")
+
+
+def _taken_up_by(tx: Transaction, operation_id: int) -> Iterator[int]:
+    """This operation, and those whose documents it did not come to."""
+    following: int | None = operation_id
+    while following is not None:
+        yield following
+        following = taking_up(tx, following)
 
 
 def _runs(tx: Transaction, operation_id: int) -> Sequence[Any]:
