@@ -34,7 +34,7 @@ from semantik_pipeline.plugins.state import read_state
 from semantik_pipeline.settings import Settings, visible_gpus
 from semantik_pipeline.stages.claims import Gates
 from semantik_pipeline.stages.journal import Journal
-from semantik_pipeline.stages.left import LeftSources
+from semantik_pipeline.stages.left import LeftWork
 from semantik_pipeline.stages.room import Room
 from semantik_pipeline.tally import Tally
 from semantik_pipeline.traces import Traces, open_traces
@@ -71,7 +71,7 @@ class Runtime:
         self.stopping = threading.Event()  # the process is to end
         self.closed = False
         self.scheduling = True  # maintenance begins scheduled syncs; not in a process that ends with its one command
-        self.left = LeftSources()
+        self.left = LeftWork()
         self.resting = threading.Event()  # an operator drained it: it lives, and takes no work
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk

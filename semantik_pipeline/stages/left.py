@@ -15,7 +15,7 @@ LEFT = 45.0
 KEPT = 100
 
 
-class LeftSources:
+class LeftWork:
     """What one process lacks for which sources, and for which reasons it leaves units."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

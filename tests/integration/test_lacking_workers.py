@@ -10,7 +10,7 @@ from semantik_pipeline.errors import PipelineError, VariableNotSet
 from semantik_pipeline.operations import SourceRequest, look, wait
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.runtime import Runtime
-from semantik_pipeline.stages.left import LEFT, LeftSources
+from semantik_pipeline.stages.left import LEFT, LeftWork
 from semantik_pipeline.testing.fakes import FakeChunker, FakeEmbedder, FakeExtractor, FakeParser
 from tests.integration.conftest import FAKE_COLLECTION
 from tests.integration.test_sick_workers import chunked, documents, embed_often, harmless, raising
@@ -121,7 +121,7 @@ def test_units_of_a_parser_that_a_process_lacks_are_left_to_others_for_a_while(m
     config = {**FAKE_COLLECTION, "parsers": {"by_media_type": {"text/markdown": "fake-parser"}}}
     lacking = make_pipeline()
     runtime, clock = lacking.runtime, [0.0]
-    runtime.left = LeftSources(clock=lambda: clock[0])
+    runtime.left = LeftWork(clock=lambda: clock[0])
     runtime.children = child = Child(runtime)
     marked = {"documents": {f"{name}.md": f"# {name}" for name in "abc"}, "media_type": "text/markdown"}
     request = SourceRequest(connector="fake-connector", name="marked", config=marked)

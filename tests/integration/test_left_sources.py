@@ -15,7 +15,7 @@ from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.settings import load_settings
-from semantik_pipeline.stages.left import LEFT, LeftSources
+from semantik_pipeline.stages.left import LEFT, LeftWork
 from workers.heartbeat import Presence
 
 LEDGERS = ("sqlite", "postgres")
@@ -80,7 +80,7 @@ def test_a_variable_that_is_not_set_here_fails_no_sync(make_pipeline, monkeypatc
 
 def test_what_was_left_is_looked_at_again() -> None:
     clock = [0.0]
-    left = LeftSources(clock=lambda: clock[0])
+    left = LeftWork(clock=lambda: clock[0])
     left.leave(7, "disabled")
     assert (left.sources(), left.reasons()) == ([7], {7: "disabled"})
     clock[0] = LEFT + 1
@@ -92,7 +92,7 @@ def test_what_was_left_is_looked_at_again() -> None:
 
 def test_units_that_wait_for_what_is_lacking_are_looked_at_again_before_they_count_as_free() -> None:
     clock = [0.0]
-    left = LeftSources(clock=lambda: clock[0])
+    left = LeftWork(clock=lambda: clock[0])
     left.unable("ACME_KEY is not set.")
     assert left.units() == ("ACME_KEY is not set.",)
     clock[0] = LEFT + 1
