@@ -72,8 +72,8 @@ class PostprocessorPlugin(SemanticPlugin):
 
         ``hits`` are those that pass the query's threshold, best first, before any page is cut from them. Give back some
         of them, each at most once, moved as you like, changed by ``dataclasses.replace``: ``score``, ``metadata`` and
-        what postprocessors may add. Their ``rank`` tells the host which is which: leave it. ``more`` may have others of
-        these hits, ``before`` and ``after`` what the context gave, whole or in part.
+        what postprocessors may add. Their ``rank`` tells the host which is which: leave it. ``grouped_hits`` may have
+        others of these hits, ``context_before`` and ``context_after`` what the context gave, whole or in part.
 
         So that pages agree, the hits at the beginning must not depend on how many follow after the first ``POOL``.
         Whatever this raises, or gives back that is not so, leaves the hits as they were, with a warning; and so does

@@ -21,8 +21,8 @@ def checked(
 ) -> list[SearchHit]:
     """The answer, if it is hits of ``before``, each at most once; raise PluginError saying what else it is.
 
-    ``every`` has by its rank each hit that the chain began with: ``more`` may hold those that an earlier plugin put
-    there. With ``annotates`` they are all there, in their order.
+    ``every`` has by its rank each hit that the chain began with: ``grouped_hits`` may hold those that an earlier
+    plugin put there. With ``annotates`` they are all there, in their order.
     """
     if not isinstance(answer, list | tuple):
         raise PluginError(f"answered a {type(answer).__name__} instead of a list of hits")

@@ -14,7 +14,7 @@ Documents = dict[tuple[str, Any], list[SearchHit]]
 
 
 class GroupPostprocessor(FromHits):
-    """A document's best hit stands for it, the next best are its ``more``, and its score is made of them all.
+    """A document's best hit stands for it, the next best are its ``grouped_hits``, and its score is made of all.
 
     Scores are made of the first ``POOL`` hits, whatever page is asked for. Documents that have none among these follow in
     the order of their best hit.

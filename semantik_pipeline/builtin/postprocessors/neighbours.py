@@ -18,8 +18,8 @@ _SIDE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 20, "defaul
 
 
 class NeighboursPostprocessor(FromHits):
-    """``before`` and ``after`` get the chunks beside the hit, without what chunks that overlap have twice: what is
-    before, the hit and what is after read on as the document does. So do the other hits of a group."""
+    """``context_before`` and ``context_after`` get the chunks beside the hit, without what chunks that overlap have
+    twice: what is before, the hit and what is after read on as the document does. So do the other hits of a group."""
 
     PLUGIN_ID = "neighbours"
     PLUGIN_VERSION = "1.0.0"
