@@ -49,6 +49,11 @@ def pytest_configure() -> None:
             os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)  # pytest asks it for the root of all tmp_path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first: at the end all others would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish() -> None:
     """What was imported and collected is there to stay: no collection of garbage looks through it again and again."""
     gc.collect()

@@ -273,7 +273,8 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (REPO / "semantik_pipeline" / "py.typed").exists()
 
 
+@pytest.mark.slow
 def test_types_hold() -> None:
-    """Kept in .mypy_cache, what was checked before takes no time; the first run takes about 50 processor seconds."""
+    """Kept in .mypy_cache, what was checked before takes no time."""
     run = subprocess.run([sys.executable, "-m", "mypy"], cwd=REPO, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
