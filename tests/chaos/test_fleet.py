@@ -12,6 +12,7 @@ import random
 import signal
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -154,8 +155,9 @@ def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
     state_file.write_text(json.dumps({**state, "disabled_ids": ["fake-embedder"]}))
     fleet.replace_all()
     until(lambda: "fake-embedder" in str(fleet.semantik("fleet", "status", code=None)["blocked"]), "blocked", 60)
-    shown = fleet.semantik("operations", "show", str(operation), code=None)
-    assert "fake-embedder" in json.dumps(shown)
+    # The operation is blocked when all that other stages can do of it is done.
+    shown = partial(fleet.semantik, "operations", "show", str(operation), code=None)
+    until(lambda: "fake-embedder" in str(shown()["reason"]), "its operation blocked", 60)
     state_file.write_text(json.dumps(state))
     fleet.replace_all()
     finish(fleet, operation, documents=300, cut=0)

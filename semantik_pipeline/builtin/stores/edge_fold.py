@@ -32,8 +32,8 @@ LONGEST_WAIT = 60.0  # seconds after which a fold is given up
 
 #: Seconds after a search in which another is likely to come, and is not to wait for a fold.
 BESIDE_SEARCHES = 60.0
-#: Bytes of an index's files, holes included, up to which it is copied for that. One of 101,002 points has 1.27 GB; its copy
-#: takes 0.7 to 1.5 s of a processor (measured).
+#: Bytes of an index's files, without their holes, up to which it is copied for that. One of 101,002 points has 0.5 GB; its
+#: copy takes 1 to 2.5 s of a processor (measured).
 LARGEST_COPY = 2 << 30
 
 
@@ -42,8 +42,8 @@ def fold(folder: EdgeFolder, index: EdgeIndex) -> None:
     with 10,000 points in the index, and 1.7 s with 50,000, where segments are merged (measured).
 
     While people search, it is done on a copy, and searches go on but for the swap, which opens the index anew: with
-    101,002 points the longest search took 3.6 to 3.9 s, and 8 to 10 s in place (measured beside other work). A failure is
-    logged, and the points stay in memory until the next fold.
+    101,002 points the longest search took 0.5 s, and 3.3 to 6.8 s in place (measured). A failure is logged, and the
+    points stay in memory until the next fold.
     """
     with index.shard.still():
         index.shard.unfolded = 0

@@ -95,15 +95,15 @@ class EdgeFolder:
         draft.write_text(json.dumps(asdict(spec)), "utf-8")
         draft.replace(folder / "spec.json")
 
-    def swap(self, staged: Path, name: str) -> None:
-        """Let a staged folder take the place of the index of that name.
+    def swap(self, staged: Path, name: str) -> Path:
+        """Let a staged folder take the place of the index of that name; returns where that one is, to be removed.
 
         Killed between the two renames, the index is a dot folder: :meth:`_sweep` puts the older one back.
         """
         leaving = self.path / f".{name}{_REPLACED}"
         (self.path / name).rename(leaving)
         staged.rename(self.path / name)
-        shutil.rmtree(leaving, ignore_errors=True)
+        return leaving
 
     def remove(self, name: str) -> None:
         """Remove an index: gone at once under its name, then from the disk."""
