@@ -2,7 +2,7 @@
 
 A document goes sync → chunk → extract → embed → upsert. The ledger holds the work, the broker only rings a bell: a
 task that hears the bell of a stage claims due documents from the ledger, works, saves, rings the next stage after the
-commit, and claims again until the stage is dry or its time slice is over; then it rings itself if work is left.
+commit, and claims again until the stage is dry or its time is over; then it rings itself if work is left.
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ STAGES: dict[str, Stage] = {
     ),
 }
 
+#: Time slices that a loop over documents lasts. Others don't wait for its end, since each claim is the fair queue's choice
+#: anew; and whoever ends a loop with work left is idle until one of the next bells happens to reach this process.
+SLICES = 12
+
 #: Seconds between two looks for operations that are done, while the last stage goes on.
 OFTEN = 0.1
 
@@ -75,7 +79,7 @@ QUEUES = ("sync", *STAGES, "maintenance")
 
 
 def work_on(runtime: Runtime, stage: str) -> None:
-    """What a task does: work on a stage until it is dry or the slice is over, then ring for what is left.
+    """What a task does: work on a stage until it is dry or its time is over, then ring for what is left.
 
     A bell that rings while enough loops of the stage run in this process makes one of them look once more.
     """
@@ -83,49 +87,51 @@ def work_on(runtime: Runtime, stage: str) -> None:
         left = False
         while gate.open(again=not left):
             with logs.bound(stage=stage):
-                left = _run(runtime, stage, time.monotonic() + runtime.settings.work.time_slice)
+                left = _run(runtime, stage)
     if gate.entered:
         settle(runtime)
     if left and not runtime.idle:
         runtime.ring(stage)
 
 
-def _run(runtime: Runtime, name: str, until: float) -> bool:
-    """One slice of a stage; returns whether work may be left."""
+def _run(runtime: Runtime, name: str) -> bool:
+    """One loop of a stage, or a slice of sources; returns whether work may be left."""
+    settings, began = runtime.settings, time.monotonic()
     if name == "maintenance":
         return maintenance.work(runtime)
     if name == "sync":
-        return sync.run(runtime, until)
-    stage, settings = STAGES[name], runtime.settings
+        return sync.run(runtime, began + settings.work.time_slice)
+    stage = STAGES[name]
     claims = Claims(
         runtime,
         name,
         limit=stage.documents,
         max_chunks=stage.chunks(settings),
         deadline=stage.deadline(settings),
-        until=until,
+        until=began + SLICES * settings.work.time_slice,
         prepare=stage.prepare,
-        between=Settling(runtime) if name == "upsert" else None,
+        between=Settling(runtime, OFTEN if name == "upsert" else settings.work.time_slice),
     )
     stage.run(runtime, claims)
     return not claims.dry
 
 
 class Settling:
-    """Finishes operations between the claims of a slice, now and then: beside a large source a stage is never dry, and
-    who waits for a small one would wait for the slice's end. It takes a twentieth of the time at most."""
+    """Finishes operations between the claims of a loop, every so many seconds: beside a large source a stage is never dry,
+    and who waits for a small one would wait for the loop's end. It takes a twentieth of the time at most."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, seconds: float) -> None:
         self._runtime = runtime
-        self._due = time.monotonic() + OFTEN
+        self._seconds = seconds
+        self._due = time.monotonic() + seconds
 
     def __call__(self) -> None:
         began = time.monotonic()
         if began >= self._due:
-            with isolated(self._runtime, "operations"):  # nothing of that is of the slice's units
+            with isolated(self._runtime, "operations"):  # nothing of that is of the claims' units
                 settle(self._runtime)
             ended = time.monotonic()
-            self._due = ended + max(OFTEN, 20 * (ended - began))
+            self._due = ended + max(self._seconds, 20 * (ended - began))
 
 
 def settle(runtime: Runtime) -> list[int]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from semantik_pipeline.errors import SettingsError
-from semantik_pipeline.pipeline import QUEUES, STAGES
+from semantik_pipeline.pipeline import QUEUES, SLICES, STAGES
 from semantik_pipeline.settings import Settings
 from semantik_pipeline.tally import Tally
 
@@ -108,8 +108,8 @@ def _leave_logs_alone(**_: Any) -> None:
 
 
 def longest_task(settings: Settings) -> float:
-    """Seconds that a task may take: its slice, and what it began in it."""
-    return settings.work.time_slice + max(
+    """Seconds that a task may take: its loop, and what it began in it."""
+    return SLICES * settings.work.time_slice + max(
         settings.sync.progress_timeout, *(stage.deadline(settings) for stage in STAGES.values())
     )
 

@@ -67,7 +67,9 @@ class Models(Section):
 class Work(Section):
     lease: float = Field(15.0, gt=0)  # seconds a claim is held without renewal
     lease_renewal: float = Field(4.0, gt=0)  # seconds between renewals
-    time_slice: float = Field(5.0, gt=0)  # seconds a task works before it rings itself
+    time_slice: float = Field(
+        5.0, gt=0
+    )  # seconds of a source, or a large document, in one go; a loop lasts some of them
     max_attempts: int = Field(3, ge=1)  # deaths or failures alone before quarantine
     backoff: float = Field(0.5, ge=0)  # seconds before the second attempt; doubles, capped at 5 minutes
     max_in_flight: int = Field(2000, ge=1)  # units of one source, or of one rerun, between sync and upsert

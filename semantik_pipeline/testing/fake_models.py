@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -53,12 +54,13 @@ class FakeEmbedder(EmbeddingPlugin):
         odd = Misbehaviour(self.config)
         dimension = self.config.get("dimension", 64)
         vectors = np.zeros((len(texts), dimension), dtype=np.float32)
+        began = time.monotonic()
         for row, text in enumerate(texts):
             if odd.hangs(text):
                 await asyncio.Event().wait()
             odd.strike(text)
-            if odd.seconds:
-                await asyncio.sleep(odd.seconds)
+            if odd.seconds:  # of the batch, as a device would take them: waking up late from one sleep is made up for
+                await asyncio.sleep(max(0.0, began + (row + 1) * odd.seconds - time.monotonic()))
             vectors[row] = hashed_words(text, dimension)
             if mode == EmbeddingMode.DOCUMENT:
                 odd.log(content_hash(text))

@@ -226,10 +226,9 @@ def test_an_operation_that_can_t_be_ended_does_not_end_the_slice_of_a_stage(two_
 
 
 def test_operations_that_can_t_be_looked_at_leave_the_last_stage_at_its_work(make_pipeline, monkeypatch) -> None:
-    monkeypatch.setattr(stage_table, "OFTEN", 0.0)
     pipeline = make_pipeline()
     pipeline.index(request("fake", a="alpha"), run=False)
-    looking = stage_table.Settling(pipeline.runtime)
+    looking = stage_table.Settling(pipeline.runtime, 0.0)
     monkeypatch.setattr(stage_table, "settle", fail)
     looking()
     assert counted(pipeline, "operations") == 1

@@ -1,0 +1,34 @@
+"""How long a task works on a stage: a loop that ends with work left waits for one of the next bells, which others hear too."""
+
+from __future__ import annotations
+
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import SLICES, work_on
+
+DOCUMENTS, SECONDS = 10, 0.05
+TEXTS = {f"d{number}": f"text number {number}" for number in range(DOCUMENTS)}
+
+
+def at_embed(make_pipeline, time_slice: float):
+    """A pipeline whose documents all wait to be embedded, each in a claim of its own."""
+    slow = {"fake-embedder": {"sleep_ms_per_text": 1000 * SECONDS}}
+    pipeline = make_pipeline(plugins=slow, work={"time_slice": time_slice}, embed={"pool_chunks": 1})
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS}), run=False)
+    pipeline.run("sync", "chunk", "extract")
+    assert set(pipeline.stages().values()) == {"embed"}
+    return pipeline
+
+
+def test_a_loop_goes_on_beyond_a_slice_while_there_is_work(make_pipeline) -> None:
+    pipeline = at_embed(make_pipeline, time_slice=DOCUMENTS * SECONDS / 2)
+    work_on(pipeline.runtime, "embed")
+    assert set(pipeline.stages().values()) == {"upsert"}
+
+
+def test_a_loop_ends_with_work_left_and_rings_for_it(make_pipeline) -> None:
+    pipeline = at_embed(make_pipeline, time_slice=SECONDS / SLICES)
+    rung: list[str] = []
+    pipeline.runtime.ring = rung.append
+    work_on(pipeline.runtime, "embed")
+    assert set(pipeline.stages().values()) == {"embed", "upsert"}
+    assert rung[-1] == "embed"
