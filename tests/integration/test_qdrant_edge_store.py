@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pytest
 
 from semantik_pipeline.builtin.stores import edge_fold, edge_index
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
+from semantik_pipeline.builtin.stores.edge_optimize import Optimizers
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.documents import IndexSpec, SearchRequest
 from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, UsageError
@@ -167,6 +169,25 @@ def test_updates_go_on_while_a_graph_is_built_and_are_kept(folder: Path) -> None
         assert list(folder.glob(".one*")) == []
 
 
+def test_closing_the_store_ends_an_optimiser_and_leaves_the_index_as_it_was(folder: Path) -> None:
+    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(3000)])
+        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding.start()
+        optimizers = store._folder.optimizers
+        while not optimizers._running:
+            assert rebuilding.is_alive()
+            time.sleep(0.01)
+    rebuilding.join(20)
+    assert not rebuilding.is_alive()
+    with opened(folder) as store:
+        assert store.count("one") == 3000
+    assert not (folder / "one" / "rebuilt.json").exists()
+    with pytest.raises(subprocess.SubprocessError, match="closed"):
+        optimizers.optimize(folder / "one", 0, 60)
+
+
 def test_a_small_index_is_not_rebuilt(folder: Path) -> None:
     with opened(folder) as store:
         store.create_index("one", SPEC)
@@ -310,14 +331,14 @@ def test_new_points_are_folded_into_files_and_nothing_is_lost(folder: Path) -> N
 def test_searches_go_on_during_a_fold_once_somebody_searched(folder: Path, monkeypatch, searched: bool) -> None:
     folding, answered = threading.Event(), threading.Event()
 
-    def optimize(index: Path, *given, **named) -> None:
+    def optimize(self: Optimizers, index: Path, *given, **named) -> None:
         folding.set()
         assert (index != folder / "one") == searched
         assert answered.wait(20)
-        optimize_folder(index, *given, **named)
+        really(self, index, *given, **named)
 
-    optimize_folder = edge_fold.optimize_folder
-    monkeypatch.setattr(edge_fold, "optimize_folder", optimize)
+    really = Optimizers.optimize
+    monkeypatch.setattr(Optimizers, "optimize", optimize)
     question = [SearchRequest(text="number17", limit=1)]
     points = [make_point(number) for number in range(100)]
     with opened(folder, fold_points=64, slice_points=16) as store:
@@ -343,11 +364,11 @@ def test_searches_go_on_during_a_fold_once_somebody_searched(folder: Path, monke
 
 def test_where_the_disk_has_no_room_for_a_copy_searches_wait_for_a_fold(folder: Path, monkeypatch) -> None:
     places: list[Path] = []
-    optimize_folder = edge_fold.optimize_folder
+    really = Optimizers.optimize
     monkeypatch.setattr(
-        edge_fold,
-        "optimize_folder",
-        lambda index, *given, **named: places.append(index) or optimize_folder(index, *given),
+        Optimizers,
+        "optimize",
+        lambda self, index, *given, **named: places.append(index) or really(self, index, *given, **named),
     )
     monkeypatch.setattr(edge_fold, "has_room", lambda index: False)
     with opened(folder, fold_points=64, slice_points=16) as store:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_copy import copy, has_room, size, staging, swap
-from semantik_pipeline.builtin.stores.edge_optimize import graph_edges, optimize_folder
+from semantik_pipeline.builtin.stores.edge_optimize import graph_edges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def fold(folder: EdgeFolder, index: EdgeIndex) -> None:
             if index.shard.searched_within(BESIDE_SEARCHES) and size(index) <= LARGEST_COPY and has_room(index):
                 _on_a_copy(folder, index)
             else:
-                _in_place(index)
+                _in_place(folder, index)
         except (subprocess.SubprocessError, OSError) as error:
             told = getattr(error, "stderr", None) or b""
             log.warning(
@@ -65,20 +65,20 @@ def fold(folder: EdgeFolder, index: EdgeIndex) -> None:
 def _on_a_copy(folder: EdgeFolder, index: EdgeIndex) -> None:
     with staging(folder, index) as staged:
         copy(index, staged)
-        _optimize(staged)
+        _optimize(folder, staged)
         swap(folder, index, staged)
     _give_back_memory()
 
 
-def _in_place(index: EdgeIndex) -> None:
+def _in_place(folder: EdgeFolder, index: EdgeIndex) -> None:
     """The engine's optimiser survives a kill, for it drops old segments only when the new one is complete."""
     with index.shard.closed():
         _give_back_memory()
-        _optimize(index.folder)
+        _optimize(folder, index.folder)
 
 
-def _optimize(index: Path) -> None:
-    optimize_folder(index, graph_edges(index), LONGEST_WAIT, SEGMENT_KB, nice=0)
+def _optimize(folder: EdgeFolder, index: Path) -> None:
+    folder.optimizers.optimize(index, graph_edges(index), LONGEST_WAIT, SEGMENT_KB, nice=0)
 
 
 def _give_back_memory() -> None:

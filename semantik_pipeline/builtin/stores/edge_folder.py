@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from semantik_pipeline.builtin.stores.checks import check_name
+from semantik_pipeline.builtin.stores.edge_optimize import Optimizers
 from semantik_pipeline.documents import IndexSpec
 from semantik_pipeline.errors import DataFolderInUse, PipelineError
 
@@ -24,10 +25,11 @@ _REPLACED = ".replaced"
 
 
 class EdgeFolder:
-    """Paths, specs and ownership; knows nothing of the engine."""
+    """Paths, specs, ownership, and the processes that work in it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.optimizers = Optimizers()
         self._lock: Any = None
 
     def own(self) -> None:

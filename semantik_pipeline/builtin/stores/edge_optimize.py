@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,18 +34,49 @@ def graph_edges(index: Path) -> int:
         return 0
 
 
-def optimize_folder(index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB, nice: int = 5) -> None:
-    """Rebuild the index in that folder in a child process. ``edges`` is HNSW's m; 0 builds no graph. Segments are merged
-    up to ``segment_kb`` of vectors. ``nice`` is 0 where searches or updates wait for it.
+class Optimizers:
+    """The child processes that optimise indexes of one store, until it is closed."""
 
-    Raises ``subprocess.SubprocessError`` if it fails or takes more than ``deadline`` seconds.
-    """
-    module = "semantik_pipeline.builtin.stores.edge_optimize"
-    command = [sys.executable, "-m", module, str(index), *map(str, (edges, segment_kb, nice, os.getpid()))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    subprocess.run(
-        command, check=True, timeout=deadline, stdin=subprocess.DEVNULL, capture_output=True, env=environment
-    )
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def optimize(self, index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB, nice: int = 5) -> None:
+        """Rebuild the index in that folder. ``edges`` is HNSW's m; 0 builds no graph. Segments are merged up to
+        ``segment_kb`` of vectors. ``nice`` is 0 where searches or updates wait for it.
+
+        Raises ``subprocess.SubprocessError`` if it fails, takes more than ``deadline`` seconds, or is ended.
+        """
+        module = "semantik_pipeline.builtin.stores.edge_optimize"
+        command = [sys.executable, "-m", module, str(index), *map(str, (edges, segment_kb, nice, os.getpid()))]
+        child = self._start(command)
+        try:
+            _, told = child.communicate(timeout=deadline)
+        finally:
+            child.kill()  # unless it has ended
+            child.communicate()
+            with self._lock:
+                self._running.discard(child)
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, command, stderr=told)
+
+    def end(self) -> None:
+        """End those that run, at once, and let none begin."""
+        with self._lock:
+            self._ended = True
+            for child in self._running:
+                child.kill()
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with self._lock:
+            if self._ended:
+                raise subprocess.SubprocessError("the store is being closed")
+            child = subprocess.Popen(command, env=environment, **quiet)
+            self._running.add(child)
+        return child
 
 
 def _optimize(index: Path, edges: int, segment_kb: int) -> None:

@@ -63,7 +63,10 @@ class QdrantEdgeStore(VectorDBPlugin):
         self._folder = folder
 
     async def cleanup(self) -> None:
-        """Flush and close every index, then give the folder up. Waits for calls that are under way."""
+        """Flush and close every index, then give the folder up. Waits for calls that are under way, but for an optimiser,
+        which is ended: the index is as it was."""
+        if self._folder is not None:
+            self._folder.optimizers.end()
         with self._guard:
             while self._indexes:
                 _, index = self._indexes.popitem()
@@ -221,7 +224,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "fold_points": _operational(
         "integer",
-        "New points that are kept in memory (4 KB each) before they are folded into files; searches wait for that, for 1 to 2 s.",
+        "New points that are kept in memory (4 KB each) before they are folded into files; updates wait for that, for some seconds.",
         default=2048,
         minimum=1,
     ),
