@@ -21,6 +21,7 @@ from semantik_pipeline.runtime import Runtime
 from workers import tasks
 from workers.heartbeat import Presence
 from workers.malloc_arenas import few_arenas
+from workers.optimizing import Optimizing
 from workers.profiles import POOL, Profile, concurrency
 from workers.startup import SWITCH_INTERVAL, give_back
 
@@ -54,7 +55,8 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
 
     The caller owns the data folder, so every lease in the folder's own ledger is a dead worker's and is freed at once. At the end
     units in hand are finished or given back; nothing is lost.
-    It begins no scheduled syncs, since most commands end with their own work; set ``runtime.scheduling`` for that.
+    It begins no scheduled syncs and optimises no index, since most commands end with their own work; set
+    ``runtime.scheduling`` for that.
     """
     runtime.scheduling = False
     few_arenas()
@@ -76,6 +78,9 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     threads = [
         threading.Thread(target=worker.start, name="embedded-worker", daemon=True),
         threading.Thread(target=_tick, args=(runtime,), name="embedded-schedule", daemon=True),
+        threading.Thread(
+            target=Optimizing(runtime).run, name="embedded-optimizer", daemon=True
+        ),  # the store ends its work
     ]
     for thread in threads:
         thread.start()

@@ -18,6 +18,7 @@ from semantik_pipeline.ledger.operations.items import concerned, joined
 from semantik_pipeline.ledger.queue import pending_holds
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import (
+    collections,
     documents,
     generations,
     operation_items,
@@ -285,3 +286,19 @@ def is_open(tx: Transaction, operation_id: int) -> bool:
 
 def state(tx: Transaction, operation_id: int) -> str:
     return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one()
+
+
+def at_rest(tx: Transaction) -> list[tuple[str, int]]:
+    """``(index, id of the last operation)`` of each collection of whose operations none is running: the index that is
+    searched."""
+    running = func.count().filter(operations.c.state == "running")
+    query = (
+        select(generations.c.index_name, func.max(operations.c.id))
+        .join_from(collections, generations, collections.c.active_generation == generations.c.id)
+        .join(operations, operations.c.collection_id == collections.c.id)
+        .where(collections.c.trashed_at.is_(None), collections.c.importing_at.is_(None))
+        .group_by(generations.c.index_name)
+        .having(running == 0)
+        .order_by(generations.c.index_name)
+    )
+    return [(row[0], row[1]) for row in tx.execute(query)]
