@@ -67,9 +67,10 @@ STAGES: dict[str, Stage] = {
     ),
 }
 
-#: Time slices that a loop over documents lasts. Others don't wait for its end, since each claim is the fair queue's choice
-#: anew; and whoever ends a loop with work left is idle until one of the next bells happens to reach this process.
-SLICES = 12
+#: Time slices that a loop over documents lasts, up to a minute. Others don't wait for its end, since each claim is the fair
+#: queue's choice anew; and whoever ends a loop with work left is idle until one of the next bells happens to reach this
+#: process.
+SLICES, MINUTE = 12, 60.0
 
 #: Seconds between two looks for operations that are done, while the last stage goes on.
 OFTEN = 0.1
@@ -108,12 +109,18 @@ def _run(runtime: Runtime, name: str) -> bool:
         limit=stage.documents,
         max_chunks=stage.chunks(settings),
         deadline=stage.deadline(settings),
-        until=began + SLICES * settings.work.time_slice,
+        until=began + longest_loop(settings),
         prepare=stage.prepare,
         between=Settling(runtime, OFTEN if name == "upsert" else settings.work.time_slice),
     )
     stage.run(runtime, claims)
     return not claims.dry
+
+
+def longest_loop(settings: Settings) -> float:
+    """Seconds after which a loop over documents begins nothing more."""
+    time_slice = settings.work.time_slice
+    return max(time_slice, min(SLICES * time_slice, MINUTE))
 
 
 class Settling:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from semantik_pipeline.errors import SettingsError
-from semantik_pipeline.pipeline import QUEUES, SLICES, STAGES
+from semantik_pipeline.pipeline import QUEUES, STAGES, longest_loop
 from semantik_pipeline.settings import Settings
 from semantik_pipeline.tally import Tally
 
@@ -109,7 +109,7 @@ def _leave_logs_alone(**_: Any) -> None:
 
 def longest_task(settings: Settings) -> float:
     """Seconds that a task may take: its loop, and what it began in it."""
-    return SLICES * settings.work.time_slice + max(
+    return longest_loop(settings) + max(
         settings.sync.progress_timeout, *(stage.deadline(settings) for stage in STAGES.values())
     )
 
@@ -134,7 +134,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         raise SettingsError(
             f"A task may take {longest_task(settings):.0f} s, but Redis hands it to another worker after"
             f" broker.visibility_timeout = {visible:.0f} s.",
-            "Raise broker.visibility_timeout, or lower the stages' deadlines.",
+            "Raise broker.visibility_timeout, or lower work.time_slice or the stages' deadlines.",
         )
     # a connection whose other end vanished without a word is noticed, by workers that only wait too
     return {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.isolation import isolated
@@ -14,13 +16,20 @@ if TYPE_CHECKING:
 EVERY = 30.0
 
 
+#: How many times as long as it took an index is left alone afterwards: a graph that was built in vain, because the index
+#: changed meanwhile, is not built again and again.
+LEFT = 20
+
+
 class Optimizing:
-    """Asks the store to optimise an index whenever an operation of its collection has ended and no other is under way. The
+    """Asks the store to optimise an index when an operation of its collection has ended and no other is under way. The
     store knows whether the index has grown enough for that."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         self._runtime = runtime
-        self._asked: dict[str, int] = {}
+        self._clock = clock
+        self._asked: dict[str, int] = {}  # index -> the last operation before it was asked for
+        self._left: dict[str, float] = {}  # index -> until when it is left alone
 
     def run(self) -> None:
         """Look now and then until the process is to stop."""
@@ -37,8 +46,16 @@ class Optimizing:
                 resting = lifecycle.at_rest(tx)
             there = runtime.host.call(runtime.store.list_indexes) if resting else []
             for index, last in resting:
-                if runtime.stopping.is_set():
-                    return
-                if index in there and self._asked.get(index) != last:
-                    runtime.host.call(runtime.store.optimize, index)
-                self._asked[index] = last
+                if index in there and self._asked.get(index) != last and not runtime.stopping.is_set():
+                    self._ask(index, last)
+
+    def _ask(self, index: str, last: int) -> None:
+        """One that fails keeps no other waiting, and is asked for again after a while."""
+        began = self._clock()
+        if began < self._left.get(index, began):
+            return
+        with isolated(self._runtime, "optimize", f"index {index}"):
+            self._runtime.host.call(self._runtime.store.optimize, index)
+            self._asked[index] = last
+        ended = self._clock()
+        self._left[index] = ended + LEFT * (ended - began)

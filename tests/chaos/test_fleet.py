@@ -166,8 +166,8 @@ def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
 def test_a_small_source_is_not_starved_by_a_large_one(
     make_fleet, postgres_url, redis, qdrant, tmp_path, record_property
 ):
-    """50 documents beside 50,000 take at most twice as long as alone, where they begin together, and in the middle one of
-    three times where they come later."""
+    """50 documents beside 50,000 take at most twice as long as alone where they begin together. Where they come later, the
+    two processors are taken, and what is in hand of the large source ends first: three times, in the middle one of three."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
     for _ in range(2):
@@ -190,7 +190,8 @@ def test_a_small_source_is_not_starved_by_a_large_one(
     fleet.semantik("operations", "cancel", str(large))
     told = f"seconds alone {_told(alone)}; beside the large source {_told([together])} together, {_told(later)} later"
     record_property("small", told)
-    assert max(together, later[1]) <= 2 * max(alone), told
+    assert together <= 2 * max(alone), told
+    assert later[1] <= 3 * max(alone), told
 
 
 def _told(seconds: list[float]) -> str:

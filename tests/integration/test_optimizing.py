@@ -9,7 +9,7 @@ import pytest
 from semantik_pipeline.operations import SourceRequest
 from workers import optimizing
 from workers.embedded import embedded_worker
-from workers.optimizing import Optimizing
+from workers.optimizing import LEFT, Optimizing
 
 
 def request(**texts: str) -> SourceRequest:
@@ -47,7 +47,7 @@ def test_an_index_is_optimised_after_each_operation_and_only_then(pipe) -> None:
 
 def test_a_store_that_fails_is_asked_again_and_the_failure_counted(pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe.index(request(a="alpha"))
-    looking, fine = Optimizing(pipe.runtime), pipe.runtime.store.optimize
+    looking, fine = Optimizing(pipe.runtime, clock=lambda: 0.0), pipe.runtime.store.optimize
 
     def fail(name: str) -> None:
         raise OSError("no room")
@@ -58,6 +58,40 @@ def test_a_store_that_fails_is_asked_again_and_the_failure_counted(pipe, monkeyp
     monkeypatch.setattr(pipe.runtime.store, "optimize", fine)
     looking.look()
     assert pipe.optimized == [index(pipe)]
+
+
+def test_an_index_that_fails_keeps_no_other_from_its_turn(pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe.index(request(a="alpha"))
+    pipe.index(request(b="beta"), collection="other")
+    first, second = sorted(pipe.runtime.ledger.search_view(name).index for name in ("default", "other"))
+    fine = pipe.runtime.store.optimize
+
+    def fail_on_first(name: str) -> None:
+        fine(name)
+        if name == first:
+            raise OSError("damaged")
+
+    monkeypatch.setattr(pipe.runtime.store, "optimize", fail_on_first)
+    Optimizing(pipe.runtime).look()
+    assert pipe.optimized == [first, second]
+
+
+def test_one_that_took_long_is_left_alone_for_a_while(pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    looking, fine = Optimizing(pipe.runtime, clock=lambda: clock[0]), pipe.runtime.store.optimize
+
+    def slow(name: str) -> None:
+        fine(name)
+        clock[0] += 10.0
+
+    monkeypatch.setattr(pipe.runtime.store, "optimize", slow)
+    for number in range(3):
+        pipe.index(request(**{f"a{number}": "alpha"}))
+        looking.look()
+    assert len(pipe.optimized) == 1
+    clock[0] += LEFT * 10.0
+    looking.look()
+    assert len(pipe.optimized) == 2
 
 
 @pytest.mark.parametrize("lives_long", [True, False])

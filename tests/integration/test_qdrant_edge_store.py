@@ -169,23 +169,59 @@ def test_updates_go_on_while_a_graph_is_built_and_are_kept(folder: Path) -> None
         assert list(folder.glob(".one*")) == []
 
 
-def test_closing_the_store_ends_an_optimiser_and_leaves_the_index_as_it_was(folder: Path) -> None:
-    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+def running(store: QdrantEdgeStore, work: threading.Thread) -> subprocess.Popen[bytes]:
+    """The optimiser that this thread starts."""
+    found: list[subprocess.Popen[bytes]] = []
+    while not found:
+        assert work.is_alive()
+        time.sleep(0.001)
+        found = list(store._folder.optimizers._running)
+    return found[0]
+
+
+@pytest.mark.parametrize("graph_above", [1000, 100_000])
+def test_closing_the_store_ends_an_optimiser_and_leaves_the_index_as_it_was(folder: Path, graph_above: int) -> None:
+    with opened(folder, optimize_above=1000, graph_above=graph_above) as store:
         store.create_index("one", SPEC)
         store.insert("one", [make_point(n) for n in range(3000)])
         rebuilding = threading.Thread(target=store.optimize, args=("one",))
         rebuilding.start()
-        optimizers = store._folder.optimizers
-        while not optimizers._running:
-            assert rebuilding.is_alive()
-            time.sleep(0.01)
+        child, optimizers = running(store, rebuilding), store._folder.optimizers
     rebuilding.join(20)
-    assert not rebuilding.is_alive()
+    assert child.returncode == -signal.SIGKILL
     with opened(folder) as store:
         assert store.count("one") == 3000
     assert not (folder / "one" / "rebuilt.json").exists()
     with pytest.raises(subprocess.SubprocessError, match="closed"):
-        optimizers.optimize(folder / "one", 0, 60)
+        optimizers.optimize("one", folder / "one", 0, 60)
+
+
+def test_dropping_an_index_ends_its_optimiser_alone(folder: Path) -> None:
+    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+        for name in ("one", "two"):
+            store.create_index(name, SPEC)
+            store.insert(name, [make_point(n) for n in range(3000)])
+        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding.start()
+        child = running(store, rebuilding)
+        store.drop_index("one")
+        rebuilding.join(20)
+        assert child.returncode == -signal.SIGKILL
+        store.optimize("two")
+        assert (folder / "two" / "rebuilt.json").exists()
+        assert sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) == ["two"]
+
+
+def test_what_a_killed_fold_left_half_made_is_gone_after_the_next(folder: Path) -> None:
+    with opened(folder, fold_points=10_000) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(500)])
+        left = folder / "one" / "shard" / "temp_segments" / "half-made"
+        left.mkdir(parents=True)
+        (left / "vectors").write_bytes(b"x")
+        edge_fold.fold(store._folder, store._index("one"))
+        assert store.count("one") == 500
+        assert not left.exists()
 
 
 def test_a_small_index_is_not_rebuilt(folder: Path) -> None:
@@ -331,11 +367,11 @@ def test_new_points_are_folded_into_files_and_nothing_is_lost(folder: Path) -> N
 def test_searches_go_on_during_a_fold_once_somebody_searched(folder: Path, monkeypatch, searched: bool) -> None:
     folding, answered = threading.Event(), threading.Event()
 
-    def optimize(self: Optimizers, index: Path, *given, **named) -> None:
+    def optimize(self: Optimizers, name: str, place: Path, *given, **named) -> None:
         folding.set()
-        assert (index != folder / "one") == searched
+        assert (place != folder / "one") == searched
         assert answered.wait(20)
-        really(self, index, *given, **named)
+        really(self, name, place, *given, **named)
 
     really = Optimizers.optimize
     monkeypatch.setattr(Optimizers, "optimize", optimize)
@@ -368,7 +404,7 @@ def test_where_the_disk_has_no_room_for_a_copy_searches_wait_for_a_fold(folder: 
     monkeypatch.setattr(
         Optimizers,
         "optimize",
-        lambda self, index, *given, **named: places.append(index) or really(self, index, *given, **named),
+        lambda self, name, place, *given, **named: places.append(place) or really(self, name, place, *given, **named),
     )
     monkeypatch.setattr(edge_fold, "has_room", lambda index: False)
     with opened(folder, fold_points=64, slice_points=16) as store:

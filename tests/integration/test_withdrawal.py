@@ -181,7 +181,7 @@ def test_a_store_that_refuses_the_withdrawal_does_not_end_the_slice(make_pipelin
 
 
 def test_a_ledger_that_can_t_note_a_failure_is_not_passed_over(make_pipeline, monkeypatch) -> None:
-    pipeline = make_pipeline(work={"time_slice": 0.001})  # one claim
+    pipeline = make_pipeline(work={"time_slice": 0.0001})  # one claim
     second_on_its_way(pipeline)
 
     def away(*_: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,23 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.builtin.stores.edge_copy import PIECE, copy_file
-
-BLOCK = 64 * 1024  # no file system has larger ones
+from semantik_pipeline.builtin.stores.edge_copy import BLOCK, copy_file
 
 
 def with_holes(file: Path, parts: list[tuple[bool, int]]) -> None:
-    """Write a file of these parts: whether it is data, and how many bytes."""
+    """Write a file of these parts: whether it is data, other data in each place, and how many bytes."""
     with file.open("wb") as made:
         for data, length in parts:
             if data:
-                made.write(b"x" * length)
+                made.write(random.Random(made.tell()).randbytes(length))
             else:
                 made.seek(length, 1)
         made.truncate()
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([1, 4096, BLOCK, BLOCK + 7, PIECE + 1])), max_size=6))
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([1, 4096, BLOCK, BLOCK + 7, 5 * BLOCK])), max_size=6))
 def test_every_byte_is_where_it_was(parts: list[tuple[bool, int]]) -> None:
     with TemporaryDirectory() as name:
         original, copy = Path(name, "original"), Path(name, "copy")
@@ -41,4 +40,4 @@ def test_a_hole_takes_no_room(tmp_path: Path, parts: list[tuple[bool, int]]) -> 
     if original.stat().st_blocks * 512 >= original.stat().st_size:
         pytest.skip("this file system has no holes")
     copy_file(str(original), str(copy))
-    assert copy.stat().st_blocks <= original.stat().st_blocks
+    assert copy.stat().st_blocks * 512 <= 2 * BLOCK

@@ -7,13 +7,13 @@ the holes were filled (measured).
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_errors import full
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
     from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
 
-#: Bytes that are read at once.
-PIECE = 1 << 20
+#: Bytes that are read at once, and are a hole where all are zero.
+BLOCK = 1 << 16
+ZEROS = bytes(BLOCK)
 
 
 @contextmanager
@@ -43,31 +44,21 @@ def copy(index: EdgeIndex, staged: Path) -> None:
 
 
 def copy_file(source: str, target: str) -> None:
-    """Copy the bytes of a file, and leave holes where it has some."""
-    with Path(source).open("rb") as original, Path(target).open("wb") as made:
-        for start, end in _extents(original):
-            original.seek(start)
-            made.seek(start)
-            while start < end and (some := original.read(min(PIECE, end - start))):
-                start += made.write(some)
-        made.truncate(os.fstat(original.fileno()).st_size)
+    """Copy a file; where it has nothing but zeros, holes or not, the copy has holes."""
+    size, at = Path(source).stat().st_size, 0
+    with Path(source).open("rb", buffering=0) as original, Path(target).open("wb", buffering=0) as made:
+        made.truncate(size)
+        while some := original.read(BLOCK):
+            if some != ZEROS[: len(some)]:
+                made.seek(at)
+                _write(made, some)
+            at += len(some)
 
 
-def _extents(file: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """``(start, end)`` of each part of a file that is no hole; all of it where the system doesn't know."""
-    size, end = os.fstat(file.fileno()).st_size, 0
-    if not hasattr(os, "SEEK_DATA"):
-        yield 0, size
-        return
-    while end < size:
-        try:
-            start = os.lseek(file.fileno(), end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # there is a hole at its end
-                return
-            raise
-        end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-        yield start, end
+def _write(file: RawIOBase, some: bytes) -> None:
+    left = memoryview(some)
+    while left:
+        left = left[file.write(left) :]
 
 
 def swap(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:

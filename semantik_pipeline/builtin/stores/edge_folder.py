@@ -103,6 +103,7 @@ class EdgeFolder:
         Killed between the two renames, the index is a dot folder: :meth:`_sweep` puts the older one back.
         """
         leaving = self.path / f".{name}{_REPLACED}"
+        shutil.rmtree(leaving, ignore_errors=True)  # what could not be removed the last time
         (self.path / name).rename(leaving)
         staged.rename(self.path / name)
         return leaving

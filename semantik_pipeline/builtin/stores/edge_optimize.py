@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,44 +39,47 @@ class Optimizers:
     """The child processes that optimise indexes of one store, until it is closed."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: dict[subprocess.Popen[bytes], str] = {}
         self._ended = False
         self._lock = threading.Lock()
 
-    def optimize(self, index: Path, edges: int, deadline: float, segment_kb: int = UNLIMITED_KB, nice: int = 5) -> None:
-        """Rebuild the index in that folder. ``edges`` is HNSW's m; 0 builds no graph. Segments are merged up to
-        ``segment_kb`` of vectors. ``nice`` is 0 where searches or updates wait for it.
+    def optimize(
+        self, name: str, folder: Path, edges: int, deadline: float, *, segment_kb: int = UNLIMITED_KB, nice: int = 0
+    ) -> None:
+        """Rebuild the index of that name, or a copy of it, in that folder. ``edges`` is HNSW's m; 0 builds no graph.
+        Segments are merged up to ``segment_kb`` of vectors. ``nice`` is above 0 where nobody waits for it.
 
         Raises ``subprocess.SubprocessError`` if it fails, takes more than ``deadline`` seconds, or is ended.
         """
         module = "semantik_pipeline.builtin.stores.edge_optimize"
-        command = [sys.executable, "-m", module, str(index), *map(str, (edges, segment_kb, nice, os.getpid()))]
-        child = self._start(command)
+        command = [sys.executable, "-m", module, str(folder), *map(str, (edges, segment_kb, nice, os.getpid()))]
+        child = self._start(name, command)
         try:
             _, told = child.communicate(timeout=deadline)
         finally:
             child.kill()  # unless it has ended
             child.communicate()
             with self._lock:
-                self._running.discard(child)
+                del self._running[child]
         if child.returncode:
             raise subprocess.CalledProcessError(child.returncode, command, stderr=told)
 
-    def end(self) -> None:
-        """End those that run, at once, and let none begin."""
+    def end(self, name: str | None = None) -> None:
+        """End those of an index at once; without a name all, and let none begin."""
         with self._lock:
-            self._ended = True
-            for child in self._running:
-                child.kill()
+            self._ended = self._ended or name is None
+            for child, index in self._running.items():
+                if name in (None, index):
+                    child.kill()
 
-    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         with self._lock:
             if self._ended:
                 raise subprocess.SubprocessError("the store is being closed")
             child = subprocess.Popen(command, env=environment, **quiet)
-            self._running.add(child)
+            self._running[child] = name
         return child
 
 
@@ -84,6 +88,8 @@ def _optimize(index: Path, edges: int, segment_kb: int) -> None:
 
     from semantik_pipeline.builtin.stores.edge_config import shard_config
 
+    for left in (index / "shard" / "temp_segments").glob("*"):  # by one that was killed; the engine lets them lie
+        shutil.rmtree(left)
     spec = IndexSpec(**json.loads((index / "spec.json").read_text("utf-8")))
     shard = edge.EdgeShard.load(str(index / "shard"), shard_config(spec, edges, segment_kb))
     shard.optimize()

@@ -63,7 +63,7 @@ def rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool
 def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
         copy(index, staged)
-        folder.optimizers.optimize(staged, edges, min(policy.deadline, LONGEST_WAIT))
+        folder.optimizers.optimize(index.name, staged, edges, min(policy.deadline, LONGEST_WAIT))
         _swap(folder, index, staged, edges=edges)
     return True
 
@@ -72,7 +72,7 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
     with index.shard.still():
         copy(index, staged)
         updates = index.shard.updates
-    folder.optimizers.optimize(staged, edges, policy.deadline)
+    folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
     with index.shard.still():
         if index.shard.updates != updates:
             log.info("The index %s changed while its graph was built; the next optimize() tries again.", index.name)

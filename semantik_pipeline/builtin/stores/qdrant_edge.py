@@ -115,6 +115,7 @@ class QdrantEdgeStore(VectorDBPlugin):
         with self._guard:
             if self._owned().spec(name) is None:
                 return
+            self._owned().optimizers.end(name)  # it would be waited for
             with self._index(name).shard.closed(for_good=True):
                 self._owned().remove(name)
                 del self._indexes[name]

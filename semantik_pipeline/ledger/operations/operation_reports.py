@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, union
 
 from semantik_pipeline.errors import NotFound
 from semantik_pipeline.ledger.catalog.lineage import living
@@ -178,7 +178,6 @@ def _described(
 
 def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
     """What ``operations retry`` runs again (``ledger/ingestion/unfinished.py``)."""
-    number = func.count(work.c.document_id.distinct())
     unread = quarantined(tx, operation_id, documents.c.source_id).where(documents.c.content_hash.is_(None))
     deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
     wanted = {part.source_id for part in _runs(tx, operation_id) if part.state in ("failed", "cancelled")}
@@ -187,8 +186,8 @@ def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
     idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
     chain = list(_taken_up_by(tx, operation_id))
     return Unfinished(
-        quarantined=sum(tx.execute(quarantined(tx, one, number)).scalar_one() for one in chain),
-        parked=sum(tx.execute(parked(one, number)).scalar_one() for one in chain),
+        quarantined=_different(tx, [quarantined(tx, one, work.c.document_id) for one in chain]),
+        parked=_different(tx, [parked(one, work.c.document_id) for one in chain]),
         sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
         rerun=reruns.given_up(tx, operation_id),
     )
@@ -201,11 +200,17 @@ def taking_up(tx: Transaction, operation_id: int | None) -> int | None:
 
 
 def _taken_up_by(tx: Transaction, operation_id: int) -> Iterator[int]:
-    """This operation, and those whose documents it did not come to."""
+    """This operation, and those whose documents it did not come to before it was cancelled."""
     following: int | None = operation_id
     while following is not None:
         yield following
-        following = taking_up(tx, following)
+        outcome = tx.execute(select(operations.c.outcome).where(operations.c.id == following)).scalar_one_or_none()
+        following = taking_up(tx, following) if outcome == "cancelled" else None
+
+
+def _different(tx: Transaction, queries: Sequence[Select[Any]]) -> int:
+    """How many documents these queries name."""
+    return tx.execute(select(func.count()).select_from(union(*queries).subquery())).scalar_one()
 
 
 def _runs(tx: Transaction, operation_id: int) -> Sequence[Any]:
