@@ -74,11 +74,16 @@ class Optimizers:
 
     def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         with self._lock:
             if self._ended:
                 raise subprocess.SubprocessError("the store is being closed")
-            child = subprocess.Popen(command, env=environment, **quiet)
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
             self._running[child] = name
         return child
 
