@@ -42,7 +42,8 @@ def peak(folder: Path, corpus: Path, store: str | None) -> dict[str, Any]:
     seen = {"RssAnon": 0, "VmHWM": 0, "family": 0}
     while process.poll() is None:
         own = _status(process.pid)
-        others = sum(_status(pid).get("RssAnon", 0) for pid in _descendants(process.pid))
+        started = [pid for pid in _descendants(process.pid) if _command(pid) != _command(process.pid)]
+        others = sum(_status(pid).get("RssAnon", 0) for pid in started)
         for name, kilobytes in {**own, "family": own.get("RssAnon", 0) + others}.items():
             seen[name] = max(seen[name], kilobytes)
         time.sleep(0.02)
@@ -64,6 +65,14 @@ def _descendants(pid: int) -> list[int]:
             for child in map(int, children.read_text().split()):
                 found += [child, *_descendants(child)]
     return found
+
+
+def _command(pid: int) -> bytes:
+    """Its command line. A process that was just started has its parent's, and its parent's memory, until it is another."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _status(pid: int) -> dict[str, int]:
