@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from semantik_pipeline import logs
+from semantik_pipeline import logs, maintenance
 from semantik_pipeline.errors import PipelineError, SettingsError
 from semantik_pipeline.ledger.ingestion import sync
 from semantik_pipeline.ledger.queue import work
@@ -278,6 +278,7 @@ def give_back(runtime: Runtime) -> None:
                 sync.give_back_source(tx, token)
             for token in tokens:
                 work.give_back(tx, token)
+        maintenance.ring_due(runtime)
     except Exception:  # the leases run out by themselves
         log.exception("Giving back failed.")
 

@@ -1,4 +1,8 @@
-"""Claims don't read past what operations hold; what was left under rules of before goes on under today's"""
+"""Claims don't read past what operations hold; what was left under rules of before goes on under today's
+
+Workers of the release before don't know the names of a build's phases, and of what was paused or let go on, that this one
+gives: drain them first if a reindex is under way, or an operation was just paused, let go on or cancelled.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -42,11 +42,11 @@ URL_HELP = "Run the command on this server. [env: SEMANTIK_URL]"
 app = typer.Typer(name="semantik", cls=Grouped, rich_markup_mode=None, no_args_is_help=True)
 
 
-def _version(asked: bool) -> None:
+def _version(context: typer.Context, asked: bool) -> None:
     if asked:
         from semantik_pipeline import __version__
 
-        typer.echo(f"semantik {__version__}")
+        context.obj.give({"version": __version__}, lambda console: console.print(f"semantik {__version__}"))
         raise typer.Exit
 
 

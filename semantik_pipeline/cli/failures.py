@@ -38,6 +38,11 @@ class FailureReport:
         return [f"error: {printable(message)}", *([f"  {printable(hint)}"] if hint else [])]
 
 
+def no_command(error: BaseException) -> bool:
+    """Whether a group was called without a command: what Typer raises then is the group's help, and has no public name."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
 def describe(error: BaseException) -> FailureReport:
     """The report of an exception. PipelineError knows its exit code and hint; what the system says is translated."""
     text = "".join(traceback.format_exception(error))
@@ -52,7 +57,8 @@ def describe(error: BaseException) -> FailureReport:
     if hasattr(error, "format_message"):  # Typer's own, whichever way its version spells the class
         hint = _help_of(error)
         code = getattr(error, "exit_code", 2)
-        return FailureReport(type="UsageError", message=error.format_message(), hint=hint, exit_code=code)
+        message = "No command is given." if no_command(error) else error.format_message()
+        return FailureReport(type="UsageError", message=message, hint=hint, exit_code=code)
     if isinstance(error, OSError) and error.errno is not None:
         return _system_error(error, text)
     return FailureReport(type=type(error).__name__, message=str(error), traceback=text, unforeseen=True)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from semantik_pipeline.cli.arguments import globals_first, wants_json
-from semantik_pipeline.cli.failures import INTERRUPTED, FailureReport, describe
+from semantik_pipeline.cli.failures import INTERRUPTED, FailureReport, describe, no_command
 from semantik_pipeline.cli.output import Output
 
 
@@ -23,7 +23,11 @@ def run(argv: Sequence[str]) -> int:
         output.abandon()
         return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
     except Exception as error:
-        return _failed(describe(error), output, verbose="--verbose" in argv)
+        failure = describe(error)
+        if no_command(error) and not output.as_json:
+            print(str(error), file=sys.stderr)
+            return failure.exit_code
+        return _failed(failure, output, verbose="--verbose" in argv)
 
 
 def _command(argv: Sequence[str], output: Output) -> int:

@@ -84,6 +84,8 @@ class Held:
         if left:  # most claims are finished, and a look costs less than a transaction
             with self._runtime.ledger.write() as tx:
                 given_back = work.give_back(tx, self.claim.token)
+        if given_back and self._runtime.stopping.is_set():
+            self._runtime.ring(self.claim.stage)  # another worker goes on at once
         self._tell(done, len(given_back))
         self._runtime.journal.ended(self.claim, self._began_at, given_back)
 

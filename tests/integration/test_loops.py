@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import SLICES, work_on
+from semantik_pipeline.stages.claims import Claims
 
 DOCUMENTS, SECONDS = 10, 0.05
 TEXTS = {f"d{number}": f"text number {number}" for number in range(DOCUMENTS)}
@@ -23,6 +28,19 @@ def test_a_loop_goes_on_beyond_a_slice_while_there_is_work(make_pipeline) -> Non
     pipeline = at_embed(make_pipeline, time_slice=DOCUMENTS * SECONDS / 2)
     work_on(pipeline.runtime, "embed")
     assert set(pipeline.stages().values()) == {"upsert"}
+
+
+@pytest.mark.parametrize("stopping", [True, False])
+def test_who_stops_rings_for_what_it_gives_back(make_pipeline, stopping: bool) -> None:
+    pipeline = at_embed(make_pipeline, time_slice=1.0)
+    claims = Claims(pipeline.runtime, "embed", limit=2, deadline=60.0, until=math.inf)
+    held = claims.take()
+    rung: list[str] = []
+    pipeline.runtime.ring = rung.append
+    if stopping:
+        pipeline.runtime.stopping.set()
+    held.close()
+    assert rung == (["embed"] if stopping else [])
 
 
 def test_a_loop_ends_with_work_left_and_rings_for_it(make_pipeline) -> None:

@@ -224,6 +224,29 @@ def test_an_unreadable_file_is_skipped(tree, monkeypatch):
     assert "permission denied" in why_not(tree, "a.md")
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_files_that_cannot_be_looked_at_have_not_vanished(tree, monkeypatch, code):
+    """As in a folder that may be listed and not entered: an index of it would be emptied otherwise."""
+    whole = enumerated(DirectoryConnector({"path": str(tree)}))
+    looks = {name: getattr(os, name) for name in ("stat", "lstat")}
+
+    def refuse(name):
+        def look(path, *given, **named):
+            if str(path).startswith(str(tree / "b") + "/"):
+                raise OSError(code, os.strerror(code), path)
+            return looks[name](path, *given, **named)
+
+        return look
+
+    for name in looks:
+        monkeypatch.setattr(os, name, refuse(name))
+    connector = DirectoryConnector({"path": str(tree)})
+    events = enumerated(connector)
+    assert len(references(events)) < len(references(whole))
+    assert events[-1] == Complete(full=False)
+    assert [problem.rsplit(":", 1)[0] for problem in connector.problems] == [str(tree / "b"), str(tree / "b" / "d")]
+
+
 def test_a_folder_that_cannot_be_read_makes_the_enumeration_incomplete(tree, caplog):
     """Deeper than the longest path: unreadable even for root."""
     handle = os.open(tree / "b", os.O_RDONLY)

@@ -107,7 +107,21 @@ class Walk:
         elif _is_folder(entry):
             return None
         found = describe(entry.path, here, refused=leaves)
-        return None if found.size is None and not os.path.lexists(entry.path) else found
+        return found if found.size is not None or self._is_there(entry.path) else None
+
+    def _is_there(self, path: str) -> bool:
+        """Whether there is something at the path. Where nobody can tell, that is a problem of its folder: what can't be
+        looked at has not vanished."""
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            told = f"{readable(os.path.dirname(path))}: {error.strerror or error}"
+            if told not in self.problems[-1:]:  # once for all files of a folder
+                self.problems.append(told)
+            return False
+        return True
 
     def _kept_out(self, here: Parts, *, folder: bool) -> bool:
         # The folders above were judged when they were entered; those of a followed link may well be hidden.
