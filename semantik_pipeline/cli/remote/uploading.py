@@ -16,7 +16,15 @@ from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.wording import counted
 from semantik_pipeline.documents import Complete, DocumentReference, IngestedDocument, short_hash
-from semantik_pipeline.errors import DocumentGone, SkipDocument, UsageError
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    DocumentGone,
+    PermanentError,
+    ServiceUnavailable,
+    SkipDocument,
+    TransientError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
@@ -53,9 +61,11 @@ class Reader:
                 self.skipped.append(one.unique_id)
             except DocumentGone:
                 continue
-            except OSError as error:
+            except (CredentialsRejected, ServiceUnavailable):
+                raise  # no document is to blame
+            except (PermanentError, TransientError, OSError) as error:  # it harms nobody else
                 self.full = False
-                self.problems.append(f"{one.unique_id}: {error.strerror or error}")
+                self.problems.append(f"{one.unique_id}: {getattr(error, 'strerror', None) or error}")
         told = [*getattr(self._connector, "problems", ()), *self.problems]
         self.problems, self.full = told, self.full and not told
 
