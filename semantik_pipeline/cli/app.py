@@ -78,7 +78,7 @@ def semantik(
     """Index documents, keep the index up to date, and search it.
 
     Global options may stand before or after the command. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 success, but
-    some documents failed (they are in quarantine).
+    some documents failed (they are in quarantine), or a folder could not be read.
     """
     context.obj = Invocation(
         output=context.obj, data_dir=data_dir, config=config, verbose=verbose, url=url or None, api_key_env=api_key_env
