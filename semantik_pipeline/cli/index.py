@@ -145,6 +145,9 @@ def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined
     parts = [f"{documents[kind]:,} {kind}" for kind in ("new", "changed", "unchanged", "skipped")]
     gone = f"; {documents['deleted']:,} deleted" if documents["deleted"] else ""
     console.print(f"  {counted(documents['seen'], 'document')}: {', '.join(parts)}{gone}", soft_wrap=True)
+    if documents["skipped"]:
+        which = call.command(f"documents list --collection {answer['collection']} --status skipped")
+        console.print(f"  Which were skipped, and why: {which}", style="dim", soft_wrap=True)
     console.print(
         f"  {counted(chunks['total'], 'chunk')}: {chunks['embedded']:,} embedded, {chunks['reused']:,} reused",
         soft_wrap=True,
