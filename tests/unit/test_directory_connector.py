@@ -101,12 +101,23 @@ def test_metadata_says_where_and_when(tree):
     assert document.media_type == "text/plain"
 
 
-def test_change_hint_follows_size_and_time_only(tree):
+def test_a_file_that_may_be_read_again_is_fetched_again(tree):
+    def hint(mode):
+        (tree / "a.md").chmod(mode)
+        return references(enumerated(DirectoryConnector({"path": str(tree / "a.md")})))[0].change_hint
+
+    usual = hint(0o644)
+    assert hint(0o755) == usual, "who may write or run it is nothing to an index"
+    assert len({usual, hint(0o600), hint(0o000)}) == 3
+    assert hint(0o644) == usual
+
+
+def test_change_hint_follows_size_and_time(tree):
     def hint():
         return references(enumerated(DirectoryConnector({"path": str(tree / "a.md")})))[0].change_hint
 
     before = hint()
-    os.chmod(tree / "a.md", 0o600)
+    os.chmod(tree / "a.md", 0o755)
     assert hint() == before
     os.utime(tree / "a.md", ns=(0, 1))
     assert hint() != before

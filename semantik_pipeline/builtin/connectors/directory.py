@@ -158,5 +158,4 @@ class DirectoryConnector(ConnectorPlugin):
 
 
 def _reference(found: Found) -> DocumentReference:
-    hint = None if found.size is None else f"{found.size}-{found.mtime_ns}"
-    return DocumentReference(unique_id=uri_of(found.path), change_hint=hint, size=found.size)
+    return DocumentReference(unique_id=uri_of(found.path), change_hint=found.change_hint, size=found.size)

@@ -17,14 +17,28 @@ from semantik_pipeline.builtin.connectors.globs import Parts, PathRules
 DATA_FOLDER_HAS = ("owner.lock", "ledger.sqlite3")
 
 
+#: Owner, group and others may read.
+EVERY_READER = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Something that is not a folder. ``size`` and ``mtime_ns`` are None for what is no readable regular file."""
+    """Something that is not a folder. ``size``, ``mtime_ns`` and ``mode`` (who may do what) are None for what is no regular
+    file that can be looked at."""
 
     path: str
     parts: Parts
     size: int | None = None
     mtime_ns: int | None = None
+    mode: int | None = None
+
+    @property
+    def change_hint(self) -> str | None:
+        """Size and time, and who may read it where not everybody may: one that can be read again is fetched again."""
+        if self.size is None or self.mode is None:
+            return None
+        readers = self.mode & EVERY_READER
+        return f"{self.size}-{self.mtime_ns}" + ("" if readers == EVERY_READER else f"-{readers:o}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +153,7 @@ def describe(path: str, parts: Parts, *, refused: bool = False) -> Found:
         return Found(path=path, parts=parts)
     if refused or not stat.S_ISREG(about.st_mode):
         return Found(path=path, parts=parts)
-    return Found(path=path, parts=parts, size=about.st_size, mtime_ns=about.st_mtime_ns)
+    return Found(path=path, parts=parts, size=about.st_size, mtime_ns=about.st_mtime_ns, mode=about.st_mode)
 
 
 def is_within(real: str, real_root: str) -> bool:
