@@ -282,9 +282,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("profile", Text, nullable=False),
     Column("state", Text, nullable=False),  # starting | ready | draining | restarting | stopped
-    Column(
-        "report", Json, nullable=False
-    ),  # what it is and loaded: version, queues, GPUs, cores, plugin state, plugins
+    Column("report", Json, nullable=False),  # what it is and loaded: version, queues, GPUs, plugin state, plugins
     Column("activity", Json),  # as of the heartbeat: units in hand, paces, models, fingerprints, memory
     Column("command", Text),  # what an operator asks of it: drain | resume | restart
     Column("started_at", Double, nullable=False),
