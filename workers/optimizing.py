@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 #: Seconds between two looks for indexes that are at rest.
 EVERY = 30.0
 
-
 #: How many times as long as it took an index is left alone afterwards: a graph that was built in vain, because the index
 #: changed meanwhile, is not built again and again.
 LEFT = 20

@@ -33,7 +33,8 @@ def status(
 ) -> int:
     """Show workers, backlogs and what is stuck.
 
-    Of each worker, whether its plugins are current; of each stage, its backlog; of what is stuck, why. Exit code 1 if work waits that no living worker takes. Without a fleet it says who has the data folder.
+    Of each worker, whether its plugins are current; of each stage, its backlog; of what is stuck, why. Exit code 1 if
+    work waits that no living worker takes. Without a fleet it says who has the data folder.
     """
     call = begin(context)
     from time import sleep

@@ -110,7 +110,7 @@ def _renew(runtime: Runtime, claim: Claim) -> Renewal:
 
 
 class Claims:
-    """Claims of a stage, one after the other, until the stage is dry or the time slice is over."""
+    """Claims of a stage, one after the other, until the stage is dry or the loop's time is over."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Claims:
 
     @property
     def over(self) -> bool:
-        """The slice is over, or the process is to stop. Each slice takes one claim, however short it is."""
+        """The loop's time is over, or the process is to stop. Each loop takes one claim, however short its time is."""
         return self.stopping or (self._taken > 0 and time.monotonic() >= self.until)
 
     def take(self) -> Held | None:
