@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 
 from semantik_pipeline import fleet as operators
 from semantik_pipeline import operations
+from semantik_pipeline import sources as scheduled
 from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
 from semantik_pipeline.ledger.operations.lifecycle import Progress
 from semantik_pipeline.ledger.queue import workers as ledger_workers
@@ -27,7 +28,9 @@ from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.runtime import Runtime
+from semantik_pipeline.schedules import Schedule
 from semantik_pipeline.settings import load_settings
+from semantik_pipeline.sources import NewSource
 from tests import forks
 from tests.chaos.servers import PATIENCE, until
 
@@ -117,6 +120,12 @@ class Fleet:
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
         process = self._start([sys.executable, "-m", "semantik_pipeline.cli", "scheduler"], "scheduler")
+        self._others.append(process)
+        return process
+
+    def start_beat(self) -> subprocess.Popen[bytes]:
+        """The scheduler by Celery's own command."""
+        process = self._start([sys.executable, "-m", "celery", "-A", "workers.app", "beat"], "beat")
         self._others.append(process)
         return process
 
@@ -288,6 +297,13 @@ class Fleet:
 
     def begin_source(self, source: SourceRequest) -> int:
         return operations.begin_sync(self.runtime, [source], collection="default", config=COLLECTION)
+
+    def schedule(self, folder: Path, *, every: float) -> None:
+        """A source that is due at once, and again after so many seconds each."""
+        self.runtime.collection("default", COLLECTION)
+        found = operations.folder_source(folder)
+        new = NewSource(connector=found.connector, name=found.name, config=found.config, schedule=Schedule(every=every))
+        scheduled.add(self.runtime, new, collection="default")
 
     def progress(self, operation: int) -> Progress:
         with self.runtime.ledger.read() as tx:

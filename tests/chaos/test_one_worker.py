@@ -1,5 +1,5 @@
 """One worker process as operators meet it: drained, resumed, restarted without a supervisor, ended, each in mid-work.
-Beside it: a small source that comes after a large one."""
+Beside it: a small source that comes after a large one, and the scheduler by Celery's own command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import signal
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
+from semantik_pipeline.ledger.ingestion import sources as ledger_sources
 from semantik_pipeline.ledger.queue import workers as ledger_workers
 from tests.chaos.fleet import json_lines, make_corpus
 from tests.chaos.servers import free_port, until
@@ -115,3 +117,31 @@ def test_a_worker_ends_while_it_waits_for_its_broker(make_fleet, postgres_url, r
     assert worker.wait(timeout=60) == 0
     with fleet.runtime.ledger.read() as tx:
         assert ledger_workers.living(tx) == []
+
+
+def test_celerys_own_beat_has_syncs_begun_that_are_due(make_fleet, postgres_url, redis, qdrant, tmp_path, monkeypatch):
+    """`celery -A workers.app beat` rings at every tick as `semantik scheduler` does, and nobody else does. It leaves no file,
+    and ends when it is told."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    corpus = make_corpus(tmp_path / "corpus", 5)
+    fleet.schedule(corpus, every=2)
+
+    def source() -> dict[str, Any]:
+        with fleet.runtime.ledger.read() as tx:
+            return ledger_sources.find_source(tx, str(corpus))
+
+    fleet.start_worker()
+    fleet.ready(1)
+    time.sleep(2.5)  # two ticks, if anything ticked
+    assert source()["state"] == "due"
+    beat = fleet.start_beat()
+    until(lambda: source()["documents"] == 5, "what is due is synced")
+    (corpus / "later.txt").write_text("This file came later.")
+    until(lambda: source()["documents"] == 6, "it goes on ticking")
+    beat.terminate()
+    assert beat.wait(timeout=10) == 0
+    assert list(elsewhere.iterdir()) == []
+    assert "Traceback" not in (tmp_path / "beat.log").read_text()
