@@ -168,10 +168,13 @@ class Claims:
         """A claim if there is one, and whether any are due: if so without a claim, others hold them locked, or the good
         claims of this process left no place for a suspect in time."""
         without = Without(reasons=self._runtime.left.units())
-        good, suspects = self._due(without)  # most looks find nothing
-        if (good or suspects) and (refused := self._refused()):
+        with self._runtime.ledger.read() as tx:
+            good, suspects = due.at(tx, self.stage, without=without)  # most looks find nothing
+            live, retired = collections.generation_ids(tx) if good or suspects else ([], [])
+        if refused := self._refused(live, retired):
             without = replace(without, generations=tuple(sorted(refused)))
-            good, suspects = self._due(without)
+            with self._runtime.ledger.read() as tx:
+                good, suspects = due.at(tx, self.stage, without=without)
         held = None
         if good and not suspects:
             self._stand_back(without)
@@ -188,10 +191,6 @@ class Claims:
                 first = due.hastened(tx, self.stage, without=without)
             if not first:
                 precedence.stand_back(lambda: self.stopping)
-
-    def _due(self, without: Without) -> tuple[bool, bool]:
-        with self._runtime.ledger.read() as tx:
-            return due.at(tx, self.stage, without=without)
 
     def _take_alone(self, without: Without, *, patient: bool) -> Held | None:
         """A suspect. What the stage loads at first is loaded before: a kill from outside may hit the process while it
@@ -234,11 +233,9 @@ class Claims:
             with held:
                 yield held
 
-    def _refused(self) -> list[int]:
+    def _refused(self, live: list[int], retired: list[int]) -> list[int]:
         """Generations whose output this process cannot give; their units wait for others. The reason is in this worker's
         report; where it is the only one, its units say it too. And those on their way out, whose units wait for nobody."""
-        with self._runtime.ledger.ask() as tx:
-            live, retired = collections.generation_ids(tx)
         refused = list(retired)
         for generation_id in live:
             reason = self._runtime.refusal(generation_id, self.stage)

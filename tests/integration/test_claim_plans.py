@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 
 from semantik_pipeline.ledger.database.bulk import insert_rows
 from semantik_pipeline.ledger.documents import document_reports
-from semantik_pipeline.ledger.queue import backlog, due, fair_queue, picking, reconciling, work
+from semantik_pipeline.ledger.queue import backlog, due, fair_queue, picking, reconciling, renewals, work
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.operations import SourceRequest
@@ -67,6 +67,20 @@ def test_an_index_of_what_can_be_claimed_has_nothing_that_is_held(crowded) -> No
         tx.execute(update(units).where(units.c.held_by.is_not(None)).values(held_by=None))
         keys, _ = picking.pick(tx, "chunk", False, 2 * HELD, None, picking.ALL)
         assert len(keys) == 20 + HELD, "what is let go is claimed"
+
+
+@pytest.mark.parametrize(("alone", "waits"), [(False, "off"), (True, "on")], ids=["in company", "alone"])
+def test_only_leases_in_company_are_committed_before_they_are_on_the_disk(crowded, alone: bool, waits: str) -> None:
+    with crowded.runtime.ledger.write() as tx:
+        if tx.dialect.name == "sqlite":
+            pytest.skip("SQLite in WAL mode waits for no disk.")
+        tx.execute(update(units).where(units.c.held_by.is_(None)).values(suspect=alone))
+        tx.execute(text("set local synchronous_commit = on"))
+        claim = work.claim(tx, "chunk", worker="me", lease=60, limit=5, alone=alone)
+        assert claim is not None
+        assert tx.execute(text("show synchronous_commit")).scalar_one() == waits
+        renewals.renew(tx, claim.token, 60)
+        assert tx.execute(text("show synchronous_commit")).scalar_one() == "off"
 
 
 def test_a_claim_finds_its_units_by_its_token(crowded) -> None:

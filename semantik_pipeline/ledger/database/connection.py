@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, Table, create_engine, event, exc
+from sqlalchemy import Connection, Double, Engine, Table, Text, create_engine, event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -46,6 +46,25 @@ def _sqlite_now(element, compiler, **_) -> str:
 @compiles(now, "postgresql")
 def _postgres_now(element, compiler, **_) -> str:
     return "extract(epoch from clock_timestamp())"
+
+
+class hurry(FunctionElement):  # noqa: N801 - as now
+    """A column of a statement, by which its transaction commits without waiting for the disk. For leases in company alone:
+    everybody sees them at once, and if the server dies within the second, its leases are of no use to anybody. Whoever held
+    one finds it gone before it saves, and whatever is committed after it in the usual way brings it to the disk as well."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(hurry, "sqlite")
+def _sqlite_hurry(element, compiler, **_) -> str:
+    return "null"
+
+
+@compiles(hurry, "postgresql")
+def _postgres_hurry(element, compiler, **_) -> str:
+    return "(select set_config('synchronous_commit', 'off', true))"  # once, however many rows it stands beside
 
 
 #: How long a server may be silent: seconds to connect and between keepalives, milliseconds until sent data is answered.
@@ -165,14 +184,6 @@ def transaction(engine: Engine, *, writes: bool, alone: bool = False) -> Iterato
         options["isolation_level"] = "AUTOCOMMIT"
     with translating(engine), engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
-
-
-def hurry(tx: Transaction) -> None:
-    """Commit this transaction without waiting for the disk. For leases in company alone: everybody sees them at once, and
-    if the server dies within the second, its leases are of no use to anybody. Whoever held one finds it gone before it
-    saves, and whatever is committed after it in the usual way brings it to the disk as well."""
-    if tx.dialect.name == "postgresql":
-        tx.exec_driver_sql("set local synchronous_commit = off")
 
 
 @contextmanager

@@ -16,13 +16,9 @@ from semantik_pipeline.ledger.tables import sources, work
 
 def at(tx: Transaction, stage: str, *, without: Without = ALL) -> tuple[bool, bool]:
     """Whether the stage has good units, and suspects, ``without`` those that are left to others."""
-    found = _found(tx, _question(stage, without, ()))
-    stopped = pending_holds.stopped(tx) if any(found) else []  # most looks find nothing
-    return _found(tx, _question(stage, without, tuple(stopped))) if stopped else found
-
-
-def _found(tx: Transaction, question: Select) -> tuple[bool, bool]:
-    good, suspects = tx.execute(question).one()
+    good, suspects, stopped = tx.execute(_question(stage, without, ())).one()
+    if stopped and (good or suspects):
+        good, suspects, _ = tx.execute(_question(stage, without, tuple(pending_holds.stopped(tx)))).one()
     return bool(good), bool(suspects)
 
 
@@ -32,7 +28,7 @@ def _question(stage: str, without: Without, stopped: tuple[int, ...]) -> Select:
     # in the index's order: for EXISTS PostgreSQL reads the whole table as long as it believes that many units wait
     first = select(work.c.document_id).where(which).order_by(work.c.lane, work.c.turn).limit(1)
     good, suspects = (first.where(work.c.suspect == suspect).scalar_subquery() for suspect in (False, True))
-    return select(good.is_not(None), suspects.is_not(None))
+    return select(good.is_not(None), suspects.is_not(None), pending_holds.STOPPED)
 
 
 def hastened(tx: Transaction, stage: str, *, without: Without = ALL) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
 
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import operation_items, operations, work
@@ -50,9 +50,15 @@ def operation_ids(tx: Transaction) -> list[int]:
     return list(tx.execute(select(operations.c.id).where(_PENDING).order_by(operations.c.id)).scalars())
 
 
+_WAITS = or_(operations.c.state == "paused", operations.c.outcome == "cancelled")
+
+#: Their number, for a statement that asks for something else: mostly there are none, and nothing more is to be asked.
+STOPPED = select(func.count()).select_from(operations).where(_PENDING, _WAITS).correlate(None).scalar_subquery()
+
+
 def stopped(tx: Transaction, *, of_source: int | None = None) -> list[int]:
     """Those of them whose units are to wait, or only those that wait for something ``of_source``."""
-    waits = or_(operations.c.state == "paused", operations.c.outcome == "cancelled")
+    waits = _WAITS
     if of_source is not None:
         mine = and_(operation_items.c.operation_id == operations.c.id, work.c.source_id == of_source)
         item = select(work.c.document_id).join(operation_items, operation_items.c.document_id == work.c.document_id)

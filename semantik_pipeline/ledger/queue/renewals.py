@@ -33,7 +33,6 @@ def renew_source(tx: Transaction, token: str, lease: float) -> Renewal:
 
 
 def _renew(tx: Transaction, table: Table, token: str, lease: float) -> Renewal:
-    hurry(tx)
     mine, key = table.c.lease_token == token, list(table.primary_key.columns)
     prolong = update(table).where(mine).values(lease_until=now() + lease)
     if tx.dialect.name != "sqlite":  # which has no rows to lock
@@ -41,5 +40,5 @@ def _renew(tx: Transaction, table: Table, token: str, lease: float) -> Renewal:
         free = in_order.with_for_update(skip_locked=True, key_share=True).cte("free")
         prolong = prolong.where(tuple_(*key).in_(select(*free.c)))
     prolonged = tx.execute(prolong).rowcount
-    held = tx.execute(select(func.count()).where(mine)).scalar_one()
+    held, _ = tx.execute(select(func.count(), hurry()).where(mine)).one()
     return Renewal(held=held, prolonged=prolonged)

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select,
 
 from semantik_pipeline.ledger.access.document_access import LISTED
 from semantik_pipeline.ledger.database.bulk import among
-from semantik_pipeline.ledger.database.connection import Transaction, hurry, now
+from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.picking import ALL, Without, pick
 from semantik_pipeline.ledger.tables import documents, sources, work
 
@@ -157,8 +157,6 @@ def claim(
     keys, more = pick(tx, stage, alone, 1 if alone else limit, max_chunks, without)
     if not keys:
         return None
-    if not alone:
-        hurry(tx)
     token = uuid.uuid4().hex
     leased = {"lease_token": token, "lease_until": now() + lease, "company": not alone, "worker": worker}
     tx.execute(update(work).where(_these(tx, keys)).values(**leased, blocked=None, updated_at=now()))
