@@ -32,6 +32,10 @@ READY = "Ready."
 #: Seconds after which a claim gives back what it has not begun: somebody may wait who is to go first.
 LONG = 2.0
 
+#: Claims that are done within this many seconds are followed by larger ones, so many times the least at most: a claim costs
+#: the ledger as much as some ten documents do, and what is done in a moment keeps nobody waiting.
+MOMENT, LARGEST = 0.5, 4
+
 #: Looks at units that are due and locked, and seconds between them: a claim locks more than it takes, for milliseconds.
 LOOKS, LOCKED = 10, 0.02
 
@@ -43,6 +47,7 @@ class Held:
         self._runtime = runtime
         self._place = place
         self._began, self._began_at = time.monotonic(), time.time()
+        self.lasted: float | None = None  # seconds, once it is closed
         self.claim = claim
         self._renewing = ExitStack()
         self.hold: Hold = self._renewing.enter_context(
@@ -74,6 +79,7 @@ class Held:
             self._runtime.keeper.owe(token, self._give_back)
             raise
         finally:
+            self.lasted = time.monotonic() - self._began
             self._place.leave()
         self._runtime.room.proven.add(self.claim.stage)
 
@@ -110,7 +116,9 @@ def _renew(runtime: Runtime, claim: Claim) -> Renewal:
 
 
 class Claims:
-    """Claims of a stage, one after the other, until the stage is dry or the loop's time is over."""
+    """Claims of a stage, one after the other, until the stage is dry or the loop's time is over.
+
+    ``limit`` documents and ``max_chunks`` chunks are what the least claim takes."""
 
     def __init__(
         self,
@@ -134,6 +142,8 @@ class Claims:
         self.until = until  # on time.monotonic()
         self.dry = False
         self._taken = 0
+        self._times = 1  # the least claim
+        self._last: Held | None = None
 
     @property
     def stopping(self) -> bool:
@@ -151,6 +161,7 @@ class Claims:
         if self._between is not None and self._taken:
             self._between()
         held, left = None, True
+        self._fit()
         for _ in range(LOOKS):
             if self.over:
                 return None
@@ -159,10 +170,21 @@ class Claims:
                 break
             time.sleep(LOCKED)
         self.dry = held is None and not left
+        self._last = held
         self._taken += 1
         if held is not None and held.claim.more:
             self._runtime.ring(self.stage)
         return held
+
+    def _fit(self) -> None:
+        """Larger claims after one that was done in a moment, the least after one that was not."""
+        lasted = self._last.lasted if self._last is not None else None
+        if lasted is None:
+            return
+        if lasted > MOMENT:
+            self._times = 1
+        elif 2 * lasted <= MOMENT:  # one twice as large is, too
+            self._times = min(2 * self._times, LARGEST)
 
     def _look(self) -> tuple[Held | None, bool]:
         """A claim if there is one, and whether any are due: if so without a claim, others hold them locked, or the good
@@ -217,8 +239,8 @@ class Claims:
                     self.stage,
                     worker=runtime.worker_id,
                     lease=runtime.settings.work.lease,
-                    limit=self._limit,
-                    max_chunks=self._max_chunks,
+                    limit=self._times * self._limit,
+                    max_chunks=self._max_chunks and self._times * self._max_chunks,
                     alone=alone,
                     without=without,
                 )

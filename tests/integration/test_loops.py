@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from semantik_pipeline.ledger.queue import bulk_moves
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import SLICES, work_on
+from semantik_pipeline.stages import claims
 from semantik_pipeline.stages.claims import Claims
 
 DOCUMENTS, SECONDS = 10, 0.05
@@ -28,6 +30,20 @@ def test_a_loop_goes_on_beyond_a_slice_while_there_is_work(make_pipeline) -> Non
     pipeline = at_embed(make_pipeline, time_slice=DOCUMENTS * SECONDS / 2)
     work_on(pipeline.runtime, "embed")
     assert set(pipeline.stages().values()) == {"upsert"}
+
+
+@pytest.mark.parametrize(("moment", "taken"), [(60.0, [1, 2, 4, 3]), (0.0, [1] * DOCUMENTS)], ids=["swift", "slow"])
+def test_claims_grow_while_each_is_done_in_a_moment(
+    make_pipeline, monkeypatch, moment: float, taken: list[int]
+) -> None:
+    monkeypatch.setattr(claims, "MOMENT", moment)
+    pipeline = at_embed(make_pipeline, time_slice=1.0)
+    sizes = []
+    for held in Claims(pipeline.runtime, "embed", limit=1, deadline=60.0, until=math.inf):
+        sizes.append(len(held.claim.units))
+        with pipeline.runtime.ledger.write() as tx:
+            bulk_moves.move_all(tx, [(unit, "upsert", {}) for unit in held.claim.units])
+    assert sizes == taken
 
 
 @pytest.mark.parametrize("stopping", [True, False])
