@@ -33,7 +33,7 @@ READY = "Ready."
 LONG = 2.0
 
 #: Claims that are done within this many seconds are followed by larger ones, so many times the least at most: a claim costs
-#: the ledger as much as some ten documents do, and what is done in a moment keeps nobody waiting.
+#: the ledger as much as several documents do, and what is done in a moment keeps nobody waiting.
 MOMENT, LARGEST = 0.5, 4
 
 #: Looks at units that are due and locked, and seconds between them: a claim locks more than it takes, for milliseconds.
