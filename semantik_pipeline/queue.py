@@ -82,7 +82,7 @@ def configure(app: Celery, settings: Settings) -> None:
         broker_connection_timeout=5,
         broker_heartbeat=30,
         task_queues=queues,
-        task_default_queue="maintenance",
+        task_default_queue=f"{broker.prefix}.maintenance",  # by its full name, which Flower shows
         task_create_missing_queues=False,
         task_ignore_result=True,
         task_acks_late=False,

@@ -119,18 +119,18 @@ class Fleet:
         return worker
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
-        process = self._start([sys.executable, "-m", "semantik_pipeline.cli", "scheduler"], "scheduler")
-        self._others.append(process)
-        return process
+        return self.start_beside([sys.executable, "-m", "semantik_pipeline.cli", "scheduler"], "scheduler")
 
     def start_beat(self) -> subprocess.Popen[bytes]:
         """The scheduler by Celery's own command."""
-        process = self._start([sys.executable, "-m", "celery", "-A", "workers.app", "beat"], "beat")
-        self._others.append(process)
-        return process
+        return self.start_beside([sys.executable, "-m", "celery", "-A", "workers.app", "beat"], "beat")
 
     def start_supervisor(self, *options: str) -> subprocess.Popen[bytes]:
-        process = self._start([sys.executable, "-m", "semantik_pipeline.cli", "worker", *options], "supervisor")
+        return self.start_beside([sys.executable, "-m", "semantik_pipeline.cli", "worker", *options], "supervisor")
+
+    def start_beside(self, command: list[str], name: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Another process of the fleet than a worker."""
+        process = self._start(command, name, **environment)
         self._others.append(process)
         return process
 
