@@ -76,8 +76,14 @@ class MassDeletion(PermanentError):
     """So many documents have vanished from a source that it is paused and asks, rather than believe it."""
 
 
+class DocumentUnreadable(TransientError):
+    """A document could not be read now, and trying again at once would not help (no permission, a device that fails). That
+    says nothing of what it holds: what is indexed of it stays, and each sync asks for it again."""
+
+
 class SkipDocument(PipelineError):
-    """There is nothing here to index (empty, a FIFO, unreadable): the document is listed as skipped, with this reason."""
+    """There is nothing here to index (empty, a FIFO, no text): the document is listed as skipped, with this reason, and what
+    was indexed of it is removed."""
 
 
 class DocumentGone(PipelineError):

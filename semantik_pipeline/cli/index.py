@@ -112,6 +112,7 @@ def run_sync(
         "chunks": result["chunks"],
         "seconds": result["seconds"],
         "restored": restored,
+        "unread": result["unread"],
         "problems": problems,
         "errors": [*result.get("errors", []), *result.get("taken_over", [])],
     }
@@ -156,6 +157,9 @@ def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined
         lost = counted(answer["restored"], "point")
         console.print(f"  {lost} that the index had lost: written again from the ledger", soft_wrap=True)
     _show_lines(console, "What stopped it:", answer["errors"], "red")
+    if answer["unread"]:
+        told = f"\n{counted(answer['unread'], 'document')} could not be read. What was indexed of them stays."
+        console.print(told, style="yellow", soft_wrap=True)
     _show_lines(console, "What could not be read:", answer["problems"], "yellow")
     _show_quarantined(call, console, answer, quarantined)
     _show_next(call, console, answer)

@@ -92,7 +92,9 @@ def _documents(answer: dict[str, Any]) -> str:
         f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "skipped", "deleted", "quarantined")
     ]
     parts += [
-        f"{answer['result'][name]:,} {name}" for name in ("superseded", "cancelled") if answer["result"].get(name)
+        f"{answer['result'][name]:,} {name}"
+        for name in ("superseded", "cancelled", "unread")
+        if answer["result"].get(name)
     ]
     return ": ".join(part for part in (f"{_number(answer):,}", ", ".join(parts)) if part)
 

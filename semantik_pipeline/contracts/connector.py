@@ -52,7 +52,8 @@ class ConnectorPlugin(SemanticPlugin):
         raise NotImplementedError
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
-        """The document itself. Raise SkipDocument (nothing to index), DocumentGone, or a Transient/PermanentError.
+        """The document itself. Raise SkipDocument (nothing to index: what was indexed of it goes), DocumentGone,
+        DocumentUnreadable (it can't be had now, which says nothing of its content), or a Transient/PermanentError.
 
         A reference may have nothing but its ``unique_id``: after a run that named only changes the host asks so for
         documents that it could not have, or has lost.

@@ -62,13 +62,13 @@ def without_content(
     *,
     skipped: str | None = None,
     error: dict[str, Any] | None = None,
-    again: bool = False,
+    hint: str | None = None,
 ) -> Arrival:
-    """A document that has no body, with the reason; ``again`` forgets the hint, so that the next sync tries anew."""
+    """A document that has no body, with the reason; ``hint`` stands in the place of the source's own."""
     return Arrival(
         unique_id=name,
         content_hash=None,
-        change_hint=None if again else reference.change_hint,
+        change_hint=hint or reference.change_hint,
         source_type=claim.connector,
         media_type=reference.media_type,
         size=reference.size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.contracts import ConnectorPlugin
@@ -10,6 +11,7 @@ from semantik_pipeline.documents import DocumentReference
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
+    DocumentUnreadable,
     ServiceUnavailable,
     SkipDocument,
     StorageFull,
@@ -23,8 +25,15 @@ from semantik_pipeline.stages.unit_errors import describe, told
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
-#: Tries of one document within a slice before it is quarantined; the next sync tries it again.
+#: Tries of one document within a slice before it counts as unread; the next sync tries it again.
 FETCHES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread:
+    """A document that could not be read now, which says nothing of what it holds."""
+
+    error: Exception
 
 
 def fetch(
@@ -34,8 +43,9 @@ def fetch(
     hold: Hold,
     name: str,
     reference: DocumentReference,
-) -> Arrival | None:
-    """The document with its body stored; None if it is gone. What can't be had is an arrival that says why."""
+) -> Arrival | Unread | None:
+    """The document with its body stored; None if it is gone. What has no body that could be indexed is an arrival that
+    says why."""
     for attempt in range(FETCHES):
         hold.check()
         try:
@@ -49,10 +59,11 @@ def fetch(
             return without_content(name, reference, claim, skipped=told(skip))
         except (ServiceUnavailable, StorageFull, CredentialsRejected):
             raise  # no document is to blame: the slice waits, or the sync ends
-        except TransientError as error:
-            if attempt + 1 == FETCHES:
-                return without_content(name, reference, claim, error=describe(error), again=True)
-            time.sleep(min(error.retry_after or 0.1 * 2**attempt, 2.0))
+        except (TransientError, OSError) as error:
+            if attempt + 1 == FETCHES or isinstance(error, DocumentUnreadable):
+                hold.touch()
+                return Unread(error=error)
+            time.sleep(min(getattr(error, "retry_after", None) or 0.1 * 2**attempt, 2.0))
         except Exception as error:
             return without_content(name, reference, claim, error=describe(error))
     return None

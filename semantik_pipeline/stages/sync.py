@@ -21,14 +21,14 @@ from semantik_pipeline.errors import CredentialsRejected, LeaseLost, PluginError
 from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.ingestion import absence, revisions
 from semantik_pipeline.ledger.ingestion import sync as ledger
-from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
+from semantik_pipeline.ledger.ingestion.sync import Known, SourceClaim
 from semantik_pipeline.ledger.queue import renewals
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.renewals import Renewal
-from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, mended, redescribed, same_content
+from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, mended
+from semantik_pipeline.stages.comparison import Comparison
 from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.deletions import remove_vanished
-from semantik_pipeline.stages.fetching import fetch
 from semantik_pipeline.stages.parsing import storable
 from semantik_pipeline.stages.source_errors import fail_slice
 from semantik_pipeline.stages.source_warnings import problems_told
@@ -120,6 +120,7 @@ class Slice:
         self.call = runtime.host.call
         self.size = min(FIRST_BATCH, runtime.settings.sync.batch_size)
         self.batch = Batch()
+        self.unread: list[str] = []  # why known documents could not be read
         self.cut = False  # the process takes no more work, and documents of the batch are not fetched
 
     def run(self) -> None:
@@ -210,17 +211,24 @@ class Slice:
         names = [*batch.references, *batch.documents]
         with self.runtime.ledger.read() as tx:
             before = ledger.known(tx, self.claim.source_id, names) if names else {}
-        seen, rehinted, arrivals = self._compare(batch, before)
+        comparison = Comparison(runtime=self.runtime, connector=self.connector, claim=self.claim, hold=self.hold)
+        found = comparison.of(batch, before)
+        arrivals, self.cut = found.arrivals, found.cut
+        self.unread = problems_told(self.unread, found.problems)
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
                 raise LeaseLost("Somebody else syncs this source now.")
-            ledger.mark_seen(tx, self.claim.run, seen)
-            ledger.mark_touched(tx, self.claim.run, rehinted)
+            ledger.mark_seen(tx, self.claim.run, found.seen)
+            ledger.mark_touched(tx, self.claim.run, found.rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
                 absence.mark_gone(tx, self.claim, batch.removals)
             passed = cursor is not None and not self.cut  # behind the checkpoint everything must be here
-            saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored()} if passed else {}
+            saved = (
+                {"cursor": self.claim.cursor.at_checkpoint(cursor).stored(), "problems": self._problems()}
+                if passed
+                else {}
+            )
             if saved or arrivals:  # progress: what killed or failed this source before, it is past it
                 ledger.change_source(tx, self.claim.source_id, **saved, attempts=0, suspect=False)
             if (held := ledger.on_hold(tx, self.claim)) or self.cut:
@@ -238,53 +246,6 @@ class Slice:
         if self.cut:
             raise CutShort("this process takes no more work")
 
-    def _compare(
-        self, batch: Batch, before: dict[str, Known]
-    ) -> tuple[list[int], list[tuple[int, str | None]], list[Arrival]]:
-        """``(ids of unchanged documents, those with a new hint only, new revisions)``. Fetches no more, and says so in
-        ``cut``, once the process takes no more work: what is fetched is kept."""
-        seen: list[int] = []
-        same: list[tuple[Known, Arrival]] = []
-        arrivals: list[Arrival] = []
-        for name, reference in batch.references.items():
-            known = before.get(name)
-            if known and self._same_hint(known, reference):
-                seen.append(known.document_id)
-                continue
-            if self.runtime.idle:
-                self.cut = True
-                break
-            arrival = fetch(self.runtime, self.connector, self.claim, self.hold, name, reference)
-            if arrival is None:
-                continue
-            if known and self._same_content(known, arrival):
-                same.append((known, arrival))
-            else:
-                arrivals.append(arrival)
-        for name, document in batch.documents.items():
-            arrival = arrival_of(name, document, None)
-            known = before.get(name)
-            if known and self._same_content(known, arrival):
-                same.append((known, arrival))
-            else:
-                arrivals.append(arrival)
-        redescribed, rehinted = self._redescribed(same)
-        return seen, rehinted, arrivals + redescribed
-
-    def _redescribed(self, same: list[tuple[Known, Arrival]]) -> tuple[list[Arrival], list[tuple[int, str | None]]]:
-        """Of documents with the content they had: those whose metadata changed, and ``(id, hint)`` of the others."""
-        with self.runtime.ledger.read() as tx:
-            names = redescribed(tx, same)
-        changed = [arrival for _, arrival in same if arrival.unique_id in names]
-        return changed, [(known.document_id, one.change_hint) for known, one in same if one.unique_id not in names]
-
-    def _same_hint(self, known: Known, reference: DocumentReference) -> bool:
-        same = reference.change_hint is not None and known.change_hint == reference.change_hint
-        return same and not known.deleted and not self._mended(known)
-
-    def _same_content(self, known: Known, arrival: Arrival) -> bool:
-        return same_content(self.runtime.host.registry, known, arrival)
-
     def _mended(self, known: Known) -> bool:
         return mended(self.runtime.host.registry, known)
 
@@ -300,7 +261,7 @@ class Slice:
                 break
             last = rows[-1][0]
             for name, known in before.items():
-                if (known.content_hash is None and known.change_hint is None) or self._mended(known):
+                if known.owed or self._mended(known):
                     self.batch.references[name] = DocumentReference(name)
             self._flush()
             if self._slice_is_over():
@@ -336,7 +297,7 @@ class Slice:
                 ledger.pause_slice(tx, self.claim, delay=delay, problems=self._problems())
 
     def _problems(self) -> list[str]:
-        return problems_told(self.claim.problems, getattr(self.connector, "problems", []))
+        return problems_told(self.claim.problems, [*getattr(self.connector, "problems", []), *self.unread])
 
     def _complete(self, event: Complete) -> None:
         problems = self._problems()

@@ -19,7 +19,14 @@ from semantik_pipeline.documents import (
     Removal,
     content_hash,
 )
-from semantik_pipeline.errors import DocumentGone, PermanentError, SkipDocument, TransientError, UnsupportedContent
+from semantik_pipeline.errors import (
+    DocumentGone,
+    DocumentUnreadable,
+    PermanentError,
+    SkipDocument,
+    TransientError,
+    UnsupportedContent,
+)
 from semantik_pipeline.testing.misbehaviour import OPTIONS, Misbehaviour
 
 _FETCH_FAILURES = {
@@ -27,6 +34,7 @@ _FETCH_FAILURES = {
     "gone": DocumentGone,
     "transient": TransientError,
     "permanent": PermanentError,
+    "unreadable": DocumentUnreadable,
     "bug": RuntimeError,
 }
 
@@ -36,7 +44,7 @@ class FakeConnector(ConnectorPlugin):
 
     ``removed`` names documents to report as gone; ``incomplete`` ends with ``Complete(full=False)``; ``fail_after``
     raises TransientError after that many references; ``fail_fetch`` maps ids to ``skip | gone | transient | permanent
-    | bug``; ``hints: false`` gives no change hints; ``principals`` maps ids to whom they are open to. What is fetched is a line of ``log_path``. With ``incremental`` a run
+    | unreadable | bug``; ``hints: false`` gives no change hints; ``principals`` maps ids to whom they are open to. What is fetched is a line of ``log_path``. With ``incremental`` a run
     ends with a cursor, and the next one names only what changed.
     """
 

@@ -20,7 +20,7 @@ from semantik_pipeline.ledger.tables import generations as table
 from semantik_pipeline.ledger.tables import operations as operation_table
 from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.pipeline import work_on
-from semantik_pipeline.stages.sync import Slice
+from semantik_pipeline.stages.comparison import Comparison
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from semantik_pipeline.verification import verify
 from tests.integration.test_pipeline_races import arrive, shown, source
@@ -284,14 +284,14 @@ def test_what_arrives_for_a_paused_sync_is_built_all_the_same(pipe, monkeypatch)
     operation_id = generations.reindex(pipe.runtime, "default", CHANGES)
     building.advance(pipe.runtime, seconds=5)
     synced = pipe.index(source(**contents(1)), run=False)["id"]
-    compare = Slice._compare
+    compare = Comparison.of
 
     def compare_while_it_is_paused(self, batch, before):
         result = compare(self, batch, before)
         operations.pause(pipe.runtime, synced)
         return result
 
-    monkeypatch.setattr(Slice, "_compare", compare_while_it_is_paused)
+    monkeypatch.setattr(Comparison, "of", compare_while_it_is_paused)
     work_on(pipe.runtime, "sync")
     monkeypatch.undo()
     assert held(pipe) == {first: len(NAMES)}

@@ -112,6 +112,24 @@ def test_what_could_not_be_fetched_is_asked_for_again_though_nothing_changed(mak
     assert set(source.fetched()) == {"b"}, "c fails the same way every time"
 
 
+@pytest.mark.parametrize("failure", ["unreadable", "transient"])
+def test_what_changed_while_it_could_not_be_read_is_read_by_a_later_run_that_does_not_name_it(
+    make_pipeline, source, failure
+):
+    pipe = make_pipeline()
+    pipe.index(source.request)
+    source.holds(a="alpha", b="new beta", c="gamma", d="delta")
+    result = pipe.index(source.with_options(fail_fetch={"b": failure}))
+    assert (result["outcome"], result["unread"], result["documents"]["changed"]) == ("degraded", 1, 0)
+    assert pipe.stages() == dict.fromkeys("abcd", "indexed"), "what was indexed stays"
+    source.fetched()
+    result = pipe.index(source.request)
+    assert source.fetched() == ["b"]
+    assert (result["outcome"], result["unread"], result["documents"]["changed"]) == ("succeeded", 0, 1)
+    pipe.index(source.request)
+    assert source.fetched() == []
+
+
 def test_a_document_that_was_dropped_comes_back_with_the_next_sync(make_pipeline, source):
     pipe = make_pipeline()
     pipe.index(source.request)

@@ -21,7 +21,14 @@ from semantik_pipeline.builtin.connectors import directory, reading
 from semantik_pipeline.builtin.connectors.directory import DirectoryConnector
 from semantik_pipeline.builtin.connectors.file_uri import path_of, uri_of
 from semantik_pipeline.documents import Complete, DocumentReference
-from semantik_pipeline.errors import DocumentGone, PermanentError, PluginConfigError, SkipDocument, TransientError
+from semantik_pipeline.errors import (
+    DocumentGone,
+    DocumentUnreadable,
+    PermanentError,
+    PluginConfigError,
+    SkipDocument,
+    TransientError,
+)
 from semantik_pipeline.testing.connectors import enumerated, fetched, references
 
 
@@ -225,14 +232,29 @@ def test_empty_large_and_vanished(tree):
         fetched(connector, DocumentReference(uri_of(str(tree / "a.md/below"))))
 
 
-def test_an_unreadable_file_is_skipped(tree, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_a_file_that_can_not_be_read_is_no_file_without_content(tree, monkeypatch, code):
     """Root reads everything, so it is the call that refuses."""
 
     def refuse(path: str, *flags: int) -> int:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
+        raise OSError(code, os.strerror(code), path)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert "permission denied" in why_not(tree, "a.md")
+    connector = DirectoryConnector({"path": str(tree)})
+    with pytest.raises(DocumentUnreadable, match=r"a\.md") as answer:
+        fetched(connector, DocumentReference(uri_of(str(tree / "a.md"))))
+    assert answer.value.hint
+
+
+def test_what_this_process_is_short_of_is_asked_for_again_at_once(tree, monkeypatch):
+    def refuse(path: str, *flags: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    connector = DirectoryConnector({"path": str(tree)})
+    with pytest.raises(TransientError) as answer:
+        fetched(connector, DocumentReference(uri_of(str(tree / "a.md"))))
+    assert not isinstance(answer.value, DocumentUnreadable)
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])

@@ -12,11 +12,11 @@ from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
+    DocumentUnreadable,
     PermanentError,
     PluginConfigError,
     ServiceUnavailable,
     SkipDocument,
-    TransientError,
 )
 from semantik_pipeline.testing.connectors import enumerated, fetched, references
 
@@ -118,7 +118,7 @@ def test_an_object_that_may_not_be_read_is_tried_again_by_the_next_sync(bucket):
     plugin = connector(bucket)
     (reference,) = references(enumerated(plugin))
     bucket.server.gate = lambda environ: ("403 Forbidden", [])
-    with pytest.raises(TransientError, match="may not be read"):
+    with pytest.raises(DocumentUnreadable, match="may not be read"):
         fetched(plugin, reference)
 
 

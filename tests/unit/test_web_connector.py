@@ -22,6 +22,7 @@ from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference,
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
+    DocumentUnreadable,
     PermanentError,
     PluginConfigError,
     SkipDocument,
@@ -236,6 +237,8 @@ def test_a_forbidden_page_is_said_and_proves_nothing(site: WebSite) -> None:
     plugin = connector(site)
     assert not complete(enumerated(plugin)).full
     assert "403" in plugin.problems[0] and "Exclude" in plugin.problems[0]
+    with pytest.raises(DocumentUnreadable, match="403"):
+        fetched(plugin, DocumentReference(f"{site.url}/c"))
 
 
 def test_checkpoints_hold_the_place_and_stay_small(site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,9 @@ BATCH = 500
 class DirectoryConnector(ConnectorPlugin):
     """Names files by ``file://`` URI, percent-encoded byte by byte, so that any name a file can have is printable.
 
-    The change hint is size and modification time, as rsync has it. Inode and ctime are left out: they change where the
-    content does not (a copy put in place, a ``chmod``, a network mount), and every change of a hint costs a read.
+    The change hint is size and modification time, as rsync has it, and who may read it where not everybody may. Inode
+    and ctime are left out: they change where the content does not (a copy put in place, a network mount), and every
+    change of a hint costs a read.
     ``problems`` says which folders the last enumeration, from its cursor on, could not read.
     """
 

@@ -5,13 +5,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
 
 from semantik_pipeline.builtin.connectors.file_uri import readable
 from semantik_pipeline.builtin.connectors.walk import is_within
-from semantik_pipeline.errors import DocumentGone, PermanentError, PipelineError, SkipDocument, TransientError
+from semantik_pipeline.errors import (
+    DocumentGone,
+    DocumentUnreadable,
+    PermanentError,
+    PipelineError,
+    SkipDocument,
+    TransientError,
+)
+
+_AGAIN = "It is tried again later."
+_MAY_READ = "Let the user that runs the sync read it, or exclude it. Each sync tries it again."
+
+#: What this process may have again in a moment: handles and memory.
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.EINTR)
 
 #: How often a file that changes under our eyes is read again.
 ATTEMPTS = 3
@@ -36,8 +50,9 @@ class FileContent:
 def read_file(path: str, *, root: str, max_bytes: int) -> FileContent:
     """The content of a regular file within ``root``.
 
-    Raises DocumentGone (it vanished), SkipDocument (no regular file, unreadable, empty, a link that leaves the root),
-    PermanentError (larger than ``max_bytes``; it is not opened), TransientError (it changes faster than we read).
+    Raises DocumentGone (it vanished), SkipDocument (no regular file, empty, a link that leaves the root or leads nowhere),
+    PermanentError (larger than ``max_bytes``; it is not opened), DocumentUnreadable (no permission, a device that fails),
+    TransientError (it changes faster than we read).
     """
     try:
         _refuse_links_out(path, root)
@@ -77,7 +92,7 @@ def _read_unchanged(path: str, max_bytes: int) -> FileContent:
             if not content:
                 raise SkipDocument(f"{readable(path)} is empty.")
             return FileContent(content=content, about=after)
-    raise TransientError(f"{readable(path)} changed {ATTEMPTS} times while it was read.", "It is tried again later.")
+    raise TransientError(f"{readable(path)} changed {ATTEMPTS} times while it was read.", _AGAIN)
 
 
 def _meaning(error: OSError, path: str) -> PipelineError:
@@ -88,7 +103,10 @@ def _meaning(error: OSError, path: str) -> PipelineError:
     if isinstance(error, FileNotFoundError):
         return SkipDocument(f"{readable(path)} is a link to nothing.")
     if isinstance(error, PermissionError):
-        return SkipDocument(f"{readable(path)} cannot be read: permission denied.")
-    if os.path.islink(path):
+        return DocumentUnreadable(f"{readable(path)} cannot be read: permission denied.", _MAY_READ)
+    if error.errno == errno.ELOOP:
         return SkipDocument(f"{readable(path)} is a link that cannot be followed: {error.strerror}.")
-    return TransientError(f"{readable(path)} could not be read: {error.strerror or error}.", "It is tried again later.")
+    told = f"{readable(path)} could not be read: {error.strerror or error}."
+    if error.errno in _SHORT_OF:
+        return TransientError(told, _AGAIN)
+    return DocumentUnreadable(told, "Look at its disk or its mount. Each sync tries it again.")

@@ -18,10 +18,10 @@ from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference,
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
+    DocumentUnreadable,
     PermanentError,
     PluginConfigError,
     SkipDocument,
-    TransientError,
 )
 
 #: Objects of a page, and so between two checkpoints.
@@ -212,7 +212,8 @@ class S3Connector(ConnectorPlugin):
             return SkipDocument(f"{name} is in an archive and has to be restored before it can be read.")
         fault = meaning(error, self._bucket)
         if isinstance(fault, CredentialsRejected) and code in ("AccessDenied", "403"):  # the listing was allowed
-            return TransientError(f"{name} may not be read ({code}).", "The next sync tries it again.")
+            way_out = "Allow s3:GetObject on it, or exclude it. Each sync tries it again."
+            return DocumentUnreadable(f"{name} may not be read ({code}).", way_out)
         return fault
 
     # -- the client ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from semantik_pipeline.documents import (
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
+    DocumentUnreadable,
     PermanentError,
     PluginConfigError,
     SkipDocument,
@@ -165,7 +166,8 @@ class WebConnector(ConnectorPlugin):
         if answer.status in (404, 410) or answer.location:
             raise DocumentGone(f"{url} is gone ({answer.status}).")
         if answer.status != 200:
-            raise PermanentError(f"{url} answered {answer.status}.")
+            way_out = "Let this source in, or exclude the page. Each sync tries it again."
+            raise DocumentUnreadable(f"{url} answered {answer.status}.", way_out)
         if not self._wanted_type(answer.media_type):
             raise SkipDocument(f"{url} is {answer.media_type or 'of no media type'}, which media_types does not name.")
         if answer.cut:

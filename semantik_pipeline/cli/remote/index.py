@@ -71,9 +71,10 @@ def _together(ended: list[dict[str, Any]], collection: str, *, restored: int, de
     """One answer for all paths, as a sync of all of them together gives."""
     documents: Counter[str] = Counter()
     chunks: Counter[str] = Counter()
-    seconds, errors = 0.0, []
+    seconds, unread, errors = 0.0, 0, []
     for one in ended:
         result = one["result"] or {}
+        unread += result.get("unread", 0)
         documents.update(result["documents"])
         chunks.update(result["chunks"])
         seconds += result["seconds"]
@@ -87,6 +88,7 @@ def _together(ended: list[dict[str, Any]], collection: str, *, restored: int, de
         "chunks": dict(chunks),
         "seconds": round(seconds, 2),
         "restored": restored,
+        "unread": unread,
         "problems": [line for one in ended for line in one["problems"]],
         "errors": errors,
     }

@@ -40,7 +40,8 @@ KINDS = ("seen", "new", "changed", "unchanged", "skipped", "deleted", "quarantin
 
 
 class Reader:
-    """What a connector names and fetches, one after the other. ``full``: it named everything there is."""
+    """What a connector names and fetches, one after the other. ``full``: it named everything there is; ``unread`` is what
+    could not be fetched, which has not vanished."""
 
     def __init__(self, host: PluginHost, connector: ConnectorPlugin) -> None:
         self._host = host
@@ -48,6 +49,7 @@ class Reader:
         self.full = False
         self.problems: list[str] = []
         self.skipped: list[str] = []
+        self.unread: list[str] = []
 
     def documents(self) -> Iterator[IngestedDocument]:
         for one in self._host.iterate(self._connector.enumerate()):
@@ -64,10 +66,10 @@ class Reader:
             except (CredentialsRejected, ServiceUnavailable):
                 raise  # no document is to blame
             except (PermanentError, TransientError, OSError) as error:  # it harms nobody else
-                self.full = False
+                self.unread.append(one.unique_id)
                 self.problems.append(f"{one.unique_id}: {getattr(error, 'strerror', None) or error}")
-        told = [*getattr(self._connector, "problems", ()), *self.problems]
-        self.problems, self.full = told, self.full and not told
+        missing = [*getattr(self._connector, "problems", ())]
+        self.problems, self.full = [*missing, *self.problems], self.full and not missing
 
 
 @contextmanager
@@ -104,7 +106,7 @@ def upload(
                 print(f"{counted(len(given), 'document')} uploaded", file=sys.stderr, flush=True)
     if reader.full:
         numbers |= known
-        gone = _vanished(client, numbers, given | set(reader.skipped))
+        gone = _vanished(client, numbers, given | {*reader.skipped, *reader.unread})
         begun += _delete(client, collection, gone, len(given), None if allow_deletions else settings.sync)
     ended = [followed(call, client, operation) for operation in begun]
     return {**_sums(ended, reader, began), "operation": ", ".join(begun), "sources": numbers}
@@ -117,7 +119,8 @@ def _sums(ended: list[dict[str, Any]], reader: Reader, began: float) -> dict[str
     documents["skipped"] += len(reader.skipped)
     documents["seen"] += len(reader.skipped)
     outcomes = [one["outcome"] for one in ended] + (["degraded"] if reader.problems else [])
-    result = {"documents": documents, "chunks": chunks, "seconds": round(monotonic() - began, 2)}
+    seconds, unread = round(monotonic() - began, 2), len(reader.unread)
+    result = {"documents": documents, "chunks": chunks, "seconds": seconds, "unread": unread}
     return {
         "outcome": next((one for one in ("failed", "cancelled", "degraded") if one in outcomes), "succeeded"),
         "result": {**result, "errors": [line for one in ended for line in (one["result"] or {}).get("errors", [])]},

@@ -53,7 +53,14 @@ class Known:
     change_hint: str | None
     revision: int
     deleted: bool
+    trashed: bool
+    quarantined: bool
     failed_with: str | None  # the plugins of the stage that quarantined it
+
+    @property
+    def owed(self) -> bool:
+        """It could not be read, or its body was lost: a run that does not name it fetches it too."""
+        return self.change_hint == outcomes.NOT_READ or (self.content_hash is None and self.change_hint is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +247,7 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
         columns.change_hint,
         columns.revision,
         columns.deleted_at,
+        columns.trashed_at,
         failed,
     ).where(columns.source_id == source_id, columns.unique_id.in_(unique_ids))
     return {
@@ -249,18 +257,21 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
             change_hint=row[3],
             revision=row[4],
             deleted=row[5] is not None,
-            failed_with=(row[6] or {}).get("plugins"),
+            trashed=row[6] is not None,
+            quarantined=row[7] is not None,
+            failed_with=(row[7] or {}).get("plugins"),
         )
         for row in tx.execute(query)
     }
 
 
 def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list[tuple[int, str]]:
-    """``(document id, unique id)``, by id, of live documents that the run did not see and that a fetch may mend: those
-    without a body or a hint (the last fetch failed, or the body was lost) and those in quarantine."""
+    """``(document id, unique id)``, by id, of live documents that the run did not see and that a fetch may mend: those that
+    could not be read, those without a body or a hint (the body was lost) and those in quarantine."""
     columns = documents.c
     quarantined = select(work.c.document_id).where(work.c.document_id == columns.id, work.c.stage == "quarantined")
-    missing = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
+    lost = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
+    missing = or_(columns.change_hint == outcomes.NOT_READ, lost)
     unseen = and_(columns.source_id == claim.source_id, columns.seen_run < claim.run, columns.deleted_at.is_(None))
     query = select(columns.id, columns.unique_id).where(unseen, columns.id > after, or_(missing, quarantined.exists()))
     return [(row[0], row[1]) for row in tx.execute(query.order_by(columns.id).limit(limit))]

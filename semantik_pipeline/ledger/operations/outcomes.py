@@ -30,13 +30,17 @@ GIVEN = ("new", "changed", "unchanged")
 #: In the detail of an operation that could not go on, though no source of it failed: why.
 FAILURE = "failure"
 
+#: What stands in the place of a document's change hint while its source could not read it. No source gives such a hint, so
+#: every run fetches it.
+NOT_READ = "(could not be read)"
+
 #: The kind of items whose points are written anew for other principals; no run named them.
 PERMITTED = "permitted"
 
 
 def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
     """``cancelled``: somebody cancelled it, or another operation took a source of it over. ``failed``: a source could
-    not be read to its end. ``degraded``: a document, of any generation, is in quarantine or could not be read."""
+    not be read to its end. ``degraded``: a document, of any generation, is in quarantine, or something could not be read."""
     given = tx.execute(select(operations.c.outcome).where(operations.c.id == operation_id)).scalar_one()
     if given is not None:
         return given
@@ -44,7 +48,8 @@ def outcome(tx: Transaction, operation_id: int, counted: dict[str, Any]) -> str:
         return "failed"
     if counted["taken_over"]:
         return "cancelled"
-    return "degraded" if counted["quarantined"] or problems(tx, operation_id) else "succeeded"
+    lacking = counted["quarantined"] or counted["unread"] or problems(tx, operation_id)
+    return "degraded" if lacking else "succeeded"
 
 
 def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
@@ -52,7 +57,8 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
     counted with them are among them, if it reads sources.
 
     ``superseded``: items of which another operation has a newer revision. ``cancelled``: documents that it parked, whose
-    chunks are not counted. ``quarantined``: all of its documents in quarantine, those too that it took over and no source
+    chunks are not counted. ``unread``: documents that their sources could not read; what is known of them stays.
+    ``quarantined``: all of its documents in quarantine, those too that it took over and no source
     named: they decide its outcome.
     """
     total: Counter[str] = Counter()
@@ -61,7 +67,7 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
         total[row.category] += row.documents if row.seen or row.category == "deleted" else 0
         total["quarantined"] += row.quarantined if row.seen or not reads else 0
         lost += row.quarantined
-        for name in ("superseded", "cancelled"):
+        for name in ("superseded", "cancelled", "unread"):
             total[name] += getattr(row, name)
         if row.seen:
             total["seen"] += row.documents if row.category != "deleted" else 0
@@ -81,6 +87,7 @@ def counts(tx: Transaction, operation_id: int) -> dict[str, Any]:
         },
         "superseded": total["superseded"],
         "cancelled": total["cancelled"],
+        "unread": total["unread"],
         "quarantined": lost,
         "taken_over": _parts(tx, operation_id, "cancelled"),
         "errors": source_errors(tx, operation_id),
@@ -118,6 +125,7 @@ def _items(tx: Transaction, operation_id: int) -> Any:
             _sum(case((and_(current, _in_quarantine()), 1), else_=0)).label("quarantined"),
             _sum(case((current, 0), else_=1)).label("superseded"),
             _sum(case((parked, 1), else_=0)).label("cancelled"),
+            _sum(case((and_(seen, current, _unread()), 1), else_=0)).label("unread"),
             _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
             _sum(case((parked | kind.in_(("unchanged", PERMITTED)), 0), (current, work.c.embedded), else_=0)).label(
                 "embedded"
@@ -140,7 +148,8 @@ def _items(tx: Transaction, operation_id: int) -> Any:
 
 
 def _bystanders(tx: Transaction, operation_id: int) -> list[dict[str, int]]:
-    """For each source: ``unchanged``, ``skipped``, ``quarantined`` and ``chunks`` of what was named and not touched."""
+    """For each source: ``unchanged``, ``skipped``, ``quarantined``, ``unread`` and ``chunks`` of what was named and not
+    touched."""
     mine = operation_sources.c.operation_id == operation_id
     runs = tx.execute(select(operation_sources.c.source_id, operation_sources.c.run).where(mine)).all()
     kept = tx.execute(select(operations.c.result).where(operations.c.id == operation_id)).scalar_one() or {}
@@ -162,6 +171,7 @@ def _untouched(tx: Transaction, operation_id: int, source_id: int, run: int) -> 
             func.count().label("documents"),
             _sum(skipped).label("skipped"),
             _sum(case((_in_quarantine(), 1), else_=0)).label("quarantined"),
+            _sum(case((_unread(), 1), else_=0)).label("unread"),
             _sum(work.c.chunks).label("chunks"),
         )
         .select_from(documents)
@@ -174,7 +184,7 @@ def _untouched(tx: Transaction, operation_id: int, source_id: int, run: int) -> 
         )
     )
     row = tx.execute(query).one()
-    found = {name: int(getattr(row, name)) for name in ("skipped", "quarantined", "chunks")}
+    found = {name: int(getattr(row, name)) for name in ("skipped", "quarantined", "unread", "chunks")}
     return {**found, "unchanged": row.documents - found["skipped"]}
 
 
@@ -226,6 +236,10 @@ def _in_quarantine() -> ColumnElement[bool]:
         .where(elsewhere.c.stage == "quarantined", generations.c.state != "retired")
     )
     return documents.c.id.in_(lost)
+
+
+def _unread() -> ColumnElement[bool]:
+    return and_(documents.c.change_hint == NOT_READ, documents.c.deleted_at.is_(None))
 
 
 def _active_work() -> ColumnElement[bool]:

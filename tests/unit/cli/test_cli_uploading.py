@@ -37,6 +37,7 @@ def test_a_file_that_is_too_large_is_named_and_the_others_are_read(folder: Path,
         file.truncate(300 * 2**20)  # a hole: above the connector's limit
     names, reader = read(folder, tmp_path)
     assert names == ["a.txt", "c.txt"]
-    assert not reader.full, "what could not be read has not vanished"
+    assert [Path(name).name for name in reader.unread] == ["b.txt"], "it has not vanished"
+    assert reader.full, "and what else is not named has"
     (problem,) = reader.problems
     assert "b.txt" in problem and "limit" in problem
