@@ -1,8 +1,9 @@
 """embed: turn chunks into vectors. Leaves embedding rows behind, by the hash of the exact model input.
 
-Three threads side by side, so that the device never waits: a reader claims documents and gathers texts, the device
-embeds, a writer saves and sends finished documents on. Between them are queues of one pool, which bounds memory and
-what a kill can cost.
+Threads side by side, so that the device never waits: a reader claims documents and gathers texts, the embedder turns them
+into vectors, a writer saves and sends finished documents on. A swift embedder has two pools at once, so that one is
+tokenised while the other is on the device. Between the threads are queues of one pool, which bounds memory and what a
+kill can cost.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
 #: Pools that one claim takes of a document, so that a large one shares the stage with others.
 PAGES = 4
 
-#: Seconds of one pool from which on a device counts as slow: one pool that waits for it is enough, and who comes with few
-#: documents does not wait for two.
-SLOW = 0.5
+#: Seconds of one pool from which on an embedder counts as slow: it is given one at a time, one that waits is enough, and who
+#: comes with few documents does not wait for two. Of a swift one, so many are under way at once.
+SLOW, AT_ONCE = 0.5, 2
 
 
 @dataclass(kw_only=True)
@@ -60,7 +62,7 @@ class Pool:
 def run(runtime: Runtime, claims: Claims) -> None:
     """Embed until the stage is dry or the slice is over."""
     to_device: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
-    to_writer: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
+    to_writer: queue.Queue[tuple[Pool, Future[None]] | None] = queue.Queue(maxsize=1)
     reader = Reader(runtime, claims)
     threads = [
         threading.Thread(target=logs.carried(_feed), args=(reader, to_device), name="embed-reader", daemon=True),
@@ -70,17 +72,18 @@ def run(runtime: Runtime, claims: Claims) -> None:
     ]
     for thread in threads:
         thread.start()
-    try:
-        while (pool := to_device.get()) is not None:
-            to_device.task_done()  # it waits no more
-            began = time.monotonic()
-            _embed(runtime, pool)
-            reader.patient = time.monotonic() - began >= SLOW
-            to_writer.put(pool)
-    finally:
-        to_writer.put(None)
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="embed-device") as device:
+        try:
+            while (pool := to_device.get()) is not None:
+                to_device.task_done()  # it waits no more
+                embedding = device.submit(logs.carried(_on_device), runtime, reader, pool)
+                if reader.patient:
+                    wait([embedding])
+                to_writer.put((pool, embedding))  # in their order, for the last pool of a claim ends it
+        finally:
+            to_writer.put(None)
+            for thread in threads:
+                thread.join()
     if reader.error:
         raise reader.error
 
@@ -105,9 +108,20 @@ def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
         to_device.put(None)
 
 
-def _drain(runtime: Runtime, reader: Reader, to_writer: queue.Queue[Pool | None]) -> None:
-    while (pool := to_writer.get()) is not None:
+def _on_device(runtime: Runtime, reader: Reader, pool: Pool) -> None:
+    began = time.monotonic()
+    try:
+        _embed(runtime, pool)
+    except Exception as error:  # the writer gives back what is not embedded
+        pool.error = error
+    reader.patient = time.monotonic() - began >= SLOW
+
+
+def _drain(runtime: Runtime, reader: Reader, to_writer: queue.Queue[tuple[Pool, Future[None]] | None]) -> None:
+    while (item := to_writer.get()) is not None:
+        pool, embedding = item
         try:
+            embedding.result()
             _save(runtime, pool)
         except Exception as error:
             reader.error = error
@@ -123,7 +137,7 @@ class Reader:
         self._claims = claims
         self._size = runtime.settings.embed.pool_chunks
         self._in_flight: set[str] = set()
-        self.patient = False  # the device is slow, and has a pool that waits for it
+        self.patient = True  # the embedder is slow, or not known yet
         self.error: Exception | None = None
 
     def forget(self, pool: Pool) -> None:
@@ -186,7 +200,7 @@ class Reader:
 
 
 def _embed(runtime: Runtime, pool: Pool) -> None:
-    """On the device's thread: the pool's vectors, or its error."""
+    """The pool's vectors, or its error."""
     if not pool.texts:
         return
     try:

@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,14 +47,23 @@ class FakeEmbedder(EmbeddingPlugin):
             },
         }
 
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._device = asyncio.Lock()  # which takes one batch of documents after the other; queries pass by
+
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> np.ndarray:
         import numpy as np
 
-        odd = Misbehaviour(self.config)
         dimension = self.config.get("dimension", 64)
         vectors = np.zeros((len(texts), dimension), dtype=np.float32)
+        async with self._device if mode == EmbeddingMode.DOCUMENT else nullcontext():
+            await self._embed(texts, mode, vectors)
+        return vectors
+
+    async def _embed(self, texts: list[str], mode: EmbeddingMode, vectors: np.ndarray) -> None:
+        odd = Misbehaviour(self.config)
         began = time.monotonic()
         for row, text in enumerate(texts):
             if odd.hangs(text):
@@ -61,10 +71,9 @@ class FakeEmbedder(EmbeddingPlugin):
             odd.strike(text)
             if odd.seconds:  # of the batch, as a device would take them: waking up late from one sleep is made up for
                 await asyncio.sleep(max(0.0, began + (row + 1) * odd.seconds - time.monotonic()))
-            vectors[row] = hashed_words(text, dimension)
+            vectors[row] = hashed_words(text, vectors.shape[1])
             if mode == EmbeddingMode.DOCUMENT:
                 odd.log(content_hash(text))
-        return vectors
 
     async def get_dimension(self) -> int:
         return self.config.get("dimension", 64)

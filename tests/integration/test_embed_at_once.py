@@ -1,0 +1,94 @@
+"""How many pools an embedder is given at once: a swift one two, so that its device has work while the next is tokenised."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from semantik_pipeline.contracts.embedding import EmbeddingMode
+from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.stages import embed
+from semantik_pipeline.testing.fakes import FakeEmbedder
+
+POOLS = 6
+TEXTS = {f"d{number}": f"text number {number}" for number in range(POOLS)}
+
+
+class Crowd:
+    """In place of an embedder's batch: each stays until another one has come, or for a moment if none may."""
+
+    def __init__(self, moment: float) -> None:
+        self.moment = moment
+        self.inside = self.most = 0
+        self._come = asyncio.Event()
+
+    async def enter(self) -> None:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        if self.inside > 1:
+            self._come.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._come.wait(), self.moment)
+        self.inside -= 1
+
+
+def embedded(make_pipeline, monkeypatch: pytest.MonkeyPatch, crowd: Crowd) -> Any:
+    """A pipeline that has embedded documents, each in a pool of its own."""
+    pipeline = make_pipeline(embed={"pool_chunks": 1})
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS}), run=False)
+    pipeline.run("sync", "chunk", "extract")
+    assert set(pipeline.stages().values()) == {"embed"}
+    before = FakeEmbedder._embed
+
+    async def entered(self: FakeEmbedder, texts: list[str], mode: EmbeddingMode, vectors: Any) -> None:
+        if mode == EmbeddingMode.DOCUMENT:
+            self._device = asyncio.Lock()  # whoever comes next is let in
+            await crowd.enter()
+        await before(self, texts, mode, vectors)
+
+    monkeypatch.setattr(FakeEmbedder, "_embed", entered)
+    work_on(pipeline.runtime, "embed")
+    return pipeline
+
+
+def test_a_swift_embedder_has_two_pools_at_once(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "SLOW", 60.0)
+    crowd = Crowd(moment=5.0)
+    pipeline = embedded(make_pipeline, monkeypatch, crowd)
+    assert set(pipeline.stages().values()) == {"upsert"}
+    assert crowd.most == embed.AT_ONCE
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"}
+
+
+def test_a_slow_embedder_has_one(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "SLOW", 0.0)
+    crowd = Crowd(moment=0.05)
+    pipeline = embedded(make_pipeline, monkeypatch, crowd)
+    assert set(pipeline.stages().values()) == {"upsert"}
+    assert crowd.most == 1
+
+
+def test_an_error_that_nobody_expects_leaves_no_lease(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline(embed={"pool_chunks": 1})
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": TEXTS}), run=False)
+    pipeline.run("sync", "chunk", "extract")
+
+    good, raised = embed._embed, []
+
+    def once_broken(runtime: Any, pool: embed.Pool) -> None:
+        if not raised:
+            raised.append(pool)
+            raise KeyError("nobody expects this")
+        good(runtime, pool)
+
+    monkeypatch.setattr(embed, "_embed", once_broken)
+    work_on(pipeline.runtime, "embed")
+    assert not any(pipeline.unit(name)["lease_token"] for name in TEXTS)
+    pipeline.hurry()
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"}
