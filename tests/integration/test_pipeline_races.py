@@ -23,8 +23,8 @@ from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.stages import chunk as chunk_stage
 from semantik_pipeline.stages import embed as embed_stage
 from semantik_pipeline.stages.claims import Claims
+from semantik_pipeline.stages.comparison import Comparison
 from semantik_pipeline.stages.points import PointBuilder
-from semantik_pipeline.stages.sync import Slice
 from semantik_pipeline.stages.upsert import Upsert
 from semantik_pipeline.testing import FakeConnector
 from semantik_pipeline.verification import verify
@@ -200,14 +200,14 @@ def test_a_sync_and_a_chunker_of_one_document_do_not_wait_for_each_other_for_eve
 def test_a_document_dropped_while_its_sync_compares_gets_a_revision_of_its_own(make_pipeline, monkeypatch):
     pipeline = make_pipeline()
     pipeline.index(source(doc="first text"))
-    compare = Slice._compare
+    compare = Comparison.of
 
     def compare_while_it_is_dropped(self, batch, before):
         result = compare(self, batch, before)
         begin_drop(pipeline.runtime, list_documents(pipeline.runtime, collection=None, status=None))
         return result
 
-    monkeypatch.setattr(Slice, "_compare", compare_while_it_is_dropped)
+    monkeypatch.setattr(Comparison, "of", compare_while_it_is_dropped)
     arrive(pipeline, doc="second text")
     monkeypatch.undo()
     with pipeline.runtime.ledger.read() as tx:
