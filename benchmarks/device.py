@@ -11,9 +11,10 @@ Files are synced and chunked first; then the embed stage alone runs to its end. 
   tokens included, padding not;
 - ``bare_tokens_per_s``: the best that the same model does on the same texts, all given at once: the plugin at several
   token budgets, and ``SentenceTransformer.encode`` in the same precision at several batch sizes. ``bare_best`` is which;
-- ``model_to_wall``: seconds in the model's forward (from padding to vectors on the host) ÷ wall of the stage;
-  ``device_thread_to_wall`` has tokenising and sorting in it too;
-- ``busy``: seconds that reader, device thread and writer worked ÷ wall. ``binds`` is the busiest one.
+- ``model_to_wall``: seconds in the model's forward (from padding to vectors on the host) ÷ wall of the stage. A CPU does
+  several forwards side by side, whose seconds are added up;
+- ``busy``: seconds that reader, embedder and writer worked ÷ wall. The embedder's have tokenising, sorting and waits for
+  the device in them, and a swift one has two pools at once, so it may be above 1. ``binds`` is the busiest one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +51,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
 
     def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **options: Any) -> Any:
@@ -56,7 +59,9 @@ class Watch:
             try:
                 return call(*args, **options)
             finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+                spent = time.perf_counter() - start
+                with self._lock:
+                    self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
         return wrapped
 
@@ -93,7 +98,7 @@ def measure(shape: str, chunks: int, folder: Path) -> dict[str, Any]:
         rates = {name: tokens / seconds for name, seconds in bare(runtime, embedder, texts)}
         best = max(rates, key=lambda name: rates[name])
         about = embedder.get_model_info()
-    busy = {name: round(spent[name] / wall, 3) for name in ("reader", "device", "writer")}
+    busy = {name: round(spent[name] / wall, 3) for name in ("reader", "embedder", "writer")}
     return {
         "chunks": len(texts),
         "tokens": tokens,
@@ -103,7 +108,6 @@ def measure(shape: str, chunks: int, folder: Path) -> dict[str, Any]:
         "bare_best": best,
         "stage_to_bare": round(tokens / wall / rates[best], 3),
         "model_to_wall": round(spent["model"] / wall, 3),
-        "device_thread_to_wall": busy["device"],
         "busy": busy,
         "binds": max(busy, key=lambda name: busy[name]),
     }
@@ -115,7 +119,7 @@ def stage(runtime: Runtime, embedder: Any) -> tuple[float, dict[str, float]]:
     backend = embedder._loaded().backend
     known = (embed.Reader.pools, embed._embed, embed._save, backend.embed)
     embed.Reader.pools = clock.drawn("reader", embed.Reader.pools)  # type: ignore[method-assign]
-    embed._embed, embed._save = clock.timed("device", embed._embed), clock.timed("writer", embed._save)
+    embed._embed, embed._save = clock.timed("embedder", embed._embed), clock.timed("writer", embed._save)
     backend.embed = clock.timed("model", backend.embed)
     start = time.perf_counter()
     try:
