@@ -316,9 +316,11 @@ def ring_all(runtime: Runtime) -> None:
 
 
 def optimize(runtime: Runtime, collection: str) -> None:
-    """Let the store build what makes searches faster, if its index has grown enough; may take long."""
+    """Let the store build what makes searches faster, if its index has grown enough; may take long. Where it can't, that is
+    told, and nothing is lost by it."""
     view = runtime.ledger.search_view(collection)
-    runtime.host.call(runtime.store.optimize, view.index)
+    with isolated(runtime, "optimize", f"collection {collection}"):
+        runtime.host.call(runtime.store.optimize, view.index)
 
 
 def list_documents(runtime: Runtime, *, collection: str | None, status: str | None) -> list[dict[str, Any]]:

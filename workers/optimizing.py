@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger.operations import lifecycle
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 #: Seconds between two looks for indexes that are at rest.
 EVERY = 30.0
 
-#: How many times as long as it took an index is left alone afterwards: a graph that was built in vain, because the index
-#: changed meanwhile, is not built again and again.
+#: How many times as long as it took an index is left alone afterwards: one that changes all the time is not built again and
+#: again.
 LEFT = 20
+
+#: Seconds for which an index that can't be optimised is left alone at the most; the first time ``EVERY``, then twice as long
+#: each time.
+LONGEST = 3600.0
+
+#: Reasons that are told of one index, until it is optimised.
+REASONS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """How often in a row an index could not be optimised, and the reasons that were told."""
+
+    times: int = 0
+    told: frozenset[str] = frozenset()
+
+    def again(self, reason: str) -> Failed:
+        told = self.told | {reason} if len(self.told) < REASONS else self.told
+        return Failed(times=self.times + 1, told=told)
+
+    @property
+    def delay(self) -> float:
+        return min(EVERY * 2 ** min(self.times - 1, 20), LONGEST) if self.times else 0.0
 
 
 class Optimizing:
@@ -27,8 +55,10 @@ class Optimizing:
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         self._runtime = runtime
         self._clock = clock
-        self._asked: dict[str, int] = {}  # index -> the last operation before it was asked for
+        self._upto: int | None = None  # the newest operation of the last look
+        self._due: set[str] = set()  # indexes that were written to since they were optimised
         self._left: dict[str, float] = {}  # index -> until when it is left alone
+        self._failed: dict[str, Failed] = {}
 
     def run(self) -> None:
         """Look now and then until the process is to stop."""
@@ -42,19 +72,39 @@ class Optimizing:
             if "optimize" not in runtime.store.capabilities:
                 return
             with runtime.ledger.read() as tx:
-                resting = lifecycle.at_rest(tx)
+                found, self._upto = lifecycle.searched_indexes(tx, since=self._upto)
+            self._due |= {one.index for one in found if one.touched}
+            self._due &= {one.index for one in found}
+            resting = [one.index for one in found if one.index in self._due and not one.busy]
             there = runtime.host.call(runtime.store.list_indexes) if resting else []
-            for index, last in resting:
-                if index in there and self._asked.get(index) != last and not runtime.stopping.is_set():
-                    self._ask(index, last)
+            for index in resting:
+                if index in there and not runtime.stopping.is_set():
+                    self._ask(index)
 
-    def _ask(self, index: str, last: int) -> None:
-        """One that fails keeps no other waiting, and is asked for again after a while."""
+    def _ask(self, index: str) -> None:
+        """One that fails keeps no other waiting, and is asked for again after a while, which grows as it fails again."""
         began = self._clock()
         if began < self._left.get(index, began):
             return
-        with isolated(self._runtime, "optimize", f"index {index}"):
+        try:
             self._runtime.host.call(self._runtime.store.optimize, index)
-            self._asked[index] = last
+        except Exception as error:
+            if self._runtime.stopping.is_set():
+                return
+            self._note(index, error)
+        else:
+            self._due.discard(index)
+            self._failed.pop(index, None)
         ended = self._clock()
-        self._left[index] = ended + LEFT * (ended - began)
+        delay = self._failed.get(index, Failed()).delay
+        self._left[index] = ended + max(delay, LEFT * (ended - began))
+
+    def _note(self, index: str, error: Exception) -> None:
+        """Count the failure, and tell of it once for each reason, until the index is optimised."""
+        self._runtime.tally.count("maintenance_failures", step="optimize")
+        reason, before = f"{type(error).__name__}: {error}", self._failed.get(index, Failed())
+        failed = self._failed[index] = before.again(reason)
+        if reason in failed.told - before.told:
+            words = error if isinstance(error, PipelineError) else reason
+            tell = log.warning if isinstance(error, PipelineError) else log.exception
+            tell("The index %s was not optimised; the next try is in %.0f s or more: %s", index, failed.delay, words)

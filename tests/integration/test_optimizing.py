@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
+from sqlalchemy import func, insert, select, text
 
-from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.errors import StorageFull
+from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.tables import operations
+from semantik_pipeline.operations import SourceRequest, optimize
+from tests.plans import plans
 from workers import optimizing
 from workers.embedded import embedded_worker
-from workers.optimizing import LEFT, Optimizing
+from workers.optimizing import EVERY, LEFT, LONGEST, Optimizing
 
 
 def request(**texts: str) -> SourceRequest:
@@ -45,19 +51,61 @@ def test_an_index_is_optimised_after_each_operation_and_only_then(pipe) -> None:
     assert pipe.optimized == [index(pipe)] * 2
 
 
-def test_a_store_that_fails_is_asked_again_and_the_failure_counted(pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_fails_is_asked_again_ever_later_and_each_reason_is_told_once(
+    pipe, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
     pipe.index(request(a="alpha"))
-    looking, fine = Optimizing(pipe.runtime, clock=lambda: 0.0), pipe.runtime.store.optimize
+    clock, tries = [0.0], []
+    looking, fine = Optimizing(pipe.runtime, clock=lambda: clock[0]), pipe.runtime.store.optimize
+    reasons = itertools.cycle(["no room"] * 10 + ["damaged"])
 
     def fail(name: str) -> None:
-        raise OSError("no room")
+        tries.append(clock[0])
+        raise StorageFull(next(reasons))
 
     monkeypatch.setattr(pipe.runtime.store, "optimize", fail)
-    looking.look()
-    assert pipe.runtime.tally.counts("maintenance_failures")[(("step", "optimize"),)] == 1
+    while clock[0] < 6 * 3600:
+        looking.look()
+        clock[0] += EVERY
+    waits = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert waits[:8] == [30, 60, 120, 240, 480, 960, 1920, 3600] and set(waits[8:]) == {LONGEST}
+    assert pipe.runtime.tally.counts("maintenance_failures")[(("step", "optimize"),)] == len(tries) > 11
+    told = [record.getMessage() for record in caplog.records if "was not optimised" in record.getMessage()]
+    assert len(told) == 2 and "no room" in told[0] and "damaged" in told[1]
     monkeypatch.setattr(pipe.runtime.store, "optimize", fine)
+    clock[0] += LONGEST
+    looking.look()
     looking.look()
     assert pipe.optimized == [index(pipe)]
+
+
+def test_a_look_reads_what_is_new_and_forgets_no_operation_that_it_saw_running(pipe) -> None:
+    looking = Optimizing(pipe.runtime)
+    for said in ("alpha", "beta", "gamma"):
+        pipe.index(request(a=said))
+    pipe.index(request(a="delta"), run=False)
+    looking.look()
+    assert pipe.optimized == []
+    pipe.run()
+    looking.look()
+    looking.look()
+    assert pipe.optimized == [index(pipe)]
+    with pipe.runtime.ledger.read() as tx:
+        newest = tx.execute(select(func.max(operations.c.id))).scalar_one()
+        (one,), upto = lifecycle.searched_indexes(tx, since=newest)
+        (before,), _ = lifecycle.searched_indexes(tx, since=newest - 1)
+    assert (one.touched, upto, before.touched) == (False, newest, True)
+
+
+def test_a_command_whose_index_can_not_be_optimised_has_done_its_work(pipe, monkeypatch, caplog) -> None:
+    pipe.index(request(a="alpha"))
+
+    def fail(name: str) -> None:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(pipe.runtime.store, "optimize", fail)
+    optimize(pipe.runtime, "default")
+    assert "The disk is full" in caplog.text
 
 
 def test_an_index_that_fails_keeps_no_other_from_its_turn(pipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,3 +152,18 @@ def test_a_worker_of_a_process_that_lives_long_does_so(pipe, monkeypatch: pytest
         while not pipe.optimized and time.monotonic() < until:
             time.sleep(0.02)
     assert pipe.optimized == ([index(pipe)] if lives_long else [])
+
+
+@pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
+def test_a_look_does_not_read_operations_that_are_over(make_pipeline) -> None:
+    pipe = make_pipeline()
+    pipe.index(request(a="alpha"))
+    over = {"collection_id": 1, "kind": "push", "state": "finished", "outcome": "succeeded", "created_at": 1.0}
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(insert(operations), [over] * 5000)
+    with pipe.runtime.ledger.write() as tx:
+        tx.execute(text("analyze"))
+        _, newest = lifecycle.searched_indexes(tx, since=None)
+    told = plans(pipe.runtime.ledger, lambda tx: lifecycle.searched_indexes(tx, since=newest - 5), about="operations")
+    assert "SCAN operations" not in told and "Seq Scan on operations" not in told, told
+    assert "ix_operations_state" in told

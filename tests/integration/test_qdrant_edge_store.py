@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.builtin.stores import edge_fold, edge_index
+from semantik_pipeline.builtin.stores import edge_copy, edge_fold, edge_index, edge_optimize
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_optimize import Optimizers
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.documents import IndexSpec, SearchRequest
-from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, UsageError
+from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, TransientError, UsageError
 from semantik_pipeline.testing.store_points import SPEC, make_point
 
 
@@ -169,6 +169,14 @@ def test_updates_go_on_while_a_graph_is_built_and_are_kept(folder: Path) -> None
         assert list(folder.glob(".one*")) == []
 
 
+def told_by(store: QdrantEdgeStore, name: str, told: list[Exception]) -> None:
+    """Optimise an index, and keep what is raised."""
+    try:
+        store.optimize(name)
+    except PipelineError as error:
+        told.append(error)
+
+
 def running(store: QdrantEdgeStore, work: threading.Thread) -> subprocess.Popen[bytes]:
     """The optimiser that this thread starts."""
     found: list[subprocess.Popen[bytes]] = []
@@ -184,10 +192,12 @@ def test_closing_the_store_ends_an_optimiser_and_leaves_the_index_as_it_was(fold
     with opened(folder, optimize_above=1000, graph_above=graph_above) as store:
         store.create_index("one", SPEC)
         store.insert("one", [make_point(n) for n in range(3000)])
-        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        told: list[Exception] = []
+        rebuilding = threading.Thread(target=told_by, args=(store, "one", told))
         rebuilding.start()
         child, optimizers = running(store, rebuilding), store._folder.optimizers
     rebuilding.join(20)
+    assert len(told) == 1
     assert child.returncode == -signal.SIGKILL
     with opened(folder) as store:
         assert store.count("one") == 3000
@@ -201,7 +211,7 @@ def test_dropping_an_index_ends_its_optimiser_alone(folder: Path) -> None:
         for name in ("one", "two"):
             store.create_index(name, SPEC)
             store.insert(name, [make_point(n) for n in range(3000)])
-        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding = threading.Thread(target=told_by, args=(store, "one", []))
         rebuilding.start()
         child = running(store, rebuilding)
         store.drop_index("one")
@@ -222,6 +232,25 @@ def test_what_a_killed_fold_left_half_made_is_gone_after_the_next(folder: Path) 
         edge_fold.fold(store._folder, store._index("one"))
         assert store.count("one") == 500
         assert not left.exists()
+
+
+def test_what_keeps_an_index_from_being_rebuilt_is_told_and_it_stays_as_it_was(folder: Path, monkeypatch) -> None:
+    with opened(folder, optimize_above=1000) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        monkeypatch.setattr(edge_copy, "has_room", lambda index: False)
+        with pytest.raises(StorageFull, match="one"):
+            store.optimize("one")
+        monkeypatch.undo()
+        said = []
+        for code in ("raise OSError(28, 'No space left on device')", "raise ValueError('odd')"):
+            monkeypatch.setattr(edge_optimize, "MODULE", ["-c", code])
+            with pytest.raises((StorageFull, TransientError)) as raised:
+                store.optimize("one")
+            said.append(raised.value)
+        assert [type(one) for one in said] == [StorageFull, TransientError]
+        assert "ValueError: odd" in str(said[1]) and str(folder) not in str(said[1]), "the same words each time"
+        assert store.count("one") == 1000 and [entry.name for entry in folder.iterdir() if entry.is_dir()] == ["one"]
 
 
 def test_a_small_index_is_not_rebuilt(folder: Path) -> None:

@@ -23,10 +23,14 @@ def translated(index: str) -> Iterator[None]:
     except (TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
         raise PermanentError(f"The index {index} can't take this: {_short(error)}.") from error
     except Exception as error:
-        text = str(error)
-        if any(sign in text.lower() for sign in _FULL):
+        if says_full(str(error)):
             raise full(index) from error
         raise TransientError(f"Qdrant Edge failed on the index {index}: {_short(error)}.") from error
+
+
+def says_full(text: str) -> bool:
+    """Whether an error's words mean that the disk has no room."""
+    return any(sign in text.lower() for sign in _FULL)
 
 
 def full(index: str) -> StorageFull:

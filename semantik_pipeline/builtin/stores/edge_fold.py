@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_copy import copy, has_room, size, staging, swap
-from semantik_pipeline.builtin.stores.edge_optimize import graph_edges
+from semantik_pipeline.builtin.stores.edge_optimize import graph_edges, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,13 +53,7 @@ def fold(folder: EdgeFolder, index: EdgeIndex) -> None:
             else:
                 _in_place(folder, index)
         except (subprocess.SubprocessError, OSError) as error:
-            told = getattr(error, "stderr", None) or b""
-            log.warning(
-                "New points of the index %s stay in memory: %s %s",
-                index.name,
-                error,
-                told.decode("utf-8", "replace")[-500:],
-            )
+            log.warning("New points of the index %s stay in memory: %s", index.name, why(error))
 
 
 def _on_a_copy(folder: EdgeFolder, index: EdgeIndex) -> None:

@@ -23,8 +23,21 @@ from semantik_pipeline.documents import IndexSpec
 #: In an index's folder: how many points its last rebuild had, and HNSW's m of it.
 REBUILT = "rebuilt.json"
 
+#: What the child runs.
+MODULE = ["-m", "semantik_pipeline.builtin.stores.edge_optimize"]
+
 #: Kilobytes of vectors in a segment, where nothing limits them.
 UNLIMITED_KB = 10**9
+
+
+def why(error: subprocess.SubprocessError | OSError) -> str:
+    """Why an index was not optimised, in words that are the same each time: no command, and no place of a copy."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it took more than {error.timeout:g} s"
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = (error.stderr or b"").decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:500] if lines else f"its process ended with code {error.returncode}"
+    return getattr(error, "strerror", None) or str(error)[:500]
 
 
 def graph_edges(index: Path) -> int:
@@ -51,8 +64,7 @@ class Optimizers:
 
         Raises ``subprocess.SubprocessError`` if it fails, takes more than ``deadline`` seconds, or is ended.
         """
-        module = "semantik_pipeline.builtin.stores.edge_optimize"
-        command = [sys.executable, "-m", module, str(folder), *map(str, (edges, segment_kb, nice, os.getpid()))]
+        command = [sys.executable, *MODULE, str(folder), *map(str, (edges, segment_kb, nice, os.getpid()))]
         child = self._start(name, command)
         try:
             _, told = child.communicate(timeout=deadline)

@@ -7,6 +7,7 @@ wait for it; a graph takes ten times as long, so updates go on, and if there was
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import subprocess
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_copy import copy, staging, swap
-from semantik_pipeline.builtin.stores.edge_optimize import REBUILT
+from semantik_pipeline.builtin.stores.edge_errors import full, says_full
+from semantik_pipeline.builtin.stores.edge_optimize import REBUILT, why
+from semantik_pipeline.errors import PipelineError, TransientError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +49,7 @@ class RebuildPolicy:
 
 
 def rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool:
-    """Whether the index was rebuilt. A failure is logged and leaves the index as it was."""
+    """Whether the index was rebuilt. What can't be is as it was; raises StorageFull, or TransientError with the reason."""
     edges = policy.edges(index.count(None), _points_last(index.folder))
     if edges is None:
         return False
@@ -55,9 +58,17 @@ def rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool
             build = _with_graph if edges else _plainly
             return build(folder, index, staged, edges, policy)
     except (subprocess.SubprocessError, OSError) as error:
-        told = getattr(error, "stderr", None) or b""
-        log.warning("The index %s was not optimised: %s %s", index.name, error, told.decode("utf-8", "replace")[-500:])
-        return False
+        raise failure(index.name, error) from error
+
+
+def failure(index: str, error: subprocess.SubprocessError | OSError) -> PipelineError:
+    """What it means that an index could not be rebuilt; it is as it was."""
+    reason = why(error)
+    if says_full(reason) or getattr(error, "errno", None) == errno.ENOSPC:
+        return full(index)
+    return TransientError(
+        f"The index {index} was not optimised: {reason}.", "It is as it was, and searched all the same."
+    )
 
 
 def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:

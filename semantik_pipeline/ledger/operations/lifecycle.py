@@ -288,17 +288,30 @@ def state(tx: Transaction, operation_id: int) -> str:
     return tx.execute(select(operations.c.state).where(operations.c.id == operation_id)).scalar_one()
 
 
-def at_rest(tx: Transaction) -> list[tuple[str, int]]:
-    """``(index, id of the last operation)`` of each collection of whose operations none is running: the index that is
-    searched."""
-    running = func.count().filter(operations.c.state == "running")
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """An index that is searched: whether an operation of its collection is running, and whether there was one since."""
+
+    index: str
+    busy: bool
+    touched: bool
+
+
+def searched_indexes(tx: Transaction, *, since: int | None) -> tuple[list[Searched], int]:
+    """The index that is searched of each collection, and the id of the newest operation. ``since`` is the one that the last
+    look gave, None: each counts as touched. It reads the operations that are running or newer, however many there were."""
+    newest = select(func.coalesce(func.max(operations.c.id), 0)).scalar_subquery()
+    mine = operations.c.collection_id == collections.c.id
+    # as a range: of single values SQLite knows the average frequency alone, and would read all
+    running = operations.c.state.between("running", "running")
+    busy = select(operations.c.id).where(mine, running).exists()
+    touched = true() if since is None else select(operations.c.id).where(mine, operations.c.id > since).exists()
     query = (
-        select(generations.c.index_name, func.max(operations.c.id))
+        select(generations.c.index_name, busy, touched, newest)
         .join_from(collections, generations, collections.c.active_generation == generations.c.id)
-        .join(operations, operations.c.collection_id == collections.c.id)
         .where(collections.c.trashed_at.is_(None), collections.c.importing_at.is_(None))
-        .group_by(generations.c.index_name)
-        .having(running == 0)
         .order_by(generations.c.index_name)
     )
-    return [(row[0], row[1]) for row in tx.execute(query)]
+    rows = tx.execute(query).all()
+    found = [Searched(index=row[0], busy=bool(row[1]), touched=bool(row[1] or row[2])) for row in rows]
+    return found, rows[0][3] if rows else since or 0
