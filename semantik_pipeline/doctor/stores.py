@@ -59,6 +59,9 @@ def _server(runtime: Runtime) -> Finding:
 
 def _indexes(runtime: Runtime, generations: list[Generation]) -> Iterator[Finding]:
     call, store = runtime.host.call, runtime.store
+    if runtime.settings.shared_store and "condition" not in store.capabilities:
+        told = f"{store.PLUGIN_ID} knows no conditional writes: a worker that was held up can overwrite a newer revision's points"
+        yield warn("fencing", told, "Run one worker with this store, or one of the built-in stores.")
     there = set(call(store.list_indexes))
     for generation in generations:
         what = f"index of {generation.collection!r}"

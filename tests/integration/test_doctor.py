@@ -8,7 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +21,12 @@ from semantik_pipeline.doctor import Finding, Patient, examine, verdict
 from semantik_pipeline.doctor.examination import Check, side_by_side
 from semantik_pipeline.doctor.findings import well
 from semantik_pipeline.doctor.hosts import look_at_disks
-from semantik_pipeline.doctor.servers import _clock, look_at_blobs, look_at_broker, look_at_ledger
-from semantik_pipeline.doctor.stores import look_at_store
+from semantik_pipeline.doctor.servers import _clock, _unheard, look_at_blobs, look_at_broker, look_at_ledger
+from semantik_pipeline.doctor.stores import _indexes, look_at_store
+from semantik_pipeline.ledger.queue import workers
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
+from semantik_pipeline.testing.fakes import MemoryStore
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests.announced import announced
 from tests.integration.conftest import texts
@@ -105,6 +109,19 @@ def test_an_index_that_lost_points_is_broken(indexed) -> None:
     assert found.status == "broken" and "0 points" in found.message and "verify --repair" in str(found.remedy)
 
 
+@pytest.mark.parametrize(("shared", "known"), [(True, True), (True, False), (False, False)])
+def test_a_shared_store_without_conditional_writes_is_warned_of(monkeypatch, shared: bool, known: bool) -> None:
+    store = MemoryStore({})
+    if not known:
+        lacking = store.capabilities - {"condition"}
+        monkeypatch.setattr(MemoryStore, "capabilities", property(lambda self: lacking))
+    host = SimpleNamespace(call=lambda method, *args: method(*args))
+    runtime: Any = SimpleNamespace(settings=SimpleNamespace(shared_store=shared), store=store, host=host)
+    found = list(_indexes(runtime, []))
+    assert [one.status for one in found] == (["warn"] if shared and not known else [])
+    assert all("fake-store" in one.message for one in found)
+
+
 def test_an_index_of_another_process_is_left_alone(indexed) -> None:
     with Runtime(indexed.runtime.settings) as runtime, indexed.runtime.own():
         found = looked(look_at_store, runtime, generations=_generations(runtime))
@@ -182,9 +199,13 @@ def test_a_fleet_without_schema_then_without_workers_then_with_odd_ones(
             _register(runtime, "one", queues=["sync", "chunk", "extract", "upsert"], digest="other", version="1.9")
             maintenance.tick(runtime)
             found = by_name(examine(runtime))
+            _drain(runtime, "one")
+            drained = by_name(examine(runtime))
         assert found["workers"].status == "ok" and found["schedule"].status == "ok"
         assert found["workers of embed"].status == "warning"
         assert "one" in found["plugin state"].message and "1.9" in found["releases"].message
+        assert drained["workers"].status == "warning" and "all are drained" in drained["workers"].message
+        assert drained["workers"].remedy == "`semantik fleet resume`."
         _limit_connections(postgres_url)
     finally:
         double.stop()
@@ -204,6 +225,17 @@ def _register(runtime: Runtime, name: str, *, queues: list[str], digest: str, ve
     report |= {"plugin_state": {"revision": 1, "hash": digest}, "plugins": {}}
     with runtime.ledger.write() as tx:
         announced(tx, name, host="here", pid=os.getpid(), profile="cpu", report=report)
+
+
+def _drain(runtime: Runtime, name: str) -> None:
+    """Bells that wait while a drained worker is idle are no fault of the broker."""
+    with runtime.ledger.write() as tx:
+        workers.beat(tx, name, state="draining", activity={})
+        [row] = workers.living(tx)
+    found = _unheard(["sync"], [row])
+    assert found.message == "messages for sync wait: one is draining" and "semantik fleet resume" in str(found.remedy)
+    assert "semantik worker" in str(_unheard(["embed", "sync"], [row]).remedy)
+    assert "broker.url" in str(_unheard(["sync"], [replace(row, state="ready")]).remedy)
 
 
 def _limit_connections(url: str) -> None:
