@@ -118,7 +118,7 @@ def test_a_shared_store_without_conditional_writes_is_warned_of(monkeypatch, sha
     host = SimpleNamespace(call=lambda method, *args: method(*args))
     runtime: Any = SimpleNamespace(settings=SimpleNamespace(shared_store=shared), store=store, host=host)
     found = list(_indexes(runtime, []))
-    assert [one.status for one in found] == (["warn"] if shared and not known else [])
+    assert [one.status for one in found] == (["warning"] if shared and not known else [])
     assert all("fake-store" in one.message for one in found)
 
 
