@@ -38,7 +38,7 @@ def view(runtime: Runtime) -> dict[str, Any]:
         operations = backlog.operations_open(tx)
     current = current_state(runtime)
     for stage, waiting in stages.items():
-        waiting["workers"] = sum(stage in row.report.get("queues", ()) for row in living)
+        waiting["workers"] = sum(row.takes(stage) for row in living)
         waiting["documents_per_second"] = round(sum(_rate(row, stage, "units_per_second") for row in living), 2)
         waiting["chunks_per_second"] = round(sum(_rate(row, stage, "chunks_per_second") for row in living), 2)
     return {
@@ -52,6 +52,14 @@ def view(runtime: Runtime) -> dict[str, Any]:
         "blocked": blocked,
         "stuck": stuck,
     }
+
+
+def why_blocked(one: dict[str, Any]) -> str:
+    """An entry of ``blocked`` in words."""
+    if one["stage"] == "sync":
+        return f"the source {one['source']!r} of {one['collection']!r} waits to be read: {one['reason']}"
+    many = "1 document" if one["units"] == 1 else f"{one['units']:,} documents"
+    return f"{many} of {one['collection']!r} wait{'s' if one['units'] == 1 else ''} for {one['stage']}: {one['reason']}"
 
 
 def _rate(row: WorkerRow, stage: str, name: str) -> float:

@@ -147,8 +147,9 @@ def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
     ):
         yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
     blocked: Counter[Labels] = Counter()
-    for one in view["blocked"]:  # an entry for each generation
-        blocked[(("stage", one["stage"]),)] += one["units"]
+    for one in view["blocked"]:  # an entry for each generation; sources are counted below
+        if one["generation"] is not None:
+            blocked[(("stage", one["stage"]),)] += one["units"]
     yield _gauge("blocked_units", EVERYWHERE, list(blocked.items()))
     yield _gauge("sources", EVERYWHERE, [((("state", state),), n) for state, n in view["sources"].items()])
     yield _gauge("operations", EVERYWHERE, [((("state", s),), n) for s, n in view["operations"].items()])

@@ -88,6 +88,8 @@ def _show_stages(console: Console, found: dict[str, Any]) -> None:
 
 
 def _show_troubles(console: Console, found: dict[str, Any]) -> None:
+    from semantik_pipeline.fleet import why_blocked
+
     if found["plugin_state"]["error"]:
         console.print(f"\nplugin state: {printable(found['plugin_state']['error'])}", style="red", soft_wrap=True)
     for worker in found["workers"]:
@@ -98,8 +100,7 @@ def _show_troubles(console: Console, found: dict[str, Any]) -> None:
         if worker["fatal_error"]:
             console.print(f"{worker['id']}: {printable(worker['fatal_error'])}", style="red", soft_wrap=True)
     for one in found["blocked"]:
-        told = f"blocked: {one['units']:,} documents of {one['collection']!r} wait for {one['stage']}: {one['reason']}"
-        console.print(printable(told), style="red", soft_wrap=True)
+        console.print(printable(f"blocked: {why_blocked(one)}"), style="red", soft_wrap=True)
     if found["stuck"]:
         console.print("\nstuck:", style="yellow")
     for one in found["stuck"]:

@@ -118,15 +118,23 @@ def look_at_queues(patient: Patient) -> Iterator[Finding]:
     if not unheard:
         yield well("queues", "workers take their messages")
         return
+    yield _unheard(unheard, living)
+
+
+def _unheard(queues: list[str], living: list[workers.WorkerRow]) -> Finding:
+    """Why messages of these queues wait while nobody is busy."""
     answered = {queue for row in living for queue in row.report.get("queues", ())}
-    if missing := sorted(set(unheard) - answered):
+    if missing := sorted(set(queues) - answered):
         told = f"no worker serves {', '.join(missing)}: no live worker has such a profile"
-        yield warn("queues", told, "Start a worker: `semantik worker`.")
-    elif unheard:
-        told = f"messages for {', '.join(unheard)} are not taken, although workers are idle"
-        yield warn(
-            "queues", told, "See that workers have this broker.url and broker.prefix, then `semantik fleet restart`."
-        )
+        return warn("queues", told, "Start a worker: `semantik worker`.")
+    if held := [queue for queue in queues if not any(row.takes(queue) for row in living)]:
+        states = ", ".join(f"{row.id} is {row.state}" for row in living if set(held) & set(row.report["queues"]))
+        told = f"messages for {', '.join(held)} wait: {states}"
+        return warn("queues", told, "`semantik fleet resume` lets drained workers go on.")
+    told = f"messages for {', '.join(queues)} are not taken, although workers are idle"
+    return warn(
+        "queues", told, "See that workers have this broker.url and broker.prefix, then `semantik fleet restart`."
+    )
 
 
 def look_at_blobs(patient: Patient) -> Iterator[Finding]:

@@ -26,15 +26,15 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
     view = fleet.view(runtime)
     workers = [worker for worker in view["workers"] if worker["state"] not in ("stopped", "lost")]
     if runtime.settings.fleet:
-        yield from _there(workers, view["stages"])
+        yield from _there(workers, view["stages"], view["blocked"])
         yield from _alike(workers)
     for worker in workers:
         if worker["fatal_error"]:
             yield broken(f"worker {worker['id']}", worker["fatal_error"], "Mend that; the worker is then started anew.")
     if runtime.settings.fleet:
         for one in view["blocked"]:
-            told = f"{one['units']:,} documents of {one['collection']!r} wait for {one['stage']}: {one['reason']}"
-            yield broken("blocked documents", told, "`semantik fleet status` shows who leaves them and why.")
+            what = "blocked sources" if one["stage"] == "sync" else "blocked documents"
+            yield broken(what, fleet.why_blocked(one), "`semantik fleet status` shows who leaves them and why.")
     if view["stuck"]:
         first = view["stuck"][0]
         many = f"{len(view['stuck'])}{' or more' if len(view['stuck']) == fleet.NAMED else ''}"
@@ -42,7 +42,9 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
         yield warn("stuck documents", told, f"`semantik documents show {first['document']}` has more.")
 
 
-def _there(workers: list[dict[str, Any]], stages: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+def _there(
+    workers: list[dict[str, Any]], stages: dict[str, dict[str, Any]], blocked: list[dict[str, Any]]
+) -> Iterator[Finding]:
     waiting = {stage: one["waiting"] for stage, one in stages.items()}
     if not workers:
         due = sum(waiting.values())
@@ -50,11 +52,17 @@ def _there(workers: list[dict[str, Any]], stages: dict[str, dict[str, Any]]) -> 
         yield judge("workers", f"none lives; {due:,.0f} documents are due", START)
         return
     profiles = sorted({worker["profile"] for worker in workers})
+    if all(worker["state"] == "draining" for worker in workers):
+        judge = broken if blocked else warn
+        yield judge("workers", f"{len(workers)} live, and all are drained: none takes work", "`semantik fleet resume`.")
+        return
     yield well("workers", f"{len(workers)} live, of the profiles {', '.join(profiles)}")
     for stage, one in stages.items():
         if not one["workers"]:
             judge = broken if waiting[stage] else warn
-            yield judge(f"workers of {stage}", f"none; {waiting[stage]:,.0f} documents are due", START)
+            drained = any(worker["state"] == "draining" and stage in worker["queues"] for worker in workers)
+            told = f"{'all are drained' if drained else 'none'}; {waiting[stage]:,.0f} documents are due"
+            yield judge(f"workers of {stage}", told, "`semantik fleet resume`." if drained else START)
 
 
 def _alike(workers: list[dict[str, Any]]) -> Iterator[Finding]:

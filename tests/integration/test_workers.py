@@ -15,6 +15,7 @@ from sqlalchemy import func, select, update
 from semantik_pipeline import fleet, maintenance
 from semantik_pipeline.cli.fleet_views import show_fleet
 from semantik_pipeline.errors import PipelineError, SettingsError, UsageError
+from semantik_pipeline.ledger.ingestion import sources
 from semantik_pipeline.ledger.queue import backlog
 from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.ledger.queue.work import claim
@@ -154,6 +155,35 @@ def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):
         ledger_workers.beat(tx, "cpu", state="ready", activity={"refusals": {"1:chunk": "its parser is another"}})
     assert any("its parser is another" in reason for reason in blocked())
     register(pipeline, "cpu2", queues=("chunk",))
+    assert blocked() == []
+
+
+def test_a_source_that_no_worker_reads_is_blocked_and_drained_workers_are_none(make_pipeline):
+    pipeline = make_pipeline()
+    pipeline.index(SourceRequest(connector="fake-connector", name="notes", config={"documents": {}}), run=False)
+
+    def blocked() -> list[tuple[str, str, str]]:
+        with pipeline.runtime.ledger.read() as tx:
+            found = backlog.blocked(tx, ledger_workers.living(tx))
+        return [(one["stage"], one["source"], one["reason"]) for one in found]
+
+    assert blocked() == [("sync", "notes", "no worker is up")]
+    register(pipeline, "cpu", queues=("sync", "chunk"))
+    assert blocked() == [] and fleet.view(pipeline.runtime)["stages"]["chunk"]["workers"] == 1
+    with pipeline.runtime.ledger.write() as tx:
+        ledger_workers.beat(tx, "cpu", state="draining", activity={})
+    assert blocked() == [("sync", "notes", "cpu is draining")]
+    view = fleet.view(pipeline.runtime)
+    assert view["stages"]["chunk"]["workers"] == 0
+    with pipeline.runtime.ledger.read() as tx:
+        view["blocked"] = backlog.blocked(tx, ledger_workers.living(tx))
+    shown = Console(file=StringIO(), width=200)
+    show_fleet(shown, view)
+    assert "blocked: the source 'notes' of 'default' waits to be read: cpu is draining" in shown.file.getvalue()
+    [gauge] = [one for one in fleet_metrics(view) if one.name == "semantik_blocked_units"]
+    assert gauge.samples == []  # it counts documents
+    with pipeline.runtime.ledger.write() as tx:
+        sources.pause(tx, 1, "by hand")
     assert blocked() == []
 
 

@@ -69,7 +69,8 @@ class FleetStatus(BaseModel):
     sources: dict[str, int] = Field(description="Number of sources by state.")
     operations: dict[str, int] = Field(description="Number of unfinished operations by state.")
     blocked: list[ScrubbedObject] = Field(
-        description="Documents that no live worker can process, by stage and collection, and why."
+        description="Documents that no live worker can process, by stage and collection, and sources (stage sync)"
+        " that none reads, and why."
     )
     stuck: list[ScrubbedObject] = Field(description="Documents that make no progress, and why.")
 

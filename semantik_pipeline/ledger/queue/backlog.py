@@ -11,7 +11,7 @@ from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow, served
-from semantik_pipeline.ledger.tables import collections, documents, generations, operations, work
+from semantik_pipeline.ledger.tables import collections, documents, generations, operations, sources, work
 
 
 def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
@@ -52,7 +52,8 @@ def operations_open(tx: Transaction) -> dict[str, int]:
 
 def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:
     """Stages of generations that have units which no living worker takes, with the reason:
-    ``{"generation", "collection", "stage", "units", "reason"}``. They go on by themselves once somebody can."""
+    ``{"generation", "collection", "stage", "units", "reason"}``; and sources that are to be read and that none reads:
+    stage ``sync``, the ``source`` by its name, no generation. They go on by themselves once somebody can."""
     query = (
         select(work.c.generation_id, collections.c.name, work.c.stage, func.count())
         .join(generations, generations.c.id == work.c.generation_id)
@@ -62,12 +63,37 @@ def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
     )
     found = []
     for generation, collection, stage, units in tx.execute(query):
-        reasons = [served(worker, stage, generation) for worker in workers]
-        if None not in reasons:
-            reason = "; ".join(sorted({reason for reason in reasons if reason})) or "no worker is up"
+        if (reason := _nobody(workers, stage, generation)) is not None:
             place = {"generation": generation, "collection": collection, "stage": stage}
             found.append({**place, "units": units, "reason": reason})
+    return found + _unread(tx, workers)
+
+
+def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:
+    """Sources of which a sync is asked for, or due, and that no living worker reads."""
+    asked = and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_(None), sources.c.held_by.is_(None))
+    due = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
+    open_to_syncs = and_(sources.c.paused.is_(None), sources.c.removed_at.is_(None), collections.c.trashed_at.is_(None))
+    query = (
+        select(sources.c.id, sources.c.name, collections.c.name.label("collection"))
+        .join(collections, collections.c.id == sources.c.collection_id)
+        .where(open_to_syncs, or_(asked, due))
+        .order_by(sources.c.id)
+    )
+    found = []
+    for row in tx.execute(query):
+        if (reason := _nobody(workers, "sync", row.id)) is not None:
+            place = {"generation": None, "collection": row.collection, "stage": "sync", "source": row.name}
+            found.append({**place, "units": 1, "reason": reason})
     return found
+
+
+def _nobody(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
+    """Why none of the workers takes a stage of a generation, or reads a source; None if one does."""
+    reasons = [served(worker, stage, which) for worker in workers]
+    if None in reasons:
+        return None
+    return "; ".join(sorted({reason for reason in reasons if reason})) or "no worker is up"
 
 
 def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ MISSED = 4
 #: The profile of a worker inside a process that does more (``semantik serve``, a command without a fleet).
 EMBEDDED = "embedded"
 
+#: States of a living worker in which it takes no work.
+UNREADY = ("starting", "draining", "restarting")
+
 #: Seconds that a program which runs anew may take until its next sign of life.
 LOADING = 30.0
 
@@ -44,6 +47,10 @@ class WorkerRow:
     def alive(self) -> bool:
         """Whether it lives as far as anyone can tell."""
         return self.state != "stopped" and self.age < MISSED * self.report.get("heartbeat", 5.0)
+
+    def takes(self, stage: str) -> bool:
+        """Whether it answers a stage now: of a profile that does, and neither starting nor drained nor on its way out."""
+        return stage in self.report.get("queues", ()) and self.state not in UNREADY
 
 
 def announce(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
@@ -142,6 +149,6 @@ def served(row: WorkerRow, stage: str, which: int) -> str | None:
     """Why a worker does not do a stage of a generation, or the sync of a source; None if it does."""
     if stage not in row.report.get("queues", ()):
         return f"no worker of a profile that takes {stage} is up"
-    if row.state in ("starting", "draining", "restarting"):
+    if row.state in UNREADY:
         return f"{row.id} is {row.state}"
     return row.activity.get("refusals", {}).get(f"{which}:{stage}")
