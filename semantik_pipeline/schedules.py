@@ -24,6 +24,10 @@ FIRST_WAIT = 60.0
 LONGEST_WAIT = 6 * 3600.0
 
 
+#: The longest interval and jitter that a person may give, in seconds: ten years. A longer one is a slip.
+LONGEST = 10 * 365 * 86400.0
+
+
 def parse_duration(text: str) -> float:
     """Seconds of ``90s``, ``15m``, ``1h30m``, ``1.5d``, ``2w``. Raises UsageError."""
     parts = _PART.findall(text)
@@ -124,6 +128,8 @@ def parse_schedule(
         return None
     if "every" not in stored and "cron" not in stored:
         raise UsageError("A jitter or a time zone says more of a schedule.", "Give --every 15m or --cron '0 3 * * *'.")
+    if max(stored.get("every", 0.0), stored.get("jitter", 0.0)) > LONGEST:
+        raise UsageError("An interval or a jitter is ten years long at most.", "Write --every 15m, or 7d.")
     return Schedule(**stored)
 
 

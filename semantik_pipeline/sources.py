@@ -41,6 +41,9 @@ class NewSource:
     principals: Collection[str] | None = None
 
 
+#: Characters of a source's name.
+MAX_NAME = 2_000
+
 #: What the audit trail tells of a new source.
 _GIVEN = ("connector", "config", "schedule", "weight", "principals")
 
@@ -48,6 +51,7 @@ _GIVEN = ("connector", "config", "schedule", "weight", "principals")
 def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     """Add a source; the collection is made if there is none. One on an interval is due at once, one on a cron
     expression at its next time. Raises UsageError if there is one of that name, PluginConfigError for bad options."""
+    check_name(new.name)
     runtime.host.effective_config(new.connector, new.config, kind="connector")
     check_weight(new.weight)
     found = runtime.collection(collection)
@@ -75,6 +79,8 @@ def change(runtime: Runtime, source: dict[str, Any], *, if_match: str | None = N
     """Change ``name``, ``config``, ``weight``, ``schedule`` (a Schedule, or None) or ``principals``. What is synced
     already stays. Other principals count at once for what a search hides; an operation writes them into the index. With
     ``if_match`` its :func:`configuration` must still have that etag: else ChangedMeanwhile."""
+    if "name" in values:
+        check_name(values["name"])
     if "config" in values:
         runtime.host.effective_config(source["connector"], values["config"], kind="connector")
     if "weight" in values:
@@ -132,7 +138,10 @@ def _begin(tx: Transaction, source: dict[str, Any], **how: bool) -> int:
 
 
 def pause(runtime: Runtime, source: dict[str, Any], reason: str) -> dict[str, Any]:
-    """Begin no sync of it until it is resumed. One in hand ends its slice and keeps its place."""
+    """Begin no sync of it until it is resumed. One in hand ends its slice and keeps its place. Raises UsageError for a
+    reason that says nothing."""
+    if not reason.strip():
+        raise UsageError("The reason of the pause is empty.", "Say why, or leave --reason out.")
     _refuse_removed(source)
     with runtime.ledger.write() as tx:
         ledger.pause(tx, source["id"], reason)
@@ -236,6 +245,15 @@ def _taken(tx: Transaction, collection_id: int, collection: str, connector: str,
         f"The collection {collection!r} has a source {name!r} already.",
         "`semantik sources set` changes it; --name gives another name.",
     )
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for what nobody could see or type as the name of a source; a path or a URL is one."""
+    if not name.strip() or len(name) > MAX_NAME or not name.replace(" ", "").isprintable():
+        told = name if len(name) <= 40 else f"{name[:40]}…"
+        raise UsageError(
+            f"{told!r} can't be the name of a source.", f"Names have 1 to {MAX_NAME:,} characters that can be seen; --name gives one."
+        )
 
 
 def check_weight(weight: Any) -> None:

@@ -32,6 +32,8 @@ def place_option(connector: str, schema: dict[str, Any] | None) -> str:
 def place_value(connector: str, option: str, text: str, *, here: bool) -> str:
     """A path on this machine as an absolute one; anything else as it is, be there a file of that name or not. ``here``:
     this machine reads it, so a path that does not exist is refused. Raises UsageError."""
+    if not text.strip():
+        raise UsageError("The path or URL after the connector is empty.", "Give a path or URL, or leave it out.")
     is_path = option == "path" or ((connector, option) == ("git", "url") and not _REMOTE.match(text))
     if "://" in text or not is_path:
         return text
@@ -84,6 +86,15 @@ def _value(spec: dict[str, Any], key: str, text: str) -> Any:
     if "array" in types and not isinstance(value, list):
         return [text]
     return text if "string" in types and not isinstance(value, list | dict | None) else value
+
+
+def without(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The options but these. Raises UsageError for one that is not there."""
+    for name in names:
+        if name not in config:
+            there = ", ".join(config) or "none"
+            raise UsageError(f"The source has no option {name!r}.", f"It has: {there}.")
+    return {key: value for key, value in config.items() if key not in names}
 
 
 def parse_object(text: str) -> dict[str, Any]:

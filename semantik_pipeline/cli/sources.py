@@ -64,7 +64,7 @@ def add(
 
     with beside(call) as runtime:
         settings, schema = runtime.settings, _schema(runtime, connector)
-        config = typed.parse_object(config_json) if config_json else {}
+        config = {} if config_json is None else typed.parse_object(config_json)
         if place is not None:
             option = typed.place_option(connector, schema)
             place = typed.place_value(connector, option, place, here=not settings.fleet)
@@ -139,7 +139,7 @@ def set_(
     with beside(call) as runtime:
         before = named(runtime, source)
         changes: dict[str, Any] = {}
-        if options or unset or config_json:
+        if options or unset or config_json is not None:
             changes["config"] = _changed_config(runtime, before, options or [], unset or [], config_json)
         if name is not None:
             changes["name"] = name
@@ -162,11 +162,10 @@ def _changed_config(
     runtime: Runtime, before: dict[str, Any], options: list[str], unset: list[str], config_json: str | None
 ) -> dict[str, Any]:
     """The source's options with these changes. Raises UsageError for what its connector does not take, or lacks then."""
-    from semantik_pipeline.cli.source_options import parse_object, parse_options
+    from semantik_pipeline.cli.source_options import parse_object, parse_options, without
 
-    config = parse_object(config_json) if config_json else dict(before["config"])
-    given = parse_options(_schema(runtime, before["connector"]), options)
-    config = {key: value for key, value in config.items() if key not in unset} | given
+    config = dict(before["config"]) if config_json is None else parse_object(config_json)
+    config = without(config, unset) | parse_options(_schema(runtime, before["connector"]), options)
     _require(runtime, before["connector"], config)
     return config
 

@@ -68,6 +68,15 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
         (("add", "fake-connector", "--name", "x", "--cron", "0 25 * * *"), "'0 25 * * *' is no use: Bad hour."),
         (("add", "fake-connector", "--name", "x", "--timezone", "UTC"), "says more of a schedule"),
         (("add", "fake-connector", "--name", "x", "--weight", "0"), "The weight 0 is no share."),
+        (("add", "directory", " "), "The path or URL after the connector is empty."),
+        (("add", "git", ""), "The path or URL after the connector is empty."),
+        (("add", "fake-connector", "--name", ""), "'' can't be the name of a source."),
+        (("add", "fake-connector", "--name", " "), "' ' can't be the name of a source."),
+        (("add", "fake-connector", "--name", "a\nb"), "can't be the name of a source."),
+        (("add", "fake-connector", "--name", "x" * 2001), f"{'x' * 40}…' can't be the name of a source."),
+        (("add", "fake-connector", "--name", "x", "--config-json", ""), "--config-json is no JSON"),
+        (("add", "fake-connector", "--name", "x", "--every", "99999999999d"), "ten years long at most"),
+        (("add", "fake-connector", "--name", "x", "--cron", "0 3 * * *", "--jitter", "4000d"), "ten years"),
         (("show", "nobody"), "There is no source 'nobody'."),
         (("list", "--collection", "nobody"), "There is no collection 'nobody'."),
     ],
@@ -77,6 +86,22 @@ def test_bad_input_is_one_line_that_names_the_field(cli: CommandLine, arguments:
     assert result.code == 2
     assert complaint in result.err.splitlines()[0]
     assert result.out == ""
+
+
+def test_what_says_nothing_changes_nothing(cli: CommandLine) -> None:
+    assert cli("sources", "add", "fake-connector", "--name", "notes", "--set", "hints=true").code == 0
+    before = cli("sources", "show", "notes", "--json").json()["config"]
+    for arguments, complaint in (
+        (("set", "notes", "--name", ""), "'' can't be the name of a source."),
+        (("set", "notes", "--unset", "colour"), "The source has no option 'colour'."),
+        (("set", "notes", "--config-json", ""), "--config-json is no JSON"),
+        (("pause", "notes", "--reason", " "), "The reason of the pause is empty."),
+    ):
+        refused = cli("sources", *arguments)
+        assert (refused.code, refused.out) == (2, ""), arguments
+        assert complaint in refused.err.splitlines()[0]
+    after = cli("sources", "show", "notes", "--json").json()
+    assert (after["config"], after["name"], after["state"]) == (before, "notes", "idle")
 
 
 def test_an_option_has_the_type_that_the_schema_says(cli: CommandLine) -> None:
