@@ -194,7 +194,8 @@ class Settings(BaseSettings):
     """Every setting. Field comments are the short form; ``config/semantik.toml`` has the sentences."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SEMANTIK_", env_nested_delimiter="_", env_nested_max_split=1, extra="ignore", frozen=True
+        env_prefix="SEMANTIK_", env_nested_delimiter="_", env_nested_max_split=1, env_ignore_empty=True,
+        extra="ignore", frozen=True,
     )
 
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("semantik", appauthor=False)))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.errors import SettingsError
+from semantik_pipeline.builtin.stores.qdrant_options import check_url
+from semantik_pipeline.errors import PluginConfigError, SettingsError
+from semantik_pipeline.ledger.database.connection import open_engine
 from semantik_pipeline.settings import load_settings
 
 
@@ -55,3 +57,49 @@ def test_what_else_is_read_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SEMANTIK_COLLECTION", '{"language": "english"}')
     monkeypatch.setenv("SEMANTIK_COLLECTION_CHUNKING", '{"plugin": "sentence"}')
     assert load_settings().data_dir == tmp_path
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = load_settings().model_dump()
+    for name in ("SEMANTIK_DATABASE_URL", "SEMANTIK_BROKER_URL", "SEMANTIK_QDRANT_URL", "SEMANTIK_DATA_DIR"):
+        monkeypatch.setenv(name, "")
+    found = load_settings()
+    assert found.model_dump() == usual  # no fleet without a ledger, no data in the current folder
+    assert not found.shared_ledger and not found.shared_store
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://ada:hunter2@[::1:5432/semantik", "host or port"),
+        ("postgresql://ada:hunter2@localhost:port/semantik", "host or port"),
+        ("localhost:5432/hunter2", "no URL"),
+        ("mysql://ada:hunter2@localhost/semantik", "begins with mysql://"),
+    ],
+)
+def test_an_address_of_the_ledger_that_is_none_is_named_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=why) as caught:
+        open_engine(url)
+    assert "database.url" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://ada@[::1]:5432/s", "postgresql+psycopg://ada:p%40ss@db/s"])
+def test_addresses_of_a_ledger(url: str) -> None:
+    engine = open_engine(url)
+    assert (engine.url.drivername, engine.url.username) == ("postgresql+psycopg", "ada")
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1:6333", "ftp://localhost:6333", "http://:6333", "http://localhost:port", ""]
+)
+def test_an_address_of_qdrant_that_is_none(url: str) -> None:
+    with pytest.raises(PluginConfigError, match="no address of a server"):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:6333", "localhost:6333", "https://qdrant.example", "http://db:6333/prefix"]
+)
+def test_addresses_of_qdrant(url: str) -> None:
+    check_url(url)

@@ -23,12 +23,12 @@ from semantik_pipeline.builtin.stores.checks import (
 )
 from semantik_pipeline.builtin.stores.client_filters import client_filter
 from semantik_pipeline.builtin.stores.qdrant_calls import Calls
-from semantik_pipeline.builtin.stores.qdrant_options import OPTIONS
+from semantik_pipeline.builtin.stores.qdrant_options import OPTIONS, check_url
 from semantik_pipeline.builtin.stores.qdrant_spec import KEY, collection_arguments, payload_schema, spec_of
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
-from semantik_pipeline.errors import PermanentError, PipelineError, PluginConfigError, PluginLoadError, UsageError
+from semantik_pipeline.errors import PermanentError, PipelineError, PluginLoadError, UsageError
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -86,10 +86,7 @@ class QdrantStore(VectorDBPlugin):
     async def initialize(self) -> None:
         if importlib.util.find_spec("qdrant_client") is None:
             raise PluginLoadError(f"qdrant: {_NOT_INSTALLED}.", "pip install 'semantik-pipeline[qdrant]'")
-        if not self._options["url"]:
-            raise PluginConfigError(
-                "qdrant needs a url.", "Configure the server's address, http://localhost:6333 for one."
-            )
+        check_url(self._options["url"])
         self._client = self._connect()
         self._streams = ThreadPoolExecutor(self._options["parallel"], thread_name_prefix="qdrant")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
+
+from semantik_pipeline.errors import PluginConfigError
 
 
 def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:
@@ -26,3 +29,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "parallel": _operational("integer", "Uploads at once.", default=2, minimum=1, maximum=16),
 }
+
+
+def check_url(url: str | None) -> None:
+    """Raise PluginConfigError for what is no address of a server; one without a scheme is taken for HTTP."""
+    try:
+        parts = urlsplit(url if "://" in (url or "") else f"http://{url or ''}")
+        usable = bool(parts.hostname) and parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # a bracket that is not closed, a port that is no number
+        usable = False
+    if not usable:
+        raise PluginConfigError(
+            f"The url of qdrant is no address of a server: {(url or '')!r}.",
+            "Write http://HOST:6333 or https://HOST, an IPv6 address in brackets (qdrant.url).",
+        )

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, Table, Text, create_engine, event, exc
+from sqlalchemy import URL, Connection, Double, Engine, Table, Text, create_engine, event, exc, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from semantik_pipeline.errors import Conflict, PipelineError, ServiceUnavailable, StorageFull
+from semantik_pipeline.errors import Conflict, PipelineError, ServiceUnavailable, SettingsError, StorageFull
 
 Transaction = Connection
 
@@ -90,9 +90,7 @@ def open_engine(url: str) -> Engine:
     """An engine for the URL; makes the folder of an SQLite file."""
     if url.startswith("sqlite"):
         return _sqlite_engine(url)
-    if url.startswith("postgresql://"):
-        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    engine = create_engine(url, pool_size=8, max_overflow=8, connect_args=PATIENCE)
+    engine = create_engine(_postgres_url(url), pool_size=8, max_overflow=8, connect_args=PATIENCE)
     _ping_after_rest(engine)
     _bound_sessions(engine)
     _leave_standbys(engine)
@@ -141,6 +139,21 @@ def _ping_after_rest(engine: Engine) -> None:
                 raise exc.DisconnectionError from error
             except engine.dialect.loaded_dbapi.Error as error:
                 raise exc.DisconnectionError from error
+
+
+def _postgres_url(text: str) -> URL:
+    """With its driver. Raises SettingsError, without the password, for what names no database of PostgreSQL."""
+    try:
+        url = make_url(text)
+    except (exc.ArgumentError, ValueError) as error:  # a port that is no number
+        why = "it is no URL" if isinstance(error, exc.ArgumentError) else "its host or port can't be read"
+        raise SettingsError(f"The setting database.url is unusable: {why}.", _POSTGRES) from None
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise SettingsError(f"The setting database.url is unusable: it begins with {url.drivername}://.", _POSTGRES)
+    return url.set(drivername="postgresql+psycopg")
+
+
+_POSTGRES = "Write postgresql://USER:PASSWORD@HOST:PORT/NAME, an IPv6 address in brackets; unset, it is SQLite."
 
 
 def _sqlite_engine(url: str) -> Engine:
@@ -206,7 +219,8 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
             f"The ledger {where} can't be written: {text}.", "Free disk space and run it again; nothing was lost."
         )
     if is_away(error):
-        return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}")
+        way_out = None if engine.dialect.name == "sqlite" else "Check that the server runs, and database.url."
+        return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}", way_out)
     if _is_taken(error.orig):
         return Conflict("Somebody else took that name in this moment.", "Look at what is there now, and ask again.")
     return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")

@@ -176,6 +176,11 @@ def test_a_settings_file_that_is_wrong(cli, tmp_path):
         refused(cli("status", "--config", wrong), 2, word)
 
 
+@pytest.mark.parametrize("option", ["--data-dir", "--config"])
+def test_an_empty_path_is_not_the_current_folder(cli, option):
+    refused(cli(option, "", "status"), 2, option, "empty")
+
+
 def test_a_data_folder_that_can_not_be_made_or_written(cli, papers, tmp_path):
     (tmp_path / "file").write_text("I am a file")
     refused(cli("index", papers, "--data-dir", tmp_path / "file" / "below"), 2, tmp_path / "file", "--data-dir")
