@@ -47,17 +47,22 @@ class HighlightPostprocessor(FromHits):
         self._length = self.option("length")
 
     def process(self, query: QueryText, hits: list[SearchHit], context: PostprocessContext) -> list[SearchHit]:
-        matchers: dict[str, Matcher] = {}
+        by_rules: dict[str, list[str]] = {}
+        for hit in hits:
+            for one in (hit, *hit.grouped_hits):
+                by_rules.setdefault(self._rules(one), []).append(one.text)
+        matchers = {rules: Matcher(query.terms, query.phrases, rules, texts) for rules, texts in by_rules.items()}
 
         def marked(hit: SearchHit) -> SearchHit:
-            code = hit.metadata.get("language")
-            rules = rules_for(code if isinstance(code, str) else None, self._language)
-            if rules not in matchers:
-                matchers[rules] = Matcher(query.terms, query.phrases, rules)
-            found = matchers[rules].matches(hit.text)
+            found = matchers[self._rules(hit)].matches(hit.text)
             passage = best_passage(hit.text, found, self._length)
             return replace(
                 hit, highlights=found, passage=passage, grouped_hits=[marked(one) for one in hit.grouped_hits]
             )
 
         return [marked(hit) for hit in hits]
+
+    def _rules(self, hit: SearchHit) -> str:
+        """Whose rules the hit's words follow."""
+        code = hit.metadata.get("language")
+        return rules_for(code if isinstance(code, str) else None, self._language)

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from semantik_pipeline.builtin.postprocessors.word_keys import (
+    Key,
     Keys,
     distinct_words,
     keys_of,
     literal_keys,
     places_of,
+    vocabulary,
     words_of,
 )
 from semantik_pipeline.builtin.stores.unspaced import RUN
@@ -18,39 +20,32 @@ from semantik_pipeline.documents import Highlight
 
 
 class Matcher:
-    """Finds the words of one query in texts of one language.
+    """Finds the words of one query in ``texts`` of one language.
 
     Stop words count only within phrases, unless the query has no other words. Of a script that is written without
     spaces each two neighbouring characters of the query are looked for.
     """
 
-    def __init__(self, terms: Iterable[str], phrases: Iterable[str], language: str) -> None:
+    def __init__(self, terms: Iterable[str], phrases: Iterable[str], language: str, texts: Iterable[str]) -> None:
         self._language = language
         terms = list(terms)
         spaced = list(dict.fromkeys(word.group() for term in terms for word in words_of(term)))
         telling = [word for word in spaced if keys_of(word, language)]
-        self._literally = not telling
-        self._terms: dict[int | str, str] = {}
-        self._known: set[str] = set()
-        self._meeting: set[str] = set()
+        by_key: dict[Key, str] = {}
         for word in telling or spaced:
-            for key in self._keys(word):
-                self._terms.setdefault(key, word)
-        self._asked = frozenset(self._terms)
+            for key in keys_of(word, language) if telling else literal_keys(word):
+                by_key.setdefault(key, word)
+        words = vocabulary(language if telling else None)
+        self._terms = words.meeting(distinct_words("\n".join(texts)), by_key)
         pairs = _pairs_of(terms)
         self._any_pair = re.compile("|".join(map(re.escape, pairs))) if pairs else None
         split = ((phrase, [_phrase_keys(word.group(), language) for word in words_of(phrase)]) for phrase in phrases)
         self._phrases = [(phrase, keys) for phrase, keys in split if len(keys) > 1]
 
     def matches(self, text: str) -> list[Highlight]:
-        """The places in their order, none within another."""
-        words = distinct_words(text)
-        new = words - self._known
-        self._known |= new  # a text repeats its words, and so do texts
-        self._meeting |= self._asked_for(new)
+        """The places in one of the texts, in their order, none within another."""
         found = []
-        for word in words & self._meeting:
-            term = next(self._terms[key] for key in self._keys(word) if key in self._terms)
+        for word, term in self._terms.items():
             found += [Highlight(start, start + len(word), term) for start in places_of(word, text)]
         if self._any_pair is not None and not text.isascii():
             found += self._unspaced(text)
@@ -58,16 +53,6 @@ class Matcher:
         for phrase, keys in self._phrases:
             found += _of_phrase(phrase, keys, places, self._language)
         return _apart(found)
-
-    def _asked_for(self, words: set[str]) -> set[str]:
-        """Those that share a key with a word of the query. Of hundreds of words a few do, so this is the hot loop."""
-        if self._literally:
-            return {word for word in words if not self._asked.isdisjoint(literal_keys(word))}
-        asked, language = self._asked, self._language
-        return {word for word in words if not asked.isdisjoint(keys_of(word, language))}
-
-    def _keys(self, word: str) -> Keys:
-        return literal_keys(word) if self._literally else keys_of(word, self._language)
 
     def _unspaced(self, text: str) -> Iterator[Highlight]:
         """Pairs that touch or overlap are one place; its term is what stands there."""

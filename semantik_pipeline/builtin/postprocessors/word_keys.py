@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.unspaced import RUN
@@ -22,8 +22,11 @@ _GAPS = bytes(byte if byte > 127 or chr(byte).isalnum() else 32 for byte in rang
 _ANY = re.compile(f"(?:(?!{RUN.pattern.removesuffix('+')})(?:[^\\W_]|[{MARKS}]))+")
 #: No stop word of any language is longer; the engine takes no notice of much longer words.
 _LONGEST_STOP_WORD = 20
+#: Words that a vocabulary holds at most: 15 MB.
+MOST_WORDS = 32_768
 
-Keys = frozenset[int | str]
+Key = int | str
+Keys = frozenset[Key]
 
 
 def words_of(text: str) -> Iterator[re.Match[str]]:
@@ -35,6 +38,8 @@ def distinct_words(text: str) -> set[str]:
     """The same, each once, without their places: much faster."""
     spaced = text.encode("utf-8", "surrogatepass").translate(_GAPS).decode("utf-8", "surrogatepass")
     pieces = set(spaced.split())
+    if text.isascii():
+        return pieces
     others = [piece for piece in pieces if not piece.isascii()]  # the slow rule is for these alone
     return pieces.difference(others).union(*map(_ANY.findall, others))
 
@@ -51,7 +56,37 @@ def places_of(word: str, text: str) -> Iterator[int]:
         start = text.find(word, end)
 
 
-@lru_cache(maxsize=65_536)
+class Vocabulary:
+    """Words that texts had, by their keys: texts repeat them, and which of hundreds meet a query is the hot loop of
+    highlighting. Threads may ask at once."""
+
+    def __init__(self, keys: Callable[[str], Keys]) -> None:
+        self._keys = keys
+        self._learned: tuple[set[str], dict[Key, list[str]]] = set(), {}
+
+    def meeting(self, words: set[str], terms: Mapping[Key, str]) -> dict[str, str]:
+        """Those of the words that have one of these keys, and the term that each stands for."""
+        known, by_key = self._learned
+        if len(known) > MOST_WORDS:
+            known, by_key = self._learned = set(), {}
+        for word in words - known:
+            for key in self._keys(word):
+                by_key.setdefault(key, []).append(word)
+            known.add(word)
+        found: dict[str, str] = {}
+        for key, term in terms.items():
+            for word in words.intersection(by_key.get(key, ())):
+                found.setdefault(word, term)
+        return found
+
+
+@lru_cache(maxsize=64)
+def vocabulary(language: str | None) -> Vocabulary:
+    """The words of a language, by the keys that :func:`keys_of` gives them; None: by :func:`literal_keys`."""
+    return Vocabulary(literal_keys if language is None else partial(keys_of, language=language))
+
+
+@lru_cache(maxsize=8192)
 def keys_of(word: str, language: str) -> Keys:
     """What the word has in common with its other forms, by the rules of a language (a name of
     :mod:`semantik_pipeline.contracts.languages`); nothing for a stop word. Words are the same if they share a key."""

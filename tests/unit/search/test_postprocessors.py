@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semantik_pipeline.builtin.postprocessors import word_keys
 from semantik_pipeline.builtin.postprocessors.dedupe import DedupePostprocessor
 from semantik_pipeline.builtin.postprocessors.diversity import DiversityPostprocessor
 from semantik_pipeline.builtin.postprocessors.group import GroupPostprocessor
 from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostprocessor
 from semantik_pipeline.builtin.postprocessors.neighbours import NeighboursPostprocessor
 from semantik_pipeline.builtin.postprocessors.passages import best_passage, sentences_of
-from semantik_pipeline.builtin.postprocessors.word_keys import distinct_words, words_of
+from semantik_pipeline.builtin.postprocessors.word_keys import Vocabulary, distinct_words, keys_of, words_of
 from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
 from semantik_pipeline.contracts import QueryText
 from semantik_pipeline.contracts.document_scores import document_score
@@ -345,6 +346,22 @@ def test_the_best_passage_is_the_one_that_looking_at_everything_finds(sentences,
 )
 def test_distinct_words_are_the_words_each_once(text):
     assert distinct_words(text) == {word.group() for word in words_of(text)}
+
+
+WORDS = st.sets(st.sampled_from(["lease", "Leases", "leased", "house", "Häuser", "the", "wine", "wines", "acre", "été"]))
+
+
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=6), st.integers(0, 9))
+def test_a_vocabulary_knows_whatever_it_met_before_which_words_meet_a_term(asked, most):
+    remembered = Vocabulary(lambda word: keys_of(word, "english"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_keys, "MOST_WORDS", most)
+        for words, terms in asked:
+            by_key = {key: term for term in sorted(terms) for key in keys_of(term, "english")}
+            met = {word for word in words if keys_of(word, "english") & by_key.keys()}
+            found = remembered.meeting(words, by_key)
+            assert found.keys() == met
+            assert all(keys_of(term, "english") & keys_of(word, "english") for word, term in found.items())
 
 
 def test_a_long_sentence_is_cut_between_words_around_its_terms():
