@@ -23,6 +23,13 @@ def unblamed(fleet) -> None:
     assert fleet.attempts_and_suspects() == (0, 0)
 
 
+def all_to_be_embedded(fleet, operation: int, count: int) -> bool:
+    """So many documents of an operation are chunked and extracted."""
+    progress = fleet.progress(operation)
+    early = sum(progress.stages.get(stage, 0) for stage in ("chunk", "extract"))
+    return progress.seen == count and not early
+
+
 def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_url, redis, qdrant, tmp_path):
     """By Celery's own command, so that no supervisor helps. The embedder takes longer than the soft shutdown, so claims
     are given back, not finished."""
@@ -43,11 +50,17 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     time.sleep(2.5)  # two ticks of the scheduler, each of which rings
     assert fleet.leases() == 0 and fleet.progress(operation).stages == before
     fleet.semantik("fleet", "resume")
-    small = fleet.wait(fleet.begin_source(json_lines(tmp_path, "small", 20)), 200)
-    assert small.outcome == "succeeded"
-    assert fleet.progress(operation).state == "running", (
-        "a small source that comes later is not kept waiting for its end"
+    small = fleet.begin_source(json_lines(tmp_path, "small", 20))
+    until(
+        lambda: all_to_be_embedded(fleet, small, 20), "a small source that comes later is read, chunked and extracted"
     )
+    before = fleet.progress(operation).stages.get("indexed", 0)
+    assert fleet.wait(small, 200).outcome == "succeeded"
+    large = fleet.progress(operation)
+    assert large.state == "running", "it is not kept waiting for the end of the large one"
+    # three pools may have been in hand when it came; what it has itself is half a pool, and its fair share
+    passed = large.stages.get("indexed", 0) - before
+    assert passed <= 3.5 * 20, f"{passed} documents of the large source passed the 20 of the small one"
 
     fleet.semantik("fleet", "restart")
     assert worker.poll() is None, "its process id is what an init system knows"
@@ -68,6 +81,7 @@ def test_a_worker_is_drained_resumed_restarted_and_ended(make_fleet, postgres_ur
     worker = fleet.start_worker(stdout=stdout)
     os.close(stdout)
     until(lambda: fleet.worker_holding("embed", 0.5), "another one, on a terminal, goes on")
+    assert fleet.without_torch()
     os.close(terminal)
     worker.send_signal(signal.SIGHUP)
     assert worker.wait(timeout=20) == 0, "a terminal that closes ends it"
