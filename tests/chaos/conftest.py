@@ -146,6 +146,7 @@ def make_fleet(
         def make(**urls: str) -> Fleet:
             fleet = Fleet(tmp_path, installed_fakes, **urls)
             fleet.until = until(request.node)
+            fleet.record = lambda what, value: request.node.user_properties.append((what, value))
             stack.callback(fleet.close)
             return fleet
 

@@ -12,11 +12,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+import psutil
+from sqlalchemy import and_, case, func, or_, select
 
 from semantik_pipeline import fleet as operators
 from semantik_pipeline import operations
@@ -36,9 +37,12 @@ from tests.chaos.servers import PATIENCE, until
 
 POOL = 32  # chunks: embed.pool_chunks
 
-#: Pools that a process can have embedded and not saved: one on its device, one that waits for its writer, one that the
-#: writer saves (stages/embed.py).
-UNSAVED = 3
+PARTS = 2  # chunks of a document, unless a proof says otherwise
+
+#: Pools that a process can have embedded and not saved: the writer has one, one waits for it, and one is embedded before it
+#: may wait, too (stages/embed.py). A process that stood still has two more claimed, and may embed them before its keeper
+#: has looked at the lease.
+UNSAVED, LATE = 3, 2
 
 #: A collection with every stage at work and no model.
 COLLECTION: dict[str, Any] = {
@@ -75,6 +79,7 @@ class Fleet:
         self.kills = 0
         self.stops = 0
         self.until = float("inf")  # time.monotonic() at which nothing is waited for any more
+        self.record: Callable[[str, object], None] = lambda what, value: None  # for the summary
         self.blamed: dict[str, int] = {}  # document -> attempts that were held against it at some moment
         self.configure()
         settings = {name: {"url": url} for name, url in urls.items()}
@@ -91,11 +96,12 @@ class Fleet:
         configure(app, self.settings)
         return Bell(app).ring
 
-    def configure(self, *, extractor_ms: float = 0, **options: object) -> None:
-        """The fake embedder's options, and what a text takes the extractor, in the shared state file."""
+    def configure(self, *, extractor_ms: float = 0, parser_ms: float = 0, **options: object) -> None:
+        """The fake embedder's options, and what a text takes the extractor and the fake parser, in the shared state file."""
         configs = {"fake-embedder": {"log_path": str(self.log), "sleep_ms_per_text": 1, **options}}
-        if extractor_ms:
-            configs["fake-extractor"] = {"sleep_ms_per_text": extractor_ms}
+        for plugin, taken in (("fake-extractor", extractor_ms), ("fake-parser", parser_ms)):
+            if taken:
+                configs[plugin] = {"sleep_ms_per_text": taken}
         state = {"version": 1, "revision": time.time_ns(), "disabled_ids": [], "configs": configs}
         (self.folder / "data" / "plugins.json").write_text(json.dumps(state))
 
@@ -187,6 +193,17 @@ class Fleet:
         worker.send_signal(signal.SIGSTOP)
         self.stops += 1
 
+    def freeze_at(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
+        """SIGSTOP of a worker that holds units of a stage, seen while it stands still; None if none does for so long."""
+        deadline = time.monotonic() + seconds
+        while (worker := self.worker_holding(stage, deadline - time.monotonic())) is not None:
+            worker.send_signal(signal.SIGSTOP)
+            if f":{worker.pid}:" in self._holders(stage):
+                self.stops += 1
+                return worker
+            worker.send_signal(signal.SIGCONT)
+        return None
+
     def close(self) -> None:
         for process in [*self.workers, *self._others]:
             if process.poll() is None:
@@ -275,18 +292,22 @@ class Fleet:
 
     def worker_holding(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
         """A worker that holds units of a stage at this moment; None if there is none for so long."""
-        held = select(work.c.worker).where(work.c.stage == stage, work.c.lease_token.is_not(None))
-        if stage == "sync":
-            held = select(sources.c.worker).where(sources.c.lease_token.is_not(None))
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with self.runtime.ledger.read() as tx:
-                names = " ".join(filter(None, tx.execute(held.limit(50)).scalars()))
+            names = self._holders(stage)
             for worker in self.workers:
                 if f":{worker.pid}:" in names:
                     return worker
             time.sleep(0.01)
         return None
+
+    def _holders(self, stage: str) -> str:
+        """The names of workers that hold units of a stage."""
+        held = select(work.c.worker).where(work.c.stage == stage, work.c.lease_token.is_not(None))
+        if stage == "sync":
+            held = select(sources.c.worker).where(sources.c.lease_token.is_not(None))
+        with self.runtime.ledger.read() as tx:
+            return " ".join(filter(None, tx.execute(held.limit(50)).scalars()))
 
     # -- work -----------------------------------------------------------------------------------------------------------
 
@@ -363,32 +384,46 @@ class Fleet:
 
     # -- the account ----------------------------------------------------------------------------------------------------
 
-    def account(self, *, here: int, poison: str | None = None, cut: int | None = None) -> None:
+    def account(self, *, here: int, poison: str | None = None, cut: int | None = None, cancelled: bool = False) -> None:
         """Every document is accounted for, ledger and store agree, nothing was embedded twice beyond batches in flight.
 
         ``poison`` names the one document that is to blame. ``cut``: how often a process was ended, stopped, or kept from
-        saving while it may have had batches in hand; kills and stops, unless given.
+        saving while it may have had batches in hand; kills and stops, unless given. ``cancelled``: an operation was, so
+        documents may be parked, and those that are not are indexed.
         """
         poisoned = 0 if poison is None else 1
         until(lambda: not self._moving(), "what a late worker touched is written again")
+        parked = and_(work.c.stage.in_(STAGES), work.c.held_by.is_not(None))
         with self.runtime.ledger.read() as tx:
             alive = documents.c.deleted_at.is_(None)
-            joined = select(work.c.stage, func.count()).join(documents, documents.c.id == work.c.document_id)
-            states = Counter(dict(map(tuple, tx.execute(joined.where(alive).group_by(work.c.stage)).all())))
+            stage = case((parked, "parked"), else_=work.c.stage)
+            joined = select(stage, func.count()).join(documents, documents.c.id == work.c.document_id)
+            states = Counter(dict(map(tuple, tx.execute(joined.where(alive).group_by(stage)).all())))
+        here -= states.pop("parked", 0) if cancelled else 0
         assert states == Counter({"indexed": here - poisoned, "quarantined": poisoned}) - Counter(), states
         self._account_for_blame(poison)
         report = self.semantik("verify", code=None)
         assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0), report
         assert report["points_found"] == report["points_expected"] > 0
+        self._account_for_texts(self.kills + self.stops if cut is None else cut)
+        assert self.without_torch()
+
+    def _account_for_texts(self, cut: int) -> None:
+        """A pool is filled by a whole document, so it may hold a little more than it is to."""
         lines = self.log.read_text().splitlines()
         doubled = len(lines) - len(set(lines))
-        allowed = UNSAVED * POOL * (self.kills + self.stops if cut is None else cut)
+        pool = int(self.environment["SEMANTIK_EMBED_POOL_CHUNKS"]) + PARTS - 1
+        allowed = pool * (UNSAVED * cut + LATE * self.stops)
+        self.record("embedded twice", f"{doubled} of {len(lines)} texts, where {allowed} may have been in flight")
         assert doubled <= allowed, f"{doubled} texts were embedded twice; {allowed} may have been in flight"
 
     def _moving(self) -> int:
         """Units that some stage is still to work on, or that wait for it: after an operation's end only those of which a
-        worker without a lease touched the points."""
-        moving = work.c.stage.in_(STAGES) | work.c.reconcile
+        worker without a lease touched the points, or those in hand when it was cancelled."""
+        moving = or_(
+            and_(work.c.stage.in_(STAGES), or_(work.c.held_by.is_(None), work.c.lease_token.is_not(None))),
+            work.c.reconcile,
+        )
         with self.runtime.ledger.read() as tx:
             return tx.execute(select(func.count()).select_from(work).where(moving)).scalar_one()
 
@@ -403,12 +438,19 @@ class Fleet:
         assert max(innocents.values(), default=0) < self.settings.work.max_attempts, told
 
     def without_torch(self) -> bool:
-        """No living worker has torch in memory."""
-        maps = [Path(f"/proc/{worker.pid}/maps") for worker in self.workers if worker.poll() is None]
-        return all("libtorch" not in path.read_text() for path in maps if path.exists())
+        """No process of the fleet has torch in memory: workers, those of a supervisor, their children."""
+        looked_at = 0
+        for started in [*self.workers, *self._others]:
+            with suppress(psutil.NoSuchProcess, OSError):  # it has ended, or a child of it while it is looked at
+                for process in (own := psutil.Process(started.pid), *own.children(recursive=True)):
+                    looked_at += 1
+                    if "libtorch" in Path(f"/proc/{process.pid}/maps").read_text():
+                        return False
+        assert looked_at
+        return True
 
 
-def make_corpus(folder: Path, count: int, *, parts: int = 2) -> Path:
+def make_corpus(folder: Path, count: int, *, parts: int = PARTS) -> Path:
     """``count`` text files of some paragraphs each, no two alike."""
     folder.mkdir(exist_ok=True)
     for number in range(count):
@@ -433,6 +475,15 @@ def json_lines(folder: Path, name: str, count: int, *, parts: int = 1) -> Source
             ]
             file.write(json.dumps({"id": f"{name}-{number}", "text": "\n\n".join(texts)}) + "\n")
     return SourceRequest(connector="jsonl", name=name, config={"path": str(path)})
+
+
+def in_small_steps(folder: Path, count: int) -> SourceRequest:
+    """The documents of :func:`make_corpus`, for the fake parser, from a source that may be left after every fifth."""
+    texts = {path.name: path.read_text() for path in make_corpus(folder / "corpus", count).iterdir()}
+    path = folder / "documents.json"
+    path.write_text(json.dumps(texts))
+    config = {"documents_file": str(path), "checkpoint_every": 5, "media_type": "text/x-fake"}
+    return SourceRequest(connector="fake-connector", name="steps", config=config)
 
 
 # -- what proofs have in common ------------------------------------------------------------------------------------------
@@ -493,11 +544,27 @@ def poisoned(fleet: Fleet, folder: Path, *, documents: int) -> None:
     assert progress.outcome == "degraded"
     found = progress.result["documents"]
     assert found["seen"] == found["new"] == documents and found["quarantined"] == 1
-    fleet.account(here=documents, poison=name, cut=deaths)
+    fleet.account(here=documents, poison=name, cut=1)  # a death alone has nothing else in hand
     [row] = fleet.semantik("documents", "list", "--status", "quarantined")["documents"]
     assert name in row["document"]
     attempts = int(fleet.environment.get("SEMANTIK_WORK_MAX_ATTEMPTS", fleet.settings.work.max_attempts))
     assert attempts <= deaths <= attempts + 1, f"{deaths} deaths"
+
+
+def stopped_in_every_stage(fleet: Fleet, operation: int) -> None:
+    """A worker that holds units of a stage is stopped until they are no longer its own, and continued once others may have
+    them; each stage once."""
+    left = ["sync", "chunk", "extract", "upsert", "embed"]  # those that end first are met first
+    while left and fleet.progress(operation).state != "finished":
+        for stage in [*left]:
+            victim = fleet.freeze_at(stage, seconds=0.5)
+            if victim is None:
+                continue
+            left.remove(stage)
+            until(lambda victim=victim: not fleet.held_by(victim.pid), f"the units of {stage} are freed", 40)
+            time.sleep(1)
+            victim.send_signal(signal.SIGCONT)
+    assert not left, f"not every stage was met: {left}"
 
 
 @contextmanager

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import time
-from collections import Counter
 from functools import partial
 
 import pytest
 
-from tests.chaos.fleet import LONG, begun, edited, finish, json_lines, make_corpus, poisoned, ready_meanwhile
+from tests.chaos.fleet import (
+    LONG,
+    begun,
+    edited,
+    finish,
+    json_lines,
+    make_corpus,
+    poisoned,
+    ready_meanwhile,
+    stopped_in_every_stage,
+)
 from tests.chaos.servers import until
 
 DOCUMENTS = 2000
@@ -101,19 +109,7 @@ def test_workers_stop_past_their_leases_and_go_on(make_fleet, postgres_url, redi
         fleet.start_worker()
     fleet.ready(3)
     operation = fleet.begin(make_corpus(tmp_path / "corpus", DOCUMENTS))
-    stops: Counter[str] = Counter()
-    stages = ["sync", "chunk", "extract", "upsert", "embed"]  # those that end first are met first
-    while fleet.progress(operation).state != "finished" and len(stops) < len(stages):
-        for stage in [stage for stage in stages if stage not in stops]:
-            victim = fleet.worker_holding(stage, seconds=0.5)
-            if victim is None:
-                continue
-            fleet.freeze(victim)
-            stops[stage] += 1
-            until(lambda victim=victim: not fleet.held_by(victim.pid), f"the units of {stage} are freed", 40)
-            time.sleep(1)
-            victim.send_signal(signal.SIGCONT)
-    assert len(stops) == len(stages), f"not every stage was met: {stops}"
+    stopped_in_every_stage(fleet, operation)
     finish(fleet, operation, documents=DOCUMENTS)
 
 
@@ -188,10 +184,13 @@ def test_a_small_source_is_not_starved_by_a_large_one(
     later = sorted(seconds(f"later{turn}") for turn in range(3))
     assert fleet.progress(large).state == "running"
     fleet.semantik("operations", "cancel", str(large))
+    ended = fleet.wait(large, 120)
+    assert ended.outcome == "cancelled"
     told = f"seconds alone {_told(alone)}; beside the large source {_told([together])} together, {_told(later)} later"
     record_property("small", told)
     assert together <= 2 * max(alone), told
     assert later[1] <= 3 * max(alone), told
+    fleet.account(here=8 * 50 + ended.seen, cut=0, cancelled=True)
 
 
 def _told(seconds: list[float]) -> str:

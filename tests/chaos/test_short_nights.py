@@ -5,9 +5,32 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.chaos.fleet import begun, edited, finish, make_corpus, poisoned, ready_meanwhile
+import pytest
+
+from tests.chaos.fleet import (
+    begun,
+    edited,
+    finish,
+    in_small_steps,
+    make_corpus,
+    poisoned,
+    ready_meanwhile,
+    stopped_in_every_stage,
+)
 
 SMALL = 200
+
+
+@pytest.fixture
+def make_fleet(make_fleet):
+    """With pools so small that what may be in flight, and so be embedded twice, is a small part of these corpora."""
+
+    def make(**urls):
+        fleet = make_fleet(**urls)
+        fleet.environment["SEMANTIK_EMBED_POOL_CHUNKS"] = "4"
+        return fleet
+
+    return make
 
 
 def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, tmp_path):
@@ -33,6 +56,26 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
     assert found["hits"][0]["document"].endswith("file00007.txt")
     refused = fleet.semantik("search", "anything", "--collection", "nowhere", code=None)
     assert "nowhere" in refused["error"]["message"]
+
+
+def test_a_night_of_workers_that_stand_still(make_fleet, postgres_url, redis, qdrant, tmp_path):
+    """In every stage one of them, past its lease, and then it goes on with what others have by now."""
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    fleet.environment |= {
+        "SEMANTIK_WORK_LEASE": "3",
+        "SEMANTIK_WORK_LEASE_RENEWAL": "0.5",
+        "SEMANTIK_SCHEDULE_TICK": "0.5",
+        "SEMANTIK_WORK_MAX_IN_FLIGHT": "30",  # so that no stage is done before the others
+    }
+    fleet.configure(sleep_ms_per_text=20, extractor_ms=10, parser_ms=20)
+    qdrant.delay = 0.02
+    fleet.start_scheduler()
+    for _ in range(2):
+        fleet.start_worker()
+    fleet.ready(2)
+    operation = fleet.begin_source(in_small_steps(tmp_path, 120))
+    stopped_in_every_stage(fleet, operation)
+    finish(fleet, operation, documents=120)
 
 
 def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path):
