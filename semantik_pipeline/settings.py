@@ -308,7 +308,7 @@ def load_settings(config: Path | str | None = None, **explicit: Any) -> Settings
 
     Raises SettingsError naming the file, the setting and what it expects.
     """
-    path = config or os.environ.get("SEMANTIK_CONFIG")
+    path = config or os.environ.get("SEMANTIK_CONFIG") or None
     explicit = {name: value for name, value in explicit.items() if value is not None}
     older = os.environ.get("PLUGIN_STATE_FILE")
     if path is not None:

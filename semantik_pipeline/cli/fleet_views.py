@@ -62,7 +62,8 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
             )
         )
     header = ("WORKER", "PROFILE", "STATE", "UP", "HEARD", "MEMORY", "PLUGIN STATE", "MODELS", "IN PROGRESS")
-    print_table(console, header, rows)
+    spare, shrink = ("UP", "MEMORY", "HEARD"), {"MODELS": 10, "IN PROGRESS": 14}
+    print_table(console, header, rows, spare=spare, shrink=shrink)
 
 
 def _show_stages(console: Console, found: dict[str, Any]) -> None:

@@ -22,8 +22,13 @@ def show_list(call: Invocation, console: Console, found: list[dict[str, Any]]) -
     if not found:
         console.print(f"There is no operation yet: {call.command('index PATH')} begins one.", soft_wrap=True)
         return
-    header = ("OPERATION", "STATE", "OUTCOME", "COLLECTION", "DOCUMENTS", "STARTED", "TOOK", "LEFT", "SOURCES")
-    print_table(console, header, [_row(one) for one in found])
+    rows = [_row(one) for one in found]
+    header = ["OPERATION", "STATE", "COLLECTION", "DOCUMENTS", "STARTED", "TOOK", "LEFT", "SOURCES"]
+    if all(row[header.index("LEFT")] == "-" for row in rows):
+        rows = [row[: header.index("LEFT")] + row[header.index("LEFT") + 1 :] for row in rows]
+        header.remove("LEFT")
+    spare = [name for name in ("COLLECTION", "STARTED", "LEFT") if name in header]
+    print_table(console, header, rows, spare=spare, shrink={"SOURCES": 12})
     for one in found:
         if one["reason"]:
             console.print(f"{one['operation']}: {printable(one['reason'])}", style="yellow", soft_wrap=True)
@@ -35,8 +40,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return (
         one["operation"],
-        one["state"],
-        one["outcome"] or "-",
+        one["outcome"] or one["state"],
         printable(one["collection"]),
         f"{_number(one):,}",
         _when(one["created_at"]),

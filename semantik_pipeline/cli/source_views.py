@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.tables import print_facts, print_table
-from semantik_pipeline.cli.wording import counted, duration, one_line, printable, short_path
+from semantik_pipeline.cli.wording import counted, duration, one_line, printable, roughly, short_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,19 +19,21 @@ def show_list(console: Console, found: list[dict[str, Any]], way_on: str) -> Non
     if not found:
         console.print(f"There is no source yet: {way_on} adds one.", soft_wrap=True)
         return
-    header = ("ID", "CONNECTOR", "NAME", "COLLECTION", "SCHEDULE", "NEXT", "LAST SYNC", "DOCUMENTS", "STATE")
-    print_table(console, header, [_row(row) for row in found])
+    header = ("ID", "NAME", "CONNECTOR", "COLLECTION", "SCHEDULE", "NEXT", "LAST SYNC", "DOCUMENTS", "STATE")
+    spare, shrink = ("COLLECTION", "CONNECTOR", "SCHEDULE"), {"STATE": 20, "NAME": 17}
+    print_table(console, header, [_row(row) for row in found], spare=spare, shrink=shrink)
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    due, synced = next_at(row), row["last_sync_at"]
     return (
         str(row["id"]),
-        printable(row["connector"]),
         short_path(row["name"]),
+        printable(row["connector"]),
         printable(row["collection"]),
         schedule(row) or "on request",
-        next_sync(row),
-        last_sync(row),
+        "-" if due is None else "now" if due <= row["now"] else f"in {roughly(due - row['now'])}",
+        "never" if synced is None else f"{roughly(row['now'] - synced)} ago",
         f"{row['documents']:,}" + (f" ({row['quarantined']:,} in quarantine)" if row["quarantined"] else ""),
         one_line(state(row), REASON),
     )
@@ -44,19 +46,18 @@ def schedule(row: dict[str, Any]) -> str:
     return str(Schedule.of(row["schedule"])) if row["schedule"] else ""
 
 
-def next_sync(row: dict[str, Any]) -> str:
-    """When it is due, on this machine's clock and from now."""
+def next_at(row: dict[str, Any]) -> float | None:
+    """When it is due, or tried again; None: it is not."""
     if row["state"] == "retrying":
-        return when(row["retry_at"], row["now"])
-    if row["next_sync_at"] is None or row["state"] in ("paused", "removing"):
-        return "-"
-    return when(row["next_sync_at"], row["now"])
+        return row["retry_at"]
+    return None if row["state"] in ("paused", "removing") else row["next_sync_at"]
 
 
 def last_sync(row: dict[str, Any]) -> str:
+    """When it ended. That of a source that is failing failed; what became of the others, their operations say."""
     if row["last_sync_at"] is None:
         return "never"
-    return f"{'failed' if row['consecutive_failures'] else 'succeeded'} {when(row['last_sync_at'], row['now'])}"
+    return when(row["last_sync_at"], row["now"]) + (", failed" if row["consecutive_failures"] else "")
 
 
 def when(at: float, now: float) -> str:
@@ -78,6 +79,8 @@ def state(row: dict[str, Any]) -> str:
         return printable(f"failing ×{row['consecutive_failures']}: {message}")
     if row["state"] == "retrying":
         return printable(f"retrying after {counted(row['attempts'], 'attempt')}: {message}")
+    if row["state"] == "waiting" and row["last_error"] and row["last_error"].get("blocked"):
+        return printable(f"waiting: {message}")
     return row["state"]
 
 
@@ -86,7 +89,7 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
     if done:
         console.print(done, soft_wrap=True)
     console.print(f"{row['id']}: {printable(row['name'])}", style="bold", soft_wrap=True)
-    error = row["last_error"] or {}
+    error, due = row["last_error"] or {}, next_at(row)
     print_facts(
         console,
         [
@@ -94,7 +97,7 @@ def show_source(console: Console, row: dict[str, Any], done: str | None = None) 
             ("connector", printable(row["connector"])),
             ("collection", printable(row["collection"])),
             ("schedule", schedule(row) or "on request"),
-            ("next sync", next_sync(row)),
+            ("next sync", "-" if due is None else when(due, row["now"])),
             ("last sync", last_sync(row)),
             ("documents", f"{row['documents']:,}"),
             ("in quarantine", f"{row['quarantined']:,}" if row["quarantined"] else ""),

@@ -27,6 +27,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def roughly(seconds: float) -> str:
+    """``42 s``, ``14 min``, ``5 h``, ``12 days``: as much as a table has room for."""
+    for length, unit, upto in ((1, "s", 100), (60, "min", 100), (3600, "h", 72)):
+        if seconds < length * upto:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds // 86400:,.0f} days"
+
+
 def size(number: float) -> str:
     """Bytes in decimal units, as disks are sold: ``812 B``, ``1.2 GB``."""
     for unit in ("B", "kB", "MB", "GB"):

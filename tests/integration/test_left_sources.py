@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from semantik_pipeline import operations
 from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.ledger.ingestion.sources import list_sources
 from semantik_pipeline.ledger.operations import blocked_operations, operation_reports
 from semantik_pipeline.ledger.queue.workers import WorkerRow
 from semantik_pipeline.ledger.tables import sources
@@ -53,6 +54,9 @@ def test_a_connector_that_one_process_lacks_is_left_to_another(make_pipeline) ->
     assert (left["lease_token"], left["attempts"], left["suspect"]) == (None, 0, False)
     assert left["operation_id"] == operation_id
     found = shown(good, operation_id)
+    with good.runtime.ledger.read() as tx:
+        [listed] = list_sources(tx)
+    assert (listed["state"], listed["last_error"]["blocked"]) == ("waiting", True)
     assert found["state"] == "blocked"
     assert "fake-connector" in found["reason"] and "disabled" in found["reason"]
     refusals = Presence(without.runtime, profile="all", queues=("sync",)).activity()["refusals"]

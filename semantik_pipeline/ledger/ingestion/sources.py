@@ -120,7 +120,8 @@ def _described(tx: Transaction, query: Any) -> list[dict[str, Any]]:
         row["documents"], row["quarantined"] = counts.get(row["id"], (0, 0))
         row["retry_at"] = row["not_before"] if row["state"] == "retrying" else None
         if row["last_error"]:
-            row["last_error"] = {name: row["last_error"].get(name) for name in ("type", "message", "at")}
+            kept = {name: row["last_error"].get(name) for name in ("type", "message", "at")}
+            row["last_error"] = kept | ({"blocked": True} if row["last_error"].get("blocked") else {})
         del row["not_before"]
     return rows
 
