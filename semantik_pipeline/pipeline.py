@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage of documents: what runs it, how many documents and chunks one claim takes, and how long a piece of it
-    may take without anything being saved, in seconds. ``prepare`` loads what it works with."""
+    """A stage of documents: what runs it, how many documents and chunks its least claim takes, how many times as much its
+    largest, and how long a piece of it may take without anything being saved, in seconds. ``prepare`` loads what it works
+    with."""
 
     run: Callable[[Runtime, Claims], None]
     prepare: Prepare
     documents: int
     chunks: Callable[[Settings], int | None]
+    largest: int = 4
     deadline: Callable[[Settings], float]
 
 
@@ -56,6 +58,7 @@ STAGES: dict[str, Stage] = {
         prepare=embed.prepare,
         documents=256,
         chunks=lambda settings: settings.embed.pool_chunks,
+        largest=1,  # its claims overlap, and it is slow where there is no GPU
         deadline=lambda settings: settings.embed.progress_timeout,
     ),
     "upsert": Stage(
@@ -108,6 +111,7 @@ def _run(runtime: Runtime, name: str) -> bool:
         name,
         limit=stage.documents,
         max_chunks=stage.chunks(settings),
+        largest=stage.largest,
         deadline=stage.deadline(settings),
         until=began + longest_loop(settings),
         prepare=stage.prepare,

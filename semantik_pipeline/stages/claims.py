@@ -32,9 +32,9 @@ READY = "Ready."
 #: Seconds after which a claim gives back what it has not begun: somebody may wait who is to go first.
 LONG = 2.0
 
-#: Claims that are done within this many seconds are followed by larger ones, so many times the least at most: a claim costs
-#: the ledger as much as several documents do, and what is done in a moment keeps nobody waiting.
-MOMENT, LARGEST = 0.5, 4
+#: Claims that are done within this many seconds are followed by larger ones: a claim costs the ledger as much as several
+#: documents do, and what is done in a moment keeps nobody waiting.
+MOMENT = 0.5
 
 #: Looks at units that are due and locked, and seconds between them: a claim locks more than it takes, for milliseconds.
 LOOKS, LOCKED = 10, 0.02
@@ -47,7 +47,7 @@ class Held:
         self._runtime = runtime
         self._place = place
         self._began, self._began_at = time.monotonic(), time.time()
-        self.lasted: float | None = None  # seconds, once it is closed
+        self.lasted: float | None = None  # seconds, once all of it is finished in company
         self.claim = claim
         self._renewing = ExitStack()
         self.hold: Hold = self._renewing.enter_context(
@@ -79,7 +79,6 @@ class Held:
             self._runtime.keeper.owe(token, self._give_back)
             raise
         finally:
-            self.lasted = time.monotonic() - self._began
             self._place.leave()
         self._runtime.room.proven.add(self.claim.stage)
 
@@ -87,6 +86,8 @@ class Held:
         given_back: set[tuple[int, int]] = set()
         with self._runtime.ledger.read() as tx:
             done, left = work.passed(tx, self.claim)
+        if len(done) == len(self.claim.units) and not any(unit.suspect for unit in self.claim.units):
+            self.lasted = time.monotonic() - self._began
         if left:  # most claims are finished, and a look costs less than a transaction
             with self._runtime.ledger.write() as tx:
                 given_back = work.give_back(tx, self.claim.token)
@@ -118,7 +119,8 @@ def _renew(runtime: Runtime, claim: Claim) -> Renewal:
 class Claims:
     """Claims of a stage, one after the other, until the stage is dry or the loop's time is over.
 
-    ``limit`` documents and ``max_chunks`` chunks are what the least claim takes."""
+    The least claim takes ``limit`` documents and ``max_chunks`` chunks, the largest so many times as much; the stage must
+    close one before it takes the next for its claims to grow."""
 
     def __init__(
         self,
@@ -129,6 +131,7 @@ class Claims:
         deadline: float,
         until: float,
         max_chunks: int | None = None,
+        largest: int = 1,
         prepare: Prepare = lambda runtime, generation: None,
         between: Callable[[], None] | None = None,
     ) -> None:
@@ -137,6 +140,7 @@ class Claims:
         self._prepare = prepare
         self._limit = limit
         self._max_chunks = max_chunks
+        self._largest = largest
         self._deadline = deadline
         self._between = between  # called before each claim but the first
         self.until = until  # on time.monotonic()
@@ -177,14 +181,12 @@ class Claims:
         return held
 
     def _fit(self) -> None:
-        """Larger claims after one that was done in a moment, the least after one that was not."""
+        """A larger claim after one that was done in a moment, the least after any other."""
         lasted = self._last.lasted if self._last is not None else None
-        if lasted is None:
-            return
-        if lasted > MOMENT:
+        if lasted is None or lasted > MOMENT:
             self._times = 1
         elif 2 * lasted <= MOMENT:  # one twice as large is, too
-            self._times = min(2 * self._times, LARGEST)
+            self._times = min(2 * self._times, self._largest)
 
     def _look(self) -> tuple[Held | None, bool]:
         """A claim if there is one, and whether any are due: if so without a claim, others hold them locked, or the good

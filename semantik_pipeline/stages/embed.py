@@ -11,14 +11,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs
 from semantik_pipeline.contracts import EmbeddingMode
-from semantik_pipeline.errors import FingerprintMismatch, PermanentError
+from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PluginError
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.queue import bulk_moves, work
@@ -57,35 +56,43 @@ class Pool:
     vectors: np.ndarray | None = None
     sparse: list[bytes] | None = None  # what lies behind each vector, where a model gives sparse ones too
     error: Exception | None = None
+    embedded: threading.Event = field(default_factory=threading.Event)  # or it has failed
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
     """Embed until the stage is dry or the slice is over."""
     to_device: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
-    to_writer: queue.Queue[tuple[Pool, Future[None]] | None] = queue.Queue(maxsize=1)
+    to_embedder: queue.Queue[Pool | None] = queue.Queue()  # never more than the writer's queue lets by
+    to_writer: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
     reader = Reader(runtime, claims)
     threads = [
-        threading.Thread(target=logs.carried(_feed), args=(reader, to_device), name="embed-reader", daemon=True),
-        threading.Thread(
-            target=logs.carried(_drain), args=(runtime, reader, to_writer), name="embed-writer", daemon=True
-        ),
+        *(_thread("embed-device", _embed_each, runtime, reader, to_embedder) for _ in range(AT_ONCE)),
+        _thread("embed-writer", _save_each, runtime, reader, to_writer),
+        _thread("embed-reader", _feed, reader, to_device),  # the last one: before, nothing is claimed
     ]
-    for thread in threads:
-        thread.start()
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="embed-device") as device:
-        try:
-            while (pool := to_device.get()) is not None:
-                to_device.task_done()  # it waits no more
-                embedding = device.submit(logs.carried(_on_device), runtime, reader, pool)
-                if reader.patient:
-                    wait([embedding])
-                to_writer.put((pool, embedding))  # in their order, for the last pool of a claim ends it
-        finally:
-            to_writer.put(None)
-            for thread in threads:
-                thread.join()
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+        while (pool := to_device.get()) is not None:
+            to_device.task_done()  # it waits no more
+            to_embedder.put(pool)
+            if reader.patient:
+                pool.embedded.wait()
+            to_writer.put(pool)  # in their order, for the last pool of a claim ends it
+    finally:
+        for _ in range(AT_ONCE):
+            to_embedder.put(None)
+        to_writer.put(None)
+        for thread in started:
+            thread.join()
     if reader.error:
         raise reader.error
+
+
+def _thread(name: str, work: Callable[..., None], *args: object) -> threading.Thread:
+    return threading.Thread(target=logs.carried(work), args=args, name=name, daemon=True)
 
 
 def prepare(runtime: Runtime, generation: Generation) -> None:
@@ -108,20 +115,22 @@ def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
         to_device.put(None)
 
 
-def _on_device(runtime: Runtime, reader: Reader, pool: Pool) -> None:
-    began = time.monotonic()
-    try:
-        _embed(runtime, pool)
-    except Exception as error:  # the writer gives back what is not embedded
-        pool.error = error
-    reader.patient = time.monotonic() - began >= SLOW
-
-
-def _drain(runtime: Runtime, reader: Reader, to_writer: queue.Queue[tuple[Pool, Future[None]] | None]) -> None:
-    while (item := to_writer.get()) is not None:
-        pool, embedding = item
+def _embed_each(runtime: Runtime, reader: Reader, to_embedder: queue.Queue[Pool | None]) -> None:
+    while (pool := to_embedder.get()) is not None:
+        began = time.monotonic()
         try:
-            embedding.result()
+            _embed(runtime, pool)
+        except BaseException as error:  # whatever it is, the writer waits for the pool
+            pool.error = error if isinstance(error, Exception) else PluginError(f"The embedder raised {error!r}.")
+        if pool.texts and pool.error is None:
+            reader.patient = time.monotonic() - began >= SLOW
+        pool.embedded.set()
+
+
+def _save_each(runtime: Runtime, reader: Reader, to_writer: queue.Queue[Pool | None]) -> None:
+    while (pool := to_writer.get()) is not None:
+        pool.embedded.wait()
+        try:
             _save(runtime, pool)
         except Exception as error:
             reader.error = error

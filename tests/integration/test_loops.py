@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from sqlalchemy import update
 
 from semantik_pipeline.ledger.queue import bulk_moves
+from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import SLICES, work_on
-from semantik_pipeline.stages import claims
 from semantik_pipeline.stages.claims import Claims
 
 DOCUMENTS, SECONDS = 10, 0.05
@@ -32,18 +33,43 @@ def test_a_loop_goes_on_beyond_a_slice_while_there_is_work(make_pipeline) -> Non
     assert set(pipeline.stages().values()) == {"upsert"}
 
 
-@pytest.mark.parametrize(("moment", "taken"), [(60.0, [1, 2, 4, 3]), (0.0, [1] * DOCUMENTS)], ids=["swift", "slow"])
-def test_claims_grow_while_each_is_done_in_a_moment(
-    make_pipeline, monkeypatch, moment: float, taken: list[int]
-) -> None:
-    monkeypatch.setattr(claims, "MOMENT", moment)
+def finish(pipeline, units) -> None:
+    with pipeline.runtime.ledger.write() as tx:
+        bulk_moves.move_all(tx, [(unit, "upsert", {}) for unit in units])
+
+
+def test_claims_grow_while_each_is_done_in_a_moment(make_pipeline) -> None:
     pipeline = at_embed(make_pipeline, time_slice=1.0)
+    seconds = iter([0.0, 0.0, 60.0, 0.0, 0.0])  # how long each takes: the third one too long
     sizes = []
-    for held in Claims(pipeline.runtime, "embed", limit=1, deadline=60.0, until=math.inf):
+    for held in Claims(pipeline.runtime, "embed", limit=1, largest=4, deadline=60.0, until=math.inf):
         sizes.append(len(held.claim.units))
+        held._began -= next(seconds)
+        finish(pipeline, held.claim.units)
+    assert sizes == [1, 2, 4, 1, 2]
+
+
+@pytest.mark.parametrize("why", ["given back", "suspects", "no growth"])
+def test_claims_grow_for_nothing_else(make_pipeline, why: str) -> None:
+    pipeline = at_embed(make_pipeline, time_slice=1.0)
+    if why == "suspects":
         with pipeline.runtime.ledger.write() as tx:
-            bulk_moves.move_all(tx, [(unit, "upsert", {}) for unit in held.claim.units])
-    assert sizes == taken
+            tx.execute(update(work).values(suspect=True))
+    claims = Claims(
+        pipeline.runtime, "embed", limit=2, largest=1 if why == "no growth" else 4, deadline=60.0, until=math.inf
+    )
+    for _ in range(3):
+        held = claims.take()
+        assert held is not None and len(held.claim.units) == (1 if why == "suspects" else 2)
+        if why != "given back":
+            finish(pipeline, held.claim.units)
+        held.close()
+    if why == "suspects":
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(update(work).values(suspect=False))
+        held = claims.take()
+        assert held is not None and len(held.claim.units) == 2, "suspects say nothing about company"
+        held.close()
 
 
 @pytest.mark.parametrize("stopping", [True, False])
