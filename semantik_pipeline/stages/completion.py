@@ -30,7 +30,7 @@ def complete(
             if not ledger.source_held(tx, claim):
                 break
             if ledger.on_hold(tx, claim):
-                ledger.pause_slice(tx, claim, problems=problems)
+                ledger.pause_slice(tx, claim)
                 break
             if page is not None:
                 page = adoption.adopt(tx, claim, page)

@@ -120,7 +120,8 @@ class Slice:
         self.call = runtime.host.call
         self.size = min(FIRST_BATCH, runtime.settings.sync.batch_size)
         self.batch = Batch()
-        self.unread: list[str] = []  # why known documents could not be read
+        self.problems = claim.problems  # what the run could not read and that no later slice would come to again
+        self.unread: list[str] = []  # why known documents could not be read that were named since the last checkpoint
         self.cut = False  # the process takes no more work, and documents of the batch are not fetched
 
     def run(self) -> None:
@@ -179,6 +180,7 @@ class Slice:
             if not ledger.source_held(tx, self.claim):
                 raise LeaseLost("Somebody else syncs this source now.")
             self.claim = ledger.begin_anew(tx, self.claim, cursor)
+        self.problems = self.claim.problems
 
     def _events(self, connector: ConnectorPlugin) -> Iterator[Any]:
         """The connector's events; one that only loads documents names each as it comes and ends fully."""
@@ -203,8 +205,9 @@ class Slice:
                 "It may yield DocumentReference, Removal, Checkpoint and Complete, or IngestedDocument.",
             )
 
-    def _flush(self, cursor: Any = None) -> None:
-        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
+    def _flush(self, cursor: Any = None, *, owed: bool = False) -> None:
+        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction. What is ``owed``
+        no slice of this run comes to again."""
         batch, self.batch, began = self.batch, Batch(), time.time()
         self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
@@ -214,7 +217,7 @@ class Slice:
         comparison = Comparison(runtime=self.runtime, connector=self.connector, claim=self.claim, hold=self.hold)
         found = comparison.of(batch, before)
         arrivals, self.cut = found.arrivals, found.cut
-        self.unread = problems_told(self.unread, found.problems)
+        self.unread = problems_told(self.unread, [] if owed else found.problems)
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
                 raise LeaseLost("Somebody else syncs this source now.")
@@ -223,16 +226,17 @@ class Slice:
             revisions.arrive(tx, self.claim, arrivals, before)
             if batch.removals:
                 absence.mark_gone(tx, self.claim, batch.removals)
-            passed = cursor is not None and not self.cut  # behind the checkpoint everything must be here
-            saved = (
-                {"cursor": self.claim.cursor.at_checkpoint(cursor).stored(), "problems": self._problems()}
-                if passed
-                else {}
-            )
+            saved: dict[str, Any] = {}
+            if cursor is not None and not self.cut:  # behind the checkpoint everything must be here
+                self.problems, self.unread = self._problems(), []
+                saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored(), "problems": self.problems}
+            elif owed and found.problems:
+                self.problems = problems_told(self.problems, found.problems)
+                saved = {"problems": self.problems}
             if saved or arrivals:  # progress: what killed or failed this source before, it is past it
                 ledger.change_source(tx, self.claim.source_id, **saved, attempts=0, suspect=False)
             if (held := ledger.on_hold(tx, self.claim)) or self.cut:
-                ledger.pause_slice(tx, self.claim, problems=self._problems())
+                ledger.pause_slice(tx, self.claim)
         if held:
             raise CutShort(PAUSED)
         self.hold.touch()
@@ -263,7 +267,7 @@ class Slice:
             for name, known in before.items():
                 if known.owed or self._mended(known):
                     self.batch.references[name] = DocumentReference(name)
-            self._flush()
+            self._flush(owed=True)
             if self._slice_is_over():
                 return False
         return True
@@ -292,12 +296,13 @@ class Slice:
             return ledger.crowded(tx, self.claim.source_id, self.runtime.settings.work.max_in_flight)
 
     def _pause(self, *, delay: float) -> None:
+        """The next slice begins at the last checkpoint: what this one could not read since, that one may."""
         with self.runtime.ledger.write() as tx:
             if ledger.source_held(tx, self.claim):
-                ledger.pause_slice(tx, self.claim, delay=delay, problems=self._problems())
+                ledger.pause_slice(tx, self.claim, delay=delay)
 
     def _problems(self) -> list[str]:
-        return problems_told(self.claim.problems, [*getattr(self.connector, "problems", []), *self.unread])
+        return problems_told(self.problems, [*getattr(self.connector, "problems", []), *self.unread])
 
     def _complete(self, event: Complete) -> None:
         problems = self._problems()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from semantik_pipeline.documents import IngestedDocument
+from semantik_pipeline.errors import DocumentUnreadable
+from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.operations import outcomes
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
+from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
 from tests.integration.conftest import texts
@@ -41,6 +47,28 @@ def found(pipeline, query: str) -> list[str]:
 def problems(pipeline, operation_id: int) -> list[str]:
     with pipeline.runtime.ledger.read() as tx:
         return outcomes.problems(tx, operation_id)
+
+
+def fake(documents: dict[str, str], **options: Any) -> SourceRequest:
+    return SourceRequest(connector="fake-connector", name="fake", config={"documents": documents, **options})
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``refusing(pipeline, refuse)``: the fake source can't read what ``refuse`` says, asked for each fetch."""
+
+    def put(pipeline: Any, refuse: Callable[[str], bool]) -> None:
+        cls = pipeline.runtime.host.registry.get("fake-connector").cls
+        whole = cls.fetch
+
+        async def fetch(self: Any, reference: Any) -> IngestedDocument:
+            if refuse(reference.unique_id):
+                raise DocumentUnreadable(f"{reference.unique_id}: denied")
+            return await whole(self, reference)
+
+        monkeypatch.setattr(cls, "fetch", fetch)
+
+    return put
 
 
 def revision(pipeline, name: str) -> tuple[int, int]:
@@ -126,3 +154,80 @@ def test_a_document_in_the_trash_that_can_not_be_read_stays_there(make_pipeline,
     pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=config))
     assert pipeline.stages() == {"a": "indexed", "b": "indexed"}
     assert pipeline.unit("b")["embedded"] == 0
+
+
+def test_what_the_next_slice_of_a_run_reads_was_no_problem_of_the_run(make_pipeline, refusing):
+    pipeline = make_pipeline()
+    texts = {f"d{one}": f"text {one}" for one in range(6)}
+    pipeline.index(fake(texts, checkpoint_every=3))
+    tries: list[str] = []
+
+    def refuse(name: str) -> bool:
+        tries.append(name)
+        if name == "d3" and tries.count(name) == 1:
+            pipeline.runtime.stopping.set()  # the slice is cut between two checkpoints
+            return True
+        return name == "d1"
+
+    refusing(pipeline, refuse)
+    news = {name: f"new {text}" for name, text in texts.items()}
+    operation_id = pipeline.index(fake(news, checkpoint_every=3), run=False)["id"]
+    work_on(pipeline.runtime, "sync")
+    assert tries == ["d0", "d1", "d2", "d3"]
+    pipeline.runtime.stopping.clear()
+    pipeline.run()
+    assert tries[4:] == ["d3", "d4", "d5"]
+    result = pipeline.result(operation_id)
+    assert (result["outcome"], result["unread"], problems(pipeline, operation_id)) == ("degraded", 1, ["d1: denied"])
+
+
+def test_what_could_not_be_read_and_is_not_asked_for_again_in_the_run_is_told_at_its_end(make_pipeline, refusing):
+    pipeline = make_pipeline()
+    texts = {f"d{one}": f"text {one}" for one in range(4)}
+    pipeline.index(fake(texts, incremental=True))
+    pipeline.index(fake(texts, incremental=True))
+    tries: list[str] = []
+
+    def refuse(name: str) -> bool:
+        tries.append(name)
+        if tries == ["d0", "d2", "d0"]:
+            pipeline.runtime.stopping.set()
+        return True
+
+    refusing(pipeline, refuse)
+    news = {**texts, "d0": "new text 0", "d2": "new text 2"}
+    assert pipeline.index(fake(news, incremental=True))["unread"] == 2
+    operation_id = pipeline.index(fake(news, incremental=True), run=False)["id"]
+    work_on(pipeline.runtime, "sync")
+    assert tries == ["d0", "d2", "d0"], "cut while it asks for what was not named"
+    pipeline.runtime.stopping.clear()
+    pipeline.run()
+    result = pipeline.result(operation_id)
+    told = {"d0: denied", "d2: denied"}
+    assert (result["outcome"], result["unread"], {*problems(pipeline, operation_id)}) == ("degraded", 2, told)
+
+
+def test_a_run_that_begins_anew_forgets_what_the_one_before_could_not_read(make_pipeline, refusing):
+    pipeline = make_pipeline()
+    texts = {f"d{one}": f"text {one}" for one in range(4)}
+    pipeline.index(fake(texts, checkpoint_every=1))
+    tries: list[str] = []
+
+    def refuse(name: str) -> bool:
+        tries.append(name)
+        if name == "d1":
+            pipeline.runtime.stopping.set()
+        return tries == ["d0"]
+
+    refusing(pipeline, refuse)
+    news = {name: f"new {text}" for name, text in texts.items()}
+    operation_id = pipeline.index(fake(news, checkpoint_every=1), run=False)["id"]
+    work_on(pipeline.runtime, "sync")
+    assert problems(pipeline, operation_id) == ["d0: denied"]
+    other = fake(news, checkpoint_every=2)
+    with pipeline.runtime.ledger.write() as tx:
+        collections.put_source(tx, 1, other.connector, other.name, other.config)
+    pipeline.runtime.stopping.clear()
+    pipeline.run()
+    result = pipeline.result(operation_id)
+    assert (result["outcome"], result["unread"], problems(pipeline, operation_id)) == ("succeeded", 0, [])

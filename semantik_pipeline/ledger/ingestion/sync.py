@@ -163,8 +163,8 @@ def begin_anew(tx: Transaction, claim: SourceClaim, cursor: Cursor) -> SourceCla
         operation_sources.c.operation_id == claim.operation_id, operation_sources.c.source_id == claim.source_id
     )
     tx.execute(update(operation_sources).where(mine).values(run=run))
-    change_source(tx, claim.source_id, run=run, cursor=cursor.stored())
-    return replace(claim, run=run, cursor=cursor)
+    change_source(tx, claim.source_id, run=run, cursor=cursor.stored(), problems=None)
+    return replace(claim, run=run, cursor=cursor, problems=[])
 
 
 def source_held(tx: Transaction, claim: SourceClaim) -> bool:
