@@ -81,6 +81,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
         threading.Thread(
             target=Optimizing(runtime).run, name="embedded-optimizer", daemon=True
         ),  # the store ends its work
+        threading.Thread(target=_stop_optimizing, args=(runtime,), name="embedded-ending", daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -94,6 +95,14 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
             give_back(runtime)
         threads[1].join(STOP)
         presence.close()
+
+
+def _stop_optimizing(runtime: Runtime) -> None:
+    """As soon as the process is to end, nobody waits for what only makes searches faster."""
+    runtime.stopping.wait()
+    store = vars(runtime).get("_store")  # what was never made is not made now
+    if store is not None and hasattr(store, "stop_optimizing"):
+        store.stop_optimizing()
 
 
 def _learn(runtime: Runtime) -> None:

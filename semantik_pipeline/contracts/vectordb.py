@@ -100,3 +100,7 @@ class VectorDBPlugin(SemanticPlugin):
 
     def optimize(self, name: str) -> None:
         """Build what makes searches faster; may take long; a store that does it by itself ignores it."""
+
+    def stop_optimizing(self) -> None:
+        """The process is to end: give up at once whatever only makes searches faster or saves memory, and begin none of it
+        again; each index is as it was. Everything else goes on. It may come at any time, from any thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 
 import pytest
@@ -167,3 +168,22 @@ def test_a_look_does_not_read_operations_that_are_over(make_pipeline) -> None:
     told = plans(pipe.runtime.ledger, lambda tx: lifecycle.searched_indexes(tx, since=newest - 5), about="operations")
     assert "SCAN operations" not in told and "Seq Scan on operations" not in told, told
     assert "ix_operations_state" in told
+
+
+def test_a_worker_that_is_to_end_waits_for_no_work_of_the_store_that_is_for_speed_alone(pipe, monkeypatch) -> None:
+    given_up = threading.Event()
+
+    def slow(name: str, points: object, condition: object = None) -> None:
+        folding.set()
+        assert given_up.wait(60), "nobody gave it up"
+        really(name, points, condition)
+
+    really, folding = pipe.runtime.store.insert, threading.Event()
+    monkeypatch.setattr(pipe.runtime.store, "insert", slow)
+    monkeypatch.setattr(pipe.runtime.store, "stop_optimizing", given_up.set)
+    with embedded_worker(pipe.runtime):
+        pipe.index(request(a="alpha"), run=False)
+        pipe.runtime.ring("sync")
+        assert folding.wait(30)
+        began = time.monotonic()
+    assert time.monotonic() - began < 10 < pipe.runtime.settings.worker.soft_shutdown

@@ -206,6 +206,34 @@ def test_closing_the_store_ends_an_optimiser_and_leaves_the_index_as_it_was(fold
         optimizers.optimize("one", folder / "one", 0, 60)
 
 
+@pytest.mark.parametrize("searched", [True, False], ids=["on a copy", "in place"])
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.1, 0.2, 0.3])
+def test_a_fold_that_is_given_up_at_any_moment_harms_nothing(folder: Path, moment: float, searched: bool) -> None:
+    """The process is to end: whoever writes is through at once, and what it wrote is there."""
+    points = [make_point(n) for n in range(3000)]
+    with opened(folder, fold_points=2048) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", points[:2000])
+        if searched:
+            store.search("one", [SearchRequest(text="number17", limit=1)])
+        writer = threading.Thread(target=store.insert, args=("one", points[2000:]))
+        writer.start()
+        child = running(store, writer)
+        time.sleep(moment)
+        store.stop_optimizing()
+        writer.join(10)
+        assert not writer.is_alive() and child.returncode is not None
+        assert store.count("one") == 3000
+    assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == ["one"]
+    with opened(folder, fold_points=64) as store:
+        assert store.count("one") == 3000
+        for number in (17, 1999, 2500):
+            ((hit,),) = store.search("one", [SearchRequest(text=f"number{number}", limit=1)])
+            assert hit.id == points[number].id
+        store.insert("one", [make_point(n) for n in range(3000, 3100)])  # a fold that may end
+        assert store.count("one") == 3100 and not list((folder / "one" / "shard" / "temp_segments").glob("*"))
+
+
 def test_dropping_an_index_ends_its_optimiser_alone(folder: Path) -> None:
     with opened(folder, optimize_above=1000, graph_above=1000) as store:
         for name in ("one", "two"):

@@ -36,11 +36,17 @@ def staging(folder: EdgeFolder, index: EdgeIndex) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def copy(index: EdgeIndex, staged: Path) -> None:
-    """Copy the index, which has to be still. Raises StorageFull where its disk has no room for it."""
+def copy(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
+    """Copy the index, which has to be still. Raises StorageFull where its disk has no room for it, and
+    ``subprocess.SubprocessError`` when the store is being closed."""
+
+    def copy_one(source: str, target: str) -> None:
+        folder.optimizers.check()
+        copy_file(source, target)
+
     if not has_room(index):
         raise full(index.name)
-    shutil.copytree(index.folder, staged, dirs_exist_ok=True, copy_function=copy_file)
+    shutil.copytree(index.folder, staged, dirs_exist_ok=True, copy_function=copy_one)
 
 
 def copy_file(source: str, target: str) -> None:

@@ -45,6 +45,8 @@ def fold(folder: EdgeFolder, index: EdgeIndex) -> None:
     101,002 points the longest search took 0.5 s, and 3.3 to 6.8 s in place (measured). A failure is logged, and the
     points stay in memory until the next fold.
     """
+    if folder.optimizers.ended:  # the process is to end: nothing is won by it any more
+        return
     with index.shard.still():
         index.shard.unfolded = 0
         try:
@@ -53,12 +55,14 @@ def fold(folder: EdgeFolder, index: EdgeIndex) -> None:
             else:
                 _in_place(folder, index)
         except (subprocess.SubprocessError, OSError) as error:
+            if folder.optimizers.ended:
+                return
             log.warning("New points of the index %s stay in memory: %s", index.name, why(error))
 
 
 def _on_a_copy(folder: EdgeFolder, index: EdgeIndex) -> None:
     with staging(folder, index) as staged:
-        copy(index, staged)
+        copy(folder, index, staged)
         _optimize(folder, index, staged)
         swap(folder, index, staged)
     _give_back_memory()

@@ -84,11 +84,19 @@ class Optimizers:
                 if name in (None, index):
                     child.kill()
 
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def check(self) -> None:
+        """Raise ``subprocess.SubprocessError`` where none may begin any more."""
+        if self._ended:
+            raise subprocess.SubprocessError("the store is being closed")
+
     def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
         with self._lock:
-            if self._ended:
-                raise subprocess.SubprocessError("the store is being closed")
+            self.check()
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -73,7 +73,7 @@ def failure(index: str, error: subprocess.SubprocessError | OSError) -> Pipeline
 
 def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
-        copy(index, staged)
+        copy(folder, index, staged)
         folder.optimizers.optimize(index.name, staged, edges, min(policy.deadline, LONGEST_WAIT))
         _swap(folder, index, staged, edges=edges)
     return True
@@ -81,7 +81,7 @@ def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, pol
 
 def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
-        copy(index, staged)
+        copy(folder, index, staged)
         updates = index.shard.updates
     folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
     with index.shard.still():

@@ -132,6 +132,10 @@ class QdrantEdgeStore(VectorDBPlugin):
         )
         rebuild(self._owned(), self._index(name), policy)
 
+    def stop_optimizing(self) -> None:
+        if (folder := self._folder) is not None:
+            folder.optimizers.end()
+
     # -- points ------------------------------------------------------------------------------------------------------
 
     def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None:
