@@ -147,17 +147,19 @@ class Supervisor:
                 continue
             self._members.remove(member)
             if member.stop_by is None:
-                failed |= not self._ever_ready and code != 0
-                self._note_death(member, code)
+                hopeless = not self._ever_ready and code != 0
+                failed |= hopeless
+                self._note_death(member, code, last=hopeless)
         return failed
 
-    def _note_death(self, member: Member, code: int) -> None:
+    def _note_death(self, member: Member, code: int, *, last: bool) -> None:
         settled = member.ready and time.monotonic() - member.started > SETTLED
         self._failures[member.place] = 0 if settled else self._failures[member.place] + 1
         wait = wait_before(self._failures[member.place])
         self._start_at[member.place] = time.monotonic() + wait
         how = f"signal {-code}" if code < 0 else f"code {code}"
-        log.warning("Process %d ended with %s; another one starts in %.0f s.", member.process.pid, how, wait)
+        then = "it never worked, so no other is started" if last else f"another one starts in {wait:.0f} s"
+        log.warning("Process %d ended with %s; %s.", member.process.pid, how, then)
 
 
 def wait_before(failures: int) -> float:

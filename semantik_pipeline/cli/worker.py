@@ -28,6 +28,7 @@ def worker(
     import signal
 
     from semantik_pipeline import logs
+    from semantik_pipeline.errors import PipelineError
     from workers.profiles import profile as named
     from workers.supervisor import Supervisor
 
@@ -44,4 +45,6 @@ def worker(
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, supervisor.stop)
-    return supervisor.run()
+    if code := supervisor.run():
+        raise PipelineError("This worker can't start.", "The log above says why; mend that, and start it again.")
+    return code

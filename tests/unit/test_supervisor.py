@@ -149,8 +149,11 @@ def test_a_process_that_does_not_end_is_killed_when_its_time_is_over(
     assert over == [0] and notes.all("ended") == []
 
 
-def test_processes_that_can_t_even_start_end_the_supervisor_with_a_failure(notes: Notes, tmp_path: Path) -> None:
+def test_processes_that_can_t_even_start_end_the_supervisor_with_a_failure(
+    notes: Notes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     notes.tell("broken")
     with running(tmp_path, processes=2) as over:
         until(lambda: over)
     assert over == [1]
+    assert "no other is started" in caplog.text and "another one starts" not in caplog.text

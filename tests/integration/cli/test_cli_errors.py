@@ -176,6 +176,16 @@ def test_a_settings_file_that_is_wrong(cli, tmp_path):
         refused(cli("status", "--config", wrong), 2, word)
 
 
+def test_a_worker_that_can_not_start(cli):
+    fleet = {f"SEMANTIK_{name.upper()}_URL": f"{scheme}://127.0.0.1:1" for name, scheme in _SCHEMES.items()}
+    done = cli.afresh("worker", "--json", **fleet)
+    assert (done.code, done.json()["error"]["message"]) == (1, "This worker can't start."), done.err
+    assert "does not answer" in done.err and "Traceback" not in done.err
+
+
+_SCHEMES = {"database": "postgresql", "broker": "redis", "qdrant": "http"}
+
+
 @pytest.mark.parametrize("option", ["--data-dir", "--config"])
 def test_an_empty_path_is_not_the_current_folder(cli, option):
     refused(cli(option, "", "status"), 2, option, "empty")
