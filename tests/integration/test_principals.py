@@ -17,6 +17,7 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.ingestion import permissions
 from semantik_pipeline.ledger.ingestion import sources as ledger
+from semantik_pipeline.ledger.operations import outcomes
 from semantik_pipeline.ledger.tables import documents
 from semantik_pipeline.ledger.tables import operations as operations_table
 from semantik_pipeline.operations import SourceRequest
@@ -183,6 +184,19 @@ def test_a_sources_principals_reach_what_is_indexed_as_an_operation_that_embeds_
     sources.change(pipeline.runtime, source(pipeline), weight=2.0, principals=None)
     with pipeline.runtime.ledger.read() as tx:
         assert permissions.pending(tx) == [], "what changes nothing begins nothing"
+
+
+def test_a_change_of_principals_reads_nothing_and_answers_for_nothing_that_could_not_be_read(make_pipeline):
+    pipeline = make_pipeline()
+    indexed(pipeline)
+    given = {"documents": {**TEXTS, "decanter": "new"}, "principals": OWN, "fail_fetch": {"decanter": "unreadable"}}
+    assert pipeline.index(SourceRequest(connector="fake-connector", name="fake", config=given))["unread"] == 1
+    sources.change(pipeline.runtime, source(pipeline), principals=["board"])
+    advance(pipeline)
+    with pipeline.runtime.ledger.read() as tx:
+        query = select(operations_table.c.id, operations_table.c.outcome, operations_table.c.result)
+        operation_id, outcome, result = tx.execute(query.where(operations_table.c.kind == "permit")).one()
+        assert (outcome, result["unread"], outcomes.problems(tx, operation_id)) == ("succeeded", 0, [])
 
 
 def test_who_writes_points_by_the_old_principals_loses_the_document(make_pipeline, monkeypatch):

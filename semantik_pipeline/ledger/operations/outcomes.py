@@ -125,7 +125,7 @@ def _items(tx: Transaction, operation_id: int) -> Any:
             _sum(case((and_(current, _in_quarantine()), 1), else_=0)).label("quarantined"),
             _sum(case((current, 0), else_=1)).label("superseded"),
             _sum(case((parked, 1), else_=0)).label("cancelled"),
-            _sum(case((and_(seen, current, _unread()), 1), else_=0)).label("unread"),
+            _sum(case((and_(seen, kind != PERMITTED, current, _unread()), 1), else_=0)).label("unread"),
             _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
             _sum(case((parked | kind.in_(("unchanged", PERMITTED)), 0), (current, work.c.embedded), else_=0)).label(
                 "embedded"
@@ -211,11 +211,10 @@ def source_errors(tx: Transaction, operation_id: int) -> list[str]:
 
 
 def problems(tx: Transaction, operation_id: int) -> list[str]:
-    """What the operation's sources could not read."""
+    """What could not be read of the sources that the operation reads."""
+    read = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.run.is_not(None))
     query = (
-        select(sources.c.problems)
-        .join(operation_sources, operation_sources.c.source_id == sources.c.id)
-        .where(operation_sources.c.operation_id == operation_id)
+        select(sources.c.problems).join(operation_sources, operation_sources.c.source_id == sources.c.id).where(read)
     )
     return [line for lines in tx.execute(query).scalars() for line in lines or []]
 
