@@ -112,7 +112,7 @@ def run_sync(
         "chunks": result["chunks"],
         "seconds": result["seconds"],
         "restored": restored,
-        "unread": result["unread"],
+        "unread": result.get("unread", 0),
         "problems": problems,
         "errors": [*result.get("errors", []), *result.get("taken_over", [])],
     }

@@ -5,20 +5,25 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from semantik_pipeline import operations
+from semantik_pipeline.cli import working
+from semantik_pipeline.cli.index import run_sync
 from semantik_pipeline.documents import IngestedDocument
 from semantik_pipeline.errors import DocumentUnreadable
 from semantik_pipeline.ledger.catalog import collections
-from semantik_pipeline.ledger.operations import outcomes
+from semantik_pipeline.ledger.operations import lifecycle, outcomes
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
-from tests.integration.conftest import texts
+from tests.integration.conftest import FAKE_COLLECTION, texts
 
 LEDGERS = ("sqlite", "postgres")
 
@@ -231,3 +236,19 @@ def test_a_run_that_begins_anew_forgets_what_the_one_before_could_not_read(make_
     pipeline.run()
     result = pipeline.result(operation_id)
     assert (result["outcome"], result["unread"], problems(pipeline, operation_id)) == ("succeeded", 0, [])
+
+
+def test_a_sync_that_a_worker_without_this_count_finished_is_shown(make_pipeline, monkeypatch):
+    """While a fleet is rolled over a worker of the release before may end it."""
+    pipeline = make_pipeline()
+
+    def waited(runtime: Any, operation_id: int, watch: Any) -> Any:
+        pipeline.run()
+        with runtime.ledger.read() as tx:
+            progress = lifecycle.progress(tx, operation_id)
+        return replace(progress, result={name: of for name, of in progress.result.items() if name != "unread"})
+
+    monkeypatch.setattr(working, "at_work", lambda call: nullcontext(pipeline.runtime))
+    monkeypatch.setattr(operations, "wait", waited)
+    answer, _ = run_sync(None, [fake({"a": "an apple"})], "default", config=FAKE_COLLECTION)
+    assert (answer["outcome"], answer["unread"]) == ("succeeded", 0)
