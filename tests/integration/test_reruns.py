@@ -169,6 +169,10 @@ def test_the_first_slice_is_the_one_with_the_first_document_that_meets_the_filte
     assert generations.matching(pipe.runtime, "default", named(pipe, name)).documents == 1
     with pytest.raises(UsageError, match="No document"):
         generations.rerun(pipe.runtime, "default", {"must": [{"key": "document", "match": {"value": "nowhere"}}]})
+    wrong = {"must": [{"key": "metadata.any", "match": {"value": 1}}], "must_not": [{"is_empty": {"key": "colour"}}]}
+    for ask in (generations.rerun, generations.matching):
+        with pytest.raises(UsageError, match="Documents have no field 'colour'"):
+            ask(pipe.runtime, "default", wrong)
 
 
 # -- one that can't go on ------------------------------------------------------------------------------------------------

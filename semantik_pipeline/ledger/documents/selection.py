@@ -15,6 +15,7 @@ from sqlalchemy import and_, select
 
 from semantik_pipeline.contracts.filter_meaning import matches
 from semantik_pipeline.contracts.filters import parse_filter
+from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
@@ -68,6 +69,7 @@ def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, aft
     """Those of the next PAGE live documents of the collection, behind the id ``after``, that meet the filter: who looks for a
     rare one looks at the clock between two pages. Raises UsageError naming what is wrong in the filter."""
     wanted = parse_filter(where)
+    _check_fields(where)
     mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None))
     page = _ROW.where(mine, documents.c.id > after).order_by(documents.c.id).limit(PAGE)
     rows = tx.execute(page).mappings().all()
@@ -78,6 +80,27 @@ def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, aft
         Selected(id=row["id"], document=row["document"], parse_keys=tuple(keys.get(row["id"], ()))) for row in met
     ]
     return Part(documents=tuple(chosen), upto=upto)
+
+
+#: What a filter can ask for, beside all below ``metadata``.
+FIELDS = (
+    *("document", "status", "reason", "source", "source_type", "media_type", "path", "title", "size", "chunks"),
+    *("revision", "changed_at", "error.stage", "error.type", "error.message"),
+)
+
+
+def _check_fields(where: Any) -> None:
+    """Raise UsageError for a field that no document has: no document would meet the filter, and nobody would know why."""
+    if isinstance(where, list):
+        for one in where:
+            _check_fields(one)
+    elif isinstance(where, dict):
+        key = where.get("key")
+        if isinstance(key, str) and key not in (*FIELDS, "error", "metadata") and not key.startswith("metadata."):
+            raise UsageError(f"Documents have no field {key!r}.", f"They have {', '.join(FIELDS)}, metadata.NAME.")
+        for name, one in where.items():
+            if name != "nested":  # its keys are relative
+                _check_fields(one)
 
 
 def _payload(row: dict[str, Any]) -> dict[str, Any]:
