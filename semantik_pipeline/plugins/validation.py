@@ -93,6 +93,8 @@ def _without_references(schema: dict[str, Any], options: Options) -> tuple[dict[
 
 
 def _config_error(plugin_id: str, schema: dict[str, Any], error: Any) -> PluginConfigError:
+    if (names := _alternatives(error)) is not None:
+        return PluginConfigError(f"The plugin {plugin_id!r} needs one of the options {names}.", "Give one of them.")
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
     if error.validator == "additionalProperties" and not path:
         return _unknown_option(plugin_id, schema, error.instance)
@@ -106,6 +108,7 @@ def _config_error(plugin_id: str, schema: dict[str, Any], error: Any) -> PluginC
     expected = {
         "type": lambda: f"expected {_either(error.validator_value)}",
         "enum": lambda: f"expected one of {', '.join(map(repr, error.validator_value))}",
+        "pattern": lambda: f"expected text that matches {error.validator_value}",
         "const": lambda: f"expected {error.validator_value!r}",
         "minimum": lambda: f"expected {error.validator_value} or more",
         "maximum": lambda: f"expected {error.validator_value} or less",
@@ -115,6 +118,16 @@ def _config_error(plugin_id: str, schema: dict[str, Any], error: Any) -> PluginC
     found = "" if expected == error.message else f", found {error.instance!r}"
     what = f"The option {path!r}" if path else "The configuration"
     return PluginConfigError(f"{what} of the plugin {plugin_id!r} does not fit: {expected}{found}.")
+
+
+def _alternatives(error: Any) -> str | None:
+    """The options of which one is demanded, if it is that which is not met: the fault that is found says what is wrong
+    with the last of them."""
+    parent = error if error.parent is None else error.parent
+    if parent.validator not in ("anyOf", "oneOf") or parent.absolute_path:
+        return None
+    demanded = [one.get("required") for one in parent.validator_value if isinstance(one, dict)]
+    return ", ".join(" and ".join(names) for names in demanded) if demanded and all(demanded) else None
 
 
 def _unknown_option(plugin_id: str, schema: dict[str, Any], options: Options) -> PluginConfigError:

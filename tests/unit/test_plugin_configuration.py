@@ -302,3 +302,26 @@ def test_fingerprints_are_equal_exactly_when_their_parts_are(one, two):
     assert len(mark(one)) == 32
     turned = dict(reversed(one[2].items()))
     assert mark((one[0], one[1], turned, one[3], one[4])) == mark(one)
+
+
+EITHER = {
+    "type": "object",
+    "anyOf": [
+        {"required": ["urls"], "properties": {"urls": {"minItems": 1}}},
+        {"required": ["maps"], "properties": {"maps": {"minItems": 1}}},
+    ],
+    "properties": {
+        "urls": {"type": "array", "items": {"type": "string", "pattern": "^https://"}, "default": []},
+        "maps": {"type": "array", "items": {"type": "string"}, "default": []},
+    },
+}
+
+
+def test_of_options_of_which_one_is_needed_all_are_named_and_a_pattern_is_told() -> None:
+    schema = normalise_schema(EITHER)
+    for options in ({}, {"urls": [], "maps": []}):
+        with pytest.raises(PluginConfigError, match="needs one of the options urls, maps"):
+            validate_config("web", schema, options)
+    with pytest.raises(PluginConfigError, match=r"'urls\[0\]'.* expected text that matches \^https://, found 'ftp:'"):
+        validate_config("web", schema, {"urls": ["ftp:"], "maps": []})
+    validate_config("web", schema, {"urls": ["https://a"], "maps": []})

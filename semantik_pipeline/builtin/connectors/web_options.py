@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_URLS = {"type": "array", "items": {"type": "string", "minLength": 1}, "default": []}
+_URL = {"type": "string", "pattern": r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"}
+_URLS = {"type": "array", "items": _URL, "default": []}
 _GLOBS = {"type": "array", "items": {"type": "string"}, "default": []}
 
 #: What is read unless ``media_types`` says otherwise: what the built-in parsers take.
