@@ -67,7 +67,10 @@ def inventory(runtime: Runtime) -> list[Model]:
 
 def where(host: PluginHost, name: str) -> ModelFiles:
     """The files that a plugin would read for a model of this name. Raises PluginLoadError saying where it looked and the
-    ways out, or PluginError if no plugin that reads models is loaded."""
+    ways out, PluginError if no plugin that reads models is loaded, or UsageError for no name, which would be the default
+    model's."""
+    if not name.strip():
+        raise UsageError("The name of the model is empty.", "`semantik models list` shows names.")
     for loaded in (*host.registry.of_kind("embedding"), *host.registry.of_kind("reranker")):
         options = (schema_of(loaded) or {}).get("properties", {})
         if {"model", "models_dir"} <= set(options):

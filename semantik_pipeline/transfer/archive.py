@@ -120,10 +120,12 @@ class Sum:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already, or if it unpacks
+    """A file that is there whole, with its end, or not at all. Raises UsageError if there is one already, or no folder for it, or if it unpacks
     to so many times its size that no reader would take it."""
     if path.exists():
         raise UsageError(f"There is a file {path} already.", "Give another name, or remove it.")
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent}.", "Make it, or name another file.")
     half = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

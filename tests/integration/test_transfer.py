@@ -379,6 +379,8 @@ def test_a_file_is_there_whole_or_not_at_all_and_is_never_written_over(make_pipe
     with pytest.raises(UsageError, match="already"):
         export(pipeline.runtime, "notes", file)
     assert file.read_bytes() == before
+    with pytest.raises(UsageError, match=f"There is no folder {tmp_path / 'nowhere'}"):
+        export(pipeline.runtime, "notes", tmp_path / "nowhere" / "notes.tgz")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -32,6 +32,8 @@ def test_a_host_without_network_gets_a_copy_and_proves_it(cli: CommandLine, hub:
 
 
 def test_a_model_that_is_nowhere_and_a_hub_that_is_away_say_the_way_out(cli: CommandLine) -> None:
+    for command in ("where", "verify"):  # no name is not the default model's
+        assert cli("models", command, "").code == 2
     nowhere = cli("models", "where", "acme/other", HF_HUB_OFFLINE="1")
     assert nowhere.code == 1
     assert "semantik models pull acme/other" in nowhere.err
