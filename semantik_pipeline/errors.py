@@ -87,7 +87,8 @@ class SkipDocument(PipelineError):
 
 
 class DocumentGone(PipelineError):
-    """The document vanished between being named and being fetched; it is treated as not seen."""
+    """The source does not have the document: it vanished between being named and being fetched, and is treated as not
+    seen; or the host asked for it by its name alone, and it is removed."""
 
 
 # -- the killable child process --------------------------------------------------------------------------------------

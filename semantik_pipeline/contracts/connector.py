@@ -56,7 +56,7 @@ class ConnectorPlugin(SemanticPlugin):
         DocumentUnreadable (it can't be had now, which says nothing of its content), or a Transient/PermanentError.
 
         A reference may have nothing but its ``unique_id``: after a run that named only changes the host asks so for
-        documents that it could not have, or has lost.
+        documents that it could not have, or has lost. DocumentGone then removes the document.
         """
         raise NotImplementedError
 

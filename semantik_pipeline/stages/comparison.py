@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 @dataclass(kw_only=True)
 class Compared:
     """``seen``: ids of unchanged documents; ``rehinted``: those of which only the hint is new; ``problems``: why known
-    ones could not be read, which stay as they are; ``cut``: the process takes no more work, and not all was fetched."""
+    ones could not be read, which stay as they are; ``gone``: known ones that were not there when they were fetched;
+    ``cut``: the process takes no more work, and not all was fetched."""
 
     seen: list[int] = field(default_factory=list)
     rehinted: list[tuple[int, str | None]] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     cut: bool = False
 
 
@@ -57,6 +59,8 @@ class Comparison:
                 self._unread(found, known, name, reference, fetched)
             elif fetched is not None:
                 self._sort(found, same, known, fetched)
+            elif known:
+                found.gone.append(name)
         for name, document in batch.documents.items():
             self._sort(found, same, before.get(name), arrival_of(name, document, None))
         self._describe(found, same)

@@ -135,11 +135,12 @@ class Slice:
             self.alone_until = self.alone_until or _alone_until(self.taken)
             if isinstance(event, Complete):
                 self._flush()
+                if not (event.full or self._fetch_owed()):
+                    return
                 if not remove_vanished(self.runtime, self.claim, self.hold, full=event.full):
                     self._pause(delay=0)
                     raise CutShort(PAUSED)
-                if event.full or self._fetch_owed():
-                    self._complete(event)
+                self._complete(event)
                 return
             if isinstance(event, Checkpoint):
                 self._flush(cursor=event.cursor)
@@ -206,8 +207,8 @@ class Slice:
             )
 
     def _flush(self, cursor: Any = None, *, owed: bool = False) -> None:
-        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction. What is ``owed``
-        no slice of this run comes to again."""
+        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction. What is ``owed``,
+        which no slice of this run comes to again, nobody has named: where its source does not have it, it says so."""
         batch, self.batch, began = self.batch, Batch(), time.time()
         self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
@@ -224,8 +225,8 @@ class Slice:
             ledger.mark_seen(tx, self.claim.run, found.seen)
             ledger.mark_touched(tx, self.claim.run, found.rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)
-            if batch.removals:
-                absence.mark_gone(tx, self.claim, batch.removals)
+            if gone := [*batch.removals, *(found.gone if owed else ())]:
+                absence.mark_gone(tx, self.claim, gone)
             saved: dict[str, Any] = {}
             if cursor is not None and not self.cut:  # behind the checkpoint everything must be here
                 self.problems, self.unread = self._problems(), []
@@ -255,7 +256,8 @@ class Slice:
 
     def _fetch_owed(self) -> bool:
         """After a run that named only changes: fetch what it did not name and earlier runs could not have, or what was
-        lost or can be mended since. Returns False if the slice ended first."""
+        lost or can be mended since. What the source does not have is judged with all else that is gone. Returns False if
+        the slice ended first."""
         last = 0
         while self.claim.cursor.since is not None:
             with self.runtime.ledger.read() as tx:

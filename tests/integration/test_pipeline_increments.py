@@ -12,6 +12,7 @@ from semantik_pipeline import pipeline
 from semantik_pipeline.builtin.connectors.git import GitConnector
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.verification import verify
 
 
 class Source:
@@ -128,6 +129,46 @@ def test_what_changed_while_it_could_not_be_read_is_read_by_a_later_run_that_doe
     assert (result["outcome"], result["unread"], result["documents"]["changed"]) == ("succeeded", 0, 1)
     pipe.index(source.request)
     assert source.fetched() == []
+
+
+def test_what_the_source_says_is_gone_when_it_is_asked_for_leaves_the_index(make_pipeline, source):
+    """No removal names it, and the run, which names changes alone, does not show it."""
+    pipe = make_pipeline()
+    pipe.index(source.request)
+    pipe.index(source.request)
+    source.holds(a="alpha", b="new beta", c="gamma", d="delta")
+    assert pipe.index(source.with_options(fail_fetch={"b": "unreadable"}))["unread"] == 1
+    result = pipe.index(source.with_options(fail_fetch={"b": "gone"}))
+    assert (result["outcome"], result["unread"], result["documents"]["deleted"]) == ("succeeded", 0, 1)
+    assert pipe.stages() == dict.fromkeys("acd", "indexed")
+    assert verify(pipe.runtime).clean
+    source.fetched()
+    assert pipe.index(source.request)["documents"]["seen"] == 0 and source.fetched() == []
+
+
+def test_what_is_said_to_be_gone_one_by_one_is_believed_no_sooner_than_all_at_once(make_pipeline, source):
+    pipe = make_pipeline(sync={"deletion_guard_count": 1})
+    pipe.index(source.request)
+    pipe.index(source.request)
+    source.holds(a="alpha", b="new beta", c="new gamma")
+    assert pipe.index(source.with_options(fail_fetch=dict.fromkeys("bc", "unreadable")))["unread"] == 2
+    source.holds(b="new beta", c="new gamma")
+    result = pipe.index(source.with_options(fail_fetch=dict.fromkeys("bc", "gone")))
+    assert result["outcome"] == "failed" and "3 of 3 documents have vanished" in result["errors"][0]
+    assert sorted(pipe.stages()) == ["a", "b", "c"]
+
+
+def test_what_the_source_says_is_gone_is_not_asked_for(make_pipeline, source):
+    pipe = make_pipeline()
+    pipe.index(source.request)
+    pipe.index(source.request)
+    source.holds(a="alpha", b="new beta", c="gamma", d="delta")
+    refusing = source.with_options(fail_fetch={"b": "unreadable"})
+    pipe.index(refusing)
+    source.holds(a="alpha", c="gamma", d="delta")
+    source.fetched()
+    assert pipe.index(refusing)["documents"]["deleted"] == 1
+    assert source.fetched() == [] and sorted(pipe.stages()) == ["a", "c", "d"]
 
 
 def test_a_document_that_was_dropped_comes_back_with_the_next_sync(make_pipeline, source):

@@ -266,13 +266,14 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
 
 
 def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list[tuple[int, str]]:
-    """``(document id, unique id)``, by id, of live documents that the run did not see and that a fetch may mend: those that
-    could not be read, those without a body or a hint (the body was lost) and those in quarantine."""
+    """``(document id, unique id)``, by id, of live documents that the run neither saw nor showed to be gone and that a fetch
+    may mend: those that could not be read, those without a body or a hint (the body was lost) and those in quarantine."""
     columns = documents.c
     quarantined = select(work.c.document_id).where(work.c.document_id == columns.id, work.c.stage == "quarantined")
     lost = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
     missing = or_(columns.change_hint == outcomes.NOT_READ, lost)
-    unseen = and_(columns.source_id == claim.source_id, columns.seen_run < claim.run, columns.deleted_at.is_(None))
+    untold = and_(columns.seen_run < claim.run, columns.seen_run != -claim.run)
+    unseen = and_(columns.source_id == claim.source_id, untold, columns.deleted_at.is_(None))
     query = select(columns.id, columns.unique_id).where(unseen, columns.id > after, or_(missing, quarantined.exists()))
     return [(row[0], row[1]) for row in tx.execute(query.order_by(columns.id).limit(limit))]
 
