@@ -188,9 +188,9 @@ def test_a_small_source_is_not_starved_by_a_large_one(
     assert ended.outcome == "cancelled"
     told = f"seconds alone {_told(alone)}; beside the large source {_told([together])} together, {_told(later)} later"
     record_property("small", told)
+    fleet.account(here=8 * 50 + ended.seen, cut=0, cancelled=True)
     assert together <= 2 * max(alone), told
     assert later[1] <= 3 * max(alone), told
-    fleet.account(here=8 * 50 + ended.seen, cut=0, cancelled=True)
 
 
 def _told(seconds: list[float]) -> str:
