@@ -25,7 +25,7 @@ def migrate(context: typer.Context) -> int:
             ledger.close()
     answer = {"before": before, "schema": schema.HEAD, "migrated": before != schema.HEAD}
     done = f"The ledger has schema {schema.HEAD}" + (
-        f", migrated from {before}." if answer["migrated"] else " already."
+        f", {f'migrated from {before}' if before else 'new'}." if answer["migrated"] else " already."
     )
     call.output.give(answer, lambda console: console.print(done))
     return 0

@@ -26,21 +26,23 @@ def status(context: typer.Context) -> int:
         answer = {"data_dir": str(runtime.settings.data_dir), "owner": runtime.owner(), **found}
         answer["operations"] = unfinished(call, runtime)
         answer["disk"] = disk_use(runtime)
-    call.output.give(answer, lambda console: show_status(call, console, answer))
+        fleet = runtime.settings.fleet
+    call.output.give(answer, lambda console: show_status(call, console, answer, fleet=fleet))
     return 0
 
 
-def show_status(call: Invocation, console: Console, answer: dict[str, Any]) -> None:
+def show_status(call: Invocation, console: Console, answer: dict[str, Any], *, fleet: bool) -> None:
     from semantik_pipeline.cli.disk_words import told
     from semantik_pipeline.cli.tables import print_facts
     from semantik_pipeline.cli.wording import printable, short_path
 
     owned = answer["owner"]
-    who = f"process {owned['pid']}: {printable(owned['command'])}" if owned else "nobody; the next command may have it"
+    nobody = f"the fleet: {call.command('fleet status')}" if fleet else "nobody; the next command may have it"
+    who = f"process {owned['pid']}: {printable(owned['command'])}" if owned else nobody
     left = [f"{one['operation']} {one['state']}" for one in answer["operations"]]
     facts = [
         ("data folder", short_path(answer["data_dir"])),
-        ("owned by", who),
+        ("worked on by" if fleet and not owned else "owned by", who),
         ("disk", told(answer["disk"])),
         ("unfinished", ", ".join(left)),
     ]

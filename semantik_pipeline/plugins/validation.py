@@ -126,7 +126,7 @@ def _alternatives(error: Any) -> str | None:
     parent = error if error.parent is None else error.parent
     if parent.validator not in ("anyOf", "oneOf") or parent.absolute_path:
         return None
-    demanded = [one.get("required") for one in parent.validator_value if isinstance(one, dict)]
+    demanded = [one.get("required") or [] for one in parent.validator_value if isinstance(one, dict)]
     return ", ".join(" and ".join(names) for names in demanded) if demanded and all(demanded) else None
 
 

@@ -22,7 +22,8 @@ def status(call: Invocation, client: Client) -> int:
     found: dict[str, Any] = {**client.status()}
     disk = found.pop("disk")
     answer = {**found, "operations": listed(client, 0, {}), "disk": disk}
-    call.output.give(answer, lambda console: show_status(call, console, answer))
+    fleet = answer["owner"] is None  # a server without one owns its data folder
+    call.output.give(answer, lambda console: show_status(call, console, answer, fleet=fleet))
     return 0
 
 

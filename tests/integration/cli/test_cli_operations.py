@@ -108,7 +108,7 @@ def fleet(cli, postgres_url: str, broker) -> Iterator[dict[str, str]]:
         "SEMANTIK_CHILD_PROCESSES": "1",
         "SEMANTIK_WORKER_HEARTBEAT": "1",
     }
-    assert cli("migrate", **environment).code == 0
+    assert cli("migrate", **environment).out.endswith(", new.\n")
     yield environment
     double.stop()
 
@@ -134,6 +134,8 @@ def test_a_fleet_does_the_work_and_its_commands_own_nothing(cli, fleet, papers):
     [one] = listed
     assert one["state"] == "blocked"
     assert "semantik worker" in one["reason"]
+    told = cli("status", **fleet).out
+    assert "worked on by  the fleet: semantik fleet status" in told and "next command" not in told
     paused = cli("operations", "pause", "1", "--json", **fleet).json()
     assert paused["state"] == "paused"
     worker = cli.start("worker", **fleet)
