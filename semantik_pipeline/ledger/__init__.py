@@ -44,16 +44,17 @@ class Ledger:
         return transaction(self.engine, writes=True)
 
     def ask(self) -> AbstractContextManager[Transaction]:
-        """For one statement that reads: searches ask several times, and SQLite is not told to begin and commit each."""
+        """For one statement that reads: SQLite is not told to begin and commit it."""
         return transaction(self.engine, writes=False, alone=True)
 
     def search_view(self, collection: str) -> collections.SearchView:
-        with self.ask() as tx:
-            return collections.search_view(tx, collection)
+        return collections.search_view(self.engine, collection)
 
     def visible(
         self, generation_id: int, document_ids: Collection[int], principals: Collection[str] | None = None
     ) -> dict[int, int]:
+        if principals is None:
+            return collections.visible_to_all(self.engine, generation_id, document_ids)
         with self.ask() as tx:
             return collections.visible(tx, generation_id, document_ids, principals)
 
@@ -64,8 +65,7 @@ class Ledger:
             return find_whereabouts(tx, collection, generation_id, name, principals)
 
     def known_words(self, generation_id: int, asked: Collection[str]) -> set[str]:
-        with self.ask() as tx:
-            return words.known(tx, generation_id, asked)
+        return words.known(self.engine, generation_id, asked)
 
     def resembling_words(self, generation_id: int, word: str, **like: Any) -> list[tuple[str, int]]:
         with self.ask() as tx:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Column as Col
 from sqlalchemy import (
     ColumnElement,
+    Engine,
     Index,
     Integer,
     Table,
@@ -33,6 +34,7 @@ from sqlalchemy.dialects import postgresql
 
 from semantik_pipeline.ledger.database.bulk import among, update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for
+from semantik_pipeline.ledger.database.questions import Question, one_of
 from semantik_pipeline.ledger.tables import Id, chunks, documents, metadata, work
 
 #: In the order of code points on every database: beginnings of words are looked for as ranges.
@@ -198,14 +200,13 @@ _PUT = text(
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
-def known(tx: Transaction, generation_id: int, asked: Collection[str]) -> set[str]:
+def known(engine: Engine, generation_id: int, asked: Collection[str]) -> set[str]:
     """Those of the words that the generation has."""
-    return set(tx.execute(_KNOWN, {"generation": generation_id, "words": sorted(asked)}).scalars())
+    return {word for (word,) in _KNOWN.asked(engine, generation=generation_id, words=sorted(asked))}
 
 
-#: Built once: each search asks.
-_KNOWN = select(words.c.word).where(
-    words.c.generation_id == bindparam("generation"), words.c.word.in_(bindparam("words", expanding=True))
+_KNOWN = Question(
+    select(words.c.word).where(words.c.generation_id == bindparam("generation"), one_of(words.c.word, "words"))
 )
 
 
