@@ -348,7 +348,9 @@ def test_distinct_words_are_the_words_each_once(text):
     assert distinct_words(text) == {word.group() for word in words_of(text)}
 
 
-WORDS = st.sets(st.sampled_from(["lease", "Leases", "leased", "house", "Häuser", "the", "wine", "wines", "acre", "été"]))
+WORDS = st.sets(
+    st.sampled_from(["lease", "Leases", "leased", "house", "Häuser", "the", "wine", "wines", "acre", "été"])
+)
 
 
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=6), st.integers(0, 9))
