@@ -7,9 +7,11 @@ of the parsed text, ends exclusive. Vectors are float32 arrays.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semantik_pipeline.errors import PermanentError
 from semantik_pipeline.hits import Highlight as Highlight  # one face for what flows
@@ -291,11 +293,12 @@ class SearchRequest:
     sparse: SparseVector | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoredPoint:
+class ScoredPoint(NamedTuple):
+    """A point of a leg; no payload where none was asked for. A tuple, since each search is answered hundreds."""
+
     id: str
     score: float
-    payload: dict[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Any
 
 from semantik_pipeline.documents import ScoredPoint
@@ -57,12 +58,13 @@ def fuse(
         for rank, point in enumerate(leg[scored:]):
             if point.id not in fused:
                 ranks[point.id] = min(rank, ranks.get(point.id, rank))
-    best_first = sorted((-score, id) for id, score in fused.items())
-    best_first += [(0.0, id) for _, id in sorted((rank, id) for id, rank in ranks.items())]
+    best_first = sorted(fused, key=fused.__getitem__, reverse=True)
+    in_order = (id for _, equal in groupby(best_first, key=fused.__getitem__) for id in sorted(equal))
+    deeper = (id for _, id in sorted((rank, id) for id, rank in ranks.items()))
     raw = {name: {point.id: point.score for point in leg} for name, leg in legs.items()} if ranks else present
     return (
-        Candidate(id=id, scores={name: leg[id] for name, leg in raw.items() if id in leg}, fused=-negative)
-        for negative, id in best_first
+        Candidate(id=id, scores={name: leg[id] for name, leg in raw.items() if id in leg}, fused=fused.get(id, 0.0))
+        for id in chain(in_order, deeper)
     )
 
 
@@ -91,7 +93,7 @@ def min_max(scores: Mapping[Any, float]) -> dict[Any, float]:
     if span <= 0 or not math.isfinite(span):
         return dict.fromkeys(scores, 1.0)
     floor = low / 2
-    return {key: min(1.0, max(0.0, (score / 2 - floor) / span)) for key, score in scores.items()}
+    return {key: (score / 2 - floor) / span for key, score in scores.items()}  # rounding keeps order, so 0..1 too
 
 
 def by_spread(scores: Mapping[Any, float]) -> dict[Any, float]:

@@ -75,9 +75,7 @@ class EdgeIndex:
             queries = [self._query(request, filters[id(request.filter)]) for request in requests]
         with self.shard.searching() as shard:
             legs = shard.query_batch(edge.QueryBatchRequest(queries))
-        return [
-            [ScoredPoint(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in leg] for leg in legs
-        ]
+        return [[ScoredPoint(str(hit.id), hit.score, hit.payload or {}) for hit in leg] for leg in legs]
 
     def delete(self, ids: Sequence[str] | None, filter: Filter | None) -> None:
         import qdrant_edge as edge

@@ -6,7 +6,7 @@ filter inside the engine. What it finds is looked at, for the word itself must b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ def _shown(point: ScoredPoint | StoredPoint, visible: dict[int, int]) -> bool:
     return epoch is not None and point.payload.get("epoch", -1) >= epoch
 
 
-def _words(payload: dict[str, Any]) -> set[str]:
+def _words(payload: Mapping[str, Any]) -> set[str]:
     section = payload.get("section") or []
     parts = [payload.get("text"), payload.get("title"), *([section] if isinstance(section, str) else section)]
     return words_of("\n".join(part for part in parts if isinstance(part, str)))
