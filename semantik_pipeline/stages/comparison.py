@@ -79,7 +79,7 @@ class Comparison:
         run until it can be read. A new one is listed with the reason."""
         if known and (known.trashed or not known.deleted):
             found.rehinted.append((known.document_id, NOT_READ))
-            if not (known.quarantined or known.trashed):
+            if not (known.failed_at == "sync" or known.trashed):  # else the list has the reason
                 found.problems.append(told(unread.error))
             return
         error = describe(unread.error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, select
 
 from semantik_pipeline import operations
 from semantik_pipeline.cli import working
@@ -19,6 +20,7 @@ from semantik_pipeline.documents import IngestedDocument
 from semantik_pipeline.errors import DocumentUnreadable
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.operations import lifecycle, outcomes
+from semantik_pipeline.ledger.tables import generations, work
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.search import SearchQuery, search
@@ -132,7 +134,7 @@ def test_what_changed_meanwhile_is_indexed_when_it_can_be_read_again_and_what_we
     assert verify(pipeline.runtime).clean
 
 
-def test_a_file_in_quarantine_that_can_not_be_read_is_told_of_once(make_pipeline, tmp_path, refused):
+def test_why_a_file_in_quarantine_can_not_be_read_is_told_beside_why_it_is_there(make_pipeline, tmp_path, refused):
     folder = texts(tmp_path / "docs", apple="the apple grows")
     (folder / "noise.bin").write_bytes(bytes(range(256)) * 40)
     pipeline = make_pipeline()
@@ -140,8 +142,28 @@ def test_a_file_in_quarantine_that_can_not_be_read_is_told_of_once(make_pipeline
     (folder / "noise.bin").chmod(0)
     refused["noise.bin"] = errno.EACCES
     result = pipeline.folder(folder)
-    assert (result["unread"], result["documents"]["quarantined"], problems(pipeline, result["id"])) == (1, 1, [])
+    assert (result["unread"], result["documents"]["quarantined"]) == (1, 1)
+    (told,) = problems(pipeline, result["id"])
+    assert "noise.bin" in told and "permission denied" in told
     assert pipeline.unit("noise.bin")["error"]["stage"] == "chunk"
+
+
+def test_a_quarantine_in_a_generation_that_is_on_its_way_out_means_nothing(make_pipeline):
+    pipeline = make_pipeline()
+    texts = {"a": "an apple", "b": "a bean"}
+    pipeline.index(fake(texts))
+    failed = {"stage": "sync", "type": "DocumentUnreadable", "message": "denied", "plugins": "fake-connector 0.9"}
+    with pipeline.runtime.ledger.write() as tx:
+        generation = dict(tx.execute(select(generations)).mappings().one())
+        former = tx.execute(
+            insert(generations).values({**generation, "id": 99, "state": "retired", "index_name": "former"})
+        ).inserted_primary_key[0]
+        for unit in tx.execute(select(work)).mappings().all():
+            lost = {"generation_id": former, "stage": "quarantined", "error": failed}
+            tx.execute(insert(work).values({**unit, **lost}))
+    assert pipeline.index(fake(texts))["documents"]["unchanged"] == 2, "nor is a plugin mended that it failed with"
+    result = pipeline.index(fake({**texts, "b": "a new bean"}, fail_fetch={"b": "unreadable"}))
+    assert (result["unread"], len(problems(pipeline, result["id"]))) == (1, 1)
 
 
 def test_a_document_in_the_trash_that_can_not_be_read_stays_there(make_pipeline, monkeypatch):

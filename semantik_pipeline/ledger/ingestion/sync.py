@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
 
 from semantik_pipeline.ledger.catalog.cursors import Cursor
+from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.ingestion.timetable import after_sync
 from semantik_pipeline.ledger.operations import outcomes
@@ -54,8 +55,8 @@ class Known:
     revision: int
     deleted: bool
     trashed: bool
-    quarantined: bool
-    failed_with: str | None  # the plugins of the stage that quarantined it
+    failed_at: str | None  # the stage that quarantined it
+    failed_with: str | None  # and the plugins of that stage
 
     @property
     def owed(self) -> bool:
@@ -235,7 +236,8 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
     """The documents of those names that the source has, or had."""
     failed = (
         select(work.c.error)
-        .where(work.c.document_id == documents.c.id, work.c.stage == "quarantined")
+        .where(work.c.document_id == documents.c.id, work.c.stage == "quarantined", NOT_RETIRED)
+        .order_by(work.c.generation_id)
         .limit(1)
         .scalar_subquery()
     )
@@ -258,7 +260,7 @@ def known(tx: Transaction, source_id: int, unique_ids: Sequence[str]) -> dict[st
             revision=row[4],
             deleted=row[5] is not None,
             trashed=row[6] is not None,
-            quarantined=row[7] is not None,
+            failed_at=(row[7] or {}).get("stage"),
             failed_with=(row[7] or {}).get("plugins"),
         )
         for row in tx.execute(query)
@@ -269,7 +271,8 @@ def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list
     """``(document id, unique id)``, by id, of live documents that the run neither saw nor showed to be gone and that a fetch
     may mend: those that could not be read, those without a body or a hint (the body was lost) and those in quarantine."""
     columns = documents.c
-    quarantined = select(work.c.document_id).where(work.c.document_id == columns.id, work.c.stage == "quarantined")
+    stuck = and_(work.c.document_id == columns.id, work.c.stage == "quarantined", NOT_RETIRED)
+    quarantined = select(work.c.document_id).where(stuck)
     lost = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
     missing = or_(columns.change_hint == outcomes.NOT_READ, lost)
     untold = and_(columns.seen_run < claim.run, columns.seen_run != -claim.run)
