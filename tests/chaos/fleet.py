@@ -371,6 +371,16 @@ class Fleet:
             assert time.monotonic() < deadline, f"{self.progress(operation)}\n{self.logs()}"
             time.sleep(0.05)
 
+    def indexed_before(self, source: str) -> int:
+        """Documents of other sources that were indexed before the last one of a source."""
+        its_id = select(sources.c.id).where(sources.c.name == source).scalar_subquery()
+        indexed = work.join(documents, documents.c.id == work.c.document_id)
+        own = and_(work.c.stage == "indexed", documents.c.source_id == its_id)
+        last = select(func.max(work.c.updated_at)).select_from(indexed).where(own).scalar_subquery()
+        others = and_(work.c.stage == "indexed", documents.c.source_id != its_id, work.c.updated_at < last)
+        with self.runtime.ledger.read() as tx:
+            return tx.execute(select(func.count()).select_from(indexed).where(others)).scalar_one()
+
     def synced_again(self, corpus: Path) -> None:
         """Sync once more a folder that changed while it was synced: now all is well."""
         here = len(list(corpus.iterdir()))

@@ -68,4 +68,4 @@ def test_flower_asks_for_the_password_and_shows_workers_and_queues(make_fleet, p
         until(lambda: len(online()) == 1, "the worker is shown")
         until(lambda: waiting() == queues, "it hears the bell")
         flower.terminate()
-        assert flower.wait(timeout=10) == 0
+        assert flower.wait(timeout=30) == 0
