@@ -10,7 +10,8 @@ Subclass :class:`EmbeddingContract` in your tests and give it your plugin::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -43,14 +44,15 @@ class EmbeddingContract:
     def make_plugin(self) -> EmbeddingPlugin:
         raise NotImplementedError
 
-    def use(self, work: Callable[[EmbeddingPlugin], Coroutine[Any, Any, Any]]) -> Any:
-        """Run ``work`` with an initialised plugin, and clean it up."""
+    def use(self, work: Callable[[EmbeddingPlugin], Any]) -> Any:
+        """Run ``work``, plain or async, with an initialised plugin, and clean it up."""
 
         async def life() -> Any:
             plugin = self.make_plugin()
             await plugin.initialize()
             try:
-                return await work(plugin)
+                found = work(plugin)
+                return await found if inspect.isawaitable(found) else found
             finally:
                 await plugin.cleanup()
 

@@ -158,12 +158,22 @@ def test_the_loop_goes_on_and_a_query_passes_bulk_work(tiny, monkeypatch):
         bulk = asyncio.create_task(plugin.embed_texts(TEXTS * 20))
         bulk.add_done_callback(lambda _: ended.append("bulk"))
         await asyncio.sleep(0.05)
-        await plugin.embed_single("leases")
+        await asyncio.to_thread(plugin.embed_single, "leases")
         ended.append("query")
         await bulk
 
     asyncio.run(both())
     assert ended == ["query", "bulk"]
+
+
+def test_a_querys_vector_comes_while_the_event_loop_is_busy(tiny):
+    plugin = DenseLocalEmbedder({"model": str(tiny)})
+    alike = asyncio.run(plugin.embed_texts(["leases"], mode=EmbeddingMode.QUERY))[0]
+
+    async def busy() -> np.ndarray:
+        return plugin.embed_single("leases")  # the loop does nothing else meanwhile
+
+    assert asyncio.run(busy()) == pytest.approx(alike, abs=1e-6)
 
 
 def test_a_cancelled_call_leaves_the_device(tiny, monkeypatch):

@@ -106,8 +106,12 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         finally:
             stop.set()  # a cancelled call leaves the device after its micro-batch
 
+    def embed_single(self, text: str, *, mode: EmbeddingMode = EmbeddingMode.QUERY) -> Any:
+        """(d,) float32. Plain, so that a search waits for the model's thread alone, and not for the event loop's too."""
+        return self._threads.submit(self._embed, [text], EmbeddingMode(mode), threading.Event()).result()[0]
+
     async def get_dimension(self) -> int:
-        return self.card.dimension or await super().get_dimension()
+        return self.card.dimension or len((await self.embed_texts(["dimension probe"]))[0])
 
     def model_files(self) -> ModelFiles:
         return self.located
