@@ -111,7 +111,7 @@ def change(runtime: Runtime, source: dict[str, Any], *, if_match: str | None = N
 
 def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = False, full: bool = False) -> int:
     """Begin a sync now; returns the operation, which is the one in hand where there is one (a source never overlaps
-    itself). Raises UsageError for a source that is paused or being removed."""
+    itself) that goes on: one whose operation is paused is taken over. Raises UsageError for a source that is paused or being removed."""
     _refuse_removed(source)
     if source["paused_reason"] is not None:
         raise Conflict(
@@ -120,7 +120,7 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
         )
     with runtime.ledger.write() as tx:
         now_there = ledger.lock_source(tx, source["id"])
-        if now_there["operation"] is not None and not full:
+        if now_there["operation"] is not None and now_there["held_by"] is None and not full:
             operation_id = now_there["operation"]
             if allow_deletions:
                 ledger.allow_deletions(tx, source["id"])
@@ -252,7 +252,8 @@ def check_name(name: str) -> None:
     if not name.strip() or len(name) > MAX_NAME or not name.replace(" ", "").isprintable():
         told = name if len(name) <= 40 else f"{name[:40]}…"
         raise UsageError(
-            f"{told!r} can't be the name of a source.", f"Names have 1 to {MAX_NAME:,} characters that can be seen; --name gives one."
+            f"{told!r} can't be the name of a source.",
+            f"Names have 1 to {MAX_NAME:,} characters that can be seen; --name gives one.",
         )
 
 

@@ -79,6 +79,8 @@ def state(row: dict[str, Any]) -> str:
         return printable(f"failing ×{row['consecutive_failures']}: {message}")
     if row["state"] == "retrying":
         return printable(f"retrying after {counted(row['attempts'], 'attempt')}: {message}")
+    if row["state"] == "waiting" and row.get("held_by"):
+        return f"waiting: its operation {row['held_by']} is paused"
     if row["state"] == "waiting" and row["last_error"] and row["last_error"].get("blocked"):
         return printable(f"waiting: {message}")
     return row["state"]

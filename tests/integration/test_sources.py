@@ -14,7 +14,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from semantik_pipeline import maintenance, sources
+from semantik_pipeline import operations as operators
 from semantik_pipeline import pipeline as stage_table
+from semantik_pipeline.cli.source_views import state
 from semantik_pipeline.errors import CredentialsRejected, PluginConfigError, UsageError
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.ingestion import sources as ledger
@@ -274,6 +276,20 @@ def test_what_is_asked_wrongly_is_refused(make_pipeline) -> None:
 def test_syncing_twice_is_one_sync(make_pipeline) -> None:
     pipeline = make_pipeline()
     source = added(pipeline)
+    assert sources.sync(pipeline.runtime, source) == sources.sync(pipeline.runtime, source)
+
+
+def test_a_sync_that_somebody_asks_for_does_not_wait_for_a_paused_operation(make_pipeline) -> None:
+    pipeline = make_pipeline()
+    source = added(pipeline)
+    paused = sources.sync(pipeline.runtime, source)
+    operators.pause(pipeline.runtime, paused)
+    assert shown(pipeline)["held_by"] == paused
+    assert state({**shown(pipeline), "state": "waiting"}) == f"waiting: its operation {paused} is paused"
+    again = sources.sync(pipeline.runtime, shown(pipeline))
+    assert again != paused
+    pipeline.run()
+    assert pipeline.result(again)["outcome"] == "succeeded" and shown(pipeline)["documents"] == 2
     assert sources.sync(pipeline.runtime, source) == sources.sync(pipeline.runtime, source)
 
 

@@ -45,6 +45,7 @@ _SOURCE = select(
     sources.c.paused.label("paused_reason"),
     sources.c.removed_at,
     sources.c.operation_id,
+    sources.c.held_by,
     sources.c.attempts,
     sources.c.not_before,
     sources.c.error.label("last_error"),
@@ -161,10 +162,11 @@ def _documents(tx: Transaction, source_ids: list[int]) -> dict[int, tuple[int, i
 
 
 def lock_source(tx: Transaction, source_id: int) -> dict[str, Any]:
-    """``id``, ``collection_id``, ``principals``, ``operation`` (the one in hand, or None) and ``removed_at`` of a source,
-    locked."""
+    """``id``, ``collection_id``, ``principals``, ``operation`` (the one in hand, or None), ``held_by`` (the same, if it is
+    paused) and ``removed_at`` of a source, locked."""
     operation = sources.c.operation_id.label("operation")
-    columns = (sources.c.id, sources.c.collection_id, sources.c.principals, operation, sources.c.removed_at)
+    where = (sources.c.id, sources.c.collection_id, sources.c.held_by, sources.c.removed_at)
+    columns = (*where, sources.c.principals, operation)
     row = tx.execute(select(*columns).where(sources.c.id == source_id).with_for_update()).mappings().first()
     if row is None:
         raise NotFound(f"There is no source {source_id} any more.", "`semantik sources list` shows what there is.")
