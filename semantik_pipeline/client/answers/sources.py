@@ -23,6 +23,7 @@ class Source(TypedDict):
     last_sync_at: float | None
     paused_reason: str | None
     operation_id: int | None
+    held_by: int | None
     last_error: dict[str, Any] | None
     problems: list[str] | None
     principals: list[str] | None
