@@ -58,6 +58,11 @@ class Schedule:
         if self.cron is not None:
             self._cron_after(datetime.now(UTC).timestamp())
 
+    def check_length(self) -> None:
+        """Raise UsageError for a slip of the pen. One that is stored already is read all the same."""
+        if max(self.every or 0.0, self.jitter) > LONGEST:
+            raise UsageError("An interval or a jitter is ten years long at most.", "Write --every 15m, or 7d.")
+
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Schedule:
         return cls(**stored)
@@ -128,8 +133,6 @@ def parse_schedule(
         return None
     if "every" not in stored and "cron" not in stored:
         raise UsageError("A jitter or a time zone says more of a schedule.", "Give --every 15m or --cron '0 3 * * *'.")
-    if max(stored.get("every", 0.0), stored.get("jitter", 0.0)) > LONGEST:
-        raise UsageError("An interval or a jitter is ten years long at most.", "Write --every 15m, or 7d.")
     return Schedule(**stored)
 
 

@@ -54,6 +54,8 @@ def add(runtime: Runtime, new: NewSource, *, collection: str) -> dict[str, Any]:
     check_name(new.name)
     runtime.host.effective_config(new.connector, new.config, kind="connector")
     check_weight(new.weight)
+    if new.schedule is not None:
+        new.schedule.check_length()
     found = runtime.collection(collection)
     with runtime.ledger.write() as tx:
         source_id = collections.add_source(tx, found.id, new.connector, new.name, new.config)
@@ -85,6 +87,8 @@ def change(runtime: Runtime, source: dict[str, Any], *, if_match: str | None = N
         runtime.host.effective_config(source["connector"], values["config"], kind="connector")
     if "weight" in values:
         check_weight(values["weight"])
+    if values.get("schedule"):
+        values["schedule"].check_length()
     if "schedule" in values:
         values["schedule"] = values["schedule"].stored() if values["schedule"] else None
     if "principals" in values:

@@ -88,6 +88,18 @@ def _value(spec: dict[str, Any], key: str, text: str) -> Any:
     return text if "string" in types and not isinstance(value, list | dict | None) else value
 
 
+def changed(
+    before: dict[str, Any],
+    schema: dict[str, Any] | None,
+    options: Sequence[str],
+    unset: Sequence[str],
+    config_json: str | None,
+) -> dict[str, Any]:
+    """A source's options after ``sources set``. Raises UsageError."""
+    config = dict(before) if config_json is None else parse_object(config_json)
+    return without(config, unset) | parse_options(schema, options)
+
+
 def without(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The options but these. Raises UsageError for one that is not there."""
     for name in names:

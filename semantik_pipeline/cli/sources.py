@@ -162,10 +162,9 @@ def _changed_config(
     runtime: Runtime, before: dict[str, Any], options: list[str], unset: list[str], config_json: str | None
 ) -> dict[str, Any]:
     """The source's options with these changes. Raises UsageError for what its connector does not take, or lacks then."""
-    from semantik_pipeline.cli.source_options import parse_object, parse_options, without
+    from semantik_pipeline.cli.source_options import changed
 
-    config = dict(before["config"]) if config_json is None else parse_object(config_json)
-    config = without(config, unset) | parse_options(_schema(runtime, before["connector"]), options)
+    config = changed(before["config"], _schema(runtime, before["connector"]), options, unset, config_json)
     _require(runtime, before["connector"], config)
     return config
 

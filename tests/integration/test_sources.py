@@ -269,6 +269,9 @@ def test_what_is_asked_wrongly_is_refused(make_pipeline) -> None:
         added(pipeline, "other", colour="red")
     with pytest.raises(UsageError, match="weight"):
         sources.change(pipeline.runtime, source, weight=0)
+    for slip in (Schedule(every=4e8), Schedule(cron="0 3 * * *", jitter=4e8)):
+        with pytest.raises(UsageError, match="ten years"):
+            sources.change(pipeline.runtime, source, schedule=slip)
     with pytest.raises(UsageError, match="no source 'nobody'"):
         shown(pipeline, "nobody")
 

@@ -35,7 +35,7 @@ def add(
     principals: list[str] | None,
 ) -> int:
     schema = client.plugins.config_schema(connector)
-    config = typed.parse_object(config_json) if config_json else {}
+    config = {} if config_json is None else typed.parse_object(config_json)
     if place is not None:
         option = typed.place_option(connector, schema)
         place = typed.place_value(connector, option, place, here=call.url is None)
@@ -86,10 +86,9 @@ def set_(
 ) -> int:
     before = named(client, source)
     changes: dict[str, Any] = {}
-    if options or unset or config_json:
-        config = typed.parse_object(config_json) if config_json else dict(before["config"])
-        given = typed.parse_options(client.plugins.config_schema(before["connector"]), options or ())
-        changes["config"] = {key: value for key, value in config.items() if key not in (unset or ())} | given
+    if options or unset or config_json is not None:
+        schema = client.plugins.config_schema(before["connector"])
+        changes["config"] = typed.changed(before["config"], schema, options or (), unset or (), config_json)
     if name is not None:
         changes["name"] = name
     if weight is not None:

@@ -217,6 +217,7 @@ def test_what_is_changed_by_a_server(served: Served, tmp_path: Path) -> None:
     (folder / "one.md").write_text("# One\n\nOne thing.\n")
     added = far("sources", "add", "directory", folder, "--collection", "mine", "--every", "1h", "--json").json()
     assert added["schedule"]["every"] == 3600
+    assert "no option 'colour'" in far("sources", "set", added["id"], "--unset", "colour").err
     changed = far("sources", "set", added["id"], "--jitter", "30s", "--principal", "anna", "--json").json()
     assert (changed["schedule"]["jitter"], changed["principals"]) == (30, ["anna"])
     synced = far("sources", "sync", added["id"], "--wait", "--json")
