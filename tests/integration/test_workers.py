@@ -154,6 +154,7 @@ def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):
     with pipeline.runtime.ledger.write() as tx:
         ledger_workers.beat(tx, "cpu", state="ready", activity={"refusals": {"1:chunk": "its parser is another"}})
     assert any("its parser is another" in reason for reason in blocked())
+    assert not any("profile" in reason for reason in blocked())  # the other one's is no news: this one would take it
     register(pipeline, "cpu2", queues=("chunk",))
     assert blocked() == []
 

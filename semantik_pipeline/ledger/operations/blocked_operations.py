@@ -14,7 +14,7 @@ from semantik_pipeline.ledger.ingestion.sync import is_blocked
 from semantik_pipeline.ledger.operations.items import owned
 from semantik_pipeline.ledger.operations.lifecycle import unfinished_items
 from semantik_pipeline.ledger.queue.work import STAGES
-from semantik_pipeline.ledger.queue.workers import WorkerRow, served
+from semantik_pipeline.ledger.queue.workers import WorkerRow, refusal
 from semantik_pipeline.ledger.tables import operation_items, operation_sources, sources, work
 
 #: Seconds after the end of its wait in which a unit that a service, or what workers lack, keeps waiting still counts as
@@ -125,7 +125,5 @@ def _obstacle(group: Any, workers: Sequence[WorkerRow] | None) -> str | None:
 
 
 def _nobody_serves(workers: Sequence[WorkerRow], stage: str, generation_id: int) -> str | None:
-    reasons = [served(worker, stage, generation_id) for worker in workers]
-    if None in reasons:
-        return None
-    return "; ".join(sorted({reason for reason in reasons if reason})) or NOBODY
+    found = refusal(workers, stage, generation_id)
+    return NOBODY if found == "" else found

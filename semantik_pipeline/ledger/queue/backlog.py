@@ -10,7 +10,7 @@ from sqlalchemy import and_, case, func, or_, select
 from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.work import STAGES
-from semantik_pipeline.ledger.queue.workers import WorkerRow, served
+from semantik_pipeline.ledger.queue.workers import WorkerRow, refusal
 from semantik_pipeline.ledger.tables import collections, documents, generations, operations, sources, work
 
 
@@ -90,10 +90,8 @@ def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
 
 def _nobody(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
     """Why none of the workers takes a stage of a generation, or reads a source; None if one does."""
-    reasons = [served(worker, stage, which) for worker in workers]
-    if None in reasons:
-        return None
-    return "; ".join(sorted({reason for reason in reasons if reason})) or "no worker is up"
+    found = refusal(workers, stage, which)
+    return "no worker is up" if found == "" else found
 
 
 def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:

@@ -152,3 +152,13 @@ def served(row: WorkerRow, stage: str, which: int) -> str | None:
     if row.state in UNREADY:
         return f"{row.id} is {row.state}"
     return row.activity.get("refusals", {}).get(f"{which}:{stage}")
+
+
+def refusal(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
+    """Why none of them does a stage of a generation, or the sync of a source; empty for no worker at all; None if one
+    does. That others are of another profile counts only where all are."""
+    reasons = [served(worker, stage, which) for worker in workers]
+    if None in reasons:
+        return None
+    able = [reason for worker, reason in zip(workers, reasons, strict=True) if stage in worker.report.get("queues", ())]
+    return "; ".join(sorted({reason for reason in able or reasons if reason}))
