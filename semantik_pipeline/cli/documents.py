@@ -31,7 +31,9 @@ def list_(
     collection: CollectionOption = None,
     status: Annotated[
         str | None,
-        typer.Option(metavar="S", help="indexed, quarantined (failed), skipped, deleted, or a stage it waits for."),
+        typer.Option(
+            metavar="S", help="indexed, quarantined (failed), skipped, deleted, unread, or a stage it waits for."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Maximum number.")] = None,
 ) -> int:

@@ -160,6 +160,8 @@ def show(call: Invocation, console: Console, answer: dict[str, Any], quarantined
     if answer["unread"]:
         told = f"\n{counted(answer['unread'], 'document')} could not be read. What was indexed of them stays."
         console.print(told, style="yellow", soft_wrap=True)
+        which = call.command(f"documents list --collection {answer['collection']} --status unread")
+        console.print(f"  Which: {which}", style="dim", soft_wrap=True)
     _show_lines(console, "What could not be read:", answer["problems"], "yellow")
     _show_quarantined(call, console, answer, quarantined)
     _show_next(call, console, answer)

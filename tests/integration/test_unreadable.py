@@ -108,12 +108,19 @@ def test_a_file_that_can_no_longer_be_read_stays_in_the_index(make_pipeline, tmp
         assert pipeline.unit("fig.txt")["error"]["type"] == "DocumentUnreadable"
         assert pipeline.unit("fig.txt")["epoch"] == 1, "what still can't be read costs no revision"
         assert verify(pipeline.runtime).clean
+        unread = list_documents(pipeline.runtime, collection=None, status="unread")
+        assert [(row["document"].rpartition("/")[2], row["status"]) for row in unread] == [
+            ("fig.txt", "quarantined"), ("pear.txt", "indexed"),
+        ]  # fmt: skip
+        assert unread[0]["reason"].startswith("sync: ")
+        assert unread[1]["reason"] == "could not be read; what is indexed of it stays"
     refused.clear()
     for name in ("pear.txt", "fig.txt"):
         (folder / name).chmod(0o644)
     result = pipeline.folder(folder)
     assert (result["outcome"], result["unread"], result["chunks"]["embedded"]) == ("succeeded", 0, 1)
     assert set(pipeline.stages().values()) == {"indexed"} and revision(pipeline, "pear.txt") == before
+    assert list_documents(pipeline.runtime, collection=None, status="unread") == []
     assert found(pipeline, "fig")[0] == "fig.txt"
 
 

@@ -20,6 +20,9 @@ MediaType = Annotated[str, StringConstraints(max_length=200, pattern=f"^{MEDIA_T
 #: Where a document may be in the pipeline.
 Status = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted"]
 
+#: What documents are asked for by: a status, or that their source could not read them the last time.
+StatusFilter = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted", "unread"]
+
 
 class Document(BaseModel):
     """A document, and its status."""
@@ -33,7 +36,9 @@ class Document(BaseModel):
         examples=["indexed"],
         description="The stage that it waits for (chunk, extract, embed, upsert); or indexed, skipped, quarantined, deleted",
     )
-    reason: ScrubbedText | None = Field(description="Why it is skipped, quarantined or blocked.")
+    reason: ScrubbedText | None = Field(
+        description="Why it is skipped, quarantined or blocked, or that it could not be read."
+    )
     chunks: int
     revision: int = Field(description="Version of the content, from 1.")
     media_type: str | None = Field(examples=["text/markdown"])

@@ -21,7 +21,7 @@ from semantik_pipeline.api.models.documents import (
     DocumentRetryRequest,
     IndexingStatus,
     ParsedDocument,
-    Status,
+    StatusFilter,
 )
 from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.api.models.plain import FilterText
@@ -49,7 +49,11 @@ def list_documents(
     document: Annotated[FilterText | None, Query(description="Only this document id.")] = None,
     source: Annotated[int | None, Query(description="Only this source id.", ge=1, lt=2**63)] = None,
     status: Annotated[
-        Status | None, Query(description="Only this status; deleted documents are listed only on request.")
+        StatusFilter | None,
+        Query(
+            description="Only this status, or `unread`: what could not be read in the last sync. Deleted documents are "
+            "listed only on request."
+        ),
     ] = None,
     media_type: Annotated[FilterText | None, Query(examples=["application/pdf"])] = None,
     name: Annotated[FilterText | None, Query(description="Part of the unique id, path or title.")] = None,

@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Select, and_, or_, select, true
 
-from semantik_pipeline.errors import NotFound, UsageError
+from semantik_pipeline.errors import NotFound
 from semantik_pipeline.ledger.access.document_access import LISTED, open_to
 from semantik_pipeline.ledger.catalog.collections import get_collection
 from semantik_pipeline.ledger.database.connection import Transaction
-from semantik_pipeline.ledger.documents.document_reports import STATUSES
+from semantik_pipeline.ledger.documents.document_reports import INNER, of_status, reason
+from semantik_pipeline.ledger.operations.outcomes import unread
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, sources, work
 
 _DOCUMENT = (
@@ -38,6 +39,7 @@ _DOCUMENT = (
         work.c.reason,
         work.c.blocked,
         work.c.error,
+        unread().label("unread"),
         work.c.parse_key,
     )
     .select_from(documents)
@@ -48,7 +50,7 @@ _DOCUMENT = (
 )
 
 #: What of a row is not for callers.
-_INNER = ("blocked", "error", "parse_key")
+_INNER = (*INNER, "parse_key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +71,7 @@ class Wanted:
 def page(tx: Transaction, wanted: Wanted, *, after: int = 0, limit: int) -> list[dict[str, Any]]:
     """Up to ``limit`` documents with an id above ``after``. Deleted ones only by status. Raises UsageError for a status
     that there is not."""
-    query = _DOCUMENT.where(documents.c.id > after, open_to(tx, wanted.principals))
-    if wanted.status is not None:
-        if wanted.status not in STATUSES:
-            raise UsageError(f"There is no status {wanted.status!r}.", f"Statuses are {', '.join(STATUSES)}.")
-        query = query.where(work.c.stage == wanted.status)
-    else:
-        query = query.where(documents.c.deleted_at.is_(None))
+    query = _DOCUMENT.where(documents.c.id > after, of_status(wanted.status), open_to(tx, wanted.principals))
     if wanted.collections is not None:
         query = query.where(collections.c.name.in_(sorted(wanted.collections)))
     for column, value in (
@@ -167,6 +163,4 @@ def _rows(tx: Transaction, query: Select[Any]) -> list[dict[str, Any]]:
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
     """With the reason of its status, as a list of documents shows it."""
-    error = row["error"] or {}
-    reason = row["reason"] or (f"{error['stage']}: {error['message']}" if error else row["blocked"])
-    return {name: value for name, value in row.items() if name not in _INNER} | {"reason": reason}
+    return {name: value for name, value in row.items() if name not in _INNER} | {"reason": reason(row)}

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED, living
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.operations.outcomes import unread
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, operations, sources, work
 
 STATUSES = (*STAGES, "indexed", "skipped", "quarantined", "deleted")
+
+#: Asked for in the place of a status: documents that their source could not read the last time, whatever their status.
+UNREAD = "unread"
 
 _DOCUMENT = (
     select(
@@ -31,6 +35,7 @@ _DOCUMENT = (
         work.c.reason,
         work.c.blocked,
         work.c.error,
+        unread().label("unread"),
     )
     .select_from(documents)
     .join(collections, documents.c.collection_id == collections.c.id)
@@ -44,21 +49,36 @@ def list_documents(
     tx: Transaction, *, collection: str | None = None, status: str | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """Documents with their status and, where there is one, the reason; deleted ones only if asked for."""
-    if status is not None and status not in STATUSES:
-        raise UsageError(f"There is no status {status!r}.", f"Statuses are {', '.join(STATUSES)}.")
     query = _DOCUMENT.order_by(documents.c.unique_id)
     if collection is not None:
         query = query.where(collections.c.name == collection)
-    query = query.where(work.c.stage == status) if status else query.where(documents.c.deleted_at.is_(None))
-    rows = tx.execute(query.limit(limit) if limit else query).mappings()
+    rows = tx.execute((query.limit(limit) if limit else query).where(of_status(status))).mappings()
     return [_with_reason(dict(row)) for row in rows]
 
 
+def of_status(status: str | None) -> ColumnElement[bool]:
+    """Documents of this status, or UNREAD; None: all that are not deleted. Raises UsageError for one that there is not."""
+    if status is None:
+        return documents.c.deleted_at.is_(None)
+    if status == UNREAD:
+        return unread()
+    if status not in STATUSES:
+        raise UsageError(f"There is no status {status!r}.", f"Statuses are {', '.join((*STATUSES, UNREAD))}.")
+    return work.c.stage == status
+
+
+#: What of a row :func:`reason` tells.
+INNER = ("blocked", "error", "unread")
+
+
+def reason(row: dict[str, Any]) -> str | None:
+    """Why the document of a row is skipped, in quarantine or blocked, or that it could not be read."""
+    error, unread_now = row["error"], "could not be read; what is indexed of it stays" if row["unread"] else None
+    return row["reason"] or (f"{error['stage']}: {error['message']}" if error else row["blocked"]) or unread_now
+
+
 def _with_reason(row: dict[str, Any]) -> dict[str, Any]:
-    error = row.pop("error") or {}
-    blocked = row.pop("blocked")
-    row["reason"] = row["reason"] or (f"{error['stage']}: {error['message']}" if error else blocked)
-    return row
+    return {name: value for name, value in row.items() if name not in INNER} | {"reason": reason(row)}
 
 
 def documents_by_id(tx: Transaction, document_ids: list[int]) -> list[dict[str, Any]]:

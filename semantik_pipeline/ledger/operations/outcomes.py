@@ -125,7 +125,7 @@ def _items(tx: Transaction, operation_id: int) -> Any:
             _sum(case((and_(current, _in_quarantine()), 1), else_=0)).label("quarantined"),
             _sum(case((current, 0), else_=1)).label("superseded"),
             _sum(case((parked, 1), else_=0)).label("cancelled"),
-            _sum(case((and_(seen, kind != PERMITTED, current, _unread()), 1), else_=0)).label("unread"),
+            _sum(case((and_(seen, kind != PERMITTED, current, unread()), 1), else_=0)).label("unread"),
             _sum(case((parked, 0), (current, work.c.chunks), else_=0)).label("chunks"),
             _sum(case((parked | kind.in_(("unchanged", PERMITTED)), 0), (current, work.c.embedded), else_=0)).label(
                 "embedded"
@@ -171,7 +171,7 @@ def _untouched(tx: Transaction, operation_id: int, source_id: int, run: int) -> 
             func.count().label("documents"),
             _sum(skipped).label("skipped"),
             _sum(case((_in_quarantine(), 1), else_=0)).label("quarantined"),
-            _sum(case((_unread(), 1), else_=0)).label("unread"),
+            _sum(case((unread(), 1), else_=0)).label("unread"),
             _sum(work.c.chunks).label("chunks"),
         )
         .select_from(documents)
@@ -237,7 +237,8 @@ def _in_quarantine() -> ColumnElement[bool]:
     return documents.c.id.in_(lost)
 
 
-def _unread() -> ColumnElement[bool]:
+def unread() -> ColumnElement[bool]:
+    """The source could not read the document the last time."""
     return and_(documents.c.change_hint == NOT_READ, documents.c.deleted_at.is_(None))
 
 

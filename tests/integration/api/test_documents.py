@@ -12,6 +12,7 @@ from sqlalchemy import update
 from semantik_pipeline.api.routes import documents as routes
 from semantik_pipeline.documents import content_hash
 from semantik_pipeline.ledger.tables import sources
+from semantik_pipeline.operations import SourceRequest
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 
@@ -86,6 +87,18 @@ def test_documents_are_listed_in_pages_and_by_what_they_are(api: Api) -> None:
     for odd in ("status=lost", "name=%00", "document=%00", "collection=%00", "media_type=%00", f"source={2**63}"):
         problem(api.get(f"/documents?{odd}"), 422)
     problem(api.get("/documents?cursor=xyz"), 422)
+
+
+def test_documents_that_their_source_could_not_read_are_listed(api: Api) -> None:
+    texts = {"a": "an apple", "b": "a bean"}
+    for options in ({}, {"documents": {**texts, "b": "new"}, "fail_fetch": {"b": "unreadable"}}):
+        api.pipeline.index(
+            SourceRequest(connector="fake-connector", name="fake", config={"documents": texts, **options})
+        )
+    assert listed(api, "?status=unread") == ["b"] and listed(api, "?status=indexed") == ["a", "b"]
+    (row,) = api.good(api.get("/documents?status=unread", by="reader"))["documents"]
+    assert (row["status"], row["reason"]) == ("indexed", "could not be read; what is indexed of it stays")
+    assert api.good(api.get(f"/documents/{row['id']}"))["reason"] == row["reason"]
 
 
 def test_content_text_and_chunks_are_read(api: Api) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from semantik_pipeline.api.routing import GuardedRoute
 from semantik_pipeline.generations import building
-from semantik_pipeline.ledger.documents.document_reports import STATUSES
+from semantik_pipeline.ledger.documents.document_reports import STATUSES, UNREAD
 from semantik_pipeline.ledger.tables import documents, sources
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
@@ -153,7 +153,7 @@ def test_a_closed_document_stays_closed_when_it_is_deleted_for_good(api: Api) ->
         for path in ("", "/content", "/text", "/chunks"):
             problem(api.get(f"/documents/{number}{path}", by="anna"), 404)
         problem(api.post(f"/documents/{number}/retry", by="anna"), 404)
-        for status in STATUSES:
+        for status in (*STATUSES, UNREAD):
             assert api.good(api.get(f"/documents?status={status}", by="anna"))["documents"] == []
         assert api.good(api.get(f"/documents/{number}"))["document"] == "theirs"
         api.pipeline.run()
