@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import IO, Any
 
 from semantik_pipeline.documents import Element, ParsedDocument, content_hash
-from semantik_pipeline.errors import PipelineError, ServiceUnavailable, SettingsError, StorageFull
+from semantik_pipeline.errors import PipelineError, SettingsError, StorageFull, StorageUnavailable
 
 #: A body younger than this many seconds is not removed: a batch of a slow source may be about to refer to it, and the clock
 #: of another host may be ahead. Maintenance removes later what was too young when its document went.
@@ -110,7 +110,7 @@ class Blobs:
                 yield old
 
     def probe(self) -> None:
-        """Write a body, read it and remove it. Raises ServiceUnavailable or StorageFull."""
+        """Write a body, read it and remove it. Raises StorageUnavailable or StorageFull."""
         path, body = f"{self._root}/probe/{uuid.uuid4().hex}", b"semantik"
         with self._reaching():
             self._write(path, body)
@@ -169,7 +169,7 @@ class Blobs:
                 return None
 
     def _check_store(self) -> None:
-        """Raise ServiceUnavailable if it is not one body that is missing, but the bucket."""
+        """Raise StorageUnavailable if it is not one body that is missing, but the bucket."""
         bucket = self._root.split("/")[0]
         with self._reaching():
             if bucket and not self._fs.exists(bucket):
@@ -227,5 +227,5 @@ def _translate(error: Exception, url: str) -> PipelineError:
         return StorageFull(f"The disk of the blobs at {url} is full.", "Free space and run it again; nothing was lost.")
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError) or "credentials" in told.lower():
-        return ServiceUnavailable(f"The blobs at {url} refuse us: {told}.", "Mend the credentials of this process.")
-    return ServiceUnavailable(f"The blobs at {url} can't be reached: {told}")
+        return StorageUnavailable(f"The blobs at {url} refuse us: {told}.", "Mend the credentials of this process.")
+    return StorageUnavailable(f"The blobs at {url} can't be reached: {told}")

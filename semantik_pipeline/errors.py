@@ -51,6 +51,10 @@ class ServiceUnavailable(TransientError):
     """A server (store, model endpoint, database) is away. No document is to blame, so no attempt is counted."""
 
 
+class StorageUnavailable(ServiceUnavailable):
+    """The ledger or the blobs are away: what everybody needs, and no source's fault either."""
+
+
 class ServiceFailing(ServiceUnavailable):
     """A server answers, and fails by itself (HTTP 500). That is hardly ever a document's doing, so none is charged; but
     lest one that is to blame keeps its companions waiting, what failed together runs alone."""

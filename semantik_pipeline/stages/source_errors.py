@@ -13,6 +13,7 @@ from semantik_pipeline.errors import (
     PluginLoadError,
     PluginNotFoundError,
     StorageFull,
+    StorageUnavailable,
     TransientError,
     VariableNotSet,
 )
@@ -35,9 +36,12 @@ log = logging.getLogger(__name__)
 def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed. One
     whose credentials are refused, or whose documents are nearly all gone, is paused and asks; one whose connector this
-    process lacks is left to others."""
+    process lacks is left to others; one for which the ledger or the blobs are away waits for them."""
     if isinstance(error, LACKS):
         _leave(runtime, claim, error)
+        return
+    if isinstance(error, StorageUnavailable):
+        _wait(runtime, claim, error)
         return
     settings = runtime.settings.work
     attempts = claim.attempts + 1
@@ -59,6 +63,14 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         else:
             delay = getattr(error, "retry_after", None) or max(AWAY, settings.backoff * 2**attempts)
             ledger.pause_slice(tx, claim, delay=delay, attempts=attempts, error=describe(error))
+
+
+def _wait(runtime: Runtime, claim: SourceClaim, error: StorageUnavailable) -> None:
+    """Free the source, with nothing held against it, and try it again soon."""
+    log.warning("The sync of %s waits %.1f s: %s", claim.name, AWAY, told(error))
+    with runtime.ledger.write() as tx:
+        if ledger.source_held(tx, claim):
+            ledger.pause_slice(tx, claim, delay=AWAY, error=ledger.blocked(describe(error)))
 
 
 def _leave(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:

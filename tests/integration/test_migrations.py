@@ -348,4 +348,4 @@ def test_a_server_that_is_away_is_said_to_be_so(tmp_path: Path) -> None:
     environment = {**os.environ, "SEMANTIK_DATABASE_URL": url, "SEMANTIK_DATA_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "semantik_pipeline.cli", "migrate", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (1, "ServiceUnavailable")
+    assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (1, "StorageUnavailable")

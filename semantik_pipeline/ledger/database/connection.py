@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from semantik_pipeline.errors import Conflict, PipelineError, ServiceUnavailable, SettingsError, StorageFull
+from semantik_pipeline.errors import Conflict, PipelineError, SettingsError, StorageFull, StorageUnavailable
 
 Transaction = Connection
 
@@ -207,7 +207,7 @@ def translating(engine: Engine) -> Iterator[None]:
     except exc.DBAPIError as error:
         raise translate(error, engine) from error
     except exc.TimeoutError as error:
-        raise ServiceUnavailable(f"All connections to the ledger are in use: {error}") from error
+        raise StorageUnavailable(f"All connections to the ledger are in use: {error}") from error
 
 
 def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
@@ -220,7 +220,7 @@ def translate(error: exc.DBAPIError, engine: Engine) -> PipelineError:
         )
     if is_away(error):
         way_out = None if engine.dialect.name == "sqlite" else "Check that the server runs, and database.url."
-        return ServiceUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}", way_out)
+        return StorageUnavailable(f"The ledger {where} does not answer: {text.strip().splitlines()[0]}", way_out)
     if _is_taken(error.orig):
         return Conflict("Somebody else took that name in this moment.", "Look at what is there now, and ask again.")
     return PipelineError(f"The ledger {where} refused a statement: {text.strip()}")

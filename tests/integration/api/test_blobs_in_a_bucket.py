@@ -113,9 +113,11 @@ def test_documents_wait_while_the_bucket_refuses_us(api: Api, bucket: Any, tmp_p
 
     papers = texts(tmp_path / "papers", a="Alpha zebras graze.")
     begun = api.pipeline.folder(papers, config=COLLECTION, run=False)["id"]
-    refused("sync")
+    for _ in range(api.runtime.settings.work.max_attempts + 1):
+        api.pipeline.hurry()
+        refused("sync")
     [source] = api.good(api.get("/sources"))["sources"]
-    assert (source["state"], source["documents"]) == ("retrying", 0)
+    assert (source["state"], source["attempts"], source["documents"]) == ("waiting", 0, 0)
     assert f"{bucket.name}/semantik refuse us" in source["last_error"]["message"]
     api.pipeline.run("sync")
     refused("chunk")
