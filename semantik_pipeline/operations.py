@@ -269,9 +269,9 @@ def retry(runtime: Runtime, operation_id: int) -> int:
     """Run again, as an operation of its own, what one that has ended left unfinished; returns the new one's id. The first
     documents are on their way then, maintenance sends the others.
 
-    Documents in quarantine begin anew, those that were parked go on where they were, sources that failed or were
-    cancelled are read again, and a rerun looks at the documents that it did not come to. Raises UsageError if it has not
-    ended, or left nothing.
+    Documents in quarantine begin anew, those that were parked go on where they were, sources that failed, were
+    cancelled or could not be read as a whole are read again, and a rerun looks at the documents that it did not come to.
+    Raises UsageError if it has not ended, or left nothing.
     """
     with runtime.ledger.read() as tx:
         name = operation_reports.name(tx, operation_id)

@@ -17,7 +17,7 @@ from semantik_pipeline import operations
 from semantik_pipeline.cli import working
 from semantik_pipeline.cli.index import run_sync
 from semantik_pipeline.documents import IngestedDocument
-from semantik_pipeline.errors import DocumentUnreadable
+from semantik_pipeline.errors import DocumentUnreadable, UsageError
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.operations import lifecycle, outcomes
 from semantik_pipeline.ledger.tables import generations, work
@@ -281,3 +281,23 @@ def test_a_sync_that_a_worker_without_this_count_finished_is_shown(make_pipeline
     monkeypatch.setattr(operations, "wait", waited)
     answer, _ = run_sync(None, [fake({"a": "an apple"})], "default", config=FAKE_COLLECTION)
     assert (answer["outcome"], answer["unread"]) == ("succeeded", 0)
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+def test_retry_reads_again_what_could_not_be_read(make_pipeline, refusing, incremental):
+    pipeline = make_pipeline()
+    texts, refused = {"a": "an apple", "b": "a bean"}, {"b"}
+    for _ in range(2):
+        pipeline.index(fake(texts, incremental=incremental))
+    refusing(pipeline, lambda name: name in refused)
+    degraded = pipeline.index(fake({**texts, "b": "a new bean"}, incremental=incremental))
+    assert (degraded["outcome"], degraded["unread"], degraded["documents"]["quarantined"]) == ("degraded", 1, 0)
+    for outcome, unread in (("degraded", 1), ("succeeded", 0)):
+        again = operations.retry(pipeline.runtime, degraded["id"])
+        pipeline.run()
+        result = pipeline.result(again)
+        assert (result["outcome"], result["unread"]) == (outcome, unread)
+        refused.clear()
+    assert pipeline.unit("b")["revision"] == 2
+    with pytest.raises(UsageError, match="left nothing unfinished"):
+        operations.retry(pipeline.runtime, degraded["id"])

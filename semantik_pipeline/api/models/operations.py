@@ -97,7 +97,7 @@ class UnfinishedWork(BaseModel):
 
     quarantined: int = Field(description="Quarantined documents.")
     parked: int = Field(description="Documents that were left unfinished when it was cancelled.")
-    sources: int = Field(description="Sources that were not read to the end.")
+    sources: int = Field(description="Sources of which something was not read.")
     rerun: bool = Field(description="Whether documents are left that its filter was not applied to.")
 
 

@@ -14,6 +14,7 @@ from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.operations import blocked_operations, reruns
 from semantik_pipeline.ledger.operations.lifecycle import TAKING_UP
+from semantik_pipeline.ledger.operations.outcomes import unread
 from semantik_pipeline.ledger.operations.reruns import Rerun
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow
@@ -31,7 +32,7 @@ from semantik_pipeline.ledger.tables import (
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
     """What an operation left: how many documents in quarantine, and how many that it parked when it was cancelled; sources
-    that were not read to their end or owe a document that never was fetched; and the documents behind an id that are still
+    that were not read to their end, or of which something could not be read; and the documents behind an id that are still
     to be held against its filter."""
 
     quarantined: int
@@ -178,11 +179,11 @@ def _described(
 
 def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
     """What ``operations retry`` runs again (``ledger/ingestion/unfinished.py``)."""
-    unread = quarantined(tx, operation_id, documents.c.source_id).where(documents.c.content_hash.is_(None))
+    bare = quarantined(tx, operation_id, documents.c.source_id).where(documents.c.content_hash.is_(None))
     deletes = tx.execute(select(operations.c.kind).where(operations.c.id == operation_id)).scalar_one() == "delete"
     wanted = {part.source_id for part in _runs(tx, operation_id) if part.state in ("failed", "cancelled")}
     wanted = set() if deletes else wanted  # to read a source is no part of removing it
-    wanted |= set(tx.execute(unread.distinct()).scalars())
+    wanted |= set(tx.execute(bare.distinct()).scalars()) | _read_in_part(tx, operation_id)
     idle = and_(sources.c.id.in_(wanted), sources.c.removed_at.is_(None), sources.c.operation_id.is_(None))
     chain = list(_taken_up_by(tx, operation_id))
     return Unfinished(
@@ -191,6 +192,18 @@ def unfinished(tx: Transaction, operation_id: int) -> Unfinished:
         sources=list(tx.execute(select(sources.c.id).where(idle).order_by(sources.c.id)).scalars()),
         rerun=reruns.given_up(tx, operation_id),
     )
+
+
+def _read_in_part(tx: Transaction, operation_id: int) -> set[int]:
+    """Sources that the operation read and of which something can't be read to this day."""
+    mine = [part.source_id for part in _runs(tx, operation_id) if part.run is not None]
+    told = tx.execute(select(sources.c.id, sources.c.problems).where(sources.c.id.in_(mine)))
+    found = {source_id for source_id, problems in told if problems}
+    result = tx.execute(select(operations.c.result).where(operations.c.id == operation_id)).scalar_one()
+    if (result or {}).get("unread"):
+        owing = select(documents.c.source_id).where(documents.c.source_id.in_(mine), unread())
+        found |= set(tx.execute(owing.distinct()).scalars())
+    return found
 
 
 def taking_up(tx: Transaction, operation_id: int | None) -> int | None:
