@@ -17,7 +17,7 @@ from semantik_pipeline import operations
 from semantik_pipeline.cli import working
 from semantik_pipeline.cli.index import run_sync
 from semantik_pipeline.documents import IngestedDocument
-from semantik_pipeline.errors import DocumentUnreadable, UsageError
+from semantik_pipeline.errors import DocumentUnreadable, TransientError, UsageError
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.operations import lifecycle, outcomes
 from semantik_pipeline.ledger.tables import generations, work
@@ -139,6 +139,38 @@ def test_what_changed_meanwhile_is_indexed_when_it_can_be_read_again_and_what_we
     assert (result["outcome"], result["documents"]["changed"], result["documents"]["deleted"]) == ("succeeded", 1, 1)
     assert found(pipeline, "quince")[0] == "pear.txt" and "plum.txt" not in pipeline.stages()
     assert verify(pipeline.runtime).clean
+
+
+def test_a_file_without_permission_that_is_excluded_leaves_the_index(make_pipeline, tmp_path, refused):
+    folder = texts(tmp_path / "docs", apple="the apple grows", pear="the pear grows")
+    pipeline = make_pipeline()
+    pipeline.folder(folder)
+    (folder / "pear.txt").chmod(0)
+    refused["pear.txt"] = errno.EACCES
+    pipeline.folder(folder)
+    assert found(pipeline, "pear")[0] == "pear.txt"
+    result = pipeline.index(operations.folder_source(folder, exclude=["pear.txt"]))
+    assert (result["outcome"], result["unread"], result["documents"]["deleted"]) == ("succeeded", 0, 1)
+    assert found(pipeline, "pear") == ["apple.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "stage"),
+    [(TransientError("away"), 3, "indexed"), (OSError("reset"), 3, "indexed"), (ValueError("a bug"), 1, "quarantined")],
+    ids=["transient", "os", "other"],
+)
+def test_how_often_a_document_is_fetched_that_fails(make_pipeline, refusing, error, tries, stage):
+    pipeline = make_pipeline()
+    pipeline.index(fake({"a": "an apple"}))
+    fetched: list[str] = []
+
+    def refuse(name: str) -> bool:
+        fetched.append(name)
+        raise error
+
+    refusing(pipeline, refuse)
+    result = pipeline.index(fake({"a": "a new apple"}))
+    assert (len(fetched), pipeline.stages(), result["unread"]) == (tries, {"a": stage}, int(stage == "indexed"))
 
 
 def test_why_a_file_in_quarantine_can_not_be_read_is_told_beside_why_it_is_there(make_pipeline, tmp_path, refused):
