@@ -82,7 +82,7 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
         "host": row.host,
         "pid": row.pid,
         "profile": row.profile,
-        "state": row.state if row.alive or row.state == "stopped" else "lost",
+        "state": "lost" if gone(row) else row.state,
         "command": row.command,
         "uptime_seconds": round(row.up, 1),
         "heartbeat_age_seconds": round(max(row.age, 0.0), 1),
@@ -129,6 +129,17 @@ def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:
         for worker_id in ids:
             audit_trail.record(tx, event=f"worker.{command}", subject=worker_id)
     return ids
+
+
+def lost(runtime: Runtime, ids: Sequence[str]) -> list[str]:
+    """Those of the workers that died: they did not end in an orderly way, and gave no sign of life for too long."""
+    with runtime.ledger.read() as tx:
+        return [row.id for row in ledger_workers.list_workers(tx) if row.id in ids and gone(row)]
+
+
+def gone(row: WorkerRow) -> bool:
+    """Whether it is taken to be dead."""
+    return not row.alive and row.state != "stopped"
 
 
 def waiting_for(runtime: Runtime, ids: Sequence[str], command: str) -> list[str]:

@@ -74,28 +74,29 @@ def restart(context: typer.Context, workers: Names = None, wait: Wait = True) ->
 
 def _ask(call: Invocation, names: list[str] | None, command: str, *, wait: bool) -> int:
     from semantik_pipeline import fleet
+    from semantik_pipeline.cli.fleet_views import asked_words
 
     with call.runtime() as runtime:
         nobody = "No worker is up." if runtime.settings.fleet else NO_FLEET
         asked = fleet.ask(runtime, names or [], command)
-        left = _await(call, runtime, asked, command) if wait else asked
-    answer: dict[str, Any] = {"command": command, "workers": asked, "done": not left if wait else None}
-    done = {"drain": "drained", "resume": "at work again", "restart": "restarted"}[command]
-    many = f"{len(asked)} worker{'' if len(asked) == 1 else 's'}"
-    told = f"{many} {done}." if wait else f"{many} asked to {command}; `semantik fleet status` shows how far they are."
-    call.output.give(answer, lambda console: console.print(told if asked else nobody))
-    return 0 if asked else 1
+        if wait:
+            _await(call, runtime, asked, command)
+        lost = fleet.lost(runtime, asked) if wait else []
+    answer: dict[str, Any] = {"command": command, "workers": asked, "done": not lost if wait else None}
+    told = asked_words(command, asked, lost, wait=wait)
+    call.output.give(answer, lambda console: console.print(told if asked else nobody, soft_wrap=True))
+    return 0 if asked and not lost else 1
 
 
-def _await(call: Invocation, runtime: Runtime, asked: list[str], command: str) -> list[str]:
+def _await(call: Invocation, runtime: Runtime, asked: list[str], command: str) -> None:
     from time import sleep
 
     from semantik_pipeline import fleet
+    from semantik_pipeline.cli.fleet_views import waiting_words
 
     said: list[str] | None = None
     while left := fleet.waiting_for(runtime, asked, command):
         if left != said:
-            call.say(f"{len(asked) - len(left)} of {len(asked)} done; waiting for {', '.join(left[:3])}")
+            call.say(waiting_words(asked, left))
             said = left
         sleep(LOOK / 4)
-    return left

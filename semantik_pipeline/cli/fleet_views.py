@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.tables import print_table
-from semantik_pipeline.cli.wording import duration, place, printable, size
+from semantik_pipeline.cli.wording import counted, duration, place, printable, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,21 @@ def show_fleet(console: Console, found: dict[str, Any]) -> None:
     _show_workers(console, found["workers"], fleet=found["distributed"])
     _show_stages(console, found)
     _show_troubles(console, found)
+
+
+_DONE = {"drain": "drained", "resume": "at work again", "restart": "restarted"}
+
+
+def asked_words(command: str, asked: Sequence[str], lost: Sequence[str], *, wait: bool) -> str:
+    """What became of the workers that were asked for something."""
+    if not wait:
+        return f"{counted(len(asked), 'worker')} asked to {command}; `semantik fleet status` shows how far they are."
+    told = f"{counted(len(asked) - len(lost), 'worker')} {_DONE[command]}."
+    return f"{told} Lost meanwhile, and what they held goes on elsewhere: {', '.join(lost)}." if lost else told
+
+
+def waiting_words(asked: Sequence[str], left: Sequence[str]) -> str:
+    return f"{len(asked) - len(left)} of {len(asked)} done; waiting for {', '.join(left[:3])}"
 
 
 def _show_owner(console: Console, owner: dict[str, Any] | None) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 from sqlalchemy import func, select, update
 
 from semantik_pipeline import fleet, maintenance
-from semantik_pipeline.cli.fleet_views import show_fleet
+from semantik_pipeline.cli.fleet_views import asked_words, show_fleet
 from semantik_pipeline.errors import PipelineError, SettingsError, UsageError
 from semantik_pipeline.ledger.ingestion import sources
 from semantik_pipeline.ledger.queue import backlog
@@ -139,6 +140,23 @@ def test_an_unknown_worker_is_named(make_pipeline):
         fleet.ask(pipeline.runtime, ["z"], "drain")
 
 
+def test_a_worker_that_dies_while_it_is_drained_is_lost_and_one_that_ends_is_not(make_pipeline):
+    pipeline = make_pipeline()
+    for name in ("dead", "ended", "drained"):
+        register(pipeline, name)
+    asked = fleet.ask(pipeline.runtime, [], "drain")
+    with pipeline.runtime.ledger.write() as tx:
+        ledger_workers.end(tx, "ended")
+        ledger_workers.beat(tx, "drained", state="draining", activity={})
+        tx.execute(update(workers).where(workers.c.id == "dead").values(heartbeat=workers.c.heartbeat - 1000))
+    assert fleet.waiting_for(pipeline.runtime, asked, "drain") == []
+    lost = fleet.lost(pipeline.runtime, asked)
+    assert lost == ["dead"]
+    told = asked_words("drain", asked, lost, wait=True)
+    assert told == "2 workers drained. Lost meanwhile, and what they held goes on elsewhere: dead."
+    assert asked_words("restart", ["a"], [], wait=True) == "1 worker restarted."
+
+
 def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):
     pipeline = make_pipeline()
     waiting(pipeline)
@@ -174,6 +192,9 @@ def test_a_source_that_no_worker_reads_is_blocked_and_drained_workers_are_none(m
     with pipeline.runtime.ledger.write() as tx:
         ledger_workers.beat(tx, "cpu", state="draining", activity={})
     assert blocked() == [("sync", "notes", "cpu is draining")]
+    with pipeline.runtime.ledger.read() as tx:
+        [row] = ledger_workers.living(tx)
+    assert not row.takes("chunk") and replace(row, state="restarting").takes("chunk")
     view = fleet.view(pipeline.runtime)
     assert view["stages"]["chunk"]["workers"] == 0
     with pipeline.runtime.ledger.read() as tx:

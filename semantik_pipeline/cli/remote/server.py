@@ -7,7 +7,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, cast
 
 from semantik_pipeline.cli.fleet import LOOK, NO_FLEET
-from semantik_pipeline.cli.fleet_views import show_fleet
+from semantik_pipeline.cli.fleet_views import asked_words, show_fleet, waiting_words
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.keys import show_keys, show_new
 from semantik_pipeline.cli.remote.trashed import trashed
@@ -80,29 +80,39 @@ def fleet_status(call: Invocation, client: Client, *, watch: bool) -> int:
 
 
 def drain(call: Invocation, client: Client, *, workers: list[str] | None, wait: bool) -> int:
-    return _ask(call, client, client.fleet.drain, workers, "drained", wait=wait)
+    return _ask(call, client, client.fleet.drain, workers, wait=wait)
 
 
 def resume(call: Invocation, client: Client, *, workers: list[str] | None, wait: bool) -> int:
-    return _ask(call, client, client.fleet.resume, workers, "at work again", wait=wait)
+    return _ask(call, client, client.fleet.resume, workers, wait=wait)
 
 
 def restart(call: Invocation, client: Client, *, workers: list[str] | None, wait: bool) -> int:
-    return _ask(call, client, client.fleet.restart, workers, "restarted", wait=wait)
+    return _ask(call, client, client.fleet.restart, workers, wait=wait)
 
 
-def _ask(
-    call: Invocation, client: Client, ask: Callable[..., Any], names: list[str] | None, done: str, *, wait: bool
-) -> int:
+def _ask(call: Invocation, client: Client, ask: Callable[..., Any], names: list[str] | None, *, wait: bool) -> int:
     told = ask(names)
     asked, command = told["workers"], told["command"]
-    while wait and _waiting_for(client.fleet.status()["workers"], asked, command):
+    lost = _await(call, client, asked, command) if wait else []
+    answer: dict[str, Any] = {"command": command, "workers": asked, "done": not lost if wait else None}
+    line = asked_words(command, asked, lost, wait=wait)
+    call.output.give(answer, lambda console: console.print(line if asked else NO_FLEET, soft_wrap=True))
+    return 0 if asked and not lost else 1
+
+
+def _await(call: Invocation, client: Client, asked: list[str], command: str) -> list[str]:
+    """Wait until they have done it; returns those that died instead."""
+    said: list[str] | None = None
+    while True:
+        workers = client.fleet.status()["workers"]
+        left = _waiting_for(workers, asked, command)
+        if not left:
+            return [row["id"] for row in workers if row["id"] in asked and row["state"] == "lost"]
+        if left != said:
+            call.say(waiting_words(asked, left))
+            said = left
         sleep(LOOK / 4)
-    answer: dict[str, Any] = {"command": command, "workers": asked, "done": True if wait else None}
-    many = f"{len(asked)} worker{'' if len(asked) == 1 else 's'}"
-    line = f"{many} {done}." if wait else f"{many} asked to {command}; `semantik fleet status` shows how far they are."
-    call.output.give(answer, lambda console: console.print(line if asked else NO_FLEET))
-    return 0 if asked else 1
 
 
 def _waiting_for(workers: Any, asked: list[str], command: str) -> list[str]:

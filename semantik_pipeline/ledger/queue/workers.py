@@ -18,9 +18,6 @@ MISSED = 4
 #: The profile of a worker inside a process that does more (``semantik serve``, a command without a fleet).
 EMBEDDED = "embedded"
 
-#: States of a living worker in which it takes no work.
-UNREADY = ("starting", "draining", "restarting")
-
 #: Seconds that a program which runs anew may take until its next sign of life.
 LOADING = 30.0
 
@@ -49,8 +46,9 @@ class WorkerRow:
         return self.state != "stopped" and self.age < MISSED * self.report.get("heartbeat", 5.0)
 
     def takes(self, stage: str) -> bool:
-        """Whether it answers a stage now: of a profile that does, and neither starting nor drained nor on its way out."""
-        return stage in self.report.get("queues", ()) and self.state not in UNREADY
+        """Whether it answers a stage: of a profile that does, and neither starting nor drained. One that restarts works
+        on until another is ready, or is back in a moment."""
+        return stage in self.report.get("queues", ()) and self.state not in ("starting", "draining")
 
 
 def announce(tx: Transaction, worker_id: str, *, host: str, pid: int, profile: str, report: dict[str, Any]) -> None:
@@ -149,7 +147,7 @@ def served(row: WorkerRow, stage: str, which: int) -> str | None:
     """Why a worker does not do a stage of a generation, or the sync of a source; None if it does."""
     if stage not in row.report.get("queues", ()):
         return f"no worker of a profile that takes {stage} is up"
-    if row.state in UNREADY:
+    if row.state in ("starting", "draining", "restarting"):
         return f"{row.id} is {row.state}"
     return row.activity.get("refusals", {}).get(f"{which}:{stage}")
 
