@@ -36,11 +36,12 @@ log = logging.getLogger(__name__)
 def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     """A source that fails backs off; after the last attempt, or where retrying is no use, its sync has failed. One
     whose credentials are refused, or whose documents are nearly all gone, is paused and asks; one whose connector this
-    process lacks is left to others; one for which the ledger or the blobs are away waits for them."""
+    process lacks is left to others; on a fleet, one for which the ledger or the blobs are away waits for them, while whoever
+    types a command is told after the last attempt."""
     if isinstance(error, LACKS):
         _leave(runtime, claim, error)
         return
-    if isinstance(error, StorageUnavailable):
+    if isinstance(error, StorageUnavailable) and runtime.settings.fleet:
         _wait(runtime, claim, error)
         return
     settings = runtime.settings.work

@@ -16,6 +16,7 @@ from semantik_pipeline import maintenance, pipeline
 from semantik_pipeline.api.routes import documents as routes
 from semantik_pipeline.documents import content_hash
 from semantik_pipeline.ledger.tables import chores
+from semantik_pipeline.settings import Settings
 from semantik_pipeline.verification import verify
 from tests.integration.api.conftest import Api
 from tests.integration.conftest import FAKE_COLLECTION, texts
@@ -103,7 +104,9 @@ def test_documents_go_all_the_way_with_their_bodies_in_a_bucket(
     assert (again["outcome"], again["documents"]["unchanged"]) == ("succeeded", 3)
 
 
-def test_documents_wait_while_the_bucket_refuses_us(api: Api, bucket: Any, tmp_path: Path) -> None:
+def test_documents_wait_while_the_bucket_refuses_us(
+    api: Api, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their source until it has named them, and then each of them, with the reason; nothing is held against a document."""
 
     def refused(stage: str) -> None:
@@ -113,9 +116,11 @@ def test_documents_wait_while_the_bucket_refuses_us(api: Api, bucket: Any, tmp_p
 
     papers = texts(tmp_path / "papers", a="Alpha zebras graze.")
     begun = api.pipeline.folder(papers, config=COLLECTION, run=False)["id"]
-    for _ in range(api.runtime.settings.work.max_attempts + 1):
-        api.pipeline.hurry()
-        refused("sync")
+    with monkeypatch.context() as fleet:
+        fleet.setattr(Settings, "fleet", True)
+        for _ in range(api.runtime.settings.work.max_attempts + 1):
+            api.pipeline.hurry()
+            refused("sync")
     [source] = api.good(api.get("/sources"))["sources"]
     assert (source["state"], source["attempts"], source["documents"]) == ("waiting", 0, 0)
     assert f"{bucket.name}/semantik refuse us" in source["last_error"]["message"]
@@ -127,3 +132,13 @@ def test_documents_wait_while_the_bucket_refuses_us(api: Api, bucket: Any, tmp_p
     api.pipeline.run()
     assert api.pipeline.result(begun)["outcome"] == "succeeded"
     assert verify(api.runtime).clean
+
+
+def test_a_command_is_told_after_the_last_attempt(api: Api, bucket: Any, tmp_path: Path) -> None:
+    begun = api.pipeline.folder(texts(tmp_path / "papers", a="Alpha zebras graze."), config=COLLECTION, run=False)["id"]
+    bucket.server.gate = lambda environ: ("403 Forbidden", [])
+    for _ in range(api.runtime.settings.work.max_attempts):
+        api.pipeline.hurry()
+        pipeline.work_on(api.runtime, "sync")
+    bucket.server.gate = lambda environ: None
+    assert api.pipeline.result(begun)["outcome"] == "failed"
