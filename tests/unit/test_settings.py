@@ -61,7 +61,13 @@ def test_what_else_is_read_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = load_settings().model_dump()
-    for name in ("SEMANTIK_DATABASE_URL", "SEMANTIK_BROKER_URL", "SEMANTIK_QDRANT_URL", "SEMANTIK_DATA_DIR", "SEMANTIK_CONFIG"):
+    for name in (
+        "SEMANTIK_DATABASE_URL",
+        "SEMANTIK_BROKER_URL",
+        "SEMANTIK_QDRANT_URL",
+        "SEMANTIK_DATA_DIR",
+        "SEMANTIK_CONFIG",
+    ):
         monkeypatch.setenv(name, "")
     found = load_settings()
     assert found.model_dump() == usual  # no fleet without a ledger, no data in the current folder
