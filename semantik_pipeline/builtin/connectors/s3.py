@@ -56,10 +56,10 @@ class S3Connector(ConnectorPlugin):
             "additionalProperties": False,
             "required": ["bucket"],
             "properties": {
-                "bucket": {**text, "description": "The bucket's name."},
+                "bucket": {**text, "pattern": "^([^/:]+|arn:.+)$", "description": "The bucket's name, or an ARN."},
                 "prefix": {"type": "string", "default": "", "description": "Only keys that begin so, such as notes/."},
                 **GLOB_OPTIONS,
-                "endpoint_url": {**text, "description": "Of a server that is not AWS."},
+                "endpoint_url": {**text, "pattern": "^https?://.", "description": "Of a server that is not AWS."},
                 "region": {
                     **text,
                     **operational,

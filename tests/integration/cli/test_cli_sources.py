@@ -72,6 +72,8 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
         (("add", "web", "localhost:80"), "expected text that matches"),
         (("add", "web", "ftp://example.org/"), "found 'ftp://example.org/'"),
         (("add", "web", "--name", "x", "--set", "max_pages=5"), "needs one of the options start_urls, sitemaps."),
+        (("add", "s3", "s3://papers/notes"), "found 's3://papers/notes'"),
+        (("add", "s3", "papers", "--set", "endpoint_url=localhost:9000"), "found 'localhost:9000'"),
         (("add", "git", ""), "The path or URL after the connector is empty."),
         (("add", "fake-connector", "--name", ""), "'' can't be the name of a source."),
         (("add", "fake-connector", "--name", " "), "' ' can't be the name of a source."),
