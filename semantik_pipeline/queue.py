@@ -261,7 +261,8 @@ class Bell:
             self._quiet_until = time.monotonic() + wait
             self._wanted.clear()
         if self._failures == 1:
-            log.warning("The bell of %s can't be rung: %s: %s", stage, type(error).__name__, error)
+            told = "The bell of %s can't be rung: %s: %s. Nothing is lost: the work is in the ledger, and begins at a later tick."
+            log.warning(told, stage, type(error).__name__, str(error).rstrip("."))
 
 
 class Line:

@@ -132,7 +132,7 @@ def resolve_env(options: Options, schema: Schema = None, *, plugin_id: str = "",
         if strict:
             raise VariableNotSet(
                 f"The environment variable {variable} is not set; the plugin {plugin_id!r} reads its {target!r} from it.",
-                f"Set {variable} where this process is started.",
+                f"Set {variable} where the process that needs it is started: of a fleet, its workers.",
             )
         if target == name:
             del resolved[name]

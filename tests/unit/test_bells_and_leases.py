@@ -89,6 +89,7 @@ def test_a_broker_that_is_away_stops_no_stage(tmp_path: Path, caplog: pytest.Log
         for _ in range(100):
             bell.ring("chunk")
     assert caplog.text.count("can't be rung") == 1  # an outage is told once
+    assert "the work is in the ledger" in caplog.text
     assert "refused" in caplog.text
     assert "secret" not in caplog.text
 
