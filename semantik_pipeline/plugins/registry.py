@@ -62,12 +62,16 @@ class PluginRegistry:
             )
         return plugin
 
+    def _alike(self, kind: str | None) -> list[str]:
+        """Ids that somebody may have meant: of that kind, and those of which no kind is known."""
+        return [id for id, plugin in self.plugins.items() if kind in (None, plugin.kind)] + list(self.absent)
+
     def _missing(self, plugin_id: str, kind: str | None) -> PluginNotFoundError:
         why = self.absent.get(canonical(plugin_id))
         if why is not None:
             return PluginNotFoundError(*why)
         what = f"{kind} plugin" if kind else "plugin"
-        near = difflib.get_close_matches(canonical(plugin_id), [*self.plugins, *self.absent], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(canonical(plugin_id), self._alike(kind), n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {self._names(kind)}."
         return PluginNotFoundError(f"There is no {what} {plugin_id!r}.", hint)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,14 +14,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from semantik_pipeline.builtin.stores import edge_copy, edge_fold, edge_index, edge_optimize
+from semantik_pipeline.builtin.stores import edge_copy, edge_fold, edge_index, edge_optimize, edge_rebuild
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_optimize import Optimizers
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
@@ -164,8 +167,123 @@ def test_updates_go_on_while_a_graph_is_built_and_are_kept(folder: Path) -> None
             store.insert("one", [make_point(written)])
             written += 1
         rebuilding.join()
+        assert written > 3000 and store.count("one") == written
+        assert json.loads((folder / "one" / "rebuilt.json").read_text())["edges"] == 16, "it has its graph"
+        assert list(folder.glob(".one*")) == [] and not (folder / "one" / "updates").exists()
+        ((hit,),) = store.search("one", [SearchRequest(text=f"number{written - 1}", limit=1)])
+        assert hit.id == make_point(written - 1).id
+    with opened(folder) as store:
         assert store.count("one") == written
-        assert not (folder / "one" / "rebuilt.json").exists()
+
+
+def everything(store: QdrantEdgeStore, name: str) -> list[tuple]:
+    points, _ = store.scroll(name, limit=100_000, with_vectors=True)
+    return [(point.id, point.payload, [round(float(value), 5) for value in point.vector]) for point in points]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_an_index_with_a_graph_is_what_it_would_be_without(folder: Path, seed: int, monkeypatch) -> None:
+    """Conditional writes, deletions by filter, changed payloads, folds: given to the copy again in their order."""
+    rng, begun = random.Random(seed), threading.Event()
+    really = Optimizers.optimize
+
+    def optimize(self: Optimizers, name: str, *given, **named) -> None:
+        begun.set()
+        really(self, name, *given, **named)
+
+    monkeypatch.setattr(Optimizers, "optimize", optimize)
+    with opened(folder, optimize_above=1000, graph_above=1000, fold_points=256) as store:
+        for name in ("one", "other"):
+            store.create_index(name, SPEC)
+            store.insert(name, [make_point(n, epoch=n % 5) for n in range(1500)])
+        begun.clear()
+        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding.start()
+        assert begun.wait(20)
+        done = 0
+        while rebuilding.is_alive() or done < 40:
+            for change in _changes(rng):
+                for name in ("one", "other"):
+                    change(store, name)
+            done += 1
+        rebuilding.join()
+        assert (folder / "one" / "rebuilt.json").exists()
+        assert everything(store, "one") == everything(store, "other")
+        question = [SearchRequest(text="number17 wing", limit=20), SearchRequest(vector=make_point(9).vector, limit=20)]
+        texts = [sorted(hit.id for hit in store.search(name, question)[0]) for name in ("one", "other")]
+        assert texts[0] == texts[1]
+    with opened(folder) as store:
+        assert everything(store, "one") == everything(store, "other")
+
+
+def _changes(rng: random.Random) -> list[Callable[[QdrantEdgeStore, str], None]]:
+    """A few updates, of every kind that stages make."""
+    first, epoch = rng.randrange(2500), rng.randrange(6)
+    points = [make_point(n, epoch=epoch) for n in range(first, first + 20)]
+    not_newer = {"must": [{"key": "epoch", "range": {"lte": epoch}}]}
+    older = {"must": [{"key": "epoch", "range": {"lt": rng.randrange(3)}}]}
+    ids = [point.id for point in points[5:15]]
+    return [
+        lambda store, name: store.insert(name, points, not_newer),
+        lambda store, name: store.set_payload(name, ids, {"colour": str(epoch)}, not_newer),
+        lambda store, name: store.delete(name, ids=ids[:3], filter=older),
+        lambda store, name: store.delete(name, ids=[points[-1].id]),
+    ]
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(60.0, True), (0.0, False)])
+def test_what_a_copy_is_behind_is_made_up_for_or_it_is_dropped(folder: Path, monkeypatch, longest, expected) -> None:
+    """However fast updates come: they wait for the rest, if that is not too long."""
+    repeat, number, rounds = edge_rebuild._repeat, itertools.count(3000), itertools.count()
+
+    def slowly(home, journal, twin) -> None:
+        repeat(home, journal, twin)
+        for _ in range(40 if next(rounds) == 0 else 0):  # more than it was behind
+            store.insert("one", [make_point(next(number))])
+
+    monkeypatch.setattr(edge_rebuild, "LONGEST_WAIT", longest)
+    monkeypatch.setattr(edge_rebuild, "_repeat", slowly)
+    really = Optimizers.optimize
+    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+
+        def optimize(self: Optimizers, *given, **named) -> None:
+            really(self, *given, **named)
+            for _ in range(10):
+                store.insert("one", [make_point(next(number))])
+
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        monkeypatch.setattr(Optimizers, "optimize", optimize)
+        store.optimize("one")
+        assert (folder / "one" / "rebuilt.json").exists() == expected
+        assert store.count("one") == next(number) - 2000
+        assert list(folder.glob(".one*")) == []
+
+
+def test_a_journal_that_lacks_an_update_lets_no_copy_take_the_place_of_the_index(folder: Path, monkeypatch) -> None:
+    begun, go = threading.Event(), threading.Event()
+    really = Optimizers.optimize
+
+    def optimize(self: Optimizers, *given, **named) -> None:
+        begun.set()
+        assert go.wait(20)
+        really(self, *given, **named)
+
+    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        monkeypatch.setattr(Optimizers, "optimize", optimize)
+        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding.start()
+        assert begun.wait(20)
+        with pytest.raises(PipelineError):
+            store.insert("one", [replace(make_point(1000), vector=[1.0])])  # refused: is it there?
+        store.insert("one", [make_point(1001)])
+        with pytest.raises(PipelineError), store._index("one").shard.updating(said=("insert", [], None)):
+            raise RuntimeError("the engine")
+        go.set()
+        rebuilding.join(60)
+        assert store.count("one") == 1001 and not (folder / "one" / "rebuilt.json").exists()
         assert list(folder.glob(".one*")) == []
 
 

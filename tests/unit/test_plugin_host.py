@@ -250,6 +250,9 @@ def test_a_model_names_its_plugin(host):
 def test_a_plugin_that_is_not_there_is_told_why(host):
     with pytest.raises(PluginNotFoundError, match="Did you mean embedder"):
         host.instance("embeder")
+    with pytest.raises(PluginNotFoundError) as other_kind:
+        host.instance("embeder", kind="reranker")
+    assert "Did you mean" not in str(other_kind.value) and "There are: " in str(other_kind.value)
     with pytest.raises(PluginNotFoundError, match=r"of the kind embedding.*reranker.*unlucky"):
         host.instance("embedder", kind="reranker")
 

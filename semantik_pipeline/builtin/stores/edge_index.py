@@ -17,14 +17,16 @@ from semantik_pipeline.builtin.stores.checks import (
 from semantik_pipeline.builtin.stores.edge_errors import check_room, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_fold import fold
+from semantik_pipeline.builtin.stores.edge_shard import OpenShard
 from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import qdrant_edge
 
     from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
-    from semantik_pipeline.builtin.stores.edge_shard import OpenShard
     from semantik_pipeline.contracts.vectordb import Filter
 
 _IDS = 1000  # ids that one operation names
@@ -55,6 +57,18 @@ class EdgeIndex:
         self._reserve = reserve
         self._bm25 = bm25_of(spec)
 
+    def twin(self, folder: Path) -> EdgeIndex:
+        """The copy of this index in that folder, beside it, as an index."""
+        return EdgeIndex(
+            folder.name,
+            self._home,
+            self.spec,
+            shard=OpenShard(folder / "shard"),
+            slice_points=self._slice_points,
+            fold_points=4 * self._fold_points,  # a copy catches up several times as fast with fewer folds
+            reserve=self._reserve,
+        )
+
     def insert(self, points: Sequence[Point], condition: Filter | None) -> None:
         import qdrant_edge as edge
 
@@ -62,7 +76,7 @@ class EdgeIndex:
         for some in slices(points, self._slice_points):
             self._check_room()
             made = self._points(some)
-            with self.shard.updating(len(some)) as shard:
+            with self.shard.updating(len(some), said=("insert", list(some), condition)) as shard:
                 shard.update(edge.UpdateOperation.upsert_points(made, condition=only))
             self._fold_if_due()
 
@@ -80,17 +94,17 @@ class EdgeIndex:
     def delete(self, ids: Sequence[str] | None, filter: Filter | None) -> None:
         import qdrant_edge as edge
 
-        for only in self._selections(ids, filter):
-            with self.shard.updating() as shard:
+        for some, only in self._selections(ids, filter):
+            with self.shard.updating(said=("delete", some, filter)) as shard:
                 shard.update(edge.UpdateOperation.delete_points_by_filter(only))
 
     def set_payload(self, ids: Sequence[str], payload: dict[str, Any], condition: Filter | None) -> None:
         import qdrant_edge as edge
 
         self._check_room()
-        for only in self._selections(ids, condition):
+        for some, only in self._selections(ids, condition):
             # The engine writes what it changes anew. How many a filter alone means is not known.
-            with self.shard.updating(1 if ids is None else min(len(ids), _IDS)) as shard:
+            with self.shard.updating(len(some or "1"), said=("set_payload", some, payload, condition)) as shard:
                 shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
             self._fold_if_due()
 
@@ -167,13 +181,15 @@ class EdgeIndex:
             query = edge.Query.Nearest(vector, using="sparse")
         return edge.QueryRequest(limit=request.limit, query=query, with_payload=request.with_payload, filter=only)
 
-    def _selections(self, ids: Sequence[str] | None, filter: Filter | None) -> list[qdrant_edge.Filter]:
-        """Filters that together select the points of the ids that meet the filter."""
+    def _selections(
+        self, ids: Sequence[str] | None, filter: Filter | None
+    ) -> list[tuple[list[str] | None, qdrant_edge.Filter]]:
+        """Some of the ids each, and what selects the points of these that meet the filter."""
         if ids is not None:
-            return [self._filter(filter, list(some)) for some in slices(ids, _IDS)]
+            return [(list(some), self._filter(filter, list(some))) for some in slices(ids, _IDS)]
         if filter is None:
             raise UsageError(f"Nothing says which points of {self.name} are meant.", "Give ids, a filter, or both.")
-        return [self._filter(filter)]
+        return [(None, self._filter(filter))]
 
     def _filter(self, filter: Filter | None, ids: list[str] | None = None) -> qdrant_edge.Filter | None:
         with translated(self.name):

@@ -2,7 +2,7 @@
 
 The engine's optimiser freezes its process, so a child runs it on a copy; the copy then takes the original's place.
 Queries are served all the while but for the swap. Without a graph a rebuild takes about 0.2 ms a point, and updates
-wait for it; a graph takes ten times as long, so updates go on, and if there was one the copy is out of date and dropped.
+wait for it; a graph takes ten times as long, so updates go on, and are given to the copy as well when it has its graph.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import errno
 import json
 import logging
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_copy import copy, staging, swap
 from semantik_pipeline.builtin.stores.edge_errors import full, says_full
+from semantik_pipeline.builtin.stores.edge_journal import Journal
 from semantik_pipeline.builtin.stores.edge_optimize import REBUILT, why
 from semantik_pipeline.errors import PipelineError, TransientError
 
@@ -29,8 +32,15 @@ log = logging.getLogger(__name__)
 
 #: A rebuilt index is rebuilt again when it has grown by this share.
 GROWTH = 0.5
-LONGEST_WAIT = 60.0  # seconds that updates may have to wait; the rebuild is given up then
+LONGEST_WAIT = 60.0  # seconds that updates may have to wait; else the rebuild is given up
 EDGES = 16  # HNSW's m, the engine's default
+
+#: In a copy's folder: the updates that the index had since.
+JOURNAL = "updates"
+
+#: Updates that a copy may be behind when the index is kept still for the rest, and how often it catches up before that at the
+#: most.
+FEW, ROUNDS = 8, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +92,65 @@ def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, pol
 def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
         copy(folder, index, staged)
-        updates = index.shard.updates
-    folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
-    with index.shard.still():
-        if index.shard.updates != updates:
-            log.info("The index %s changed while its graph was built; the next optimize() tries again.", index.name)
+        journal = index.shard.journal = Journal(staged / JOURNAL)
+    twin = index.twin(staged)
+    try:
+        folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
+        _write(staged, index, edges)  # what is folded while it catches up keeps the graph
+        if not _catch_up(folder, journal, twin):
+            log.info("The index %s changes faster than a copy with a graph can follow; it has none.", index.name)
             return False
-        _swap(folder, index, staged, edges=edges)
-    return True
+        with index.shard.still():
+            if not journal.whole:
+                log.info(
+                    "The index %s is another since its graph was begun; the next optimize() tries again.", index.name
+                )
+                return False
+            _repeat(folder, journal, twin)
+            _close(twin)
+            journal.close()
+            _swap(folder, index, staged, edges=edges)
+            index.shard.unfolded = twin.shard.unfolded
+        return True
+    finally:
+        index.shard.journal = None
+        journal.close()
+        _close(twin)
+
+
+def _catch_up(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> bool:
+    """Let the copy catch up while updates go on, as long as it gets nearer. False: updates would have to wait for the rest
+    for longer than they may."""
+    last, given, began = sys.maxsize, 0, time.monotonic()
+    for _ in range(ROUNDS):
+        if not FEW < journal.behind < last:
+            break
+        last = journal.behind
+        given += last
+        _repeat(folder, journal, twin)
+    pace = (time.monotonic() - began) / max(given, 1)  # of all rounds: one in which the copy is folded takes long
+    return journal.behind * pace <= LONGEST_WAIT
+
+
+def _repeat(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> None:
+    """Give the copy the updates that the index had meanwhile."""
+    for method, arguments in journal.updates():
+        folder.optimizers.check()
+        getattr(twin, method)(*arguments)
+
+
+def _close(twin: EdgeIndex) -> None:
+    with twin.shard.closed(for_good=True):
+        pass
 
 
 def _swap(folder: EdgeFolder, index: EdgeIndex, staged: Path, *, edges: int) -> None:
-    (staged / REBUILT).write_text(json.dumps({"points": index.count(None), "edges": edges}), "utf-8")
+    _write(staged, index, edges)
     swap(folder, index, staged)
+
+
+def _write(staged: Path, index: EdgeIndex, edges: int) -> None:
+    (staged / REBUILT).write_text(json.dumps({"points": index.count(None), "edges": edges}), "utf-8")
 
 
 def _points_last(index: Path) -> int:

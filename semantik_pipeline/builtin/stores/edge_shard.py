@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.stores.edge_errors import damaged, translated
+from semantik_pipeline.builtin.stores.edge_journal import Journal
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class OpenShard:
         self._alone = False
         self._updates = threading.RLock()
         self._unflushed = 0
-        self.updates = 0  # how many there have been
+        self.journal: Journal | None = None  # of the updates, while somebody wants one
         self.unfolded = 0  # points written since they were last folded into files
         self._searched = float("-inf")  # on time.monotonic()
         self._ended = False
@@ -69,14 +70,14 @@ class OpenShard:
         return time.monotonic() - self._searched <= seconds
 
     @contextmanager
-    def updating(self, points: int = 1) -> Iterator[qdrant_edge.EdgeShard]:
-        """The open shard for one update of about that many points; updates take turns.
+    def updating(self, points: int = 1, *, said: tuple[Any, ...] | None = None) -> Iterator[qdrant_edge.EdgeShard]:
+        """The open shard for one update of about that many points; updates take turns. ``said``: what a journal notes of it.
 
         They hold the interpreter's lock all the while in any case, and a still moment can be had (:meth:`still`).
         """
         with self._updates, self.reading() as shard:
-            self.updates += 1
-            yield shard
+            with self.journal.noting(said) if self.journal else nullcontext():
+                yield shard
             self._unflushed += points
             self.unfolded += points
             if self._unflushed >= self.FLUSH_EVERY:
