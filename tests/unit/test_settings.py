@@ -81,12 +81,18 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         ("postgresql://ada:hunter2@localhost:port/semantik", "host or port"),
         ("localhost:5432/hunter2", "no URL"),
         ("mysql://ada:hunter2@localhost/semantik", "begins with mysql://"),
+        ("sqlite:ledger", "names no file"),
+        ("sqlite://folder/ledger", "names no file"),
     ],
 )
-def test_an_address_of_the_ledger_that_is_none_is_named_without_its_password(url: str, why: str) -> None:
+def test_an_address_of_the_ledger_that_is_none_is_named_without_its_password(
+    url: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=why) as caught:
         open_engine(url)
     assert "database.url" in str(caught.value) and "hunter2" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("url", ["postgresql://ada@[::1]:5432/s", "postgresql+psycopg://ada:p%40ss@db/s"])

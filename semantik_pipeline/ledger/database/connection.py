@@ -157,6 +157,10 @@ _POSTGRES = "Write postgresql://USER:PASSWORD@HOST:PORT/NAME, an IPv6 address in
 
 
 def _sqlite_engine(url: str) -> Engine:
+    if not url.startswith("sqlite:///"):
+        raise SettingsError(
+            f"The setting database.url is unusable: {url!r} names no file.", "Write sqlite:////absolute/path.sqlite3."
+        )
     path = Path(url.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
