@@ -126,6 +126,8 @@ def parse_schedule(
     if cron is not None:
         stored |= {"cron": cron, "timezone": default_zone}
     if timezone is not None:
+        if not timezone.strip():
+            raise UsageError("The time zone is empty.", "Write Europe/Berlin or UTC, or leave --timezone out.")
         stored["timezone"] = timezone
     if jitter is not None:
         stored["jitter"] = parse_duration(jitter) if jitter != "0" else 0.0

@@ -82,6 +82,8 @@ def test_the_life_of_a_source(cli: CommandLine, papers: Path) -> None:
         (("add", "fake-connector", "--name", "x", "--config-json", ""), "--config-json is no JSON"),
         (("add", "fake-connector", "--name", "x", "--every", "99999999999d"), "ten years long at most"),
         (("add", "fake-connector", "--name", "x", "--cron", "0 3 * * *", "--jitter", "4000d"), "ten years"),
+        (("add", "fake-connector", "--name", "x", "--cron", "0 3 * * *", "--timezone", ""), "time zone is empty"),
+        (("add", "keyword", "x"), "There is no connector plugin 'keyword'."),
         (("show", "nobody"), "There is no source 'nobody'."),
         (("list", "--collection", "nobody"), "There is no collection 'nobody'."),
     ],
