@@ -17,6 +17,7 @@ from semantik_pipeline.ledger.ingestion import sources
 MISSED, STALLED = 4, 60.0
 
 START = "Start one: `semantik worker`."
+RESUME = "Run `semantik fleet resume`."
 RESTART = "Run `semantik fleet restart`."
 
 
@@ -54,7 +55,7 @@ def _there(
     profiles = sorted({worker["profile"] for worker in workers})
     if all(worker["state"] == "draining" for worker in workers):
         judge = broken if blocked else warn
-        yield judge("workers", f"{len(workers)} live, and all are drained: none takes work", "`semantik fleet resume`.")
+        yield judge("workers", f"{len(workers)} live, and all are drained: none takes work", RESUME)
         return
     yield well("workers", f"{len(workers)} live, of the profiles {', '.join(profiles)}")
     for stage, one in stages.items():
@@ -62,7 +63,7 @@ def _there(
             judge = broken if waiting[stage] else warn
             drained = any(worker["state"] == "draining" and stage in worker["queues"] for worker in workers)
             told = f"{'all are drained' if drained else 'none'}; {waiting[stage]:,.0f} documents are due"
-            yield judge(f"workers of {stage}", told, "`semantik fleet resume`." if drained else START)
+            yield judge(f"workers of {stage}", told, RESUME if drained else START)
 
 
 def _alike(workers: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -86,7 +87,7 @@ def look_at_schedule(patient: Patient) -> Iterator[Finding]:
     told = "there was no maintenance tick yet" if age is None else f"the last maintenance tick was {age:,.0f} s ago"
     fresh = age is not None and age < max(STALLED, MISSED * runtime.settings.schedule.tick)
     if fresh or not (runtime.settings.fleet or scheduled):
-        yield well("schedule", f"{told}; {scheduled} sources have a schedule")
+        yield well("schedule", f"{told}; {_sources(scheduled)} a schedule")
     else:
         alone = "Start `semantik scheduler`: without a fleet it does the work too."
         remedy = "Start `semantik scheduler`, and see that a worker lives: it answers the ticks."
@@ -94,12 +95,17 @@ def look_at_schedule(patient: Patient) -> Iterator[Finding]:
         yield warn("schedule", f"{told}; {scheduled} sources have a schedule", remedy)
 
 
+def _sources(number: int) -> str:
+    return "1 source has" if number == 1 else f"{number} sources have"
+
+
 def look_at_sources(patient: Patient) -> Iterator[Finding]:
     """None is paused or fails."""
     with patient.runtime.ledger.read() as tx:
         found = sources.list_sources(tx)
     ill = [source for source in found if source["state"] in ("paused", "failing", "retrying")]
-    yield well("sources", f"{len(found)}, of which {len(found) - len(ill)} are well")
+    lacking = [one for one in found if one["state"] == "waiting" and (one["last_error"] or {}).get("blocked")]
+    yield well("sources", f"{len(found)}, of which {len(found) - len(ill) - len(lacking)} are well")
     for source in ill:
         what = f"source {source['name']}"
         if source["state"] == "paused":

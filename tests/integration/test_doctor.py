@@ -205,7 +205,7 @@ def test_a_fleet_without_schema_then_without_workers_then_with_odd_ones(
         assert found["workers of embed"].status == "warning"
         assert "one" in found["plugin state"].message and "1.9" in found["releases"].message
         assert drained["workers"].status == "warning" and "all are drained" in drained["workers"].message
-        assert drained["workers"].remedy == "`semantik fleet resume`."
+        assert drained["workers"].remedy == "Run `semantik fleet resume`."
         _limit_connections(postgres_url)
     finally:
         double.stop()
