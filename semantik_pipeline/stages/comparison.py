@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class Compared:
     """``seen``: ids of unchanged documents; ``rehinted``: those of which only the hint is new; ``problems``: why known
     ones could not be read, which stay as they are; ``gone``: known ones that were not there when they were fetched;
+    ``again``: ids of those that could not be read and that a mended plugin may get through, with the body that is stored;
     ``cut``: the process takes no more work, and not all was fetched."""
 
     seen: list[int] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Compared:
     arrivals: list[Arrival] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
     cut: bool = False
 
 
@@ -76,11 +78,14 @@ class Comparison:
         self, found: Compared, known: Known | None, name: str, reference: DocumentReference, unread: Unread
     ) -> None:
         """What can't be read has neither vanished nor changed: a known document stays as it is, and is asked for by every
-        run until it can be read. A new one is listed with the reason."""
+        run until it can be read. What a plugin failed on that is mended is tried again. A new one is listed with the
+        reason."""
         if known and (known.trashed or not known.deleted):
             found.rehinted.append((known.document_id, NOT_READ))
             if not (known.failed_at == "sync" or known.trashed):  # else the list has the reason
                 found.problems.append(told(unread.error))
+            if known.content_hash and not known.deleted and mended(self.runtime.host.registry, known):
+                found.again.append(known.document_id)
             return
         error = describe(unread.error)
         found.arrivals.append(without_content(name, reference, self.claim, error=error, hint=NOT_READ))

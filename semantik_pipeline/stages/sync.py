@@ -225,6 +225,9 @@ class Slice:
             ledger.mark_seen(tx, self.claim.run, found.seen)
             ledger.mark_touched(tx, self.claim.run, found.rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)
+            if found.again:
+                operation, lane = self.claim.operation_id, self.claim.lane
+                revisions.retry_documents(tx, found.again, operation_id=operation, lane=lane)
             if gone := [*batch.removals, *(found.gone if owed else ())]:
                 absence.mark_gone(tx, self.claim, gone)
             saved: dict[str, Any] = {}
@@ -244,7 +247,7 @@ class Slice:
         self.runtime.journal.arrived(self.claim, arrivals, before, began)
         for failed in (arrival.error for arrival in arrivals if arrival.error):
             self.runtime.tally.count("quarantines", stage="sync", error_type=failed["type"])
-        if arrivals:
+        if arrivals or found.again:
             self.runtime.ring("chunk")
             self.runtime.ring("upsert")
             self.runtime.statistics.refresh(self.runtime.ledger)

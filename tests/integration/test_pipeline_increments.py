@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from semantik_pipeline import pipeline
 from semantik_pipeline.builtin.connectors.git import GitConnector
+from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.verification import verify
@@ -169,6 +171,25 @@ def test_what_the_source_says_is_gone_is_not_asked_for(make_pipeline, source):
     source.fetched()
     assert pipe.index(refusing)["documents"]["deleted"] == 1
     assert source.fetched() == [] and sorted(pipe.stages()) == ["a", "c", "d"]
+
+
+def test_what_a_mended_plugin_failed_on_is_tried_again_though_its_source_can_not_be_read(make_pipeline, source):
+    """Its body is stored: what can't be read has not changed."""
+    pipe = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON", "fail_as": "permanent"}})
+    source.holds(a="alpha", b="POISON")
+    pipe.index(source.request)
+    pipe.index(source.request)
+    assert pipe.stages() == {"a": "indexed", "b": "quarantined"}
+    with pipe.runtime.ledger.write() as tx:
+        earlier = {**pipe.unit("b")["error"], "plugins": "fake-embedder 0.9"}
+        tx.execute(update(work).where(work.c.stage == "quarantined").values(error=earlier))
+    del pipe.runtime.host
+    (pipe.runtime.settings.data_dir / "plugins.json").write_text(json.dumps({"version": 1}))
+    broken = source.with_options(fail_fetch={"b": "unreadable"})
+    result = pipe.index(broken)
+    assert (result["outcome"], result["unread"], pipe.stages()["b"]) == ("degraded", 1, "indexed")
+    epoch = pipe.unit("b")["epoch"]
+    assert pipe.index(broken)["unread"] == 1 and pipe.unit("b")["epoch"] == epoch, "once"
 
 
 def test_a_document_that_was_dropped_comes_back_with_the_next_sync(make_pipeline, source):
