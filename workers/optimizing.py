@@ -28,6 +28,9 @@ LEFT = 20
 #: each time.
 LONGEST = 3600.0
 
+#: Seconds after which an index that is never at rest is optimised all the same.
+PATIENCE = 600.0
+
 #: Reasons that are told of one index, until it is optimised.
 REASONS = 10
 
@@ -49,14 +52,14 @@ class Failed:
 
 
 class Optimizing:
-    """Asks the store to optimise an index when an operation of its collection has ended and no other is under way. The
-    store knows whether the index has grown enough for that."""
+    """Asks the store to optimise an index when an operation of its collection has ended and no other is under way, or when
+    that did not come for a while. The store knows whether the index has grown enough for that."""
 
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         self._runtime = runtime
         self._clock = clock
         self._upto: int | None = None  # the newest operation of the last look
-        self._due: set[str] = set()  # indexes that were written to since they were optimised
+        self._due: dict[str, float] = {}  # index that was written to since it was optimised -> since when
         self._left: dict[str, float] = {}  # index -> until when it is left alone
         self._failed: dict[str, Failed] = {}
 
@@ -73,11 +76,12 @@ class Optimizing:
                 return
             with runtime.ledger.read() as tx:
                 found, self._upto = lifecycle.searched_indexes(tx, since=self._upto)
-            self._due |= {one.index for one in found if one.touched}
-            self._due &= {one.index for one in found}
-            resting = [one.index for one in found if one.index in self._due and not one.busy]
-            there = runtime.host.call(runtime.store.list_indexes) if resting else []
-            for index in resting:
+            now = self._clock()
+            due = {one: self._due.get(one.index, now) for one in found if one.touched or one.index in self._due}
+            self._due = {one.index: since for one, since in due.items()}
+            chosen = [one.index for one, since in due.items() if not one.busy or now - since >= PATIENCE]
+            there = runtime.host.call(runtime.store.list_indexes) if chosen else []
+            for index in chosen:
                 if index in there and not runtime.stopping.is_set():
                     self._ask(index)
 
@@ -93,7 +97,7 @@ class Optimizing:
                 return
             self._note(index, error)
         else:
-            self._due.discard(index)
+            self._due.pop(index, None)
             self._failed.pop(index, None)
         ended = self._clock()
         delay = self._failed.get(index, Failed()).delay

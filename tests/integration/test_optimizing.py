@@ -16,7 +16,7 @@ from semantik_pipeline.operations import SourceRequest, optimize
 from tests.plans import plans
 from workers import optimizing
 from workers.embedded import embedded_worker
-from workers.optimizing import EVERY, LEFT, LONGEST, Optimizing
+from workers.optimizing import EVERY, LEFT, LONGEST, PATIENCE, Optimizing
 
 
 def request(**texts: str) -> SourceRequest:
@@ -96,6 +96,24 @@ def test_a_look_reads_what_is_new_and_forgets_no_operation_that_it_saw_running(p
         (one,), upto = lifecycle.searched_indexes(tx, since=newest)
         (before,), _ = lifecycle.searched_indexes(tx, since=newest - 1)
     assert (one.touched, upto, before.touched) == (False, newest, True)
+
+
+def test_an_index_that_is_never_at_rest_is_optimised_after_a_while(pipe) -> None:
+    clock = [0.0]
+    looking = Optimizing(pipe.runtime, clock=lambda: clock[0])
+    pipe.index(request(a="alpha"))
+    looking.look()
+    pipe.index(request(a="beta"), run=False)
+    for _ in range(int(PATIENCE / EVERY)):
+        clock[0] += EVERY
+        looking.look()
+    assert len(pipe.optimized) == 1
+    clock[0] += EVERY
+    looking.look()
+    assert len(pipe.optimized) == 2
+    clock[0] += EVERY
+    looking.look()
+    assert len(pipe.optimized) == 2, "again after as long"
 
 
 def test_a_command_whose_index_can_not_be_optimised_has_done_its_work(pipe, monkeypatch, caplog) -> None:

@@ -260,6 +260,31 @@ def test_what_a_copy_is_behind_is_made_up_for_or_it_is_dropped(folder: Path, mon
         assert list(folder.glob(".one*")) == []
 
 
+def test_a_copy_that_catches_up_when_the_process_is_to_end_is_given_up(folder: Path, monkeypatch) -> None:
+    repeat, really = edge_rebuild._repeat, Optimizers.optimize
+    with opened(folder, optimize_above=1000, graph_above=1000) as store:
+
+        def stop(home, journal, twin) -> None:
+            store.stop_optimizing()
+            repeat(home, journal, twin)
+
+        def optimize(self: Optimizers, *given, **named) -> None:
+            really(self, *given, **named)
+            for number in range(1000, 1010):
+                store.insert("one", [make_point(number)])
+
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        monkeypatch.setattr(Optimizers, "optimize", optimize)
+        monkeypatch.setattr(edge_rebuild, "_repeat", stop)
+        with pytest.raises(PipelineError, match="closed"):
+            store.optimize("one")
+        store.insert("one", [make_point(1010)])
+        assert store.count("one") == 1011 and list(folder.glob(".one*")) == []
+    with opened(folder) as store:
+        assert store.count("one") == 1011 and not (folder / "one" / "rebuilt.json").exists()
+
+
 def test_a_journal_that_lacks_an_update_lets_no_copy_take_the_place_of_the_index(folder: Path, monkeypatch) -> None:
     begun, go = threading.Event(), threading.Event()
     really = Optimizers.optimize
