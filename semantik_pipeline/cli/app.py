@@ -30,7 +30,7 @@ from semantik_pipeline.cli import (
     verify,
     worker,
 )
-from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.arguments import EPILOG, given_path
 from semantik_pipeline.cli.groups import Grouped
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.routing import route
@@ -50,23 +50,18 @@ def _version(context: typer.Context, asked: bool) -> None:
         raise typer.Exit
 
 
-def _path(text: str) -> Path:
-    if not text.strip():  # it would be the current folder
-        raise typer.BadParameter("it is empty.")
-    return Path(text)
-
-
 @app.callback()
 def semantik(
     context: typer.Context,
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", parser=_path, help="Folder of the database and the index. [env: SEMANTIK_DATA_DIR]"
+            metavar="DIR", parser=given_path, help="Folder of the database and the index. [env: SEMANTIK_DATA_DIR]"
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=_path, help="Settings file (TOML). [env: SEMANTIK_CONFIG]")
+        Path | None,
+        typer.Option(metavar="FILE", parser=given_path, help="Settings file (TOML). [env: SEMANTIK_CONFIG]"),
     ] = None,
     url: Annotated[
         str | None,

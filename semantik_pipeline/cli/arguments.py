@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from semantik_pipeline.errors import UsageError
 
@@ -67,3 +68,10 @@ def wants_json(argv: Sequence[str]) -> bool:
     """Whether the caller asked for JSON; known before anything is parsed, so that usage errors are JSON too."""
     before = argv[: argv.index("--")] if "--" in argv else argv
     return "--json" in before
+
+
+def given_path(text: str) -> Path:
+    """A path as it was given. Raises UsageError for an empty one (`index "$UNSET"`): it would be the current folder."""
+    if not text.strip():
+        raise UsageError("A path is empty.", "Name a file or a folder; the current folder is `.`.")
+    return Path(text)

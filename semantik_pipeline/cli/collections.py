@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.arguments import EPILOG, given_path
 from semantik_pipeline.cli.invocation import Invocation, begin
 from semantik_pipeline.cli.sources import beside
 
@@ -174,7 +174,9 @@ def restore(context: typer.Context, name: NameArgument) -> int:
 def export(
     context: typer.Context,
     name: NameArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write: notes.tar or notes.tar.gz.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=given_path, help="File to write: notes.tar or notes.tar.gz.")
+    ],
 ) -> int:
     """Write a collection into a file.
 
@@ -196,7 +198,9 @@ def export_here(call: Invocation, name: str, file: Path) -> int:
 @app.command("import", epilog=EPILOG)
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `collections export`.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=given_path, help="File written by `collections export`.")
+    ],
     name: Annotated[str | None, typer.Option(metavar="N", help="New name of the collection.")] = None,
 ) -> int:
     """Create a collection from an export. Nothing is embedded that the file has; its sources are paused."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from semantik_pipeline.cli.arguments import given_path
 from semantik_pipeline.cli.index import EXIT
 from semantik_pipeline.cli.invocation import Invocation, begin
 from semantik_pipeline.cli.questions import (
@@ -52,7 +53,8 @@ TryOption = Annotated[
 QueriesOption = Annotated[int, typer.Option(metavar="N", min=1, help="With --known-items: maximum number of queries.")]
 SeedOption = Annotated[int, typer.Option(metavar="N", help="With --known-items: random seed of the sample.")]
 PlotOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write a chart to FILE.png and FILE.html, or one of them.")
+    Path | None,
+    typer.Option(metavar="FILE", parser=given_path, help="Write a chart to FILE.png and FILE.html, or one of them."),
 ]
 
 

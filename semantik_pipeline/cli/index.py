@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from semantik_pipeline.cli.arguments import given_path
 from semantik_pipeline.cli.invocation import Invocation, begin
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SHOWN = 10
 
 def index(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders or files to index.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", parser=given_path, help="Folders or files to index.")],
     collection: Annotated[str, typer.Option(metavar="NAME", help="Collection to index into.")] = "default",
     include: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only files that match; repeatable.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semantik_pipeline.cli.arguments import EPILOG
+from semantik_pipeline.cli.arguments import EPILOG, given_path
 from semantik_pipeline.cli.invocation import begin
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Hugging Face model name: OWNER/NAME.")],
     revision: Annotated[str | None, typer.Option(metavar="SHA", help="Commit, branch or tag (default: main).")] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to download into (default: models.dir in the settings).")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=given_path, help="Folder to download into (default: models.dir in the settings)."
+        ),
     ] = None,
     pickles: Annotated[
         bool, typer.Option("--pickles", help="Allow pickle weights, which can run code when loaded.")

@@ -186,9 +186,21 @@ def test_a_worker_that_can_not_start(cli):
 _SCHEMES = {"database": "postgresql", "broker": "redis", "qdrant": "http"}
 
 
-@pytest.mark.parametrize("option", ["--data-dir", "--config"])
-def test_an_empty_path_is_not_the_current_folder(cli, option):
-    refused(cli(option, "", "status"), 2, option, "empty")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--data-dir", "", "status"),
+        ("--config", "", "status"),
+        ("index", ""),
+        ("index", ".", " "),
+        ("collections", "export", "default", ""),
+        ("collections", "import", ""),
+        ("models", "pull", "acme/one", "--to", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(cli, arguments):
+    refused(cli(*arguments), 2, "A path is empty.")
+    assert not list(cli.data.glob("ledger*"))
 
 
 def test_a_data_folder_that_can_not_be_made_or_written(cli, papers, tmp_path):
