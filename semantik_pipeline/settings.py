@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SEMANTIK_", env_nested_delimiter="_", env_nested_max_split=1, env_ignore_empty=True,
         extra="ignore", frozen=True,
-    )
+    )  # fmt: skip
 
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("semantik", appauthor=False)))
     database: Database = Database()
