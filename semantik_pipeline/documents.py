@@ -7,11 +7,10 @@ of the parsed text, ends exclusive. Vectors are float32 arrays.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PermanentError
 from semantik_pipeline.hits import Highlight as Highlight  # one face for what flows
@@ -293,12 +292,38 @@ class SearchRequest:
     sparse: SparseVector | None = None
 
 
-class ScoredPoint(NamedTuple):
-    """A point of a leg; no payload where none was asked for. A tuple, since each search is answered hundreds."""
-
+@dataclass(frozen=True, kw_only=True)
+class ScoredPoint:
     id: str
     score: float
-    payload: Mapping[str, Any] = MappingProxyType({})
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Leg(Sequence[ScoredPoint]):
+    """Points without payloads, best first. A search is answered hundreds and looks at a few: they are made when somebody
+    looks, and until then no object stands for one, which the collector of garbage would have to visit."""
+
+    ids: list[str]
+    scores: list[float]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Leg(self.ids[place], self.scores[place])
+        return ScoredPoint(id=self.ids[place], score=self.scores[place])
+
+    @property
+    def by_id(self) -> dict[str, float]:
+        """Scores, best first."""
+        return dict(zip(self.ids, self.scores, strict=True))
+
+    @classmethod
+    def of(cls, points: Sequence[ScoredPoint]) -> Leg:
+        """These points as a leg."""
+        return points if isinstance(points, Leg) else Leg([one.id for one in points], [one.score for one in points])
 
 
 @dataclass(frozen=True, kw_only=True)

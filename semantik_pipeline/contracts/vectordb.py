@@ -47,8 +47,9 @@ class VectorDBPlugin(SemanticPlugin):
         """
         raise NotImplementedError
 
-    def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
-        """One list for each leg, best first, in one round trip; filters are applied inside the engine."""
+    def search(self, name: str, requests: Sequence[SearchRequest]) -> Sequence[Sequence[ScoredPoint]]:
+        """One list for each leg, best first, in one round trip; filters are applied inside the engine. For a leg without
+        payloads it may be a :class:`Leg`, which is made faster."""
         raise NotImplementedError
 
     def delete(self, name: str, ids: Sequence[str] | None = None, filter: Filter | None = None) -> None:

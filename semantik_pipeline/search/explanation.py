@@ -85,7 +85,7 @@ class _Legs:
 
     def __init__(self, plan: SearchPlan, retrieved: Retrieved) -> None:
         legs = {name: leg for name, leg in retrieved.legs.items() if leg}
-        counted = {name: {point.id: point.score for point in leg[: retrieved.scored]} for name, leg in legs.items()}
+        counted = {name: leg[: retrieved.scored].by_id for name, leg in legs.items()}
         self._method = plan.fusion
         self._normalised = normalised(counted, plan.fusion) if retrieved.shares is None else retrieved.shares
         self._weights = leg_weights(self._normalised, plan.dense_weight, plan.fusion)

@@ -9,12 +9,12 @@ SIGIR 2009), which looks at ranks only.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import Any
 
-from semantik_pipeline.documents import ScoredPoint
+from semantik_pipeline.documents import Leg
 
 #: The constant of the paper: how little the very first ranks stand out.
 RRF_K = 60
@@ -35,7 +35,7 @@ class Candidate:
 
 
 def fuse(
-    legs: Mapping[str, Sequence[ScoredPoint]],
+    legs: Mapping[str, Leg],
     *,
     dense_weight: float = 0.6,
     method: str = "minmax",
@@ -48,20 +48,20 @@ def fuse(
     ``scored`` count (None: all). What only the rest has follows with 0, in the order of its best rank: so a search that
     goes deeper repeats the list of one that does not, and continues it.
     """
-    present = {name: {point.id: point.score for point in leg[:scored]} for name, leg in legs.items() if leg}
+    present = {name: leg[:scored].by_id for name, leg in legs.items() if leg}
     weights, fused = leg_weights(present, dense_weight, method), dict[str, float]()
     for name, leg_scores in normalised(present, method).items():
         for id, score in leg_scores.items():
             fused[id] = fused.get(id, 0.0) + weights[name] * score
     ranks: dict[str, int] = {}
     for leg in legs.values() if scored is not None else ():
-        for rank, point in enumerate(leg[scored:]):
-            if point.id not in fused:
-                ranks[point.id] = min(rank, ranks.get(point.id, rank))
+        for rank, id in enumerate(leg.ids[scored:]):
+            if id not in fused:
+                ranks[id] = min(rank, ranks.get(id, rank))
     best_first = sorted(fused, key=fused.__getitem__, reverse=True)
     in_order = (id for _, equal in groupby(best_first, key=fused.__getitem__) for id in sorted(equal))
     deeper = (id for _, id in sorted((rank, id) for id, rank in ranks.items()))
-    raw = {name: {point.id: point.score for point in leg} for name, leg in legs.items()} if ranks else present
+    raw = {name: leg.by_id for name, leg in legs.items()} if ranks else present
     return (
         Candidate(id=id, scores={name: leg[id] for name, leg in raw.items() if id in leg}, fused=fused.get(id, 0.0))
         for id in chain(in_order, deeper)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.documents import ScoredPoint, SearchRequest
+from semantik_pipeline.documents import Leg, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse
 from semantik_pipeline.search.listing import listed
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
@@ -36,7 +36,7 @@ class Retrieved:
     over other collections, too (None: over ``legs``)."""
 
     candidates: list[Candidate] = field(default_factory=list)
-    legs: dict[str, list[ScoredPoint]] = field(default_factory=dict)
+    legs: dict[str, Leg] = field(default_factory=dict)
     scored: int | None = LEG_DEPTH
     whole: bool = True
     requests: dict[str, SearchRequest] = field(default_factory=dict)
@@ -77,21 +77,19 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
         depth = min(depth * 4, MAX_LEG_DEPTH)
 
 
-def _legs(
-    runtime: Runtime, index: str, requests: dict[str, SearchRequest], depths: set[int]
-) -> dict[str, list[ScoredPoint]]:
+def _legs(runtime: Runtime, index: str, requests: dict[str, SearchRequest], depths: set[int]) -> dict[str, Leg]:
     """The legs, each point once. What scores are made of is asked for alike on each page, and what lies deeper beside
     it: of equal hits, a deeper search may have others among the first."""
     asked = [(name, replace(one, limit=depth)) for depth in sorted(depths) for name, one in requests.items()]
     answers = runtime.host.call(runtime.store.search, index, [one for _, one in asked])
     if len(depths) == 1:
-        return dict(zip(requests, answers, strict=True))
-    legs: dict[str, dict[str, ScoredPoint]] = {}
+        return {name: Leg.of(answer) for name, answer in zip(requests, answers, strict=True)}
+    legs: dict[str, dict[str, float]] = {}
     for (name, _), answer in zip(asked, answers, strict=True):
         leg = legs.setdefault(name, {})
         for point in answer:
-            leg.setdefault(point.id, point)
-    return {name: list(leg.values()) for name, leg in legs.items()}
+            leg.setdefault(point.id, point.score)
+    return {name: Leg(list(leg), list(leg.values())) for name, leg in legs.items()}
 
 
 def _requests(

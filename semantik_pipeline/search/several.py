@@ -137,7 +137,7 @@ def _fuse_together(some: Sequence[OneSearch]) -> None:
     for one in some:
         for name, leg in one.retrieved.legs.items():
             if leg:
-                legs.setdefault(name, {}).update((point.id, point.score) for point in leg[: one.retrieved.scored])
+                legs.setdefault(name, {}).update(leg[: one.retrieved.scored].by_id)
     legs = {name: dict(sorted(leg.items(), key=lambda point: -point[1])) for name, leg in legs.items()}
     shares, weights = normalised(legs, plan.fusion), leg_weights(legs, plan.dense_weight, plan.fusion)
     for one in some:

@@ -18,7 +18,7 @@ from semantik_pipeline.builtin.stores.edge_errors import check_room, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_fold import fold
 from semantik_pipeline.builtin.stores.edge_shard import OpenShard
-from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchRequest, StoredPoint
+from semantik_pipeline.documents import IndexSpec, Leg, Point, ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class EdgeIndex:
                 shard.update(edge.UpdateOperation.upsert_points(made, condition=only))
             self._fold_if_due()
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
+    def search(self, requests: Sequence[SearchRequest]) -> list[Sequence[ScoredPoint]]:
         import qdrant_edge as edge
 
         with translated(self.name):
@@ -89,7 +89,7 @@ class EdgeIndex:
             queries = [self._query(request, filters[id(request.filter)]) for request in requests]
         with self.shard.searching() as shard:
             legs = shard.query_batch(edge.QueryBatchRequest(queries))
-        return [[ScoredPoint(str(hit.id), hit.score, hit.payload or {}) for hit in leg] for leg in legs]
+        return [_answer(request, hits) for request, hits in zip(requests, legs, strict=True)]
 
     def delete(self, ids: Sequence[str] | None, filter: Filter | None) -> None:
         import qdrant_edge as edge
@@ -201,3 +201,9 @@ class EdgeIndex:
 
     def _check_room(self) -> None:
         check_room(self.folder, self._reserve, self.name)
+
+
+def _answer(request: SearchRequest, hits: list[Any]) -> Sequence[ScoredPoint]:
+    if not request.with_payload:
+        return Leg([str(hit.id) for hit in hits], [hit.score for hit in hits])
+    return [ScoredPoint(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in hits]

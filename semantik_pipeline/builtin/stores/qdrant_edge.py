@@ -141,7 +141,7 @@ class QdrantEdgeStore(VectorDBPlugin):
     def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None:
         self._index(name).insert(points, condition)
 
-    def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
+    def search(self, name: str, requests: Sequence[SearchRequest]) -> Sequence[Sequence[ScoredPoint]]:
         return self._index(name).search(requests)
 
     def delete(self, name: str, ids: Sequence[str] | None = None, filter: Filter | None = None) -> None:

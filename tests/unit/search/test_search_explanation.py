@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.documents import ScoredPoint, SearchHit
+from semantik_pipeline.documents import Leg, ScoredPoint, SearchHit
 from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.search.blending import RerankerReport, Reranking, blend, unranked
 from semantik_pipeline.search.explanation import explained, moved
@@ -23,7 +23,7 @@ said = st.lists(st.dictionaries(st.integers(0, 11), st.floats(-5, 5, allow_nan=F
 
 
 def leg(scores):
-    return sorted((ScoredPoint(id=k, score=v) for k, v in scores.items()), key=lambda p: (-p.score, p.id))
+    return Leg.of(sorted((ScoredPoint(id=k, score=v) for k, v in scores.items()), key=lambda p: (-p.score, p.id)))
 
 
 @given(leg_scores, leg_scores, st.floats(0, 1), st.floats(0, 1), st.sampled_from(["minmax", "rrf", "dbsf"]), said)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.documents import ScoredPoint
+from semantik_pipeline.documents import Leg, ScoredPoint
 from semantik_pipeline.search.fusion import by_spread, fuse, min_max
 
 scores = st.dictionaries(
@@ -22,8 +22,19 @@ methods = st.sampled_from(["minmax", "rrf", "dbsf"])
 of_scores = st.sampled_from(["minmax", "dbsf"])
 
 
-def leg(scores: dict[str, float]) -> list[ScoredPoint]:
-    return sorted((ScoredPoint(id=k, score=v) for k, v in scores.items()), key=lambda p: (-p.score, p.id))
+def leg(scores: dict[str, float]) -> Leg:
+    return Leg.of(sorted((ScoredPoint(id=k, score=v) for k, v in scores.items()), key=lambda p: (-p.score, p.id)))
+
+
+@given(scores, st.slices(12))
+def test_a_leg_is_the_sequence_of_its_points(scores, part):
+    points = sorted((ScoredPoint(id=k, score=v) for k, v in scores.items()), key=lambda p: -p.score)
+    made = Leg.of(points)
+    assert (list(made), len(made), bool(made)) == (points, len(points), bool(points))
+    assert list(made[part]) == points[part]
+    assert list(made[-1:]) == ([made[-1]] if points else [])
+    assert list(made.by_id.items()) == [(point.id, point.score) for point in points]
+    assert Leg.of(made) == made == Leg.of(list(made))
 
 
 @given(scores, scores, weights, methods)
@@ -137,7 +148,7 @@ def test_a_point_that_one_leg_missed_counts_as_its_lowest():
 
 
 def test_an_empty_leg_has_no_say():
-    fused = list(fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": []}, dense_weight=0.6))
+    fused = list(fuse({"dense": leg({"a": 0.9, "b": 0.5}), "sparse": leg({})}, dense_weight=0.6))
     assert [(c.id, c.fused) for c in fused] == [("a", 1.0), ("b", 0.0)]
 
 
