@@ -275,22 +275,21 @@ class PluginHost:
         keyword arguments that the method does not take are left out: contracts grow, plugins need not. A model is not
         given up while a call works with it; one that was given up since its plugin was asked for is loaded again.
         """
-        with self._in_use(method) as living:
+        living, resident = self._begun(method)
+        try:
             result = living(*args, **accepted(living, optional))
             return self._loop.run(result, owner_name(living)) if inspect.isawaitable(result) else result
+        finally:
+            if resident is not None:
+                self.residency.end(resident)
 
-    @contextmanager
-    def _in_use(self, method: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-        """The method, or the same one of the instance in its plugin's place; its model stays while the block runs."""
+    def _begun(self, method: Callable[..., Any]) -> tuple[Callable[..., Any], Resident | None]:
+        """The method, or the same one of the instance in its plugin's place, and the model that is in use from here on."""
         resident = self.residency.begin(method)
         while resident is None and (slot := self._origins.successor(method)) and method.__name__ not in LIGHT:
             method = getattr(self._ready(slot), method.__name__)
             resident = self.residency.begin(method)
-        try:
-            yield method
-        finally:
-            if resident is not None:
-                self.residency.end(resident)
+        return method, resident
 
     def iterate(self, source: Any, plugin: str | None = None) -> Iterator[Any]:
         """The items of an async iterator (or of a coroutine that gives one, or of a plain one), one by one.
