@@ -174,6 +174,11 @@ def _by_plugins(runtime: Runtime, request: AuthRequest) -> Principal:
             return replace(found, name=f"{plugin_id}:{found.name}")
     if _keys(request):
         raise Unauthorized("The API key is unknown.", "Check it, or ask an administrator for one.")
+    if request.header("authorization") or request.header("x-api-key"):
+        hint = (
+            f"Keys begin with {PREFIX}, and are sent as `Authorization: Bearer KEY`; `semantik keys create` makes one."
+        )
+        raise Unauthorized("The API does not know who calls: what was sent is no API key.", hint)
     hint = "Send `Authorization: Bearer KEY`; `semantik keys create` makes a key."
     raise Unauthorized("The request does not say who calls.", hint)
 

@@ -78,6 +78,11 @@ class Invocation:
         key = variable(self.api_key_env or KEY_VARIABLE)
         if key is None and self.api_key_env is not None:
             raise UsageError(f"The environment variable {self.api_key_env} is not set.", "It has to hold the API key.")
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise UsageError(
+                f"What {self.api_key_env or KEY_VARIABLE} holds is no API key: it has characters that none has.",
+                "Copy it again; `semantik keys create` makes one.",
+            )
         return key
 
     def command(self, line: str) -> str:

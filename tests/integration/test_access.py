@@ -157,7 +157,7 @@ def test_strangers_are_turned_away_and_told_why(make_pipeline, caplog):
         for _ in range(3):
             assert "does not say who calls" in str(refused(pipeline, request()))
         assert "unknown" in str(refused(pipeline, bearer("sk_guessed")))
-        assert "does not say" in str(refused(pipeline, request(Authorization="Basic c2tfeA==")))
+        assert "is no API key" in str(refused(pipeline, request(Authorization="Basic c2tfeA==")))
     assert sum(pipeline.runtime.tally.counts("http_requests_denied").values()) == 5
     assert len(caplog.records) == 1, "of many alike, one line"
     assert "sk_guessed" not in caplog.text

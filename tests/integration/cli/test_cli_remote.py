@@ -270,6 +270,8 @@ def test_errors_and_exit_codes_are_the_same(served: Served) -> None:
     assert (wrong.code, wrong.json()["error"]["type"]) == (1, "Unauthorized")
     other = served.far("search", "lease", "--api-key-env", "OTHER", OTHER=served.key, SEMANTIK_API_KEY="sk_nobody")
     assert other.code == 0, other.err
+    broken = served.far("search", "lease", SEMANTIK_API_KEY="sk_ünï")
+    assert (broken.code, "SEMANTIK_API_KEY" in broken.err, "ünï" in broken.err) == (2, True, False)
     unset = served.far("search", "lease", "--api-key-env", "NOT_SET")
     assert (unset.code, "NOT_SET" in unset.err) == (2, True)
     away = served.far("search", "lease", "--url", "http://127.0.0.1:9")
