@@ -239,7 +239,7 @@ def show_plan(console: Console, plan: dict[str, Any]) -> None:
             ("documents", f"{plan['documents']:,}"),
             ("chunks", f"{about}{plan['chunks']:,}"),
             ("parses taken over", f"{reuse['parse']['documents']:,} of {reuse['parse']['total']:,} documents"),
-            ("chunks taken over", f"of {reuse['chunk']['documents']:,} of {reuse['chunk']['total']:,} documents"),
+            ("chunks taken over", f"{reuse['chunk']['documents']:,} of {reuse['chunk']['total']:,} documents"),
             ("extractions taken over", f"{reuse['extract']['texts']:,} of {reuse['extract']['total']:,}"),
             ("embeddings taken over", f"{about}{reuse['embed']['chunks']:,} of {reuse['embed']['total']:,}"),
             ("to embed", f"{about}{plan['texts_to_embed']:,}"),
