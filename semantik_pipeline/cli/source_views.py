@@ -19,9 +19,15 @@ def show_list(console: Console, found: list[dict[str, Any]], way_on: str) -> Non
     if not found:
         console.print(f"There is no source yet: {way_on} adds one.", soft_wrap=True)
         return
-    header = ("ID", "NAME", "CONNECTOR", "COLLECTION", "SCHEDULE", "NEXT", "LAST SYNC", "DOCUMENTS", "STATE")
-    spare, shrink = ("COLLECTION", "CONNECTOR", "SCHEDULE"), {"STATE": 20, "NAME": 17}
-    print_table(console, header, [_row(row) for row in found], spare=spare, shrink=shrink)
+    header = ["ID", "NAME", "CONNECTOR", "COLLECTION", "SCHEDULE", "NEXT", "LAST SYNC", "DOCUMENTS"]
+    rows, shrink = [_row(row) for row in found], {"STATE": 20, "NAME": 17}
+    if any(row["quarantined"] for row in found):
+        header.append("QUARANTINED")
+        rows = [(*cells, f"{row['quarantined']:,}") for cells, row in zip(rows, found, strict=True)]
+        shrink = {"STATE": 12, "NAME": 14}
+    header.append("STATE")
+    rows = [(*cells, one_line(state(row), REASON)) for cells, row in zip(rows, found, strict=True)]
+    print_table(console, header, rows, spare=("COLLECTION", "CONNECTOR", "SCHEDULE"), shrink=shrink)
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -34,8 +40,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         schedule(row) or "on request",
         "-" if due is None else "now" if due <= row["now"] else f"in {roughly(due - row['now'])}",
         "never" if synced is None else f"{roughly(row['now'] - synced)} ago",
-        f"{row['documents']:,}" + (f" ({row['quarantined']:,} in quarantine)" if row["quarantined"] else ""),
-        one_line(state(row), REASON),
+        f"{row['documents']:,}",
     )
 
 

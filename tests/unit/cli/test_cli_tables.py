@@ -62,11 +62,12 @@ def test_sources_fit_eighty_columns_and_are_whole_where_there_is_no_terminal():
     assert header.split()[:5] == ["ID", "NAME", "CONNECTOR", "COLLECTION", "SCHEDULE"]
     assert "/srv/handbook/of/the/whole/house" in row and "every 15m" in row and "1,204" in row
     failing = {"state": "failing", "consecutive_failures": 3, "last_error": {"message": "the server said no " * 9}}
-    for changes in ({}, failing, {"name": "資料" * 30}):
+    for changes in ({}, failing, {"name": "資料" * 30}, {"quarantined": 1_012, **failing}):
         for width in (80, 100, 120, 160):
             [header, row] = sources_shown(width, **changes)
             assert max(map(cell_len, (header, row))) <= width, (width, row)
             assert [part for part in ("in 14 min", "60 s ago") if part in row] == ["in 14 min", "60 s ago"]
+            assert ("1,012" in row and "QUARANTINED" in header) == ("quarantined" in changes)
             assert {"ID", "NAME", "NEXT", "LAST", "DOCUMENTS", "STATE"} <= set(header.split())
     assert "failing ×3: the" in row if changes is failing else True
 
