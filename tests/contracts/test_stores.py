@@ -52,7 +52,7 @@ class LocalQdrantStore(QdrantStore):
 
 class TestQdrantLocal(VectorDBContract):
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
-        return LocalQdrantStore({"url": ":memory:"})
+        return LocalQdrantStore({"url": "http://in-this-process"})
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         edge = request.param == "edge"
-        made = QdrantEdgeStore({"path": folder}) if edge else LocalQdrantStore({"url": ":memory:"})
+        made = QdrantEdgeStore({"path": folder}) if edge else LocalQdrantStore({"url": "http://in-this-process"})
         asyncio.run(made.initialize())
         yield made
         asyncio.run(made.cleanup())
