@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
 import os
@@ -310,6 +311,27 @@ def test_a_journal_that_lacks_an_update_lets_no_copy_take_the_place_of_the_index
         rebuilding.join(60)
         assert store.count("one") == 1001 and not (folder / "one" / "rebuilt.json").exists()
         assert list(folder.glob(".one*")) == []
+
+
+def test_an_index_whose_copy_can_not_take_its_place_is_where_it_was(folder: Path, monkeypatch) -> None:
+    rename = Path.rename
+
+    def no_room(self: Path, target: Path) -> Path:
+        if self.name.startswith(".one-"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        return rename(self, target)
+
+    with opened(folder, optimize_above=50) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(100)])
+        monkeypatch.setattr(Path, "rename", no_room)
+        with pytest.raises(StorageFull, match="one"):
+            store.optimize("one")
+        monkeypatch.undo()
+        store.insert("one", [make_point(100)])
+        assert store.list_indexes() == ["one"] and store.count("one") == 101
+    with opened(folder) as store:
+        assert store.count("one") == 101
 
 
 def told_by(store: QdrantEdgeStore, name: str, told: list[Exception]) -> None:

@@ -105,7 +105,11 @@ class EdgeFolder:
         leaving = self.path / f".{name}{_REPLACED}"
         shutil.rmtree(leaving, ignore_errors=True)  # what could not be removed the last time
         (self.path / name).rename(leaving)
-        staged.rename(self.path / name)
+        try:
+            staged.rename(self.path / name)
+        except OSError:
+            leaving.rename(self.path / name)
+            raise
         return leaving
 
     def remove(self, name: str) -> None:
