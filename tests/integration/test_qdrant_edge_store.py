@@ -24,7 +24,10 @@ import pytest
 
 from semantik_pipeline.builtin.stores import edge_copy, edge_fold, edge_index, edge_optimize, edge_rebuild
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
+from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
+from semantik_pipeline.builtin.stores.edge_journal import Journal
 from semantik_pipeline.builtin.stores.edge_optimize import Optimizers
+from semantik_pipeline.builtin.stores.edge_shard import OpenShard
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.documents import IndexSpec, SearchRequest
 from semantik_pipeline.errors import DataFolderInUse, PipelineError, StorageFull, TransientError, UsageError
@@ -313,6 +316,44 @@ def test_a_journal_that_lacks_an_update_lets_no_copy_take_the_place_of_the_index
         assert list(folder.glob(".one*")) == []
 
 
+@contextmanager
+def held_optimisers(store: QdrantEdgeStore, monkeypatch) -> Iterator[tuple[threading.Thread, threading.Event]]:
+    """A thread that optimises ``one``, and has begun with it; it goes on when the event is set."""
+    begun, go, really = threading.Event(), threading.Event(), Optimizers.optimize
+
+    def optimize(self: Optimizers, *given, **named) -> None:
+        begun.set()
+        assert go.wait(20)
+        really(self, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Optimizers, "optimize", optimize)
+        rebuilding = threading.Thread(target=store.optimize, args=("one",))
+        rebuilding.start()
+        try:
+            assert begun.wait(20)
+            yield rebuilding, go
+        finally:
+            go.set()
+            rebuilding.join(60)
+
+
+def test_of_two_who_optimise_an_index_at_once_one_does_and_no_update_is_lost(folder: Path, monkeypatch) -> None:
+    with opened(folder, optimize_above=500, graph_above=500) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        with held_optimisers(store, monkeypatch) as (first, go):
+            second = threading.Thread(target=store.optimize, args=("one",))
+            second.start()
+            second.join(10)
+            assert not second.is_alive(), "it waits for no other"
+            store.insert("one", [make_point(n) for n in range(1000, 1100)])
+            go.set()
+            first.join(60)
+        assert store.count("one") == 1100
+        assert json.loads((folder / "one" / "rebuilt.json").read_text()) == {"points": 1100, "edges": 16}
+
+
 def test_an_index_whose_copy_can_not_take_its_place_is_where_it_was(folder: Path, monkeypatch) -> None:
     rename = Path.rename
 
@@ -332,6 +373,139 @@ def test_an_index_whose_copy_can_not_take_its_place_is_where_it_was(folder: Path
         assert store.list_indexes() == ["one"] and store.count("one") == 101
     with opened(folder) as store:
         assert store.count("one") == 101
+
+
+@pytest.mark.parametrize("written", ["", '{"points": 10', "[]", '{"edges": 16}'])
+def test_what_was_damaged_of_an_index_s_last_rebuild_keeps_nobody_from_writing(folder: Path, written: str) -> None:
+    with opened(folder, fold_points=64, optimize_above=50) as store:
+        store.create_index("one", SPEC)
+        (folder / "one" / "rebuilt.json").write_text(written)
+        store.insert("one", [make_point(n) for n in range(100)])
+        store.optimize("one")
+        assert json.loads((folder / "one" / "rebuilt.json").read_text()) == {"points": 100, "edges": 0}
+
+
+def test_what_a_last_rebuild_was_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    edge_optimize.write_rebuilt(tmp_path, 10, 16)
+
+    def half(self: Path, text: str, encoding: str) -> None:
+        self.write_bytes(text.encode()[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        edge_optimize.write_rebuilt(tmp_path, 20, 0)
+    assert edge_optimize.last_rebuild(tmp_path) == (10, 16)
+
+
+def test_a_payload_index_that_is_added_before_an_optimiser_s_turn_is_in_the_copy_s_spec(
+    folder: Path, monkeypatch
+) -> None:
+    wider = replace(SPEC, payload_indexes={**SPEC.payload_indexes, "colour": "keyword"})
+    really, asked = EdgeFolder.write_spec, threading.Event()
+    copied = threading.Event()
+    monkeypatch.setattr(edge_rebuild, "copy", lambda *given: (edge_copy.copy(*given), copied.set()))
+    with opened(folder, optimize_above=500) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n, colour="red") for n in range(1000)])
+        index, home = store._index("one"), store._folder
+        policy = edge_rebuild.RebuildPolicy(above=500, graph_above=10_000, deadline=60)
+        rebuilding = threading.Thread(target=edge_rebuild.rebuild, args=(home, index, policy))
+
+        def write_spec(self: EdgeFolder, place: Path, spec: IndexSpec) -> None:
+            rebuilding.start()
+            asked.set()
+            copied.wait(0.5)  # it must not
+            assert not copied.is_set()
+            really(self, place, spec)
+
+        monkeypatch.setattr(EdgeFolder, "write_spec", write_spec)
+        store.create_index("one", wider)
+        rebuilding.join(60)
+        assert asked.is_set() and (folder / "one" / "rebuilt.json").exists()
+        assert store.facet("one", "colour") == [("red", 1000)]
+    with opened(folder) as store:
+        assert store.facet("one", "colour") == [("red", 1000)]
+
+
+def test_a_copy_that_can_not_follow_is_told_of_as_the_index(folder: Path, monkeypatch) -> None:
+    really = Optimizers.optimize
+    with opened(folder, optimize_above=500, graph_above=500) as store:
+
+        def optimize(self: Optimizers, name: str, place: Path, *given, **named) -> None:
+            really(self, name, place, *given, **named)
+            store.insert("one", [make_point(1000)])
+            (place / "shard" / "edge_config.json").write_text("x")  # damaged
+
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        monkeypatch.setattr(Optimizers, "optimize", optimize)
+        with pytest.raises(TransientError) as raised:
+            store.optimize("one")
+        assert "index one was not optimised" in str(raised.value)
+        said = f"{raised.value} {raised.value.hint}"
+        assert ".one" not in said and str(folder) not in said and "Move" not in said
+        assert store.count("one") == 1001 and list(folder.glob(".one*")) == []
+
+
+def test_a_copy_that_lacks_an_update_does_not_catch_up_first(folder: Path, monkeypatch) -> None:
+    repeated: list[object] = []
+    monkeypatch.setattr(edge_rebuild, "_repeat", lambda *given: repeated.append(given))
+    with opened(folder, optimize_above=500, graph_above=500) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        with held_optimisers(store, monkeypatch):
+            for number in range(1000, 1020):
+                store.insert("one", [make_point(number)])
+            with store._index("one").shard.updating():  # one that says nothing
+                pass
+        assert repeated == [] and store.count("one") == 1020
+        assert not (folder / "one" / "rebuilt.json").exists()
+
+
+def test_a_copy_that_can_not_be_begun_with_leaves_no_journal_behind(folder: Path, monkeypatch) -> None:
+    def refuse(self: edge_index.EdgeIndex, place: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with opened(folder, optimize_above=500, graph_above=500) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1000)])
+        monkeypatch.setattr(edge_index.EdgeIndex, "twin", refuse)
+        with pytest.raises(TransientError, match="Too many open files"):
+            store.optimize("one")
+        assert store._index("one").shard.journal is None
+        monkeypatch.undo()
+        store.optimize("one")
+        assert json.loads((folder / "one" / "rebuilt.json").read_text())["edges"] == 16
+
+
+def test_whoever_gives_up_a_journal_harms_no_update_that_begins(folder: Path) -> None:
+    class Fickle(OpenShard):
+        """Its journal is given up as soon as somebody has looked at it."""
+
+        seen = 0
+
+        @property
+        def journal(self) -> Journal | None:
+            self.seen += 1
+            return self._noted if self.seen == 1 else None
+
+        @journal.setter
+        def journal(self, journal: Journal | None) -> None:
+            self._noted = journal
+
+    folder.mkdir(parents=True)
+    with opened(folder) as store:
+        store.create_index("one", SPEC)
+        store._index("one").shard._close()
+        shard = Fickle(folder / "one" / "shard")
+        shard.journal = Journal(folder / "updates")
+        with shard.updating(said=("delete", [], None)):
+            pass
+        shard.journal = None
+        with shard.closed():
+            pass
+        assert shard.seen == 1
 
 
 def told_by(store: QdrantEdgeStore, name: str, told: list[Exception]) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_copy import copy, has_room, size, staging, swap
-from semantik_pipeline.builtin.stores.edge_optimize import graph_edges, why
+from semantik_pipeline.builtin.stores.edge_optimize import last_rebuild, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,8 @@ def _in_place(folder: EdgeFolder, index: EdgeIndex) -> None:
 
 
 def _optimize(folder: EdgeFolder, index: EdgeIndex, place: Path) -> None:
-    folder.optimizers.optimize(index.name, place, graph_edges(place), LONGEST_WAIT, segment_kb=SEGMENT_KB)
+    _, edges = last_rebuild(place)
+    folder.optimizers.optimize(index.name, place, edges, LONGEST_WAIT, segment_kb=SEGMENT_KB)
 
 
 def _give_back_memory() -> None:

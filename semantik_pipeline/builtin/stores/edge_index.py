@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from semantik_pipeline.builtin.stores.checks import (
 from semantik_pipeline.builtin.stores.edge_errors import check_room, translated
 from semantik_pipeline.builtin.stores.edge_filters import edge_filter
 from semantik_pipeline.builtin.stores.edge_fold import fold
+from semantik_pipeline.builtin.stores.edge_journal import Journal
 from semantik_pipeline.builtin.stores.edge_shard import OpenShard
 from semantik_pipeline.documents import IndexSpec, Leg, Point, ScoredPoint, SearchRequest, StoredPoint
 from semantik_pipeline.errors import UsageError
@@ -52,6 +54,7 @@ class EdgeIndex:
         self._home = home
         self.spec = spec
         self.shard = shard
+        self.rebuilding = threading.Lock()  # whoever has it may take a journal, and swap a copy in
         self._slice_points = slice_points
         self._fold_points = fold_points
         self._reserve = reserve
@@ -68,6 +71,10 @@ class EdgeIndex:
             fold_points=4 * self._fold_points,  # a copy catches up several times as fast with fewer folds
             reserve=self._reserve,
         )
+
+    def journal(self, path: Path) -> Journal:
+        """A journal for this index, which leaves to its updates the room that they need."""
+        return Journal(path, least_free=2 * self._reserve)
 
     def insert(self, points: Sequence[Point], condition: Filter | None) -> None:
         import qdrant_edge as edge

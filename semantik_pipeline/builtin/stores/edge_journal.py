@@ -7,18 +7,21 @@ they are given again, in their order, becomes what the index is.
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 
 class Journal:
-    """One thread notes, in the turn of its update, and one reads. ``whole``: every update since its beginning is in it."""
+    """One thread notes, in the turn of its update, and one reads. ``whole``: every update since its beginning is in it.
+    It gives up on a disk with fewer free bytes than ``least_free``: updates need the room more."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, least_free: int = 0) -> None:
         self.path = path
         self.whole = True
+        self._least_free = least_free
         self._written, self._read = path.open("wb"), path.open("rb")
         self._noted = self._given = 0
 
@@ -31,12 +34,17 @@ class Journal:
     def noting(self, said: tuple[Any, ...] | None) -> Iterator[None]:
         """An update that the block makes: an index's method, and what it is given. One that fails, of which nobody knows
         whether the engine has done it, and one that says nothing, leave the journal without it, for good."""
-        whole, self.whole = self.whole, False
-        yield
-        self.whole = whole and said is not None and self._note(said)
+        try:
+            yield
+        except BaseException:
+            self.whole = False
+            raise
+        self.whole = self.whole and said is not None and self._note(said)
 
     def _note(self, said: tuple[Any, ...]) -> bool:
         try:
+            if shutil.disk_usage(self.path.parent).free < self._least_free:
+                return False
             pickle.dump(said, self._written)
             self._written.flush()
         except Exception:  # a full disk, or it is closed: the update is made all the same
@@ -52,6 +60,9 @@ class Journal:
             yield method, arguments
 
     def close(self) -> None:
-        self._written.close()
-        self._read.close()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # what a full disk did not take, is tried again
+            self._written.close()
+        with suppress(OSError):
+            self._read.close()
+        with suppress(OSError):
+            self.path.unlink()

@@ -40,12 +40,20 @@ def why(error: subprocess.SubprocessError | OSError) -> str:
     return getattr(error, "strerror", None) or str(error)[:500]
 
 
-def graph_edges(index: Path) -> int:
-    """HNSW's m of the index in that folder; 0 if it has no graph."""
+def last_rebuild(index: Path) -> tuple[int, int]:
+    """How many points the last rebuild of the index in that folder had, and HNSW's m of it (0: no graph). Zeros if there
+    was none; if what was written of it is damaged, too: the next one writes it again, and updates don't need it."""
     try:
-        return json.loads((index / REBUILT).read_text("utf-8")).get("edges", 0)
-    except FileNotFoundError:
-        return 0
+        said = json.loads((index / REBUILT).read_text("utf-8"))
+        return int(said["points"]), int(said.get("edges", 0))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0, 0
+
+
+def write_rebuilt(index: Path, points: int, edges: int) -> None:
+    draft = index / f"{REBUILT}.new"
+    draft.write_text(json.dumps({"points": points, "edges": edges}), "utf-8")
+    draft.replace(index / REBUILT)
 
 
 class Optimizers:

@@ -8,25 +8,26 @@ wait for it; a graph takes ten times as long, so updates go on, and are given to
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_copy import copy, staging, swap
 from semantik_pipeline.builtin.stores.edge_errors import full, says_full
-from semantik_pipeline.builtin.stores.edge_journal import Journal
-from semantik_pipeline.builtin.stores.edge_optimize import REBUILT, why
-from semantik_pipeline.errors import PipelineError, TransientError
+from semantik_pipeline.builtin.stores.edge_optimize import last_rebuild, why, write_rebuilt
+from semantik_pipeline.errors import PipelineError, StorageFull, TransientError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
     from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
+    from semantik_pipeline.builtin.stores.edge_journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ JOURNAL = "updates"
 #: Updates that a copy may be behind when the index is kept still for the rest, and how often it catches up before that at the
 #: most.
 FEW, ROUNDS = 8, 20
+
+_AS_IT_WAS = "It is as it was, and searched all the same."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +62,18 @@ class RebuildPolicy:
 
 
 def rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool:
-    """Whether the index was rebuilt. What can't be is as it was; raises StorageFull, or TransientError with the reason."""
-    edges = policy.edges(index.count(None), _points_last(index.folder))
+    """Whether the index was rebuilt, by this call: not where another one is about it. What can't be is as it was; raises
+    StorageFull, or TransientError with the reason."""
+    if not index.rebuilding.acquire(blocking=False):
+        return False
+    try:
+        return _rebuild(folder, index, policy)
+    finally:
+        index.rebuilding.release()
+
+
+def _rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool:
+    edges = policy.edges(index.count(None), last_rebuild(index.folder)[0])
     if edges is None:
         return False
     try:
@@ -76,9 +89,7 @@ def failure(index: str, error: subprocess.SubprocessError | OSError) -> Pipeline
     reason = why(error)
     if says_full(reason) or getattr(error, "errno", None) == errno.ENOSPC:
         return full(index)
-    return TransientError(
-        f"The index {index} was not optimised: {reason}.", "It is as it was, and searched all the same."
-    )
+    return TransientError(f"The index {index} was not optimised: {reason}.", _AS_IT_WAS)
 
 
 def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
@@ -92,30 +103,48 @@ def _plainly(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, pol
 def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, policy: RebuildPolicy) -> bool:
     with index.shard.still():
         copy(folder, index, staged)
-        journal = index.shard.journal = Journal(staged / JOURNAL)
-    twin = index.twin(staged)
+        twin = index.twin(staged)
+        journal = index.shard.journal = index.journal(staged / JOURNAL)
     try:
         folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
         _write(staged, index, edges)  # what is folded while it catches up keeps the graph
-        if not _catch_up(folder, journal, twin):
-            log.info("The index %s changes faster than a copy with a graph can follow; it has none.", index.name)
-            return False
+        with _following(index):
+            if journal.whole and not _catch_up(folder, journal, twin):
+                log.info("The index %s changes faster than a copy with a graph can follow; it has none.", index.name)
+                return False
         with index.shard.still():
             if not journal.whole:
                 log.info(
                     "The index %s is another since its graph was begun; the next optimize() tries again.", index.name
                 )
                 return False
-            _repeat(folder, journal, twin)
-            _close(twin)
+            with _following(index):
+                _repeat(folder, journal, twin)
+                _close(twin)
             journal.close()
             _swap(folder, index, staged, edges=edges)
             index.shard.unfolded = twin.shard.unfolded
         return True
     finally:
         index.shard.journal = None
-        journal.close()
-        _close(twin)
+        try:
+            with _following(index):
+                _close(twin)
+        finally:
+            journal.close()
+
+
+@contextmanager
+def _following(index: EdgeIndex) -> Iterator[None]:
+    """What is wrong with a copy is told of the index: nobody knows the copy, and it is gone soon."""
+    try:
+        yield
+    except StorageFull as error:
+        raise full(index.name) from error
+    except PipelineError as error:
+        raise TransientError(
+            f"The index {index.name} was not optimised: its copy could not follow.", _AS_IT_WAS
+        ) from error
 
 
 def _catch_up(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> bool:
@@ -123,7 +152,7 @@ def _catch_up(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> bool:
     for longer than they may."""
     last, given, began = sys.maxsize, 0, time.monotonic()
     for _ in range(ROUNDS):
-        if not FEW < journal.behind < last:
+        if not journal.whole or not FEW < journal.behind < last:
             break
         last = journal.behind
         given += last
@@ -150,11 +179,4 @@ def _swap(folder: EdgeFolder, index: EdgeIndex, staged: Path, *, edges: int) -> 
 
 
 def _write(staged: Path, index: EdgeIndex, edges: int) -> None:
-    (staged / REBUILT).write_text(json.dumps({"points": index.count(None), "edges": edges}), "utf-8")
-
-
-def _points_last(index: Path) -> int:
-    try:
-        return json.loads((index / REBUILT).read_text("utf-8"))["points"]
-    except FileNotFoundError:
-        return 0
+    write_rebuilt(staged, index.count(None), edges)

@@ -76,7 +76,8 @@ class OpenShard:
         They hold the interpreter's lock all the while in any case, and a still moment can be had (:meth:`still`).
         """
         with self._updates, self.reading() as shard:
-            with self.journal.noting(said) if self.journal else nullcontext():
+            journal = self.journal  # read once: who wanted it gives it up at any moment
+            with journal.noting(said) if journal else nullcontext():
                 yield shard
             self._unflushed += points
             self.unfolded += points

@@ -104,12 +104,15 @@ class QdrantEdgeStore(VectorDBPlugin):
 
         check_same_spec(index.name, index.spec, spec)
         missing = {key: kind for key, kind in spec.payload_indexes.items() if key not in index.spec.payload_indexes}
-        for key, kind in missing.items():
-            with index.shard.updating() as shard:
-                shard.update(edge.UpdateOperation.create_field_index(key, payload_index(kind)))
-        if missing:
-            index.spec = replace(index.spec, payload_indexes={**index.spec.payload_indexes, **missing})
-            self._owned().write_spec(index.folder, index.spec)
+        if not missing:
+            return
+        with index.shard.still():  # an optimiser's copy has all of it, or nothing
+            for key, kind in missing.items():
+                with index.shard.updating() as shard:
+                    shard.update(edge.UpdateOperation.create_field_index(key, payload_index(kind)))
+            wider = replace(index.spec, payload_indexes={**index.spec.payload_indexes, **missing})
+            self._owned().write_spec(index.folder, wider)
+            index.spec = wider
 
     def drop_index(self, name: str) -> None:
         with self._guard:
