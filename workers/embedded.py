@@ -102,7 +102,7 @@ def _stop_optimizing(runtime: Runtime) -> None:
     runtime.stopping.wait()
     store = vars(runtime).get("_store")  # what was never made is not made now
     if store is not None and hasattr(store, "stop_optimizing"):
-        store.stop_optimizing()
+        runtime.host.call(store.stop_optimizing)
 
 
 def _learn(runtime: Runtime) -> None:

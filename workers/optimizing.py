@@ -81,12 +81,14 @@ class Optimizing:
             self._due = {one.index: since for one, since in due.items()}
             chosen = [one.index for one, since in due.items() if not one.busy or now - since >= PATIENCE]
             there = runtime.host.call(runtime.store.list_indexes) if chosen else []
+            busy = {one.index for one in found if one.busy}
             for index in chosen:
                 if index in there and not runtime.stopping.is_set():
-                    self._ask(index)
+                    self._ask(index, busy=index in busy)
 
-    def _ask(self, index: str) -> None:
-        """One that fails keeps no other waiting, and is asked for again after a while, which grows as it fails again."""
+    def _ask(self, index: str, *, busy: bool) -> None:
+        """One that is being written to is due again when it is at rest, or as much later. One that fails keeps no other
+        waiting, and is asked for again after a while, which grows as it fails again."""
         began = self._clock()
         if began < self._left.get(index, began):
             return
@@ -97,7 +99,10 @@ class Optimizing:
                 return
             self._note(index, error)
         else:
-            self._due.pop(index, None)
+            if busy:
+                self._due[index] = self._clock()
+            else:
+                self._due.pop(index, None)
             self._failed.pop(index, None)
         ended = self._clock()
         delay = self._failed.get(index, Failed()).delay

@@ -116,6 +116,23 @@ def test_an_index_that_is_never_at_rest_is_optimised_after_a_while(pipe) -> None
     assert len(pipe.optimized) == 2, "again after as long"
 
 
+def test_an_index_that_was_asked_for_while_it_was_written_to_is_asked_for_again_when_it_is_at_rest(pipe) -> None:
+    clock = [0.0]
+    looking = Optimizing(pipe.runtime, clock=lambda: clock[0])
+    pipe.index(request(a="alpha"))
+    looking.look()
+    pipe.index(request(a="beta"), run=False)
+    looking.look()
+    clock[0] += PATIENCE
+    looking.look()
+    assert len(pipe.optimized) == 2, "it was never at rest"
+    pipe.run()  # it ends before the next look
+    clock[0] += EVERY
+    looking.look()
+    looking.look()
+    assert pipe.optimized == [index(pipe)] * 3
+
+
 def test_a_command_whose_index_can_not_be_optimised_has_done_its_work(pipe, monkeypatch, caplog) -> None:
     pipe.index(request(a="alpha"))
 
@@ -205,3 +222,15 @@ def test_a_worker_that_is_to_end_waits_for_no_work_of_the_store_that_is_for_spee
         assert folding.wait(30)
         began = time.monotonic()
     assert time.monotonic() - began < 10 < pipe.runtime.settings.worker.soft_shutdown
+
+
+def test_a_store_whose_methods_are_async_is_told_that_the_process_ends(pipe, monkeypatch) -> None:
+    told = threading.Event()
+
+    async def stop_optimizing() -> None:
+        told.set()
+
+    monkeypatch.setattr(pipe.runtime.store, "stop_optimizing", stop_optimizing)
+    with embedded_worker(pipe.runtime):
+        pass
+    assert told.wait(10)
