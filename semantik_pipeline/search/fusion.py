@@ -9,12 +9,12 @@ SIGIR 2009), which looks at ranks only.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import Any
 
-from semantik_pipeline.documents import Leg
+from semantik_pipeline.documents import Leg, ScoredPoint
 
 #: The constant of the paper: how little the very first ranks stand out.
 RRF_K = 60
@@ -34,6 +34,12 @@ class Candidate:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
+def leg_of(points: Sequence[ScoredPoint]) -> Leg:
+    """These points as a leg, without those whose score is no finite number: beside it no other score would count."""
+    leg = Leg.of(points)
+    return leg if all(map(math.isfinite, leg.scores)) else Leg.of([one for one in leg if math.isfinite(one.score)])
+
+
 def fuse(
     legs: Mapping[str, Leg],
     *,
@@ -44,7 +50,7 @@ def fuse(
     """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable. Candidates
     are made as they are asked for: of some hundreds a few dozen are.
 
-    ``legs`` are ``dense``, ``sparse`` or both, each best first. A leg without results has no say. Of each leg the first
+    ``legs`` are ``dense``, ``sparse`` or both, each best first, with finite scores. A leg without results has no say. Of each leg the first
     ``scored`` count (None: all). What only the rest has follows with 0, in the order of its best rank: so a search that
     goes deeper repeats the list of one that does not, and continues it.
     """

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.documents import Leg, SearchRequest
-from semantik_pipeline.search.fusion import Candidate, fuse
+from semantik_pipeline.search.fusion import Candidate, fuse, leg_of
 from semantik_pipeline.search.listing import listed
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.understanding.confining import confined
@@ -83,12 +83,12 @@ def _legs(runtime: Runtime, index: str, requests: dict[str, SearchRequest], dept
     asked = [(name, replace(one, limit=depth)) for depth in sorted(depths) for name, one in requests.items()]
     answers = runtime.host.call(runtime.store.search, index, [one for _, one in asked])
     if len(depths) == 1:
-        return {name: Leg.of(answer) for name, answer in zip(requests, answers, strict=True)}
+        return {name: leg_of(answer) for name, answer in zip(requests, answers, strict=True)}
     legs: dict[str, dict[str, float]] = {}
     for (name, _), answer in zip(asked, answers, strict=True):
         leg = legs.setdefault(name, {})
-        for point in answer:
-            leg.setdefault(point.id, point.score)
+        for id, score in leg_of(answer).by_id.items():
+            leg.setdefault(id, score)
     return {name: Leg(list(leg), list(leg.values())) for name, leg in legs.items()}
 
 

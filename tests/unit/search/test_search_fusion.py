@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semantik_pipeline.documents import Leg, ScoredPoint
-from semantik_pipeline.search.fusion import by_spread, fuse, min_max
+from semantik_pipeline.search.fusion import by_spread, fuse, leg_of, min_max
 
 scores = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=3),
@@ -35,6 +35,22 @@ def test_a_leg_is_the_sequence_of_its_points(scores, part):
     assert list(made[-1:]) == ([made[-1]] if points else [])
     assert list(made.by_id.items()) == [(point.id, point.score) for point in points]
     assert Leg.of(made) == made == Leg.of(list(made))
+
+
+@given(scores, scores, st.lists(st.sampled_from([math.nan, math.inf, -math.inf]), min_size=1), weights, methods)
+def test_a_score_that_is_no_number_takes_no_other_out_of_its_place(dense, sparse, odd, weight, method):
+    for at in range(len(dense) + 1):
+        points = list(leg(dense))
+        points[at:at] = [ScoredPoint(id=f"odd{number}", score=score) for number, score in enumerate(odd)]
+        for answer in (points, Leg([one.id for one in points], [one.score for one in points])):
+            legs = {"dense": leg_of(answer), "sparse": leg(sparse)}
+            found = {one.id: one.fused for one in fuse(legs, dense_weight=weight, method=method)}
+            assert found == fused_by_id(dense, sparse, weight, method)
+
+
+def test_scores_whose_sum_is_beyond_a_float_are_numbers():
+    points = [ScoredPoint(id=id, score=1.5e308) for id in "ab"]
+    assert list(leg_of(points)) == points
 
 
 @given(scores, scores, weights, methods)
