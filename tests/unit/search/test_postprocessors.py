@@ -366,6 +366,16 @@ def test_a_vocabulary_knows_whatever_it_met_before_which_words_meet_a_term(asked
             assert all(keys_of(term, "english") & keys_of(word, "english") for word, term in found.items())
 
 
+def test_a_vocabulary_keeps_no_long_words_and_knows_them_all_the_same():
+    asked = []
+    remembered = Vocabulary(lambda word: asked.append(word) or keys_of(word, "english"))
+    longest, longer = "x" * word_keys.LONGEST_WORD, "y" * (word_keys.LONGEST_WORD + 1)
+    terms = {key: term for term in (longest, longer) for key in keys_of(term, "english")}
+    for _ in range(2):
+        assert remembered.meeting({longest, longer, "other"}, terms) == {longest: longest, longer: longer}
+    assert sorted(asked) == ["other", longest, longer, longer], "what it keeps it asks for once"
+
+
 def test_a_long_sentence_is_cut_between_words_around_its_terms():
     text = "nothing " * 60 + "wine in a cork " + "nothing " * 60
     matches = [Highlight(one.start(), one.end(), one.group()) for one in re.finditer("wine|cork", text)]
