@@ -188,6 +188,8 @@ class Presence:
 
     def ready(self) -> str | None:
         """Why this process takes no work now; None if it does."""
+        if self.beaten is None and self.state != "ready":
+            return self.state  # it has not asked the ledger yet
         if self.beaten is None or time.monotonic() - self.beaten > STALLED:
             return "the ledger has not answered of late"
         return None if self.state == "ready" else self.state

@@ -176,17 +176,18 @@ class Fleet:
         self.workers.remove(worker)
         self.kills += 1
 
-    def kill_at_work(self, worker: subprocess.Popen[bytes]) -> None:
-        """kill -9 at a moment at which it holds something: seen while it stands still."""
+    def kill_at_work(self) -> subprocess.Popen[bytes]:
+        """kill -9 of a worker at a moment at which it holds something: seen while it stands still."""
         deadline = time.monotonic() + PATIENCE
-        while True:
-            worker.send_signal(signal.SIGSTOP)
-            if self.held_by(worker.pid):
-                break
-            worker.send_signal(signal.SIGCONT)
-            assert time.monotonic() < deadline, "the victim holds nothing"
+        while time.monotonic() < deadline:
+            for worker in self.workers:
+                worker.send_signal(signal.SIGSTOP)
+                if self.held_by(worker.pid):
+                    self.kill(worker)
+                    return worker
+                worker.send_signal(signal.SIGCONT)
             time.sleep(0.02)
-        self.kill(worker)
+        raise AssertionError("no worker holds anything")
 
     def freeze(self, worker: subprocess.Popen[bytes]) -> None:
         """SIGSTOP; SIGCONT lets it go on."""

@@ -39,17 +39,17 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
     fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
     fleet.configure(sleep_ms_per_text=10)  # or all is done before anybody is hit
     operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
-    first, second = fleet.workers
     fleet.ring_twice()
-    fleet.kill_at_work(first)
+    victim = fleet.kill_at_work()
+    [other] = fleet.workers
     fleet.start_worker()
     redis.ask("flushall")
-    assert fleet.taken_up(first.pid, first=30, last=60)
+    assert fleet.taken_up(victim.pid, first=30, last=60)
     redis.stop()
-    fleet.freeze(second)
+    fleet.freeze(other)
     time.sleep(6)
     redis.start()
-    second.send_signal(signal.SIGCONT)
+    other.send_signal(signal.SIGCONT)
     finish(fleet, operation, documents=SMALL)
     fleet.environment["SEMANTIK_SEARCH_EXECUTION"] = "workers"
     found = fleet.semantik("search", "file 7 part 1 speaks of topic49", "--no-rerank")

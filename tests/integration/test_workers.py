@@ -69,6 +69,14 @@ def test_a_worker_reports_hears_and_ends(make_pipeline):
     assert not rows(pipeline)[worker.id].alive
 
 
+def test_a_worker_that_has_not_told_anybody_is_starting(make_pipeline):
+    presence = Presence(make_pipeline().runtime, profile="all", queues=("embed",))
+    presence._starting = True
+    assert presence.ready() == "starting"
+    presence._starting = False
+    assert presence.ready() == "the ledger has not answered of late"
+
+
 def test_a_worker_says_what_it_holds_and_what_it_can_give(make_pipeline):
     pipeline = make_pipeline()
     waiting(pipeline)
