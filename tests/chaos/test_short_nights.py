@@ -67,15 +67,15 @@ def test_a_night_of_workers_that_stand_still(make_fleet, postgres_url, redis, qd
         "SEMANTIK_SCHEDULE_TICK": "0.5",
         "SEMANTIK_WORK_MAX_IN_FLIGHT": "30",  # so that no stage is done before the others
     }
-    fleet.configure(sleep_ms_per_text=20, extractor_ms=10, parser_ms=20)
+    fleet.configure(sleep_ms_per_text=80, extractor_ms=10, parser_ms=20)  # or all is done before every stage is met
     qdrant.delay = 0.02
     fleet.start_scheduler()
     for _ in range(2):
         fleet.start_worker()
     fleet.ready(2)
-    operation = fleet.begin_source(in_small_steps(tmp_path, 120))
+    operation = fleet.begin_source(in_small_steps(tmp_path, 160))
     stopped_in_every_stage(fleet, operation)
-    finish(fleet, operation, documents=120)
+    finish(fleet, operation, documents=160)
 
 
 def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path):
