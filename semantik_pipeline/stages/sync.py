@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from semantik_pipeline.ledger.queue import renewals
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, mended
-from semantik_pipeline.stages.comparison import Comparison
+from semantik_pipeline.stages.comparison import Compared, Comparison
 from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.deletions import remove_vanished
 from semantik_pipeline.stages.parsing import storable
@@ -122,7 +122,7 @@ class Slice:
         self.batch = Batch()
         self.problems = claim.problems  # what the run could not read and that no later slice would come to again
         self.unread: list[str] = []  # why known documents could not be read that were named since the last checkpoint
-        self.cut = False  # the process takes no more work, and documents of the batch are not fetched
+        self.arriving = 0.0  # when the batch in hand began to be compared, on time.time()
 
     def run(self) -> None:
         connector = self._connector()
@@ -206,19 +206,42 @@ class Slice:
                 "It may yield DocumentReference, Removal, Checkpoint and Complete, or IngestedDocument.",
             )
 
-    def _flush(self, cursor: Any = None, *, owed: bool = False) -> None:
-        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction. What is ``owed``,
-        which no slice of this run comes to again, nobody has named: where its source does not have it, it says so."""
-        batch, self.batch, began = self.batch, Batch(), time.time()
+    def _flush(self, cursor: Any = None) -> None:
+        """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
+        batch, before, found = self._compared()
+        self.unread = problems_told(self.unread, found.problems)
+        saved: dict[str, Any] = {}
+        if cursor is not None and not found.cut:  # behind the checkpoint everything must be here
+            self.problems, self.unread = self._problems(), []
+            saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored(), "problems": self.problems}
+        self._save(before, found, gone=batch.removals, saved=saved)
+
+    def _flush_owed(self) -> None:
+        """The same of what no slice of this run comes to again, and nobody has named: where its source does not have it, it
+        says so."""
+        _, before, found = self._compared()
+        saved: dict[str, Any] = {}
+        if found.problems:
+            self.problems = problems_told(self.problems, found.problems)
+            saved = {"problems": self.problems}
+        self._save(before, found, gone=found.gone, saved=saved)
+
+    def _compared(self) -> tuple[Batch, dict[str, Known], Compared]:
+        """The batch, which is empty then, what the ledger knows of its documents, and what is new."""
+        batch, self.batch, self.arriving = self.batch, Batch(), time.time()
         self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
         names = [*batch.references, *batch.documents]
         with self.runtime.ledger.read() as tx:
             before = ledger.known(tx, self.claim.source_id, names) if names else {}
         comparison = Comparison(runtime=self.runtime, connector=self.connector, claim=self.claim, hold=self.hold)
-        found = comparison.of(batch, before)
-        arrivals, self.cut = found.arrivals, found.cut
-        self.unread = problems_told(self.unread, [] if owed else found.problems)
+        return batch, before, comparison.of(batch, before)
+
+    def _save(
+        self, before: dict[str, Known], found: Compared, *, gone: Sequence[str], saved: Mapping[str, Any]
+    ) -> None:
+        """Write what is new, and ``saved`` of the source, in one transaction; then see whether the slice goes on."""
+        arrivals = found.arrivals
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
                 raise LeaseLost("Somebody else syncs this source now.")
@@ -228,34 +251,24 @@ class Slice:
             if found.again:
                 operation, lane = self.claim.operation_id, self.claim.lane
                 revisions.retry_documents(tx, found.again, operation_id=operation, lane=lane)
-            if gone := [*batch.removals, *(found.gone if owed else ())]:
+            if gone:
                 absence.mark_gone(tx, self.claim, gone)
-            saved: dict[str, Any] = {}
-            if cursor is not None and not self.cut:  # behind the checkpoint everything must be here
-                self.problems, self.unread = self._problems(), []
-                saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored(), "problems": self.problems}
-            elif owed and found.problems:
-                self.problems = problems_told(self.problems, found.problems)
-                saved = {"problems": self.problems}
             if saved or arrivals:  # progress: what killed or failed this source before, it is past it
                 ledger.change_source(tx, self.claim.source_id, **saved, attempts=0, suspect=False)
-            if (held := ledger.on_hold(tx, self.claim)) or self.cut:
+            if (held := ledger.on_hold(tx, self.claim)) or found.cut:
                 ledger.pause_slice(tx, self.claim)
         if held:
             raise CutShort(PAUSED)
         self.hold.touch()
-        self.runtime.journal.arrived(self.claim, arrivals, before, began)
+        self.runtime.journal.arrived(self.claim, arrivals, before, self.arriving)
         for failed in (arrival.error for arrival in arrivals if arrival.error):
             self.runtime.tally.count("quarantines", stage="sync", error_type=failed["type"])
         if arrivals or found.again:
             self.runtime.ring("chunk")
             self.runtime.ring("upsert")
             self.runtime.statistics.refresh(self.runtime.ledger)
-        if self.cut:
+        if found.cut:
             raise CutShort("this process takes no more work")
-
-    def _mended(self, known: Known) -> bool:
-        return mended(self.runtime.host.registry, known)
 
     def _fetch_owed(self) -> bool:
         """After a run that named only changes: fetch what it did not name and earlier runs could not have, or what was
@@ -270,9 +283,9 @@ class Slice:
                 break
             last = rows[-1][0]
             for name, known in before.items():
-                if known.owed or self._mended(known):
+                if known.owed or mended(self.runtime.host.registry, known):
                     self.batch.references[name] = DocumentReference(name)
-            self._flush(owed=True)
+            self._flush_owed()
             if self._slice_is_over():
                 return False
         return True

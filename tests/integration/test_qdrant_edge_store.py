@@ -180,6 +180,36 @@ def test_updates_go_on_while_a_graph_is_built_and_are_kept(folder: Path) -> None
         assert store.count("one") == written
 
 
+@pytest.mark.parametrize("graph_above", [1000, 10**6], ids=["graph", "no graph"])
+def test_a_rebuilt_index_is_on_the_disk_before_the_old_one_goes(folder: Path, graph_above: int, monkeypatch) -> None:
+    """Who loses the power then has one of them whole."""
+    synced: dict[int, int] = {}  # inode -> its last change, when it was brought to the disk
+    at_swap: list[tuple[set[str], int]] = []
+    really_sync, really_swap = os.fsync, EdgeFolder.swap
+
+    def fsync(opened: int) -> None:
+        really_sync(opened)
+        about = os.fstat(opened)
+        synced[about.st_ino] = about.st_mtime_ns
+
+    def swap(self: EdgeFolder, staged: Path, name: str) -> Path:
+        files = {path: path.stat() for path in (*staged.rglob("*"), staged)}
+        only_in_memory = {str(path) for path, now in files.items() if synced.get(now.st_ino) != now.st_mtime_ns}
+        replaced = really_swap(self, staged, name)
+        at_swap.append((only_in_memory, len(files)))
+        assert synced.get(self.path.stat().st_ino) == self.path.stat().st_mtime_ns, "which name is whose is there, too"
+        return replaced
+
+    with opened(folder, optimize_above=1000, graph_above=graph_above) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(1500)])
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(EdgeFolder, "swap", swap)
+        store.optimize("one")
+    [(only_in_memory, files)] = at_swap
+    assert not only_in_memory and files > 10
+
+
 def everything(store: QdrantEdgeStore, name: str) -> list[tuple]:
     points, _ = store.scroll(name, limit=100_000, with_vectors=True)
     return [(point.id, point.payload, [round(float(value), 5) for value in point.vector]) for point in points]

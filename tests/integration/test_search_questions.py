@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, event, literal_column, select, text
 from semantik_pipeline import vocabulary
 from semantik_pipeline.errors import NotFound, PipelineError
 from semantik_pipeline.ledger import Ledger
-from semantik_pipeline.ledger.database.questions import Question, one_of
+from semantik_pipeline.ledger.database.bulk import among
+from semantik_pipeline.ledger.database.questions import Question
 from semantik_pipeline.ledger.tables import collections
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.search import SearchQuery, search
@@ -18,7 +19,7 @@ TEXTS = {"lease": "The lease expires in spring.", "engine": "The engine burns ke
 
 CONFIGURED = Question(
     select(collections.c.name, collections.c.config).where(
-        one_of(collections.c.name, "names"),
+        among(collections.c.name, "names"),
         collections.c.trashed_at.is_(None),
         collections.c.id != bindparam("but"),
         literal_column("1") == 1,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.builtin.stores.edge_errors import full
+from semantik_pipeline.builtin.stores.edge_folder import to_disk
 
 if TYPE_CHECKING:
     from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
@@ -67,8 +68,16 @@ def _write(file: RawIOBase, some: bytes) -> None:
         left = left[file.write(left) :]
 
 
+def settle(folder: Path) -> None:
+    """Bring all of a folder to the disk: what has no other copy must outlive a power cut. What is there already costs
+    nothing."""
+    for path in (*folder.rglob("*"), folder):
+        to_disk(path)
+
+
 def swap(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
     """Let the copy take the index's place; searches wait for it, and for the first opening."""
+    settle(staged)
     with index.shard.closed():
         replaced = folder.swap(staged, index.name)
     shutil.rmtree(replaced, ignore_errors=True)

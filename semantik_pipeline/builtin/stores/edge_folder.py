@@ -110,6 +110,7 @@ class EdgeFolder:
         except OSError:
             leaving.rename(self.path / name)
             raise
+        to_disk(self.path)  # before the one that is replaced is removed
         return leaving
 
     def remove(self, name: str) -> None:
@@ -136,3 +137,12 @@ class EdgeFolder:
         for entry in self.path.iterdir():
             if entry.name.startswith(".") and entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def to_disk(path: Path) -> None:
+    """What a file holds, or which names a folder has, outlives a power cut from now on."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

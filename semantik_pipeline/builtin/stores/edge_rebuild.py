@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semantik_pipeline.builtin.stores.edge_copy import copy, staging, swap
+from semantik_pipeline.builtin.stores.edge_copy import copy, settle, staging, swap
 from semantik_pipeline.builtin.stores.edge_errors import full, says_full
 from semantik_pipeline.builtin.stores.edge_optimize import last_rebuild, why, write_rebuilt
 from semantik_pipeline.errors import PipelineError, StorageFull, TransientError
@@ -108,6 +108,7 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
     try:
         folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
         _write(staged, index, edges)  # what is folded while it catches up keeps the graph
+        settle(staged)  # most of it, while updates go on: in the end they wait
         with _following(index):
             if journal.whole and not _catch_up(folder, journal, twin):
                 log.info("The index %s changes faster than a copy with a graph can follow; it has none.", index.name)

@@ -13,8 +13,9 @@ from semantik_pipeline import configurations
 from semantik_pipeline.errors import NotFound, UsageError
 from semantik_pipeline.ledger.access import api_keys
 from semantik_pipeline.ledger.access.document_access import open_to
+from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now, transaction
-from semantik_pipeline.ledger.database.questions import Question, one_of
+from semantik_pipeline.ledger.database.questions import Question
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
 #: In what a generation keeps of its build, under ``alias``: the store's alias is still to name its index.
@@ -266,7 +267,7 @@ _VISIBLE = (
     .join_from(work, documents, work.c.document_id == documents.c.id)
     .where(
         work.c.generation_id == bindparam("generation"),
-        one_of(work.c.document_id, "ids"),
+        among(work.c.document_id, "ids"),
         work.c.indexed_epoch.is_not(None),
         work.c.goal == "indexed",
         documents.c.deleted_at.is_(None),

@@ -7,7 +7,7 @@ SQLite takes the rows one by one, which costs nothing there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -23,17 +23,17 @@ from sqlalchemy import (
     TextClause,
     Update,
     and_,
-    any_,
     bindparam,
     cast,
     column,
     func,
     literal,
-    select,
     text,
     update,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
 
@@ -128,18 +128,30 @@ def _update(
     return update(table).where(which).values(values)
 
 
-#: More values than this are one parameter on SQLite too, which takes 32,766 of them in a statement.
-MANY = 1000
+class among(FunctionElement):  # noqa: N801 - reads as the SQL it becomes
+    """Condition: a column has one of these values, or of those of the parameter with this name. They are one value to the
+    database: however many they are, the statement stays the same, and is parsed and planned once."""
+
+    inherit_cache = True  # and no type: a Boolean is compared with 1 on SQLite, which no index serves
+
+    def __init__(self, where: ColumnElement[Any], values: Collection[Any] | str) -> None:
+        kind = JSON().with_variant(ARRAY(where.type), "postgresql")
+        if isinstance(values, str):
+            super().__init__(where, bindparam(values, type_=kind))
+        else:
+            super().__init__(where, literal(list(values), kind))
 
 
-def among(tx: Transaction, where: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """Whether the column has one of these values. On Postgres they are one parameter, so that however many they are the
-    statement stays the same, and is parsed and planned once."""
-    if tx.dialect.name == "sqlite":
-        if len(values) <= MANY:
-            return where.in_(values)
-        return where.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
-    return where == any_(literal(list(values), ARRAY(where.type)))
+@compiles(among, "sqlite")
+def _sqlite_among(element, compiler, **options) -> str:
+    where, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{where} IN (SELECT value FROM json_each({values}))"
+
+
+@compiles(among, "postgresql")
+def _postgres_among(element, compiler, **options) -> str:
+    where, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{where} = ANY ({values})"
 
 
 def _array(where: Column[Any], values: list[Any]) -> list[Any]:

@@ -9,33 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import JSON, Column, Engine, Select, bindparam
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import Engine, Select
 
 from semantik_pipeline.ledger.database.connection import transaction, translating
-
-
-class one_of(FunctionElement):  # noqa: N801 - reads as the SQL it becomes
-    """Whether a column has one of the values of a parameter, which are one value to the database."""
-
-    inherit_cache = True  # and no type: a Boolean is compared with 1 on SQLite, which no index serves
-
-    def __init__(self, where: Column[Any], name: str) -> None:
-        super().__init__(where, bindparam(name, type_=JSON().with_variant(ARRAY(where.type), "postgresql")))
-
-
-@compiles(one_of, "sqlite")
-def _sqlite_one_of(element, compiler, **_) -> str:
-    where, values = (compiler.process(clause) for clause in element.clauses)
-    return f"{where} IN (SELECT value FROM json_each({values}))"
-
-
-@compiles(one_of, "postgresql")
-def _postgres_one_of(element, compiler, **_) -> str:
-    where, values = (compiler.process(clause) for clause in element.clauses)
-    return f"{where} = ANY ({values})"
 
 
 class Question:

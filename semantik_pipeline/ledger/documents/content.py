@@ -5,11 +5,12 @@ Rows are written in the order of their keys: unsorted inserts of several writers
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, exists, or_, select
 
 from semantik_pipeline.ledger.database.bulk import among, insert_rows
 from semantik_pipeline.ledger.database.connection import Transaction, now
@@ -37,6 +38,12 @@ class ChunkRow:
     signature: str
 
 
+#: What a model is given of a chunk, behind the key of its embedding.
+_MODEL_INPUT = (chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text))
+
+_EMBEDDED = select(embeddings.c.key).where(among(embeddings.c.key, "keys"))
+_VECTORS = select(embeddings.c.key, embeddings.c.vector).where(among(embeddings.c.key, "keys"))
+
 _CHUNK = [chunks.c[name] for name in ChunkRow.__dataclass_fields__]
 
 
@@ -57,7 +64,7 @@ def drop_chunks(tx: Transaction, dropped: Iterable[tuple[Unit, Collection[int | 
         kept = tuple(sorted({epoch for epoch in keep if epoch is not None}))
         alike.setdefault((unit.generation_id, kept), []).append(unit.document_id)
     for (generation_id, kept), document_ids in sorted(alike.items()):
-        which = and_(chunks.c.generation_id == generation_id, among(tx, chunks.c.document_id, sorted(document_ids)))
+        which = and_(chunks.c.generation_id == generation_id, among(chunks.c.document_id, sorted(document_ids)))
         tx.execute(delete(chunks).where(and_(which, chunks.c.epoch.not_in(kept)) if kept else which))
 
 
@@ -112,11 +119,10 @@ def twins(tx: Transaction, document_ids: Sequence[int], generation_ids: Sequence
 
 def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[tuple[int, str, str]]]:
     """What :func:`unembedded` tells of all chunks, of several units of one generation, by unit's key."""
-    columns = [chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text)]
-    rows = list(_rows_of(tx, units, columns))
+    rows = list(_rows_of(tx, units, _MODEL_INPUT))
     there: set[str] = set()
     for part in _parts(sorted({row[1] for _, row in rows})):
-        there.update(tx.execute(select(embeddings.c.key).where(among(tx, embeddings.c.key, part))).scalars())
+        there.update(tx.execute(_EMBEDDED, {"keys": part}).scalars())
     found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
     for key, (ordinal, embed_key, text) in rows:
         if embed_key not in there:
@@ -129,14 +135,26 @@ def _rows_of(
 ) -> Iterable[tuple[tuple[int, int], tuple[Any, ...]]]:
     """(unit's key, these columns) of the chunks of several units of one generation, in order."""
     epochs = {unit.document_id: unit.chunks_epoch for unit in units}
-    query = select(chunks.c.document_id, chunks.c.epoch, *columns).where(
-        chunks.c.generation_id == units[0].generation_id,
-        among(tx, chunks.c.document_id, sorted(epochs)),
-        among(tx, chunks.c.epoch, sorted({epoch for epoch in epochs.values() if epoch is not None})),
-    )
-    for document_id, epoch, *row in tx.execute(query.order_by(chunks.c.document_id, chunks.c.ordinal)).all():
+    asked = {
+        "generation": units[0].generation_id,
+        "documents": sorted(epochs),
+        "epochs": sorted({epoch for epoch in epochs.values() if epoch is not None}),
+    }
+    for document_id, epoch, *row in tx.execute(_rows_with(tuple(columns)), asked).all():
         if epochs[document_id] == epoch:
             yield (document_id, units[0].generation_id), tuple(row)
+
+
+@functools.lru_cache(16)
+def _rows_with(columns: tuple[Any, ...]) -> Select:
+    """Kept, for putting it together takes as long as some rows do."""
+    mine = (
+        chunks.c.generation_id == bindparam("generation"),
+        among(chunks.c.document_id, "documents"),
+        among(chunks.c.epoch, "epochs"),
+    )
+    query = select(chunks.c.document_id, chunks.c.epoch, *columns)
+    return query.where(*mine).order_by(chunks.c.document_id, chunks.c.ordinal)
 
 
 def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> list[tuple[int, str, str]]:
@@ -149,7 +167,7 @@ def unembedded(tx: Transaction, unit: Unit, *, after: int = -1, limit: int) -> l
         chunks.c.ordinal > after,
         ~there,
     )
-    query = select(chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunks.c.text))
+    query = select(*_MODEL_INPUT)
     return [tuple(row) for row in tx.execute(query.where(mine).order_by(chunks.c.ordinal).limit(limit))]
 
 
@@ -186,7 +204,7 @@ def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[s
     """Those of the texts that this extractor has seen."""
     there: set[str] = set()
     for part in _parts(hashes):
-        seen = and_(extractions.c.fingerprint == fingerprint, among(tx, extractions.c.text_hash, part))
+        seen = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
         there.update(tx.execute(select(extractions.c.text_hash).where(seen)).scalars())
     return there
 
@@ -200,8 +218,7 @@ def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
 def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for part in _parts(sorted(set(keys))):
-        query = select(embeddings.c.key, embeddings.c.vector).where(among(tx, embeddings.c.key, part))
-        found.update(tx.execute(query).all())
+        found.update(tx.execute(_VECTORS, {"keys": part}).all())
     return found
 
 
@@ -223,7 +240,7 @@ def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]
         chunks.c.epoch == epoch,
     )
     for part in _parts(point_ids):
-        query = select(chunks.c.point_id, chunks.c.signature).where(mine, among(tx, chunks.c.point_id, part))
+        query = select(chunks.c.point_id, chunks.c.signature).where(mine, among(chunks.c.point_id, part))
         found.update(tuple(row) for row in tx.execute(query))
     return found
 
@@ -236,7 +253,7 @@ def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[t
     found: dict[tuple[str, str], Any] = {}
     for fingerprint, hashes in by_fingerprint.items():
         for part in _parts(hashes):
-            which = and_(extractions.c.fingerprint == fingerprint, among(tx, extractions.c.text_hash, part))
+            which = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
             for text_hash, result in tx.execute(select(extractions.c.text_hash, extractions.c.result).where(which)):
                 found[text_hash, fingerprint] = result
     return found
@@ -278,9 +295,9 @@ def forget_unused(
     """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
     units whose word does not count."""
     for part in _parts(sorted(embed_keys)):
-        tx.execute(delete(embeddings).where(among(tx, embeddings.c.key, part), _EMBEDDING_UNUSED))
+        tx.execute(delete(embeddings).where(among(embeddings.c.key, part), _EMBEDDING_UNUSED))
     for part in _parts(sorted(hashes)):
-        tx.execute(delete(extractions).where(among(tx, extractions.c.text_hash, part), _extraction_unused(but=but)))
+        tx.execute(delete(extractions).where(among(extractions.c.text_hash, part), _extraction_unused(but=but)))
 
 
 def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
@@ -335,5 +352,5 @@ def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str
     )
     used: set[str] = set()
     for part in _parts(sorted(keys)):
-        used.update(tx.execute(select(column).where(among(tx, column, part), live)).scalars())
+        used.update(tx.execute(select(column).where(among(column, part), live)).scalars())
     return sorted(set(keys) - used)

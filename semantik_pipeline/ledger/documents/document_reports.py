@@ -83,7 +83,7 @@ def _with_reason(row: dict[str, Any]) -> dict[str, Any]:
 
 def documents_by_id(tx: Transaction, document_ids: list[int]) -> list[dict[str, Any]]:
     """These documents, as in the list, in the order of their ids; one that is gone is left out."""
-    query = _DOCUMENT.where(among(tx, documents.c.id, document_ids)).order_by(documents.c.id)
+    query = _DOCUMENT.where(among(documents.c.id, document_ids)).order_by(documents.c.id)
     return [_with_reason(dict(row)) for row in tx.execute(query).mappings()]
 
 

@@ -34,7 +34,7 @@ from sqlalchemy.dialects import postgresql
 
 from semantik_pipeline.ledger.database.bulk import among, update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for
-from semantik_pipeline.ledger.database.questions import Question, one_of
+from semantik_pipeline.ledger.database.questions import Question
 from semantik_pipeline.ledger.tables import Id, chunks, documents, metadata, work
 
 #: In the order of code points on every database: beginnings of words are looked for as ranges.
@@ -206,7 +206,7 @@ def known(engine: Engine, generation_id: int, asked: Collection[str]) -> set[str
 
 
 _KNOWN = Question(
-    select(words.c.word).where(words.c.generation_id == bindparam("generation"), one_of(words.c.word, "words"))
+    select(words.c.word).where(words.c.generation_id == bindparam("generation"), among(words.c.word, "words"))
 )
 
 
@@ -271,7 +271,7 @@ def lost(tx: Transaction, *, after: int) -> tuple[list[Lost], int | None]:
 def settle(tx: Transaction, some: Sequence[Lost], witnesses: Mapping[Lost, tuple[int, int]]) -> None:
     """Give lost words their new witnesses, (document id, epoch of its chunk rows); the others go, unless somebody has
     learned them again meanwhile."""
-    which = and_(among(tx, words.c.id, sorted(one.id for one in some)), ~_witnessed())
+    which = and_(among(words.c.id, sorted(one.id for one in some)), ~_witnessed())
     rows = select(words.c.id, words.c.generation_id, words.c.word).where(which)
     # locked in the order in which words are learned, so that neither waits for the other
     locked = rows.order_by(words.c.generation_id, words.c.word).with_for_update()
@@ -279,7 +279,7 @@ def settle(tx: Transaction, some: Sequence[Lost], witnesses: Mapping[Lost, tuple
     found = [(one.id, *witnesses[one]) for one in left if one in witnesses]
     rows_found = [{"id": id, "document_id": document_id, "epoch": epoch} for id, document_id, epoch in sorted(found)]
     update_rows(tx, words, rows_found, by=("id",))
-    tx.execute(delete(words).where(among(tx, words.c.id, sorted(one.id for one in left if one not in witnesses))))
+    tx.execute(delete(words).where(among(words.c.id, sorted(one.id for one in left if one not in witnesses))))
 
 
 def epochs(tx: Transaction, generation_id: int, document_ids: Collection[int]) -> dict[int, int]:

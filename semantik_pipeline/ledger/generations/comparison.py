@@ -45,7 +45,7 @@ def expected(tx: Transaction, generation_id: int, point_ids: Sequence[str]) -> d
     )
     return {
         point: Expected(document_id=document_id, signature=signature, epoch=epoch)
-        for point, document_id, signature, epoch in tx.execute(query.where(among(tx, chunks.c.point_id, point_ids)))
+        for point, document_id, signature, epoch in tx.execute(query.where(among(chunks.c.point_id, point_ids)))
     }
 
 
@@ -60,7 +60,7 @@ def in_flight(
     """Those of the documents that some stage is still to work on, or that moved ``since`` then: their points are, or were
     meanwhile, in motion."""
     moves = work.c.stage.in_(STAGES) if since is None else or_(work.c.stage.in_(STAGES), work.c.updated_at > since)
-    mine = and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, document_ids), moves)
+    mine = and_(work.c.generation_id == generation_id, among(work.c.document_id, document_ids), moves)
     return set(tx.execute(select(work.c.document_id).where(mine)).scalars())
 
 
@@ -118,7 +118,7 @@ def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int
     quarantine with lies in its progress, and ``upsert`` puts it back.
     """
     owned = fair_queue.owners(tx, document_ids)
-    mine = and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, sorted(document_ids)), _AT_REST)
+    mine = and_(work.c.generation_id == generation_id, among(work.c.document_id, sorted(document_ids)), _AT_REST)
     columns = (work.c.document_id, work.c.revision, work.c.stage, work.c.progress, *(work.c[name] for name in _ASIDE))
     locked = tx.execute(select(*columns).where(mine).order_by(work.c.document_id).with_for_update()).mappings().all()
     places = fair_queue.take_each(tx, owned, {row["document_id"] for row in locked})

@@ -190,9 +190,7 @@ def set_aside(tx: Transaction, generation_id: int, *, after: int) -> int | None:
     in_order = select(work.c.document_id, work.c.lease_token).where(mine).order_by(work.c.document_id).limit(ASIDE)
     rows = tx.execute(in_order.with_for_update()).all()
     _await_writers(tx, generation_id, rows)
-    these = and_(
-        work.c.generation_id == generation_id, among(tx, work.c.document_id, [row.document_id for row in rows])
-    )
+    these = and_(work.c.generation_id == generation_id, among(work.c.document_id, [row.document_id for row in rows]))
     tx.execute(update(work).where(these).values(stage="retired", **FREED))
     return rows[-1].document_id if len(rows) == ASIDE else None
 

@@ -80,7 +80,7 @@ def _write_documents(
     """unique id -> (document id, revision). The revision counts on from the ledger's, not from what was ``before``: a
     deletion may have come between."""
     known = [before[arrival.unique_id].document_id for arrival in arrivals if arrival.unique_id in before]
-    locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(among(tx, documents.c.id, known))
+    locked = select(documents.c.id, documents.c.unique_id, documents.c.revision).where(among(documents.c.id, known))
     identities = {
         name: (document_id, revision + 1)
         for document_id, name, revision in tx.execute(locked.order_by(documents.c.id).with_for_update())
@@ -181,7 +181,7 @@ class _Before:
 def _before(tx: Transaction, revisions: Sequence[Revision]) -> dict[tuple[int, int], _Before]:
     """Units that exist, locked."""
     columns = (work.c.document_id, work.c.generation_id, work.c.touched, work.c.progress, work.c.reconcile)
-    query = select(*columns).where(among(tx, work.c.document_id, sorted({one.document_id for one in revisions})))
+    query = select(*columns).where(among(work.c.document_id, sorted({one.document_id for one in revisions})))
     in_order = query.order_by(work.c.document_id, work.c.generation_id)
     return {
         (row[0], row[1]): _Before(
@@ -246,14 +246,14 @@ def delete_documents(
     """
     if not places:
         return
-    in_order = select(documents.c.id).where(among(tx, documents.c.id, sorted(places))).order_by(documents.c.id)
+    in_order = select(documents.c.id).where(among(documents.c.id, sorted(places))).order_by(documents.c.id)
     tx.execute(in_order.with_for_update()).all()
     said = {**_FORGOTTEN, "trashed_at": None}
     if trashed_at is not None:
         said = {"trashed_at": case((documents.c.deleted_at.is_(None), trashed_at), else_=documents.c.trashed_at)}
     rows = tx.execute(
         update(documents)
-        .where(among(tx, documents.c.id, sorted(places)))
+        .where(among(documents.c.id, sorted(places)))
         .values(deleted_at=now(), revision=documents.c.revision + 1, changed_at=now(), **said)
         .returning(documents.c.id, documents.c.source_id, documents.c.revision)
     ).all()
@@ -274,7 +274,7 @@ def delete_documents(
                 reason=reason if trashed_at is not None else None,  # why it was skipped, for its return
             )
             for document_id, generation_id, reason in tx.execute(
-                units.where(among(tx, work.c.document_id, sorted(places)), NOT_RETIRED)
+                units.where(among(work.c.document_id, sorted(places)), NOT_RETIRED)
             ).all()
         ],
     )
@@ -284,7 +284,7 @@ def set_titles(tx: Transaction, titles: Sequence[tuple[int, int, str | None]]) -
     """``(document id, revision, title)``: the titles that parsers found in these revisions."""
     if not titles:
         return
-    mine = among(tx, documents.c.id, sorted({document_id for document_id, _, _ in titles}))
+    mine = among(documents.c.id, sorted({document_id for document_id, _, _ in titles}))
     tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update())  # as everybody locks
     rows = [{"id": document_id, "revision": revision, "title": title} for document_id, revision, title in titles]
     update_rows(tx, documents, rows, by=("id", "revision"))
@@ -302,7 +302,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     owned = fair_queue.owners(tx, document_ids)
     rows = tx.execute(
         select(documents.c.id, documents.c.source_id, documents.c.revision, documents.c.content_hash)
-        .where(among(tx, documents.c.id, sorted(document_ids)), documents.c.deleted_at.is_(None))
+        .where(among(documents.c.id, sorted(document_ids)), documents.c.deleted_at.is_(None))
         .order_by(documents.c.id)
         .with_for_update()
     ).all()
@@ -313,7 +313,7 @@ def retry_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     again = {row.id: row for row in rows if row.content_hash is not None}
     places = fair_queue.take_each(tx, owned, again)
     units = select(work.c.document_id, work.c.generation_id).where(
-        among(tx, work.c.document_id, sorted(again)), NOT_RETIRED
+        among(work.c.document_id, sorted(again)), NOT_RETIRED
     )
     revise(
         tx,

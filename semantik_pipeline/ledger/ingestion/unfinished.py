@@ -124,10 +124,10 @@ def _take(tx: Transaction, one: TakingUp, document_ids: list[int]) -> None:
     lost = []
     if one.of is not None:
         query = operation_reports.quarantined(tx, one.of, work.c.document_id).distinct()
-        lost = sorted(tx.execute(query.where(among(tx, work.c.document_id, document_ids))).scalars())
+        lost = sorted(tx.execute(query.where(among(work.c.document_id, document_ids))).scalars())
     holds.lock_units(tx, lost, parked=document_ids)
     holder = work.c.held_by == one.of if one.of is not None else work.c.held_by.in_(_cancelled(one.collection_id))
-    parked = and_(among(tx, work.c.document_id, document_ids), work.c.stage.in_(STAGES), holder)
+    parked = and_(among(work.c.document_id, document_ids), work.c.stage.in_(STAGES), holder)
     newest = select(work.c.document_id, func.max(work.c.revision)).where(parked).group_by(work.c.document_id)
     resumed = [(document_id, "resumed", revision) for document_id, revision in tx.execute(newest)]
     note_items(tx, one.operation_id, resumed)

@@ -116,7 +116,7 @@ def apply(tx: Transaction, seen: PendingHolds) -> None:
     if not ids:
         pending_holds.note(tx, seen, ended=True)
         return
-    count, these = seen.documents, among(tx, work.c.document_id, ids)
+    count, these = seen.documents, among(work.c.document_id, ids)
     if seen.state == "paused":
         count += _set(tx, and_(these, owned(operation_id), _UNFINISHED, work.c.held_by.is_(None)), operation_id)
     else:
@@ -166,7 +166,7 @@ def take_up(
 ) -> None:
     """A sync of the source frees what cancelled operations parked of these documents; one that somebody ``asked`` for, not
     a schedule, also what paused ones hold. ``behind``: see :func:`source_lag`; None: they are all."""
-    waiting = and_(_waiting_of(source_id), among(tx, work.c.document_id, sorted(document_ids)))
+    waiting = and_(_waiting_of(source_id), among(work.c.document_id, sorted(document_ids)))
     if not asked:
         paused = select(operations.c.id).where(operations.c.state == "paused")
         waiting = and_(waiting, work.c.held_by.not_in(paused))
@@ -269,6 +269,6 @@ def lock(tx: Transaction, operation_id: int) -> None:
 
 def lock_units(tx: Transaction, document_ids: Sequence[int], *, parked: Sequence[int]) -> None:
     """Lock documents, and after them their units and those of the ``parked`` ones, all in one order."""
-    mine = among(tx, documents.c.id, sorted(document_ids))
+    mine = among(documents.c.id, sorted(document_ids))
     tx.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update()).all()
-    _locked(tx, among(tx, work.c.document_id, sorted({*document_ids, *parked})))
+    _locked(tx, among(work.c.document_id, sorted({*document_ids, *parked})))

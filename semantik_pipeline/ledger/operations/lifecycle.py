@@ -196,7 +196,7 @@ def _on_its_way(tx: Transaction, operation_id: int, source_ids: list[int], count
     """Whether a unit of these sources that some stage is still to work on is the operation's. It looks at what is on its
     way alone, which is bounded, however much the operation has behind it: this is asked again and again."""
     item = select(operation_items.c.document_id).where(joined(operation_id)).correlate(work).scalar_subquery()
-    on_its_way = and_(among(tx, work.c.source_id, sorted(source_ids)), work.c.stage.in_(STAGES))
+    on_its_way = and_(among(work.c.source_id, sorted(source_ids)), work.c.stage.in_(STAGES))
     mine = select(work.c.document_id).where(on_its_way, counts, item.is_not(None))
     return tx.execute(mine.limit(1)).first() is not None
 

@@ -48,7 +48,7 @@ def take(tx: Transaction, source_id: int, count: int) -> list[float]:
 def owners(tx: Transaction, document_ids: Sequence[int], *, more: Sequence[int] = ()) -> dict[int, list[int]]:
     """source id -> which of these documents it has, in order. The sources, and ``more`` of them, are locked from here on:
     call before operations, documents and units are."""
-    mine = among(tx, documents.c.id, sorted(document_ids))
+    mine = among(documents.c.id, sorted(document_ids))
     query = select(documents.c.source_id, documents.c.id).where(mine)
     owned: dict[int, list[int]] = {}
     for source_id, document_id in tx.execute(query.order_by(documents.c.source_id, documents.c.id)):

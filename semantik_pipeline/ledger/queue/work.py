@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select, update
+from sqlalchemy import and_, bindparam, false, func, select, update
 
 from semantik_pipeline.ledger.access.document_access import LISTED
 from semantik_pipeline.ledger.database.bulk import among
@@ -125,7 +125,32 @@ UNIT = select(
 )
 
 
-_CLAIMED = UNIT.where(work.c.lease_token == bindparam("token")).order_by(work.c.lane, work.c.turn)
+#: Units of some documents in one generation. These statements, which each claim makes, are put together once.
+_OF_DOCUMENTS = and_(work.c.generation_id == bindparam("generation"), among(work.c.document_id, "documents"))
+_OF_TOKEN = work.c.lease_token == bindparam("token")
+
+_CLAIMED = UNIT.where(_OF_TOKEN).order_by(work.c.lane, work.c.turn)
+_HELD = (
+    select(work.c.document_id, work.c.generation_id)
+    .where(_OF_TOKEN)
+    .order_by(work.c.document_id, work.c.generation_id)
+    .with_for_update()
+)
+_LEASE = (
+    update(work)
+    .where(_OF_DOCUMENTS)
+    .values(
+        lease_token=bindparam("token"),
+        lease_until=now() + bindparam("lease"),
+        company=bindparam("with_others"),
+        worker=bindparam("by"),
+        blocked=None,
+        updated_at=now(),
+    )
+)
+_WHERE_THEY_ARE = select(
+    work.c.document_id, work.c.generation_id, work.c.revision, work.c.stage, work.c.chunks, work.c.lease_token
+).where(_OF_DOCUMENTS)
 
 _FIELDS = [column.name.rstrip("_") for column in UNIT.selected_columns]
 
@@ -158,30 +183,23 @@ def claim(
     if not keys:
         return None
     token = uuid.uuid4().hex
-    leased = {"lease_token": token, "lease_until": now() + lease, "company": not alone, "worker": worker}
-    tx.execute(update(work).where(_these(tx, keys)).values(**leased, blocked=None, updated_at=now()))
+    leased = {"token": token, "lease": lease, "with_others": not alone, "by": worker}
+    for generation_id, document_ids in _by_generation(keys):
+        tx.execute(_LEASE, {**leased, "generation": generation_id, "documents": document_ids})
     rows = tx.execute(_CLAIMED, {"token": token}).all()
     return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows), more=more)
 
 
-def _these(tx: Transaction, keys: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
-    """Condition: the units with these keys."""
-    by_generation: dict[int, list[int]] = {}
+def _by_generation(keys: Iterable[tuple[int, int]]) -> list[tuple[int, list[int]]]:
+    found: dict[int, list[int]] = {}
     for document_id, generation_id in keys:
-        by_generation.setdefault(generation_id, []).append(document_id)
-    return or_(
-        *(
-            and_(work.c.generation_id == generation_id, among(tx, work.c.document_id, ids))
-            for generation_id, ids in sorted(by_generation.items())
-        )
-    )
+        found.setdefault(generation_id, []).append(document_id)
+    return sorted(found.items())
 
 
 def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
     """Keys of the units that this token still holds; locked until the transaction ends."""
-    query = select(work.c.document_id, work.c.generation_id).where(work.c.lease_token == token)
-    in_order = query.order_by(work.c.document_id, work.c.generation_id)
-    return {tuple(row) for row in tx.execute(in_order.with_for_update())}
+    return {tuple(row) for row in tx.execute(_HELD, {"token": token})}
 
 
 def move(tx: Transaction, unit: Unit, stage: str, **values: Any) -> None:
@@ -220,9 +238,11 @@ def give_back(tx: Transaction, token: str) -> set[tuple[int, int]]:
 def passed(tx: Transaction, claim: Claim) -> tuple[list[int], bool]:
     """The chunks, as known now, of each unit of the claim that its stage has finished: the unit, with the revision that
     was claimed, is at a later stage, or at its end. And whether some are still held, to be given back; takes no lock."""
-    of_claim = _these(tx, [unit.key for unit in claim.units])
-    key = (work.c.document_id, work.c.generation_id, work.c.revision)
-    rows = tx.execute(select(*key, work.c.stage, work.c.chunks, work.c.lease_token).where(of_claim)).all()
+    rows = [
+        row
+        for generation_id, document_ids in _by_generation(unit.key for unit in claim.units)
+        for row in tx.execute(_WHERE_THEY_ARE, {"generation": generation_id, "documents": document_ids})
+    ]
     claimed = {(*unit.key, unit.revision) for unit in claim.units}
     later = {*STAGES[STAGES.index(claim.stage) + 1 :], *TERMINAL} - {"quarantined"}
     done = [row.chunks for row in rows if tuple(row[:3]) in claimed and row.stage in later]

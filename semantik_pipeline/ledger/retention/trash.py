@@ -46,7 +46,7 @@ def kept(tx: Transaction, document_ids: Sequence[int]) -> set[int]:
     if not document_ids:
         return set()
     query = select(documents.c.id).where(
-        among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None)
+        among(documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None)
     )
     return set(tx.execute(query).scalars())
 
@@ -62,7 +62,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
     if not document_ids:
         return 0
     owned = fair_queue.owners(tx, document_ids)
-    there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    there = and_(among(documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     in_order = select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()
     ids = list(tx.execute(in_order).scalars())
     rows = tx.execute(
@@ -101,7 +101,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
 def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_id: int) -> None:
     """Delete documents that are in the trash for good."""
     owned = fair_queue.owners(tx, document_ids)
-    there = and_(among(tx, documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
+    there = and_(among(documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
     places = fair_queue.take_each(tx, owned, still)
     delete_documents(tx, places, operation_id=operation_id, lane=LANE)
