@@ -17,7 +17,7 @@ from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger.access import idempotency
 from semantik_pipeline.ledger.catalog import evaluations
 from semantik_pipeline.ledger.database import periodic_tasks
-from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents import forgetting
 from semantik_pipeline.ledger.ingestion import sync
 from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.ledger.queue import due, expired_leases, reconciling
@@ -215,7 +215,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
     folder of bodies, between two yields."""
     kept = runtime.settings.retention
     cached = kept.cache_days * DAY
-    for sweep in (content.sweep_embeddings, content.sweep_extractions):
+    for sweep in (forgetting.sweep_embeddings, forgetting.sweep_extractions):
         after: int | None = 0
         while after is not None:
             with runtime.ledger.write() as tx:
@@ -237,7 +237,7 @@ def _pieces(runtime: Runtime) -> Iterator[None]:
     for kind in ("raw", "parsed"):
         for keys in runtime.blobs.keys(kind, older_than=cached):
             with runtime.ledger.read() as tx:
-                unused = content.unused_bodies(tx, kind, keys)
+                unused = forgetting.unused_bodies(tx, kind, keys)
             for key in unused:
                 runtime.blobs.remove(kind, key)
             yield

@@ -18,7 +18,7 @@ from semantik_pipeline.errors import Conflict, NotFound, ServiceUnavailable, Usa
 from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.catalog import collections
-from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents import forgetting
 from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.ledger.retention import purging, removal, trash_contents
 from semantik_pipeline.ledger.retention import trash as ledger
@@ -255,6 +255,6 @@ def _remove_bodies(runtime: Runtime, dropped: purging.Dropped) -> None:
     """Those that nothing else refers to; what is too young for that, or missed by a kill, the hourly sweep finds."""
     for kind, keys in (("raw", dropped.raw), ("parsed", dropped.parsed)):
         with runtime.ledger.read() as tx:
-            unused = content.unused_bodies(tx, kind, keys)
+            unused = forgetting.unused_bodies(tx, kind, keys)
         for key in unused:
             runtime.blobs.remove(kind, key)

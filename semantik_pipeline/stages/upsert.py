@@ -16,7 +16,7 @@ from semantik_pipeline.errors import LeaseLost
 from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.catalog.collections import Generation
-from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents import content, forgetting
 from semantik_pipeline.ledger.generations.comparison import ASIDE
 from semantik_pipeline.ledger.queue import bulk_moves, reconciling, work
 from semantik_pipeline.ledger.queue.leases import Hold
@@ -201,7 +201,7 @@ class Upsert:
                 aside = unit.progress.get(ASIDE)  # it is in quarantine, but for its points
                 stage = unit.goal if aside is None else "quarantined"
                 ended.append((unit, stage, {"progress": None, **shown, **(aside or {})}))
-            content.forget_documents(tx, deleted)
+            forgetting.forget_documents(tx, deleted)
             bulk_moves.move_all(tx, ended)
         for unit in deleted:
             forget_blobs(self.runtime, unit)
@@ -238,7 +238,7 @@ def forget_blobs(runtime: Runtime, unit: Unit) -> None:
     for kind, key in (("raw", unit.content_hash), ("parsed", unit.parse_key)):
         if key:
             with runtime.ledger.read() as tx:
-                unused = content.unused_bodies(tx, kind, [key])
+                unused = forgetting.unused_bodies(tx, kind, [key])
             if unused:
                 runtime.blobs.remove(kind, key)
 

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, text, update
 from semantik_pipeline import maintenance, operations, sources
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.database.bulk import insert_rows
-from semantik_pipeline.ledger.documents import content
+from semantik_pipeline.ledger.documents import content, forgetting
 from semantik_pipeline.ledger.queue import fair_queue
 from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.ledger.retention import removal
@@ -202,12 +202,12 @@ def test_who_shares_a_text_or_a_body_is_found_by_an_index(make_pipeline) -> None
     pipeline = make_pipeline()
     ledger = pipeline.runtime.ledger
     crowd(pipeline, synced(pipeline, number=1), 3000)
-    plan = plans(ledger, lambda tx: content.unused_bodies(tx, "parsed", ["p1"]), about="work")
+    plan = plans(ledger, lambda tx: forgetting.unused_bodies(tx, "parsed", ["p1"]), about="work")
     assert "ix_work_parse_key" in plan
     with pipeline.runtime.ledger.write() as tx:
         content.save_extractions(tx, {(f"t{number}", "f"): [] for number in range(3000)})
         tx.execute(text("analyze"))
-    statement = delete(extractions).where(extractions.c.text_hash.in_(["t7", "t8"]), content._extraction_unused())
+    statement = delete(extractions).where(extractions.c.text_hash.in_(["t7", "t8"]), forgetting.extraction_unused())
     assert "ix_work_text_hash" in plans(ledger, lambda tx: tx.execute(statement), about="work")
 
 
@@ -246,7 +246,7 @@ def test_a_tick_leaves_a_long_removal_to_the_next_ones(make_pipeline, monkeypatc
 
 
 def test_a_sweep_goes_on_where_the_last_tick_left_it(make_pipeline, monkeypatch) -> None:
-    monkeypatch.setattr(content, "SWEPT", 2)
+    monkeypatch.setattr(forgetting, "SWEPT", 2)
     monkeypatch.setattr(maintenance, "SLICE", 0.0)
     pipeline = make_pipeline()
     synced(pipeline, number=1)

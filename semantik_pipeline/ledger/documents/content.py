@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, exists, or_, select
+from sqlalchemy import Select, and_, bindparam, delete, exists, select
 
 from semantik_pipeline.ledger.database.bulk import among, insert_rows
-from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue.work import Unit
-from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
+from semantik_pipeline.ledger.tables import chunks, embeddings, extractions, work
 
 #: How many keys one statement names; SQLite takes 32,766 parameters.
 KEYS = 500
@@ -121,7 +121,7 @@ def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int
     """What :func:`unembedded` tells of all chunks, of several units of one generation, by unit's key."""
     rows = list(_rows_of(tx, units, _MODEL_INPUT))
     there: set[str] = set()
-    for part in _parts(sorted({row[1] for _, row in rows})):
+    for part in parts(sorted({row[1] for _, row in rows})):
         there.update(tx.execute(_EMBEDDED, {"keys": part}).scalars())
     found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
     for key, (ordinal, embed_key, text) in rows:
@@ -203,7 +203,7 @@ def unextracted_of(
 def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[str]:
     """Those of the texts that this extractor has seen."""
     there: set[str] = set()
-    for part in _parts(hashes):
+    for part in parts(hashes):
         seen = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
         there.update(tx.execute(select(extractions.c.text_hash).where(seen)).scalars())
     return there
@@ -217,7 +217,7 @@ def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
 
 def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for part in _parts(sorted(set(keys))):
+    for part in parts(sorted(set(keys))):
         found.update(tx.execute(_VECTORS, {"keys": part}).all())
     return found
 
@@ -239,7 +239,7 @@ def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]
         chunks.c.document_id == unit.document_id,
         chunks.c.epoch == epoch,
     )
-    for part in _parts(point_ids):
+    for part in parts(point_ids):
         query = select(chunks.c.point_id, chunks.c.signature).where(mine, among(chunks.c.point_id, part))
         found.update(tuple(row) for row in tx.execute(query))
     return found
@@ -252,105 +252,13 @@ def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[t
         by_fingerprint.setdefault(fingerprint, []).append(text_hash)
     found: dict[tuple[str, str], Any] = {}
     for fingerprint, hashes in by_fingerprint.items():
-        for part in _parts(hashes):
+        for part in parts(hashes):
             which = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
             for text_hash, result in tx.execute(select(extractions.c.text_hash, extractions.c.result).where(which)):
                 found[text_hash, fingerprint] = result
     return found
 
 
-def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+def parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    """The keys in groups that one statement may name."""
     return (keys[start : start + KEYS] for start in range(0, len(keys), KEYS))
-
-
-# -- forgetting ------------------------------------------------------------------------------------------------------
-
-
-def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
-    """Remove what deleted documents said, texts and vectors, but for those that other chunks share."""
-    _forget(tx, units, work.c.document_id.in_(sorted({unit.document_id for unit in units})))
-
-
-def forget_units(tx: Transaction, units: Sequence[Unit]) -> None:
-    """Remove what these units of one generation said; the documents stay in other generations."""
-    mine = work.c.generation_id == units[0].generation_id
-    _forget(tx, units, and_(mine, work.c.document_id.in_(sorted({unit.document_id for unit in units}))))
-
-
-def _forget(tx: Transaction, units: Sequence[Unit], gone: ColumnElement[bool]) -> None:
-    embed_keys: set[str] = set()
-    hashes = {unit.text_hash for unit in units if unit.text_hash}
-    for generation_id, document_ids in _by_generation(units).items():
-        mine = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(document_ids))
-        for row in tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)):
-            embed_keys.add(row.embed_key)
-            hashes.add(row.text_hash)
-    drop_chunks(tx, [(unit, ()) for unit in units])
-    forget_unused(tx, embed_keys, hashes, but=gone)
-
-
-def forget_unused(
-    tx: Transaction, embed_keys: Collection[str], hashes: Collection[str], *, but: ColumnElement[bool] | None = None
-) -> None:
-    """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
-    units whose word does not count."""
-    for part in _parts(sorted(embed_keys)):
-        tx.execute(delete(embeddings).where(among(embeddings.c.key, part), _EMBEDDING_UNUSED))
-    for part in _parts(sorted(hashes)):
-        tx.execute(delete(extractions).where(among(extractions.c.text_hash, part), _extraction_unused(but=but)))
-
-
-def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for unit in units:
-        found.setdefault(unit.generation_id, []).append(unit.document_id)
-    return found
-
-
-_EMBEDDING_UNUSED = ~exists().where(chunks.c.embed_key == embeddings.c.key)
-
-
-def _extraction_unused(*, but: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
-    """Condition: no chunk has the text, nor has a unit, ``but`` for these. Two NOTs, each by an index of its own."""
-    by_unit = exists().where(work.c.text_hash == extractions.c.text_hash, *([] if but is None else [~but]))
-    return and_(~exists().where(chunks.c.text_hash == extractions.c.text_hash), ~by_unit)
-
-
-#: Rows that one transaction of a sweep looks at.
-SWEPT = 2000
-
-
-def sweep_embeddings(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
-    """Remove embeddings that nothing refers to and that are older than this many seconds, among the next SWEPT behind
-    this id. Returns the id after which to go on; None: all are looked at."""
-    return _sweep(tx, embeddings, _EMBEDDING_UNUSED, older_than, after)
-
-
-def sweep_extractions(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
-    """:func:`sweep_embeddings`, of extractions."""
-    return _sweep(tx, extractions, _extraction_unused(), older_than, after)
-
-
-def _sweep(tx: Transaction, table: Table, unused: ColumnElement[bool], older_than: float, after: int) -> int | None:
-    behind = select(table.c.id).where(table.c.id > after).order_by(table.c.id)
-    last = tx.execute(behind.offset(SWEPT - 1).limit(1)).scalar_one_or_none()
-    part = table.c.id > after if last is None else table.c.id.between(after + 1, last)
-    tx.execute(delete(table).where(part, table.c.created_at < now() - older_than, unused))
-    return last
-
-
-def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:
-    """Those of the ``raw`` or ``parsed`` bodies that no document refers to which lives, or is in the trash."""
-    column = documents.c.content_hash if kind == "raw" else work.c.parse_key
-    in_trash = exists().where(documents.c.id == work.c.document_id, documents.c.trashed_at.is_not(None))
-    live = or_(
-        *(
-            (documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
-            if kind == "raw"
-            else (work.c.stage != "deleted", in_trash)
-        )
-    )
-    used: set[str] = set()
-    for part in _parts(sorted(keys)):
-        used.update(tx.execute(select(column).where(among(column, part), live)).scalars())
-    return sorted(set(keys) - used)

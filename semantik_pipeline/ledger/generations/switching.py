@@ -12,7 +12,7 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.catalog.collections import ALIAS_OWED, Collection
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.documents import content, words
+from semantik_pipeline.ledger.documents import forgetting, words
 from semantik_pipeline.ledger.generations import builds
 from semantik_pipeline.ledger.generations.builds import Build
 from semantik_pipeline.ledger.queue.work import FREED, STAGES, UNIT, unit_of
@@ -210,7 +210,7 @@ def remove_rows(tx: Transaction, generation_id: int) -> bool:
     _await_writers(tx, generation_id, rows)
     these = and_(mine, work.c.document_id.in_([row.document_id for row in rows]))
     units = [unit_of(row) for row in tx.execute(UNIT.where(these))]
-    content.forget_units(tx, units)
+    forgetting.forget_units(tx, units)
     tx.execute(delete(work).where(these))
     return True
 

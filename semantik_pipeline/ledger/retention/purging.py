@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select
 
 from semantik_pipeline.ledger.access import api_keys
 from semantik_pipeline.ledger.database.connection import Transaction
-from semantik_pipeline.ledger.documents import content, words
+from semantik_pipeline.ledger.documents import content, forgetting, words
 from semantik_pipeline.ledger.tables import (
     chunks,
     collections,
@@ -62,7 +62,7 @@ def drop_documents(tx: Transaction, collection_id: int) -> Dropped:
         tx.execute(delete(table).where(table.c.document_id.in_(ids)))
     tx.execute(delete(documents).where(documents.c.id.in_(ids)))
     hashes = {row.text_hash for row in texts} | {row.text_hash for row in own if row.text_hash}
-    content.forget_unused(tx, {row.embed_key for row in texts}, hashes)
+    forgetting.forget_unused(tx, {row.embed_key for row in texts}, hashes)
     return Dropped(raw=tuple(raw), parsed=tuple(sorted({row.parse_key for row in own if row.parse_key})))
 
 

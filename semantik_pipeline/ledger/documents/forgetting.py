@@ -1,0 +1,106 @@
+"""What documents said leaves the ledger with them, but for what others share; and what nothing refers to any more is swept.
+
+Embeddings and extractions are kept by what went into them, so two documents may share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
+
+from semantik_pipeline.ledger.database.bulk import among
+from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.documents.content import drop_chunks, parts
+from semantik_pipeline.ledger.queue.work import Unit
+from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
+
+
+def forget_documents(tx: Transaction, units: Sequence[Unit]) -> None:
+    """Remove what deleted documents said, texts and vectors, but for those that other chunks share."""
+    _forget(tx, units, work.c.document_id.in_(sorted({unit.document_id for unit in units})))
+
+
+def forget_units(tx: Transaction, units: Sequence[Unit]) -> None:
+    """Remove what these units of one generation said; the documents stay in other generations."""
+    mine = work.c.generation_id == units[0].generation_id
+    _forget(tx, units, and_(mine, work.c.document_id.in_(sorted({unit.document_id for unit in units}))))
+
+
+def _forget(tx: Transaction, units: Sequence[Unit], gone: ColumnElement[bool]) -> None:
+    embed_keys: set[str] = set()
+    hashes = {unit.text_hash for unit in units if unit.text_hash}
+    for generation_id, document_ids in _by_generation(units).items():
+        mine = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(document_ids))
+        for row in tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)):
+            embed_keys.add(row.embed_key)
+            hashes.add(row.text_hash)
+    drop_chunks(tx, [(unit, ()) for unit in units])
+    forget_unused(tx, embed_keys, hashes, but=gone)
+
+
+def forget_unused(
+    tx: Transaction, embed_keys: Collection[str], hashes: Collection[str], *, but: ColumnElement[bool] | None = None
+) -> None:
+    """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
+    units whose word does not count."""
+    for part in parts(sorted(embed_keys)):
+        tx.execute(delete(embeddings).where(among(embeddings.c.key, part), _EMBEDDING_UNUSED))
+    for part in parts(sorted(hashes)):
+        tx.execute(delete(extractions).where(among(extractions.c.text_hash, part), extraction_unused(but=but)))
+
+
+def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for unit in units:
+        found.setdefault(unit.generation_id, []).append(unit.document_id)
+    return found
+
+
+_EMBEDDING_UNUSED = ~exists().where(chunks.c.embed_key == embeddings.c.key)
+
+
+def extraction_unused(*, but: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
+    """Condition: no chunk has the text, nor has a unit, ``but`` for these. Two NOTs, each by an index of its own."""
+    by_unit = exists().where(work.c.text_hash == extractions.c.text_hash, *([] if but is None else [~but]))
+    return and_(~exists().where(chunks.c.text_hash == extractions.c.text_hash), ~by_unit)
+
+
+#: Rows that one transaction of a sweep looks at.
+SWEPT = 2000
+
+
+def sweep_embeddings(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
+    """Remove embeddings that nothing refers to and that are older than this many seconds, among the next SWEPT behind
+    this id. Returns the id after which to go on; None: all are looked at."""
+    return _sweep(tx, embeddings, _EMBEDDING_UNUSED, older_than, after)
+
+
+def sweep_extractions(tx: Transaction, *, older_than: float, after: int = 0) -> int | None:
+    """:func:`sweep_embeddings`, of extractions."""
+    return _sweep(tx, extractions, extraction_unused(), older_than, after)
+
+
+def _sweep(tx: Transaction, table: Table, unused: ColumnElement[bool], older_than: float, after: int) -> int | None:
+    behind = select(table.c.id).where(table.c.id > after).order_by(table.c.id)
+    last = tx.execute(behind.offset(SWEPT - 1).limit(1)).scalar_one_or_none()
+    part = table.c.id > after if last is None else table.c.id.between(after + 1, last)
+    tx.execute(delete(table).where(part, table.c.created_at < now() - older_than, unused))
+    return last
+
+
+def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str]:
+    """Those of the ``raw`` or ``parsed`` bodies that no document refers to which lives, or is in the trash."""
+    column = documents.c.content_hash if kind == "raw" else work.c.parse_key
+    in_trash = exists().where(documents.c.id == work.c.document_id, documents.c.trashed_at.is_not(None))
+    live = or_(
+        *(
+            (documents.c.deleted_at.is_(None), documents.c.trashed_at.is_not(None))
+            if kind == "raw"
+            else (work.c.stage != "deleted", in_trash)
+        )
+    )
+    used: set[str] = set()
+    for part in parts(sorted(keys)):
+        used.update(tx.execute(select(column).where(among(column, part), live)).scalars())
+    return sorted(set(keys) - used)
