@@ -156,9 +156,12 @@ class Blobs:
         if self._flat:
             self._fs.pipe_file(path, body)
             return
-        self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         half = f"{path}.{uuid.uuid4().hex}"
-        self._fs.pipe_file(half, body)
+        try:
+            self._fs.pipe_file(half, body)
+        except OSError:  # mostly the first body of its folder; what else it may be, it is again
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.pipe_file(half, body)
         self._fs.mv(half, path)
 
     def _get(self, name: str) -> bytes | None:
