@@ -74,18 +74,23 @@ def settings_for(plan: SearchPlan, default: SearchPlan) -> dict[str, Any]:
     wanted = {
         "search.fusion": plan.fusion if plan.mode == "hybrid" else "minmax",
         "search.dense_weight": weight,
-        "search.rerankers": [one.plugin for one in plan.rerankers],
+        "search.rerankers": _entries(plan),
         "search.rerank_weight": plan.rerank_weight if plan.rerankers else default.rerank_weight,
     }
     there = {
         "search.fusion": default.fusion,
         "search.dense_weight": default.dense_weight,
-        "search.rerankers": [one.plugin for one in default.rerankers],
+        "search.rerankers": _entries(default),
         "search.rerank_weight": default.rerank_weight,
     }
     if wanted["search.fusion"] == "rrf":  # which looks at no weight
         wanted["search.dense_weight"] = default.dense_weight
     return {name: value for name, value in wanted.items() if value != there[name]}
+
+
+def _entries(plan: SearchPlan) -> list[str | dict[str, Any]]:
+    """The rerankers as a collection's configuration has them, with the options under which they were measured."""
+    return [{"plugin": one.plugin, "options": one.options} if one.options else one.plugin for one in plan.rerankers]
 
 
 def _price(one: Compared, default: Compared) -> str:

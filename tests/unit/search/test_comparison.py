@@ -13,6 +13,7 @@ from semantik_pipeline.ledger.catalog.evaluations import Evaluated
 from semantik_pipeline.search import SearchQuery
 from semantik_pipeline.search.evaluation import Compared, Comparison, EvaluationReport, Judged, compare, recommended
 from semantik_pipeline.search.evaluation.history import change_of, changes
+from semantik_pipeline.search.evaluation.recommendation import settings_for
 from semantik_pipeline.search.evaluation.ways import chosen, ways
 
 BASE = SearchQuery(text="?")
@@ -159,6 +160,21 @@ def test_one_leg_alone_is_all_the_weight_on_it(comparison):
         "search.rerankers": [],
     }
     assert recommended(comparison({"dense": (0.6, 0.01, 20.0)})).settings["search.dense_weight"] == 1.0
+
+
+def test_a_reranker_is_advised_with_the_options_that_it_was_measured_with(library):
+    chain = ["words", {"plugin": "broken", "options": {"model": "large"}}]
+    config = {"search": {"rerankers": chain}}
+    plans = {one.name: one.plan for one in ways(library, BASE, config)}
+    default = plans["minmax 0.6 + words + broken 0.3"]
+    advised = settings_for(plans["minmax 0.6 + broken 0.3"], default)
+    assert advised == {"search.rerankers": [{"plugin": "broken", "options": {"model": "large"}}]}
+    assert settings_for(plans["minmax 0.6 + words 0.3"], default) == {"search.rerankers": ["words"]}
+    assert settings_for(default, default) == {}
+    applied = ways(library, BASE, {"search": {"rerankers": advised["search.rerankers"]}})[0].plan
+    assert [(one.plugin, one.options) for one in applied.rerankers] == [("broken", {"model": "large"})]
+    plain = ways(library, BASE, {"search": {"rerankers": ["broken"]}})[0].plan
+    assert settings_for(applied, plain) == advised
 
 
 def test_the_default_is_as_good_where_luck_explains_the_rest(comparison):
