@@ -58,7 +58,13 @@ class Pool:
         return len(self.texts) >= POOL or sum(map(len, self.texts.values())) > POOL_CHARACTERS
 
 
-Notes = dict[tuple[int, int], dict[str, str]]
+@dataclass
+class Failures:
+    """What failed in a claim: ``notes`` say of a unit why an extractor did; ``lost`` is whether nothing is kept of a whole
+    pool, for which the child died or was too slow."""
+
+    notes: dict[tuple[int, int], dict[str, str]]
+    lost: bool = False
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -86,19 +92,20 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
 def _run_generation(runtime: Runtime, held: Held, generation: Generation, units: list[Unit]) -> None:
     claim = held.claim
     units = _with_parse(runtime, claim, units)
-    notes: Notes = {unit.key: {} for unit in units}
+    failures = Failures({unit.key: {} for unit in units})
     until = time.monotonic() + runtime.settings.work.time_slice
     extraction = generation.config["extraction"]
     for level, pools in (("chunk", _chunk_pools), ("document", _document_pools)):
         for choice in extraction[level]:
             fingerprint = generation.fingerprints["extract"][choice["plugin"]]
             for pool in pools(runtime, claim, units, fingerprint):
-                left = _extract_pool(runtime, held, choice, fingerprint, pool, notes)
+                left = _extract_pool(runtime, held, choice, fingerprint, pool, failures)
                 units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
-                if time.monotonic() > until and any(unit.chunks > POOL for unit in units):
-                    _yield(runtime, claim, units)
+                large = [unit for unit in units if unit.chunks > POOL]
+                if large and time.monotonic() > until and not failures.lost:  # else the next claim would lose it again
+                    _yield(runtime, claim, large)
                     return
-    _finish(runtime, claim, generation, units, notes)
+    _finish(runtime, claim, generation, units, failures)
 
 
 def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]:
@@ -179,14 +186,14 @@ def _document_pools(runtime: Runtime, claim: Claim, units: list[Unit], fingerpri
 
 
 def _extract_pool(
-    runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: Notes
+    runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, failures: Failures
 ) -> set[tuple[int, int]]:
     """Run one extractor over a pool and keep its results; failures become notes on the documents they belong to. If
     the child dies or is too slow, each document is tried alone, and has the stage's whole deadline for itself. Returns
     units that were not tried, because a suspect waits for the end of this claim."""
     held.hold.check()
     try:
-        results, failures = runtime.children.run(
+        results, failed = runtime.children.run(
             extract_texts,
             choice["plugin"],
             choice["options"],
@@ -198,38 +205,40 @@ def _extract_pool(
     except (ChildError, ChildOutOfMemory) as error:
         if len(pool.units) > 1:
             held.hold.touch()
-            return _extract_each(runtime, held, choice, fingerprint, pool, notes)
-        results, failures = {}, dict.fromkeys(pool.texts, str(error))
+            return _extract_each(runtime, held, choice, fingerprint, pool, failures)
+        results, failed = {}, dict.fromkeys(pool.texts, str(error))
+        failures.lost = True
     if results:
         with runtime.ledger.write() as tx:
             content.save_extractions(tx, {(text_hash, fingerprint): result for text_hash, result in results.items()})
-    for text_hash, failure in failures.items():
+    for text_hash, failure in failed.items():
         words = told(failure)
         for key in pool.owners[text_hash]:
-            notes[key][choice["plugin"]] = words
+            failures.notes[key][choice["plugin"]] = words
     held.hold.touch()
     return set()
 
 
 def _extract_each(
-    runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, notes: Notes
+    runtime: Runtime, held: Held, choice: dict[str, Any], fingerprint: str, pool: Pool, failures: Failures
 ) -> set[tuple[int, int]]:
     tried: set[tuple[int, int]] = set()
     for own in pool.by_unit():
         if tried and held.wanted:
             return set(pool.units) - tried
-        _extract_pool(runtime, held, choice, fingerprint, own, notes)
+        _extract_pool(runtime, held, choice, fingerprint, own, failures)
         tried |= set(own.units)
     return set()
 
 
-def _yield(runtime: Runtime, claim: Claim, units: list[Unit]) -> None:
-    """The slice is over and a large document is in hand: let others have a turn, go on where it was."""
+def _yield(runtime: Runtime, claim: Claim, large: list[Unit]) -> None:
+    """The slice is over and large documents are in hand: let others have a turn, then go on where they were. The small ones
+    are given back with the claim."""
     with runtime.ledger.write() as tx:
         mine = work.held(tx, claim.token)
-        for unit in units:
+        for unit in large:
             if unit.key in mine:
-                work.move(tx, unit, "extract")
+                work.move(tx, unit, "extract", turn=work.later(1))
 
 
 def _finish(
@@ -237,9 +246,10 @@ def _finish(
     claim: Claim,
     generation: Generation,
     units: list[Unit],
-    notes: Notes,
+    failures: Failures,
 ) -> None:
     """Send the units on with what their documents say; one of which nobody could read the parse is parsed anew."""
+    notes = failures.notes
     plugins = [one["plugin"] for one in generation.config["extraction"]["document"]]
     fingerprints = {plugin: generation.fingerprints["extract"][plugin] for plugin in plugins}
     wanted = [(unit.text_hash, one) for unit in units if unit.text_hash for one in fingerprints.values()]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, event, update
 
-from semantik_pipeline.errors import ServiceUnavailable
+from semantik_pipeline.errors import ChildTimeout, ServiceUnavailable
 from semantik_pipeline.ledger.tables import extractions, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -59,6 +60,33 @@ def test_many_documents_take_as_many_statements_as_a_few(make_pipeline) -> None:
         assert set(pipeline.stages().values()) == {"embed"}
         pipeline.runtime.close()
     assert numbers[1] <= numbers[0]
+
+
+def test_a_text_at_which_an_extractor_hangs_is_noted_however_large_its_document_is(make_pipeline, monkeypatch) -> None:
+    """The claim that lost it goes on to the document's end: one that made way for others would begin with it again. Others
+    have their turns between the claims of a large document."""
+    monkeypatch.setattr(extract, "POOL", 2)
+    pipeline = make_pipeline(work={"time_slice": 0.01})
+    texts = {"large": " ".join(f"{word} " * 30 + "." for word in ("HANGS", *"abcdefgh")), "small": "Anna met Ben."}
+    source = SourceRequest(connector="fake-connector", name="fake", config={"documents": texts})
+    pipeline.index(source, config={**FAKE_COLLECTION, "extraction": EXTRACTION}, run=False)
+    pipeline.run("sync", "chunk")
+    assert pipeline.unit("large")["chunks"] > 4 and pipeline.unit("small")["chunks"] == 1
+    run, given = pipeline.runtime.children.run, []
+
+    def hanging(function: Any, *arguments: Any, **options: Any) -> Any:
+        given.append(arguments[-1].values())
+        if any("HANGS" in text for text in arguments[-1].values()):
+            time.sleep(0.02)  # longer than the slice
+            raise ChildTimeout("it took more than 30 s")
+        return run(function, *arguments, **options)
+
+    monkeypatch.setattr(pipeline.runtime.children, "run", hanging)
+    for _ in range(20):
+        work_on(pipeline.runtime, "extract")
+    assert pipeline.stages() == {"large": "embed", "small": "embed"}
+    assert "30 s" in pipeline.unit("large")["notes"]["fake-extractor"]
+    assert sum("HANGS" in text for texts in given for text in texts) == 1
 
 
 WHOLE = {"chunk": [], "document": [{"plugin": "fake-extractor", "options": {}}]}
