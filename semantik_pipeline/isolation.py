@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from semantik_pipeline.errors import PipelineError
 
@@ -14,10 +14,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: What fails alone, by the name under which failures are counted.
+Step = Literal[
+    "leases",
+    "bells",
+    "reconcile",
+    "operations",
+    "schedules",
+    "statistics",
+    "holds",
+    "taking_up",
+    "removals",
+    "builds",
+    "withdrawals",
+    "trash",
+    "permissions",
+    "vocabulary",
+    "sweep",
+    "optimize",
+]
+STEPS: tuple[Step, ...] = get_args(Step)
+
 
 @contextmanager
 def isolated(
-    runtime: Runtime, step: str, about: str | None = None, *, but: tuple[type[Exception], ...] | type[Exception] = ()
+    runtime: Runtime, step: Step, about: str | None = None, *, but: tuple[type[Exception], ...] | type[Exception] = ()
 ) -> Iterator[None]:
     """Whatever goes wrong inside, ``but`` for these, is logged, and counted as ``maintenance_failures`` of the step; what
     comes after the block is done in any case. ``about``: which one of many it is."""

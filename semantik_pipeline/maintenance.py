@@ -13,7 +13,7 @@ from semantik_pipeline import operations as running
 from semantik_pipeline import sources, trash, vocabulary
 from semantik_pipeline.errors import PipelineError, ServiceUnavailable
 from semantik_pipeline.generations import building
-from semantik_pipeline.isolation import isolated
+from semantik_pipeline.isolation import Step, isolated
 from semantik_pipeline.ledger.access import idempotency
 from semantik_pipeline.ledger.catalog import evaluations
 from semantik_pipeline.ledger.database import periodic_tasks
@@ -58,7 +58,10 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     spared = False
     with isolated(runtime, "leases", but=ServiceUnavailable):
         spared = _free(runtime, alone)
-    at_once = (("bells", ring_due), ("reconcile", _reconcile), ("operations", _settle), ("schedules", _begin_due))
+    at_once: tuple[tuple[Step, Callable[[Runtime], object]], ...] = (
+        *(("bells", ring_due), ("reconcile", _reconcile)),
+        *(("operations", _settle), ("schedules", _begin_due)),
+    )
     for name, step in at_once:
         with isolated(runtime, name):
             step(runtime)
@@ -86,7 +89,7 @@ def advance(runtime: Runtime) -> bool:
     """Go on with what takes long, for about SLICE seconds each, and ring for what that made due. Returns whether something
     of it could go on at once."""
     more = False
-    for name, step in (
+    steps: tuple[tuple[Step, Callable[..., bool]], ...] = (
         ("holds", running.advance_holds),
         ("taking_up", running.advance_taking_up),
         ("removals", sources.advance_removals),
@@ -95,7 +98,8 @@ def advance(runtime: Runtime) -> bool:
         ("trash", trash.advance),
         ("permissions", sources.advance_permissions),
         ("vocabulary", vocabulary.advance),
-    ):
+    )
+    for name, step in steps:
         with isolated(runtime, name):
             more = step(runtime, seconds=SLICE) or more
     with isolated(runtime, "bells"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict, NotFound, PipelineError, ServiceUnavailable, UsageError
 from semantik_pipeline.generations.configuration import refusal
-from semantik_pipeline.isolation import isolated
+from semantik_pipeline.isolation import Step, isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.catalog import collections
@@ -252,7 +252,7 @@ def advance_taking_up(runtime: Runtime, *, seconds: float) -> bool:
 
 
 def _advance(
-    runtime: Runtime, step: str, operation_ids: list[int], slice_of: Callable[[Runtime, int], bool], seconds: float
+    runtime: Runtime, step: Step, operation_ids: list[int], slice_of: Callable[[Runtime, int], bool], seconds: float
 ) -> bool:
     until = time.monotonic() + seconds
     more = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import configurations
 from semantik_pipeline.errors import ChangedMeanwhile, Conflict, UsageError
-from semantik_pipeline.isolation import isolated
+from semantik_pipeline.isolation import Step, isolated
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.ingestion import permissions, timetable
@@ -214,7 +214,7 @@ def advance_permissions(runtime: Runtime, *, seconds: float = float("inf")) -> b
 
 def _advance(
     runtime: Runtime,
-    name: str,
+    name: Step,
     pending_of: Callable[[Transaction], list[int]],
     step: Callable[[Transaction, int], bool],
     seconds: float,

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline import fleet
 from semantik_pipeline.errors import PipelineError, SettingsError
+from semantik_pipeline.isolation import STEPS
+from semantik_pipeline.ledger.queue.expired_leases import DIED
 from semantik_pipeline.pipeline import QUEUES, STAGES
+from semantik_pipeline.stages import unit_errors
 from semantik_pipeline.tally import BUCKETS, Distribution, Labels, Tally
 
 if TYPE_CHECKING:
@@ -109,7 +112,11 @@ def foreseen(runtime: Runtime) -> Iterable[tuple[str, dict[str, str]]]:
     for stage in STAGES:
         yield from (("units", {"stage": stage, "outcome": outcome}) for outcome in OUTCOMES)
         yield "chunks", {"stage": stage}
-    yield from (("lease_expiries", {"stage": stage}) for stage in ("sync", *STAGES))
+    for stage in ("sync", *STAGES):
+        yield "lease_expiries", {"stage": stage}
+        for error_type in (*unit_errors.foreseeable(), DIED):
+            yield "quarantines", {"stage": stage, "error_type": error_type}
+    yield from (("maintenance_failures", {"step": step}) for step in STEPS)
     yield from (("queue_messages", {"stage": stage, "outcome": outcome}) for stage in QUEUES for outcome in MESSAGES)
     yield from (("http_requests_denied", {"reason": reason}) for reason in DENIALS)
     yield from (("auth_plugin_failures", {"plugin": plugin}) for plugin in runtime.settings.api.auth)

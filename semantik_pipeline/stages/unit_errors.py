@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from semantik_pipeline import logs
+from semantik_pipeline import errors, logs
 from semantik_pipeline.errors import (
     ChildTimeout,
     FingerprintMismatch,
@@ -114,6 +114,14 @@ def verdict(error: BaseException, *, alone: bool, goal: str = "indexed") -> Verd
         delay=error.retry_after if isinstance(error, TransientError) else None,
         attempts=HANGS if isinstance(error, ChildTimeout) else None,
     )
+
+
+def foreseeable() -> list[str]:
+    """Types of errors that may bring a document into quarantine, of those that this project has; plugins raise their own,
+    and what nobody meant to raise."""
+    kinds = [one for one in vars(errors).values() if isinstance(one, type)]
+    ours = [one for one in kinds if issubclass(one, TransientError | PermanentError)]
+    return [one.__name__ for one in ours if verdict(one(), alone=True).outcome != "released"]
 
 
 def _record(

@@ -91,3 +91,7 @@ def test_what_can_be_foreseen_begins_with_nought(make_api: Callable[..., Api]) -
     assert 'semantik_http_requests_denied_total{reason="unauthorized"} 0.0' in text
     assert 'semantik_units_total{outcome="quarantined",stage="upsert"} 0.0' in text
     assert 'semantik_queue_messages_total{outcome="failed",stage="maintenance"} 0.0' in text
+    assert 'semantik_quarantines_total{error_type="ChildTimeout",stage="chunk"} 0.0' in text
+    assert 'semantik_quarantines_total{error_type="WorkerDied",stage="sync"} 0.0' in text
+    assert 'error_type="ServiceUnavailable"' not in text, "no document is ever quarantined for it"
+    assert 'semantik_maintenance_failures_total{step="trash"} 0.0' in text
