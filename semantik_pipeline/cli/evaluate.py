@@ -14,6 +14,7 @@ from semantik_pipeline.cli.questions import (
     DenseWeightOption,
     FilterOption,
     FusionOption,
+    InterpretOption,
     Mode,
     ModeOption,
     RerankerOption,
@@ -79,6 +80,7 @@ def evaluate(
     fusion: FusionOption = None,
     dense_weight: DenseWeightOption = None,
     rerank_weight: RerankWeightOption = None,
+    interpret: InterpretOption = False,
     compare: CompareOption = False,
     known_items: KnownItemsOption = None,
     history: HistoryOption = False,
@@ -100,8 +102,9 @@ def evaluate(
     way: dict[str, Any] = {"mode": mode, "rerank": rerank, "reranker": reranker}
     way |= {"fusion": fusion, "dense_weight": dense_weight, "rerank_weight": rerank_weight}
     _check(dataset_dir, known_items, chosen=any(way[one] != usual for one, usual in _USUAL.items()), several=several)
+    _check_literal(known_items, interpret)
     asked = Asked(
-        template=question(query="?", limit=limit, filter_json=filter_json, **way),
+        template=question(query="?", limit=limit, filter_json=filter_json, interpret=interpret, **way),
         ways=tuple(ways.split(",")) if ways else (),
         tried=tuple(parse_changes(one.split()) for one in try_ or ()),
         plot=plot,
@@ -128,6 +131,15 @@ def _check(dataset_dir: str | None, known_items: str | None, *, chosen: bool, se
             "--mode, --fusion, --dense-weight, --no-rerank, --reranker and --rerank-weight choose one way, and a "
             "comparison asks in all ways.",
             "Choose among them with --ways, as in --ways dense,cross-encoder.",
+        )
+
+
+def _check_literal(known_items: str | None, interpret: bool) -> None:
+    from semantik_pipeline.errors import UsageError
+
+    if known_items is not None and interpret:
+        raise UsageError(
+            "--interpret is for queries that people wrote; known items are words that stand there.", "Leave it out."
         )
 
 

@@ -23,7 +23,7 @@ DEPTH = 100
 
 
 class Asker:
-    """Asks queries as ``template`` says (its text is replaced).
+    """Asks queries as ``template`` says (its text is replaced), those that are ``verbatim`` as they stand.
 
     The reranker gets as many candidates as in a search for ``template.limit`` hits, and no deadline unless the template
     sets one: quality, not this machine's speed, is what is measured. ``run`` has the documents of what was asked, as
@@ -85,4 +85,4 @@ class Asker:
         return round(median(self._milliseconds), 2) if self._milliseconds else None
 
     def _asked(self, query_id: str, limit: int) -> SearchQuery:
-        return replace(self._template, text=self._judged.queries[query_id], limit=limit)
+        return replace(self._judged.question(query_id, self._template), limit=limit)

@@ -118,8 +118,8 @@ def _usable(runtime: Runtime, judged: Judged, ways: Sequence[Way]) -> tuple[list
     they need, too, so that no query waits for it."""
     usable, left_out = [], dict[str, str]()
     for way in ways:
-        first = judged.queries[judged.judged[0]]
-        answer = search(runtime, replace(way.query, text=first, rerank_deadline=way.query.rerank_deadline or 600.0))
+        first = judged.question(judged.judged[0], way.query)
+        answer = search(runtime, replace(first, rerank_deadline=way.query.rerank_deadline or 600.0))
         if rerankers_of(way.plan) and answer.hits and not answer.reranked and not way.default:
             left_out[way.name] = "; ".join(answer.warnings) or "it reranked nothing"
         else:

@@ -58,7 +58,7 @@ def keep(
                 "version": __version__,
                 "generation": view.generation_id,
                 "collection": built,
-                "search": _told(one.way),
+                "search": {**_told(one.way), "interpret": judged.interprets(one.way.query)},
             },
             "measures": {**{name: one.report.mean(name) for name in MEASURES}, "p50_ms": one.p50_ms},
             "scores": {query_id: scores[DECISIVE] for query_id, scores in one.report.per_query.items()},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from semantik_pipeline.documents import SearchHit, short_hash
+from semantik_pipeline.questions import SearchQuery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,17 @@ class Judged:
 
     @property
     def verbatim(self) -> bool:
-        """Whether queries are made of the very words of what is to be found, so that they favour the search by words."""
+        """Whether queries are made of the very words of what is to be found, so that they favour the search by words. They
+        are asked as they stand: nobody meant a quote, a ``-word`` or a ``field:value`` in them to say what is looked for."""
         return False
+
+    def question(self, query_id: str, template: SearchQuery) -> SearchQuery:
+        """One of the queries, asked as the template says."""
+        return replace(template, text=self.queries[query_id], interpret=self.interprets(template))
+
+    def interprets(self, template: SearchQuery) -> bool:
+        """Whether a search like the template reads more than words in these queries."""
+        return template.interpret and not self.verbatim
 
     def identify(self, query_id: str, hit: SearchHit) -> str:
         """What a hit counts as in ``qrels``: here, its document. Of hits that count as the same only the best one does."""

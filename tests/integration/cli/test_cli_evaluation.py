@@ -105,11 +105,17 @@ def test_a_collection_is_asked_for_its_own_words_and_for_an_index_made_otherwise
 
 
 def test_one_way_of_searching_is_measured(cli: CommandLine, dataset: Path) -> None:
-    def way(*options: str) -> str:
-        return cli("eval", dataset, "--json", *options).json()["way"]
+    def measured(*options: str) -> dict:
+        return cli("eval", dataset, "--json", *options).json()
 
-    assert way("--fusion", "rrf", "--no-rerank") == "rrf"
-    assert way("--dense-weight", "0.25", "--rerank-weight", "0.5") == "minmax 0.25 + fake-reranker 0.5"
+    with (dataset / "queries.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "q4", "text": "the -lists switch"}) + "\n")
+    with (dataset / "qrels.tsv").open("a") as file:
+        file.write("q4\td3\t1\n")
+    first = measured("--fusion", "rrf", "--no-rerank")
+    assert (first["way"], first["recall@100"]) == ("rrf", 1.0), "a query is words, whatever it looks like"
+    second = measured("--dense-weight", "0.25", "--rerank-weight", "0.5", "--interpret")
+    assert (second["way"], second["recall@100"]) == ("minmax 0.25 + fake-reranker 0.5", 0.75)
     told = cli("eval", dataset, "--history", "--json").json()["evaluations"]
     assert not any(one.get("default") for one in told), "neither is what a search does that asks for nothing"
 
@@ -120,6 +126,7 @@ WRONG = [
     (["DATASET", "--compare", "--mode", "dense"], "--ways"),
     (["DATASET", "--compare", "--fusion", "rrf"], "--ways"),
     (["--known-items", "default", "--dense-weight", "0.5"], "--ways"),
+    (["--known-items", "default", "--interpret"], "words that stand there"),
     (["DATASET", "--plot", "x.png", "--rerank-weight", "0"], "--ways"),
     (["DATASET", "--rerank-weight", "2"], "share between 0 and 1"),
     (["DATASET", "--ways", "splade"], "no way 'splade'"),

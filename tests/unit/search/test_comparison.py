@@ -11,7 +11,15 @@ import pytest
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.catalog.evaluations import Evaluated
 from semantik_pipeline.search import SearchQuery
-from semantik_pipeline.search.evaluation import Compared, Comparison, EvaluationReport, Judged, compare, recommended
+from semantik_pipeline.search.evaluation import (
+    Compared,
+    Comparison,
+    EvaluationReport,
+    Judged,
+    compare,
+    evaluate,
+    recommended,
+)
 from semantik_pipeline.search.evaluation.history import change_of, changes
 from semantik_pipeline.search.evaluation.recommendation import settings_for
 from semantik_pipeline.search.evaluation.ways import chosen, ways
@@ -111,6 +119,27 @@ def test_the_collection_and_filter_of_the_base_are_those_of_all(library, judged)
     only = {"must": [{"key": "document", "match": {"value": "doc-1"}}]}
     found = compare(library, judged, ways(library, replace(BASE, filter=only), {}))
     assert {one.report.mean("recall@100") for one in found.ways} == {0.1}
+
+
+class Drawn(Judged):
+    verbatim = True
+
+
+def test_queries_that_stand_in_the_texts_are_asked_as_they_stand(library):
+    texts = ["Use the -verbose switch with a lease", 'Set the field type:text in "this form"', "-item9 title:nothing"]
+    for number, text in enumerate(texts, 20):
+        library.add(text, document_id=number)
+    said = {
+        "queries": {str(n): text for n, text in enumerate(texts)},
+        "qrels": {str(n): {f"doc-{n + 20}": 1} for n in range(len(texts))},
+    }
+    some = chosen(ways(library, BASE, {}), ["dense", "sparse", "broken"])
+    drawn = compare(library, Drawn(**said), some)
+    assert {one.mean("recall@100") for one in drawn.ways} == {1.0}
+    assert list(drawn.left_out) == ["minmax 0.6 + broken 0.3"]
+    people = Judged(**said)
+    assert evaluate(library, people, BASE).mean("recall@100") == 0.0, "they look for what the syntax says"
+    assert evaluate(library, people, replace(BASE, interpret=False)).mean("recall@100") == 1.0
 
 
 # -- advice -----------------------------------------------------------------------------------------------------------
