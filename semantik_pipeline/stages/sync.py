@@ -72,9 +72,19 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
         with runtime.keeper.holding(claim.token, renew, runtime.settings.sync.progress_timeout) as hold:
             place.hold = hold
             _run_slice(runtime, claim, hold, place, until)
+        if runtime.stopping.is_set() or runtime.resting.is_set():
+            _leave_to_others(runtime)
         return True
     finally:
         place.leave()
+
+
+def _leave_to_others(runtime: Runtime) -> None:
+    """This process reads no more: another worker goes on at once. The bell that this loop heard is used up."""
+    with runtime.ledger.read() as tx:
+        left = any(ledger.sources_due(tx))
+    if left:
+        runtime.ring("sync")
 
 
 def _renew(runtime: Runtime, claim: SourceClaim) -> Renewal:

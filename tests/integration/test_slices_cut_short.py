@@ -6,6 +6,7 @@ import logging
 import os
 from typing import Any
 
+import pytest
 from celery import Celery
 from sqlalchemy import select
 
@@ -39,25 +40,27 @@ def connector(pipeline) -> Any:
     return pipeline.runtime.host.registry.get("fake-connector").cls
 
 
-def test_fetching_ends_with_the_process_and_what_is_fetched_is_kept(make_pipeline, monkeypatch) -> None:
-    pipeline = make_pipeline()
-    operation_id, fetched = begun(pipeline, checkpoint_every=6), []
+@pytest.mark.parametrize("ends", ["stopping", "resting"])
+def test_fetching_ends_with_the_process_and_another_goes_on_with_what_is_kept(make_pipeline, monkeypatch, ends) -> None:
+    pipeline, other = make_pipeline(), make_pipeline()
+    operation_id, fetched, rung = begun(pipeline, checkpoint_every=6), [], []
+    pipeline.runtime.ring = rung.append
     whole = connector(pipeline).fetch
 
     async def fetch(self: Any, reference: Any) -> IngestedDocument:
         fetched.append(reference.unique_id)
         if len(fetched) == 2:
-            pipeline.runtime.stopping.set()
+            getattr(pipeline.runtime, ends).set()
         return await whole(self, reference)
 
     monkeypatch.setattr(connector(pipeline), "fetch", fetch)
     work_on(pipeline.runtime, "sync")
+    assert rung.count("sync") == 1, "or others would hear of the source with the next tick"
     row = source(pipeline)
     assert (row["lease_token"], row["suspect"], row["attempts"]) == (None, False, 0)
     assert set(pipeline.stages()) == {"t0", "t1"}
     assert "after" not in str(row["cursor"]), "no checkpoint is passed whose documents are not here"
-    pipeline.runtime.stopping.clear()
-    pipeline.run()
+    other.run()
     assert fetched == list(TEXTS), "each once"
     assert pipeline.result(operation_id)["outcome"] == "succeeded"
 
