@@ -26,8 +26,9 @@ _COMPONENTS = 8  # of a word's vector; words that share few of them are nearly a
 class FakeEmbedder(EmbeddingPlugin):
     """A text's vector is the sum of its words' (hashed, deterministic over processes), so similar texts are near.
 
-    ``dimension`` (64) shapes the output; ``max_input_tokens`` counts words, and a longer text raises. Each embedded
-    document is a line of ``log_path``: the SHA-256 of its text.
+    ``dimension`` (64) and ``salt`` shape the output: with another salt every word has another vector of the same length.
+    ``max_input_tokens`` counts words, and a longer text raises. Each embedded document is a line of ``log_path``: the
+    SHA-256 of its text.
     """
 
     PLUGIN_ID = "fake-embedder"
@@ -42,6 +43,7 @@ class FakeEmbedder(EmbeddingPlugin):
             "properties": {
                 "model": {"type": "string", "default": "fake"},
                 "dimension": {"type": "integer", "minimum": 1, "default": 64},
+                "salt": {"type": "string", "default": ""},
                 "max_input_tokens": {"type": "integer", "minimum": 1, "default": 256},
                 **OPTIONS,
             },
@@ -71,7 +73,7 @@ class FakeEmbedder(EmbeddingPlugin):
             odd.strike(text)
             if odd.seconds:  # of the batch, as a device would take them: waking up late from one sleep is made up for
                 await asyncio.sleep(max(0.0, began + (row + 1) * odd.seconds - time.monotonic()))
-            vectors[row] = hashed_words(text, vectors.shape[1])
+            vectors[row] = hashed_words(text, vectors.shape[1], self.config.get("salt", ""))
             if mode == EmbeddingMode.DOCUMENT:
                 odd.log(content_hash(text))
 
@@ -99,13 +101,13 @@ class FakeEmbedder(EmbeddingPlugin):
         return name == "fake"
 
 
-def hashed_words(text: str, dimension: int) -> np.ndarray:
+def hashed_words(text: str, dimension: int, salt: str = "") -> np.ndarray:
     """The unit vector of a text: (dimension,) float32. A text without words gets the first axis."""
     import numpy as np
 
     vector = np.zeros(dimension, dtype=np.float32)
     for word in _WORD.findall(text.lower()):
-        for index, sign in _components(word, dimension):
+        for index, sign in _components(salt + word, dimension):
             vector[index] += sign
     length = float(np.linalg.norm(vector))
     if length == 0:

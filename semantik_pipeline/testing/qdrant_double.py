@@ -55,14 +55,11 @@ class QdrantDouble:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), name="qdrant-double", daemon=True).start()
         return self
 
-    def dimensions(self) -> set[int]:
-        """Of the dense vectors of every point that is there."""
-        found: set[int] = set()
-        for collection in self.client.get_collections().collections:
-            points, _ = self.client.scroll(collection.name, limit=1_000_000, with_vectors=["dense"])
-            vectors: list[Any] = [point.vector for point in points]
-            found |= {len(vector["dense"]) for vector in vectors}
-        return found
+    def dense(self, name: str) -> dict[str, list[float]]:
+        """The dense vector of every point that a collection has, by the point's id."""
+        points, _ = self.client.scroll(name, limit=1_000_000, with_payload=False, with_vectors=["dense"])
+        vectors: list[Any] = [point.vector for point in points]
+        return {str(point.id): vector["dense"] for point, vector in zip(points, vectors, strict=True)}
 
     def stop(self) -> None:
         self._server.shutdown()

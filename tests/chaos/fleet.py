@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
+import numpy as np
 import psutil
 from sqlalchemy import and_, case, func, or_, select
 
@@ -25,13 +29,15 @@ from semantik_pipeline import sources as scheduled
 from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
 from semantik_pipeline.ledger.operations.lifecycle import Progress
 from semantik_pipeline.ledger.queue import workers as ledger_workers
-from semantik_pipeline.ledger.tables import documents, sources, work
+from semantik_pipeline.ledger.tables import chunks, documents, sources, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import QUEUES, STAGES
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.schedules import Schedule
 from semantik_pipeline.settings import load_settings
 from semantik_pipeline.sources import NewSource
+from semantik_pipeline.testing import FakeEmbedder
+from semantik_pipeline.testing.qdrant_double import QdrantDouble
 from tests import forks
 from tests.chaos.servers import PATIENCE, until
 
@@ -528,6 +534,52 @@ def finish(
     found = progress.result["documents"]
     assert found["seen"] == found["new"] == documents and found["quarantined"] == poisoned
     fleet.account(here=documents, **account)
+
+
+def newer_fakes(fleet: Fleet) -> Path:
+    """The fakes of a fleet in a release whose embedder gives other vectors, and says so by its ``OUTPUT_VERSION``. It
+    logs in ``newer.log`` of that folder what it embeds."""
+    folder = Path(shutil.copytree(fleet.environment["PYTHONPATH"], fleet.folder / "newer"))
+    [entries] = folder.glob("*.dist-info/entry_points.txt")
+    entries.write_text(entries.read_text().replace("semantik_pipeline.testing:FakeEmbedder", "newer:Embedder"))
+    code = """
+        from pathlib import Path
+        from semantik_pipeline.testing import FakeEmbedder
+
+        class Embedder(FakeEmbedder):
+            OUTPUT_VERSION = "2"
+
+            def __init__(self, config=None):
+                log = str(Path(__file__).with_suffix(".log"))
+                super().__init__({**(config or {}), "salt": "newer", "log_path": log})
+    """
+    (folder / "newer.py").write_text(dedent(code))
+    return folder
+
+
+def vectors_are_of_their_generations(fleet: Fleet, store: QdrantDouble) -> None:
+    """Every point has the vector that the fake embedder gives for its model input with the options that its generation
+    has frozen. Other options that shaped one would show: with another salt it is as long as before."""
+    current = and_(
+        work.c.generation_id == chunks.c.generation_id,
+        work.c.document_id == chunks.c.document_id,
+        work.c.chunks_epoch == chunks.c.epoch,
+    )
+    fed = select(chunks.c.point_id, chunks.c.lead + chunks.c.text).join(work, current)
+    looked_at = 0
+    for number in fleet.runtime.live_generations():
+        generation = fleet.runtime.generation(number)
+        with fleet.runtime.ledger.read() as tx:
+            inputs = dict(map(tuple, tx.execute(fed.where(chunks.c.generation_id == number)).all()))
+        found = store.dense(generation.index)
+        assert found.keys() == inputs.keys()
+        options = generation.config["embedding"]["options"]
+        expected = asyncio.run(FakeEmbedder(options).embed_texts(list(inputs.values())))
+        given = np.array([found[point] for point in inputs])
+        others = int((~np.isclose(given, expected, atol=1e-5).all(axis=1)).sum())
+        assert not others, f"{others} of {len(given)} points have vectors of other options than {options}"
+        looked_at += len(given)
+    assert looked_at
 
 
 def poisoned(fleet: Fleet, folder: Path, *, documents: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from tests.chaos.fleet import (
     finish,
     in_small_steps,
     make_corpus,
+    newer_fakes,
     poisoned,
     ready_meanwhile,
     stopped_in_every_stage,
+    vectors_are_of_their_generations,
 )
 
 SMALL = 200
@@ -101,27 +104,38 @@ def test_a_night_of_servers(own_postgres, make_fleet, unsteady, qdrant, tmp_path
 
 def test_a_night_of_people(make_fleet, postgres_url, redis, qdrant, tmp_path):
     """In mid-run somebody changes the embedder's options and restarts the processes, which a supervisor replaces one by
-    one; documents change and vanish."""
+    one; documents change and vanish. A worker has a newer release of the embedder all the while: it leaves to others what
+    that would embed otherwise."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.configure(sleep_ms_per_text=15)
     fleet.start_scheduler()
     fleet.start_supervisor("--profile", "all", "--processes", "2")
-    fleet.ready(2)
+    newer = newer_fakes(fleet)
+    rolled_out = fleet.start_worker(PYTHONPATH=str(newer))
+    fleet.ready(3)
     corpus = make_corpus(tmp_path / "corpus", SMALL)
+
+    def supervised() -> list[dict[str, Any]]:
+        return [one for one in fleet.status() if one["state"] == "ready" and one["pid"] != rolled_out.pid]
+
     with edited(corpus, every=0.1):
         operation = fleet.begin(corpus)
         fleet.until_indexed(operation, 20)
-        before = {worker["id"] for worker in fleet.status()}
-        fleet.configure(dimension=32, sleep_ms_per_text=1)
+        before = {worker["id"] for worker in supervised()}
+        fleet.configure(salt="other", sleep_ms_per_text=1)
         with ready_meanwhile(fleet) as ready:
-            fleet.semantik("fleet", "restart", timeout=120)
-        assert min(ready) >= 1, "one restarts at a time"
+            fleet.semantik("fleet", "restart", *sorted(before), timeout=120)
+        assert min(ready) >= 2, "one restarts at a time"
         assert fleet.wait(operation, 120).outcome in ("succeeded", "degraded")
-    after = [one for one in fleet.status() if one["state"] == "ready"]
+    after = supervised()
     assert len(after) == 2 and not before & {worker["id"] for worker in after}
     assert all(worker["plugin_state_current"] for worker in after)
     fleet.synced_again(corpus)
-    assert qdrant.dimensions() == {64}
+    vectors_are_of_their_generations(fleet, qdrant)
+    [told] = [worker for worker in fleet.status() if worker["pid"] == rolled_out.pid]
+    refused = {place.rpartition(":")[2]: reason for place, reason in told["refusals"].items()}
+    assert "would differ from what its generation was built with" in refused["embed"]
+    assert "embed" not in told["stages"] and not (newer / "newer.log").exists()
 
 
 def test_a_night_of_poison(make_fleet, postgres_url, redis, qdrant, tmp_path):

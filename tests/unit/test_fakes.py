@@ -61,6 +61,12 @@ def test_similar_texts_have_near_vectors_and_equal_ones_equal() -> None:
     assert embed({}, "x").dtype == np.float32
 
 
+def test_another_salt_gives_other_vectors_of_the_same_length() -> None:
+    plain, salted = embed({}, "red wine and cheese")[0], embed({"salt": "other"}, "red wine and cheese")[0]
+    assert plain.shape == salted.shape and abs(plain @ salted) < 0.9
+    assert np.array_equal(embed({"salt": ""}, "red wine and cheese")[0], plain)
+
+
 def test_vectors_are_the_same_in_every_process() -> None:
     code = (
         "import asyncio; from semantik_pipeline.testing.fakes import FakeEmbedder;"
