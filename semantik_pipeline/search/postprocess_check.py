@@ -1,7 +1,9 @@
-"""What a postprocessor answers is checked before anybody sees it: hits that were given, as they were given. Pure."""
+"""What a postprocessor answers is checked before anybody sees it: hits that were given, as they were given, and nothing
+that JSON can't say. Pure."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,11 +11,43 @@ from typing import Any
 from semantik_pipeline.documents import Highlight, Passage, SearchHit, Span
 from semantik_pipeline.errors import PluginError
 
-#: What no postprocessor may change: it says which passage of which document a hit is.
-FIXED = ("document", "title", "text", "start", "end")
+#: What no postprocessor may change: it says which passage of which document a hit is, and how it got its score.
+FIXED = ("document", "title", "text", "start", "end", "scores", "explanation")
+#: What postprocessors add that are lists.
+LISTS = ("highlights", "grouped_hits", "context_before", "context_after", "duplicates")
+#: Objects and lists of a hit's metadata may lie so deep within each other: the API writes no more than some 200.
+MOST_LEVELS = 64
 
 #: Rank of a hit -> the passages around it that the context gave.
 Given = Mapping[int, Sequence[Passage]]
+
+
+def lent(hits: Sequence[SearchHit]) -> list[SearchHit]:
+    """The hits for a plugin to work on: what it writes into their lists and objects, be it long after its deadline, is
+    not in ours."""
+    return [_lent(hit) for hit in hits]
+
+
+def _lent(hit: SearchHit) -> SearchHit:
+    own = object.__new__(SearchHit)  # dataclasses.replace takes ten times as long, and there may be hundreds
+    vars(own).update(
+        vars(hit),
+        metadata=_copied(hit.metadata),
+        scores=dict(hit.scores),
+        explanation=_copied(hit.explanation),
+        grouped_hits=lent(hit.grouped_hits),
+        **{name: list(getattr(hit, name)) for name in LISTS if name != "grouped_hits"},
+    )
+    return own
+
+
+def _copied(value: Any) -> Any:
+    """A JSON value whose objects and lists are new."""
+    if type(value) is dict:
+        return {name: _copied(one) if type(one) in (dict, list) else one for name, one in value.items()}
+    if type(value) is list:
+        return [_copied(one) if type(one) in (dict, list) else one for one in value]
+    return value
 
 
 def checked(
@@ -26,14 +60,16 @@ def checked(
     """
     if not isinstance(answer, list | tuple):
         raise PluginError(f"answered a {type(answer).__name__} instead of a list of hits")
-    known = {hit.rank for hit in before}
-    inside = {one.rank for hit in before for one in hit.grouped_hits}
+    given = {hit.rank: hit for hit in before}
+    joined = given | {one.rank: one for hit in before for one in hit.grouped_hits}
     documents = {hit.document for hit in every.values()}
     seen: set[int] = set()
     for hit in answer:
-        _check_known(hit, known, every, seen)
+        _check_known(hit, given, seen)
     for one in (one for hit in answer for one in hit.grouped_hits):
-        _check_known(one, known | inside, every, seen)
+        _check_known(one, joined, seen)
+        if one.grouped_hits:
+            raise PluginError("joined hits to one that it joined to another")
     for one in (one for hit in answer for one in (hit, *hit.grouped_hits)):
         _check_additions(one, around.get(one.rank, ()), documents)
     if annotates and [hit.rank for hit in answer] != [hit.rank for hit in before]:
@@ -41,27 +77,54 @@ def checked(
     return list(answer)
 
 
-def _check_known(hit: Any, known: set[int], every: Mapping[int, SearchHit], seen: set[int]) -> None:
+def _check_known(hit: Any, given: Mapping[int, SearchHit], seen: set[int]) -> None:
     if not isinstance(hit, SearchHit):
         raise PluginError(f"answered a {type(hit).__name__} among the hits")
-    if hit.rank not in known:
+    if type(hit.rank) is not int or hit.rank not in given:
         raise PluginError("answered a hit that it was not given")
     if hit.rank in seen:
         raise PluginError("answered a hit twice")
     seen.add(hit.rank)
-    given = every[hit.rank]
     for name in FIXED:
-        found, was = getattr(hit, name), getattr(given, name)
-        if found is not was and found != was:
+        found, was = getattr(hit, name), getattr(given[hit.rank], name)
+        if found is not was and (type(found) is not type(was) or found != was):
             raise PluginError(f"changed the {name} of a hit")
     if not isinstance(hit.score, int | float) or isinstance(hit.score, bool) or not math.isfinite(hit.score):
         raise PluginError("gave a hit a score that is no finite number")
-    if not isinstance(hit.metadata, dict):
+    _check_metadata(hit.metadata, given[hit.rank].metadata)
+    for name in LISTS:
+        if not isinstance(getattr(hit, name), list | tuple):
+            raise PluginError(f"gave a hit {name} that are no list")
+
+
+def _check_metadata(metadata: Any, before: dict[str, Any]) -> None:
+    if not isinstance(metadata, dict):
         raise PluginError("gave a hit metadata that is no object")
+    if metadata == before:
+        return
+    if not _named_by_texts(metadata, MOST_LEVELS):
+        raise PluginError("gave a hit metadata with a name that is no text, or that lies too deep")
+    try:
+        json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"gave a hit metadata that JSON can't say ({error})") from error
+
+
+def _named_by_texts(value: Any, levels: int) -> bool:
+    """Whether all names in it are texts, and nothing lies deeper than so many levels."""
+    if isinstance(value, dict):
+        return levels > 0 and all(
+            isinstance(name, str) and _named_by_texts(one, levels - 1) for name, one in value.items()
+        )
+    return not isinstance(value, list | tuple) or (
+        levels > 0 and all(_named_by_texts(one, levels - 1) for one in value)
+    )
 
 
 def _check_additions(hit: SearchHit, around: Sequence[Passage], documents: Collection[str]) -> None:
     for span in _spans(hit):
+        if type(span.start) is not int or type(span.end) is not int:
+            raise PluginError("marked a place in a hit's text by what is no integer")
         if not 0 <= span.start <= span.end <= len(hit.text):
             raise PluginError("marked what lies outside a hit's text")
     for passage in (*hit.context_before, *hit.context_after):
@@ -73,7 +136,7 @@ def _check_additions(hit: SearchHit, around: Sequence[Passage], documents: Colle
 
 def _spans(hit: SearchHit) -> Iterator[Span]:
     for one in hit.highlights:
-        if not isinstance(one, Highlight) or not isinstance(one.term, str):
+        if not isinstance(one, Highlight) or not _is_text(one.term):
             raise PluginError("gave a hit a highlight that is no Highlight")
         yield one
     if hit.passage is not None:
@@ -82,9 +145,17 @@ def _spans(hit: SearchHit) -> Iterator[Span]:
         yield hit.passage
 
 
+def _is_text(value: Any) -> bool:
+    """Whether it is a text, without halves of characters."""
+    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value
+
+
 def _is_part(passage: Passage, whole: Passage) -> bool:
     if passage is whole:
         return True
+    if any(type(one) is not int for one in (passage.start, passage.end, passage.ordinal)):
+        return False
     start, end = passage.start - whole.start, passage.end - whole.start
     inside = 0 <= start <= end <= whole.end - whole.start
-    return passage.ordinal == whole.ordinal and inside and whole.text[start:end] == passage.text
+    same = passage.ordinal == whole.ordinal and passage.section == whole.section
+    return same and inside and whole.text[start:end] == passage.text

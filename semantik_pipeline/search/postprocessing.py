@@ -22,7 +22,7 @@ from semantik_pipeline.search.blending import Ranked
 from semantik_pipeline.search.deadlines import until
 from semantik_pipeline.search.explanation import Explanation, explained_deeper, moved
 from semantik_pipeline.search.fusion import Candidate
-from semantik_pipeline.search.postprocess_check import checked
+from semantik_pipeline.search.postprocess_check import checked, lent
 from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor
 from semantik_pipeline.search.postprocess_context import SearchContext
 from semantik_pipeline.search.postprocess_run import Link, Step, run_chain, told
@@ -161,7 +161,7 @@ class _Work:
     def _work_of(self, name: str, plugin: Any, annotates: bool) -> Callable[[list[SearchHit]], list[SearchHit]]:
         def work(hits: list[SearchHit]) -> list[SearchHit]:
             method = until(self._until, plugin.process)
-            answer = self._host.call(method, self._query, list(hits), self._context)
+            answer = self._host.call(method, self._query, lent(hits), self._context)
             given = self._context.given
             after = checked(answer, hits, given, every=self._every, annotates=annotates)
             return moved(name, hits, after) if self.plan.explain and not annotates else after
