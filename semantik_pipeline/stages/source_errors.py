@@ -45,7 +45,6 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
         _wait(runtime, claim, error)
         return
     settings = runtime.settings.work
-    attempts = claim.attempts + 1
     if isinstance(error, StorageFull):
         runtime.fatal = error
     hopeless = isinstance(error, PipelineError) and not isinstance(error, TransientError)
@@ -55,6 +54,7 @@ def fail_slice(runtime: Runtime, claim: SourceClaim, error: Exception) -> None:
     with runtime.ledger.write() as tx:
         if not ledger.source_held(tx, claim):
             return
+        attempts = ledger.attempts(tx, claim) + 1
         if isinstance(error, StorageFull):
             ledger.pause_slice(tx, claim)
         elif hopeless or attempts >= settings.max_attempts:

@@ -71,7 +71,11 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
         renew = partial(_renew, runtime, claim)
         with runtime.keeper.holding(claim.token, renew, runtime.settings.sync.progress_timeout) as hold:
             place.hold = hold
-            _run_slice(runtime, claim, hold, place, until)
+            try:
+                _run_slice(runtime, claim, hold, place, until)
+            except Exception:  # the ledger is away: left alone, the lease of a process that lives would run out
+                runtime.keeper.owe(claim.token, partial(_give_back, runtime, claim))
+                raise
         if runtime.stopping.is_set() or runtime.resting.is_set():
             _leave_to_others(runtime)
         return True
@@ -85,6 +89,11 @@ def _leave_to_others(runtime: Runtime) -> None:
         left = any(ledger.sources_due(tx))
     if left:
         runtime.ring("sync")
+
+
+def _give_back(runtime: Runtime, claim: SourceClaim) -> None:
+    with runtime.ledger.write() as tx:
+        ledger.give_back_source(tx, claim.token)
 
 
 def _renew(runtime: Runtime, claim: SourceClaim) -> Renewal:
@@ -263,8 +272,10 @@ class Slice:
                 revisions.retry_documents(tx, found.again, operation_id=operation, lane=lane)
             if gone:
                 absence.mark_gone(tx, self.claim, gone)
-            if saved or arrivals:  # progress: what killed or failed this source before, it is past it
-                ledger.change_source(tx, self.claim.source_id, **saved, attempts=0, suspect=False)
+            if arrivals or saved.get("cursor", self.claim.cursor.stored()) != self.claim.cursor.stored():
+                saved = {**saved, "attempts": 0, "suspect": False}  # it is past what killed or failed it before
+            if saved:
+                ledger.change_source(tx, self.claim.source_id, **saved)
             if (held := ledger.on_hold(tx, self.claim)) or found.cut:
                 ledger.pause_slice(tx, self.claim)
         if held:

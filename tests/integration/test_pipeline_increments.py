@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from semantik_pipeline import pipeline
 from semantik_pipeline.builtin.connectors.git import GitConnector
+from semantik_pipeline.documents import Complete
 from semantik_pipeline.ledger.tables import work
 from semantik_pipeline.operations import SourceRequest, begin_drop, list_documents
 from semantik_pipeline.search import SearchQuery, search
@@ -199,6 +200,27 @@ def test_a_document_that_was_dropped_comes_back_with_the_next_sync(make_pipeline
     begin_drop(pipe.runtime, dropped)
     pipe.run()
     assert sorted(pipe.stages()) == ["a", "c", "d"]
+    pipe.index(source.request)
+    assert sorted(pipe.stages()) == ["a", "b", "c", "d"]
+
+
+def test_a_document_that_is_dropped_while_its_source_is_read_comes_back_too(make_pipeline, source, monkeypatch):
+    """The slice in hand would save where the next run begins, and that one would name only changes."""
+    pipe = make_pipeline()
+    pipe.index(source.request)
+    cls = pipe.runtime.host.registry.get(source.request.connector).cls
+    enumerate = cls.enumerate
+
+    async def dropping(self, cursor=None):
+        monkeypatch.setattr(cls, "enumerate", enumerate)
+        async for event in enumerate(self, cursor):
+            if isinstance(event, Complete):
+                rows = list_documents(pipe.runtime, collection=None, status=None)
+                begin_drop(pipe.runtime, [row for row in rows if row["document"] == "b"])
+            yield event
+
+    monkeypatch.setattr(cls, "enumerate", dropping)
+    assert pipe.index(source.request)["outcome"] == "succeeded"
     pipe.index(source.request)
     assert sorted(pipe.stages()) == ["a", "b", "c", "d"]
 

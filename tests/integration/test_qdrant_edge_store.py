@@ -210,6 +210,33 @@ def test_a_rebuilt_index_is_on_the_disk_before_the_old_one_goes(folder: Path, gr
     assert not only_in_memory and files > 10
 
 
+def test_who_asks_for_an_index_while_another_takes_its_place_waits(folder: Path, monkeypatch) -> None:
+    """For a moment its name is nobody's: it was made anew then, empty, and the full one was lost."""
+    rename, said = Path.rename, []
+
+    def slow(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        if str(target).endswith(".replaced"):
+            asking.start()
+            asking.join(0.3)
+        return moved
+
+    def ask() -> None:
+        said.extend(store.list_indexes())
+        store.create_index("one", SPEC)
+
+    with opened(folder, optimize_above=100, graph_above=10**6) as store:
+        store.create_index("one", SPEC)
+        store.insert("one", [make_point(n) for n in range(200)])
+        asking = threading.Thread(target=ask)
+        monkeypatch.setattr(Path, "rename", slow)
+        store.optimize("one")
+        asking.join()
+        assert said == ["one"] and store.count("one") == 200
+    with opened(folder) as store:
+        assert store.count("one") == 200
+
+
 def everything(store: QdrantEdgeStore, name: str) -> list[tuple]:
     points, _ = store.scroll(name, limit=100_000, with_vectors=True)
     return [(point.id, point.payload, [round(float(value), 5) for value in point.vector]) for point in points]

@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from semantik_pipeline.contracts import ConnectorPlugin
-from semantik_pipeline.documents import IngestedDocument, content_hash
+from semantik_pipeline.documents import Checkpoint, IngestedDocument, content_hash
+from semantik_pipeline.errors import StorageUnavailable, TransientError
 from semantik_pipeline.ledger.ingestion import sync
 from semantik_pipeline.ledger.queue import expired_leases
 from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.tables import sources
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.stages import sync as sync_stage
 from workers.profiles import PROFILES
 from workers.startup import WorkerProcess
 
@@ -107,3 +109,50 @@ def test_a_source_in_hand_is_given_back_unsuspected(make_pipeline, monkeypatch) 
         assert sync.sources_due(tx) == (True, False)
     pipeline.run()
     assert set(pipeline.stages().values()) == {"indexed"}
+
+
+def test_a_source_that_brings_something_in_each_slice_is_never_given_up(make_pipeline) -> None:
+    """A limited site answers so many requests and then no more for a while, however often."""
+    pipeline = make_pipeline(work={"max_attempts": 2, "backoff": 0})
+    operation_id = begun(pipeline, checkpoint_every=1, fail_after=1)
+    for brought in range(1, 7):
+        work_on(pipeline.runtime, "sync")
+        assert len(pipeline.stages()) == brought
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(update(sources).values(not_before=0))
+    pipeline.run()
+    assert pipeline.result(operation_id)["outcome"] == "succeeded"
+
+
+def test_the_same_checkpoint_again_is_no_progress(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline(work={"max_attempts": 3, "backoff": 0})
+
+    async def enumerate(self: Any, cursor: Any = None) -> Any:
+        yield Checkpoint({"after": "t2"})
+        raise TransientError("The site does not answer.")
+
+    monkeypatch.setattr(connector(pipeline), "enumerate", enumerate)
+    operation_id = begun(pipeline)
+    for _ in range(4):
+        work_on(pipeline.runtime, "sync")
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(update(sources).values(not_before=0))
+    assert pipeline.result(operation_id)["outcome"] == "failed"
+
+
+def test_a_slice_that_ended_while_the_ledger_was_away_leaves_no_lease_behind(make_pipeline, monkeypatch) -> None:
+    pipeline = make_pipeline(work={"lease_renewal": 60})
+    begun(pipeline, fail_after=1)
+
+    def away(*_: Any) -> None:
+        raise StorageUnavailable("The ledger does not answer.")
+
+    with monkeypatch.context() as blip:
+        blip.setattr(sync_stage, "fail_slice", away)
+        with pytest.raises(StorageUnavailable):
+            work_on(pipeline.runtime, "sync")
+    row = source(pipeline)
+    assert pipeline.runtime.keeper.tokens() == [row["lease_token"]]
+    pipeline.runtime.close()  # the last chance to give it back
+    row = source(make_pipeline())
+    assert (row["lease_token"], row["suspect"], row["attempts"]) == (None, False, 0)

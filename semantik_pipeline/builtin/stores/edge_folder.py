@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import uuid
 from contextlib import suppress
 from dataclasses import asdict
@@ -31,6 +32,7 @@ class EdgeFolder:
         self.path = Path(path)
         self.optimizers = Optimizers()
         self._lock: Any = None
+        self._names = threading.Lock()  # an index that another one replaces has no name for a moment
 
     def own(self) -> None:
         """Become the owner; raise DataFolderInUse naming the process that is."""
@@ -65,8 +67,9 @@ class EdgeFolder:
     def names(self) -> list[str]:
         if not self.path.is_dir():
             return []
-        found = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
-        return sorted(entry.name for entry in found if (entry / "spec.json").is_file())
+        with self._names:
+            found = (entry for entry in self.path.iterdir() if not entry.name.startswith("."))
+            return sorted(entry.name for entry in found if (entry / "spec.json").is_file())
 
     def shard(self, name: str) -> Path:
         return self.path / name / "shard"
@@ -75,7 +78,8 @@ class EdgeFolder:
         """The spec of the index; None if there is no such index."""
         check_name(name)
         try:
-            written = (self.path / name / "spec.json").read_text("utf-8")
+            with self._names:
+                written = (self.path / name / "spec.json").read_text("utf-8")
         except FileNotFoundError:
             return None
         try:
@@ -98,18 +102,20 @@ class EdgeFolder:
         draft.replace(folder / "spec.json")
 
     def swap(self, staged: Path, name: str) -> Path:
-        """Let a staged folder take the place of the index of that name; returns where that one is, to be removed.
+        """Let a staged folder take the place of the index of that name; returns where that one is, to be removed. Who asks
+        for its name meanwhile waits.
 
         Killed between the two renames, the index is a dot folder: :meth:`_sweep` puts the older one back.
         """
         leaving = self.path / f".{name}{_REPLACED}"
         shutil.rmtree(leaving, ignore_errors=True)  # what could not be removed the last time
-        (self.path / name).rename(leaving)
-        try:
-            staged.rename(self.path / name)
-        except OSError:
-            leaving.rename(self.path / name)
-            raise
+        with self._names:
+            (self.path / name).rename(leaving)
+            try:
+                staged.rename(self.path / name)
+            except OSError:
+                leaving.rename(self.path / name)
+                raise
         to_disk(self.path)  # before the one that is replaced is removed
         return leaving
 

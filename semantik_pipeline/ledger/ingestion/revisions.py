@@ -335,8 +335,9 @@ def drop_documents(
     tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int, trash: bool = False
 ) -> None:
     """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
-    there is, not only changes."""
+    there is, not only changes: a slice that is in hand, and would save its own cursor, ends, and another one begins anew."""
     owned = fair_queue.owners(tx, document_ids)
-    tx.execute(update(sources).where(sources.c.id.in_(sorted(owned))).values(cursor=None))
+    anew = {"cursor": None, "lease_token": None, "lease_until": None}
+    tx.execute(update(sources).where(sources.c.id.in_(sorted(owned))).values(**anew))
     places = fair_queue.take_each(tx, owned)
     delete_documents(tx, places, operation_id=operation_id, lane=lane, trashed_at=now() if trash else None)

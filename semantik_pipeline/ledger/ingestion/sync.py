@@ -40,7 +40,6 @@ class SourceClaim:
     run: int
     cursor: Cursor
     lane: int
-    attempts: int
     allow_deletions: bool
     problems: list[str]
 
@@ -152,7 +151,6 @@ _CLAIMED = (
     "name",
     "config",
     "lane",
-    "attempts",
     "allow_deletions",
 )
 
@@ -171,6 +169,11 @@ def begin_anew(tx: Transaction, claim: SourceClaim, cursor: Cursor) -> SourceCla
 def source_held(tx: Transaction, claim: SourceClaim) -> bool:
     mine = and_(sources.c.id == claim.source_id, sources.c.lease_token == claim.token)
     return tx.execute(select(sources.c.id).where(mine).with_for_update()).first() is not None
+
+
+def attempts(tx: Transaction, claim: SourceClaim) -> int:
+    """What is held against the source now, not when it was claimed: progress resets it. Call under :func:`source_held`."""
+    return tx.execute(select(sources.c.attempts).where(sources.c.id == claim.source_id)).scalar_one()
 
 
 def on_hold(tx: Transaction, claim: SourceClaim) -> bool:
