@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
+from semantik_pipeline.builtin.postprocessors.phrases import Phrases
 from semantik_pipeline.builtin.postprocessors.word_keys import (
     Key,
-    Keys,
     distinct_words,
     keys_of,
     literal_keys,
@@ -27,7 +27,6 @@ class Matcher:
     """
 
     def __init__(self, terms: Iterable[str], phrases: Iterable[str], language: str, texts: Iterable[str]) -> None:
-        self._language = language
         terms = list(terms)
         spaced = list(dict.fromkeys(word.group() for term in terms for word in words_of(term)))
         telling = [word for word in spaced if keys_of(word, language)]
@@ -39,8 +38,7 @@ class Matcher:
         self._terms = words.meeting(distinct_words("\n".join(texts)), by_key)
         pairs = _pairs_of(terms)
         self._any_pair = re.compile("|".join(map(re.escape, pairs))) if pairs else None
-        split = ((phrase, [_phrase_keys(word.group(), language) for word in words_of(phrase)]) for phrase in phrases)
-        self._phrases = [(phrase, keys) for phrase, keys in split if len(keys) > 1]
+        self._phrases = Phrases(phrases, language)
 
     def matches(self, text: str) -> list[Highlight]:
         """The places in one of the texts, in their order, none within another."""
@@ -49,9 +47,7 @@ class Matcher:
             found += [Highlight(start, start + len(word), term) for start in places_of(word, text)]
         if self._any_pair is not None and not text.isascii():
             found += self._unspaced(text)
-        places = [(place.start(), place.end(), place.group()) for place in words_of(text)] if self._phrases else []
-        for phrase, keys in self._phrases:
-            found += _of_phrase(phrase, keys, places, self._language)
+        found += self._phrases.matches(text)
         return _apart(found)
 
     def _unspaced(self, text: str) -> Iterator[Highlight]:
@@ -73,23 +69,6 @@ class Matcher:
 def _pairs_of(words: Iterable[str]) -> list[str]:
     runs = [run.group() for word in words for run in RUN.finditer(word)]
     return list(dict.fromkeys(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1))))
-
-
-def _phrase_keys(word: str, language: str) -> Keys:
-    return keys_of(word, language) | literal_keys(word)
-
-
-def _of_phrase(
-    phrase: str, keys: Sequence[Keys], words: Sequence[tuple[int, int, str]], language: str
-) -> Iterator[Highlight]:
-    """Where all words of the phrase stand one after the other."""
-    first = keys[0]
-    for place in range(len(words) - len(keys) + 1):
-        if not first & _phrase_keys(words[place][2], language):
-            continue
-        following = words[place : place + len(keys)]
-        if all(wanted & _phrase_keys(word, language) for wanted, (_, _, word) in zip(keys, following, strict=True)):
-            yield Highlight(following[0][0], following[-1][1], phrase)
 
 
 def _apart(found: list[Highlight]) -> list[Highlight]:

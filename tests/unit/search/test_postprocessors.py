@@ -19,6 +19,7 @@ from semantik_pipeline.builtin.postprocessors.group import GroupPostprocessor
 from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostprocessor
 from semantik_pipeline.builtin.postprocessors.neighbours import NeighboursPostprocessor
 from semantik_pipeline.builtin.postprocessors.passages import best_passage, sentences_of
+from semantik_pipeline.builtin.postprocessors.phrases import Phrases
 from semantik_pipeline.builtin.postprocessors.word_keys import Vocabulary, distinct_words, keys_of, words_of
 from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors
 from semantik_pipeline.contracts import QueryText
@@ -222,6 +223,40 @@ def test_a_phrase_is_one_place():
         ("state of the art", "state of the art"),
         ("state, of the art", "state of the art"),
     ]
+
+
+def test_the_keys_of_a_word_are_made_once_however_many_phrases_begin_with_it(monkeypatch):
+    made = []
+    plain = word_keys.without_diacritics
+    monkeypatch.setattr(word_keys, "without_diacritics", lambda word: made.append(word) or plain(word))
+    phrases = [" ".join(["word"] * length) for length in range(60, 80)]
+    text = " ".join(["word"] * 300)
+    hits = [make_hit(rank, text, language="en") for rank in range(1, 11)]
+    shown = work(HighlightPostprocessor(), hits, query="word", phrases=phrases)
+    counted = [len(text[one.start : one.end].split()) for one in shown[0].highlights]
+    assert counted == [79, 79, 79, 63], "the longest phrase as often as it has room, and one that fits what is left"
+    assert len(made) < 10
+
+
+RUNS = st.lists(st.sampled_from(["the", "lease", "leases", "Worker", "worker", "café"]), max_size=8)
+
+
+@settings(deadline=None)
+@given(st.lists(RUNS, max_size=5), RUNS.flatmap(lambda words: RUNS.map(lambda more: words + more)))
+def test_phrases_are_met_where_all_their_words_stand_one_after_the_other(phrases, words):
+    def keys(word):
+        return keys_of(word, "english") | word_keys.literal_keys(word)
+
+    text = ", ".join(words)
+    starts = [one.start() for one in words_of(text)]
+    wanted = [
+        (starts[at], starts[at + len(phrase) - 1] + len(words[at + len(phrase) - 1]), " ".join(phrase))
+        for phrase in phrases
+        for at in range(len(words) - len(phrase) + 1)
+        if len(phrase) > 1 and all(keys(a) & keys(b) for a, b in zip(phrase, words[at:], strict=False))
+    ]
+    found = Phrases([" ".join(phrase) for phrase in phrases], "english").matches(text)
+    assert sorted((one.start, one.end, one.term) for one in found) == sorted(wanted)
 
 
 ENGLISH = st.sampled_from(
