@@ -6,6 +6,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from semantik_pipeline.ledger.ingestion import sync
+
+if TYPE_CHECKING:
+    from semantik_pipeline.runtime import Runtime
 
 #: Seconds until a source that was left, or a unit, is looked at again: its options may be others by then. Longer than a command that
 #: works alone waits for something that nobody can do (``operations.PATIENCE``).
@@ -13,6 +19,16 @@ LEFT = 45.0
 
 #: Reasons that are kept.
 KEPT = 100
+
+
+def pass_on(runtime: Runtime) -> None:
+    """After a slice of a source: if this process reads no more, another worker goes on at once. The bell that this one heard
+    is used up."""
+    if runtime.stopping.is_set() or runtime.resting.is_set():
+        with runtime.ledger.read() as tx:
+            due = any(sync.sources_due(tx))
+        if due:
+            runtime.ring("sync")
 
 
 class LeftWork:

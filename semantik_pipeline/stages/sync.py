@@ -29,6 +29,7 @@ from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, mended
 from semantik_pipeline.stages.comparison import Compared, Comparison
 from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.deletions import remove_vanished
+from semantik_pipeline.stages.left import pass_on
 from semantik_pipeline.stages.parsing import storable
 from semantik_pipeline.stages.source_errors import fail_slice
 from semantik_pipeline.stages.source_warnings import problems_told
@@ -76,19 +77,10 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
             except Exception:  # the ledger is away: left alone, the lease of a process that lives would run out
                 runtime.keeper.owe(claim.token, partial(_give_back, runtime, claim))
                 raise
-        if runtime.stopping.is_set() or runtime.resting.is_set():
-            _leave_to_others(runtime)
+        pass_on(runtime)
         return True
     finally:
         place.leave()
-
-
-def _leave_to_others(runtime: Runtime) -> None:
-    """This process reads no more: another worker goes on at once. The bell that this loop heard is used up."""
-    with runtime.ledger.read() as tx:
-        left = any(ledger.sources_due(tx))
-    if left:
-        runtime.ring("sync")
 
 
 def _give_back(runtime: Runtime, claim: SourceClaim) -> None:
