@@ -62,7 +62,6 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
         plugins = "current" if worker["plugin_state_current"] else "older: restart"
         failures = f", {len(worker['plugin_failures'])} failed" if worker["plugin_failures"] else ""
         heard = duration(worker["heartbeat_age_seconds"])
-        models = ", ".join(str(model.get("model", model["plugin"])) for model in worker["models"] or ())
         asked = f" (asked: {worker['command']})" if worker["command"] else ""
         rows.append(
             (
@@ -73,13 +72,23 @@ def _show_workers(console: Console, workers: list[dict[str, Any]], *, fleet: boo
                 heard,
                 size(worker["memory_bytes"] or 0),
                 plugins + failures,
-                models or "-",
+                models_words(worker["models"] or ()),
                 hand,
             )
         )
     header = ("WORKER", "PROFILE", "STATE", "UP", "HEARD", "MEMORY", "PLUGIN STATE", "MODELS", "IN PROGRESS")
     spare, shrink = ("UP", "MEMORY", "HEARD"), {"MODELS": 10, "IN PROGRESS": 14}
     print_table(console, header, rows, spare=spare, shrink=shrink)
+
+
+def models_words(models: Sequence[dict[str, Any]]) -> str:
+    """The device first, which is left when the cell is cut: "cuda: one model, another; cpu: a third"."""
+    devices: dict[str, dict[str, None]] = {}
+    for model in models:
+        name, device = str(model.get("model") or model["plugin"]), str(model.get("device") or "")
+        devices.setdefault(device, {})[name] = None
+    told = [f"{device}: {', '.join(names)}" if device else ", ".join(names) for device, names in devices.items()]
+    return "; ".join(told) or "-"
 
 
 def _show_stages(console: Console, found: dict[str, Any]) -> None:

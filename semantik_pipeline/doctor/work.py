@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from semantik_pipeline import __version__, fleet, maintenance
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.doctor.servers import look_at_queues
+from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger.database import periodic_tasks
 from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.ingestion import sources
+from semantik_pipeline.plugins.state import read_state
+from semantik_pipeline.runtime import Runtime
 
 #: Ticks that may be missed, and at least so many seconds, before the scheduler is taken to be gone.
 MISSED, STALLED = 4, 60.0
@@ -19,6 +23,10 @@ MISSED, STALLED = 4, 60.0
 START = "Start one: `semantik worker`."
 RESUME = "Run `semantik fleet resume`."
 RESTART = "Run `semantik fleet restart`."
+NO_GPU = (
+    "Its log says why: a driver that does not answer (`nvidia-smi`), or a torch that is built without CUDA. If that is"
+    " meant, set `device: cpu` of the plugin."
+)
 
 
 def look_at_workers(patient: Patient) -> Iterator[Finding]:
@@ -30,6 +38,7 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
         yield from _there(workers, view["stages"], view["blocked"])
         yield from _alike(workers)
     for worker in workers:
+        yield from _devices(runtime, worker)
         if worker["fatal_error"]:
             yield broken(f"worker {worker['id']}", worker["fatal_error"], "Mend that; the worker is then started anew.")
     if runtime.settings.fleet:
@@ -76,6 +85,18 @@ def _alike(workers: list[dict[str, Any]]) -> Iterator[Finding]:
     for worker in workers:
         for plugin, reason in worker["plugin_failures"].items():
             yield warn(f"worker {worker['id']}", f"it could not load {plugin}: {reason}", RESTART)
+
+
+def _devices(runtime: Runtime, worker: dict[str, Any]) -> Iterator[Finding]:
+    """Models on the CPU, where there is a GPU and nobody asked for the CPU."""
+    there = [one for one in worker["models"] or () if one.get("device") == "cpu"]
+    if not (there and worker["gpus"]):
+        return
+    with suppress(PipelineError):  # a state file that can't be read has a check of its own
+        state = read_state(runtime.settings.state_file)
+        there = [one for one in there if state.config_of(one["plugin"]).get("device") != "cpu"]
+    if names := ", ".join(dict.fromkeys(str(one.get("model") or one["plugin"]) for one in there)):
+        yield warn(f"worker {worker['id']}", f"there is a GPU for it, and its models work on the CPU: {names}", NO_GPU)
 
 
 def look_at_schedule(patient: Patient) -> Iterator[Finding]:

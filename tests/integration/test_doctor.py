@@ -23,6 +23,7 @@ from semantik_pipeline.doctor.findings import well
 from semantik_pipeline.doctor.hosts import look_at_disks
 from semantik_pipeline.doctor.servers import _clock, _unheard, look_at_blobs, look_at_broker, look_at_ledger
 from semantik_pipeline.doctor.stores import _indexes, look_at_store
+from semantik_pipeline.doctor.work import look_at_workers
 from semantik_pipeline.ledger.queue import workers
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
@@ -168,6 +169,22 @@ def test_a_check_that_hangs_is_named_and_keeps_nobody(tmp_path: Path) -> None:
     assert (slow.status, slow.remedy) == ("broken", "R") and "no answer within 0.2 s" in slow.message
     assert raises.status == "broken" and "ZeroDivisionError" in raises.message
     assert quick.status == "ok"
+
+
+def test_a_worker_whose_models_are_on_the_cpu_beside_a_gpu_is_warned_of(make_pipeline) -> None:
+    runtime = make_pipeline(plugins={"late-interaction": {"device": "cpu"}}).runtime
+    models = [{"plugin": "dense-local", "model": "tiny", "device": "cpu"}]
+    meant = {"plugin": "late-interaction", "model": "small", "device": "cpu"}
+    report = {"queues": ["embed"], "heartbeat": 60, "plugins": {}}
+    told = {"slow": (["0"], models), "meant": (["0"], [meant]), "none": ([], models), "starting": (["0"], None)}
+    told["quick"] = (["0"], [{**models[0], "device": "cuda"}])
+    with runtime.ledger.write() as tx:
+        for name, (gpus, loaded) in told.items():
+            announced(tx, name, host="here", pid=os.getpid(), profile="gpu", report={**report, "gpus": gpus})
+            workers.beat(tx, name, state="ready", activity={"models": loaded})
+    found = [one for one in looked(look_at_workers, runtime).values() if one.check.startswith("worker ")]
+    assert [(one.check, one.status) for one in found] == [("worker slow", "warning")]
+    assert "on the CPU: tiny" in found[0].message and "nvidia-smi" in str(found[0].remedy)
 
 
 def test_clocks_may_differ_by_five_seconds() -> None:

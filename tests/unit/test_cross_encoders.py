@@ -67,7 +67,7 @@ def scores(plugin, query, texts, **optional):
 def test_each_architecture_has_its_backend_and_gives_probabilities(plugins, name, backend):
     plugin = plugins[name]
     check_ranking(asyncio.run(plugin.rerank(QUERY, TEXTS)), len(TEXTS))
-    assert plugin.loaded().backend.name == backend
+    assert plugin.loaded().backend.name == backend and plugin.get_model_info()["device"] == "cpu"
     found = scores(plugin, "leases", ASKED)
     assert all(0 < score < 1 for score in found)
     assert len(set(found)) == len(ASKED)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from semantik_pipeline.builtin.embedders import precision
+from semantik_pipeline.builtin.embedders.precision import gpu_in_sight
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings, visible_gpus
 from workers.profiles import processes, profile
@@ -27,6 +29,7 @@ from workers.supervisor import on_device
 def test_cuda_visible_devices_is_read_as_cuda_reads_it(monkeypatch: pytest.MonkeyPatch, said: str, meant: list[str]):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
     assert visible_gpus() == meant
+    assert gpu_in_sight() == bool(meant)
 
 
 @pytest.mark.parametrize(("gpus", "asked", "count"), [("2,5", 0, 2), ("2,5", 4, 4), ("", 0, 1), ("", 3, 3)])
@@ -49,6 +52,26 @@ def test_processes_are_spread_evenly_and_each_sees_one_gpu_and_who_shares_it(
     assert Counter(one["CUDA_VISIBLE_DEVICES"] for one in placed) == shares
     for one in placed:
         assert int(one["SEMANTIK_WORKER_GPU_SHARERS"]) == shares[one["CUDA_VISIBLE_DEVICES"]]
+
+
+@pytest.mark.parametrize(("built", "why"), [(None, "it is built without CUDA"), ("12.8", "CUDA 12.8 can't start")])
+def test_a_gpu_that_is_not_used_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, built: str | None, why: str
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    precision._tell_of_gpu.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert precision.choose_device("auto") == "cpu" and not caplog.records
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert precision.choose_device("cpu") == "cpu" and not caplog.records, "that is as it was meant"
+    assert [precision.choose_device("auto") for _ in range(2)] == ["cpu", "cpu"]
+    [record] = caplog.records
+    assert record.levelname == "WARNING" and why in record.message and "device: cpu" in record.message
+    precision._tell_of_gpu.cache_clear()
 
 
 def test_without_a_gpu_nothing_is_said_of_one():

@@ -54,6 +54,7 @@ def test_no_company_changes_a_text(encoder: LearnedSparseEncoder) -> None:
     for text, vector in zip(TEXTS, together, strict=True):
         assert weights(encoded(encoder, [text])[0]) == pytest.approx(weights(vector), abs=1e-4)
     assert encoded(encoder, []) == []
+    assert encoder.get_model_info()["device"] == "cpu"
 
 
 def test_a_long_text_has_the_greatest_weight_of_its_windows(encoder: LearnedSparseEncoder) -> None:

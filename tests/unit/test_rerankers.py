@@ -241,6 +241,7 @@ def test_late_interaction_shares_the_embedders_weights(tiny):
 
     asyncio.run(both())
     assert embedder._model is reranker.loaded().model
+    assert reranker.get_model_info()["device"] == embedder.get_model_info()["device"]
 
 
 @pytest.mark.usefixtures("packaged_model")

@@ -92,6 +92,12 @@ class LearnedSparseEncoder(EmbeddingPlugin):
     def output_revision(self) -> str | None:
         return model_revision(_locate(self.config).path)
 
+    def get_model_info(self) -> dict[str, Any]:
+        """What an operator asks for; the device only once the model is loaded."""
+        located, loaded = _locate(self.config), self._loaded
+        info = {"model": located.name, "origin": located.origin, "path": str(located.path)}
+        return info if loaded is None else {**info, "device": loaded.device}
+
     def model_files(self) -> ModelFiles:
         return _locate(self.config)
 

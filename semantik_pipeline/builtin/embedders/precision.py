@@ -9,7 +9,14 @@ bfloat16 and would take twice the memory, does: one score comes of it, and nothi
 
 from __future__ import annotations
 
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
 from semantik_pipeline.errors import PluginConfigError
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -27,7 +34,30 @@ def choose_device(wanted: str) -> str:
         return wanted
     if torch.cuda.is_available():
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if torch.backends.mps.is_available():
+        return "mps"
+    if gpu_in_sight():
+        _tell_of_gpu()
+    return "cpu"
+
+
+def gpu_in_sight() -> bool:
+    """Whether this process may use a GPU, as the host and ``CUDA_VISIBLE_DEVICES`` say; torch is not asked."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return visible.split(",")[0].strip() not in ("", "-1")
+    return any(Path("/proc/driver/nvidia/gpus").glob("*"))
+
+
+@cache  # once in a process is enough, however many models it loads
+def _tell_of_gpu() -> None:
+    import torch
+
+    built = torch.version.cuda
+    why = f"CUDA {built} can't start; see that the driver is new enough" if built else "it is built without CUDA"
+    log.warning(
+        "There is a GPU, and torch can't use it (%s): models work on the CPU. Set device: cpu if that is meant.", why
+    )
 
 
 def choose_precision(wanted: str, device: str) -> str:

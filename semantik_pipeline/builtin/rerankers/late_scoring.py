@@ -74,6 +74,10 @@ class LateScoring:
     def usage(self) -> ModelUsage:
         return self.model.usage
 
+    @property
+    def device(self) -> str:
+        return self.model.device
+
     def scores(
         self, query: str, documents: Sequence[str], feedback: Sequence[str] = (), stop: threading.Event | None = None
     ) -> np.ndarray:

@@ -66,8 +66,10 @@ class LocalModelReranker(RerankerPlugin):
         return self._loaded.usage if self._loaded is not None else None
 
     def get_model_info(self) -> dict[str, Any]:
-        located = self.locate(self.config)
-        return {"model": located.name, "origin": located.origin, "path": str(located.path)}
+        """What an operator asks for; the device only once the model is loaded."""
+        located, loaded = self.locate(self.config), self._loaded
+        info = {"model": located.name, "origin": located.origin, "path": str(located.path)}
+        return info if loaded is None else {**info, "device": loaded.device}
 
     def output_revision(self) -> str | None:
         return model_revision(self.locate(self.config).path)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from semantik_pipeline.cli import operation_views, source_views
+from semantik_pipeline.cli import fleet_views, operation_views, source_views
 from semantik_pipeline.cli.tables import fitting
 from semantik_pipeline.cli.wording import roughly
 
@@ -92,6 +92,35 @@ def test_operations_fit_eighty_columns():
     assert "handbook/of/the/whole/house and 1 more" in row and "COLLECTION" in header
     OPERATION["progress"] = {"seconds_left": 90.0}
     assert "about 1 min 30 s" in shown(show, 120)[1]
+
+
+def workers_shown(width: int, *models: dict) -> list[str]:
+    worker = {
+        "id": "gpu-node-17:4711:9f2c",
+        "profile": "gpu",
+        "state": "ready",
+        "command": None,
+        "uptime_seconds": 93_000.0,
+        "heartbeat_age_seconds": 2.0,
+        "memory_bytes": 3_400_000_000,
+        "plugin_state_current": True,
+        "plugin_failures": {},
+        "models": list(models),
+        "in_progress": {"stages": {"embed": 512}},
+    }
+    return shown(lambda console: fleet_views._show_workers(console, [worker], fleet=True), width)
+
+
+def test_workers_fit_eighty_columns_and_say_on_which_device_their_models_are():
+    embedder = {"plugin": "dense-local", "model": "BAAI/bge-large-en-v1.5", "device": "cuda"}
+    reranker = {**embedder, "plugin": "late-interaction"}
+    remote, broken = {"plugin": "http-reranker", "model": "rerank-3"}, {"plugin": "mine", "error": "KeyError"}
+    for width in (80, 100_000):
+        [header, row] = workers_shown(width, embedder, reranker, {**embedder, "model": "tiny", "device": "cpu"})
+        assert max(map(len, (header, row))) <= width
+        assert "MODELS" in header and "cuda: " in row
+    assert "cuda: BAAI/bge-large-en-v1.5; cpu: tiny  " in row
+    assert "  rerank-3, mine  " in workers_shown(200, remote, broken)[1]
 
 
 @given(
