@@ -29,6 +29,8 @@ PATH = "path"
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{2,8})*", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+", re.IGNORECASE)
 _INTEGER = re.compile(r"-?\d{1,18}")
+#: Up to here numbers with a point, which engines compare ranges with, tell each integer from the next one.
+_EXACT = 2**53 - 1
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-\d{2})?")
 _TOKEN = re.compile(r"[^\W_]")
 
@@ -119,6 +121,8 @@ def _metadata(name: str, value: str) -> Condition | None:
     conditions: list[Condition] = [{"key": name, "match": {"value": form}} for form in forms(value)]
     if _INTEGER.fullmatch(value):
         conditions.append({"key": name, "match": {"value": int(value)}})
+        if abs(int(value)) <= _EXACT:  # engines match 5 with no 5.0
+            conditions.append({"key": name, "range": {"gte": int(value), "lte": int(value)}})
     elif value.lower() in ("true", "false"):
         conditions.append({"key": name, "match": {"value": value.lower() == "true"}})
     elif (number := _number(value)) is not None:

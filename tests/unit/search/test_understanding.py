@@ -232,6 +232,25 @@ def test_a_search_finds_what_a_plain_reading_finds(
     assert {hit.document for hit in answer.hits} == expected, query
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("metadata.n:5", {"5", "5.0", "'5'"}),
+        ("metadata.n:5.0", {"5", "5.0"}),
+        ("metadata.n:-3", {"-3", "-3.0"}),
+        ("metadata.n:0", {"0", "-0.0"}),
+        ("metadata.n:9007199254740993", {"9007199254740993"}),
+        ("metadata.n:true", {"True"}),
+    ],
+)
+def test_a_number_is_met_however_it_is_written(runtime_with, store, query: str, found: set[str]) -> None:
+    runtime = runtime_with(store)
+    values = [5, 5.0, "5", 5.5, [4, 6], -3, -3.0, 0, -0.0, True, False, None, 9007199254740992, 9007199254740993]
+    put(runtime, [{"text": "tea", "title": "", "section": [], "source": "a", "metadata": {"n": one}} for one in values])
+    hits = search(runtime, SearchQuery(text=query, limit=20)).hits
+    assert {repr(values[int(hit.document.removeprefix("doc-")) - 1]) for hit in hits} == found
+
+
 @pytest.fixture
 def runtime_with(runtime, monkeypatch: pytest.MonkeyPatch):
     """The runtime, empty, on that store; what confines a search is so small that it is always at work."""
