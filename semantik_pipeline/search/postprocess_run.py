@@ -11,21 +11,23 @@ import os
 import queue
 import threading
 import time
-import weakref
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.search.deadlines import is_late
 
-#: Abandoned runs that may be left in a process: one that hangs costs no thread for each search.
-MAX_ABANDONED = 16
+#: Abandoned runs that a plugin may leave: one that hangs costs no thread for each search ...
+MAX_ABANDONED = 8
+#: ... and that all of them may leave in a process.
+MAX_ABANDONED_OF_ALL = 32
 DEADLINE = "deadline"
 
-#: Set when the run ends.
-_abandoned: weakref.WeakSet[threading.Event] = weakref.WeakSet()
+#: What is set when the run ends -> the plugin at which it was abandoned.
+_abandoned: dict[threading.Event, str] = {}
+_counting = threading.Lock()
 
 Hits = list[SearchHit]
 Step = tuple[str, Hits]
@@ -57,14 +59,33 @@ class _Said:
 
 
 def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
-    """Let each work on what the one before left, until that moment of ``time.monotonic``. One that fails is left out."""
-    if not links:
-        return Outcome(hits=hits)
+    """Let each work on what the one before left, until that moment of ``time.monotonic``. One that fails is left out, and
+    so is one of which too many runs of the past still hang."""
+    refused = _refused(links)
+    links = [link for link in links if link.plugin not in refused]
+    outcome = _run(links, hits, until) if links else Outcome(hits=hits)
+    return replace(outcome, failed=refused | outcome.failed)
+
+
+def _refused(links: Sequence[Link]) -> dict[str, str]:
+    """Why these get no run, by plugin."""
+    with _counting:
+        for ended in [ended for ended in _abandoned if ended.is_set()]:
+            del _abandoned[ended]
+        hanging = Counter(_abandoned.values())
+    if hanging.total() >= MAX_ABANDONED_OF_ALL:
+        reason = f"{hanging.total()} runs of the past still hang: {', '.join(sorted(hanging))}"
+        return {link.plugin: reason for link in links}
+    return {
+        link.plugin: f"{hanging[link.plugin]} runs of it still hang"
+        for link in links
+        if hanging[link.plugin] >= MAX_ABANDONED
+    }
+
+
+def _run(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
     if time.monotonic() >= until:
         return Outcome(hits=hits, failed={link.plugin: DEADLINE for link in links})
-    if sum(not ended.is_set() for ended in list(_abandoned)) >= MAX_ABANDONED:
-        reason = f"{MAX_ABANDONED} runs of the past still hang"
-        return Outcome(hits=hits, failed={link.plugin: reason for link in links})
     said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
     over, ended = threading.Event(), threading.Event()
 
@@ -77,8 +98,10 @@ def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
     _threads.run(work)
     outcome = _collected(links, hits, until, said)
     over.set()
-    if DEADLINE in outcome.failed.values():
-        _abandoned.add(ended)
+    late = next((plugin for plugin, reason in outcome.failed.items() if reason == DEADLINE), None)
+    if late is not None:  # the first of them is at work, those after it are not reached
+        with _counting:
+            _abandoned[ended] = late
     return outcome
 
 

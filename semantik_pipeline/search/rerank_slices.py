@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
+from semantik_pipeline.errors import PluginError
 from semantik_pipeline.search.deadlines import is_late
+from semantik_pipeline.search.places import Place, Places, seconds_left
 from semantik_pipeline.search.rerank_check import accepted
 
 #: Seconds that a slice is made for, by the pace of the one before: about the most that is lost at the deadline.
@@ -30,14 +32,16 @@ GROWTH = 4
 HOPE = 0.7
 #: Of the deadline, but at most a tenth of it, what is kept for waking up and blending after it.
 AFTERWARDS_SECONDS = 0.015
-#: Runs at once in a process, abandoned ones included, so that a reranker that hangs costs no thread for each search.
+#: Runs at once of a reranker, abandoned ones included, so that one that hangs costs no thread for each search ...
 MAX_RUNS = 16
+#: ... and of all rerankers in a process.
+MAX_RUNS_OF_ALL = 64
 #: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
 GRACE_AT_EXIT = 2.0
 DEADLINE = "deadline"
 
 _abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-_free_runs = threading.BoundedSemaphore(MAX_RUNS)
+_places = Places(MAX_RUNS, MAX_RUNS_OF_ALL)
 
 #: Scores the texts of one slice.
 Scorer = Callable[[list[str], list[dict]], Sequence[RerankResult]]
@@ -83,18 +87,23 @@ def score_within(
     metadata: list[dict],
     capabilities: RerankerCapabilities,
     known: float | None = None,
+    *,
+    of: tuple[str, object],
 ) -> RerankOutcome:
-    """Score as many texts as ``deadline`` seconds allow; ``known`` is the pace of the search before. Never raises what the
-    scorer raises: it becomes a reason. Where MAX_RUNS are at work, it waits for one to end, unless all of them hang."""
+    """Score as many texts as ``deadline`` seconds allow; ``known`` is the pace of the search before, ``of`` the reranker's
+    id and itself. Never raises what the scorer raises: it becomes a reason. Where MAX_RUNS of it are at work, it waits for
+    one to end, unless all of them hang."""
     until = time.monotonic() + deadline - min(AFTERWARDS_SECONDS, deadline / 10)
-    hanging = sum(thread.is_alive() for thread in list(_abandoned)) >= MAX_RUNS
-    if not _free_runs.acquire(timeout=0.0 if hanging else _left(until)):
-        return RerankOutcome(reason=f"{MAX_RUNS} runs are still busy")
-    run = _Run(scorer, texts, metadata, capabilities, until, known)
+    try:
+        place = _places.take(*of, until)
+    except PluginError as error:
+        return RerankOutcome(reason=error.message)
+    run = _Run(scorer, texts, metadata, capabilities, until, known, place)
     thread = threading.Thread(target=run.work, name="rerank", daemon=True)
     thread.start()
     outcome = run.collect()
     if outcome.reason == DEADLINE and thread.is_alive():
+        _places.hang(place)
         _let_finish_at_exit(thread)
     return outcome
 
@@ -110,9 +119,11 @@ class _Run:
         capabilities: RerankerCapabilities,
         until: float,
         known: float | None,
+        place: Place,
     ) -> None:
         self.scorer, self.texts, self.metadata = scorer, texts, metadata
         self.capabilities, self.until, self.known = capabilities, until, known
+        self.place = place
         self.posted: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self.over = threading.Event()
         self.first = 0  # documents in the first slice
@@ -125,7 +136,7 @@ class _Run:
             late = is_late(error, self.until)
             self.posted.put(_Posted(end=True, reason=DEADLINE if late else f"{type(error).__name__}: {error}"))
         finally:
-            _free_runs.release()
+            _places.free(self.place)
 
     def _score_all(self) -> str | None:
         """Post slice after slice; why it ended early, or None."""
@@ -151,7 +162,7 @@ class _Run:
         pace = None
         while True:
             try:
-                posted = self.posted.get(timeout=_left(self.until))
+                posted = self.posted.get(timeout=seconds_left(self.until))
             except queue.Empty:
                 posted = _Posted(end=True, reason=DEADLINE)
             scores.update(posted.scores)
@@ -162,10 +173,6 @@ class _Run:
                 if pace is None and posted.reason == DEADLINE and self.first:
                     pace = (time.monotonic() - self.began) / self.first
                 return RerankOutcome(scores=scores, warnings=warnings, reason=posted.reason, pace=pace)
-
-
-def _left(until: float) -> float:
-    return min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 @dataclass(frozen=True, kw_only=True)

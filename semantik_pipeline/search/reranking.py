@@ -108,6 +108,7 @@ def _rerank_by(
         [_about(candidate) for candidate in chosen],
         limits,
         known_pace(one.plugin),
+        of=(one.id, one.plugin),
     )
     know_pace(one.plugin, outcome.pace)
     ranked = blend(before, outcome.scores, plan.rerank_weight, reranker=one.id, calibrated=limits.calibrated)

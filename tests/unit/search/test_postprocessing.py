@@ -19,7 +19,7 @@ from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search import SearchAnswer, SearchQuery, SeveralAnswers, merged, search
 from semantik_pipeline.search.postprocess_choice import chosen_postprocessors
-from semantik_pipeline.search.postprocess_run import MAX_ABANDONED
+from semantik_pipeline.search.postprocess_run import MAX_ABANDONED, MAX_ABANDONED_OF_ALL
 from semantik_pipeline.testing.fake_postprocessor import FakePostprocessor
 from semantik_pipeline.testing.postprocessing import make_hit
 
@@ -93,7 +93,9 @@ def test_at_the_deadline_what_is_done_counts_and_nobody_waits(library):
     ]
 
 
-def test_those_that_hang_for_ever_cost_no_thread_for_each_search(library):
+@pytest.fixture
+def hangs(library):
+    """Installs plugins of these names that hang until the test is over; then they work again."""
     release = threading.Event()
 
     class Hangs(PostprocessorPlugin):
@@ -103,23 +105,59 @@ def test_those_that_hang_for_ever_cost_no_thread_for_each_search(library):
             release.wait(60)
             return hits
 
-    library.settings.search = library.settings.search.model_copy(update={"postprocess_deadline": 0.05})
-    install(library, "hangs", Hangs())
-    before = threads()
-    try:
-        warnings = [ask(library, "hangs").warnings[0] for _ in range(3 * MAX_ABANDONED)]
-        after = threads()
-        plain = ask(library, "hangs")
-    finally:
-        release.set()
-    assert "still hang" in warnings[-1]
-    assert len(after - before) <= MAX_ABANDONED
-    assert plain.hits == ask(library).hits
+    def give(*names):
+        for name in names:
+            install(library, name, Hangs())
+
+    library.settings.search = library.settings.search.model_copy(update={"postprocess_deadline": 0.02})
+    give("hangs")
+    yield give
+    release.set()
     library.settings.search = library.settings.search.model_copy(update={"postprocess_deadline": 60})
     until = time.monotonic() + 10
     while (warnings := ask(library, "hangs", "group").warnings) and time.monotonic() < until:
         time.sleep(0.01)
     assert warnings == []
+
+
+def refused(library, name):
+    """What is told once no run of it is begun any more."""
+    for _ in range(100):
+        [told] = ask(library, name).warnings
+        if "hang" in told.partition(": ")[2]:
+            return told
+    raise AssertionError("more runs are begun than may hang")
+
+
+def test_those_that_hang_for_ever_cost_no_thread_for_each_search(library, hangs):
+    before = threads()
+    told = refused(library, "hangs")
+    assert len(threads() - before) <= MAX_ABANDONED
+    assert told == f"not postprocessed by hangs: {MAX_ABANDONED} runs of it still hang"
+    assert ask(library, "hangs").hits == ask(library).hits
+
+
+def test_others_work_beside_one_that_hangs_for_ever(library, hangs):
+    install(library, "fake", FakePostprocessor({"mode": "reverses"}))
+    refused(library, "hangs")
+    library.settings.search = library.settings.search.model_copy(update={"postprocess_deadline": 60})
+    answer = ask(library, "hangs", "fake")
+    assert answer.warnings == [f"not postprocessed by hangs: {MAX_ABANDONED} runs of it still hang"]
+    assert texts(answer) == texts(ask(library))[::-1]
+
+
+def test_all_that_hang_are_bounded_too_and_named(library, hangs):
+    names = [f"h{number}" for number in range(MAX_ABANDONED_OF_ALL // MAX_ABANDONED)]
+    hangs(*names)
+    install(library, "fake", FakePostprocessor({"mode": "reverses"}))
+    before = threads()
+    for name in names:
+        refused(library, name)
+    assert len(threads() - before) <= MAX_ABANDONED_OF_ALL
+    answer = ask(library, "fake")
+    told = f"{MAX_ABANDONED_OF_ALL} runs of the past still hang: {', '.join(names)}"
+    assert answer.warnings == [f"not postprocessed by fake: {told}"]
+    assert answer.hits == ask(library).hits
 
 
 def threads():

@@ -18,7 +18,15 @@ from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.search.blending import blend, shares, unranked
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.rerank_check import accepted
-from semantik_pipeline.search.rerank_slices import GROWTH, HOPE, MAX_RUNS, SLICE_SECONDS, next_slice, score_within
+from semantik_pipeline.search.rerank_slices import (
+    GROWTH,
+    HOPE,
+    MAX_RUNS,
+    MAX_RUNS_OF_ALL,
+    SLICE_SECONDS,
+    next_slice,
+    score_within,
+)
 from semantik_pipeline.search.reranking import cut
 
 fused_scores = st.lists(st.floats(0, 1), max_size=30).map(lambda xs: sorted(xs, reverse=True))
@@ -164,10 +172,9 @@ def test_slices_grow_while_time_allows_and_end_when_it_does_not():
     assert next_slice(4, 0.4, 0.05, capabilities) == 0
 
 
-def run(scorer, count, deadline=30.0, **capabilities):
-    return score_within(
-        deadline, scorer, [f"text {i}" for i in range(count)], [{}] * count, RerankerCapabilities(**capabilities)
-    )
+def run(scorer, count, deadline=30.0, of="words", **capabilities):
+    limits, texts = RerankerCapabilities(**capabilities), [f"text {i}" for i in range(count)]
+    return score_within(deadline, scorer, texts, [{}] * count, limits, of=(of, of))
 
 
 def length_scores(texts, metadata):
@@ -268,21 +275,44 @@ def test_results_that_take_for_ever_end_at_the_deadline():
     assert outcome.reason == "deadline"
 
 
-def test_hanging_runs_are_bounded():
+@pytest.fixture
+def hangs():
+    """A scorer that hangs until the test is over."""
     hang = threading.Event()
 
     def scorer(texts, metadata):
         hang.wait(60)
         return []
 
-    outcomes = [run(scorer, 1, deadline=0.0) for _ in range(MAX_RUNS)]
-    outcomes.append(run(scorer, 1, deadline=math.inf))  # nobody waits for those that hang
+    yield scorer
     hang.set()
-    assert [o.reason for o in outcomes] == ["deadline"] * MAX_RUNS + [f"{MAX_RUNS} runs are still busy"]
     for thread in threading.enumerate():
         if thread.name == "rerank":
             thread.join(10)
     assert len(run(length_scores, 3).scores) == 3  # the places are free again
+
+
+def refused(scorer, of):
+    """What is told once no run of it is begun any more, and how many were before."""
+    for begun in range(2 * MAX_RUNS):
+        reason = run(scorer, 1, deadline=0.01, of=of).reason
+        if reason != "deadline":
+            return reason, begun
+    raise AssertionError("more runs are begun than may hang")
+
+
+def test_hanging_runs_are_bounded_and_are_no_other_rerankers(hangs):
+    told = f"{MAX_RUNS} runs of it are still busy"
+    assert refused(hangs, "words") == (told, MAX_RUNS)
+    assert run(hangs, 1, deadline=math.inf).reason == told  # nobody waits for those that hang
+    assert len(run(length_scores, 3, of="another").scores) == 3
+
+
+def test_hanging_runs_of_all_rerankers_are_bounded_too_and_named(hangs):
+    names = [f"r{number}" for number in range(MAX_RUNS_OF_ALL // MAX_RUNS)]
+    assert [refused(hangs, name)[1] for name in names] == [MAX_RUNS] * len(names)
+    told = f"{MAX_RUNS_OF_ALL} runs of this process are still busy: {', '.join(names)}"
+    assert run(length_scores, 3, deadline=math.inf, of="another").reason == told
 
 
 def test_a_search_waits_for_another_ones_run_to_end():
