@@ -198,7 +198,15 @@ def test_prometheus_asks_services_that_serve_metrics() -> None:
             elif found[name]["image"].startswith("semantik-pipeline:"):
                 assert found[name]["environment"]["SEMANTIK_METRICS_PORT"] == str(port)
                 assert found[name]["environment"]["SEMANTIK_METRICS_HOST"] == "0.0.0.0"
-                assert f":{port}/live" in found[name]["healthcheck"]["test"][-1]
+                assert found[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "workers.health", str(port)]
+
+
+def test_the_processes_of_further_gpus_are_asked_as_workers_where_somebody_says_so() -> None:
+    """In the same job, whose name alerts know: Prometheus takes no second one of that name."""
+    more = re.sub(r"^( +)# (?=- names:|  \w+: )", r"\1", text("config/prometheus/prometheus.yml"), flags=re.MULTILINE)
+    [job] = [one for one in yaml.safe_load(more)["scrape_configs"] if one["job_name"] == "semantik-worker"]
+    first, second = job["dns_sd_configs"]
+    assert second == {**first, "names": ["worker-gpu"], "port": first["port"] + 1}
 
 
 def test_panels_have_a_place_of_their_own_and_a_datasource() -> None:
