@@ -202,19 +202,6 @@ def test_a_ledger_of_the_first_release_keeps_every_row_and_goes_on(first_release
         ledger.close()
 
 
-def test_what_a_worker_of_the_first_release_writes_fits_after_the_migration(first_release: Engine) -> None:
-    """Its rows name the columns that it knows; all others have to have values of their own."""
-    schema.migrate(first_release)
-    with first_release.connect().execution_options(writes=True) as connection, connection.begin():
-        tables = reflected(connection).tables
-        document = {**FIRST["documents"][0], "id": 3, "unique_id": "d3"}
-        connection.execute(insert(tables["documents"]).values(document))
-        connection.execute(insert(tables["work"]).values({**FIRST["work"][1], "document_id": 3}))
-        source = {**FIRST["sources"][0], "id": 2, "name": "other"}
-        connection.execute(insert(tables["sources"]).values(source))
-        connection.execute(insert(tables["operations"]).values({**FIRST["operations"][0], "id": 2}))
-
-
 def test_a_build_under_way_has_the_names_of_its_phases_that_are_known_today(database_url: str) -> None:
     """A reindex that a release before began goes on where it was."""
     was = {1: {"phase": "filling", "after": 500}, 2: {"phase": "judging"}, 3: {"phase": "building"}, 4: None}
