@@ -231,7 +231,7 @@ class Runtime:
         return self.stopping.is_set() or self.resting.is_set() or self.fatal is not None
 
     def in_hand(self, names: int) -> dict[str, Any]:
-        """``{"stages": {stage: units}, "documents": [at most so many names]}`` that this process holds."""
+        """``{"stages": {stage: units}, "documents": [at most so many names], "sources": [names]}`` that it holds."""
         with self.ledger.read() as tx:
             return ledger_workers.in_hand(tx, self.keeper.tokens(), limit=names)
 

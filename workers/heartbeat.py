@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Documents in hand that a heartbeat names.
+#: Documents in hand, and sources, that a heartbeat names.
 NAMED = 5
+
+#: Seconds that a worker which is drained waits for claims that are being made.
+CLAIMING = 5.0
 
 #: Seconds after the deadline of a unit at which its process ends: no thread can be stopped from outside.
 HUNG = 60.0
@@ -260,9 +263,11 @@ class Presence:
         self._restarting = command == "restart"  # the turn lasts until this process has ended
         self._obey(command)
         if not self._restarting:
+            runtime.room.settle(CLAIMING)  # a loop that was about to claim has something in hand now, or never will
+            activity = self.activity()
             with runtime.ledger.write() as tx:
                 ledger_workers.obeyed(tx, runtime.worker_id, command)
-                ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=self.activity())
+                ledger_workers.beat(tx, runtime.worker_id, state=self.state, activity=activity)
 
     def _run(self) -> None:
         while not self._stop.wait(self._runtime.settings.worker.heartbeat):

@@ -91,7 +91,7 @@ class Held:
         if left:  # most claims are finished, and a look costs less than a transaction
             with self._runtime.ledger.write() as tx:
                 given_back = work.give_back(tx, self.claim.token)
-        if given_back and self._runtime.stopping.is_set():
+        if given_back and (self._runtime.stopping.is_set() or self._runtime.resting.is_set()):
             self._runtime.ring(self.claim.stage)  # another worker goes on at once
         self._tell(done, len(given_back))
         self._runtime.journal.ended(self.claim, self._began_at, given_back)
@@ -235,6 +235,8 @@ class Claims:
             return None
         runtime, held = self._runtime, None
         try:
+            if self.stopping:  # who is asked to drain says what it holds once nobody here is about to claim
+                return None
             with runtime.ledger.write() as tx:
                 claim = work.claim(
                     tx,

@@ -22,8 +22,7 @@ KEPT = 100
 
 
 def pass_on(runtime: Runtime) -> None:
-    """After a slice of a source: if this process reads no more, another worker goes on at once. The bell that this one heard
-    is used up."""
+    """If this process reads no more sources, another worker goes on at once: the bell that this one heard is used up."""
     if runtime.stopping.is_set() or runtime.resting.is_set():
         with runtime.ledger.read() as tx:
             due = any(sync.sources_due(tx))

@@ -28,6 +28,9 @@ LONGEST_WAIT = 300.0
 #: Seconds that a turn waits for the next suspect: the loop that finished one asks for another within this time.
 LINGER = 0.05
 
+#: Seconds between two looks whether all claims are made.
+MOMENT = 0.01
+
 #: Seconds after which a room that stands empty rests no more: the good work that was kept waiting is done.
 EMPTY = 0.2
 
@@ -112,6 +115,16 @@ class Room:
             finally:
                 self._asking -= 1
                 self._changed.notify_all()
+
+    def settle(self, seconds: float) -> None:
+        """Wait until whoever has a place has its claim, too, or has left: for so many seconds at most."""
+        until = time.monotonic() + seconds
+        while self._claiming() and time.monotonic() < until:
+            time.sleep(MOMENT)
+
+    def _claiming(self) -> bool:
+        with self._changed:
+            return any(place.hold is None for place in (*self._good, self._lone) if place is not None)
 
     def _keep_waiting(self) -> None:
         """Good work waits for the end of this turn."""

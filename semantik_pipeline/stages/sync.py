@@ -64,6 +64,9 @@ def _work_at(runtime: Runtime, place: Place | None, until: float, alone: bool) -
     if place is None:
         return False
     try:
+        if runtime.idle:
+            pass_on(runtime)
+            return False
         with runtime.ledger.write() as tx:
             lease, without = runtime.settings.work.lease, runtime.left.sources()
             claim = ledger.claim_source(tx, worker=runtime.worker_id, lease=lease, alone=alone, without=without)

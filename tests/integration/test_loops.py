@@ -72,17 +72,17 @@ def test_claims_grow_for_nothing_else(make_pipeline, why: str) -> None:
         held.close()
 
 
-@pytest.mark.parametrize("stopping", [True, False])
-def test_who_stops_rings_for_what_it_gives_back(make_pipeline, stopping: bool) -> None:
+@pytest.mark.parametrize("ends", ["stopping", "resting", None])
+def test_who_stops_or_is_drained_rings_for_what_it_gives_back(make_pipeline, ends: str | None) -> None:
     pipeline = at_embed(make_pipeline, time_slice=1.0)
     claims = Claims(pipeline.runtime, "embed", limit=2, deadline=60.0, until=math.inf)
     held = claims.take()
     rung: list[str] = []
     pipeline.runtime.ring = rung.append
-    if stopping:
-        pipeline.runtime.stopping.set()
+    if ends:
+        getattr(pipeline.runtime, ends).set()
     held.close()
-    assert rung == (["embed"] if stopping else [])
+    assert rung == (["embed"] if ends else [])
 
 
 def test_a_loop_ends_with_work_left_and_rings_for_it(make_pipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import urllib.error
@@ -22,6 +23,7 @@ from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import work, workers
 from semantik_pipeline.operations import SourceRequest
+from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.tally import Tally
 from tests.announced import announced
 from workers.embedded import embedded_worker
@@ -43,10 +45,11 @@ def rows(pipeline) -> dict[str, ledger_workers.WorkerRow]:
         return {row.id: row for row in ledger_workers.list_workers(tx)}
 
 
-def waiting(pipeline) -> None:
-    """One document that waits for its first stage."""
+def waiting(pipeline, *, run: bool = True) -> None:
+    """One document that waits for its first stage; its source, unless ``run``."""
     pipeline.index(SourceRequest(connector="fake-connector", name="s", config={"documents": {"a": "text"}}), run=False)
-    pipeline.run("sync")
+    if run:
+        pipeline.run("sync")
 
 
 def test_a_worker_reports_hears_and_ends(make_pipeline):
@@ -163,6 +166,85 @@ def test_a_worker_that_dies_while_it_is_drained_is_lost_and_one_that_ends_is_not
     told = asked_words("drain", asked, lost, wait=True)
     assert told == "2 workers drained. Lost meanwhile, and what they held goes on elsewhere: dead."
     assert asked_words("restart", ["a"], [], wait=True) == "1 worker restarted."
+
+
+@pytest.mark.parametrize("when", ["claimed", "read"])
+def test_a_worker_that_still_reads_a_source_is_not_drained(make_pipeline, monkeypatch, when):
+    pipeline = make_pipeline()
+    runtime, reads, told, goes_on = pipeline.runtime, threading.Event(), threading.Event(), threading.Event()
+    waiting(pipeline, run=False)
+    connector = runtime.host.registry.get("fake-connector").cls
+    step = "authenticate" if when == "claimed" else "fetch"
+    stepping, holding, in_hand = getattr(connector, step), runtime.keeper.holding, runtime.in_hand
+
+    async def slowly(self, *reference):
+        reads.set()
+        await asyncio.to_thread(goes_on.wait, 30)
+        return await stepping(self, *reference)
+
+    def hold(*claim):
+        reads.set()
+        runtime.resting.wait(30)
+        told.clear()
+        told.wait(0.2)  # it is committed, and not in anybody's hand yet
+        return holding(*claim)
+
+    def look(names):
+        found = in_hand(names)
+        told.set()
+        return found
+
+    monkeypatch.setattr(connector, step, slowly)
+    monkeypatch.setattr(runtime, "in_hand", look)
+    if when == "claimed":
+        monkeypatch.setattr(runtime.keeper, "holding", hold)
+    presence = Presence(runtime, profile="all", queues=("sync",), obey=lambda command: runtime.resting.set())
+    presence.begin()
+    slice_of_it = threading.Thread(target=work_on, args=(runtime, "sync"))
+    try:
+        slice_of_it.start()
+        assert reads.wait(30)
+        asked = fleet.ask(runtime, [], "drain")
+        presence.beat()
+        assert fleet.waiting_for(runtime, asked, "drain") == asked
+        view = fleet.view(runtime)
+        assert view["workers"][0]["in_progress"] == {"stages": {"sync": 1}, "documents": [], "sources": ["s"]}
+        shown = Console(file=StringIO(), width=200)
+        show_fleet(shown, view)
+        assert "1 sync" in shown.file.getvalue()
+        goes_on.set()
+        slice_of_it.join(30)
+        presence.beat()
+        assert fleet.waiting_for(runtime, asked, "drain") == []
+        assert pipeline.stages() == ({"a": "chunk"} if when == "read" else {}), "what it had read is kept"
+    finally:
+        goes_on.set()
+        slice_of_it.join(30)
+        presence.close()
+
+
+@pytest.mark.parametrize("stage", ["sync", "chunk"])
+def test_a_worker_that_is_drained_while_it_waits_for_a_place_claims_nothing(make_pipeline, monkeypatch, stage):
+    pipeline = make_pipeline()
+    runtime, rung, held = pipeline.runtime, [], []
+    waiting(pipeline, run=stage != "sync")
+    beside, holding = runtime.room.beside, runtime.keeper.holding
+
+    def late(give_up):
+        place = beside(give_up)
+        runtime.resting.set()
+        return place
+
+    def hold(*claim):
+        held.append(claim)
+        return holding(*claim)
+
+    monkeypatch.setattr(runtime.room, "beside", late)
+    monkeypatch.setattr(runtime.keeper, "holding", hold)
+    runtime.ring = rung.append
+    work_on(runtime, stage)
+    assert held == []
+    assert rung == (["sync"] if stage == "sync" else [])
 
 
 def test_work_that_nobody_takes_is_blocked_until_somebody_does(make_pipeline):

@@ -34,7 +34,8 @@ class Worker(BaseModel):
     memory_bytes: int | None
     queues: list[str] = Field(examples=[["chunk", "embed"]])
     in_progress: dict[str, Any] | None = Field(
-        description="Number of documents that it is processing, by stage, and some ids."
+        description="Number of documents that it is processing, by stage (`sync`: sources that it reads), and some of"
+        " their names."
     )
     plugin_state_current: bool = Field(description="Whether it has loaded the plugin state file as it is now.")
     plugin_failures: dict[str, ScrubbedText] = Field({}, description="Plugins that it could not load, and why.")

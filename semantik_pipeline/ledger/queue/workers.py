@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 
 from semantik_pipeline.ledger.database import periodic_tasks
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.tables import documents, work, workers
+from semantik_pipeline.ledger.tables import documents, sources, work, workers
 
 #: A worker that has missed so many heartbeats is taken to be gone.
 MISSED = 4
@@ -133,13 +133,17 @@ def take_turn(tx: Transaction, worker_id: str) -> bool:
 
 
 def in_hand(tx: Transaction, tokens: Sequence[str], *, limit: int) -> dict[str, Any]:
-    """What is held under these tokens: units by stage, and the names of some of the documents."""
+    """What is held under these tokens: units by stage, sources that are read (stage ``sync``) among them, and the names of
+    some of the documents and sources."""
     held = work.c.lease_token.in_(tokens)
     counts = tx.execute(select(work.c.stage, func.count()).where(held).group_by(work.c.stage)).all() if tokens else []
     names = select(documents.c.unique_id).join(work, work.c.document_id == documents.c.id).where(held).limit(limit)
+    read = select(sources.c.name).where(sources.c.lease_token.in_(tokens)).order_by(sources.c.id)
+    reading = list(tx.execute(read).scalars()) if tokens else []
     return {
-        "stages": dict(map(tuple, counts)),
+        "stages": ({"sync": len(reading)} if reading else {}) | dict(map(tuple, counts)),
         "documents": list(tx.execute(names).scalars()) if counts else [],
+        "sources": reading[:limit],
     }
 
 
