@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import select, update
@@ -116,26 +117,34 @@ def test_it_can_be_left_out(make_pipeline) -> None:
     assert found(answer) == set(TEXTS) and answer.interpretation is None
 
 
+@pytest.mark.parametrize("ledger", ["sqlite", "postgres"], indirect=True)
 def test_paths_are_patterns(make_pipeline, tmp_path: Path) -> None:
     pipeline = make_pipeline()
-    for name in ("docs/one.md", "docs/deep/two.md", "notes/docs.md", "my docs/three.txt"):
+    others = {"ÄRGER/Œuvre.rst", "ärgern.rst", "ΟΔΟΣ.rst", "a_Ⓑ!.rst"}
+    for name in ("docs/one.md", "docs/deep/two.md", "notes/docs.md", "my docs/three.txt", *others):
         (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "here" / name).write_text(f"about wine in {name}")
     pipeline.folder(tmp_path / "here")
 
     def names(query: str) -> set[str]:
-        return {hit.document.rpartition("/here/")[2] for hit in ask(pipeline, query).hits}
+        return {unquote(hit.document.rpartition("/here/")[2]) for hit in ask(pipeline, query).hits}
 
-    everything = {"docs/one.md", "docs/deep/two.md", "notes/docs.md", "my%20docs/three.txt"}
+    everything = {"docs/one.md", "docs/deep/two.md", "notes/docs.md", "my docs/three.txt"}
     for same in ("docs/*", "docs", "docs/", "DOCS/"):
         assert names(f"wine path:{same}") == {"docs/one.md", "docs/deep/two.md"}, same
-    assert names("wine path:*.md") == everything - {"my%20docs/three.txt"}
+    assert names("wine path:*.md") == everything - {"my docs/three.txt"}
     assert names("path:*.md -path:docs/*") == {"notes/docs.md"}
-    assert names('wine path:"my docs"') == {"my%20docs/three.txt"}
-    assert names("wine path:one.md path:three.txt") == {"docs/one.md", "my%20docs/three.txt"}
+    assert names('wine path:"my docs"') == {"my docs/three.txt"}
+    assert names("wine path:one.md path:three.txt") == {"docs/one.md", "my docs/three.txt"}
     assert names("wine path:nowhere") == set()
-    assert names("wine type:md") == everything - {"my%20docs/three.txt"}
-    assert names("wine -type:markdown") == {"my%20docs/three.txt"}
+    assert names("path:ärger*") == {"ÄRGER/Œuvre.rst", "ärgern.rst"}
+    assert names("path:ärger") == names("path:œUV?E.rst") == {"ÄRGER/Œuvre.rst"}
+    assert names("path:οδος.*") == names("path:ΟΔΟΣ*") == {"ΟΔΟΣ.rst"}
+    assert names("path:*.rst -path:Ärger*") == {"ΟΔΟΣ.rst", "a_Ⓑ!.rst"}
+    assert names("path:a_ⓑ!*") == names("path:A_?!.rst") == {"a_Ⓑ!.rst"}
+    assert names("path:a%Ⓑ*") == names("path:__ⓑ?.rst") == set()
+    assert names("wine type:md") == everything - {"my docs/three.txt"}
+    assert names("wine -type:markdown") == {"my docs/three.txt", *others}
 
 
 # -- typing errors -----------------------------------------------------------------------------------------------------

@@ -48,6 +48,28 @@ def _postgres_now(element, compiler, **_) -> str:
     return "extract(epoch from clock_timestamp())"
 
 
+class lowered(FunctionElement):  # noqa: N801 - as now
+    """A text in lower case, to be compared, whatever letters it has: SQLite's own ``lower`` knows ASCII's alone. A sigma
+    that ends a word is one like others."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(lowered, "sqlite")
+def _sqlite_lowered(element, compiler, **told) -> str:
+    return f"semantik_lower({compiler.process(element.clauses, **told)})"
+
+
+@compiles(lowered, "postgresql")
+def _postgres_lowered(element, compiler, **told) -> str:
+    return f"replace(lower({compiler.process(element.clauses, **told)}), 'ς', 'σ')"
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower().replace("ς", "σ")
+
+
 class hurry(FunctionElement):  # noqa: N801 - as now
     """A column of a statement, by which its transaction commits without waiting for the disk. For leases in company alone:
     everybody sees them at once, and if the server dies within the second, its leases are of no use to anybody. Whoever held
@@ -173,6 +195,7 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _on_connect(connection, _record) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
+        connection.create_function("semantik_lower", 1, _lower, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
