@@ -45,7 +45,7 @@ def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:
             return {"answer": _scrubbed(search(runtime, SearchQuery(**asked)))}
         several = search_several(runtime, SearchQuery(**asked["query"]), asked["among"])
         answers = {name: _scrubbed(answer) for name, answer in several.answers.items()}
-        return {"answers": answers, "together": several.together}
+        return {"answers": answers, "together": several.together, "facets": several.facets}
     except PipelineError as error:
         told = {"type": type(error).__name__, "message": scrub_within(error.message), "hint": scrub_within(error.hint)}
         return {"error": told | ({"there": error.there} if isinstance(error, NotFound) else {})}
@@ -80,7 +80,7 @@ class Searching:
         reply = self._asked({"query": asdict(query), "among": list(among)})
         _check(reply)
         answers = {name: _rebuilt_answer(answer) for name, answer in reply["answers"].items()}
-        return SeveralAnswers(answers=answers, together=reply["together"])
+        return SeveralAnswers(answers=answers, together=reply["together"], facets=reply["facets"])
 
     def _asked(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A worker's reply."""

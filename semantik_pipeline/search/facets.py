@@ -88,14 +88,16 @@ class Tally:
                     if isinstance(one, str | int | float):
                         found.setdefault((type(one), one), set()).add(payload["document_id"])
 
-    def counts(self, limit: int) -> Counts:
-        """The ``limit`` most frequent values of each key; of equally frequent ones those that come first by name."""
+    def counts(self, limit: int | None) -> Counts:
+        """The ``limit`` most frequent values of each key (None: all of them); of equally frequent ones those that come
+        first by name."""
         sizes = {key: {one: len(its) for one, its in found.items()} for key, found in self._found.items()}
         return {key: _best(found, limit) for key, found in sizes.items()}
 
 
 def merged_facets(answers: Collection[Counts], limit: int) -> Counts:
-    """The counts of several collections together, none of whose documents is in another one."""
+    """The counts of several collections together, none of whose documents is in another one. Each has to tell of all its
+    values: one that is rare in a collection may be among the most frequent of all."""
     sums: dict[str, dict[tuple[type, Any], int]] = {}
     for counts in answers:
         for key, values in counts.items():
@@ -106,7 +108,7 @@ def merged_facets(answers: Collection[Counts], limit: int) -> Counts:
     return {key: _best(found, limit) for key, found in sums.items()}
 
 
-def _best(counts: dict[tuple[type, Any], int], limit: int) -> list[dict[str, Any]]:
+def _best(counts: dict[tuple[type, Any], int], limit: int | None) -> list[dict[str, Any]]:
     ordered = sorted(counts.items(), key=lambda one: (-one[1], str(one[0][1])))
     return [{"value": value, "count": count} for (_, value), count in ordered[:limit]]
 

@@ -55,7 +55,7 @@ class SearchPlan:
     score_threshold: float | None = None
     rerankers: tuple[ChosenReranker, ...] = ()
     facets: tuple[str, ...] = ()
-    facet_limit: int = 10
+    facet_limit: int | None = 10  # None: all values, to be added up
     explain: bool = False
     explain_document: str | None = None
     postprocessors: tuple[ChosenPostprocessor, ...] = ()

@@ -12,7 +12,7 @@ import heapq
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +20,7 @@ from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.blending import Reranking, unranked
-from semantik_pipeline.search.facets import MOST_VALUES
+from semantik_pipeline.search.facets import Counts, merged_facets
 from semantik_pipeline.search.fusion import leg_weights, normalised
 from semantik_pipeline.search.query import OneSearch
 from semantik_pipeline.search.rerankings import blended_again
@@ -45,15 +45,19 @@ class HitOf:
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralAnswers:
-    """Each collection's answer, and which were asked together: all of them are in one of the groups."""
+    """Each collection's answer, and which were asked together: all of them are in one of the groups. ``facets`` are those
+    of all; an answer has its own collection's."""
 
     answers: dict[str, SearchAnswer]
     together: list[list[str]]
+    facets: Counts = field(default_factory=dict)
 
 
 def search_several(runtime: Runtime, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
     """Ask each of these collections. Raises what :func:`search` raises, for the first of them that can't be asked."""
     asked = {name: OneSearch(runtime, runtime.ledger.search_view(name), whole(query, name)) for name in among}
+    for one in asked.values():
+        one.plan = replace(one.plan, facet_limit=None)
     _side_by_side(OneSearch.gather, list(asked.values()))
     groups: dict[str, list[str]] = {}
     for name, one in asked.items():
@@ -66,20 +70,25 @@ def search_several(runtime: Runtime, query: SearchQuery, among: Sequence[str]) -
     outcomes = list(chain.from_iterable(_side_by_side(rerank, together)))
     order = [asked[name] for name in chain.from_iterable(together)]
     done = _side_by_side(lambda one: one[0].finish(one[1]), list(zip(order, outcomes, strict=True)))
-    answers = dict(zip(chain.from_iterable(together), done, strict=True))
-    return SeveralAnswers(answers={name: answers[name] for name in among}, together=together)
+    found = dict(zip(chain.from_iterable(together), done, strict=True))
+    facets = merged_facets([found[name].facets for name in among], query.facet_limit)
+    return SeveralAnswers(answers={name: _cut(found[name], query) for name in among}, together=together, facets=facets)
+
+
+def _cut(answer: SearchAnswer, query: SearchQuery) -> SearchAnswer:
+    """The answer without the facets' values that were counted to be added up alone."""
+    return replace(answer, facets={key: values[: query.facet_limit] for key, values in answer.facets.items()})
 
 
 def whole(query: SearchQuery, collection: str) -> SearchQuery:
-    """What each collection is asked, that any page of all their hits can be cut from the answers, and their facets added
-    up. The reranker reads as many on each page."""
+    """What each collection is asked, that any page of all their hits can be cut from the answers. The reranker reads as
+    many on each page."""
     return replace(
         query,
         collection=collection,
         offset=0,
         limit=query.offset + query.limit,
         reranked_for=query.reranked_for or query.limit,
-        facet_limit=MOST_VALUES,
     )
 
 

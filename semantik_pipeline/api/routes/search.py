@@ -31,7 +31,7 @@ from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged
 from semantik_pipeline.search.batches import embed_together
-from semantik_pipeline.search.facets import merged_facets
+from semantik_pipeline.search.facets import Counts
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
 from semantik_pipeline.search.why_missing import beyond
@@ -90,7 +90,7 @@ def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchR
     """One hit more is asked for than the page has: it says whether there is another page."""
     more = 1 if asked.offset + asked.top_k < MAX_LIMIT else 0
     query = replace(asked.question(), limit=asked.top_k + more, principals=caller.principals)
-    answers, hits = _answered(request.app.state.searching, query, asked.among)
+    answers, hits, facets = _answered(request.app.state.searching, query, asked.among)
     return SearchResponse(
         hits=hits[: asked.top_k],
         next_offset=asked.offset + asked.top_k if len(hits) > asked.top_k else None,
@@ -98,7 +98,7 @@ def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchR
         rerankers=_reports(answers),
         timings_ms=_timings(answers),
         warnings=_warnings(answers),
-        facets=_facets(answers, asked.facet_limit),
+        facets={key: [FacetValue.model_validate(one) for one in values] for key, values in facets.items()},
         document_explanation=_document_explanation(answers[asked.among[0]], asked),
         interpretation=_interpretation([*answers.values()]),
     )
@@ -106,14 +106,14 @@ def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchR
 
 def _answered(
     searching: Searching, query: SearchQuery, among: list[str]
-) -> tuple[dict[str, SearchAnswer], list[SearchHit]]:
-    """Each collection's answer, in their order, and the page of all their hits."""
+) -> tuple[dict[str, SearchAnswer], list[SearchHit], Counts]:
+    """Each collection's answer, in their order, the page of all their hits, and what facets count in all of them."""
     if len(among) == 1:
         answer = searching(replace(query, collection=among[0]))
-        return {among[0]: answer}, [_hit(among[0], hit) for hit in answer.hits]
+        return {among[0]: answer}, [_hit(among[0], hit) for hit in answer.hits], answer.facets
     several = searching.several(query, among)
     page = merged(several, offset=query.offset, limit=query.limit)
-    return several.answers, [_hit(one.collection, one.hit) for one in page]
+    return several.answers, [_hit(one.collection, one.hit) for one in page], several.facets
 
 
 def _hit(collection: str, hit: Any) -> SearchHit:
@@ -137,11 +137,6 @@ def _hit(collection: str, hit: Any) -> SearchHit:
         context_after=[ContextPassage.model_validate(vars(one)) for one in hit.context_after],
         duplicates=hit.duplicates,
     )
-
-
-def _facets(answers: dict[str, SearchAnswer], limit: int) -> dict[str, list[FacetValue]]:
-    counts = merged_facets([answer.facets for answer in answers.values()], limit)
-    return {key: [FacetValue.model_validate(one) for one in values] for key, values in counts.items()}
 
 
 def _interpretation(answers: list[SearchAnswer]) -> QueryInterpretation | None:

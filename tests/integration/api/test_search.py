@@ -12,6 +12,7 @@ import pytest
 from semantik_pipeline import push
 from semantik_pipeline.push import Given
 from semantik_pipeline.search import SearchAnswer, SearchQuery, query_vector, search
+from semantik_pipeline.search.facets import MOST_VALUES
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import FAKE_COLLECTION
 from workers import remote_search
@@ -181,6 +182,20 @@ def test_counts_of_several_collections_are_added_up(api: Api) -> None:
     found = ask(api, collections=["default", "more", "third"], facets=["metadata.team", "source_type"], facet_limit=1)
     assert found["facets"]["metadata.team"] == [{"value": "x", "count": 2}]
     assert found["facets"]["source_type"] == [{"value": "push", "count": 7}]
+
+
+def test_a_value_that_is_rare_in_a_collection_counts_there_too(api: Api) -> None:
+    """However many others come before it: they are cut when all are added up."""
+    more = [f"{number:04}" for number in range(MOST_VALUES + 100)]
+    give(api, "more", {"a": "zebras", "z": "zebras"}, metadata={"tags": ["solar"]})
+    give(api, "third", {"q": "zebras"}, metadata={"tags": [*more, "solar"]})
+    query = SearchQuery(text="zebras", facets=("metadata.tags",), facet_limit=2, rerank=False)
+    found = ask(api, collections=["more", "third"], facets=["metadata.tags"], facet_limit=2)["facets"]
+    assert found["metadata.tags"] == [{"value": "solar", "count": 3}, {"value": "0000", "count": 1}]
+    sent = json.loads(json.dumps({"query": vars(query), "among": ["more", "third"]}))
+    reply = remote_search.answered(api.runtime, sent)
+    assert reply["facets"] == found, "a worker adds them up, and sends no more than is told"
+    assert [len(one["facets"]["metadata.tags"]) for one in reply["answers"].values()] == [1, 2]
 
 
 def test_search_workers_are_asked_the_same(api: Api) -> None:

@@ -145,13 +145,13 @@ def test_what_can_not_be_counted_is_refused(runtime, asked, named):
 chunks = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(["a", "b", ["a", "c"], 1, True, None])), max_size=20)
 
 
-@given(chunks, chunks)
-def test_counts_of_collections_add_up_as_if_they_were_one(some, others):
-    """Whose documents are not those of the other."""
+@given(chunks, chunks, st.integers(1, 4))
+def test_counts_of_collections_add_up_as_if_they_were_one(some, others, limit):
+    """Whose documents are not those of the other, and however few values are told of."""
     one, other, both = Tally(["k"]), Tally(["k"]), Tally(["k"])
     for tally, given_, shift in ((one, some, 0), (other, others, 100)):
         for document_id, value in given_:
             payload = {"document_id": document_id + shift, "k": value}
             tally.add(payload)
             both.add(payload)
-    assert merged_facets([one.counts(100), other.counts(100)], 100) == both.counts(100)
+    assert merged_facets([one.counts(None), other.counts(None)], limit) == both.counts(limit)
