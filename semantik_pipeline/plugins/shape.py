@@ -174,6 +174,7 @@ def _is_required(parameter: Parameter) -> bool:
     return parameter.default is Parameter.empty and not variable
 
 
+@lru_cache(maxsize=512)
 def _signature(cls: type, name: str) -> Signature | None:
     """The signature as an instance's caller sees it; None if there is none or it is no method."""
     attribute = inspect.getattr_static(cls, name)

@@ -273,10 +273,10 @@ def test_what_another_operation_waits_for_is_not_parked(make_pipeline, site):
 
 
 def test_a_source_that_fails_midway_is_no_success(make_pipeline, site):
-    site.options["fail_after"] = 6
-    pipeline = make_pipeline(work={"max_attempts": 2})
+    site.options |= {"fail_after": 6, "checkpoint_every": 100}
+    pipeline = make_pipeline(work={"max_attempts": 2}, sync={"batch_size": 2})
     result = pipeline.index(site.request)
-    assert result["outcome"] == "failed"
+    assert (result["outcome"], len(pipeline.stages())) == ("failed", 6), "it comes no further the second time"
     site.options.pop("fail_after")
     with pipeline.runtime.ledger.write() as tx:
         tx.execute(update(sources).values(config=site.request.config))

@@ -97,13 +97,12 @@ def test_options_that_change_within_a_run_begin_a_new_one(make_pipeline, source)
 
 
 def test_a_run_that_fails_leaves_the_next_one_to_begin_where_it_began(make_pipeline, source):
-    pipe = make_pipeline(work={"max_attempts": 2})
-    source.request = source.with_options(checkpoint_every=1)
+    pipe = make_pipeline(work={"max_attempts": 2}, sync={"batch_size": 1})
     pipe.index(source.request)
     source.fetched()
     source.holds(a="new alpha", b="new beta", c="gamma", d="delta")
-    assert pipe.index(source.with_options(fail_after=1))["outcome"] == "failed"
-    assert source.fetched() == ["a", "b"], "each try got one further"
+    assert pipe.index(source.with_options(fail_after=2))["outcome"] == "failed"
+    assert source.fetched() == ["a", "b"]
     assert pipe.index(source.request)["documents"]["unchanged"] == 2, "named again, from where the failed run began"
     assert source.fetched() == []
 
