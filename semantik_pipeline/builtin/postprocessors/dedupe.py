@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
+from semantik_pipeline.builtin.stores.unspaced import in_pairs
 from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 
@@ -95,8 +96,9 @@ class KnownTexts:
 
 
 def shingles_of(text: str) -> Shingles:
-    """Each run of three words, in lower case; a shorter text is one run."""
-    words = text.casefold().split()
+    """Each run of three words, in lower case; a shorter text is one run. Of a script that is written without spaces each two
+    neighbouring characters are a word, as for BM25: a whole passage is not one."""
+    words = in_pairs(text.casefold()).split()
     if len(words) < SHINGLE:
         return frozenset((tuple(words),))
     return frozenset(zip(words, words[1:], words[2:], strict=False))

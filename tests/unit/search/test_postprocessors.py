@@ -175,6 +175,36 @@ def test_what_differs_in_a_number_alone_is_not_the_same():
     assert [(hit.rank, hit.duplicates) for hit in kept] == [(1, ["doc-3"]), (2, [])]
 
 
+@pytest.mark.parametrize(
+    ("text", "more", "other"),
+    [
+        (
+            "租约到期后其他工作者可以继续处理该文档并且保存结果。队列只传递阶段的名称而从不传递文档或者文本。"
+            "账本说明哪些文档存在以及它们处于哪个阶段由谁持有。",
+            "已",
+            "发动机燃烧从油箱中泵出的煤油。齐柏林飞艇的气囊里装着氢气或者氦气。",
+        ),
+        (
+            "リースが終わると他のワーカーが文書を処理できます。キューは段階の名前だけを運び、文書は運びません。"
+            "台帳はどの文書がどの段階にあり、いま誰がそれを持っているかをいつでも示します。",
+            "も",
+            "エンジンはタンクから送られる灯油を燃やします。飛行船の中には水素かヘリウムが入っています。",
+        ),
+        (
+            "เมื่อสัญญาเช่าสิ้นสุดลงผู้ทำงานคนอื่นสามารถทำเอกสารต่อได้ คิวส่งเพียงชื่อของขั้นตอนและไม่เคยส่งเอกสารหรือข้อความ",
+            "ๆ",
+            "เครื่องยนต์เผาไหม้น้ำมันก๊าดที่ปั๊มนำมาจากถังและเรือเหาะบรรจุก๊าซไฮโดรเจนหรือฮีเลียม",
+        ),
+    ],
+    ids=["zh", "ja", "th"],
+)
+def test_scripts_without_spaces_are_compared_by_their_characters(text, more, other):
+    half = len(text) // 2
+    hits = [make_hit(rank, one) for rank, one in enumerate((text, other, text[:half] + more + text[half:]), 1)]
+    kept = work(DedupePostprocessor(), hits)
+    assert [(hit.rank, hit.duplicates) for hit in kept] == [(1, ["doc-3"]), (2, [])]
+
+
 def test_the_same_text_again_in_its_own_document_is_in_no_other():
     hits = [make_hit(rank, "the same words again", document="one") for rank in (1, 2)]
     assert [(hit.rank, hit.duplicates) for hit in work(DedupePostprocessor(), hits)] == [(1, [])]
