@@ -19,7 +19,7 @@ demo: $(READY)
 	@$(BIN)/python docs/demo.py
 
 test: $(READY)
-	$(BIN)/pytest -n 3 --dist worksteal -m "not chaos"
+	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos"
 
 chaos: $(READY)
 	$(BIN)/pytest -m chaos
