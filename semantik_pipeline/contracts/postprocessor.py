@@ -61,6 +61,8 @@ class PostprocessorPlugin(SemanticPlugin):
     PLUGIN_TYPE: ClassVar[str] = "postprocessor"
     #: True: it adds to hits, and neither leaves out nor moves any. At the end of a chain it is given the page alone.
     ANNOTATES: ClassVar[bool] = False
+    #: True: what it does with a hit depends on hits of its own document alone, so that it matters not which others there are.
+    BY_DOCUMENT: ClassVar[bool] = False
     #: How many hits it wants to see, however few are asked for; it gets fewer where there are no more.
     POOL: ClassVar[int] = 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -76,6 +76,17 @@ def check_postprocessors(host: Any, plan: SearchPlan) -> SearchPlan:
             host.effective_config(chosen.plugin, chosen.options, kind="postprocessor")
         pool = max(pool, min(_declared(loaded.cls, "POOL", int), MAX_POOL))
     return replace(plan, candidates=pool)
+
+
+def comparing(host: Any, plan: SearchPlan) -> list[str]:
+    """Those of the plan's postprocessors whose work on a hit depends on hits of other documents."""
+    found = []
+    for chosen in plan.postprocessors:
+        with suppress(PluginNotFoundError):
+            cls = host.registry.get(chosen.plugin, "postprocessor").cls
+            if not (_declared(cls, "ANNOTATES", bool) or _declared(cls, "BY_DOCUMENT", bool)):
+                found.append(chosen.plugin)
+    return list(dict.fromkeys(found))
 
 
 def postprocess(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import heapq
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, zip_longest
@@ -22,6 +22,7 @@ from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.blending import Reranking, unranked
 from semantik_pipeline.search.facets import Counts, merged_facets
 from semantik_pipeline.search.fusion import leg_weights, normalised
+from semantik_pipeline.search.postprocessing import comparing
 from semantik_pipeline.search.query import OneSearch
 from semantik_pipeline.search.rerankings import blended_again
 
@@ -71,8 +72,23 @@ def search_several(runtime: Runtime, query: SearchQuery, among: Sequence[str]) -
     order = [asked[name] for name in chain.from_iterable(together)]
     done = _side_by_side(lambda one: one[0].finish(one[1]), list(zip(order, outcomes, strict=True)))
     found = dict(zip(chain.from_iterable(together), done, strict=True))
+    _say_what_saw_each_alone(asked, found)
     facets = merged_facets([found[name].facets for name in among], query.facet_limit)
     return SeveralAnswers(answers={name: _cut(found[name], query) for name in among}, together=together, facets=facets)
+
+
+def _say_what_saw_each_alone(asked: Mapping[str, OneSearch], found: dict[str, SearchAnswer]) -> None:
+    """Postprocessors work on each collection's hits, whose indexes and contexts are its own. Where that shows, a warning
+    says so, once, with the first of them."""
+    having: dict[str, list[str]] = {}
+    for name, one in asked.items():
+        for plugin in comparing(one.runtime.host, one.plan) if found[name].hits else ():
+            having.setdefault(plugin, []).append(name)
+    for plugin, names in having.items():
+        if len(names) > 1:
+            first = found[names[0]]
+            told = f"{plugin} saw each collection alone, and compared no hit with another collection's"
+            found[names[0]] = replace(first, warnings=[*first.warnings, told])
 
 
 def _cut(answer: SearchAnswer, query: SearchQuery) -> SearchAnswer:

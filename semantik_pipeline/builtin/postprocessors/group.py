@@ -23,6 +23,7 @@ class GroupPostprocessor(FromHits):
     PLUGIN_ID = "group"
     PLUGIN_VERSION = "1.0.0"
     POOL = 200
+    BY_DOCUMENT = True
     METADATA: ClassVar[dict[str, Any]] = {
         "name": "Group by document",
         "description": "Each document once, with its best passages.",

@@ -54,6 +54,19 @@ def test_several_collections_each_have_theirs(api: Api) -> None:
     found = [(hit["collection"], hit["document"]) for page in (answer, rest) for hit in page["hits"]]
     assert len(found) == len(set(found)) == 6
     assert [hit["rank"] for page in (answer, rest) for hit in page["hits"]] == list(range(1, 7))
+    told = "default: dedupe saw each collection alone, and compared no hit with another collection's"
+    assert answer["warnings"] == rest["warnings"] == [told]
+
+
+def test_what_is_the_same_for_each_collection_alone_is_not_told(api: Api) -> None:
+    assert ask(api, collections=["default", "more"], postprocessors=["group", "highlight"])["warnings"] == []
+    assert ask(api, collections=["default"], postprocessors=["dedupe"])["warnings"] == []
+    api.runtime.collection("empty", FAKE_COLLECTION)
+    assert ask(api, collections=["default", "empty"], postprocessors=["dedupe"])["warnings"] == []
+    api.runtime.collection("own", {**FAKE_COLLECTION, "search": {"postprocessors": ["dedupe"]}})
+    push.push(api.runtime, [Given(unique_id=n, content=t) for n, t in TEXTS.items()], collection="own")
+    api.pipeline.run()
+    assert ask(api, collections=["default", "own"])["warnings"] == [], "only one of them has it"
 
 
 REFUSED: list[tuple[Any, int]] = [
