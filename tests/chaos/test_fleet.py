@@ -11,6 +11,7 @@ import json
 import random
 import time
 from functools import partial
+from statistics import median
 
 import pytest
 
@@ -29,6 +30,10 @@ from tests.chaos.fleet import (
 from tests.chaos.servers import until
 
 DOCUMENTS = 2000
+
+#: Documents of a large source, and of a small one.
+LARGE, SMALL = 50_000, 50
+
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
@@ -163,39 +168,49 @@ def test_a_plugin_that_is_disabled_blocks_the_operation_until_it_is_back(
 def test_a_small_source_is_not_starved_by_a_large_one(
     make_fleet, postgres_url, redis, qdrant, tmp_path, record_property
 ):
-    """50 documents beside 50,000 take at most twice as long as alone where they begin together. Where they come later, the
-    two processors are taken, and what is in hand of the large source ends first: three times, in the middle one of three."""
+    """50 documents of 20 chunks each, beside 50,000 of one chunk.
+
+    Asserted, against the middle one of three runs alone: where both sources begin together, the small one takes at most
+    twice as long. Where it comes later, the two processors are taken, and what is in hand of the large source ends first:
+    the middle one of three takes at most three times as long. Recorded, for the summary: all these times, and those of 50
+    documents of one chunk, as the large source's are, alone and where they come later."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
     for _ in range(2):
         fleet.start_worker()
     fleet.ready(2)
 
-    def seconds(name: str) -> float:
-        source = json_lines(tmp_path, name, 50, parts=20)
+    def seconds(name: str, parts: int = 20) -> float:
+        source = json_lines(tmp_path, name, SMALL, parts=parts)
         began = time.monotonic()
         assert fleet.wait(fleet.begin_source(source), 120).outcome == "succeeded"
         return time.monotonic() - began
 
+    def thrice(name: str, parts: int = 20) -> list[float]:
+        return [seconds(f"{name}{turn}", parts) for turn in range(3)]
+
     seconds("warm")
-    alone = [seconds(f"alone{turn}") for turn in range(3)]
-    large = fleet.begin_source(json_lines(tmp_path, "large", 50_000))
+    alone, alike_alone = thrice("alone"), thrice("alikealone", parts=1)
+    large = fleet.begin_source(json_lines(tmp_path, "large", LARGE))
     together = seconds("together")
-    fleet.until_indexed(large, 100)
-    later = sorted(seconds(f"later{turn}") for turn in range(3))
+    fleet.until_indexed(large, SMALL * 2)
+    later, alike_later = thrice("later"), thrice("alikelater", parts=1)
     assert fleet.progress(large).state == "running"
     fleet.semantik("operations", "cancel", str(large))
     ended = fleet.wait(large, 120)
     assert ended.outcome == "cancelled"
-    told = f"seconds alone {_told(alone)}; beside the large source {_told([together])} together, {_told(later)} later"
-    record_property("small", told)
-    fleet.account(here=8 * 50 + ended.seen, cut=0, cancelled=True)
-    assert together <= 2 * max(alone), told
-    assert later[1] <= 3 * max(alone), told
+    told = f"alone {_told(alone)}; begun with the large source {_told([together], alone)}; begun later {_told(later, alone)}"
+    record_property(f"seconds of {SMALL} documents of 20 chunks each", told)
+    alike = f"alone {_told(alike_alone)}; begun later {_told(alike_later, alike_alone)}"
+    record_property(f"of {SMALL} of one chunk, as the large source's (not asserted)", alike)
+    fleet.account(here=14 * SMALL + ended.seen, cut=0, cancelled=True)
+    assert together <= 2 * median(alone), told
+    assert median(later) <= 3 * median(alone), told
 
 
-def _told(seconds: list[float]) -> str:
-    return ", ".join(f"{one:.1f}" for one in seconds)
+def _told(seconds: list[float], alone: list[float] | None = None) -> str:
+    told = ", ".join(f"{one:.1f}" for one in seconds)
+    return f"{told} ({median(seconds) / median(alone):.1f} times as long)" if alone else told
 
 
 def test_documents_change_and_vanish_while_they_are_synced(make_fleet, postgres_url, redis, qdrant, tmp_path):
