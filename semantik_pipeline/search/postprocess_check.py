@@ -13,6 +13,8 @@ from semantik_pipeline.errors import PluginError
 
 #: What no postprocessor may change: it says which passage of which document a hit is, and how it got its score.
 FIXED = ("document", "title", "text", "start", "end", "scores", "explanation")
+#: What is an object. Of what was lent and is as it was nothing is looked at.
+OBJECTS = ("metadata", "scores", "explanation")
 #: What postprocessors add that are lists.
 LISTS = ("highlights", "grouped_hits", "context_before", "context_after", "duplicates")
 #: Objects and lists of a hit's metadata may lie so deep within each other: the API writes no more than some 200.
@@ -91,23 +93,36 @@ def _check_known(hit: Any, given: Mapping[int, SearchHit], seen: set[int]) -> No
             raise PluginError(f"changed the {name} of a hit")
     if not isinstance(hit.score, int | float) or isinstance(hit.score, bool) or not math.isfinite(hit.score):
         raise PluginError("gave a hit a score that is no finite number")
-    _check_metadata(hit.metadata, given[hit.rank].metadata)
+    if not isinstance(hit.metadata, dict):
+        raise PluginError("gave a hit metadata that is no object")
+    for name in OBJECTS:
+        _check_writable(name, getattr(hit, name), getattr(given[hit.rank], name))
     for name in LISTS:
         if not isinstance(getattr(hit, name), list | tuple):
             raise PluginError(f"gave a hit {name} that are no list")
 
 
-def _check_metadata(metadata: Any, before: dict[str, Any]) -> None:
-    if not isinstance(metadata, dict):
-        raise PluginError("gave a hit metadata that is no object")
-    if metadata == before:
+def _check_writable(name: str, found: Any, was: Any) -> None:
+    """Also what equals the value before may be of a kind that nobody can write: a number of numpy's is equal to ours."""
+    if _is_copy(found, was):
         return
-    if not _named_by_texts(metadata, MOST_LEVELS):
-        raise PluginError("gave a hit metadata with a name that is no text, or that lies too deep")
+    if not _named_by_texts(found, MOST_LEVELS):
+        raise PluginError(f"gave a hit {name} with a name that is no text, or that lies too deep")
     try:
-        json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise PluginError(f"gave a hit metadata that JSON can't say ({error})") from error
+        raise PluginError(f"gave a hit {name} that JSON can't say ({error})") from error
+
+
+def _is_copy(found: Any, was: Any) -> bool:
+    """Whether nothing but objects and lists in it are new, as in what was lent."""
+    if found is was:
+        return True
+    if type(found) is not type(was) or type(found) not in (dict, list) or len(found) != len(was):
+        return False
+    if type(found) is dict:
+        return found.keys() == was.keys() and all(_is_copy(one, was[name]) for name, one in found.items())
+    return all(map(_is_copy, found, was))
 
 
 def _named_by_texts(value: Any, levels: int) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from semantik_pipeline.api.routes.search import _hit
 from semantik_pipeline.contracts import PostprocessorPlugin
-from semantik_pipeline.documents import Highlight, Passage, Span
+from semantik_pipeline.documents import Highlight, Passage, SearchHit, Span
 from semantik_pipeline.search import SearchQuery, search
 
 
@@ -33,6 +34,10 @@ def written_into(name, change):
 
 WRONG = {
     "a number of numpy's": (noted(likeness=np.float32(0.3)), "metadata that JSON can't say"),
+    "numpy's number for an equal one": (noted(half=np.float32(0.5)), "metadata that JSON can't say"),
+    "scores of numpy's": (
+        lambda hit: replace(hit, scores={**hit.scores, "fused": np.float32(hit.scores["fused"])}), "scores"
+    ),
     "no number": (noted(likeness=float("nan")), "metadata that JSON can't say"),
     "an object": (noted(by=object()), "metadata that JSON can't say"),
     "half a character": (noted(word="\ud800"), "metadata that JSON can't say"),
@@ -81,7 +86,7 @@ class Spoils(PostprocessorPlugin):
 def library(runtime):
     runtime.settings.search = runtime.settings.search.model_copy(update={"postprocess_deadline": 60})
     for number, text in enumerate(("lease expiry of workers", "lease renewal", "expiry of milk")):
-        runtime.add(text, document_id=number + 1, by={"a": ["x"]})
+        runtime.add(text, document_id=number + 1, by={"a": ["x"]}, half=0.5)
     return runtime
 
 
@@ -124,6 +129,12 @@ def test_what_it_does_after_its_answer_is_not_in_ours(library):
         hit.highlights.append(None)
         hit.explanation["legs"].clear()
     assert written(answer) == before
+
+
+def test_hits_that_were_written_and_read_again_are_the_same(library):
+    library.host.plugins["spoils"] = Spoils(lambda hit: SearchHit.from_dict(json.loads(json.dumps(asdict(hit)))))
+    answer = ask(library, "spoils", explain=True)
+    assert (answer.warnings, answer.hits) == ([], ask(library, explain=True).hits)
 
 
 def test_what_can_be_written_is_taken_also_where_it_was_written_in_place(library):
