@@ -217,7 +217,7 @@ class SchemaMismatch(PipelineError):
 
 
 class DataFolderInUse(PipelineError):
-    """Another process owns the embedded index of this data folder."""
+    """Another process owns the embedded index of this data folder, or works on this ledger with another index."""
 
 
 class StorageFull(PipelineError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import PipelineError, UsageError
+from semantik_pipeline.errors import DataFolderInUse, PipelineError, UsageError
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.ingestion import sources
 from semantik_pipeline.ledger.queue import backlog
 from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.ledger.queue.workers import EMBEDDED, WorkerRow
+from semantik_pipeline.ownership import index_name
 from semantik_pipeline.plugins.state import read_state
 
 if TYPE_CHECKING:
@@ -98,6 +99,48 @@ def _worker(row: WorkerRow, current: dict[str, Any]) -> dict[str, Any]:
         "fatal_error": row.activity.get("fatal"),
         "memory_bytes": row.activity.get("rss"),
     }
+
+
+def own_index(runtime: Runtime, *, make: bool = False) -> dict[str, str] | None:
+    """The embedded index that this process works on, as it reports it: ``{"id", "folder"}``; None where the store is
+    shared. ``make``: it gets its id if it has none, since this process owns it."""
+    settings = runtime.settings
+    if settings.shared_store:
+        return None
+    return {"id": index_name(settings.data_dir, make=make), "folder": str(settings.index_dir)}
+
+
+def others_at_index(runtime: Runtime) -> list[WorkerRow]:
+    """Who works on this process's ledger with another index, which is neither its embedded one nor its server's, or did so
+    since this process's was last at work: what they index, searches here don't find. A ledger inside the data folder has
+    one index, as the folder has one owner."""
+    if runtime.settings.database.url is None:
+        return []
+    mine = own_index(runtime)
+    with runtime.ledger.read() as tx:
+        rows = [row for row in ledger_workers.list_workers(tx) if "index" in row.report]
+    others = [row for row in rows if (row.report["index"] or {}).get("id") != (mine or {}).get("id")]
+    last = min((row.age for row in rows if row not in others), default=float("inf"))
+    return [row for row in others if row.alive or (row.age < last and mine and row.report["index"])]
+
+
+def other_index_words(row: WorkerRow) -> str:
+    at = row.report["index"]
+    own = f"an embedded index of its own, {at['folder']}" if at else "another store"
+    when = "works" if row.alive else f"worked until {row.age / 60:,.0f} minutes ago"
+    return f"process {row.pid} on {row.host} {when} on this ledger with {own}"
+
+
+def refuse_second_index(runtime: Runtime) -> list[WorkerRow]:
+    """Raise DataFolderInUse where another process is at work on this ledger with another index: an embedded one belongs to
+    one host. Returns those that were before."""
+    others = others_at_index(runtime)
+    if living := [row for row in others if row.alive]:
+        raise DataFolderInUse(
+            f"The {other_index_words(living[0])}: neither would find what the other indexes.",
+            "End it first, or set one qdrant.url (SEMANTIK_QDRANT_URL) for both, or another database.url for this one.",
+        )
+    return others
 
 
 def ask(runtime: Runtime, names: Sequence[str], command: str) -> list[str]:

@@ -17,6 +17,23 @@ OWNER_NOTE = "owner.json"
 KEY_FILE = "admin.key"
 
 
+#: Names the embedded index in its data folder. Hosts, and folders inside containers, may be called alike.
+INDEX_NAME = "index.id"
+
+
+def index_name(folder: Path, *, make: bool = False) -> str:
+    """What the embedded index of this folder is called among those of other hosts; "" if no process has owned it yet.
+    ``make``: then it gets a name, from its owner."""
+    file = folder / INDEX_NAME
+    try:
+        return file.read_text("utf-8").strip()
+    except FileNotFoundError:
+        name = os.urandom(16).hex() if make else ""
+        if make:
+            file.write_text(name, "utf-8")
+        return name
+
+
 def in_use(folder: Path, note: Path) -> DataFolderInUse:
     """The error of a second process, naming the first."""
     owner = read_note(note)

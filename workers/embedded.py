@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semantik_pipeline import maintenance, vocabulary
+from semantik_pipeline import fleet, maintenance, vocabulary
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger.queue.workers import EMBEDDED
 from semantik_pipeline.pipeline import QUEUES
@@ -56,8 +56,9 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     The caller owns the data folder, so every lease in the folder's own ledger is a dead worker's and is freed at once. At the end
     units in hand are finished or given back; nothing is lost.
     It begins no scheduled syncs and optimises no index, since most commands end with their own work; set
-    ``runtime.scheduling`` for that.
+    ``runtime.scheduling`` for that. Raises DataFolderInUse where another process is at work on the ledger with another index.
     """
+    _see_that_the_index_is_the_only_one(runtime)
     runtime.scheduling = False
     few_arenas()
     from celery import Celery
@@ -95,6 +96,17 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
             give_back(runtime)
         threads[1].join(STOP)
         presence.close()
+
+
+def _see_that_the_index_is_the_only_one(runtime: Runtime) -> None:
+    """Before this process registers itself, and its index by that."""
+    before = fleet.refuse_second_index(runtime)
+    fleet.own_index(runtime, make=True)
+    for row in before:
+        log.warning(
+            "The %s: what it indexed is not found here before `semantik verify --repair`. Set one qdrant.url for both.",
+            fleet.other_index_words(row),
+        )
 
 
 def _stop_optimizing(runtime: Runtime) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline import __version__
+from semantik_pipeline import __version__, fleet
 from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.pipeline import STAGES
@@ -207,6 +207,7 @@ class Presence:
             "heartbeat": self._runtime.settings.worker.heartbeat,
             "cpus": os.cpu_count(),
             "gpus": visible_gpus(),
+            "index": fleet.own_index(self._runtime),
             "children": self._runtime.child_count,
             "plugin_state": {"revision": host.state.revision, "hash": host.state.digest},
             "plugins": host.report.to_dict(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+from semantik_pipeline import fleet
 from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.documents import SearchRequest
@@ -16,6 +17,11 @@ from semantik_pipeline.runtime import Runtime
 
 #: Seconds that opening the store and asking for each index may take; a server that is away is found out in 3.
 OPENING = 15.0
+
+ONE_INDEX = (
+    "Set one qdrant.url for both, or another database.url for one of them; then `semantik verify --repair` writes what the"
+    " index lacks."
+)
 
 REPAIR = "Run `semantik verify --repair`: it writes the points again from the ledger."
 
@@ -104,7 +110,20 @@ def _at_work(runtime: Runtime, generation: Generation) -> bool:
         return any(one["waiting"] or one["in_progress"] or one["delayed"] for one in backlog.by_stage(tx).values())
 
 
+def look_at_other_indexes(patient: Patient) -> Iterator[Finding]:
+    """One ledger has one index: no process works, or lately worked, on it with another."""
+    for row in fleet.others_at_index(patient.runtime):
+        told = f"{fleet.other_index_words(row)}: what it indexes is not found here"
+        yield warn("another index", told, ONE_INDEX)
+
+
 CHECKS = (
+    Check(
+        name="another index",
+        look=look_at_other_indexes,
+        remedy="See that the ledger answers.",
+        of_ledger=True,
+    ),
     Check(
         name="store",
         look=look_at_store,

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from semantik_pipeline import fleet
+from semantik_pipeline.doctor import Patient
+from semantik_pipeline.doctor.stores import look_at_other_indexes
 from semantik_pipeline.errors import DataFolderInUse
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
+from workers import embedded
+from workers.embedded import embedded_worker
+from workers.heartbeat import Presence
 
 
 @pytest.fixture
@@ -40,3 +49,73 @@ def test_the_note_of_a_dead_process_names_nobody(runtime, tmp_path):
 def test_a_half_written_note_names_nobody(runtime, tmp_path, note):
     (tmp_path / "owner.json").write_text(note)
     assert runtime.owner() is None
+
+
+Hosts = Callable[..., Runtime]
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, fresh_ledger_file: Path) -> Iterator[Hosts]:
+    """Runtimes over one ledger, each with a data folder of its own."""
+    made = []
+    shutil.copyfile(fresh_ledger_file, tmp_path / "ledger")
+
+    def host(name: str, **settings: object) -> Runtime:
+        url = {"url": f"sqlite:///{tmp_path / 'ledger'}"}
+        made.append(Runtime(load_settings(data_dir=tmp_path / name, database=url, **settings)))
+        made[-1].worker_id += name
+        made[-1].settings.data_dir.mkdir(exist_ok=True)
+        return made[-1]
+
+    yield host
+    for runtime in made:
+        runtime.close()
+
+
+def at_work(runtime: Runtime) -> Presence:
+    """What ``embedded_worker`` does first, and no more."""
+    embedded._see_that_the_index_is_the_only_one(runtime)
+    presence = Presence(runtime, profile="embedded", queues=("embed",))
+    presence.announce()
+    return presence
+
+
+def told(runtime: Runtime) -> list[str]:
+    return [finding.message for finding in look_at_other_indexes(Patient(runtime=runtime))]
+
+
+def test_an_embedded_index_on_a_shared_ledger_belongs_to_one_host(hosts: Hosts) -> None:
+    first, second, fleets = hosts("a"), hosts("b"), hosts("c", qdrant={"url": "http://127.0.0.1:1"})
+    presence = at_work(first)
+    try:
+        words = f"process {os.getpid()} on .* works on this ledger with an embedded index of its own, .*a/index"
+        with pytest.raises(DataFolderInUse, match=f"The {words}.*SEMANTIK_QDRANT_URL"), embedded_worker(second):
+            pass
+        assert second.stopping.is_set() is False and not (second.settings.data_dir / "index.id").exists()
+        [finding], [seen] = told(second), told(fleets)
+        assert "a/index" in finding and finding == seen
+        assert told(first) == [] and fleet.refuse_second_index(hosts("a")) == [], "the folder has its own lock"
+    finally:
+        presence.close()
+    assert told(fleets) == [], "who has moved to a server is asked no more"
+
+
+def test_who_indexed_elsewhere_since_is_told_once(hosts: Hosts, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = hosts("a"), hosts("b")
+    for runtime, others in ((first, 0), (first, 0), (second, 1), (second, 0), (first, 1)):
+        caplog.clear()
+        assert len(told(runtime)) == others
+        at_work(runtime).close()
+        warned = [record.message for record in caplog.records if "verify --repair" in record.message]
+        assert len(warned) == others and all("worked until 0 minutes ago" in one for one in warned)
+
+
+def test_an_embedded_index_beside_workers_of_a_server_is_refused(hosts: Hosts) -> None:
+    worker = Presence(hosts("c", qdrant={"url": "http://127.0.0.1:1"}), profile="all", queues=("embed",))
+    worker.announce()
+    try:
+        with pytest.raises(DataFolderInUse, match="works on this ledger with another store"):
+            at_work(hosts("a"))
+    finally:
+        worker.close()
+    at_work(hosts("a")).close()
