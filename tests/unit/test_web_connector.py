@@ -298,7 +298,7 @@ def test_without_its_robots_txt_a_site_is_not_read(site: WebSite) -> None:
     assert site.asked() == []
 
 
-def test_not_now_ends_the_slice_and_says_when(site: WebSite) -> None:
+def test_not_now_ends_the_slice_and_says_when(site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
     site.replies["/b"] = Reply(status=429, headers={"Retry-After": "7"}, etag=False)
     events: list[Event] = []
 
@@ -308,12 +308,21 @@ def test_not_now_ends_the_slice_and_says_when(site: WebSite) -> None:
 
     import asyncio
 
-    for _ in range(3):
+    now = time.time()
+    monkeypatch.setattr(web_crawl.time, "time", lambda: now)
+    for asked in (["/", "/a", "/b"], ["/b"], ["/b"]):
         with pytest.raises(TransientError) as error:
             asyncio.run(read())
         assert error.value.retry_after == 7
         assert isinstance(events[-1], Checkpoint)
-    assert site.asked() == ["/", "/a", "/b", "/b", "/b"]
+        now += 5
+        with pytest.raises(
+            TransientError
+        ) as error:  # whoever goes on from the checkpoint waits for the rest of the time
+            asyncio.run(read())
+        assert error.value.retry_after == pytest.approx(2)
+        assert site.asked() == asked
+        now += 2
     asyncio.run(read())  # one page that always says so doesn't hold up the others for ever
     assert not complete(events).full
     assert paths(site, events) == ["/", "/a", "/c"]

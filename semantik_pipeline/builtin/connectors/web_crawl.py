@@ -64,6 +64,9 @@ class Crawl:
         """All that is left of the run. Raises TransientError to come back later: the checkpoints hold the place."""
         frontier = self.frontier
         self._saved_at = time.monotonic()
+        rest = frontier.rests_until - time.time()
+        if rest > 0:  # the slice before had ended by its own time, and nobody waited
+            raise NotNow("The server has asked to be left alone for a while.", retry_after=rest)
         failures = 0
         failed: TransientError | None = None
         while True:
@@ -77,6 +80,7 @@ class Crawl:
             except (NotNow, Unreachable) as error:
                 if isinstance(error, NotNow) and frontier.waits < MAX_WAITS:
                     frontier.waits += 1
+                    frontier.rests_until = time.time() + (error.retry_after or 0.0)
                     yield await self._checkpoint()
                     raise
                 failures, failed = failures + 1, error

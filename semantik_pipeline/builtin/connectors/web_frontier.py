@@ -66,6 +66,7 @@ class Frontier:
     capped: bool = False
     answered: int = 0
     waits: int = 0  # since the last answer
+    rests_until: float = 0.0  # seconds since the epoch: before, the server wants to hear nothing
     _seen: set[str] = field(default_factory=set)
 
     @classmethod
@@ -125,7 +126,7 @@ class Frontier:
                 "sitemaps": self.sitemaps,
                 "sitemap_at": self.sitemap_at,
                 "remembered": [_row(entry) for entry in self.remembered.values()],
-                "state": [self.full, self.capped, self.answered, self.waits],
+                "state": [self.full, self.capped, self.answered, self.waits, self.rests_until],
             }
         )
 
@@ -135,7 +136,7 @@ class Frontier:
         told: dict[str, Any] = unpacked(text)
         pages = [Entry(*row) for row in told["pages"]]
         remembered = [Entry(*row) for row in told["remembered"]]
-        full, capped, answered, waits = told["state"]
+        full, capped, answered, waits, *rests_until = told["state"]  # an older release knew no rest
         return cls(
             max_pages=max_pages,
             began=told["began"],
@@ -148,6 +149,7 @@ class Frontier:
             capped=capped,
             answered=answered,
             waits=waits,
+            rests_until=rests_until[0] if rests_until else 0.0,
             _seen={entry.url for entry in pages},
         )
 
