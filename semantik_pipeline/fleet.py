@@ -32,7 +32,7 @@ def view(runtime: Runtime) -> dict[str, Any]:
     with runtime.ledger.read() as tx:
         rows = ledger_workers.list_workers(tx)
         living = [row for row in rows if row.alive]
-        stages: dict[str, dict[str, Any]] = backlog.by_stage(tx)
+        stages: dict[str, dict[str, Any]] = {"sync": backlog.of_sync(tx), **backlog.by_stage(tx)}
         syncs = sources.count_states(tx)
         blocked = [] if alone else backlog.blocked(tx, living)
         stuck = backlog.stuck(tx, longer_than=STUCK, limit=NAMED)

@@ -175,6 +175,19 @@ def test_alerts_hear_of_the_first_burst_of_what_they_count(tmp_path: Path) -> No
     assert {"semantik_quarantines_total", "semantik_maintenance_failures_total"} < asked
 
 
+def test_sources_that_wait_have_an_alert_of_their_own() -> None:
+    """A source is no document, and is read for hours; and one that is read says nothing of those that wait."""
+    rules = [
+        rule for group in yaml.safe_load(text("config/prometheus/alerts.yml"))["groups"] for rule in group["rules"]
+    ]
+    asked = {rule["alert"]: rule["expr"] for rule in rules if "semantik_backlog" in rule["expr"]}
+    assert 'age_seconds{stage="sync"}' in asked.pop("SemantikSourcesOverdue")
+    for expression in asked.values():
+        for matchers in re.findall(r"semantik_backlog_\w+(\{.*?\})?", expression):
+            assert 'stage!="sync"' in matchers or ("stage=" in matchers and "sync" not in matchers), expression
+    assert not [rule["alert"] for rule in rules if 'state="running"' in rule["expr"]]
+
+
 def test_every_alert_says_what_to_do_and_is_in_the_table() -> None:
     operations = text("docs/operations.md")
     for group in yaml.safe_load(text("config/prometheus/alerts.yml"))["groups"]:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: Counts of a process's tally: name -> what it counts. Exported as ``semantik_<name>_total``.
 COUNTS = {
-    "units": "Documents that a stage finished, released, or failed on, by outcome.",
+    "units": "Documents that a stage finished (sync: read), released, or failed on, by outcome.",
     "chunks": "Chunks of documents that a stage finished.",
     "lease_expiries": "Leases of documents, and of slices of sources, that expired because their worker died or stalled.",
     "quarantines": "Documents that were quarantined, by type of error.",
@@ -63,9 +63,9 @@ HERE = {
 
 #: Gauges of the whole fleet, from the ledger.
 EVERYWHERE = {
-    "backlog_units": "Documents that wait for a worker.",
+    "backlog_units": "Documents (stage sync: sources) that wait for a worker.",
     "backlog_oldest_age_seconds": "Seconds that the oldest of them has waited.",
-    "units_in_progress": "Documents that workers are processing.",
+    "units_in_progress": "Documents (stage sync: sources) that workers are processing.",
     "blocked_units": "Documents that no live worker can process.",
     "operations": "Operations that are not finished, by state.",
     "sources": "Sources by state.",
@@ -109,6 +109,7 @@ class ProcessCollector:
 def foreseen(runtime: Runtime) -> Iterable[tuple[str, dict[str, str]]]:
     """Counts whose labels are known before anything is counted. They begin with 0: of one that begins with its first
     event, ``increase()`` sees nothing."""
+    yield "units", {"stage": "sync", "outcome": "done"}
     for stage in STAGES:
         yield from (("units", {"stage": stage, "outcome": outcome}) for outcome in OUTCOMES)
         yield "chunks", {"stage": stage}

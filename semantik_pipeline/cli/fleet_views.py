@@ -130,6 +130,7 @@ def _show_troubles(console: Console, found: dict[str, Any]) -> None:
     if found["stuck"]:
         console.print("\nstuck:", style="yellow")
     for one in found["stuck"]:
-        tries = f" after {one['attempts']} attempts" if one["attempts"] else ""
-        told = f"  {place(one['document'])}: {one['stage']}{tries}, {duration(one['seconds'])}: {one['reason']}"
+        tries = f" after {counted(one['attempts'], 'attempt')}" if one["attempts"] else ""
+        what = place(one["document"] or one["source"])
+        told = f"  {what}: {one['stage']}{tries}, {duration(one['seconds'])}: {one['reason']}"
         console.print(printable(told), soft_wrap=True)

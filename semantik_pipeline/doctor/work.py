@@ -45,9 +45,10 @@ def look_at_workers(patient: Patient) -> Iterator[Finding]:
         for one in view["blocked"]:
             what = "blocked sources" if one["stage"] == "sync" else "blocked documents"
             yield broken(what, fleet.why_blocked(one), "`semantik fleet status` shows who leaves them and why.")
-    if view["stuck"]:
-        first = view["stuck"][0]
-        many = f"{len(view['stuck'])}{' or more' if len(view['stuck']) == fleet.NAMED else ''}"
+    stuck = [one for one in view["stuck"] if one["stage"] != "sync"]  # look_at_sources has those that fail
+    if stuck:
+        first = stuck[0]
+        many = f"{len(stuck)}{' or more' if len(view['stuck']) == fleet.NAMED else ''}"
         told = f"{many}, for one {first['document']} at {first['stage']}: {first['reason']}"
         yield warn("stuck documents", told, f"`semantik documents show {first['document']}` has more.")
 
@@ -57,9 +58,10 @@ def _there(
 ) -> Iterator[Finding]:
     waiting = {stage: one["waiting"] for stage, one in stages.items()}
     if not workers:
-        due = sum(waiting.values())
-        judge = broken if due else warn
-        yield judge("workers", f"none lives; {due:,.0f} documents are due", START)
+        judge = broken if any(waiting.values()) else warn
+        reading = waiting.pop("sync")
+        told = f"none lives; {sum(waiting.values()):,.0f} documents and {reading:,.0f} sources are due"
+        yield judge("workers", told, START)
         return
     profiles = sorted({worker["profile"] for worker in workers})
     if all(worker["state"] == "draining" for worker in workers):
@@ -71,7 +73,8 @@ def _there(
         if not one["workers"]:
             judge = broken if waiting[stage] else warn
             drained = any(worker["state"] == "draining" and stage in worker["queues"] for worker in workers)
-            told = f"{'all are drained' if drained else 'none'}; {waiting[stage]:,.0f} documents are due"
+            units = "sources" if stage == "sync" else "documents"
+            told = f"{'all are drained' if drained else 'none'}; {waiting[stage]:,.0f} {units} are due"
             yield judge(f"workers of {stage}", told, RESUME if drained else START)
 
 

@@ -34,6 +34,11 @@ class Compared:
     again: list[int] = field(default_factory=list)
     cut: bool = False
 
+    @property
+    def read(self) -> int:
+        """Documents of which is known now what they are."""
+        return len(self.seen) + len(self.rehinted) + sum(arrival.error is None for arrival in self.arrivals)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

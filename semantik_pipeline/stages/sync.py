@@ -277,6 +277,7 @@ class Slice:
             raise CutShort(PAUSED)
         self.hold.touch()
         self.runtime.journal.arrived(self.claim, arrivals, before, self.arriving)
+        self.runtime.tally.count("units", found.read, stage="sync", outcome="done")
         for failed in (arrival.error for arrival in arrivals if arrival.error):
             self.runtime.tally.count("quarantines", stage="sync", error_type=failed["type"])
         if arrivals or found.again:

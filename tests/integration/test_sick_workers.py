@@ -182,6 +182,7 @@ def test_only_what_a_stage_finished_counts_as_done(make_pipeline):
     tally = pipeline.runtime.tally
     units = {(dict(one)["stage"], dict(one)["outcome"]): count for one, count in tally.counts("units").items() if count}
     assert units == {
+        ("sync", "done"): 7,
         ("chunk", "done"): 7,
         ("embed", "suspected"): 7,  # they failed together
         ("embed", "failed"): 2,

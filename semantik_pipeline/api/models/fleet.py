@@ -46,16 +46,17 @@ class Worker(BaseModel):
 
 
 class StageStatus(BaseModel):
-    """Documents at a stage, and how fast it works."""
+    """Documents at a stage, and how fast it works. The stage `sync` counts sources: those of which a sync is requested or
+    due wait, and those that are read are in progress."""
 
     waiting: int
-    delayed: int = Field(description="Documents that wait for their next attempt.")
+    delayed: int = Field(description="Documents or sources that wait for their next attempt.")
     in_progress: int
-    paused: int = Field(description="Documents of paused operations.")
+    paused: int = Field(description="Documents of paused operations; sources that are paused during a sync.")
     suspects: int = Field(description="Documents that failed in a batch, and are processed alone next.")
-    oldest_seconds: float = Field(description="Time that the oldest waiting document has waited.")
+    oldest_seconds: float = Field(description="Time that the oldest waiting document or source has waited.")
     workers: int = Field(description="Live workers that serve this stage.")
-    documents_per_second: float
+    documents_per_second: float = Field(description="Documents that it finished; sync: that it read.")
     chunks_per_second: float
 
 
@@ -73,7 +74,9 @@ class FleetStatus(BaseModel):
         description="Documents that no live worker can process, by stage and collection, and sources (stage sync)"
         " that none reads, and why."
     )
-    stuck: list[ScrubbedObject] = Field(description="Documents that make no progress, and why.")
+    stuck: list[ScrubbedObject] = Field(
+        description="Documents that make no progress, and sources (stage sync, `document` is null), and why."
+    )
 
 
 class FleetCommandRequest(BaseModel):

@@ -34,7 +34,7 @@ class PluginState(TypedDict):
 
 
 class StageStatus(TypedDict):
-    """Documents at a stage, and how fast it works."""
+    """Documents at a stage, at ``sync`` sources, and how fast it works."""
 
     waiting: int
     delayed: int

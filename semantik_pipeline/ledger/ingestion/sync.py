@@ -192,8 +192,12 @@ def change_source(tx: Transaction, source_id: int, **values: Any) -> None:
     tx.execute(update(sources).where(sources.c.id == source_id).values(**values))
 
 
-def pause_slice(tx: Transaction, claim: SourceClaim, *, delay: float = 0, **values: Any) -> None:
-    """End a slice; the source is due again after ``delay`` seconds."""
+def pause_slice(
+    tx: Transaction, claim: SourceClaim, *, delay: float = 0, error: dict[str, Any] | None = None, **values: Any
+) -> None:
+    """End a slice; the source is due again after ``delay`` seconds. With an ``error``, which is kept with its time."""
+    if error is not None:
+        values["error"] = {**error, "at": tx.execute(select(now())).scalar_one()}
     change_source(tx, claim.source_id, **SOURCE_FREED, not_before=now() + delay, **values)
 
 

@@ -5,40 +5,97 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 
 from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow, refusal
-from semantik_pipeline.ledger.tables import collections, documents, generations, operations, sources, work
+from semantik_pipeline.ledger.tables import (
+    collections,
+    documents,
+    generations,
+    operation_sources,
+    operations,
+    sources,
+    work,
+)
+
+#: What is counted of each stage.
+COUNTS = ("waiting", "delayed", "in_progress", "paused", "suspects", "oldest_seconds")
+
+#: Conditions on sources, and their collections: syncs of it may begin and go on; one is asked for, and nobody has it in
+#: hand; one is due by its schedule, and not begun.
+_OPEN = and_(sources.c.paused.is_(None), sources.c.removed_at.is_(None), collections.c.trashed_at.is_(None))
+_ASKED = and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_(None), sources.c.held_by.is_(None))
+_DUE = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
+
+#: Why a suspect makes no way.
+ALONE = "it runs alone when its turn comes"
 
 
 def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
-    """stage -> units ``waiting``, ``delayed`` (until a time), ``in_progress``, ``paused`` (with their operation),
-    ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came to the stage)."""
+    """stage of documents -> units ``waiting``, ``delayed`` (until a time), ``in_progress``, ``paused`` (with their
+    operation), ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came to the stage)."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(free, work.c.not_before <= now())
-
-    def number(condition: Any) -> Any:
-        return func.sum(case((condition, 1), else_=0))
-
     query = (
         select(
             work.c.stage,
-            number(due),
-            number(and_(free, work.c.not_before > now())),
-            number(work.c.lease_token.is_not(None)),
-            number(work.c.held_by.is_not(None)),
-            number(work.c.suspect),
+            _number(due),
+            _number(and_(free, work.c.not_before > now())),
+            _number(work.c.lease_token.is_not(None)),
+            _number(work.c.held_by.is_not(None)),
+            _number(work.c.suspect),
             func.max(case((due, now() - work.c.updated_at), else_=0)),
         )
         .where(work.c.stage.in_(STAGES), living(tx))
         .group_by(work.c.stage)
     )
-    names = ("waiting", "delayed", "in_progress", "paused", "suspects", "oldest_seconds")
-    found = {stage: dict(zip(names, values, strict=True)) for stage, *values in tx.execute(query)}
-    return {stage: found.get(stage, dict.fromkeys(names, 0)) for stage in STAGES}
+    found = {stage: dict(zip(COUNTS, values, strict=True)) for stage, *values in tx.execute(query)}
+    return {stage: found.get(stage, dict.fromkeys(COUNTS, 0)) for stage in STAGES}
+
+
+def of_sync(tx: Transaction) -> dict[str, float]:
+    """The same of the stage ``sync``, whose units are sources. One that is asked for waits since then, or since its last
+    slice; where that could not even begin for want of something, since the sync was asked for. One that is due by its
+    schedule, since its time came."""
+    free, ready = and_(_OPEN, _ASKED), sources.c.not_before <= now()
+    waits = or_(and_(free, ready), and_(_OPEN, _DUE))
+    untouched = or_(
+        operation_sources.c.run.is_(None),
+        sources.c.error["blocked"].as_boolean(),
+        sources.c.not_before < operations.c.created_at,
+    )
+    since = case(
+        (sources.c.operation_id.is_(None), sources.c.due_at),
+        (untouched, operations.c.created_at),
+        else_=sources.c.not_before,
+    )
+    stopped = and_(
+        sources.c.operation_id.is_not(None), or_(sources.c.held_by.is_not(None), sources.c.paused.is_not(None))
+    )
+    mine = and_(
+        operation_sources.c.operation_id == sources.c.operation_id, operation_sources.c.source_id == sources.c.id
+    )
+    query = (
+        select(
+            _number(waits),
+            _number(and_(free, ~ready)),
+            _number(sources.c.lease_token.is_not(None)),
+            _number(stopped),
+            _number(sources.c.suspect),
+            func.max(case((waits, now() - since), else_=0)),
+        )
+        .join_from(sources, collections, sources.c.collection_id == collections.c.id)
+        .outerjoin(operations, operations.c.id == sources.c.operation_id)
+        .outerjoin(operation_sources, mine)
+    )
+    return {name: found or 0 for name, found in zip(COUNTS, tx.execute(query).one(), strict=True)}
+
+
+def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
 
 
 def operations_open(tx: Transaction) -> dict[str, int]:
@@ -71,13 +128,10 @@ def blocked(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any
 
 def _unread(tx: Transaction, workers: Sequence[WorkerRow]) -> list[dict[str, Any]]:
     """Sources of which a sync is asked for, or due, and that no living worker reads."""
-    asked = and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_(None), sources.c.held_by.is_(None))
-    due = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
-    open_to_syncs = and_(sources.c.paused.is_(None), sources.c.removed_at.is_(None), collections.c.trashed_at.is_(None))
     query = (
         select(sources.c.id, sources.c.name, collections.c.name.label("collection"))
         .join(collections, collections.c.id == sources.c.collection_id)
-        .where(open_to_syncs, or_(asked, due))
+        .where(_OPEN, or_(_ASKED, _DUE))
         .order_by(sources.c.id)
     )
     found = []
@@ -96,7 +150,13 @@ def _nobody(workers: Sequence[WorkerRow], stage: str, which: int) -> str | None:
 
 def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, Any]]:
     """Units that make no way, and why: failing ones that wait for their next try, suspects that wait to run alone, and
-    those that a service or a plugin keeps waiting, ``longer_than`` seconds after they last moved."""
+    those that a service or a plugin keeps waiting, ``longer_than`` seconds after they last moved. At ``sync`` they have the
+    name of a ``source`` and no ``document``."""
+    found = _stuck_documents(tx, longer_than, limit) + _stuck_sources(tx, longer_than)
+    return sorted(found, key=lambda one: -one["seconds"])[:limit]
+
+
+def _stuck_documents(tx: Transaction, longer_than: float, limit: int) -> list[dict[str, Any]]:
     troubled = or_(work.c.attempts > 0, work.c.suspect, work.c.blocked.is_not(None))
     query = (
         select(
@@ -119,7 +179,32 @@ def stuck(tx: Transaction, *, longer_than: float, limit: int) -> list[dict[str, 
             "stage": row.stage,
             "attempts": row.attempts,
             "seconds": round(row.seconds, 1),
-            "reason": row.blocked or (row.error or {}).get("message") or "it runs alone when its turn comes",
+            "reason": row.blocked or (row.error or {}).get("message") or ALONE,
+        }
+        for row in tx.execute(query)
+    ]
+
+
+def _stuck_sources(tx: Transaction, longer_than: float) -> list[dict[str, Any]]:
+    """A source has last moved when a slice of it failed; one that failed none, when its sync was asked for."""
+    error = sources.c.error
+    troubled = or_(sources.c.attempts > 0, sources.c.suspect, error["blocked"].as_boolean())
+    seconds = now() - func.coalesce(error["at"].as_float(), operations.c.created_at)
+    query = (
+        select(sources.c.name, sources.c.attempts, error, seconds.label("seconds"))
+        .join_from(sources, collections, sources.c.collection_id == collections.c.id)
+        .join(operations, operations.c.id == sources.c.operation_id)
+        .where(_OPEN, _ASKED, troubled, seconds > longer_than)
+        .order_by(sources.c.id)
+    )
+    return [
+        {
+            "document": None,
+            "source": row.name,
+            "stage": "sync",
+            "attempts": row.attempts,
+            "seconds": round(row.seconds, 1),
+            "reason": (row.error or {}).get("message") or ALONE,
         }
         for row in tx.execute(query)
     ]
