@@ -106,7 +106,8 @@ def test_a_worker_that_starts_before_its_broker_is_seen_and_waits_for_it(
     port = free_port()
     worker = fleet.start_worker(SEMANTIK_METRICS_PORT=str(port))
     until(lambda: asked(port, "live")[0] == 200, "it lives")
-    until(lambda: asked(port, "ready") == (503, "starting\n"), "it says that it starts")  # a busy machine's heart is slow
+    # a busy machine's heart is slow
+    until(lambda: asked(port, "ready") == (503, "starting\n"), "it says that it starts")
     with fleet.runtime.ledger.read() as tx:
         [seen] = ledger_workers.living(tx)
     assert (seen.pid, seen.state) == (worker.pid, "starting")
