@@ -102,14 +102,14 @@ def configure(
         wanted = generations.complete(runtime.host, configurations.changed(before.config, changes))
         generations.freeze(runtime.host, wanted)
         with runtime.ledger.write() as tx:
-            present = collection_reports.lock_config(tx, before.id)
+            present = ledger.lock_config(tx, before.id)
             if if_match is not None and present is not None and if_match != configurations.etag(present):
                 raise ChangedMeanwhile(
                     f"The configuration of {name!r} was changed since it was read.",
                     "Read it again, and change what it is now.",
                 )
             if present == before.config:  # else somebody else changed it meanwhile: look again
-                collection_reports.change_collection(tx, before.id, config=wanted)
+                ledger.change_collection(tx, before.id, config=wanted)
                 audit_trail.record(tx, event="collection.configure", subject=name, detail={"changes": dict(changes)})
                 break
     return show(runtime, name)
@@ -122,7 +122,7 @@ def rename(runtime: Runtime, name: str, new_name: str) -> dict[str, Any]:
     _refuse_taken(runtime, new_name)
     with runtime.ledger.write() as tx:
         found = ledger.find_collection(tx, name, trashed=True) or ledger.get_collection(tx, name)
-        collection_reports.change_collection(tx, found.id, name=new_name)
+        ledger.change_collection(tx, found.id, name=new_name)
         audit_trail.record(tx, event="collection.rename", subject=name, detail={"name": new_name})
     runtime.keyring.forget()  # it knows collections by their names
     return {"id": found.id, "name": new_name, "previous_name": name}

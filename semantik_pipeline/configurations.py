@@ -58,7 +58,9 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not key or not equals:
-            raise UsageError(f"{pair!r} is no KEY=VALUE.", "Write chunking.max_tokens=150, or default_reranker=null.")
+            raise UsageError(
+                f"{pair!r} is no KEY=VALUE.", "Write chunking.max_tokens=150, model=NAME, or default_reranker=null."
+            )
         changes[key] = parse_value(text)
     return changes
 

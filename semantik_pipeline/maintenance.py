@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from semantik_pipeline.generations import building
 from semantik_pipeline.isolation import Step, isolated
 from semantik_pipeline.ledger.access import idempotency
 from semantik_pipeline.ledger.catalog import evaluations
-from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.database import chores
 from semantik_pipeline.ledger.documents import forgetting
 from semantik_pipeline.ledger.ingestion import sync
 from semantik_pipeline.ledger.operations import lifecycle
@@ -71,17 +69,13 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     if spared:
         with isolated(runtime, "leases"):
             _note_end(runtime)
-    _ticked[runtime] = time.monotonic()
+    runtime.ticked = time.monotonic()
     return more
-
-
-#: When a process's last tick ended, by ``time.monotonic()``.
-_ticked: weakref.WeakKeyDictionary[Runtime, float] = weakref.WeakKeyDictionary()
 
 
 def work(runtime: Runtime) -> bool:
     """What a bell asks for: a tick, or, right after one, only to go on with what takes long. Returns as they do."""
-    lately = time.monotonic() - _ticked.get(runtime, -math.inf) < runtime.settings.work.poll
+    lately = time.monotonic() - runtime.ticked < runtime.settings.work.poll
     return advance(runtime) if lately else tick(runtime)
 
 
@@ -120,13 +114,13 @@ def _free(runtime: Runtime, alone: bool) -> bool:
             expired_leases.spare(
                 tx, seconds=2 * settings.lease_renewal
             )  # what it can't is not held against anybody in this tick
-            periodic_tasks.note(tx, SPARED)
+            chores.note(tx, SPARED)
         else:
             units = expired_leases.expire(
                 tx, max_attempts=settings.max_attempts, backoff=settings.backoff, everything=alone
             )
             freed = expired_leases.expire_sources(tx, max_attempts=settings.max_attempts, everything=alone)
-            periodic_tasks.note(tx, TICK)
+            chores.note(tx, TICK)
     for death in units:
         runtime.tally.count("lease_expiries", stage=death.stage)
         if death.quarantined:
@@ -159,7 +153,7 @@ def _slept(runtime: Runtime, tx: Transaction) -> bool:
     """Whether no tick came for so long that workers which live may have lost their leases as well: the ledger was away, or
     the host slept. That is no death, and is held against nobody. A tick that spared them and did not come to its end in
     time was the last one to do so: where ticks take long themselves, the dead would be spared for ever."""
-    age, spared = periodic_tasks.age(tx, TICK), periodic_tasks.age(tx, SPARED)
+    age, spared = chores.age(tx, TICK), chores.age(tx, SPARED)
     if age is None or (spared is not None and spared < age):
         return False
     return age > _outage(runtime)
@@ -174,9 +168,9 @@ def _note_end(runtime: Runtime) -> None:
     """A tick that spared everybody ends, and counts as an ordinary one from here on: if the next one is late, that is
     another outage. One that took as long as an outage does not count."""
     with runtime.ledger.write() as tx:
-        took = periodic_tasks.age(tx, SPARED)
+        took = chores.age(tx, SPARED)
         if took is not None and took <= _outage(runtime):
-            periodic_tasks.note(tx, TICK)
+            chores.note(tx, TICK)
 
 
 def ring_due(runtime: Runtime) -> list[str]:
@@ -199,7 +193,7 @@ def _sweep(runtime: Runtime) -> bool:
     try:
         if runtime.sweep is None:
             with runtime.ledger.write() as tx:
-                if not periodic_tasks.take(tx, "sweep", every=SWEEP):
+                if not chores.take(tx, "sweep", every=SWEEP):
                     return False
             runtime.sweep = _pieces(runtime)
         for _ in runtime.sweep:

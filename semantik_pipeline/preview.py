@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import logging
 import threading
@@ -168,7 +169,10 @@ def _as_text(beginning: bytes) -> str | None:
 
 def _told(error: Exception, connector: str) -> Exception:
     if isinstance(error, PipelineError):
-        return type(error)(scrub(error.message), error.hint)
+        told = copy.copy(error)  # with all else that it says: when to come back, what there is instead
+        told.message = scrub(error.message)
+        told.args = (told.message,)
+        return told
     log.warning("The connector %s failed in a preview.", connector, exc_info=error)
-    told = scrub(f"{type(error).__name__}: {error}")
-    return PermanentError(f"The connector {connector!r} failed: {told}", "Check its options.")
+    what = scrub(f"{type(error).__name__}: {error}")
+    return PermanentError(f"The connector {connector!r} failed: {what}", "Check its options.")

@@ -76,6 +76,7 @@ class Runtime:
         self._refusals: dict[tuple[int, str], tuple[float, str | None]] = {}
         self.fatal: Exception | None = None  # what no unit can be blamed for and no retry mends: a full disk
         self.statistics = Statistics()  # those that the ledger's planner has
+        self.ticked = float("-inf")  # when maintenance's last tick of this process ended, by time.monotonic()
         self.sweep: Iterator[None] | None = None  # maintenance's sweep, as far as its last tick came
         self.embeds = True  # this process embeds; one that does not leaves a build's gate to others
         self.build_gates: dict[int, Gate] = {}  # builds that this process judges, as far as its last tick came
@@ -170,8 +171,7 @@ class Runtime:
     def _store(self) -> VectorDBPlugin:
         settings = self.settings
         if settings.store.plugin:
-            options = dict(settings.store.options)
-            return self.host.instance(settings.store.plugin, options, kind="vectordb")
+            return self.host.instance(settings.store.plugin, dict(settings.store.options), kind="vectordb")
         if settings.qdrant.url:
             options = {"url": settings.qdrant.url}
             if settings.qdrant.api_key_env:

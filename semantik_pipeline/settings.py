@@ -1,4 +1,5 @@
-"""The only reader of ``config/`` and of the environment.
+"""The reader of ``config/`` and of the environment; but for the variables that options of plugins name, and the few that tell a
+command of its server (``server_discovery.py``).
 
 Precedence, lowest first: defaults (which ``config/semantik.toml`` lists, each with a sentence), the file given by
 ``--config`` or ``SEMANTIK_CONFIG``, the environment (``SEMANTIK_<SECTION>_<NAME>``, ``SEMANTIK_DATA_DIR``), the command line.

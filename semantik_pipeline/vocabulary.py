@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from semantik_pipeline.ledger.catalog.collections import SearchView
-from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.database import chores
 from semantik_pipeline.ledger.documents import words
 from semantik_pipeline.ledger.documents.words import Lost, Unlearned
 from semantik_pipeline.search.understanding.presence import Presence
@@ -47,7 +47,7 @@ def advance(runtime: Runtime, *, seconds: float, last: bool = False) -> bool:
         return False
     if not last:
         with runtime.ledger.write() as tx:
-            if not periodic_tasks.take(tx, CHORE, every=EVERY):
+            if not chores.take(tx, CHORE, every=EVERY):
                 return False
     split = Words()
     while due and not runtime.stopping.is_set():

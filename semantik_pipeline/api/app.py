@@ -52,7 +52,7 @@ RESOURCES = (
 )
 
 
-def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
+def create_app(runtime: Runtime) -> FastAPI:
     """The API over a runtime, which stays the caller's to close.
 
     ``app.state`` has the ``runtime``, the ``rates``, the ``threads``, and ``ending``: an event that says that the server
@@ -71,7 +71,7 @@ def create_app(runtime: Runtime, *, rates: Rates | None = None) -> FastAPI:
         middleware=_middleware(settings.cors_origins),
     )
     app.state.runtime = runtime
-    app.state.rates = rates or Rates(settings)
+    app.state.rates = Rates(settings)
     app.state.ending = threading.Event()
     app.state.threads = Threads(settings)
     app.state.bodies = Bodies(settings)

@@ -210,7 +210,7 @@ def import_(
 def import_here(call: Invocation, file: Path, name: str | None) -> int:
     from semantik_pipeline import operations, transfer
     from semantik_pipeline.cli.collection_views import counting, show_transfer
-    from semantik_pipeline.cli.index import EXIT
+    from semantik_pipeline.cli.invocation import EXIT
     from semantik_pipeline.cli.progress import watching
     from semantik_pipeline.cli.working import at_work_or_beside
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from semantik_pipeline.cli.arguments import given_path
-from semantik_pipeline.cli.index import EXIT
-from semantik_pipeline.cli.invocation import Invocation, begin
+from semantik_pipeline.cli.invocation import EXIT, Invocation, begin
 from semantik_pipeline.cli.questions import (
     DenseWeightOption,
     FilterOption,

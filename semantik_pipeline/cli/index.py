@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semantik_pipeline.cli.arguments import given_path
-from semantik_pipeline.cli.invocation import Invocation, begin
+from semantik_pipeline.cli.invocation import EXIT, Invocation, begin
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from semantik_pipeline.operations import SourceRequest
     from semantik_pipeline.runtime import Runtime
-
-#: Exit codes of an operation's outcome.
-EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
 
 #: How the outcomes are told.
 DONE = {

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
     from semantik_pipeline.settings import Settings
 
+#: Exit codes of an operation's outcome; 0 of one that has not ended.
+EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
+
 #: The variable that holds the key for a server that `--url` names.
 KEY_VARIABLE = "SEMANTIK_API_KEY"
 

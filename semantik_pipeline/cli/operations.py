@@ -261,7 +261,7 @@ def _attended(call: Invocation, runtime: Runtime, row: dict[str, Any]) -> None:
 
 
 def _exit_code(answer: dict[str, Any]) -> int:
-    from semantik_pipeline.cli.index import EXIT
+    from semantik_pipeline.cli.invocation import EXIT
 
     return EXIT[answer["outcome"]] if answer["state"] == "finished" else 0
 

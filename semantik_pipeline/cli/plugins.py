@@ -97,13 +97,14 @@ def configure(
     """Set options of a plugin in the shared state file. Secrets are named by environment variable: api_key_env=NAME."""
     call = begin(context)
     from semantik_pipeline import plugin_admin
+    from semantik_pipeline.configurations import parse_changes
     from semantik_pipeline.errors import UsageError
 
     if not options and not unset:
         raise UsageError(
             "There is nothing to configure.", f"`semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
         )
-    values = dict(parse_option(option) for option in options or ())
+    values = parse_changes(options or ())
     with call.runtime() as runtime:
         info = plugin_admin.configure(runtime, plugin_id, values, unset or ())
     return _give(call, info, f"{info.id} is configured. {LATER}")
@@ -129,24 +130,6 @@ def health(
         answers[0] if plugin_id is not None else {"plugins": answers}, lambda console: show_health(console, found)
     )
     return 1 if plugin_id is not None and found[0].health not in ("healthy", "unknown") else 0
-
-
-def parse_option(option: str) -> tuple[str, Any]:
-    """``KEY=VALUE``: the value as JSON where it is JSON (``3``, ``true``, ``["a"]``), else as text.
-
-    Raises UsageError where there is no ``=``.
-    """
-    import json
-
-    from semantik_pipeline.errors import UsageError
-
-    key, equals, value = option.partition("=")
-    if not key or not equals:
-        raise UsageError(f"{option!r} is no KEY=VALUE.", "Write model=NAME, or batch_size=16.")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def plugin_dict(info: PluginInfo) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _followed(runtime: Runtime, operation_id: int, *, wait: bool) -> dict[str, A
 
 
 def _exit_code(answer: dict[str, Any]) -> int:
-    from semantik_pipeline.cli.index import EXIT
+    from semantik_pipeline.cli.invocation import EXIT
 
     return EXIT.get(answer["outcome"], 0)
 

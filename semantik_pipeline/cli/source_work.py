@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.cli.index import EXIT
-from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.invocation import EXIT, Invocation
 from semantik_pipeline.cli.sources import beside, named
 
 if TYPE_CHECKING:

@@ -32,7 +32,9 @@ def look_at_state(patient: Patient) -> Iterator[Finding]:
 def look_at_plugins(patient: Patient) -> Iterator[Finding]:
     """What is in use is loaded and healthy, and nothing else is broken either."""
     settings = patient.runtime.settings
-    infos = administer.list_plugins(settings.state_file, health=True, timeout=settings.plugin.health_timeout)
+    infos = administer.list_plugins(
+        settings.state_file, health=True, timeout=settings.plugin.health_timeout, offered=settings.offered
+    )
     used = in_use(patient)
     loaded = [info for info in infos if info.status == "loaded"]
     yield well("plugins", f"{len(loaded)} loaded, {len(used)} in use")

@@ -107,7 +107,8 @@ def _at_work(runtime: Runtime, generation: Generation) -> bool:
     from semantik_pipeline.ledger.queue import backlog
 
     with runtime.ledger.read() as tx:
-        return any(one["waiting"] or one["in_progress"] or one["delayed"] for one in backlog.by_stage(tx).values())
+        found = backlog.by_stage(tx, generation_id=generation.id).values()
+    return any(one["waiting"] or one["in_progress"] or one["delayed"] for one in found)
 
 
 def look_at_other_indexes(patient: Patient) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from semantik_pipeline.doctor.examination import Check, Patient
 from semantik_pipeline.doctor.findings import Finding, broken, warn, well
 from semantik_pipeline.doctor.servers import look_at_queues
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.database import chores
 from semantik_pipeline.ledger.documents import document_reports
 from semantik_pipeline.ledger.ingestion import sources
 from semantik_pipeline.plugins.state import read_state
@@ -106,7 +106,7 @@ def look_at_schedule(patient: Patient) -> Iterator[Finding]:
     """Maintenance ticks: due sources begin, leases of dead workers are freed, bells are rung again."""
     runtime = patient.runtime
     with runtime.ledger.read() as tx:
-        age = periodic_tasks.age(tx, maintenance.TICK)
+        age = chores.age(tx, maintenance.TICK)
         scheduled = sum(source["schedule"] is not None for source in sources.list_sources(tx))
     told = "there was no maintenance tick yet" if age is None else f"the last maintenance tick was {age:,.0f} s ago"
     fresh = age is not None and age < max(STALLED, MISSED * runtime.settings.schedule.tick)

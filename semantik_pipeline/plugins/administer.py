@@ -1,4 +1,5 @@
-"""What the CLI and the API do to plugins: list, show, enable, disable, configure, look whether they are healthy.
+"""Plugins by the shared state file alone: list, show, enable, disable, configure, look whether they are healthy. Commands and
+the API go by ``semantik_pipeline.plugin_admin``, which keeps the ledger's mirror and audit trail as well.
 
 A change is a change of the shared state file; running workers go on with what they loaded until they are restarted.
 """
@@ -160,7 +161,7 @@ def configure(
         changed = configured.layered(kept, options)
         others = {key: value for key, value in state.configs.items() if canonical(key) != canonical(plugin_id)}
         after = replace(state, configs={**others, canonical(plugin_id): changed} if changed else others)
-        _check(registry, after, plugin_id, changed)
+        _check(registry, plugin_id, changed)
         return after
 
     try:
@@ -172,7 +173,7 @@ def configure(
     return show_plugin(state_file, plugin_id)
 
 
-def _check(registry: PluginRegistry, state: PluginState, plugin_id: str, options: Options) -> None:
+def _check(registry: PluginRegistry, plugin_id: str, options: Options) -> None:
     configured.refuse_secrets(plugin_id, options)
     if plugin_id in registry:
         configured.validate_part(registry.get(plugin_id), options)
@@ -228,7 +229,7 @@ def _loaded_info(plugin: LoadedPlugin, state: PluginState) -> PluginInfo:
 def _complaint(plugin: LoadedPlugin, state: PluginState) -> str | None:
     """What is wrong with the configuration in the state file, if anything is."""
     try:
-        _check(PluginRegistry.of([plugin], {}), state, plugin.id, state.config_of(plugin.id))
+        _check(PluginRegistry.of([plugin], {}), plugin.id, state.config_of(plugin.id))
     except PipelineError as error:
         return str(error)
     return None

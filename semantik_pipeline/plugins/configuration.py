@@ -1,4 +1,5 @@
-"""A plugin's effective configuration: who says what, what is valid, what shapes the output. Pure functions.
+"""A plugin's effective configuration: who says what, what is valid, what shapes the output. Nothing here is
+kept; the variables of the environment that options name are read when they are asked for.
 
 Precedence, lowest first: schema defaults, shared state file, what the collection (or source) gives. Within a
 generation the output-shaping options are frozen: there the state file speaks only for the operational ones.

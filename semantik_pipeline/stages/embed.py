@@ -2,8 +2,8 @@
 
 Threads side by side, so that the device never waits: a reader claims documents and gathers texts, the embedder turns them
 into vectors, a writer saves and sends finished documents on. A swift embedder has two pools at once, so that one is
-tokenised while the other is on the device. Between the threads are queues of one pool, which bounds memory and what a
-kill can cost.
+tokenised while the other is on the device. One pool waits before it, and one behind it, which bounds memory and what a kill
+can cost.
 """
 
 from __future__ import annotations
@@ -61,29 +61,29 @@ class Pool:
 
 def run(runtime: Runtime, claims: Claims) -> None:
     """Embed until the stage is dry or the slice is over."""
-    to_device: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
-    to_embedder: queue.Queue[Pool | None] = queue.Queue()  # never more than the writer's queue lets by
+    gathered: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
+    to_device: queue.Queue[Pool | None] = queue.Queue()  # never more than the writer's queue lets by
     to_writer: queue.Queue[Pool | None] = queue.Queue(maxsize=1)
     reader = Reader(runtime, claims)
     threads = [
-        *(_thread("embed-device", _embed_each, runtime, reader, to_embedder) for _ in range(AT_ONCE)),
+        *(_thread("embed-device", _embed_each, runtime, reader, to_device) for _ in range(AT_ONCE)),
         _thread("embed-writer", _save_each, runtime, reader, to_writer),
-        _thread("embed-reader", _feed, reader, to_device),  # the last one: before, nothing is claimed
+        _thread("embed-reader", _feed, reader, gathered),  # the last one: before, nothing is claimed
     ]
     started: list[threading.Thread] = []
     try:
         for thread in threads:
             thread.start()
             started.append(thread)
-        while (pool := to_device.get()) is not None:
-            to_device.task_done()  # it waits no more
-            to_embedder.put(pool)
+        while (pool := gathered.get()) is not None:
+            gathered.task_done()  # it waits no more
+            to_device.put(pool)
             if reader.patient:
                 pool.embedded.wait()
             to_writer.put(pool)  # in their order, for the last pool of a claim ends it
     finally:
         for _ in range(AT_ONCE):
-            to_embedder.put(None)
+            to_device.put(None)
         to_writer.put(None)
         for thread in started:
             thread.join()
@@ -103,20 +103,20 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
         runtime.host.call(encoder.embed_sparse, [READY], mode=EmbeddingMode.QUERY)
 
 
-def _feed(reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
+def _feed(reader: Reader, gathered: queue.Queue[Pool | None]) -> None:
     try:
         for pool in reader.pools():
-            to_device.put(pool)
+            gathered.put(pool)
             if reader.patient:
-                to_device.join()  # until the device has taken it: what is claimed now goes before all that comes later
+                gathered.join()  # until it is on its way to the device: what is claimed now goes before all that comes later
     except Exception as error:
         reader.error = error
     finally:
-        to_device.put(None)
+        gathered.put(None)
 
 
-def _embed_each(runtime: Runtime, reader: Reader, to_embedder: queue.Queue[Pool | None]) -> None:
-    while (pool := to_embedder.get()) is not None:
+def _embed_each(runtime: Runtime, reader: Reader, to_device: queue.Queue[Pool | None]) -> None:
+    while (pool := to_device.get()) is not None:
         began = time.monotonic()
         try:
             _embed(runtime, pool)

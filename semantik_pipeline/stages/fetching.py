@@ -66,4 +66,4 @@ def fetch(
             time.sleep(min(getattr(error, "retry_after", None) or 0.1 * 2**attempt, 2.0))
         except Exception as error:
             return without_content(name, reference, claim, error=describe(error))
-    return None
+    raise AssertionError("the last try has returned")

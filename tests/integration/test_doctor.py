@@ -17,14 +17,17 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from semantik_pipeline import maintenance
+from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.doctor import Finding, Patient, examine, verdict
 from semantik_pipeline.doctor.examination import Check, side_by_side
+from semantik_pipeline.doctor.extensions import look_at_plugins
 from semantik_pipeline.doctor.findings import well
 from semantik_pipeline.doctor.hosts import look_at_disks
 from semantik_pipeline.doctor.servers import _clock, _unheard, look_at_blobs, look_at_broker, look_at_ledger
 from semantik_pipeline.doctor.stores import _indexes, look_at_store
 from semantik_pipeline.doctor.work import look_at_workers
 from semantik_pipeline.ledger.queue import workers
+from semantik_pipeline.plugins import administer
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from semantik_pipeline.testing.fakes import MemoryStore
@@ -65,6 +68,33 @@ def test_all_is_well_where_it_is(indexed) -> None:
     assert "2 points" in found["index of 'default'"].message
     assert {"schema", "broker", "blobs", "plugins", "model of 'default'", "schedule", "sources"} <= set(found)
     assert not list((indexed.runtime.settings.data_dir / "blobs" / "probe").glob("*"))
+
+
+def test_too_many_points_are_told_whatever_another_collection_waits_for(
+    make_pipeline, tmp_path: Path, monkeypatch
+) -> None:
+    pipeline = make_pipeline()
+    pipeline.folder(texts(tmp_path / "docs", a="one text"))
+    pipeline.folder(texts(tmp_path / "notes", b="another text"), collection="notes", run=False)
+    pipeline.run("sync")
+    pipeline.runtime.close()  # gives the index back
+    monkeypatch.setattr(QdrantEdgeStore, "count", lambda self, name, filter=None: 5000)
+    found = by_name(examine(make_pipeline().runtime))
+    assert "5,000 points" in found["index of 'default'"].message
+    assert (found["index of 'default'"].status, found["index of 'notes'"].status) == ("warning", "ok")
+
+
+def test_plugins_are_asked_with_the_models_that_were_pulled(indexed, monkeypatch) -> None:
+    asked: list[dict[str, Any]] = []
+    really = administer.list_plugins
+
+    def noting(*given: Any, **named: Any) -> Any:
+        asked.append(named)
+        return really(*given, **named)
+
+    monkeypatch.setattr(administer, "list_plugins", noting)
+    looked(look_at_plugins, indexed.runtime, ledger=True)
+    assert [one["offered"] for one in asked] == [indexed.runtime.settings.offered] != [{}]
 
 
 def test_nothing_is_made_where_there_is_nothing(tmp_path: Path) -> None:

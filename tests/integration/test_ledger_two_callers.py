@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, text
 from semantik_pipeline.errors import Conflict, PipelineError
 from semantik_pipeline.ledger import Ledger, tables
 from semantik_pipeline.ledger.access import api_keys
-from semantik_pipeline.ledger.catalog import collection_reports, collections
+from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.database.connection import Transaction
 
 
@@ -98,7 +98,7 @@ def test_two_names_that_become_the_same_at_once_are_a_conflict_for_the_second(le
     ids = [_collection(ledger, name) for name in ("one", "two")]
 
     def rename(tx: Transaction, caller: int) -> None:
-        collection_reports.change_collection(tx, ids[caller - 1], name="both")
+        collections.change_collection(tx, ids[caller - 1], name="both")
 
     with pytest.raises(Conflict, match="took that name"):
         both(ledger, rename)
@@ -152,7 +152,7 @@ def test_who_renames_and_who_makes_one_of_that_name_never_wait_for_each_other(le
 
     def rename() -> None:
         with ledger.write() as tx:
-            collection_reports.change_collection(tx, there, name="papers")
+            collections.change_collection(tx, there, name="papers")
 
     def make() -> collections.Collection | None:
         with ledger.write() as tx:

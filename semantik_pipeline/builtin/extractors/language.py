@@ -137,7 +137,7 @@ def _weight(sample: str) -> int:
 
 
 def _sample(text: str, size: int) -> str:
-    """``size`` characters from four places spread over the text, cut at spaces; U+FFFD for lone surrogates."""
+    """``size`` characters from four places spread over the text, cut at spaces; ``?`` for lone surrogates."""
     text = text.strip()
     if len(text) > size:
         part = size // _SLICES

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from semantik_pipeline.cli.collection_views import show_collection, show_list
-from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.invocation import EXIT, Invocation
 from semantik_pipeline.cli.reindex import asked_changes, filter_of, rolled_back, show_plan, show_reindex
-from semantik_pipeline.cli.remote.following import EXIT, followed
+from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.source_options import parse_object
 from semantik_pipeline.cli.wording import counted
 from semantik_pipeline.configurations import parse_changes

@@ -12,9 +12,6 @@ from semantik_pipeline.cli.progress import watching
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client
 
-#: Exit codes of an operation's outcome; 0 of one that has not ended.
-EXIT = {"succeeded": 0, "degraded": 3, "failed": 1, "cancelled": 1}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Told:

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.cli.index import EXIT, show, sources_of
-from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.index import show, sources_of
+from semantik_pipeline.cli.invocation import EXIT, Invocation
 from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.remote.uploading import upload
 from semantik_pipeline.cli.remote.verifying import restored

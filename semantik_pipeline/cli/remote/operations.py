@@ -7,11 +7,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.cli.invocation import Invocation
+from semantik_pipeline.cli.invocation import EXIT, Invocation
 from semantik_pipeline.cli.operation_views import show_list, show_operation
 from semantik_pipeline.cli.operations import LISTED, LOOK, after_cancel
 from semantik_pipeline.cli.pace import Pace
-from semantik_pipeline.cli.remote.following import EXIT, followed, shown
+from semantik_pipeline.cli.remote.following import followed, shown
 from semantik_pipeline.cli.wording import counted
 
 if TYPE_CHECKING:

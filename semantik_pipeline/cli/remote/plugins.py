@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.invocation import Invocation
 from semantik_pipeline.cli.plugin_views import show_changed, show_health, show_list, show_plugin
-from semantik_pipeline.cli.plugins import LATER, parse_option
+from semantik_pipeline.cli.plugins import LATER
+from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def configure(
         raise UsageError(
             "There is nothing to configure.", f"`semantik plugins configure {plugin_id} KEY=VALUE`, or --unset KEY."
         )
-    values = dict(parse_option(option) for option in options or ())
+    values = parse_changes(options or ())
     before = client.plugins.show(plugin_id)["config"]
     config = {name: value for name, value in before.items() if name not in (unset or ())} | values
     client.plugins.configure(plugin_id, config)

@@ -7,8 +7,8 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli import source_options as typed
-from semantik_pipeline.cli.invocation import Invocation
-from semantik_pipeline.cli.remote.following import EXIT, followed
+from semantik_pipeline.cli.invocation import EXIT, Invocation
+from semantik_pipeline.cli.remote.following import followed
 from semantik_pipeline.cli.remote.trashed import trashed
 from semantik_pipeline.cli.source_views import show_list, show_operations, show_source
 from semantik_pipeline.errors import NotFound, UsageError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.cli.collection_views import show_transfer
 from semantik_pipeline.cli.collections import export_here, import_here, require_file
-from semantik_pipeline.cli.invocation import Invocation
-from semantik_pipeline.cli.remote.following import EXIT, followed
+from semantik_pipeline.cli.invocation import EXIT, Invocation
+from semantik_pipeline.cli.remote.following import followed
 
 if TYPE_CHECKING:
     from semantik_pipeline.client import Client

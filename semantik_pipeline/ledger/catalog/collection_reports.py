@@ -6,9 +6,8 @@ from collections.abc import Collection as Group
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, func, select
 
-from semantik_pipeline.ledger.access import api_keys
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, generations, sources, work
 
@@ -80,18 +79,3 @@ def _sources(tx: Transaction, ids: Sequence[int]) -> dict[int, list[dict[str, An
     for collection_id, identity, connector, name in tx.execute(select(*columns).where(mine).order_by(sources.c.name)):
         found.setdefault(collection_id, []).append({"id": identity, "connector": connector, "name": name})
     return found
-
-
-def lock_config(tx: Transaction, collection_id: int) -> dict[str, Any] | None:
-    """The configuration that the collection is to have, locked; None: it is gone, or in the trash."""
-    mine = and_(collections.c.id == collection_id, collections.c.trashed_at.is_(None))
-    return tx.execute(select(collections.c.config).where(mine).with_for_update()).scalar_one_or_none()
-
-
-def change_collection(tx: Transaction, collection_id: int, **values: Any) -> None:
-    """Set these columns. Keys that know it by the name that it had mean it from now on."""
-    mine = collections.c.id == collection_id
-    before = tx.execute(select(collections.c.name).where(mine).with_for_update()).scalar_one_or_none()
-    tx.execute(update(collections).where(mine).values(**values))
-    if "name" in values and before is not None:
-        api_keys.bind(tx, collection_id, before)

@@ -291,3 +291,18 @@ def visible(
 def visible_to_all(engine: Engine, generation_id: int, document_ids: Group[int]) -> dict[int, int]:
     """:func:`visible` for who may see everything."""
     return dict(_VISIBLE_TO_ALL.asked(engine, generation=generation_id, ids=sorted(document_ids)))
+
+
+def lock_config(tx: Transaction, collection_id: int) -> dict[str, Any] | None:
+    """The configuration that the collection is to have, locked; None: it is gone, or in the trash."""
+    mine = and_(collections.c.id == collection_id, collections.c.trashed_at.is_(None))
+    return tx.execute(select(collections.c.config).where(mine).with_for_update()).scalar_one_or_none()
+
+
+def change_collection(tx: Transaction, collection_id: int, **values: Any) -> None:
+    """Set these columns. Keys that know it by the name that it had mean it from now on."""
+    mine = collections.c.id == collection_id
+    before = tx.execute(select(collections.c.name).where(mine).with_for_update()).scalar_one_or_none()
+    tx.execute(update(collections).where(mine).values(**values))
+    if "name" in values and before is not None:
+        api_keys.bind(tx, collection_id, before)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Table, func, select, text
 
-from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.database import chores
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import chunks, documents
 
@@ -53,7 +53,7 @@ class Statistics:
         looked_at: list[str] = []
         for growth, doubled in due:
             with ledger.write() as tx:  # whoever dies before its first look has taken nothing
-                mine = periodic_tasks.take(tx, f"statistics of {growth.counted.name} {doubled}", every=_ONCE)
+                mine = chores.take(tx, f"statistics of {growth.counted.name} {doubled}", every=_ONCE)
                 if mine:
                     _look_at(tx, growth.tables[0])
             self._known[growth.counted.name] = doubled

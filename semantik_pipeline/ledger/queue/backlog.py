@@ -34,8 +34,8 @@ _DUE = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
 ALONE = "it runs alone when its turn comes"
 
 
-def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
-    """stage of documents -> units ``waiting``, ``delayed`` (until a time), ``in_progress``, ``paused`` (with their
+def by_stage(tx: Transaction, *, generation_id: int | None = None) -> dict[str, dict[str, float]]:
+    """Of all generations, or of one: stage of documents -> units ``waiting``, ``delayed`` (until a time), ``in_progress``, ``paused`` (with their
     operation), ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came to the stage)."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(free, work.c.not_before <= now())
@@ -52,6 +52,8 @@ def by_stage(tx: Transaction) -> dict[str, dict[str, float]]:
         .where(work.c.stage.in_(STAGES), living(tx))
         .group_by(work.c.stage)
     )
+    if generation_id is not None:
+        query = query.where(work.c.generation_id == generation_id)
     found = {stage: dict(zip(COUNTS, values, strict=True)) for stage, *values in tx.execute(query)}
     return {stage: found.get(stage, dict.fromkeys(COUNTS, 0)) for stage in STAGES}
 

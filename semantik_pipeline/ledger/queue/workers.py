@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 
-from semantik_pipeline.ledger.database import periodic_tasks
+from semantik_pipeline.ledger.database import chores
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.tables import documents, sources, work, workers
 
@@ -125,7 +125,7 @@ def take_turn(tx: Transaction, worker_id: str) -> bool:
     Call it in a transaction of its own, and end that at once: whoever else asks for the turn waits for it. They wait at
     a row that nobody else locks, since all workers' rows are locked by heartbeats and commands, in any order.
     """
-    periodic_tasks.note(tx, "restart turn")
+    chores.note(tx, "restart turn")
     if any(worker.state == "restarting" and worker.id != worker_id for worker in living(tx)):
         return False
     tx.execute(update(workers).where(workers.c.id == worker_id).values(state="restarting"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from semantik_pipeline import preview
+from semantik_pipeline.errors import TransientError
 from semantik_pipeline.testing import FakeConnector
 from tests.integration.api.conftest import Api, problem
 from tests.integration.conftest import texts
@@ -50,3 +51,13 @@ def test_a_preview_of_what_hangs_ends_in_time_and_keeps_its_place(api: Api, monk
     assert api.good(api.post("/sources/preview", json=asked))["stopped_by"] == "time"
     problem(api.post("/sources/preview", json=asked), 503)
     over.set()
+
+
+def test_when_to_come_back_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def later(self: Any) -> bool:
+        raise TransientError("Not now.", retry_after=7)
+
+    monkeypatch.setattr(FakeConnector, "authenticate", later)
+    answer = api.post("/sources/preview", json={"connector": "fake-connector"})
+    problem(answer, 503)
+    assert answer.headers["Retry-After"] == "7"

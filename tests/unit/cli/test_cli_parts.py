@@ -19,9 +19,9 @@ from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants
 from semantik_pipeline.cli.failures import describe
 from semantik_pipeline.cli.hits import show_hits, snippet
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
-from semantik_pipeline.cli.plugins import parse_option
 from semantik_pipeline.cli.questions import postprocessors_in
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
+from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.documents import Highlight, Passage, Span
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.operations.lifecycle import Progress
@@ -220,13 +220,13 @@ def test_documents_that_are_found_meanwhile_are_no_standstill():
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)))
 def test_option_values_are_json_where_they_can_be(value):
-    assert parse_option(f"key={json.dumps(value)}") == ("key", value)
+    assert parse_changes([f"key={json.dumps(value)}"]) == {"key": value}
 
 
 def test_other_option_values_are_text():
-    assert parse_option("model=a/b=c") == ("model", "a/b=c")
+    assert parse_changes(["model=a/b=c"]) == {"model": "a/b=c"}
     with pytest.raises(UsageError, match="no KEY=VALUE"):
-        parse_option("=3")
+        parse_changes(["=3"])
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS])
