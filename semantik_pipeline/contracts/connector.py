@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
-from semantik_pipeline.contracts.plugin import SemanticPlugin
+from semantik_pipeline.contracts.plugin import HealthState, HealthStatus, SemanticPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
+from semantik_pipeline.errors import PluginConfigError
 
 
 class ConnectorPlugin(SemanticPlugin):
@@ -17,6 +19,19 @@ class ConnectorPlugin(SemanticPlugin):
     """
 
     PLUGIN_TYPE: ClassVar[str] = "connector"
+
+    @classmethod
+    async def health_check(cls, config: dict[str, Any] | None = None) -> bool | HealthStatus:
+        """Whether the configuration could work, as far as the class's own :meth:`validate_config` tells."""
+        if cls.validate_config is ConnectorPlugin.validate_config:
+            return await super().health_check(config)
+        try:
+            validate: Callable[[], Any] = cls(config).validate_config
+            if inspect.isawaitable(answer := validate()):  # an author's may be
+                await answer
+        except PluginConfigError as error:
+            return HealthStatus(HealthState.UNHEALTHY, str(error))
+        return HealthStatus(HealthState.HEALTHY)
 
     async def authenticate(self) -> bool:
         """Whether the source lets us in."""

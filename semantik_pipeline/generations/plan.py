@@ -12,7 +12,7 @@ from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.generations.outdated import changed_stages, differences, reasons
 from semantik_pipeline.ledger.catalog import collections, lineage
 from semantik_pipeline.ledger.generations import estimates
-from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk
+from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, parse_and_chunk, plugins_of
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.lineage import Record
@@ -167,7 +167,7 @@ def _sampled(runtime: Runtime, collection_id: int, active: Record, frozen: Froze
         taken += row["size"] or 0
         if looked and taken > SAMPLE_BYTES:
             break
-        chunked = _chunk(runtime, active, frozen, row)
+        chunked = _chunk(runtime, frozen, row)
         if chunked is None:
             continue
         looked += 1
@@ -184,7 +184,7 @@ def _sampled(runtime: Runtime, collection_id: int, active: Record, frozen: Froze
     return _Look(chunks=chunks, embed=embed, sampled=looked, texts=tuple(inputs[:TRIED]))
 
 
-def _chunk(runtime: Runtime, active: Record, frozen: Frozen, row: dict[str, Any]) -> Chunked | None:
+def _chunk(runtime: Runtime, frozen: Frozen, row: dict[str, Any]) -> Chunked | None:
     """A document as the build would chunk it; None if that fails here."""
     config = frozen.config
     body = runtime.blobs.get_raw(row["content_hash"] or "")
@@ -203,17 +203,12 @@ def _chunk(runtime: Runtime, active: Record, frozen: Frozen, row: dict[str, Any]
             file_path=row["file_path"],
             media_type=row["media_type"],
             metadata=row["metadata"],
-            parser=parser,
-            parser_options=config["parsers"]["options"].get(parser, {}),
-            chunker=config["chunking"]["plugin"],
-            chunker_options=config["chunking"]["options"],
-            embedder=config["embedding"]["plugin"],
-            embedder_options=config["embedding"]["options"],
+            **plugins_of(config, parser),
         )
         answers = runtime.children.run(
             parse_and_chunk,
             [request],
-            deadline=runtime.settings.child.parse_deadline,
+            deadline=runtime.settings.child.deadline_of(len(body)),
             services={"embed": lambda texts: _embed(runtime, frozen, texts)},
         )
     except PipelineError:

@@ -10,6 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+#: Why something was not done, in a warning and in a report.
+DEADLINE = "deadline"
+
 
 class Late(TimeoutError):
     """The deadline of whoever waits; a plugin's own timeouts are other TimeoutErrors."""

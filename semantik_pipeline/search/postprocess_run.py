@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import PipelineError
-from semantik_pipeline.search.deadlines import is_late
+from semantik_pipeline.search.deadlines import DEADLINE, is_late
+from semantik_pipeline.search.places import seconds_left
 
 #: Abandoned runs that a plugin may leave: one that hangs costs no thread for each search ...
 MAX_ABANDONED = 8
 #: ... and that all of them may leave in a process.
 MAX_ABANDONED_OF_ALL = 32
-DEADLINE = "deadline"
 
 #: What is set when the run ends -> the plugin at which it was abandoned.
 _abandoned: dict[threading.Event, str] = {}
@@ -149,7 +149,7 @@ def _collected(links: Sequence[Link], hits: Hits, until: float, said: queue.Simp
     failed: dict[str, str] = {}
     for waiting in range(len(links), 0, -1):
         try:
-            word = said.get(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))
+            word = said.get(timeout=seconds_left(until))
         except queue.Empty:
             failed |= {link.plugin: DEADLINE for link in links[-waiting:]}
             break

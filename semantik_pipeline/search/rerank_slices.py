@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.errors import PluginError
-from semantik_pipeline.search.deadlines import is_late
+from semantik_pipeline.search.deadlines import DEADLINE, is_late
 from semantik_pipeline.search.places import Place, Places, seconds_left
 from semantik_pipeline.search.rerank_check import accepted
 
@@ -38,7 +38,6 @@ MAX_RUNS = 16
 MAX_RUNS_OF_ALL = 64
 #: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
 GRACE_AT_EXIT = 2.0
-DEADLINE = "deadline"
 
 _abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _places = Places(MAX_RUNS, MAX_RUNS_OF_ALL)

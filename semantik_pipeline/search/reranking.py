@@ -16,12 +16,12 @@ from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.search.blending import Ranked, RerankerReport, Reranking, blend, unranked
-from semantik_pipeline.search.deadlines import until
+from semantik_pipeline.search.deadlines import DEADLINE, until
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan, candidates_for
 from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_options import reranker_options
-from semantik_pipeline.search.rerank_slices import DEADLINE, RerankOutcome, score_within
+from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
 
 #: Seconds that a passage took a plugin in its last search.
 _paces: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs
 from semantik_pipeline.contracts.media_names import is_text_type
@@ -23,7 +23,7 @@ from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.embed_service import embed_service
 from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.journal import about
-from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk
+from semantik_pipeline.stages.parsing import Chunked, ChunkRequest, choose_parser, chosen, parse_and_chunk, plugins_of
 from semantik_pipeline.stages.unit_errors import fail, lacks, told
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _job(runtime: Runtime, unit: Unit) -> Job:
         file_path=unit.file_path,
         media_type=unit.media_type,
         metadata=unit.metadata,
-        **_plugins(config, parser),
+        **plugins_of(config, parser),
     )
     return Job(unit=unit, parse_key=parse_key, request=request)
 
@@ -167,18 +167,6 @@ def _refuse_large(unit: Unit, limits: Child) -> None:
             raise PermanentError(f"It has {unit.size:,} bytes; the limit of {what} is {limit:,}.", hint)
 
 
-def _plugins(config: dict[str, Any], parser: str) -> dict[str, Any]:
-    """What works on a document in the child, as a request names it."""
-    return {
-        "parser": parser,
-        "parser_options": config["parsers"]["options"].get(parser, {}),
-        "chunker": config["chunking"]["plugin"],
-        "chunker_options": config["chunking"]["options"],
-        "embedder": config["embedding"]["plugin"],
-        "embedder_options": config["embedding"]["options"],
-    }
-
-
 def prepare(runtime: Runtime, generation: Generation) -> None:
     """Have a child at hand that has its plugins and the tokenizer: it parses and chunks a word of ours."""
     config, media_type = generation.config, "text/plain"
@@ -194,7 +182,7 @@ def prepare(runtime: Runtime, generation: Generation) -> None:
         file_path=None,
         media_type=media_type,
         metadata={},
-        **_plugins(config, parser),
+        **plugins_of(config, parser),
     )
     services = {"embed": embed_service(runtime, generation.id)}
     deadline = runtime.settings.child.parse_deadline

@@ -84,6 +84,18 @@ class ChunkRequest:
     metadata: dict[str, Any]
 
 
+def plugins_of(config: dict[str, Any], parser: str) -> dict[str, Any]:
+    """What works on a document by a collection's configuration, as a request names it."""
+    return {
+        "parser": parser,
+        "parser_options": config["parsers"]["options"].get(parser, {}),
+        "chunker": config["chunking"]["plugin"],
+        "chunker_options": config["chunking"]["options"],
+        "embedder": config["embedding"]["plugin"],
+        "embedder_options": config["embedding"]["options"],
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chunked:
     """What a child answers: the parse, if it was made there; the chunks; and what stands before each chunk's text in

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -224,21 +224,18 @@ class Slice:
         """Compare the batch with the ledger, fetch what may have changed, write it all in one transaction."""
         batch, before, found = self._compared()
         self.unread = problems_told(self.unread, found.problems)
-        saved: dict[str, Any] = {}
+        reached: Cursor | None = None
         if cursor is not None and not found.cut:  # behind the checkpoint everything must be here
             self.problems, self.unread = self._problems(), []
-            saved = {"cursor": self.claim.cursor.at_checkpoint(cursor).stored(), "problems": self.problems}
-        self._save(before, found, gone=batch.removals, saved=saved)
+            reached = self.claim.cursor.at_checkpoint(cursor)
+        self._save(before, found, gone=batch.removals, reached=reached)
 
     def _flush_owed(self) -> None:
         """The same of what no slice of this run comes to again, and nobody has named: where its source does not have it, it
         says so."""
         _, before, found = self._compared()
-        saved: dict[str, Any] = {}
-        if found.problems:
-            self.problems = problems_told(self.problems, found.problems)
-            saved = {"problems": self.problems}
-        self._save(before, found, gone=found.gone, saved=saved)
+        self.problems = problems_told(self.problems, found.problems)
+        self._save(before, found, gone=found.gone)
 
     def _compared(self) -> tuple[Batch, dict[str, Known], Compared]:
         """The batch, which is empty then, what the ledger knows of its documents, and what is new."""
@@ -252,10 +249,11 @@ class Slice:
         return batch, before, comparison.of(batch, before)
 
     def _save(
-        self, before: dict[str, Known], found: Compared, *, gone: Sequence[str], saved: Mapping[str, Any]
+        self, before: dict[str, Known], found: Compared, *, gone: Sequence[str], reached: Cursor | None = None
     ) -> None:
-        """Write what is new, and ``saved`` of the source, in one transaction; then see whether the slice goes on."""
-        arrivals = found.arrivals
+        """Write what is new, and the checkpoint that is ``reached``, in one transaction; then see whether the slice goes
+        on."""
+        arrivals, saved = found.arrivals, dict[str, Any]()
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
                 raise LeaseLost("Somebody else syncs this source now.")
@@ -267,10 +265,12 @@ class Slice:
                 revisions.retry_documents(tx, found.again, operation_id=operation, lane=lane)
             if gone:
                 absence.mark_gone(tx, self.claim, gone)
-            if arrivals or saved.get("cursor", self.claim.cursor.stored()) != self.claim.cursor.stored():
-                saved = {**saved, "attempts": 0, "suspect": False}  # it is past what killed or failed it before
-            if saved:
-                ledger.change_source(tx, self.claim.source_id, **saved)
+            if reached is not None:
+                saved["cursor"] = replace(reached, anew=ledger.cursor_of(tx, self.claim).anew).stored()
+            if arrivals or reached not in (None, self.claim.cursor):
+                saved |= {"attempts": 0, "suspect": False}  # it is past what killed or failed it before
+            if saved or self.problems != self.claim.problems:
+                ledger.change_source(tx, self.claim.source_id, problems=self.problems, **saved)
             if (held := ledger.on_hold(tx, self.claim)) or found.cut:
                 ledger.pause_slice(tx, self.claim)
         if held:

@@ -40,6 +40,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
 def test_a_random_worker_dies_every_three_seconds(make_fleet, postgres_url, brokers, broker, qdrant, tmp_path):
     fleet = make_fleet(database=postgres_url, broker=brokers(broker), qdrant=qdrant.url)
+    fleet.configure(sleep_ms_per_text=25)  # half a minute of work, or all is done after the first death
     operation = begun(fleet, tmp_path, workers=3, documents=DOCUMENTS)
     kills_end = time.monotonic() + 45
 

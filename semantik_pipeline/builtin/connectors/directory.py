@@ -18,7 +18,7 @@ from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, rules_given
 from semantik_pipeline.builtin.connectors.reading import FileContent, read_file
 from semantik_pipeline.builtin.connectors.walk import Found, Walk, WalkRules, describe, is_data_folder
 from semantik_pipeline.builtin.media_types import media_type
-from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
+from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, content_hash
 from semantik_pipeline.errors import DocumentGone, PluginConfigError
 
@@ -63,14 +63,6 @@ class DirectoryConnector(ConnectorPlugin):
                 "max_bytes": {"type": "integer", "minimum": 1, "default": 256 * 2**20, "x-operational": True},
             },
         }
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        try:
-            cls(config).validate_config()
-        except PluginConfigError as error:
-            return HealthStatus(HealthState.UNHEALTHY, str(error))
-        return HealthStatus(HealthState.HEALTHY)
 
     def validate_config(self) -> None:
         if not self.config.get("path"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from semantik_pipeline.builtin.connectors.imap_cursor import Folder, Mark, Place, Progress
 from semantik_pipeline.builtin.connectors.imap_names import MailName, account_name
 from semantik_pipeline.builtin.connectors.imap_options import SCHEMA
-from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
+from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import DocumentGone, PluginConfigError
 
@@ -52,14 +52,6 @@ class ImapConnector(ConnectorPlugin):
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
         return SCHEMA
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        try:
-            cls(config).validate_config()
-        except PluginConfigError as error:
-            return HealthStatus(HealthState.UNHEALTHY, str(error))
-        return HealthStatus(HealthState.HEALTHY)
 
     def validate_config(self) -> None:
         if importlib.util.find_spec("imapclient") is None:

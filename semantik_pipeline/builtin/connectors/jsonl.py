@@ -23,7 +23,7 @@ from semantik_pipeline.builtin.connectors.json_lines import (
     lines,
     read_record,
 )
-from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
+from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, content_hash
 from semantik_pipeline.errors import DocumentGone, PermanentError, PluginConfigError, SkipDocument, TransientError
 
@@ -76,14 +76,6 @@ class JsonlConnector(ConnectorPlugin):
                 },
             },
         }
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        try:
-            cls(config).validate_config()
-        except PluginConfigError as error:
-            return HealthStatus(HealthState.UNHEALTHY, str(error))
-        return HealthStatus(HealthState.HEALTHY)
 
     def validate_config(self) -> None:
         self._files()

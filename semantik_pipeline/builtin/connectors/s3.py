@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, PathRules, rules_given
 from semantik_pipeline.builtin.connectors.s3_faults import code_of, meaning
 from semantik_pipeline.builtin.media_types import media_type
-from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
+from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, content_hash
 from semantik_pipeline.errors import (
     CredentialsRejected,
@@ -90,14 +90,6 @@ class S3Connector(ConnectorPlugin):
                 },
             },
         }
-
-    @classmethod
-    async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        try:
-            cls(config).validate_config()
-        except PluginConfigError as error:
-            return HealthStatus(HealthState.UNHEALTHY, str(error))
-        return HealthStatus(HealthState.HEALTHY)
 
     def validate_config(self) -> None:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import and_, bindparam, case, select, update
 
 from semantik_pipeline.ledger.access.document_access import openness
+from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.database.bulk import among, insert_rows, update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, now
@@ -335,9 +336,12 @@ def drop_documents(
     tx: Transaction, document_ids: Sequence[int], *, operation_id: int, lane: int, trash: bool = False
 ) -> None:
     """Delete these documents, whatever their sources say, or put them into the ``trash``. The next sync names all that
-    there is, not only changes: a slice that is in hand, and would save its own cursor, ends, and another one begins anew."""
+    there is, not only changes; a run in hand goes on as it is."""
     owned = fair_queue.owners(tx, document_ids)
-    anew = {"cursor": None, "lease_token": None, "lease_until": None}
-    tx.execute(update(sources).where(sources.c.id.in_(sorted(owned))).values(**anew))
+    for source_id, cursor in tx.execute(
+        select(sources.c.id, sources.c.cursor).where(sources.c.id.in_(sorted(owned)))
+    ).all():
+        anew = replace(Cursor.of(cursor), anew=True).stored()
+        tx.execute(update(sources).where(sources.c.id == source_id).values(cursor=anew))
     places = fair_queue.take_each(tx, owned)
     delete_documents(tx, places, operation_id=operation_id, lane=lane, trashed_at=now() if trash else None)

@@ -116,12 +116,15 @@ def claim_source(
         return None
     token = uuid.uuid4().hex
     held = and_(operation_sources.c.operation_id == row["operation_id"], operation_sources.c.source_id == row["id"])
-    run = tx.execute(select(operation_sources.c.run).where(held)).scalar_one_or_none()
+    run, cursor = tx.execute(select(operation_sources.c.run).where(held)).scalar_one_or_none(), Cursor.of(row["cursor"])
     if run is None:
+        cursor = cursor.at_run()
         outcomes.keep_seen(tx, row["id"], row["run"])
         run = row["run"] + 1
         tx.execute(update(operation_sources).where(held).values(run=run))
     changes = {"lease_token": token, "lease_until": now() + lease, "worker": worker, "run": run}
+    if cursor != Cursor.of(row["cursor"]):
+        changes["cursor"] = cursor.stored()
     if is_blocked(row["error"]):
         changes["error"] = None  # whoever left it lacked something; the claimer may have it
     tx.execute(update(sources).where(sources.c.id == row["id"]).values(**changes))
@@ -129,7 +132,7 @@ def claim_source(
         token=token,
         source_id=row["id"],
         run=run,
-        cursor=Cursor.of(row["cursor"]),
+        cursor=cursor,
         problems=row["problems"] or [],
         **{name: row[name] for name in _CLAIMED},
     )
@@ -176,6 +179,11 @@ def attempts(tx: Transaction, claim: SourceClaim) -> int:
     return tx.execute(select(sources.c.attempts).where(sources.c.id == claim.source_id)).scalar_one()
 
 
+def cursor_of(tx: Transaction, claim: SourceClaim) -> Cursor:
+    """As it is now: somebody may have said meanwhile that the next run is to begin anew. Call under :func:`source_held`."""
+    return Cursor.of(tx.execute(select(sources.c.cursor).where(sources.c.id == claim.source_id)).scalar_one())
+
+
 def on_hold(tx: Transaction, claim: SourceClaim) -> bool:
     """Whether the source's operation was paused meanwhile. Call under :func:`source_held`."""
     held = select(sources.c.held_by).where(sources.c.id == claim.source_id)
@@ -213,7 +221,8 @@ def finish_source(
     """The source's part of its operation is over. Without an error ``next_run`` is where the next run begins; with
     one, the next begins where this one did."""
     if error is None:
-        change_source(tx, claim.source_id, cursor=Cursor(shape=claim.cursor.shape, since=next_run).stored())
+        cursor = Cursor(shape=claim.cursor.shape, since=next_run, anew=cursor_of(tx, claim).anew)
+        change_source(tx, claim.source_id, cursor=cursor.stored())
     fault = {"type": error_type, "message": error} if error is not None else None
     end_source(tx, claim.source_id, claim.operation_id, fault, **values)
 
