@@ -96,6 +96,9 @@ def configure(app: Celery, settings: Settings) -> None:
         event_exchange=f"{broker.prefix}.events",
         event_queue_prefix=f"{broker.prefix}.events",
         worker_prefetch_multiplier=1,
+        # after a reconnect Celery would set the prefetch count from its pool's threads, beside the consumer's own: of the
+        # two, one reads the other's answer, and the worker stands still until the broker hangs up
+        worker_enable_prefetch_count_reduction=False,
         worker_redirect_stdouts=False,
         worker_hijack_root_logger=False,
         worker_enable_remote_control=scheme != "memory",
