@@ -30,6 +30,7 @@ def index_name(folder: Path, *, make: bool = False) -> str:
     except FileNotFoundError:
         name = os.urandom(16).hex() if make else ""
         if make:
+            folder.mkdir(parents=True, exist_ok=True)
             file.write_text(name, "utf-8")
         return name
 

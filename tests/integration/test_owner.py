@@ -16,6 +16,7 @@ from semantik_pipeline import fleet
 from semantik_pipeline.doctor import Patient
 from semantik_pipeline.doctor.stores import look_at_other_indexes
 from semantik_pipeline.errors import DataFolderInUse
+from semantik_pipeline.ownership import index_name
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from workers import embedded
@@ -119,3 +120,9 @@ def test_an_embedded_index_beside_workers_of_a_server_is_refused(hosts: Hosts) -
     finally:
         worker.close()
     at_work(hosts("a")).close()
+
+
+def test_a_worker_begins_in_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    """As of a program that makes its own runtime."""
+    with Runtime(load_settings(data_dir=tmp_path / "new")) as runtime, embedded_worker(runtime):
+        assert index_name(tmp_path / "new")
