@@ -173,7 +173,7 @@ def test_a_small_source_is_not_starved_by_a_large_one(
 
     Asserted, against the middle one of three runs alone: where both sources begin together, the small one takes at most
     twice as long. Where it comes later, the two processors are taken, and what is in hand of the large source ends first:
-    the middle one of three takes at most three times as long. Recorded, for the summary: all these times, and those of 50
+    the middle one of three takes at most four times as long. Recorded, for the summary: all these times, and those of 50
     documents of one chunk, as the large source's are, alone and where they come later."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.start_scheduler()
@@ -206,7 +206,7 @@ def test_a_small_source_is_not_starved_by_a_large_one(
     record_property(f"of {SMALL} of one chunk, as the large source's (not asserted)", alike)
     fleet.account(here=14 * SMALL + ended.seen, cut=0, cancelled=True)
     assert together <= 2 * median(alone), told
-    assert median(later) <= 3 * median(alone), told
+    assert median(later) <= 4 * median(alone), told
 
 
 def _told(seconds: list[float], alone: list[float] | None = None) -> str:
