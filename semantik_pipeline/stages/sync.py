@@ -267,7 +267,7 @@ class Slice:
                 absence.mark_gone(tx, self.claim, gone)
             if reached is not None:
                 saved["cursor"] = replace(reached, anew=ledger.cursor_of(tx, self.claim).anew).stored()
-            if arrivals or reached not in (None, self.claim.cursor):
+            if any(one.unique_id not in before for one in arrivals) or reached not in (None, self.claim.cursor):
                 saved |= {"attempts": 0, "suspect": False}  # it is past what killed or failed it before
             if saved or self.problems != self.claim.problems:
                 ledger.change_source(tx, self.claim.source_id, problems=self.problems, **saved)

@@ -140,6 +140,17 @@ def test_the_same_checkpoint_again_is_no_progress(make_pipeline, monkeypatch) ->
     assert pipeline.result(operation_id)["outcome"] == "failed"
 
 
+def test_what_is_skipped_in_each_slice_is_no_progress(make_pipeline) -> None:
+    """Without a hint it comes again each time."""
+    pipeline = make_pipeline(work={"max_attempts": 3, "backoff": 0}, sync={"batch_size": 1})
+    operation_id = begun(pipeline, fail_after=1, hints=False, fail_fetch={"t0": "skip"})
+    for _ in range(6):
+        work_on(pipeline.runtime, "sync")
+        with pipeline.runtime.ledger.write() as tx:
+            tx.execute(update(sources).values(not_before=0))
+    assert pipeline.result(operation_id)["outcome"] == "failed"
+
+
 def test_a_slice_that_ended_while_the_ledger_was_away_leaves_no_lease_behind(make_pipeline, monkeypatch) -> None:
     pipeline = make_pipeline(work={"lease_renewal": 60})
     begun(pipeline, fail_after=1)

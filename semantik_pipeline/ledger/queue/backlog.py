@@ -35,8 +35,9 @@ ALONE = "it runs alone when its turn comes"
 
 
 def by_stage(tx: Transaction, *, generation_id: int | None = None) -> dict[str, dict[str, float]]:
-    """Of all generations, or of one: stage of documents -> units ``waiting``, ``delayed`` (until a time), ``in_progress``, ``paused`` (with their
-    operation), ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came to the stage)."""
+    """Of all generations, or of one: stage of documents -> units ``waiting``, ``delayed`` (until a time), ``in_progress``,
+    ``paused`` (with their operation), ``suspects``, and ``oldest_seconds`` (since the waiting unit that waits longest came
+    to the stage)."""
     free = and_(work.c.lease_token.is_(None), work.c.held_by.is_(None))
     due = and_(free, work.c.not_before <= now())
     query = (
