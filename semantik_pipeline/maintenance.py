@@ -57,7 +57,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
     with isolated(runtime, "leases", but=ServiceUnavailable):
         spared = _free(runtime, alone)
     at_once: tuple[tuple[Step, Callable[[Runtime], object]], ...] = (
-        *(("bells", ring_due), ("reconcile", _reconcile)),
+        *(("bells", ring_due), ("reconcile", reconcile)),
         *(("operations", _settle), ("schedules", _begin_due)),
     )
     for name, step in at_once:
@@ -129,7 +129,8 @@ def _free(runtime: Runtime, alone: bool) -> bool:
     return spared
 
 
-def _reconcile(runtime: Runtime) -> None:
+def reconcile(runtime: Runtime) -> None:
+    """Have somebody look again at points that may have been written without a lease."""
     with runtime.ledger.write() as tx:
         reconciling.reconcile(tx)
 

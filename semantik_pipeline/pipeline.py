@@ -129,20 +129,23 @@ def longest_loop(settings: Settings) -> float:
 
 class Settling:
     """Finishes operations between the claims of a loop, every so many seconds: beside a large source a stage is never dry,
-    and who waits for a small one would wait for the loop's end. It takes a twentieth of the time at most."""
+    and who waits for a small one would wait for the loop's end. It takes a twentieth of the time at most; right after units
+    of a small source, up to half of it."""
 
     def __init__(self, runtime: Runtime, seconds: float) -> None:
         self._runtime = runtime
         self._seconds = seconds
         self._due = time.monotonic() + seconds
+        self._soonest = 0.0
 
-    def __call__(self) -> None:
+    def __call__(self, *, after_small: bool = False) -> None:
         began = time.monotonic()
-        if began >= self._due:
+        if began >= (self._soonest if after_small else self._due):
             with isolated(self._runtime, "operations"):  # nothing of that is of the claims' units
                 settle(self._runtime)
             ended = time.monotonic()
             self._due = ended + max(self._seconds, 20 * (ended - began))
+            self._soonest = ended + (ended - began)
 
 
 def settle(runtime: Runtime) -> list[int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import fleet, maintenance, vocabulary
 from semantik_pipeline.errors import PipelineError
+from semantik_pipeline.ledger.queue import reconciling
 from semantik_pipeline.ledger.queue.workers import EMBEDDED
 from semantik_pipeline.pipeline import QUEUES
 from semantik_pipeline.queue import Bell, configure
@@ -39,6 +40,12 @@ MOST_POLL = 3.0
 
 #: Seconds that learning words may take at the end; what is left is learned by the next run.
 LEARN = 30.0
+
+#: Seconds that looking again at what a killed run may have written can take at the end; what is left is the next run's.
+RECONCILE = 10.0
+
+#: Seconds between two looks at whether that is done.
+LOOK = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +95,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
         thread.start()
     try:
         yield
+        _reconcile(runtime)
         _learn(runtime)
     finally:
         runtime.stopping.set()
@@ -115,6 +123,23 @@ def _stop_optimizing(runtime: Runtime) -> None:
     store = vars(runtime).get("_store")  # what was never made is not made now
     if store is not None and hasattr(store, "stop_optimizing"):
         runtime.host.call(store.stop_optimizing)
+
+
+def _reconcile(runtime: Runtime) -> None:
+    """Nobody works on these documents when this process is gone, and no operation waits for them."""
+    if runtime.settings.fleet:
+        return
+    until = time.monotonic() + RECONCILE
+    try:
+        while time.monotonic() < until and runtime.fatal is None:
+            with runtime.ledger.read() as tx:
+                if not reconciling.under_way(tx):
+                    return
+            maintenance.reconcile(runtime)
+            runtime.ring("upsert")
+            time.sleep(LOOK)
+    except PipelineError as error:
+        log.warning("What a run before may have written could not be looked at again: %s", error)
 
 
 def _learn(runtime: Runtime) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.queue import due, renewals, work
@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 Prepare = Callable[["Runtime", "Generation"], None]
 
 READY = "Ready."
+
+
+class Between(Protocol):
+    """What a loop does between two claims; ``after_small`` says that the last one brought units of a small source to
+    their end."""
+
+    def __call__(self, *, after_small: bool = False) -> None: ...
+
 
 #: Seconds after which a claim gives back what it has not begun: somebody may wait who is to go first.
 LONG = 2.0
@@ -55,15 +63,16 @@ class Held:
         )
         place.hold = self.hold
         self._precedence = runtime.room.precedence
-        self._hastened = any(unit.hastened for unit in claim.units)
-        if self._hastened:
+        self._of_small = any(unit.hastened for unit in claim.units)
+        self.ends_small = self._of_small and claim.stage == work.STAGES[-1]
+        if self._of_small:
             self._renewing.enter_context(self._precedence.held())
 
     @property
     def wanted(self) -> bool:
         """A suspect of this process waits for the end of this claim, or a small source has precedence: give back what is
         not begun, after one piece."""
-        return self._place.wanted or (self._precedence.taken and not self._hastened)
+        return self._place.wanted or (self._precedence.taken and not self._of_small)
 
     @property
     def lasts(self) -> bool:
@@ -133,7 +142,7 @@ class Claims:
         max_chunks: int | None = None,
         largest: int = 1,
         prepare: Prepare = lambda runtime, generation: None,
-        between: Callable[[], None] | None = None,
+        between: Between | None = None,
     ) -> None:
         self._runtime = runtime
         self.stage = stage
@@ -163,7 +172,7 @@ class Claims:
         """The next claim; None when there is none, or no time. Where more is due than it takes, it rings for others
         before the work begins: the bell that this loop heard is used up, and nobody else may know."""
         if self._between is not None and self._taken:
-            self._between()
+            self._between(after_small=self._last is not None and self._last.ends_small)
         held, left = None, True
         self._fit()
         for _ in range(LOOKS):
@@ -209,12 +218,13 @@ class Claims:
         return held, good or suspects
 
     def _stand_back(self, without: Without) -> None:
+        """Wait while a small source has precedence, unless it is its units that come next."""
         precedence = self._runtime.room.precedence
-        if precedence.taken:
+        while precedence.taken and not self.stopping:
             with self._runtime.ledger.read() as tx:
-                first = due.hastened(tx, self.stage, without=without)
-            if not first:
-                precedence.stand_back(lambda: self.stopping)
+                if due.hastened(tx, self.stage, without=without):
+                    return
+            precedence.wait()
 
     def _take_alone(self, without: Without, *, patient: bool) -> Held | None:
         """A suspect. What the stage loads at first is loaded before: a kill from outside may hit the process while it

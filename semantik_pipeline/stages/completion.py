@@ -24,7 +24,7 @@ def complete(
     apply_all(runtime, claim.source_id, hold)
     with runtime.ledger.read() as tx:
         page: adoption.Page | None = adoption.first_page(tx, claim)
-    retried = ended = False
+    retried = ended = goes_first = False
     while not ended:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
@@ -37,10 +37,12 @@ def complete(
             noted = adoption.retry_noted(tx, claim, older_than=older_than)
             ended = page is None and noted < adoption.PAGE
             if ended:
-                fair_queue.hasten(tx, claim.source_id)
+                goes_first = fair_queue.hasten(tx, claim.source_id)
                 ledger.finish_source(tx, claim, next_run=next_run, problems=problems)
         retried = retried or noted > 0
         hold.touch()
+    if goes_first:
+        runtime.room.precedence.expect()
     if retried:
         runtime.ring("extract")
     runtime.ring("upsert")

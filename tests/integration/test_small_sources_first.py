@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +9,11 @@ import pytest
 from sqlalchemy import update
 
 from semantik_pipeline import generations
+from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import tables
-from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue import fair_queue, work
+from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.stages import precedence
@@ -55,8 +56,9 @@ def test_a_loop_with_other_work_waits_until_a_small_sources_claim_is_finished(ma
     pipeline = make_pipeline()
     sync(pipeline, "large", LARGE)
     with take(pipeline) as of_large:
-        sync(pipeline, "small", SMALL)
         assert not of_large.wanted
+        sync(pipeline, "small", SMALL)
+        assert of_large.wanted  # the small source is about to be claimed
         with ThreadPoolExecutor(1) as pool:
             of_small = take(pipeline)
             assert sources_of(of_small) == {"small"}
@@ -68,7 +70,8 @@ def test_a_loop_with_other_work_waits_until_a_small_sources_claim_is_finished(ma
             of_small.close()
             with later.result(5):
                 assert time.monotonic() - began < precedence.PATIENCE
-        assert of_large.wanted is False
+        time.sleep(precedence.BETWEEN)
+        assert not of_large.wanted
 
 
 @both_ledgers
@@ -107,32 +110,137 @@ def test_a_large_source_alone_has_no_precedence(make_pipeline):
         assert not pipeline.runtime.room.precedence.taken
 
 
-def test_a_process_that_is_to_stop_waits_for_nobody():
-    one, stopping = Precedence(), threading.Event()
-    with one.held(), ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(one.stand_back, stopping.is_set)
-        time.sleep(0.05)
+@both_ledgers
+def test_between_two_stages_the_loops_stand_back_and_one_of_them_goes_on_with_the_small_source(
+    make_pipeline, monkeypatch
+):
+    monkeypatch.setattr(precedence, "BETWEEN", 5.0)
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    with take(pipeline) as of_large, ThreadPoolExecutor(1) as pool:
+        sync(pipeline, "small", SMALL)
+        with take(pipeline) as of_small, pipeline.runtime.ledger.write() as tx:
+            for unit in of_small.claim.units:
+                work.move(tx, unit, "extract")
+            for unit in of_large.claim.units:  # their turns are before the small source's
+                work.move(tx, unit, "embed")
+        assert of_large.wanted
+        waiting = pool.submit(take, pipeline, "embed")  # as a loop that the bell of the small source did not reach
+        time.sleep(2 * precedence.LOOK)
         assert not waiting.done()
-        stopping.set()
-        waiting.result(precedence.LOOK + 5)
-        assert one.taken
+        with take(pipeline, "extract") as of_small:
+            with pipeline.runtime.ledger.write() as tx:
+                for unit in of_small.claim.units:
+                    work.move(tx, unit, "embed")
+            began = time.monotonic()
+        with waiting.result(5) as held:
+            assert "small" in sources_of(held)
+            assert time.monotonic() - began < precedence.BETWEEN - 1
 
 
-def test_claims_of_small_sources_that_never_end_lose_their_precedence(monkeypatch):
-    now = [0.0]
+def test_a_process_that_is_to_stop_waits_for_nobody(make_pipeline):
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    with pipeline.runtime.room.precedence.held(), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(claims(pipeline).take)
+        time.sleep(2 * precedence.LOOK)
+        assert not waiting.done()
+        pipeline.runtime.stopping.set()
+        assert waiting.result(5) is None
+        assert pipeline.runtime.room.precedence.taken
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """time.monotonic() of precedence.py, to be set."""
+    now = [100.0]
     monkeypatch.setattr(precedence.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_others_stand_back_for_a_moment_after_a_claim_and_before_the_first(clock):
     one = Precedence()
+    assert not one.taken
+    one.expect()
+    assert one.taken
+    clock[0] += precedence.BETWEEN
+    assert not one.taken
     with one.held():
-        while now[0] < precedence.LONGEST:
-            assert one.taken
-            now[0] += precedence.PATIENCE / 2
-            with one.held():
-                pass
-        assert not one.taken
-    with one.held():  # after a gap they have it again
+        clock[0] += precedence.BETWEEN
+        with one.held():
+            clock[0] += precedence.BETWEEN
         assert one.taken
-        now[0] += precedence.PATIENCE
+    assert one.taken
+    clock[0] += precedence.BETWEEN
+    assert not one.taken
+
+
+def test_claims_of_small_sources_that_never_end_have_precedence_for_half_of_the_time(clock):
+    one, looks = Precedence(), 20
+    with one.held():
+        taken, step = [], precedence.BETWEEN / looks
+        while len(taken) * step < 4 * precedence.LONGEST:
+            if len(taken) % looks == 0:
+                with one.held():
+                    pass
+            taken.append(one.taken)
+            clock[0] += step
+        first = int(precedence.LONGEST / step)
+        assert all(taken[: first - 1])
+        assert 0.45 < sum(taken[first:]) / len(taken[first:]) < 0.55
+    clock[0] += precedence.LONGEST
+    with one.held():
+        assert one.taken
+        clock[0] += precedence.PATIENCE
         assert not one.taken  # it hangs
+
+
+@pytest.mark.parametrize("stage", ["embed", "upsert"])
+def test_it_is_told_when_a_claim_brought_a_small_source_to_its_end(make_pipeline, stage):
+    pipeline = make_pipeline()
+    sync(pipeline, "large", LARGE)
+    sync(pipeline, "small", SMALL)
+    earlier = STAGES[: STAGES.index(stage)]
+    pipeline.run(*earlier)
+    told: list[bool] = []
+    loop = Claims(
+        pipeline.runtime,
+        stage,
+        limit=SMALL,
+        deadline=60,
+        until=time.monotonic() + 60,
+        between=lambda *, after_small=False: told.append(after_small),
+    )
+    small = []
+    for held in loop:
+        small.append("small" in sources_of(held))
+        with pipeline.runtime.ledger.write() as tx:
+            for unit in held.claim.units:
+                work.move(tx, unit, "indexed")
+    assert told == (small if stage == "upsert" else [False] * len(small))
+    assert set(small) == {True, False}
+
+
+def test_right_after_a_small_source_operations_are_finished_for_half_of_the_time(make_pipeline, monkeypatch):
+    now, settled = [100.0], []
+
+    def slow(runtime) -> None:
+        settled.append(now[0])
+        now[0] += 0.5
+
+    monkeypatch.setattr(stage_table.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stage_table, "settle", slow)
+    looking = stage_table.Settling(make_pipeline().runtime, 10.0)
+    looking()
+    assert not settled
+    looking(after_small=True)
+    assert settled == [100.0]
+    looking(after_small=True)
+    now[0] += 0.5
+    looking()
+    assert len(settled) == 1
+    looking(after_small=True)
+    assert settled == [100.0, 101.0]
 
 
 def test_with_cores_to_spare_nobody_stands_back(monkeypatch):

@@ -26,6 +26,7 @@ from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
 from semantik_pipeline.tally import Tally
 from tests.announced import announced
+from workers import embedded
 from workers.embedded import embedded_worker
 from workers.heartbeat import Paces, Presence
 from workers.metrics import NAMES, Endpoint, FleetCollector, ProcessCollector, fleet_metrics, tallied
@@ -142,6 +143,35 @@ def test_a_worker_inside_another_process_hears_no_operator(make_pipeline):
         )
         register(pipeline, "a")
         assert fleet.ask(pipeline.runtime, [], "drain") == ["a"]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_process_that_works_alone_looks_again_at_what_a_killed_one_may_have_written_before_it_ends(
+    make_pipeline, sent
+):
+    pipeline = make_pipeline()
+    waiting(pipeline, run=False)
+    pipeline.run()
+    runtime = pipeline.runtime
+    with runtime.ledger.write() as tx:
+        tx.execute(update(work).values(reconcile=True))
+    if sent:
+        maintenance.reconcile(runtime)
+        assert pipeline.unit("a")["stage"] == "upsert"
+    with embedded_worker(runtime):
+        pass
+    assert (pipeline.unit("a")["stage"], pipeline.unit("a")["reconcile"]) == ("indexed", False)
+
+
+def test_it_does_not_wait_for_what_nobody_can_look_at(make_pipeline):
+    pipeline = make_pipeline()
+    waiting(pipeline, run=False)
+    pipeline.run()
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).values(stage="upsert", blocked="its plugin is disabled"))
+    began = time.monotonic()
+    embedded._reconcile(pipeline.runtime)
+    assert time.monotonic() - began < embedded.RECONCILE / 2
 
 
 def test_an_unknown_worker_is_named(make_pipeline):

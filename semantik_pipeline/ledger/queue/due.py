@@ -31,11 +31,16 @@ def _question(stage: str, without: Without, stopped: tuple[int, ...]) -> Select:
     return select(good.is_not(None), suspects.is_not(None), pending_holds.STOPPED)
 
 
+#: Units at the front of a stage's queue, about as many as its least claim takes.
+FRONT = 32
+
+
 def hastened(tx: Transaction, stage: str, *, without: Without = ALL) -> bool:
-    """Whether the next good unit to be claimed at a stage is a small source's that goes before its time."""
+    """Whether some of the next good units to be claimed at a stage are a small source's that go before their time."""
     ready = and_(claimable(stage, without), work.c.suspect == false())
-    first = select(HASTENED).select_from(work.join(sources, work.c.source_id == sources.c.id)).where(ready)
-    return bool(tx.execute(first.order_by(work.c.lane, work.c.turn).limit(1)).scalar_one_or_none())
+    goes = select(HASTENED.label("goes")).select_from(work.join(sources, work.c.source_id == sources.c.id))
+    front = goes.where(ready).order_by(work.c.lane, work.c.turn).limit(FRONT).subquery()
+    return tx.execute(select(front.c.goes).where(front.c.goes).limit(1)).first() is not None
 
 
 def stages(tx: Transaction) -> list[str]:

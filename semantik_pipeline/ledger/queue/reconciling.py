@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import and_, bindparam, select, tuple_, update
+from sqlalchemy import and_, bindparam, or_, select, tuple_, update
 
 from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction, now
@@ -45,12 +45,29 @@ def withdrawn(tx: Transaction, unit: Unit) -> None:
 MANY = 1000
 
 
+#: Those that are at their end.
+_MARKED = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
+
+#: Those that are on their way through ``upsert`` again.
+_AGAIN = and_(
+    work.c.stage == "upsert",
+    work.c.held_by.is_(None),
+    work.c.blocked.is_(None),
+    or_(work.c.goal != "indexed", work.c.indexed_epoch == work.c.epoch),
+)
+
+
+def under_way(tx: Transaction) -> bool:
+    """Whether a document that is through is looked at again, or is to be."""
+    looks = [select(work.c.document_id).where(which).limit(1) for which in (_MARKED, _AGAIN)]
+    return any(tx.execute(look).first() is not None for look in looks)
+
+
 def reconcile(tx: Transaction) -> int:
     """Send marked documents that are at their end through ``upsert`` again, which removes older points. Up to MANY; returns
     how many. What somebody has locked is left out."""
-    marked = and_(work.c.reconcile, work.c.stage.in_(("indexed", "skipped", "deleted")), NOT_RETIRED)
     key = work.c.document_id, work.c.generation_id
-    in_order = select(*key).where(marked).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
+    in_order = select(*key).where(_MARKED).order_by(*key).limit(MANY).with_for_update(skip_locked=True)
     keys = [tuple(row) for row in tx.execute(in_order)]
     if keys:
         again = {"stage": "upsert", "reconcile": False, "touched": True, "progress": None, "updated_at": now()}
