@@ -36,12 +36,15 @@ def run(runtime: Runtime, claims: Claims) -> None:
     """Upsert documents, many small ones in one batch, a large one in slices."""
     for held in claims:
         for generation_id, units in by_generation(held.claim.units):
+            writing: set[tuple[int, int]] = set()
             try:
-                Upsert(runtime, held.claim, held.hold, runtime.generation(generation_id)).run(units)
+                generation = runtime.generation(generation_id)
+                Upsert(runtime, held.claim, held.hold, generation, writing).run(units)
             except LeaseLost:
                 reconcile(runtime, units)
                 break
             except Exception as error:
+                _reconcile_lost(runtime, held.claim, writing)
                 lost = fail(runtime, held.claim, units, lost_index.blamed(runtime, generation_id, error))
                 with isolated(runtime, "withdrawals"):  # maintenance makes up for it
                     withdraw(runtime, lost)
@@ -58,14 +61,31 @@ def reconcile(runtime: Runtime, units: Iterable[Unit]) -> None:
         reconciling.mark(tx, [unit.key for unit in units])
 
 
-class Upsert:
-    """One claim's documents of one generation on their way into the store."""
+def _reconcile_lost(runtime: Runtime, claim: Claim, writing: set[tuple[int, int]]) -> None:
+    """The same of those that others have by now: a store may write what it is given after it told of an error."""
+    if not writing:
+        return
+    with runtime.ledger.write() as tx:
+        reconciling.mark(tx, writing - work.held(tx, claim.token))
 
-    def __init__(self, runtime: Runtime, claim: Claim, hold: Hold, generation: Generation) -> None:
+
+class Upsert:
+    """One claim's documents of one generation on their way into the store. ``writing``: keys of those whose points are
+    being written."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        claim: Claim,
+        hold: Hold,
+        generation: Generation,
+        writing: set[tuple[int, int]] | None = None,
+    ) -> None:
         self.runtime = runtime
         self.claim = claim
         self.hold = hold
         self.generation = generation
+        self.writing = set() if writing is None else writing
         self.batch = runtime.settings.upsert.batch_size
         self.until = time.monotonic() + runtime.settings.work.time_slice
 
@@ -94,6 +114,7 @@ class Upsert:
             told = [before.touched and before.progress.get("begun") for before in units]
             fresh = [unit for unit, known in zip(begun, told, strict=True) if unit.key in mine and not known]
             bulk_moves.touch_all(tx, fresh)
+        self.writing |= {unit.key for unit in units}
         return begun
 
     def _write_small(self, units: list[Unit]) -> None:
@@ -137,6 +158,7 @@ class Upsert:
                 else:
                     work.save_progress(tx, unit, progress=progress)
             if over:
+                self.writing.discard(unit.key)
                 return
         if done < unit.chunks:  # rows are missing: make them again
             self._send_back(unit, "chunk")
@@ -203,6 +225,7 @@ class Upsert:
                 ended.append((unit, stage, {"progress": None, **shown, **(aside or {})}))
             forgetting.forget_documents(tx, deleted)
             bulk_moves.move_all(tx, ended)
+        self.writing -= {unit.key for unit in units}
         for unit in deleted:
             forget_blobs(self.runtime, unit)
 
@@ -211,6 +234,7 @@ class Upsert:
             if unit.key in mine:
                 lost = stage == "chunk" and ASIDE in unit.progress  # so its newest revision tries again
                 work.move(tx, unit, stage, **({"progress": {"rewrite": True}} if lost else {}))
+        self.writing.discard(unit.key)
         self.runtime.ring(stage)
 
     @contextmanager

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from semantik_pipeline import maintenance
-from semantik_pipeline.errors import LeaseLost
+from semantik_pipeline.errors import LeaseLost, ServiceUnavailable
+from semantik_pipeline.ledger import tables
 from semantik_pipeline.ledger.documents import content
-from semantik_pipeline.ledger.queue import work
+from semantik_pipeline.ledger.queue import expired_leases, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.search import SearchQuery, search
+from semantik_pipeline.stages import upsert
 from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.stages.points import PointBuilder
 from semantik_pipeline.stages.upsert import Upsert, reconcile
@@ -359,6 +363,40 @@ def paused_steps(upsert: Upsert, units: list) -> dict:
         "delete": lambda: upsert._delete_older(units),
         "finish": lambda: upsert._finish(units),
     }
+
+
+@both_ledgers
+def test_what_a_store_writes_late_is_looked_at_again_though_its_call_failed(make_pipeline, monkeypatch):
+    """The lease is over meanwhile, another worker has indexed the document, and it is changed once more."""
+    pipeline = make_pipeline()
+    runtime = pipeline.runtime
+    pipeline.index(source(doc="text A about apples", other="something else"), run=False)
+    work_on(runtime, "sync")
+    run_to_upsert(pipeline)
+    insert, late = runtime.store.insert, list[Any]()
+
+    def meanwhile() -> None:
+        monkeypatch.setattr(runtime.store, "insert", insert)
+        with runtime.ledger.write() as tx:
+            expired_leases.expire(tx, max_attempts=3, backoff=0, everything=True)
+            tx.execute(update(tables.work).values(suspect=False, attempts=0, not_before=0))
+        pipeline.run("upsert")
+        pipeline.index(source(doc="text B about bananas", other="something else"))
+
+    async def hangs(*given: Any, **named: Any) -> None:
+        late.append((given, named))
+        await asyncio.to_thread(meanwhile)
+        raise ServiceUnavailable("The store did not answer in time.")
+
+    monkeypatch.setattr(runtime.store, "insert", hangs)
+    upsert.run(runtime, claims(pipeline, "upsert"))
+    [(given, named)] = late
+    runtime.host.call(insert, *given, **named)
+    assert verify(runtime).to_dict()["orphaned"] + verify(runtime).to_dict()["stale"] > 0
+    maintenance.tick(runtime)
+    pipeline.run()
+    assert verify(runtime).clean
+    assert set(pipeline.stages().values()) == {"indexed"}
 
 
 @both_ledgers
