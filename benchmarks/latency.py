@@ -82,7 +82,7 @@ class ClockedShard:
 
     def __init__(self, shard: Any, inside: Inside) -> None:
         self._shard = shard
-        for name in ("query_batch", "scroll", "count", "facet"):
+        for name in ("query_batch", "scroll", "retrieve", "count", "facet"):
             setattr(self, name, inside.clocked(getattr(shard, name), "engine"))
 
     def __getattr__(self, name: str) -> Any:

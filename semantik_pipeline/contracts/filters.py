@@ -21,6 +21,7 @@ from semantik_pipeline.errors import UsageError
 _PATH = re.compile(r'(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d{0,9}\])*(?:\.(?:[A-Za-z0-9_-]+|"[^"]+")(?:\[\d{0,9}\])*)*')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ROOT = re.compile(r'[A-Za-z0-9_-]+|"[^"]+"')
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _MATCHES = ("value", "any", "except", "text", "text_any", "phrase")
 _CONDITIONS = ("match", "range", "values_count", "is_empty", "is_null")
@@ -238,9 +239,15 @@ def _has_id(given: Any, at: str) -> HasId:
     if not isinstance(given, list | tuple | set | frozenset):
         raise _wrong(at, "takes a list of point ids", given)
     try:
-        return HasId(ids=tuple(str(uuid.UUID(str(item))) for item in given))
+        return HasId(ids=tuple(_point_id(item) for item in given))
     except ValueError:
         raise _wrong(at, "takes point ids, which are UUIDs", given) from None
+
+
+def _point_id(given: Any) -> str:
+    if isinstance(given, str) and _UUID.fullmatch(given):  # searches give hundreds
+        return given
+    return str(uuid.UUID(str(given)))
 
 
 def _nested(given: Any, at: str) -> Nested:

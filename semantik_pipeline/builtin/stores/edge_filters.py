@@ -27,13 +27,26 @@ def edge_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> 
     """The filter, narrowed to ``ids`` if given; None if nothing narrows."""
     clauses = parse_filter(filter)
     if ids is None:
-        return None if clauses is None else _filter(clauses)
+        return filter_of(clauses)
     narrowed = [_condition(HasId(ids=tuple(ids)))]
     if clauses is not None:
         narrowed.append(_filter(clauses))
     import qdrant_edge as edge
 
     return edge.Filter(must=narrowed)
+
+
+def filter_of(clauses: Clauses | None) -> qdrant_edge.Filter | None:
+    """These clauses; None if nothing narrows."""
+    return None if clauses is None else _filter(clauses)
+
+
+def only_ids(clauses: Clauses | None) -> list[str] | None:
+    """The ids, each once, where the clauses ask for nothing but points that have one of them."""
+    match clauses:
+        case Clauses(must=(HasId(ids=ids),), should=(), must_not=(), min_count=0):
+            return list(dict.fromkeys(ids))
+    return None
 
 
 def _filter(clauses: Clauses) -> qdrant_edge.Filter:
