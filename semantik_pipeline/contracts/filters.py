@@ -104,6 +104,9 @@ class Clauses:
     min_count: int = 0
 
 
+#: Nothing meets it. More of ``min_should`` than there are is another matter to the engine, where ids are named beside it.
+NOTHING = Clauses(must_not=(Clauses(),))
+
 Condition = Match | Range | ValuesCount | IsEmpty | IsNull | HasId | Nested | Clauses
 
 
@@ -131,13 +134,14 @@ def _clauses(given: Any, at: str) -> Clauses:
         _object(minimum, _in(at, "min_should"), ("conditions", "min_count"), required=2)
         if not _is_int(minimum["min_count"]) or minimum["min_count"] < 1:
             raise _wrong(_in(at, "min_should.min_count"), "takes an integer above 0", minimum["min_count"])
-    return Clauses(
+    read = Clauses(
         must=_conditions(given.get("must"), _in(at, "must")),
         should=_conditions(given.get("should"), _in(at, "should")),
         must_not=_conditions(given.get("must_not"), _in(at, "must_not")),
         min_should=_conditions(minimum["conditions"], _in(at, "min_should.conditions")) if minimum else (),
         min_count=minimum["min_count"] if minimum else 0,
     )
+    return NOTHING if read.min_count > len(read.min_should) else read
 
 
 def _conditions(given: Any, at: str) -> tuple[Condition, ...]:

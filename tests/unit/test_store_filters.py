@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from semantik_pipeline.builtin.stores.client_filters import client_filter
@@ -106,6 +106,7 @@ def edge() -> Iterator[QdrantEdgeStore]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(payloads, min_size=6, max_size=6), filters)
+@example([{}] * 6, {"min_should": {"conditions": [], "min_count": 1}, "must": {"has_id": IDS[:1]}})
 def test_qdrant_edge_means_what_the_reference_means(edge: QdrantEdgeStore, some: list[dict], filter: dict) -> None:
     points = [Point(id=i, vector=np.ones(2), sparse_text="", payload=p) for i, p in zip(IDS, some, strict=True)]
     edge.insert(INDEX, points)
