@@ -137,10 +137,13 @@ class Settling:
         self._seconds = seconds
         self._due = time.monotonic() + seconds
         self._soonest = 0.0
+        self._owed = False  # a small source has come to its end since
 
     def __call__(self, *, after_small: bool = False) -> None:
         began = time.monotonic()
-        if began >= (self._soonest if after_small else self._due):
+        self._owed |= after_small
+        if began >= (self._soonest if self._owed else self._due):
+            self._owed = False
             with isolated(self._runtime, "operations"):  # nothing of that is of the claims' units
                 settle(self._runtime)
             ended = time.monotonic()

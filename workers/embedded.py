@@ -131,7 +131,7 @@ def _reconcile(runtime: Runtime) -> None:
         return
     until = time.monotonic() + RECONCILE
     try:
-        while time.monotonic() < until and runtime.fatal is None:
+        while time.monotonic() < until and runtime.fatal is None and not runtime.idle:  # else nobody takes them
             with runtime.ledger.read() as tx:
                 if not reconciling.under_way(tx):
                     return

@@ -222,7 +222,7 @@ class Claims:
         precedence = self._runtime.room.precedence
         while precedence.taken and not self.stopping:
             with self._runtime.ledger.read() as tx:
-                if due.hastened(tx, self.stage, without=without):
+                if due.hastened(tx, self.stage, front=self._limit, without=without):
                     return
             precedence.wait()
 

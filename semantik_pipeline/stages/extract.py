@@ -6,8 +6,10 @@ An extractor that fails is noted on the document; the other extractors, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import ExtractionResult
@@ -29,6 +31,9 @@ POOL = 128
 
 #: And at most about this many characters, since whole documents are given too.
 POOL_CHARACTERS = 1_000_000
+
+#: Pools of one document that an extractor may lose, one after the other or not.
+LOST = 3
 
 
 @dataclass
@@ -60,11 +65,15 @@ class Pool:
 
 @dataclass
 class Failures:
-    """What failed in a claim: ``notes`` say of a unit why an extractor did; ``lost`` is whether nothing is kept of a whole
-    pool, for which the child died or was too slow."""
+    """What failed in a claim: ``notes`` say of a unit why an extractor did; ``lost`` counts by unit and extractor the pools
+    of which nothing is kept, for which the child died or was too slow."""
 
     notes: dict[tuple[int, int], dict[str, str]]
-    lost: bool = False
+    lost: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
+
+    def given_up(self, unit: Unit, plugin: str) -> bool:
+        """Whether the extractor gets no more of the document: it would cost the stage a deadline for each pool."""
+        return self.lost[unit.key, plugin] >= LOST
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -98,7 +107,8 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
     for level, pools in (("chunk", _chunk_pools), ("document", _document_pools)):
         for choice in extraction[level]:
             fingerprint = generation.fingerprints["extract"][choice["plugin"]]
-            for pool in pools(runtime, claim, units, fingerprint):
+            given_up = partial(failures.given_up, plugin=choice["plugin"])
+            for pool in pools(runtime, claim, units, fingerprint, given_up):
                 left = _extract_pool(runtime, held, choice, fingerprint, pool, failures)
                 units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
                 large = [unit for unit in units if unit.chunks > POOL]
@@ -120,13 +130,17 @@ def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]
     return [unit for unit in units if unit.chunks_epoch is not None]
 
 
-def _chunk_pools(runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
-    """Chunks that the extractor has not seen, pooled over documents."""
+def _chunk_pools(
+    runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, given_up: Callable[[Unit], bool]
+) -> Iterator[Pool]:
+    """Chunks that the extractor has not seen, pooled over documents, up to where a document is given up."""
     pool, tried = Pool(), set[str]()
     with runtime.ledger.read() as tx:
         whole = content.unextracted_of(tx, [unit for unit in units if unit.chunks <= POOL], fingerprint)
     for unit in [*units]:
         for rows in [whole[unit.key]] if unit.key in whole else _pages(runtime, unit, fingerprint):
+            if given_up(unit):
+                break
             for text_hash, text in _still(runtime, rows, tried, fingerprint):
                 pool.add(unit, text_hash, text)
             if pool.full:
@@ -161,7 +175,9 @@ def _pages(runtime: Runtime, unit: Unit, fingerprint: str) -> Iterator[list[tupl
         after = rows[-1][0]
 
 
-def _document_pools(runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str) -> Iterator[Pool]:
+def _document_pools(
+    runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, _given_up: Callable[[Unit], bool]
+) -> Iterator[Pool]:
     """Whole texts that the extractor has not seen. A unit whose body can't be read fails alone, and leaves ``units``."""
     with runtime.ledger.read() as tx:
         there = content.load_extractions(tx, [(unit.text_hash, fingerprint) for unit in units if unit.text_hash])
@@ -207,7 +223,7 @@ def _extract_pool(
             held.hold.touch()
             return _extract_each(runtime, held, choice, fingerprint, pool, failures)
         results, failed = {}, dict.fromkeys(pool.texts, str(error))
-        failures.lost = True
+        failures.lost.update((key, choice["plugin"]) for key in pool.units)
     if results:
         with runtime.ledger.write() as tx:
             content.save_extractions(tx, {(text_hash, fingerprint): result for text_hash, result in results.items()})

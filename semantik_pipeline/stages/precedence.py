@@ -28,7 +28,7 @@ LONGEST = 10.0
 FEW = 4
 
 #: Seconds between two looks of a loop that stands back, at what it might claim now.
-LOOK = 0.03
+LOOK = 0.05
 
 
 class Precedence:
@@ -65,6 +65,7 @@ class Precedence:
         """Such units are due in their first stage."""
         with self._changed:
             self._set(max(self._until, time.monotonic() + BETWEEN))
+            self._changed.notify_all()
 
     def wait(self) -> None:
         """Wait until it is time to look again."""

@@ -193,7 +193,9 @@ class Fleet:
                     return worker
                 worker.send_signal(signal.SIGCONT)
             time.sleep(0.02)
-        raise AssertionError("no worker holds anything")
+        with self.runtime.ledger.read() as tx:
+            left = dict(map(tuple, tx.execute(select(work.c.stage, func.count()).group_by(work.c.stage))))
+        raise AssertionError(f"no worker holds anything: {left}")
 
     def freeze(self, worker: subprocess.Popen[bytes]) -> None:
         """SIGSTOP; SIGCONT lets it go on."""

@@ -89,6 +89,32 @@ def test_a_text_at_which_an_extractor_hangs_is_noted_however_large_its_document_
     assert sum("HANGS" in text for texts in given for text in texts) == 1
 
 
+def test_a_document_at_which_an_extractor_hangs_again_and_again_is_given_up_and_others_are_not(
+    make_pipeline, monkeypatch
+) -> None:
+    monkeypatch.setattr(extract, "POOL", 2)
+    hangs = " ".join(f"HANGS {word} " * 30 + "." for word in "abcdefghijklmnop")
+    pipeline = chunked(make_pipeline, hangs=hangs, large=hangs.replace("HANGS", "Anna"), small="Anna met Ben.")
+    run, given = pipeline.runtime.children.run, []
+
+    def hanging(function: Any, *arguments: Any, **options: Any) -> Any:
+        texts = arguments[-1].values()
+        given.extend(texts)
+        if any("HANGS" in text for text in texts):
+            raise ChildTimeout("it took more than 30 s")
+        return run(function, *arguments, **options)
+
+    monkeypatch.setattr(pipeline.runtime.children, "run", hanging)
+    assert pipeline.unit("hangs")["chunks"] > 2 * extract.POOL * extract.LOST
+    for _ in range(20):
+        work_on(pipeline.runtime, "extract")
+    assert set(pipeline.stages().values()) == {"embed"}
+    assert sum("HANGS" in text for text in given) <= extract.POOL * (extract.LOST + 1)
+    assert "30 s" in pipeline.unit("hangs")["notes"]["fake-extractor"]
+    assert not pipeline.unit("large")["notes"] and not pipeline.unit("small")["notes"]
+    assert sum("Anna" in text for text in given) >= pipeline.unit("large")["chunks"]
+
+
 WHOLE = {"chunk": [], "document": [{"plugin": "fake-extractor", "options": {}}]}
 
 

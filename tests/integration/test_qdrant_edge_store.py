@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -894,3 +895,25 @@ def test_an_optimiser_without_its_parent_leaves_the_index_alone(folder: Path) ->
     done = subprocess.run(orphan, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "is gone" in done.stderr
+
+
+class Shown:
+    """A hit of an engine that shows its hits in some way of its own."""
+
+    def __init__(self, id: object, shown: str) -> None:
+        self.id = id
+        self._shown = shown
+
+    def __repr__(self) -> str:
+        return self._shown
+
+
+@pytest.mark.parametrize("shown", ["Hit({id}, 0.5)", "Hit(0.5, {short})", "Hit", "{id}"])
+def test_ids_of_hits_are_right_however_the_engine_shows_them(shown: str) -> None:
+    ids = [uuid.uuid4() for _ in range(5)]
+    hits = [Shown(id, shown.format(id=id, short=id.hex)) for id in ids]
+    assert edge_index._ids(hits) == [str(id) for id in ids]
+    longer = [Shown(id, "x" * place + shown.format(id=id, short=id.hex)) for place, id in enumerate(ids)]
+    assert edge_index._ids(longer) == [str(id) for id in ids]
+    assert edge_index._ids([Shown(7, "Hit(7)"), Shown(11, "Hit(11)")]) == ["7", "11"]
+    assert edge_index._ids([]) == []

@@ -52,7 +52,9 @@ def sync(pipeline, name: str, count: int) -> None:
 
 
 @both_ledgers
-def test_a_loop_with_other_work_waits_until_a_small_sources_claim_is_finished(make_pipeline):
+def test_a_loop_with_other_work_waits_until_a_small_sources_claim_is_finished(make_pipeline, monkeypatch):
+    monkeypatch.setattr(precedence, "BETWEEN", 2.0)
+    monkeypatch.setattr(precedence, "PATIENCE", 30.0)
     pipeline = make_pipeline()
     sync(pipeline, "large", LARGE)
     with take(pipeline) as of_large:
@@ -235,12 +237,14 @@ def test_right_after_a_small_source_operations_are_finished_for_half_of_the_time
     assert not settled
     looking(after_small=True)
     assert settled == [100.0]
-    looking(after_small=True)
+    looking(after_small=True)  # too soon, and not forgotten
+    assert len(settled) == 1
     now[0] += 0.5
     looking()
-    assert len(settled) == 1
-    looking(after_small=True)
     assert settled == [100.0, 101.0]
+    now[0] += 0.5
+    looking()
+    assert len(settled) == 2
 
 
 def test_with_cores_to_spare_nobody_stands_back(monkeypatch):

@@ -149,17 +149,16 @@ def test_a_worker_inside_another_process_hears_no_operator(make_pipeline):
 def test_a_process_that_works_alone_looks_again_at_what_a_killed_one_may_have_written_before_it_ends(
     make_pipeline, sent
 ):
-    pipeline = make_pipeline()
+    pipeline = make_pipeline(work={"poll": 60.0})  # no tick does it
     waiting(pipeline, run=False)
     pipeline.run()
     runtime = pipeline.runtime
-    with runtime.ledger.write() as tx:
-        tx.execute(update(work).values(reconcile=True))
-    if sent:
-        maintenance.reconcile(runtime)
-        assert pipeline.unit("a")["stage"] == "upsert"
     with embedded_worker(runtime):
-        pass
+        with runtime.ledger.write() as tx:
+            tx.execute(update(work).values(reconcile=True))
+        if sent:
+            maintenance.reconcile(runtime)
+            assert pipeline.unit("a")["stage"] == "upsert"
     assert (pipeline.unit("a")["stage"], pipeline.unit("a")["reconcile"]) == ("indexed", False)
 
 
@@ -171,7 +170,12 @@ def test_it_does_not_wait_for_what_nobody_can_look_at(make_pipeline):
         tx.execute(update(work).values(stage="upsert", blocked="its plugin is disabled"))
     began = time.monotonic()
     embedded._reconcile(pipeline.runtime)
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(work).values(stage="indexed", blocked=None, reconcile=True))
+    pipeline.runtime.stopping.set()
+    embedded._reconcile(pipeline.runtime)  # no loop takes anything any more
     assert time.monotonic() - began < embedded.RECONCILE / 2
+    assert pipeline.unit("a")["stage"] == "indexed"
 
 
 def test_an_unknown_worker_is_named(make_pipeline):

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
+from semantik_pipeline.errors import SettingsError
 from workers.health import illness
 from workers.metrics import Endpoint, Probe
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """The port of a process that lives. The two behind it are free."""
-    with ExitStack() as opened:
-        while True:
-            first = serving(0)
-            opened.callback(first.close)
-            if first.port < 65_000 and all(unused(first.port + place) for place in (1, 2)):
-                yield first.port
-                return
-
-
-def unused(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) != 0
+    """The port of a process that lives. The two behind it are free: all lie below those that systems give to clients."""
+    while True:
+        wanted = random.randrange(20_000, 32_000)
+        with ExitStack() as opened, suppress(SettingsError):
+            for place in (1, 2):
+                serving(wanted + place).close()
+            opened.callback(serving(wanted).close)
+            yield wanted
+            return
 
 
 def serving(port: int, live: Probe = lambda: None) -> Endpoint:

@@ -20,7 +20,8 @@ first lines of standard library docstrings, with the rest as the text), which mu
 With 0.5 of the final score Cranfield has 0.459 and 0.452, and the known items begin to lose. Where a deadline leaves
 time for the 12 best passages only, it has 0.442 and 0.443; for 20, 0.450 and 0.449. Of passages behind the first 30
 hardly one rises among ten hits: 0.449 and 0.450 where 30 are read, 0.448 and 0.451 where 50 are; so it asks for three
-for each hit.
+for each hit. The last layers tell most: by the states after five layers of six it has 0.444 and 0.446, after four 0.443
+and 0.443, after three 0.439 and 0.441.
 """
 
 from __future__ import annotations

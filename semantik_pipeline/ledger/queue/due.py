@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from sqlalchemy import Select, and_, false, select
+from sqlalchemy import Select, and_, bindparam, false, select
 
 from semantik_pipeline.ledger.catalog.lineage import RETIRED
 from semantik_pipeline.ledger.database.connection import Transaction
@@ -31,16 +31,18 @@ def _question(stage: str, without: Without, stopped: tuple[int, ...]) -> Select:
     return select(good.is_not(None), suspects.is_not(None), pending_holds.STOPPED)
 
 
-#: Units at the front of a stage's queue, about as many as its least claim takes.
-FRONT = 32
+def hastened(tx: Transaction, stage: str, *, front: int, without: Without = ALL) -> bool:
+    """Whether some of the next ``front`` good units to be claimed at a stage are a small source's that go before their
+    time."""
+    return tx.execute(_hastened(stage, without), {"front": front}).first() is not None
 
 
-def hastened(tx: Transaction, stage: str, *, without: Without = ALL) -> bool:
-    """Whether some of the next good units to be claimed at a stage are a small source's that go before their time."""
+@functools.lru_cache(KEPT)
+def _hastened(stage: str, without: Without) -> Select:
     ready = and_(claimable(stage, without), work.c.suspect == false())
     goes = select(HASTENED.label("goes")).select_from(work.join(sources, work.c.source_id == sources.c.id))
-    front = goes.where(ready).order_by(work.c.lane, work.c.turn).limit(FRONT).subquery()
-    return tx.execute(select(front.c.goes).where(front.c.goes).limit(1)).first() is not None
+    first = goes.where(ready).order_by(work.c.lane, work.c.turn).limit(bindparam("front")).subquery()
+    return select(first.c.goes).where(first.c.goes).limit(1)
 
 
 def stages(tx: Transaction) -> list[str]:

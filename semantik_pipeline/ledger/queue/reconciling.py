@@ -53,6 +53,8 @@ _AGAIN = and_(
     work.c.stage == "upsert",
     work.c.held_by.is_(None),
     work.c.blocked.is_(None),
+    work.c.not_before <= now(),
+    NOT_RETIRED,
     or_(work.c.goal != "indexed", work.c.indexed_epoch == work.c.epoch),
 )
 
