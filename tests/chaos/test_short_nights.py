@@ -40,10 +40,10 @@ def test_a_night_of_workers_and_redis(make_fleet, postgres_url, redis, qdrant, t
     """A death, a worker that stands still past its lease, bells that all hear, an empty broker, one that is away."""
     fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
     fleet.environment |= {"SEMANTIK_WORK_LEASE": "5", "SEMANTIK_WORK_LEASE_RENEWAL": "1"}
-    fleet.configure(sleep_ms_per_text=60)  # or all is done before anybody is hit
+    fleet.configure(sleep_ms_per_text=120)  # or all is done before anybody is hit, where the machine is busy
     operation = begun(fleet, tmp_path, workers=2, documents=SMALL)
-    fleet.ring_twice()
     victim = fleet.kill_at_work()
+    fleet.ring_twice()
     [other] = fleet.workers
     fleet.start_worker()
     redis.ask("flushall")
