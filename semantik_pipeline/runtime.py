@@ -32,7 +32,7 @@ from semantik_pipeline.plugins.host import PluginHost
 from semantik_pipeline.plugins.residency import Budget
 from semantik_pipeline.plugins.state import read_state
 from semantik_pipeline.settings import Settings, visible_gpus
-from semantik_pipeline.stages.claims import Gates
+from semantik_pipeline.stages.gates import Gates
 from semantik_pipeline.stages.journal import Journal
 from semantik_pipeline.stages.left import LeftWork
 from semantik_pipeline.stages.room import Room

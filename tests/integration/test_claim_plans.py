@@ -49,7 +49,7 @@ def crowded(make_pipeline):
     [
         lambda tx: picking.pick(tx, "chunk", False, 10, None, picking.ALL),
         lambda tx: due.at(tx, "chunk"),
-        lambda tx: due.hastened(tx, "chunk"),
+        lambda tx: due.hastened(tx, "chunk", front=10),
         fair_queue.virtual_time,
     ],
     ids=["pick", "due", "hastened", "virtual_time"],

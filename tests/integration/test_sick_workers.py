@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.testing.fakes import FakeEmbedder
 from tests.integration.conftest import FAKE_COLLECTION
 from workers.heartbeat import Presence
+from workers.startup import give_back
 
 CUDA = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
 
@@ -233,6 +235,21 @@ def test_a_stage_that_ended_while_the_ledger_was_away_leaves_no_lease_behind(mak
     assert not any(unit["lease_token"] or unit["suspect"] for unit in units)
     after.run()
     assert set(after.stages().values()) == {"indexed"}
+
+
+def test_a_loop_that_is_still_at_work_when_its_process_has_ended_says_nothing(make_pipeline, monkeypatch):
+    pipeline = chunked(make_pipeline)
+    runtime, said = pipeline.runtime, []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)  # what is thrown away can't raise, and is written to stderr
+    loop = iter(Claims(runtime, "embed", limit=8, deadline=60, until=time.monotonic() + 60))
+    held = next(loop)
+    give_back(runtime)
+    runtime.close()
+    del loop  # as where the stage fails: all that it asks for is gone
+    assert said == []
+    after = make_pipeline()
+    units = [after.unit(f"t{number:02}") for number in range(8)]
+    assert held.claim.units and not any(unit["lease_token"] or unit["attempts"] for unit in units)
 
 
 def test_a_plugin_that_raises_what_nobody_expects_harms_no_other_collection(make_pipeline, monkeypatch):
