@@ -143,7 +143,7 @@ class Search(Section):
     fusion: Fusion = "minmax"
     rerank_weight: float = Field(0.3, ge=0, le=1)
     rerank_deadline: float = Field(0.5, gt=0)  # seconds, for all rerankers together
-    reranker: str | list[str] = "late-interaction"  # one, or several that read one after the other
+    reranker: str | list[str] = "relevance-feedback"  # one, or several that read one after the other
     postprocessors: list[str | dict[str, Any]] = ["highlight"]  # in their order; names, or {plugin, options}
     postprocess_deadline: float = Field(2.0, gt=0)  # seconds for all of them
     spelling_correction: bool = True  # typing errors of queries are mended, by the words of the collection

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from semantik_pipeline.contracts.models import ModelFiles, ModelUsage
 from semantik_pipeline.contracts.plugin import SemanticPlugin
 from semantik_pipeline.documents import RerankResult
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,16 @@ class RerankerPlugin(SemanticPlugin):
         top_k: int | None = None,
         metadata: list[dict[str, Any]] | None = None,
         feedback: list[str] | None = None,
+        vectors: np.ndarray | None = None,
+        feedback_vectors: np.ndarray | None = None,
     ) -> list[RerankResult]:
         """Results best first, each index at most once, finite scores; all documents, or the best ``top_k``.
 
         ``metadata`` tells of each document what a search knows (title, section, page …). ``feedback`` are the texts
         of the search's best passages before this reranker, best first, the same in each call for one query; they tell
-        what good answers look like. Both are optional: a plugin that does not take them is not given them.
+        what good answers look like. ``vectors`` and ``feedback_vectors`` are what the collection's embedder made of all of
+        them when they were indexed, (n, d) float32, each row of length one, zeros for a document that the store has no
+        vector of; None where it has none at all. All are optional: a plugin that does not take them is not given them.
         """
         raise NotImplementedError
 

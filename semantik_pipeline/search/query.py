@@ -15,7 +15,7 @@ from semantik_pipeline.search.facets import Facets, count_facets
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
 from semantik_pipeline.search.request import SearchPlan, plan_search
-from semantik_pipeline.search.reranking import rerank
+from semantik_pipeline.search.reranking import reads_vectors, rerank
 from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
@@ -83,7 +83,8 @@ class OneSearch:
                 self.plan = interpret(self.runtime, self.view, self._query, self.plan)
         self._vector = self._embedded()
         with self.watch.step("retrieve"):
-            self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector)
+            with_vectors = reads_vectors(self.runtime.host, self.plan)
+            self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector, with_vectors=with_vectors)
             self._lacking = self.runtime.completeness.warnings(self.runtime, self.view)
         self._counts = self._counted(self.retrieved)
 

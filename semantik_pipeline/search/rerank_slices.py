@@ -42,13 +42,13 @@ GRACE_AT_EXIT = 2.0
 _abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _places = Places(MAX_RUNS, MAX_RUNS_OF_ALL)
 
-#: Scores the texts of one slice.
-Scorer = Callable[[list[str], list[dict]], Sequence[RerankResult]]
+#: Scores one slice of the candidates.
+Scorer = Callable[[slice], Sequence[RerankResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RerankOutcome:
-    """``scores`` by position of the text; ``reason`` why some texts have none (None: the reranker left them out); ``pace``,
+    """``scores`` by position of the candidate; ``reason`` why some have none (None: the reranker left them out); ``pace``,
     seconds a document took in the last slice that was done, or the least that one takes if none was in time."""
 
     scores: dict[int, float] = field(default_factory=dict)
@@ -82,14 +82,13 @@ def next_slice(
 def score_within(
     deadline: float,
     scorer: Scorer,
-    texts: list[str],
-    metadata: list[dict],
+    count: int,
     capabilities: RerankerCapabilities,
     known: float | None = None,
     *,
     of: tuple[str, object],
 ) -> RerankOutcome:
-    """Score as many texts as ``deadline`` seconds allow; ``known`` is the pace of the search before, ``of`` the reranker's
+    """Score as many of ``count`` candidates as ``deadline`` seconds allow; ``known`` is the pace of the search before, ``of`` the reranker's
     id and itself. Never raises what the scorer raises: it becomes a reason. Where MAX_RUNS of it are at work, it waits for
     one to end, unless all of them hang."""
     until = time.monotonic() + deadline - min(AFTERWARDS_SECONDS, deadline / 10)
@@ -97,7 +96,7 @@ def score_within(
         place = _places.take(*of, until)
     except PluginError as error:
         return RerankOutcome(reason=error.message)
-    run = _Run(scorer, texts, metadata, capabilities, until, known, place)
+    run = _Run(scorer, count, capabilities, until, known, place)
     thread = threading.Thread(target=run.work, name="rerank", daemon=True)
     thread.start()
     outcome = run.collect()
@@ -113,14 +112,13 @@ class _Run:
     def __init__(
         self,
         scorer: Scorer,
-        texts: list[str],
-        metadata: list[dict],
+        count: int,
         capabilities: RerankerCapabilities,
         until: float,
         known: float | None,
         place: Place,
     ) -> None:
-        self.scorer, self.texts, self.metadata = scorer, texts, metadata
+        self.scorer, self.count = scorer, count
         self.capabilities, self.until, self.known = capabilities, until, known
         self.place = place
         self.posted: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
@@ -140,14 +138,14 @@ class _Run:
     def _score_all(self) -> str | None:
         """Post slice after slice; why it ended early, or None."""
         start, count, seconds = 0, 0, 0.0
-        while start < len(self.texts):
+        while start < self.count:
             began = time.monotonic()
             count = next_slice(count, seconds, self.until - began, self.capabilities, self.known)
             if count == 0 or self.over.is_set():
                 return DEADLINE
-            part = slice(start, min(start + count, len(self.texts)))
+            part = slice(start, min(start + count, self.count))
             self.first = self.first or part.stop
-            answer = self.scorer(self.texts[part], self.metadata[part])
+            answer = self.scorer(part)
             # Checked here, not by the one who waits: a result list can be endless.
             good, violations = accepted(answer, part.stop - part.start)
             seconds, found = time.monotonic() - began, {start + at: score for at, score in good.items()}

@@ -10,11 +10,12 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.errors import PluginNotFoundError
+from semantik_pipeline.plugins.shape import takes
 from semantik_pipeline.search.blending import Ranked, RerankerReport, Reranking, blend, unranked
 from semantik_pipeline.search.deadlines import DEADLINE, until
 from semantik_pipeline.search.fusion import Candidate
@@ -23,10 +24,13 @@ from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
 
+if TYPE_CHECKING:
+    import numpy as np
+
 #: Seconds that a passage took a plugin in its last search.
 _paces: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
-#: How many of the best passages a reranker gets as feedback; more of them stray (builtin late_scoring.py).
+#: How many of the best passages a reranker gets as feedback; more of them stray (builtin relevance_feedback.py).
 FEEDBACK = 2
 
 
@@ -101,15 +105,13 @@ def _rerank_by(
     query = cut(plan.text, estimate_tokens([plan.text])[0], limits.max_query_length)
     texts = [_passage(candidate, limits.max_doc_length) for candidate in chosen]
     method = until(began + seconds, one.plugin.rerank)
-    outcome = score_within(
-        seconds,
-        lambda part, metadata: host.call(method, query, part, metadata=metadata, feedback=texts[:FEEDBACK]),
-        texts,
-        [_about(candidate) for candidate in chosen],
-        limits,
-        known_pace(one.plugin),
-        of=(one.id, one.plugin),
-    )
+    about, vectors = [_about(candidate) for candidate in chosen], unit_vectors(chosen)
+    feedback = {"feedback": texts[:FEEDBACK], "feedback_vectors": _of(vectors, slice(FEEDBACK))}
+
+    def score(part: slice) -> Any:
+        return host.call(method, query, texts[part], metadata=about[part], vectors=_of(vectors, part), **feedback)
+
+    outcome = score_within(seconds, score, len(texts), limits, known_pace(one.plugin), of=(one.id, one.plugin))
     know_pace(one.plugin, outcome.pace)
     ranked = blend(before, outcome.scores, plan.rerank_weight, reranker=one.id, calibrated=limits.calibrated)
     report = RerankerReport(
@@ -121,6 +123,35 @@ def _rerank_by(
     )
     unread = _unread(one, query != plan.text, chosen, texts) if outcome.scores else []
     return ranked, report, [*unread, *_warnings(report, outcome, several=len(plan.rerankers) > 1)]
+
+
+def reads_vectors(host: Any, plan: SearchPlan) -> bool:
+    """Whether a reranker of the plan takes the candidates' vectors."""
+    for chosen in plan.rerankers:
+        with suppress(PluginNotFoundError):
+            method = getattr(host.registry.get(chosen.plugin, "reranker").cls, "rerank", None)
+            if method is not None and takes(method, "vectors"):
+                return True
+    return False
+
+
+def unit_vectors(candidates: Sequence[Candidate]) -> np.ndarray | None:
+    """(n, d) float32, each row of length one; zeros for a candidate without a vector, or with one of another length than
+    the first. None if there are none."""
+    known = next((len(one.vector) for one in candidates if one.vector is not None), None)
+    if known is None:
+        return None
+    import numpy as np
+
+    rows = np.zeros((len(candidates), known), dtype=np.float32)
+    for row, one in zip(rows, candidates, strict=True):
+        if one.vector is not None and len(one.vector) == known:
+            row[:] = one.vector
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _of(vectors: np.ndarray | None, part: slice) -> np.ndarray | None:
+    return None if vectors is None else vectors[part]
 
 
 def _to_read(plan: SearchPlan, one: _Ready) -> int:

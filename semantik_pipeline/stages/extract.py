@@ -35,6 +35,9 @@ POOL_CHARACTERS = 1_000_000
 #: Pools of one document that an extractor may lose, one after the other or not.
 LOST = 3
 
+#: What the note on a document says of the rest then.
+UNREAD = f" {LOST} parts were lost; the rest was not given to it."
+
 
 @dataclass
 class Pool:
@@ -72,8 +75,13 @@ class Failures:
     lost: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
     def given_up(self, unit: Unit, plugin: str) -> bool:
-        """Whether the extractor gets no more of the document: it would cost the stage a deadline for each pool."""
-        return self.lost[unit.key, plugin] >= LOST
+        """Whether the extractor gets no more of the document, as the note says then: it would cost the stage a deadline for
+        each pool."""
+        if self.lost[unit.key, plugin] < LOST:
+            return False
+        said = self.notes[unit.key][plugin].removesuffix(UNREAD)
+        self.notes[unit.key][plugin] = said + UNREAD
+        return True
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -139,7 +147,7 @@ def _chunk_pools(
         whole = content.unextracted_of(tx, [unit for unit in units if unit.chunks <= POOL], fingerprint)
     for unit in [*units]:
         for rows in [whole[unit.key]] if unit.key in whole else _pages(runtime, unit, fingerprint):
-            if given_up(unit):
+            if rows and given_up(unit):
                 break
             for text_hash, text in _still(runtime, rows, tried, fingerprint):
                 pool.add(unit, text_hash, text)

@@ -10,10 +10,13 @@ Subclass :class:`RerankerContract` in your tests and give it your plugin::
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import inspect
 import math
 from collections.abc import Sequence
 
 import jsonschema
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,18 +46,33 @@ def check_ranking(results: Sequence[RerankResult], count: int, top_k: int | None
     assert scores == sorted(scores, reverse=True), "best first"
 
 
+def vectors_of(texts: Sequence[str]) -> np.ndarray:
+    """Unit vectors (n, 8) float32, the same for the same text."""
+    rows = np.ones((len(texts), 8), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        seed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        row += np.random.default_rng(list(seed)).normal(size=8).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 class RerankerContract:
-    """One plugin for the class: rerankers keep nothing between calls."""
+    """One plugin for the class: rerankers keep nothing between calls. One that takes vectors is given them."""
 
     def make_plugin(self) -> RerankerPlugin:
         raise NotImplementedError
 
-    def rerank(self, query: str, texts: list[str], top_k: int | None = None) -> list[RerankResult]:
+    def rerank(
+        self, query: str, texts: list[str], top_k: int | None = None, *, vectors: bool = True
+    ) -> list[RerankResult]:
+        there = {"vectors": vectors_of(texts), "feedback_vectors": vectors_of(TEXTS[:2])} if vectors else {}
+
         async def life() -> list[RerankResult]:
             plugin = self.make_plugin()
+            taken = inspect.signature(plugin.rerank).parameters
+            optional = {name: value for name, value in there.items() if name in taken}
             await plugin.initialize()
             try:
-                return await plugin.rerank(query, texts, top_k)
+                return await plugin.rerank(query, texts, top_k, **optional)
             finally:
                 await plugin.cleanup()
 
@@ -92,7 +110,7 @@ class RerankerContract:
                 await plugin.cleanup()
 
         batch = asyncio.run(life())
-        alone = [self.rerank(QUERY, TEXTS[:4]), self.rerank("vectors", TEXTS[2:5])]
+        alone = [self.rerank(QUERY, TEXTS[:4], vectors=False), self.rerank("vectors", TEXTS[2:5], vectors=False)]
         for together, one in zip(batch, alone, strict=True):
             check_ranking(together, len(one))
             scores = {result.index: result.score for result in one}

@@ -67,5 +67,7 @@ def test_a_long_text_is_read_to_its_end(plugin):
 
 def test_a_slice_and_feedback_change_nothing(plugin):
     whole = scores(plugin, "leases", ASKED)
-    assert scores(plugin, "leases", ASKED[:2], feedback=ASKED[2:]) == pytest.approx(whole[:2], abs=1e-4)
+    vectors = np.eye(2, dtype=np.float32)
+    part = scores(plugin, "leases", ASKED[:2], vectors=vectors, feedback_vectors=vectors[:1])
+    assert part == pytest.approx(whole[:2], abs=1e-4)
     assert np.isfinite(whole).all()

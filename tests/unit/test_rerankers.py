@@ -18,9 +18,10 @@ from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.micro_batches import CPU_RERANK_TOKENS, LEAST_TOKENS
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
-from semantik_pipeline.builtin.rerankers.late_scoring import FADING, FEEDBACK_SHARE, LateScoring
+from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
 from semantik_pipeline.builtin.rerankers.ranking import best_first
 from semantik_pipeline.builtin.rerankers.recent import Recent
+from semantik_pipeline.builtin.rerankers.relevance_feedback import FADING, resemblance
 from semantik_pipeline.builtin.rerankers.token_weights import TokenWeights
 from semantik_pipeline.testing.tiny_models import write_tiny_embedder
 
@@ -84,35 +85,33 @@ def test_late_interaction_reads_the_end_of_a_long_text(tiny):
     assert with_end[1] > with_end[0]
 
 
-def test_feedback_adds_the_cosine_to_the_mean_of_its_embeddings(tiny):
+def test_with_vectors_resemblance_to_the_feedback_has_its_share(tiny):
     """The formula, with the embedder's own vectors; one of the texts is longer than the window."""
     plugin, embedder = LateInteractionReranker({"model": str(tiny)}), DenseLocalEmbedder({"model": str(tiny)})
     texts, feedback = ["the queue of leases", "search the index", "a lease expires " * 60], ["a lease expires", "queue"]
-    plain, found = scores(plugin, "how", texts), scores(plugin, "how", texts, feedback=feedback)
     vectors = asyncio.run(embedder.embed_texts([*texts, *feedback]))
+    plain = scores(plugin, "how", texts)
+    found = scores(plugin, "how", texts, vectors=vectors[:3], feedback_vectors=vectors[3:])
     mean = vectors[3] + FADING * vectors[4]
     mean /= np.linalg.norm(mean)
-    expected = [(plain[i] + FEEDBACK_SHARE * vectors[i] @ mean) / (1 + FEEDBACK_SHARE) for i in range(3)]
+    share = LateScoring.FEEDBACK_SHARE
+    expected = [(plain[i] + share * max(0.0, vectors[i] @ mean)) / (1 + share) for i in range(3)]
     assert [found[i] for i in range(3)] == pytest.approx(expected, abs=1e-3)
 
 
-def test_feedback_counts_alike_in_every_slice_and_is_read_once(tiny, monkeypatch):
-    plugin, read = LateInteractionReranker({"model": str(tiny)}), []
-    texts = ["a lease expires", "the queue", "search the index", "the queue of leases"]
-    whole = scores(plugin, "leases", texts, feedback=texts[:2])
-    read_windows = LoadedModel.read
-    monkeypatch.setattr(
-        LoadedModel,
-        "read",
-        lambda self, windows, look, **named: (
-            read.extend(w.text for w in windows) or read_windows(self, windows, look, **named)
-        ),
-    )
-    anew = LateInteractionReranker({"model": str(tiny)})
-    slices = [scores(anew, "leases", part, feedback=texts[:2]) for part in (texts[2:], texts[:2])]
-    parted = [slices[1][0], slices[1][1], slices[0][0], slices[0][1]]
-    assert parted == pytest.approx([whole[i] for i in range(4)], abs=1e-3)
-    assert sorted(read) == sorted(["leases", *texts[2:], *texts[:2], *texts[:2]])  # as feedback, then as candidates
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_resemblance_is_the_cosine_to_the_faded_sum(count, given_back, seed):
+    chance = np.random.default_rng(seed)
+    vectors, feedback = unit(chance.normal(size=(count, 5))), unit(chance.normal(size=(given_back, 5)))
+    found = resemblance(vectors.astype(np.float32), feedback.astype(np.float32))
+    towards = sum(FADING**place * one for place, one in enumerate(feedback))
+    assert found == pytest.approx([max(0.0, one @ towards / np.linalg.norm(towards)) for one in vectors], abs=1e-4)
+
+
+def test_what_has_no_vector_resembles_nothing():
+    vectors = np.array([[1, 0], [0, 0]], dtype=np.float32)
+    assert resemblance(vectors, vectors[:1]).tolist() == [1.0, 0.0]
+    assert resemblance(vectors, vectors[1:]).tolist() == [0.0, 0.0]
 
 
 def test_searches_side_by_side_are_each_read_once(tiny, monkeypatch):
@@ -125,14 +124,11 @@ def test_searches_side_by_side_are_each_read_once(tiny, monkeypatch):
             read.extend(w.text for w in windows) or read_windows(self, windows, look, **named)
         ),
     )
-    asked = {"leases": ["a lease expires"], "queue": ["the queue of leases"]}
     for _ in range(3):
-        for query, feedback in asked.items():
-            scores(plugin, query, ["search the index"], feedback=feedback)
-    assert sorted(set(read)) == sorted(
-        ["leases", "a lease expires", "queue", "the queue of leases", "search the index"]
-    )
-    assert len(read) == 4 + 6  # queries and feedback once, the candidate each time
+        for query in ("leases", "queue"):
+            scores(plugin, query, ["search the index"])
+    assert sorted(set(read)) == ["leases", "queue", "search the index"]
+    assert len(read) == 2 + 6  # queries once, the candidate each time
 
 
 def test_the_last_ones_are_kept_and_no_more():
@@ -149,18 +145,17 @@ def test_windows_are_looked_at_together_as_each_would_be(ids, seed):
 
     special = {0, 1}
     tokenizer = SimpleNamespace(vocabulary=VOCABULARY, special_ids=special)
-    scoring = LateScoring(SimpleNamespace(tokenizer=tokenizer, card=SimpleNamespace(pooling="mean")))
+    scoring = LateScoring(SimpleNamespace(tokenizer=tokenizer, card=SimpleNamespace()))
     chance, longest = np.random.default_rng(seed), max(map(len, ids))
     states = chance.normal(size=(len(ids), longest, 8)).astype(np.float32)
     wanted = unit(chance.normal(size=(3, 8)).astype(np.float32))
     keep = np.arange(longest) < np.array([len(one) for one in ids])[:, None]
     windows = [Window(owner=0, text="", ids=one, tokens=len(one)) for one in ids]
     looked = scoring._look(*map(torch.from_numpy, (wanted, states, keep)), windows)
-    for (nearest, pooled), state, one in zip(looked, states, ids, strict=True):
+    for nearest, state, one in zip(looked, states, ids, strict=True):
         cosines = unit(state[: len(one)]) @ wanted.T
         own = [row for row, id in zip(cosines, one, strict=True) if id not in special]
         assert nearest == pytest.approx(np.max(own, axis=0, initial=-1.0), abs=1e-5)
-        assert pooled == pytest.approx(unit(state[: len(one)].mean(0)), abs=1e-5)
 
 
 def unit(vectors):
@@ -214,7 +209,7 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
 def test_those_that_wait_for_the_device_leave_the_loops_threads_to_others(tiny, monkeypatch):
     plugin, go_on = LateInteractionReranker({"model": str(tiny)}), threading.Event()
 
-    def waiting(query, documents, feedback, stop):
+    def waiting(query, documents, vectors, feedback_vectors, stop):
         go_on.wait(20)
         return [0.0] * len(documents)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,9 @@ _DEFAULT_WINDOW = 300  # tokens: what such models mostly read of a document
 class MultiVectorScoring(MicroBatches):
     """Scores texts with one model. What it knows of the last queries is kept for the slices to come."""
 
+    #: What resemblance to the feedback counts: a model that was trained for this has its own word.
+    FEEDBACK_SHARE: ClassVar[float] = 0.0
+
     def __init__(self, located: ModelFiles, options: ModelOptions) -> None:
         device = choose_device(options.device)
         self.precision = choose_precision(options.precision, device)
@@ -43,14 +46,11 @@ class MultiVectorScoring(MicroBatches):
         self._prompt = self._model.prompts.get("document") or ""
         self._queries: Recent[str, torch.Tensor] = Recent(KEPT)
 
-    def scores(
-        self, query: str, documents: Sequence[str], feedback: Sequence[str] = (), stop: threading.Event | None = None
-    ) -> np.ndarray:
+    def scores(self, query: str, documents: Sequence[str], stop: threading.Event | None = None) -> np.ndarray:
         """(n,) float32 within 0..1: the mean, over the query's vectors, of the highest cosine to one of the text's.
 
         That is the model's own MaxSim, divided by how many vectors the query has. Long texts are read in windows,
-        nothing is cut. ``feedback`` is not looked at: such a model has no vector for a whole text. CancelledError soon
-        after ``stop`` is set.
+        nothing is cut. CancelledError soon after ``stop`` is set.
         """
         asked = self._asked(without_surrogates(query))
         windows = self._tokenizer.windows(documents, self._prompt, self._window)

@@ -7,18 +7,19 @@ import json
 import math
 import threading
 import time
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from uuid import UUID
 
 import numpy as np
 import pytest
 
-from semantik_pipeline.contracts import EmbeddingMode, RerankerCapabilities
+from semantik_pipeline.contracts import EmbeddingMode, RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.documents import Point, RerankResult
 from semantik_pipeline.errors import DimensionMismatch, PluginLoadError, PluginNotFoundError, UsageError
 from semantik_pipeline.search import SearchQuery, SeveralAnswers, merged, search
 from semantik_pipeline.search.request import MAX_QUERY_CHARACTERS, candidates_for
 from semantik_pipeline.search.several import whole
+from tests.unit.search.conftest import LetterEmbedder
 
 
 def ask(runtime, text="lease expiry", **options):
@@ -420,6 +421,68 @@ def test_every_slice_is_given_the_two_best_fused_texts(library, script_reranker)
     library.host.plugins["words"].capabilities = RerankerCapabilities(max_documents=2)
     assert ask(library).reranked
     assert given == [texts(ask(library, rerank=False))[:2]] * 3
+
+
+class Comparing(RerankerPlugin):
+    """Takes vectors, and keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    @classmethod
+    def get_capabilities(cls):
+        return RerankerCapabilities(max_documents=2)
+
+    async def rerank(self, query, documents, top_k=None, metadata=None, vectors=None, feedback_vectors=None):
+        self.given.append((documents, vectors, feedback_vectors))
+        return [RerankResult(index, 1.0) for index in range(len(documents))]
+
+
+def test_a_reranker_that_compares_is_given_each_slices_vectors_and_those_of_the_two_best(library):
+    comparing = library.host.plugins["words"] = Comparing()
+    assert ask(library).reranked
+    best = texts(ask(library, rerank=False))
+    embedded = dict(zip(best, asyncio.run(LetterEmbedder().embed_texts(best)), strict=True))
+    assert [len(documents) for documents, _, _ in comparing.given] == [2, 2, 1]
+    for documents, vectors, feedback in comparing.given:
+        assert vectors.dtype == feedback.dtype == np.float32
+        assert vectors == pytest.approx(np.array([embedded[one] for one in documents]), abs=1e-6)
+        assert feedback == pytest.approx(np.array([embedded[one] for one in best[:2]]), abs=1e-6)
+
+
+def test_vectors_are_of_length_one_whatever_the_store_gives_and_zeros_where_it_gives_none(library, monkeypatch):
+    comparing, scroll = Comparing(), library.store.scroll
+    library.host.plugins["words"] = comparing
+    odd = {1: None, 2: np.zeros(26, dtype=np.float32), 3: np.ones(3, dtype=np.float32)}
+
+    def scrolled(*args, **named):
+        page, after = scroll(*args, **named)
+        page = sorted(page, key=lambda point: point.payload["document_id"])
+        vectors = [odd.get(place, point.vector * 7) for place, point in enumerate(page)]
+        return [replace(point, vector=vector) for point, vector in zip(page, vectors, strict=True)], after
+
+    monkeypatch.setattr(library.store, "scroll", scrolled)
+    assert ask(library).reranked
+    lengths = [float(np.linalg.norm(row)) for _, vectors, _ in comparing.given for row in vectors]
+    assert sorted(lengths) == pytest.approx([0, 0, 0, 1, 1])
+
+
+def test_nobody_reads_vectors_that_no_reranker_takes_and_one_is_given_none_where_there_are_none(library, monkeypatch):
+    asked, scroll = [], library.store.scroll
+
+    def without(*args, with_vectors=False, **named):
+        asked.append(with_vectors)
+        return scroll(*args, **named)
+
+    monkeypatch.setattr(library.store, "scroll", without)
+    ask(library)
+    ask(library, rerank=False)
+    assert asked == [False, False]
+    comparing = library.host.plugins["words"] = Comparing()
+    assert ask(library).reranked
+    assert asked[2:] == [True]
+    assert all(vectors is None and feedback is None for _, vectors, feedback in comparing.given)
 
 
 def test_a_slice_is_cancelled_at_the_deadline(library, script_reranker):

@@ -174,7 +174,7 @@ def test_slices_grow_while_time_allows_and_end_when_it_does_not():
 
 def run(scorer, count, deadline=30.0, of="words", **capabilities):
     limits, texts = RerankerCapabilities(**capabilities), [f"text {i}" for i in range(count)]
-    return score_within(deadline, scorer, texts, [{}] * count, limits, of=(of, of))
+    return score_within(deadline, lambda part: scorer(texts[part], [{}] * len(texts[part])), count, limits, of=(of, of))
 
 
 def length_scores(texts, metadata):
