@@ -5,13 +5,14 @@ what a vector says doesn't change how long it takes), then asks 101 hybrid queri
 real packaged model. Prints one JSON object: p50 and p95 of the whole call and of its parts, in milliseconds, and shares
 of the wall time of all calls: ``engine`` was spent in the embedded engine's own calls, ``store`` in the store plugin's
 methods, which are these and what the plugin does around them, ``model`` in the embedder's methods;
-``engine_and_model`` and ``store_and_model`` are sums of them, of which the rest is the pipeline's. A data folder that is
-given is kept, and reused by the next run.
+``engine_and_model`` and ``store_and_model`` are sums of them, of which the rest is the pipeline's. Then as many are asked
+with the default reranker, for ``reranked_milliseconds``. A data folder that is given is kept, and reused by the next run.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import os
 import random
@@ -20,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.settings import load_settings
 from workers.embedded import embedded_worker
 
-QUERIES = 101
+#: Searches that are timed, and those before them.
+QUERIES, WARM = 101, 20
 
 
 class RealQueries(Runtime):
@@ -108,30 +110,48 @@ def build(folder: Path, chunks: int) -> int:
 def ask(folder: Path) -> dict[str, Any]:
     plain = re.compile("[A-Za-z]{2,}")  # no quotes and dashes, which say more than words
     topics = [plain.findall(path.read_text()[:4000]) for path in sorted((folder / "corpus").iterdir())[:QUERIES]]
-    chance = random.Random(3)
-    took: dict[str, list[float]] = {}
     with RealQueries(load_settings(config=folder / "semantik.toml", data_dir=folder / "data")) as runtime:
-        inside, wall = Inside(runtime), 0.0
-        for number in range(QUERIES + 20):
-            if number == 20:  # warm from here on
-                inside.seconds = dict.fromkeys(inside.seconds, 0.0)
-                wall = -time.perf_counter()
-            start = chance.randrange(200)
-            words = topics[number % len(topics)][start : start + 6]
-            answer = search(runtime, SearchQuery(text=" ".join(words), rerank=False))
-            assert answer.hits
-            if number >= 20:
-                for part, milliseconds in answer.timings_ms.items():
-                    took.setdefault(part, []).append(milliseconds)
+        inside = Inside(runtime)
+        questions = drawn(topics)
+        timed(runtime, questions, WARM, rerank=False)
+        inside.seconds = dict.fromkeys(inside.seconds, 0.0)
+        wall = -time.perf_counter()
+        took = timed(runtime, questions, QUERIES, rerank=False)
         wall += time.perf_counter()
-    shares = {kind: seconds / wall for kind, seconds in inside.seconds.items()}
+        shares = {kind: seconds / wall for kind, seconds in inside.seconds.items()}
+        timed(runtime, questions, WARM, rerank=True)
+        reranked = timed(runtime, questions, QUERIES, rerank=True)
     shares |= {f"{kind}_and_model": shares[kind] + shares["model"] for kind in ("engine", "store")}
     return {
-        "milliseconds": {
-            part: {"p50": round(statistics.median(times), 2), "p95": round(statistics.quantiles(times, n=20)[-1], 2)}
-            for part, times in took.items()
-        },
+        "milliseconds": told(took),
         **{kind: round(share, 3) for kind, share in shares.items()},
+        "reranked_milliseconds": told(reranked),
+    }
+
+
+def drawn(topics: list[list[str]]) -> Iterator[str]:
+    """Six words of one topic after the other, each time others."""
+    chance = random.Random(3)
+    for words in itertools.cycle(topics):
+        start = chance.randrange(200)
+        yield " ".join(words[start : start + 6])
+
+
+def timed(runtime: Runtime, questions: Iterator[str], count: int, *, rerank: bool) -> dict[str, list[float]]:
+    """Milliseconds of each step of so many searches."""
+    took: dict[str, list[float]] = {}
+    for question in itertools.islice(questions, count):
+        answer = search(runtime, SearchQuery(text=question, rerank=rerank))
+        assert answer.hits and answer.reranked == rerank, answer.warnings
+        for part, milliseconds in answer.timings_ms.items():
+            took.setdefault(part, []).append(milliseconds)
+    return took
+
+
+def told(took: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    return {
+        part: {"p50": round(statistics.median(times), 2), "p95": round(statistics.quantiles(times, n=20)[-1], 2)}
+        for part, times in took.items()
     }
 
 

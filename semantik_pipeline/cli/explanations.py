@@ -17,7 +17,7 @@ VALUE = 80
 def show_explanation(console: Console, explanation: Mapping[str, Any], score: float) -> None:
     """The parts as a sum, then a line for each that had a say::
 
-    0.884 = 0.391 dense + 0.240 sparse + 0.253 late-interaction
+    0.884 = 0.391 dense + 0.240 sparse + 0.253 relevance-feedback
       dense              rank 3    0.712 is 0.93, weighs 0.60
     """
     parts = " + ".join(f"{part['value']:.3f} {printable(part['component'])}" for part in explanation["contributions"])

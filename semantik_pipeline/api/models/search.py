@@ -205,14 +205,14 @@ class SearchResponse(BaseModel):
                 "rerankers": [
                     {
                         "collection": "default",
-                        "id": "late-interaction",
+                        "id": "relevance-feedback",
                         "scored": 25,
                         "candidates": 25,
-                        "duration_ms": 20.4,
+                        "duration_ms": 1.9,
                         "reason": None,
                     }
                 ],
-                "timings_ms": {"embed": 9.1, "retrieve": 6.0, "rerank": 20.4, "total": 36.2},
+                "timings_ms": {"embed": 9.1, "retrieve": 6.9, "rerank": 2.1, "total": 19.2},
                 "warnings": [],
             }
         }
