@@ -4,8 +4,7 @@ Random weights of the right shape (``support/random_models.py``): what they say 
 reference topics, of mixed lengths up to TOKENS by the model's own tokenizer. All in one process, warm. Prints one JSON
 object:
 
-- ``late_interaction``: milliseconds that ``late-interaction`` takes for 50 passages with feedback, over a MiniLM-L6's
-  shape, median and best of the rounds; ``milliseconds_to_limit`` is the median ÷ 400;
+- ``late_interaction``: milliseconds that ``late-interaction`` takes for 50 passages, over a MiniLM-L6's shape, median and best of the rounds; ``milliseconds_to_limit`` is the median ÷ 400;
 - ``cross_encoder``: pairs/s of ``cross-encoder`` over a MiniLM-L6's shape; ``to_predict`` and ``to_unsorted`` are that ÷
   pairs/s of ``CrossEncoder.predict`` in float32 on the same pairs, given all at once (it sorts them), and 32 at a time
   as they come. In turns, best of the rounds;
@@ -29,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from support.corpora import sentences
 from support.random_models import SHAPES, write_cross_encoder, write_model
 
@@ -98,7 +98,7 @@ def late_interaction(model: Path, texts: list[str], rounds: int) -> dict[str, An
     spent = []
     for number in range(rounds):  # each query is new: nothing of it is known
         query = f"{QUERY} {number}"
-        spent.append(seconds(lambda query=query: asyncio.run(plugin.rerank(query, texts, feedback=texts[:2]))))
+        spent.append(seconds(lambda query=query: asyncio.run(plugin.rerank(query, texts))))
     milliseconds = statistics.median(spent) * 1000
     return {
         "passages": len(texts),
@@ -145,7 +145,8 @@ def deadlines(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each reranker's worst time, as a search has it."""
     late = {"model": str(embedder)}
-    ways = {
+    ways: dict[str, list[tuple[str, dict[str, Any]]]] = {
+        "relevance-feedback": [("relevance-feedback", {})],
         "late-interaction": [("late-interaction", late)],
         "late-interaction float32": [("late-interaction", {**late, "precision": "float32"})],
         "cross-encoder": [("cross-encoder", {"model": str(cross)})],
@@ -178,9 +179,10 @@ def reranked(host: PluginHost, chain: list[tuple[str, dict[str, Any]]], texts: l
     rerankers = [{"plugin": plugin, "options": options} for plugin, options in chain]
     question = SearchQuery(text=query, candidates=len(texts), **asked)
     plan = plan_search(question, Search(), {"search": {"rerankers": rerankers}})
+    vectors = np.random.default_rng(1).normal(size=(len(texts), 384)).astype(np.float32)
     candidates = [
-        Candidate(id=str(place), fused=1 - place / len(texts), payload={"text": text})
-        for place, text in enumerate(texts)
+        Candidate(id=str(place), fused=1 - place / len(texts), payload={"text": text}, vector=vector)
+        for place, (text, vector) in enumerate(zip(texts, vectors, strict=True))
     ]
     return rerank(host, plan, candidates)
 
