@@ -139,9 +139,10 @@ class EdgeIndex:
         with translated(self.name):
             clauses = parse_filter(filter)
             named: Any = only_ids(clauses)
-            only = filter_of(clauses)
+            by_id = named is not None and after is None and len(named) <= limit
+            only = None if by_id else filter_of(clauses)
         with self.shard.reading() as shard:
-            if named is not None and after is None and len(named) <= limit:  # in half of the time
+            if by_id:  # in half of the time
                 records = shard.retrieve(named, with_payload=wanted, with_vector=vectors)
             else:
                 request = edge.ScrollRequest(
