@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -69,7 +70,7 @@ class RerankerContract:
         async def life() -> list[RerankResult]:
             plugin = self.make_plugin()
             taken = inspect.signature(plugin.rerank).parameters
-            optional = {name: value for name, value in there.items() if name in taken}
+            optional: dict[str, Any] = {name: value for name, value in there.items() if name in taken}
             await plugin.initialize()
             try:
                 return await plugin.rerank(query, texts, top_k, **optional)
