@@ -57,9 +57,8 @@ def main() -> None:
 def index(runtime: Runtime, dataset: Dataset) -> float:
     """Bring the corpus into the collection; seconds."""
     start = time.perf_counter()
-    source = SourceRequest(
-        connector="jsonl", name=str(dataset.corpus.resolve()), config={"path": str(dataset.corpus.resolve())}
-    )
+    path = str(dataset.corpus.resolve())
+    source = SourceRequest(connector="jsonl", name=path, config={"path": path})
     with embedded_worker(runtime):
         wait(runtime, begin_sync(runtime, [source], collection=COLLECTION))
     return round(time.perf_counter() - start, 1)

@@ -4,7 +4,8 @@ Random weights of the right shape (``support/random_models.py``): what they say 
 reference topics, of mixed lengths up to TOKENS by the model's own tokenizer. All in one process, warm. Prints one JSON
 object:
 
-- ``late_interaction``: milliseconds that ``late-interaction`` takes for 50 passages, over a MiniLM-L6's shape, median and best of the rounds; ``milliseconds_to_limit`` is the median ÷ 400;
+- ``late_interaction``: milliseconds that ``late-interaction`` takes for 50 passages, over a MiniLM-L6's shape, median and
+  best of the rounds; ``milliseconds_to_limit`` is the median ÷ 400;
 - ``cross_encoder``: pairs/s of ``cross-encoder`` over a MiniLM-L6's shape; ``to_predict`` and ``to_unsorted`` are that ÷
   pairs/s of ``CrossEncoder.predict`` in float32 on the same pairs, given all at once (it sorts them), and 32 at a time
   as they come. In turns, best of the rounds;

@@ -62,15 +62,17 @@ class RerankerPlugin(SemanticPlugin):
 
         ``metadata`` tells of each document what a search knows (title, section, page …). ``feedback`` are the texts
         of the search's best passages before this reranker, best first, the same in each call for one query; they tell
-        what good answers look like. ``vectors`` and ``feedback_vectors`` are what the collection's embedder made of all of
-        them when they were indexed, (n, d) float32, each row of length one, zeros for a document that the store has no
-        vector of; None where it has none at all. All are optional: a plugin that does not take them is not given them.
+        what good answers look like. ``vectors`` are what the collection's embedder made of the documents when they were
+        indexed, (n, d) float32, each row of length one, zeros for a document that the store has no vector of; and
+        ``feedback_vectors`` those of the best passages that have one. Without any, both are None, and a plugin that can do
+        nothing then raises PluginError. All are optional: a plugin that does not take them is not given them.
         """
         raise NotImplementedError
 
     async def rerank_batch(
         self, queries: list[str], documents: list[list[str]], top_k: int | None = None
     ) -> list[list[RerankResult]]:
+        """The results of each query, with nothing but the texts: whoever needs vectors raises PluginError."""
         return [await self.rerank(query, texts, top_k) for query, texts in zip(queries, documents, strict=True)]
 
     def get_model_info(self) -> dict[str, Any]:

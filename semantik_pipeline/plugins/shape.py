@@ -81,12 +81,6 @@ def accepted(method: Callable[..., Any], optional: dict[str, Any]) -> dict[str, 
     return optional if names is None else {name: value for name, value in optional.items() if name in names}
 
 
-def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a class's function takes that keyword argument."""
-    names = _taken_by(function)
-    return names is None or name in names
-
-
 def _names(function: Callable[..., Any]) -> frozenset[str] | None:
     """What the function takes by keyword; None if it takes any."""
     try:

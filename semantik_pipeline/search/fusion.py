@@ -12,12 +12,9 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from semantik_pipeline.documents import Leg, ScoredPoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: The constant of the paper: how little the very first ranks stand out.
 RRF_K = 60
@@ -29,13 +26,12 @@ SPREAD = 3
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A point that may become a hit. ``scores`` are the raw ones of the legs (a leg that missed it is absent);
-    ``fused`` is in 0..1; ``payload`` is empty until it is asked for, and so is ``vector``, the dense one, (d,) float32."""
+    ``fused`` is in 0..1; ``payload`` is empty until it is asked for."""
 
     id: str
     scores: dict[str, float] = field(default_factory=dict)
     fused: float
     payload: dict[str, Any] = field(default_factory=dict)
-    vector: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def leg_of(points: Sequence[ScoredPoint]) -> Leg:

@@ -12,6 +12,7 @@ from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.documents import neighbours
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.request import SearchPlan
+from semantik_pipeline.search.stored_vectors import stored_vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,15 +41,8 @@ class SearchContext(PostprocessContext):
         ids = [self._candidate(hit).id for hit in hits]
         missing = [id for id in dict.fromkeys(ids) if id not in self._vectors]
         if missing:
-            self._vectors |= await asyncio.to_thread(self._read_vectors, missing)
+            self._vectors |= await asyncio.to_thread(stored_vectors, self._runtime, dict.fromkeys(missing, self._view))
         return [self._vectors.get(id) for id in ids]
-
-    def _read_vectors(self, ids: list[str]) -> dict[str, np.ndarray | None]:
-        host, store = self._runtime.host, self._runtime.store
-        index = self._runtime.existing_index(self._runtime.generation(self._view.generation_id))
-        only = {"must": [{"has_id": ids}]}
-        page, _ = host.call(store.scroll, index, filter=only, fields=[], limit=len(ids), with_vectors=True)
-        return dict.fromkeys(ids) | {point.id: point.vector for point in page}
 
     async def around(self, hits: Sequence[SearchHit], before: int = 1, after: int = 1) -> list[list[Passage]]:
         if not (0 <= before <= MAX_AROUND and 0 <= after <= MAX_AROUND):

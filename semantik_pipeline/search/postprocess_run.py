@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from semantik_pipeline.documents import SearchHit
-from semantik_pipeline.errors import PipelineError
 from semantik_pipeline.search.deadlines import DEADLINE, is_late
+from semantik_pipeline.search.faults import told
 from semantik_pipeline.search.places import seconds_left
 
 #: Abandoned runs that a plugin may leave: one that hangs costs no thread for each search ...
@@ -159,10 +159,3 @@ def _collected(links: Sequence[Link], hits: Hits, until: float, said: queue.Simp
             hits = word.hits
             steps.append((word.plugin, hits))
     return Outcome(hits=hits, steps=steps, failed=failed)
-
-
-def told(error: BaseException) -> str:
-    """A plugin's error in a warning: what we say of it ourselves needs no type."""
-    if isinstance(error, PipelineError):
-        return error.message
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -21,11 +21,12 @@ from semantik_pipeline.search.answer import passing, to_hit
 from semantik_pipeline.search.blending import Ranked
 from semantik_pipeline.search.deadlines import until
 from semantik_pipeline.search.explanation import Explanation, explained_deeper, moved
+from semantik_pipeline.search.faults import told
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocess_check import checked, lent
 from semantik_pipeline.search.postprocess_choice import ChosenPostprocessor
 from semantik_pipeline.search.postprocess_context import SearchContext
-from semantik_pipeline.search.postprocess_run import Link, Step, run_chain, told
+from semantik_pipeline.search.postprocess_run import Link, Step, run_chain
 from semantik_pipeline.search.request import MAX_LIMIT, SearchPlan
 from semantik_pipeline.search.retrieval import Retrieved
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import FingerprintMismatch
@@ -15,10 +16,11 @@ from semantik_pipeline.search.facets import Facets, count_facets
 from semantik_pipeline.search.fusion import Candidate
 from semantik_pipeline.search.postprocessing import Postprocessed, check_postprocessors, postprocess
 from semantik_pipeline.search.request import SearchPlan, plan_search
-from semantik_pipeline.search.reranking import reads_vectors, rerank
+from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.search.rerankings import Rerankings
 from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
+from semantik_pipeline.search.stored_vectors import stored_vectors
 from semantik_pipeline.search.understanding.planning import interpret
 from semantik_pipeline.search.why_missing import Way, why_absent
 
@@ -83,8 +85,7 @@ class OneSearch:
                 self.plan = interpret(self.runtime, self.view, self._query, self.plan)
         self._vector = self._embedded()
         with self.watch.step("retrieve"):
-            with_vectors = reads_vectors(self.runtime.host, self.plan)
-            self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector, with_vectors=with_vectors)
+            self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector)
             self._lacking = self.runtime.completeness.warnings(self.runtime, self.view)
         self._counts = self._counted(self.retrieved)
 
@@ -142,20 +143,30 @@ class OneSearch:
             return count_facets(self.runtime, self.view, self.plan, retrieved)
 
     def reranked(
-        self, candidates: Sequence[Candidate] | None = None, *, index: str = "", further: bool | None = None
+        self,
+        candidates: Sequence[Candidate] | None = None,
+        *,
+        views: Mapping[str, SearchView] = MappingProxyType({}),
+        further: bool | None = None,
     ) -> Reranking:
-        """These candidates (those that it has) in their order after the plan's rerankers. ``index`` names all indexes that
-        they are from; for a ``further`` page they are in the order of the page before, if that is known."""
+        """These candidates (those that it has) in their order after the plan's rerankers. ``views`` are those that they are
+        from, by id, where others than its own are among them; for a ``further`` page they are in the order of the page before,
+        if that is known."""
         candidates = self.retrieved.candidates if candidates is None else candidates
         if not (self.plan.rerankers and candidates and self.plan.text):
             return unranked(candidates)
         host, embedding = self.runtime.host, self.view.config.get("embedding")
+        indexes = " ".join(dict.fromkeys(view.index for view in views.values())) or self.view.index
+
+        def vectors(some: Sequence[Candidate]) -> list[np.ndarray | None]:
+            return list(stored_vectors(self.runtime, {one.id: views.get(one.id, self.view) for one in some}).values())
+
         with self.watch.step("rerank"):
             return Rerankings.of(self.runtime).reranked(
-                index or self.view.index,
+                indexes,
                 self.plan,
                 candidates,
-                lambda: rerank(host, self.plan, candidates, embedding),
+                lambda: rerank(host, self.plan, candidates, embedding, vectors),
                 further=self.plan.offset > 0 if further is None else further,
             )
 

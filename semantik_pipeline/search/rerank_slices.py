@@ -19,6 +19,7 @@ from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.errors import PluginError
 from semantik_pipeline.search.deadlines import DEADLINE, is_late
+from semantik_pipeline.search.faults import told
 from semantik_pipeline.search.places import Place, Places, seconds_left
 from semantik_pipeline.search.rerank_check import accepted
 
@@ -88,9 +89,9 @@ def score_within(
     *,
     of: tuple[str, object],
 ) -> RerankOutcome:
-    """Score as many of ``count`` candidates as ``deadline`` seconds allow; ``known`` is the pace of the search before, ``of`` the reranker's
-    id and itself. Never raises what the scorer raises: it becomes a reason. Where MAX_RUNS of it are at work, it waits for
-    one to end, unless all of them hang."""
+    """Score as many of ``count`` candidates as ``deadline`` seconds allow; ``known`` is the pace of the search before,
+    ``of`` the reranker's id and itself. Never raises what the scorer raises: it becomes a reason. Where MAX_RUNS of it are
+    at work, it waits for one to end, unless all of them hang."""
     until = time.monotonic() + deadline - min(AFTERWARDS_SECONDS, deadline / 10)
     try:
         place = _places.take(*of, until)
@@ -130,8 +131,7 @@ class _Run:
         try:
             self.posted.put(_Posted(end=True, reason=self._score_all()))
         except BaseException as error:  # plugin code: whatever it raises, the fused order still answers
-            late = is_late(error, self.until)
-            self.posted.put(_Posted(end=True, reason=DEADLINE if late else f"{type(error).__name__}: {error}"))
+            self.posted.put(_Posted(end=True, reason=DEADLINE if is_late(error, self.until) else told(error)))
         finally:
             _places.free(self.place)
 

@@ -10,12 +10,12 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.contracts.chunking import estimate_tokens
 from semantik_pipeline.errors import PluginNotFoundError
-from semantik_pipeline.plugins.shape import takes
+from semantik_pipeline.plugins.shape import accepted
 from semantik_pipeline.search.blending import Ranked, RerankerReport, Reranking, blend, unranked
 from semantik_pipeline.search.deadlines import DEADLINE, until
 from semantik_pipeline.search.fusion import Candidate
@@ -23,15 +23,10 @@ from semantik_pipeline.search.request import SearchPlan, candidates_for
 from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
-
-if TYPE_CHECKING:
-    import numpy as np
+from semantik_pipeline.search.stored_vectors import FEEDBACK, Compared, ReadVectors
 
 #: Seconds that a passage took a plugin in its last search.
 _paces: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
-
-#: How many of the best passages a reranker gets as feedback; more of them stray (builtin relevance_feedback.py).
-FEEDBACK = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +40,18 @@ class _Ready:
 
 
 def rerank(
-    host: Any, plan: SearchPlan, candidates: Sequence[Candidate], embedding: Mapping[str, Any] | None = None
+    host: Any,
+    plan: SearchPlan,
+    candidates: Sequence[Candidate],
+    embedding: Mapping[str, Any] | None = None,
+    vectors: ReadVectors | None = None,
 ) -> Reranking:
     """Let the plan's rerankers, in their order, score the best candidates within one deadline, and blend.
 
     The first reads ``plan.to_rerank``, each further one the best of what the one before gave (``read_by``), none more
     than it declares to be worth reading, with its part of the time that is left. One that can't be loaded, fails or
     runs out of time is told of, and the next goes on with the order as it is. ``embedding`` is the collection's
-    embedder, whose model a reranker may share. Loading is not part of the deadline. Raises PluginNotFoundError only for
+    embedder, whose model a reranker may share; ``vectors`` reads those of candidates, for rerankers that compare. Loading is not part of the deadline. Raises PluginNotFoundError only for
     a reranker that the caller named and that is not loaded.
     """
     ready, reports, warnings = _load(host, plan, embedding)
@@ -60,7 +59,7 @@ def rerank(
     end = time.monotonic() + plan.rerank_deadline
     for place, one in enumerate(ready):
         seconds = max(0.0, end - time.monotonic()) / (len(ready) - place)
-        ranked, report, said = _rerank_by(host, plan, one, ranked, seconds)
+        ranked, report, said = _rerank_by(host, plan, one, ranked, seconds, vectors)
         reports[one.place] = report
         warnings += said
     return Reranking(ranked=ranked, reports=[reports[place] for place in sorted(reports)], warnings=warnings)
@@ -96,7 +95,7 @@ def _loaded(host: Any, chosen: ChosenReranker, place: int, embedding: Mapping[st
 
 
 def _rerank_by(
-    host: Any, plan: SearchPlan, one: _Ready, before: list[Ranked], seconds: float
+    host: Any, plan: SearchPlan, one: _Ready, before: list[Ranked], seconds: float, vectors: ReadVectors | None
 ) -> tuple[list[Ranked], RerankerReport, list[str]]:
     """The order after this reranker, its report, and warnings."""
     began = time.monotonic()
@@ -105,11 +104,12 @@ def _rerank_by(
     query = cut(plan.text, estimate_tokens([plan.text])[0], limits.max_query_length)
     texts = [_passage(candidate, limits.max_doc_length) for candidate in chosen]
     method = until(began + seconds, one.plugin.rerank)
-    about, vectors = [_about(candidate) for candidate in chosen], unit_vectors(chosen)
-    feedback = {"feedback": texts[:FEEDBACK], "feedback_vectors": _of(vectors, slice(FEEDBACK))}
+    about, feedback = [_about(candidate) for candidate in chosen], texts[:FEEDBACK]
+    compared = Compared(chosen, vectors if accepted(method, {"vectors": None, "feedback_vectors": None}) else None)
 
     def score(part: slice) -> Any:
-        return host.call(method, query, texts[part], metadata=about[part], vectors=_of(vectors, part), **feedback)
+        more = {"metadata": about[part], "feedback": feedback, **compared.of(part)}
+        return host.call(method, query, texts[part], **more)
 
     outcome = score_within(seconds, score, len(texts), limits, known_pace(one.plugin), of=(one.id, one.plugin))
     know_pace(one.plugin, outcome.pace)
@@ -123,35 +123,6 @@ def _rerank_by(
     )
     unread = _unread(one, query != plan.text, chosen, texts) if outcome.scores else []
     return ranked, report, [*unread, *_warnings(report, outcome, several=len(plan.rerankers) > 1)]
-
-
-def reads_vectors(host: Any, plan: SearchPlan) -> bool:
-    """Whether a reranker of the plan takes the candidates' vectors."""
-    for chosen in plan.rerankers:
-        with suppress(PluginNotFoundError):
-            method = getattr(host.registry.get(chosen.plugin, "reranker").cls, "rerank", None)
-            if method is not None and takes(method, "vectors"):
-                return True
-    return False
-
-
-def unit_vectors(candidates: Sequence[Candidate]) -> np.ndarray | None:
-    """(n, d) float32, each row of length one; zeros for a candidate without a vector, or with one of another length than
-    the first. None if there are none."""
-    known = next((len(one.vector) for one in candidates if one.vector is not None), None)
-    if known is None:
-        return None
-    import numpy as np
-
-    rows = np.zeros((len(candidates), known), dtype=np.float32)
-    for row, one in zip(rows, candidates, strict=True):
-        if one.vector is not None and len(one.vector) == known:
-            row[:] = one.vector
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-def _of(vectors: np.ndarray | None, part: slice) -> np.ndarray | None:
-    return None if vectors is None else vectors[part]
 
 
 def _to_read(plan: SearchPlan, one: _Ready) -> int:

@@ -43,10 +43,8 @@ class Retrieved:
     shares: dict[str, dict[str, float]] | None = None
 
 
-def retrieve(
-    runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.ndarray | None, *, with_vectors: bool = False
-) -> Retrieved:
-    """The best ``plan.candidates`` that may be shown, with their payloads (and vectors), or fewer where there are no more.
+def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.ndarray | None) -> Retrieved:
+    """The best ``plan.candidates`` that may be shown, with their payloads, or fewer where there are no more.
 
     ``vector`` is the query's embedding, (d,) float32; None without a dense leg. The legs come without payloads (most of
     them would be thrown away, at half the cost of the search); goes deeper while too few may be shown.
@@ -65,7 +63,7 @@ def retrieve(
         by_name = _legs(runtime, index, requests, {LEG_DEPTH, depth} if scored else {depth})
         limit = LEG_DEPTH if scored else None
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
-        found = _first_shown(runtime, view.generation_id, index, fused, plan, with_vectors)
+        found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
         enough = len(found) >= plan.offset + plan.limit
         if exhausted and not enough and reading is not None and reading.deeper(MAX_LEG_DEPTH):
@@ -121,21 +119,16 @@ def _sparse_leg(runtime: Runtime, view: SearchView, plan: SearchPlan) -> SearchR
 
 
 def _first_shown(
-    runtime: Runtime, generation_id: int, index: str, fused: Iterator[Candidate], plan: SearchPlan, with_vectors: bool
+    runtime: Runtime, generation_id: int, index: str, fused: Iterator[Candidate], plan: SearchPlan
 ) -> list[Candidate]:
-    """The first ``plan.candidates`` of these that may be shown, with their payloads (and vectors)."""
+    """The first ``plan.candidates`` of these that may be shown, with their payloads."""
     found: list[Candidate] = []
     wanted = plan.candidates
     for batch in _batches(fused, wanted):
         ids = [candidate.id for candidate in batch]
-        scroll, only = runtime.store.scroll, {"must": [{"has_id": ids}]}
-        page, _ = runtime.host.call(scroll, index, filter=only, limit=len(ids), with_vectors=with_vectors)
-        there = {point.id: point for point in page}
-        known = [
-            replace(candidate, payload=there[candidate.id].payload, vector=there[candidate.id].vector)
-            for candidate in batch
-            if candidate.id in there
-        ]
+        page, _ = runtime.host.call(runtime.store.scroll, index, filter={"must": [{"has_id": ids}]}, limit=len(ids))
+        payloads = {point.id: point.payload for point in page}
+        known = [replace(candidate, payload=payloads[candidate.id]) for candidate in batch if candidate.id in payloads]
         found += shown(known, runtime.ledger.visible(generation_id, document_ids(known), plan.principals))
         if len(found) >= wanted:
             break

@@ -151,7 +151,8 @@ def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
         _fuse_together(some)
     every = sorted(chain.from_iterable(one.retrieved.candidates for one in some), key=lambda one: -one.fused)
     asker = max(some, key=lambda one: len(one.plan.interpretation.corrections) if one.plan.interpretation else 0)
-    outcome = asker.reranked(every, index=" ".join(one.view.index for one in some), further=further)
+    views = {candidate.id: one.view for one in some for candidate in one.retrieved.candidates}
+    outcome = asker.reranked(every, views=views, further=further)
     return [_part(outcome, one, asker.plan, warned=one is asker) for one in some]
 
 

@@ -84,7 +84,8 @@ class Held:
             self._renewing.close()
             self._give_back()
         except Exception:  # the ledger is away: left alone, the lease of a process that lives would run out
-            if self._runtime.closed:  # all that it held was given back before
+            if self._runtime.closed:  # what it held was given back before, or its lease runs out
+                log.debug("A claim ended after its process.", exc_info=True)
                 return
             self._runtime.keeper.owe(token, self._give_back)
             raise

@@ -74,14 +74,13 @@ class Failures:
     notes: dict[tuple[int, int], dict[str, str]]
     lost: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
-    def given_up(self, unit: Unit, plugin: str) -> bool:
-        """Whether the extractor gets no more of the document, as the note says then: it would cost the stage a deadline for
-        each pool."""
-        if self.lost[unit.key, plugin] < LOST:
-            return False
-        said = self.notes[unit.key][plugin].removesuffix(UNREAD)
-        self.notes[unit.key][plugin] = said + UNREAD
-        return True
+    def leave(self, unit: Unit, plugin: str) -> bool:
+        """Give the extractor no more of the document, and say so in its note, if it has lost too much of it: each pool would
+        cost the stage a deadline. Whether it is so."""
+        lost = self.lost[unit.key, plugin] >= LOST
+        if lost:
+            self.notes[unit.key][plugin] += UNREAD
+        return lost
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -115,8 +114,8 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
     for level, pools in (("chunk", _chunk_pools), ("document", _document_pools)):
         for choice in extraction[level]:
             fingerprint = generation.fingerprints["extract"][choice["plugin"]]
-            given_up = partial(failures.given_up, plugin=choice["plugin"])
-            for pool in pools(runtime, claim, units, fingerprint, given_up):
+            leave = partial(failures.leave, plugin=choice["plugin"])
+            for pool in pools(runtime, claim, units, fingerprint, leave):
                 left = _extract_pool(runtime, held, choice, fingerprint, pool, failures)
                 units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
                 large = [unit for unit in units if unit.chunks > POOL]
@@ -139,7 +138,7 @@ def _with_parse(runtime: Runtime, claim: Claim, units: list[Unit]) -> list[Unit]
 
 
 def _chunk_pools(
-    runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, given_up: Callable[[Unit], bool]
+    runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, leave: Callable[[Unit], bool]
 ) -> Iterator[Pool]:
     """Chunks that the extractor has not seen, pooled over documents, up to where a document is given up."""
     pool, tried = Pool(), set[str]()
@@ -147,7 +146,7 @@ def _chunk_pools(
         whole = content.unextracted_of(tx, [unit for unit in units if unit.chunks <= POOL], fingerprint)
     for unit in [*units]:
         for rows in [whole[unit.key]] if unit.key in whole else _pages(runtime, unit, fingerprint):
-            if rows and given_up(unit):
+            if rows and leave(unit):
                 break
             for text_hash, text in _still(runtime, rows, tried, fingerprint):
                 pool.add(unit, text_hash, text)
@@ -184,7 +183,7 @@ def _pages(runtime: Runtime, unit: Unit, fingerprint: str) -> Iterator[list[tupl
 
 
 def _document_pools(
-    runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, _given_up: Callable[[Unit], bool]
+    runtime: Runtime, claim: Claim, units: list[Unit], fingerprint: str, _leave: Callable[[Unit], bool]
 ) -> Iterator[Pool]:
     """Whole texts that the extractor has not seen. A unit whose body can't be read fails alone, and leaves ``units``."""
     with runtime.ledger.read() as tx:

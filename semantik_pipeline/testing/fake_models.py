@@ -158,7 +158,7 @@ class FakeReranker(RerankerPlugin):
     def get_capabilities(cls) -> RerankerCapabilities:
         return RerankerCapabilities(max_documents=16)
 
-    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave `feedback` out
+    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave arguments out
         self,
         query: str,
         documents: list[str],

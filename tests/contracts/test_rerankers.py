@@ -8,7 +8,6 @@ from semantik_pipeline.builtin.rerankers.cross_encoder import CrossEncoderRerank
 from semantik_pipeline.builtin.rerankers.http_reranker import HttpReranker
 from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
 from semantik_pipeline.builtin.rerankers.relevance_feedback import RelevanceFeedbackReranker
-from semantik_pipeline.errors import PluginError
 from semantik_pipeline.testing.fake_models import FakeReranker
 from semantik_pipeline.testing.rerank_server import rerank_server
 from semantik_pipeline.testing.rerankers import RerankerContract
@@ -52,11 +51,6 @@ class TestLateInteraction(_Shared):
 class TestRelevanceFeedback(RerankerContract):
     def make_plugin(self):
         return RelevanceFeedbackReranker()
-
-    def test_a_batch_is_each_query_alone(self):
-        """A batch brings no vectors, and without them nothing is told."""
-        with pytest.raises(PluginError, match="no vectors"):
-            super().test_a_batch_is_each_query_alone()
 
 
 class TestColBert(_Shared):

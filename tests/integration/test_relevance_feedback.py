@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,3 +80,34 @@ def test_a_search_without_an_embedder_is_reranked_too(searched: Pipeline) -> Non
     found = search(searched.runtime, SearchQuery(text="lease worker", collection="two", mode="sparse"))
     assert found.reranked and not found.warnings
     assert found.rerankers[0]["scored"] == found.rerankers[0]["candidates"] > 2
+
+
+ASKED = SearchQuery(text="lease worker", collection="one")
+
+
+def test_its_share_is_explained_and_the_parts_add_up(searched: Pipeline) -> None:
+    answer = search(searched.runtime, replace(ASKED, explain=True, explain_document="0/39", limit=5))
+    for hit in answer.hits:
+        assert hit.explanation is not None
+        assert sum(part["value"] for part in hit.explanation["contributions"]) == pytest.approx(hit.score)
+        [said] = hit.explanation["rerankers"]
+        assert (said["plugin"], said["score"]) == ("relevance-feedback", hit.scores["rerank"])
+    told = answer.document_explanation
+    assert (told is None) == ("0/39" in [hit.document for hit in answer.hits])
+
+
+def test_pages_are_cut_from_one_list(searched: Pipeline) -> None:
+    whole = search(searched.runtime, replace(ASKED, limit=20, reranked_for=10)).hits
+    pages = [
+        search(searched.runtime, replace(ASKED, limit=10, offset=offset, reranked_for=10)).hits for offset in (0, 10)
+    ]
+    assert [hit.document for page in pages for hit in page] == [hit.document for hit in whole]
+
+
+def test_in_a_chain_the_feedback_is_what_the_one_before_found_best(searched: Pipeline) -> None:
+    alone = search(searched.runtime, replace(ASKED, reranker="relevance-feedback", candidates=30))
+    chain = ["fake-reranker", "relevance-feedback"]
+    both = search(searched.runtime, replace(ASKED, reranker=chain, candidates=30, rerank_weight=0.9))
+    assert [one["scored"] for one in both.rerankers] == [30, 20] and not both.warnings
+    own = {hit.document: hit.scores["rerank"] for hit in alone.hits}
+    assert any(own.get(hit.document) not in (None, pytest.approx(hit.scores["rerank"])) for hit in both.hits)

@@ -1,4 +1,4 @@
-"""The default reranker works with the collection's own model: one set of weights in the process."""
+"""The reranker `late-interaction` works with the collection's own model: one set of weights in the process."""
 
 from __future__ import annotations
 

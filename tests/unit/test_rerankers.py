@@ -17,7 +17,7 @@ from semantik_pipeline.builtin.embedders import cpu_threads
 from semantik_pipeline.builtin.embedders.dense_local import DenseLocalEmbedder
 from semantik_pipeline.builtin.embedders.loaded_model import LoadedModel
 from semantik_pipeline.builtin.embedders.micro_batches import CPU_RERANK_TOKENS, LEAST_TOKENS
-from semantik_pipeline.builtin.rerankers.late_interaction import LateInteractionReranker
+from semantik_pipeline.builtin.rerankers.late_interaction import FEEDBACK_SHARE, LateInteractionReranker
 from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
 from semantik_pipeline.builtin.rerankers.ranking import best_first
 from semantik_pipeline.builtin.rerankers.recent import Recent
@@ -94,7 +94,7 @@ def test_with_vectors_resemblance_to_the_feedback_has_its_share(tiny):
     found = scores(plugin, "how", texts, vectors=vectors[:3], feedback_vectors=vectors[3:])
     mean = vectors[3] + FADING * vectors[4]
     mean /= np.linalg.norm(mean)
-    share = LateScoring.FEEDBACK_SHARE
+    share = FEEDBACK_SHARE
     expected = [(plain[i] + share * max(0.0, vectors[i] @ mean)) / (1 + share) for i in range(3)]
     assert [found[i] for i in range(3)] == pytest.approx(expected, abs=1e-3)
 

@@ -32,7 +32,7 @@ class CrossEncoderReranker(LocalModelReranker):
     MODEL_KIND: ClassVar[str] = "cross-encoder"
     CALIBRATED: ClassVar[bool] = True
 
-    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave `feedback` out
+    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave arguments out
         self,
         query: str,
         documents: list[str],

@@ -93,7 +93,7 @@ class HttpReranker(RemoteModel, RerankerPlugin):
             truncate=self.option("truncate"),
         )
 
-    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave `feedback` out
+    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave arguments out
         self,
         query: str,
         documents: list[str],

@@ -31,8 +31,8 @@ _DEFAULT_WINDOW = 300  # tokens: what such models mostly read of a document
 class MultiVectorScoring(MicroBatches):
     """Scores texts with one model. What it knows of the last queries is kept for the slices to come."""
 
-    #: What resemblance to the feedback counts: a model that was trained for this has its own word.
-    FEEDBACK_SHARE: ClassVar[float] = 0.0
+    #: A model that was trained for this has its own word.
+    TAKES_FEEDBACK: ClassVar[bool] = False
 
     def __init__(self, located: ModelFiles, options: ModelOptions) -> None:
         device = choose_device(options.device)

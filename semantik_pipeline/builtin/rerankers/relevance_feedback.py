@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 #: What a feedback vector counts in the mean against the one before it: the best passage mostly is an answer.
 FADING = 0.5
 
-#: Documents of one call: as many as a search may read unless it says another number.
-MOST = 200
+#: Documents of one call: as many as a search compares unless it says another number.
+AT_ONCE = 200
 
-#: Tokens of a query or a document that are fine: no text is read.
-ANY = 1_000_000_000
+#: Tokens of a query, or of a document: no text is read.
+NO_LIMIT = 1_000_000_000
 
 
 class RelevanceFeedbackReranker(RerankerPlugin):
@@ -54,7 +54,7 @@ class RelevanceFeedbackReranker(RerankerPlugin):
         "license": "Apache-2.0",
     }
 
-    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave `feedback` out
+    async def rerank(  # type: ignore[override]  # the contract lets a plugin leave arguments out
         self,
         query: str,
         documents: list[str],
@@ -66,17 +66,20 @@ class RelevanceFeedbackReranker(RerankerPlugin):
         """Scores within 0..1: :func:`resemblance`. They are to be mapped over the passages of a query (not ``calibrated``).
         Raises PluginError where there are no vectors."""
         if vectors is None or feedback_vectors is None:
-            raise PluginError("the store gives no vectors, by which passages are compared")
+            raise PluginError(
+                "The store gives no vectors, by which passages are compared.",
+                "Choose another reranker (search.reranker), or search without.",
+            )
         return best_first(resemblance(vectors, feedback_vectors), top_k)
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
         """Three candidates for each hit: more of them hardly rise among the hits."""
         return RerankerCapabilities(
-            max_documents=MOST,
-            first_documents=MOST,
-            max_query_length=ANY,
-            max_doc_length=ANY,
+            max_documents=AT_ONCE,
+            first_documents=AT_ONCE,
+            max_query_length=NO_LIMIT,
+            max_doc_length=NO_LIMIT,
             candidates_per_hit=3,
         )
 

@@ -13,9 +13,16 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from semantik_pipeline.builtin.rerankers.relevance_feedback import RelevanceFeedbackReranker
 from semantik_pipeline.contracts import EmbeddingMode, RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.documents import Point, RerankResult
-from semantik_pipeline.errors import DimensionMismatch, PluginLoadError, PluginNotFoundError, UsageError
+from semantik_pipeline.errors import (
+    DimensionMismatch,
+    PluginLoadError,
+    PluginNotFoundError,
+    ServiceUnavailable,
+    UsageError,
+)
 from semantik_pipeline.search import SearchQuery, SeveralAnswers, merged, search
 from semantik_pipeline.search.request import MAX_QUERY_CHARACTERS, candidates_for
 from semantik_pipeline.search.several import whole
@@ -451,38 +458,89 @@ def test_a_reranker_that_compares_is_given_each_slices_vectors_and_those_of_the_
         assert feedback == pytest.approx(np.array([embedded[one] for one in best[:2]]), abs=1e-6)
 
 
-def test_vectors_are_of_length_one_whatever_the_store_gives_and_zeros_where_it_gives_none(library, monkeypatch):
-    comparing, scroll = Comparing(), library.store.scroll
-    library.host.plugins["words"] = comparing
-    odd = {1: None, 2: np.zeros(26, dtype=np.float32), 3: np.ones(3, dtype=np.float32)}
+def odd_vectors(library, monkeypatch, vectors):
+    """Let the store give these vectors, by document's id, beside those that it has (times seven)."""
+    scroll = library.store.scroll
 
     def scrolled(*args, **named):
         page, after = scroll(*args, **named)
-        page = sorted(page, key=lambda point: point.payload["document_id"])
-        vectors = [odd.get(place, point.vector * 7) for place, point in enumerate(page)]
-        return [replace(point, vector=vector) for point, vector in zip(page, vectors, strict=True)], after
+        if not named.get("with_vectors"):
+            return page, after
+        odd = [vectors.get(UUID(point.id).int + 1, point.vector * 7) for point in page]
+        return [replace(point, vector=vector) for point, vector in zip(page, odd, strict=True)], after
 
     monkeypatch.setattr(library.store, "scroll", scrolled)
+
+
+def test_vectors_are_of_length_one_whatever_the_store_gives_and_zeros_where_it_gives_none(library, monkeypatch):
+    comparing = library.host.plugins["words"] = Comparing()
+    none, mixed = np.zeros(26, dtype=np.float32), np.ones(3, dtype=np.float32)
+    odd_vectors(library, monkeypatch, {3: None, 4: none, 5: mixed})
     assert ask(library).reranked
     lengths = [float(np.linalg.norm(row)) for _, vectors, _ in comparing.given for row in vectors]
     assert sorted(lengths) == pytest.approx([0, 0, 0, 1, 1])
 
 
-def test_nobody_reads_vectors_that_no_reranker_takes_and_one_is_given_none_where_there_are_none(library, monkeypatch):
+def test_feedback_is_of_the_best_that_have_a_vector(library, monkeypatch):
+    comparing = library.host.plugins["words"] = Comparing()
+    best, *others = [hit.document for hit in ask(library, rerank=False).hits]
+    odd_vectors(library, monkeypatch, {int(best.removeprefix("doc-")): None})
+    assert ask(library).reranked
+    first, second = (vectors for _, vectors, _ in comparing.given[:2])
+    assert all(feedback == pytest.approx(np.array([first[1], second[0]])) for _, _, feedback in comparing.given)
+    assert others
+
+
+def test_vectors_are_read_for_rerankers_that_take_them_alone_and_for_what_they_read(library, monkeypatch):
     asked, scroll = [], library.store.scroll
 
-    def without(*args, with_vectors=False, **named):
-        asked.append(with_vectors)
-        return scroll(*args, **named)
+    def recorded(name, filter=None, *args, with_vectors=False, **named):
+        asked.append(len(filter["must"][0]["has_id"]) if with_vectors else 0)
+        return scroll(name, filter, *args, with_vectors=with_vectors, **named)
 
-    monkeypatch.setattr(library.store, "scroll", without)
+    monkeypatch.setattr(library.store, "scroll", recorded)
     ask(library)
     ask(library, rerank=False)
-    assert asked == [False, False]
-    comparing = library.host.plugins["words"] = Comparing()
-    assert ask(library).reranked
-    assert asked[2:] == [True]
-    assert all(vectors is None and feedback is None for _, vectors, feedback in comparing.given)
+    assert asked == [0, 0]
+    library.host.plugins["words"] = Comparing()
+    assert ask(library, candidates=3).reranked
+    assert asked[2:] == [0, 3], "once, whatever the number of slices"
+
+
+def test_a_store_that_gives_no_vectors_leaves_the_fused_order_and_says_so(library, monkeypatch):
+    library.host.plugins["words"] = RelevanceFeedbackReranker()
+    odd_vectors(library, monkeypatch, dict.fromkeys(range(1, 6)))
+    answer = ask(library)
+    assert texts(answer) == texts(ask(library, rerank=False)) and not answer.reranked
+    assert answer.warnings == ["reranked 0 of 5: words: The store gives no vectors, by which passages are compared."]
+
+
+def test_a_store_that_is_away_when_vectors_are_asked_for_leaves_the_fused_order(library, monkeypatch):
+    library.host.plugins["words"] = RelevanceFeedbackReranker()
+    scroll = library.store.scroll
+
+    def scrolled(*args, with_vectors=False, **named):
+        if with_vectors:
+            raise ServiceUnavailable("The store does not answer.")
+        return scroll(*args, **named)
+
+    monkeypatch.setattr(library.store, "scroll", scrolled)
+    answer = ask(library)
+    assert answer.hits and answer.warnings == ["reranked 0 of 5: words: The store does not answer."]
+
+
+def test_a_store_that_is_slow_with_vectors_holds_nobody_up(library, monkeypatch):
+    library.host.plugins["words"] = RelevanceFeedbackReranker()
+    scroll, go_on = library.store.scroll, threading.Event()
+
+    def scrolled(*args, with_vectors=False, **named):
+        if with_vectors:
+            go_on.wait(20)
+        return scroll(*args, **named)
+
+    monkeypatch.setattr(library.store, "scroll", scrolled)
+    assert ask(library, rerank_deadline=0.1).warnings == ["reranked 0 of 5: deadline"]
+    go_on.set()
 
 
 def test_a_slice_is_cancelled_at_the_deadline(library, script_reranker):
