@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from semantik_pipeline import push
 from semantik_pipeline.builtin.rerankers.relevance_feedback import FADING
+from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.push import Given
 from semantik_pipeline.search import SearchQuery, search, search_several
 from semantik_pipeline.testing.qdrant_double import QdrantDouble
@@ -41,6 +42,16 @@ def searched(request: pytest.FixtureRequest, make_pipeline: Callable[..., Pipeli
         double.stop()
 
 
+def resembling(pipeline: Pipeline, collection: str, best: Sequence[SearchHit]) -> dict[str, float]:
+    """How much each document of one chunk resembles these two, by the formula."""
+    index = pipeline.runtime.ledger.search_view(collection).index
+    page, _ = pipeline.runtime.store.scroll(index, with_vectors=True)
+    vectors = {point.payload["document"]: point.vector / np.linalg.norm(point.vector) for point in page}
+    towards = vectors[best[0].document] + FADING * vectors[best[1].document]
+    towards /= np.linalg.norm(towards)
+    return {name: max(0.0, float(vector @ towards)) for name, vector in vectors.items()}
+
+
 def test_it_ranks_by_resemblance_to_the_two_best(searched: Pipeline) -> None:
     runtime = searched.runtime
     plain = search(runtime, SearchQuery(text="lease worker", collection="one", rerank=False, limit=30)).hits
@@ -49,14 +60,10 @@ def test_it_ranks_by_resemblance_to_the_two_best(searched: Pipeline) -> None:
     assert [(one["id"], one["scored"], one["candidates"]) for one in answer.rerankers] == [
         ("relevance-feedback", 30, 30)
     ]
-    page, _ = runtime.store.scroll(runtime.ledger.search_view("one").index, with_vectors=True)
-    vectors = {point.payload["document"]: point.vector / np.linalg.norm(point.vector) for point in page}
-    towards = vectors[plain[0].document] + FADING * vectors[plain[1].document]
-    alike = [max(0.0, float(vectors[hit.document] @ towards / np.linalg.norm(towards))) for hit in plain]
-    low, high = min(alike), max(alike)
+    alike = resembling(searched, "one", plain[:2])
+    low, high = (edge(alike[hit.document] for hit in plain) for edge in (min, max))
     expected = {
-        hit.document: 0.7 * hit.scores["fused"] + 0.3 * (own - low) / (high - low)
-        for hit, own in zip(plain, alike, strict=True)
+        hit.document: 0.7 * hit.scores["fused"] + 0.3 * (alike[hit.document] - low) / (high - low) for hit in plain
     }
     assert {hit.document: hit.score for hit in answer.hits} == pytest.approx(expected, abs=1e-5)
 
@@ -105,9 +112,11 @@ def test_pages_are_cut_from_one_list(searched: Pipeline) -> None:
 
 
 def test_in_a_chain_the_feedback_is_what_the_one_before_found_best(searched: Pipeline) -> None:
-    alone = search(searched.runtime, replace(ASKED, reranker="relevance-feedback", candidates=30))
-    chain = ["fake-reranker", "relevance-feedback"]
-    both = search(searched.runtime, replace(ASKED, reranker=chain, candidates=30, rerank_weight=0.9))
+    asked = replace(ASKED, candidates=30, limit=30, rerank_weight=0.9)
+    first = search(searched.runtime, replace(asked, reranker="fake-reranker")).hits
+    both = search(searched.runtime, replace(asked, reranker=["fake-reranker", "relevance-feedback"]))
     assert [one["scored"] for one in both.rerankers] == [30, 20] and not both.warnings
-    own = {hit.document: hit.scores["rerank"] for hit in alone.hits}
-    assert any(own.get(hit.document) not in (None, pytest.approx(hit.scores["rerank"])) for hit in both.hits)
+    alike = resembling(searched, "one", first[:2])
+    compared = {hit.document for hit in first[:20]}
+    found = {hit.document: hit.scores["rerank"] for hit in both.hits if hit.document in compared}
+    assert found == pytest.approx({name: alike[name] for name in compared}, abs=1e-5)
