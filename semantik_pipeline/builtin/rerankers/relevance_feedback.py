@@ -5,7 +5,8 @@ compares the vectors that lie in the index already, so a search waits a few mill
 
 Measured over 30 passages, with 0.3 of the final score: nDCG@10 on Cranfield's odd queries (on which the constants were chosen)
 and even ones, then MRR@10 (odd, even) on two known-item sets, which must not lose: sentences taken out of Python's
-reference topics, and first lines of standard library docstrings, with the rest as the text:
+reference topics (of those that find anything: quotes are conditions), and first lines of standard library docstrings, with
+the rest as the text:
 
 | | odd | even | topics | docstrings |
 |---|---|---|---|---|
