@@ -6,24 +6,25 @@ with those after it, and what the ones before it did counts.
 
 from __future__ import annotations
 
-import contextvars
-import os
 import queue
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.deadlines import DEADLINE, is_late
 from semantik_pipeline.search.faults import told
+from semantik_pipeline.search.idle_threads import IdleThreads
 from semantik_pipeline.search.places import seconds_left
 
 #: Abandoned runs that a plugin may leave: one that hangs costs no thread for each search ...
 MAX_ABANDONED = 8
 #: ... and that all of them may leave in a process.
 MAX_ABANDONED_OF_ALL = 32
+
+_threads = IdleThreads("postprocess")
 
 #: What is set when the run ends -> the plugin at which it was abandoned.
 _abandoned: dict[threading.Event, str] = {}
@@ -103,29 +104,6 @@ def _run(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
         with _counting:
             _abandoned[ended] = late
     return outcome
-
-
-class _Threads:
-    """Threads that wait for the next run: to start one for each search takes as long as a short chain does."""
-
-    def __init__(self) -> None:
-        self._idle: dict[int, list[queue.SimpleQueue[Callable[[], None]]]] = defaultdict(list)  # a fork has none
-
-    def run(self, work: Callable[[], None]) -> None:
-        try:
-            inbox = self._idle[os.getpid()].pop()
-        except IndexError:
-            inbox = queue.SimpleQueue()
-            threading.Thread(target=self._serve, args=(inbox,), name="postprocess", daemon=True).start()
-        inbox.put(work)
-
-    def _serve(self, inbox: queue.SimpleQueue[Callable[[], None]]) -> None:
-        while True:
-            contextvars.Context().run(inbox.get())
-            self._idle[os.getpid()].append(inbox)
-
-
-_threads = _Threads()
 
 
 def _work(

@@ -20,6 +20,7 @@ from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.errors import PluginError
 from semantik_pipeline.search.deadlines import DEADLINE, is_late
 from semantik_pipeline.search.faults import told
+from semantik_pipeline.search.idle_threads import IdleThreads
 from semantik_pipeline.search.places import Place, Places, seconds_left
 from semantik_pipeline.search.rerank_check import accepted
 
@@ -40,7 +41,9 @@ MAX_RUNS_OF_ALL = 64
 #: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
 GRACE_AT_EXIT = 2.0
 
-_abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+#: What is set when an abandoned run ends.
+_abandoned: weakref.WeakSet[threading.Event] = weakref.WeakSet()
+_threads = IdleThreads("rerank")
 _places = Places(MAX_RUNS, MAX_RUNS_OF_ALL)
 
 #: Scores one slice of the candidates.
@@ -98,12 +101,11 @@ def score_within(
     except PluginError as error:
         return RerankOutcome(reason=error.message)
     run = _Run(scorer, count, capabilities, until, known, place)
-    thread = threading.Thread(target=run.work, name="rerank", daemon=True)
-    thread.start()
+    _threads.run(run.work)
     outcome = run.collect()
-    if outcome.reason == DEADLINE and thread.is_alive():
+    if outcome.reason == DEADLINE and not run.ended.is_set():
         _places.hang(place)
-        _let_finish_at_exit(thread)
+        _let_finish_at_exit(run.ended)
     return outcome
 
 
@@ -124,6 +126,7 @@ class _Run:
         self.place = place
         self.posted: queue.SimpleQueue[_Posted] = queue.SimpleQueue()
         self.over = threading.Event()
+        self.ended = threading.Event()
         self.first = 0  # documents in the first slice
         self.began = time.monotonic()
 
@@ -134,6 +137,7 @@ class _Run:
             self.posted.put(_Posted(end=True, reason=DEADLINE if is_late(error, self.until) else told(error)))
         finally:
             _places.free(self.place)
+            self.ended.set()
 
     def _score_all(self) -> str | None:
         """Post slice after slice; why it ended early, or None."""
@@ -183,14 +187,14 @@ class _Posted:
     reason: str | None = None
 
 
-def _let_finish_at_exit(thread: threading.Thread) -> None:
+def _let_finish_at_exit(ended: threading.Event) -> None:
     if not _abandoned:
         atexit.unregister(_wait_for_abandoned)
         atexit.register(_wait_for_abandoned)
-    _abandoned.add(thread)
+    _abandoned.add(ended)
 
 
 def _wait_for_abandoned() -> None:
     until = time.monotonic() + GRACE_AT_EXIT
-    for thread in list(_abandoned):
-        thread.join(max(0.0, until - time.monotonic()))
+    for ended in list(_abandoned):
+        ended.wait(max(0.0, until - time.monotonic()))
