@@ -1,8 +1,8 @@
 """How long ``semantik search`` takes beside a server that owns the data folder: ``python benchmarks/client.py [FOLDER]``.
 
 Indexes the documents of FOLDER (docs/) with the packaged model, starts ``semantik serve``, and asks 7 questions, each
-another one, by the whole command, as a person types it, after 2 that warm the server up; with reranking, whose time is
-the model's, and without. Prints one JSON object: for each the median and all seconds of the command from its start to
+another one, by the whole command, as a person types it, after 2 that warm the server up; with the default
+reranker and without one. Prints one JSON object: for each the median and all seconds of the command from its start to
 its end, the processor's seconds of the command (the median), and the milliseconds that the server needed for the search
 itself.
 """
