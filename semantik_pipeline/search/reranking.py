@@ -51,8 +51,8 @@ def rerank(
     The first reads ``plan.to_rerank``, each further one the best of what the one before gave (``read_by``), none more
     than it declares to be worth reading, with its part of the time that is left. One that can't be loaded, fails or
     runs out of time is told of, and the next goes on with the order as it is. ``embedding`` is the collection's
-    embedder, whose model a reranker may share; ``vectors`` reads those of candidates, for rerankers that compare. Loading is not part of the deadline. Raises PluginNotFoundError only for
-    a reranker that the caller named and that is not loaded.
+    embedder, whose model a reranker may share; ``vectors`` reads those of candidates, for rerankers that compare. Loading is
+    not part of the deadline. Raises PluginNotFoundError only for a reranker that the caller named and that is not loaded.
     """
     ready, reports, warnings = _load(host, plan, embedding)
     ranked = unranked(candidates).ranked
@@ -105,7 +105,9 @@ def _rerank_by(
     texts = [_passage(candidate, limits.max_doc_length) for candidate in chosen]
     method = until(began + seconds, one.plugin.rerank)
     about, feedback = [_about(candidate) for candidate in chosen], texts[:FEEDBACK]
-    compared = Compared(chosen, vectors if accepted(method, {"vectors": None, "feedback_vectors": None}) else None)
+    compared = Compared(
+        chosen, vectors if accepted(one.plugin.rerank, {"vectors": None, "feedback_vectors": None}) else None
+    )
 
     def score(part: slice) -> Any:
         more = {"metadata": about[part], "feedback": feedback, **compared.of(part)}

@@ -67,15 +67,14 @@ class LateScoring:
         windows = self.model.tokenizer.windows(documents, limit=self.model.card.window)
         wanted = torch.from_numpy(asked.units).to(self.model.device)
         found = self.model.read(windows, lambda *batch: self._look(wanted, *batch), stop=stop)
-        nearest = np.zeros(
-            (len(documents), len(asked.weights)), dtype=np.float32
-        )  # what points away is not met, no more
+        # what points away is not met, no more
+        nearest = np.zeros((len(documents), len(asked.weights)), dtype=np.float32)
         for window, cosines in zip(windows, found, strict=True):
             nearest[window.owner] = np.maximum(nearest[window.owner], cosines)
         return (nearest @ asked.weights / asked.weights.sum()).clip(0, 1)
 
     def _look(
-        self, wanted: torch.Tensor, states: torch.Tensor, keep: torch.Tensor, windows: Sequence[Window]
+        self, wanted: torch.Tensor, states: torch.Tensor, _keep: torch.Tensor, windows: Sequence[Window]
     ) -> list[np.ndarray]:
         """For each window the highest cosine of its own tokens to each of the wanted unit vectors, (wanted,).
 
@@ -99,7 +98,7 @@ class LateScoring:
             known = self._queries.put(query, _Asked(units=np.concatenate(found), weights=self._weights.of(ids)))
         return known
 
-    def _units(self, states: torch.Tensor, keep: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
+    def _units(self, states: torch.Tensor, _keep: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
         """For each window the unit vectors of its own tokens, (own tokens, d)."""
         from torch.nn.functional import normalize
 
