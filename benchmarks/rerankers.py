@@ -182,10 +182,10 @@ def reranked(host: PluginHost, chain: list[tuple[str, dict[str, Any]]], texts: l
     plan = plan_search(question, Search(), {"search": {"rerankers": rerankers}})
     vectors = np.random.default_rng(1).normal(size=(len(texts), 384)).astype(np.float32)
     candidates = [
-        Candidate(id=str(place), fused=1 - place / len(texts), payload={"text": text}, vector=vector)
-        for place, (text, vector) in enumerate(zip(texts, vectors, strict=True))
+        Candidate(id=str(place), fused=1 - place / len(texts), payload={"text": text})
+        for place, text in enumerate(texts)
     ]
-    return rerank(host, plan, candidates)
+    return rerank(host, plan, candidates, vectors=lambda some: [vectors[int(one.id)] for one in some])
 
 
 def on_gpu(embedder: Path, cross: Path, texts: list[str], rounds: int) -> dict[str, Any]:
