@@ -64,11 +64,12 @@ class RerankerContract:
         raise NotImplementedError
 
     def rerank(
-        self, query: str, texts: list[str], top_k: int | None = None, *, vectors: bool = True
+        self, query: str, texts: list[str], top_k: int | None = None, *, alone: bool = False
     ) -> list[RerankResult]:
-        there: dict[str, Any] = {"feedback": TEXTS[:2]}
-        if vectors:
-            there |= {"vectors": vectors_of(texts), "feedback_vectors": vectors_of(TEXTS[:2])}
+        """``alone``: by the texts alone, without all that a search knows of them."""
+        best = TEXTS[:2]
+        known = {"feedback": best, "vectors": vectors_of(texts), "feedback_vectors": vectors_of(best)}
+        there: dict[str, Any] = {} if alone else known
 
         async def life() -> list[RerankResult]:
             plugin = self.make_plugin()
@@ -116,12 +117,15 @@ class RerankerContract:
 
         try:
             batch = asyncio.run(life())
-        except PluginError:
-            assert "vectors" in inspect.signature(type(self.make_plugin()).rerank).parameters, (
-                "texts are all it asks for"
-            )
-            return
-        alone = [self.rerank(QUERY, TEXTS[:4], vectors=False), self.rerank("vectors", TEXTS[2:5], vectors=False)]
+        except PluginError as error:  # it can do nothing with texts alone, be they of one query
+            refused = str(error)
+            try:
+                self.rerank(QUERY, TEXTS[:4], alone=True)
+            except PluginError as again:
+                assert str(again) == refused
+                return
+            raise
+        alone = [self.rerank(QUERY, TEXTS[:4], alone=True), self.rerank("vectors", TEXTS[2:5], alone=True)]
         for together, one in zip(batch, alone, strict=True):
             check_ranking(together, len(one))
             scores = {result.index: result.score for result in one}
