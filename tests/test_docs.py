@@ -117,7 +117,7 @@ def test_every_contract_test_is_documented_and_every_one_named_is_there() -> Non
 def test_every_metric_is_documented_and_every_one_named_is_measured() -> None:
     from workers.metrics import NAMES
 
-    rows = re.findall(r"^\| `(semantik_\w+)` \|", section(page("docs/operations.md"), "Metrics"), re.MULTILINE)
+    rows = re.findall(r"^\| `(semantik_\w+)` \|", section(page("docs/monitoring.md"), "Metrics"), re.MULTILINE)
     assert sorted(rows) == sorted(NAMES)
 
 
@@ -135,7 +135,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def test_every_command_and_option_is_documented() -> None:
-    text = section(page("docs/operations.md"), "Commands")
+    text = section(page("docs/cli.md"), "Commands")
     rows = {
         match.group(1): line for line in text.splitlines() if (match := re.match(r"\| `(semantik [a-z ]*[a-z])", line))
     }
@@ -185,7 +185,7 @@ def test_data_examples_are_well_formed(path: Path) -> None:
 def test_the_collection_that_the_page_shows_is_the_default(tmp_path: Path) -> None:
     from semantik_pipeline.generations import DEFAULT
 
-    shown = blocks(section(page("docs/operations.md"), "What a collection is made of"), "toml")[0]
+    shown = blocks(section(page("docs/collections.md"), "What a collection is made of"), "toml")[0]
     settings = tmp_path / "semantik.toml"
     settings.write_text(shown, "utf-8")
     given = load_settings(settings).collection

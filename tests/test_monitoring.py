@@ -83,8 +83,8 @@ def test_names_end_in_what_is_measured() -> None:
 
 
 def documented() -> dict[str, set[str]]:
-    """Metric -> its labels, as docs/operations.md has them."""
-    rows = re.findall(r"^\| `(semantik_\w+)` \|([^|]*)\|", text("docs/operations.md"), re.MULTILINE)
+    """Metric -> its labels, as docs/monitoring.md has them."""
+    rows = re.findall(r"^\| `(semantik_\w+)` \|([^|]*)\|", text("docs/monitoring.md"), re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 

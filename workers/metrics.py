@@ -1,6 +1,6 @@
 """Prometheus metrics of a process: what it did (its tally), and for a scheduler what the ledger says of the whole fleet.
 
-``/metrics``, ``/live`` and ``/ready`` on one port. The names are documented in ``docs/operations.md``; a test holds the
+``/metrics``, ``/live`` and ``/ready`` on one port. The names are documented in ``docs/monitoring.md``; a test holds the
 page, the alert rules and the dashboard to :data:`NAMES`.
 """
 

@@ -80,7 +80,7 @@ class OperationProgress(BaseModel):
     outcome: str | None
     reason: ScrubbedText | None = Field(description="Why it is blocked.")
     phase: str | None = Field(
-        None, description="Phase of a reindex: backfilling, building or verifying (docs/operations.md)."
+        None, description="Phase of a reindex: backfilling, building or verifying (docs/collections.md)."
     )
     result: ScrubbedObject | None
     sources_running: int = Field(description="Sources that are still being read.")
