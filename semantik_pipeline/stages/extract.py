@@ -36,7 +36,7 @@ POOL_CHARACTERS = 1_000_000
 LOST = 3
 
 #: What the note on a document says of the rest then.
-UNREAD = f" {LOST} parts were lost; the rest was not given to it."
+UNREAD = f" It failed on {LOST} parts; the rest was not given to it."
 
 
 @dataclass
@@ -68,15 +68,19 @@ class Pool:
 
 @dataclass
 class Failures:
-    """What failed in a claim: ``notes`` say of a unit why an extractor did; ``lost`` counts by unit and extractor the pools
-    of which nothing is kept, for which the child died or was too slow."""
+    """What failed in a claim: ``notes`` hold for each unit why an extractor failed; ``lost`` counts by unit and extractor
+    the pools without any result: the child died, was too slow, or the extractor failed on every text."""
 
     notes: dict[tuple[int, int], dict[str, str]]
     lost: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
+    @property
+    def noted(self) -> bool:
+        return any(self.notes.values())
+
     def leave(self, unit: Unit, plugin: str) -> bool:
-        """Give the extractor no more of the document, and say so in its note, if it has lost too much of it: each pool would
-        cost the stage a deadline. Whether it is so."""
+        """Whether the extractor gets no more of the document, because it has lost too much of it (each pool may cost the
+        stage a deadline). The note then says so."""
         lost = self.lost[unit.key, plugin] >= LOST
         if lost:
             self.notes[unit.key][plugin] += UNREAD
@@ -119,7 +123,8 @@ def _run_generation(runtime: Runtime, held: Held, generation: Generation, units:
                 left = _extract_pool(runtime, held, choice, fingerprint, pool, failures)
                 units[:] = [unit for unit in units if unit.key not in left]  # given back with the claim
                 large = [unit for unit in units if unit.chunks > POOL]
-                if large and time.monotonic() > until and not failures.lost:  # else the next claim would lose it again
+                # Notes end with the claim: the next one would give the extractor the same texts again, without end.
+                if large and time.monotonic() > until and not failures.noted:
                     _yield(runtime, claim, large)
                     return
     _finish(runtime, claim, generation, units, failures)
@@ -230,8 +235,9 @@ def _extract_pool(
             held.hold.touch()
             return _extract_each(runtime, held, choice, fingerprint, pool, failures)
         results, failed = {}, dict.fromkeys(pool.texts, str(error))
+    if not results:
         failures.lost.update((key, choice["plugin"]) for key in pool.units)
-    if results:
+    else:
         with runtime.ledger.write() as tx:
             content.save_extractions(tx, {(text_hash, fingerprint): result for text_hash, result in results.items()})
     for text_hash, failure in failed.items():

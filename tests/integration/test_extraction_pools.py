@@ -116,6 +116,21 @@ def test_a_document_at_which_an_extractor_hangs_again_and_again_is_given_up_and_
     assert sum("Anna" in text for text in given) >= pipeline.unit("large")["chunks"]
 
 
+def test_an_extractor_that_fails_on_every_text_of_a_large_document_ends_with_a_note(make_pipeline, monkeypatch) -> None:
+    """Such as one with a wrong API key: the document is not given back to begin again, and is not read to its end."""
+    monkeypatch.setattr(extract, "POOL", 2)
+    pipeline = make_pipeline(work={"time_slice": 0.001}, plugins={"fake-extractor": {"fail_on": "Anna"}})
+    text = " ".join(f"Anna {word} " * 30 + "." for word in "abcdefghijklmnop")
+    source = SourceRequest(connector="fake-connector", name="fake", config={"documents": {"large": text}})
+    pipeline.index(source, config={**FAKE_COLLECTION, "extraction": EXTRACTION}, run=False)
+    pipeline.run("sync", "chunk")
+    assert pipeline.unit("large")["chunks"] > extract.POOL * (extract.LOST + 1)
+    work_on(pipeline.runtime, "extract")
+    assert pipeline.stages() == {"large": "embed"}
+    note = pipeline.unit("large")["notes"]["fake-extractor"]
+    assert "fake fails" in note and "the rest was not given to it" in note
+
+
 WHOLE = {"chunk": [], "document": [{"plugin": "fake-extractor", "options": {}}]}
 
 
