@@ -334,6 +334,17 @@ def test_what_could_not_be_read_is_no_success(make_pipeline, site):
     assert pipeline.result(operation_id)["outcome"] == "degraded"
 
 
+def test_what_a_sync_could_not_read_counts_for_that_sync_alone(make_pipeline, site):
+    """Also where the next one starts, and reads everything, before its documents are indexed."""
+    pipeline = make_pipeline()
+    first = half_way(pipeline, site)
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(sources).values(problems=["a folder: permission denied"]))
+    second = pipeline.index(site.request, run=False)["id"]
+    pipeline.run()
+    assert [pipeline.result(one)["outcome"] for one in (first, second)] == ["degraded", "succeeded"]
+
+
 # -- blocked -----------------------------------------------------------------------------------------------------------
 
 

@@ -122,7 +122,9 @@ def claim_source(
         outcomes.keep_seen(tx, row["id"], row["run"])
         run = row["run"] + 1
         tx.execute(update(operation_sources).where(held).values(run=run))
+        row = {**row, "problems": None}
     changes = {"lease_token": token, "lease_until": now() + lease, "worker": worker, "run": run}
+    changes["problems"] = row["problems"]
     if cursor != Cursor.of(row["cursor"]):
         changes["cursor"] = cursor.stored()
     if is_blocked(row["error"]):

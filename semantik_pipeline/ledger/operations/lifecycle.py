@@ -102,7 +102,6 @@ def request_sync(
             not_before=0,
             attempts=0,
             error=None,
-            problems=None,
             lease_token=None,
             lease_until=None,
         )

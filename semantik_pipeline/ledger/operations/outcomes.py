@@ -189,19 +189,24 @@ def _untouched(tx: Transaction, operation_id: int, source_id: int, run: int) -> 
 
 
 def keep_seen(tx: Transaction, source_id: int, run: int) -> None:
-    """A new run of the source is to begin: keep what operations that have not ended saw unchanged in run ``run``."""
+    """A new run of the source is about to start: keep what unfinished operations saw unchanged in run ``run``, and what
+    that run could not read."""
     those = and_(
         operation_sources.c.source_id == source_id,
         operation_sources.c.run == run,
         operations.c.state != "finished",
     )
+    unreadable = tx.execute(select(sources.c.problems).where(sources.c.id == source_id)).scalar_one() or []
     query = select(operations.c.id, operations.c.result).join(
         operation_sources, operation_sources.c.operation_id == operations.c.id
     )
     in_order = query.where(those).order_by(operations.c.id).with_for_update(of=operations)
     for operation_id, result in tx.execute(in_order).all():
-        seen = {**(result or {}).get("seen", {}), str(source_id): _untouched(tx, operation_id, source_id, run)}
-        tx.execute(update(operations).where(operations.c.id == operation_id).values(result={"seen": seen}))
+        kept, key = result or {}, str(source_id)
+        seen = {**kept.get("seen", {}), key: _untouched(tx, operation_id, source_id, run)}
+        told = {**kept.get("problems", {}), key: unreadable}
+        values = {"seen": seen, "problems": told}
+        tx.execute(update(operations).where(operations.c.id == operation_id).values(result=values))
 
 
 def source_errors(tx: Transaction, operation_id: int) -> list[str]:
@@ -211,12 +216,14 @@ def source_errors(tx: Transaction, operation_id: int) -> list[str]:
 
 
 def problems(tx: Transaction, operation_id: int) -> list[str]:
-    """What could not be read of the sources that the operation reads."""
-    read = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.run.is_not(None))
+    """What the operation's own runs of its sources could not read, whatever later runs could."""
+    read = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.run == sources.c.run)
     query = (
         select(sources.c.problems).join(operation_sources, operation_sources.c.source_id == sources.c.id).where(read)
     )
-    return [line for lines in tx.execute(query).scalars() for line in lines or []]
+    kept = tx.execute(select(operations.c.result).where(operations.c.id == operation_id)).scalar_one() or {}
+    lists = [*tx.execute(query).scalars(), *kept.get("problems", {}).values()]
+    return [line for lines in lists for line in lines or []]
 
 
 def _parts(tx: Transaction, operation_id: int, state: str) -> list[str]:
