@@ -81,8 +81,9 @@ class MassDeletion(PermanentError):
 
 
 class DocumentUnreadable(TransientError):
-    """A document could not be read now, and trying again at once would not help (no permission, a device that fails). That
-    says nothing of what it holds: what is indexed of it stays, and each sync asks for it again."""
+    """A document could not be read now, and trying again at once would not help (no permission, a device that fails, a size
+    above the source's limit). That says nothing of what it holds: what is indexed of it stays, and each sync asks for it
+    again."""
 
 
 class SkipDocument(PipelineError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 import httpx
 import pytest
 
@@ -13,7 +15,6 @@ from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
     DocumentUnreadable,
-    PermanentError,
     PluginConfigError,
     ServiceUnavailable,
     SkipDocument,
@@ -77,9 +78,13 @@ def test_empty_and_large_and_archived_objects(bucket):
     by_key = dict(zip(keys(bucket, events := enumerated(plugin)), references(events), strict=True))
     with pytest.raises(SkipDocument, match="empty"):
         fetched(plugin, by_key["empty"])
-    with pytest.raises(PermanentError, match="limit is 4"):
+    bucket.server.requests.clear()
+    with pytest.raises(DocumentUnreadable, match="limit is 4"):  # whose limit may be raised: each sync asks again
         fetched(plugin, by_key["large"])
-    with pytest.raises(SkipDocument, match="archive"):
+    assert bucket.fetched() == 0, "the listing has told its size"
+    with pytest.raises(DocumentUnreadable, match="limit is 4"):
+        fetched(plugin, DocumentReference(by_key["large"].unique_id))
+    with pytest.raises(DocumentUnreadable, match="archive"):  # and may be restored
         fetched(plugin, by_key["old"])
 
 
@@ -138,3 +143,42 @@ def test_a_public_bucket_needs_no_credentials(bucket, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     plugin = connector(bucket, anonymous=True)
     assert fetched(plugin, references(enumerated(plugin))[0]).content == b"a"
+
+
+def listing(*pages: str):
+    """A WSGI application that lists a bucket by these pages (each the inside of a ListBucketResult), by their tokens."""
+
+    def answer(environ, start_response):
+        asked = parse_qs(environ["QUERY_STRING"])
+        token = asked.get("continuation-token", ["1" if "start-after" in asked else "0"])[0]
+        start_response("200 OK", [("Content-Type", "application/xml")])
+        return [f"<ListBucketResult>{pages[int(token)]}</ListBucketResult>".encode()]
+
+    return answer
+
+
+KEY = "<Contents><Key>{0}</Key><ETag>&quot;e&quot;</ETag><Size>1</Size></Contents>"
+MORE = "<IsTruncated>true</IsTruncated><NextContinuationToken>{0}</NextContinuationToken>"
+
+
+@pytest.fixture
+def listed(bucket, serve):
+    """A connector on a bucket that is listed by these pages."""
+
+    def make(*pages: str) -> S3Connector:
+        return S3Connector({"bucket": "pages", "endpoint_url": serve(listing(*pages)).url})
+
+    return make
+
+
+def test_an_empty_page_is_not_the_end_of_a_listing(listed):
+    plugin = listed(KEY.format("a") + MORE.format(1), MORE.format(2), KEY.format("b"))
+    events = enumerated(plugin)
+    assert [one.unique_id for one in references(events)] == ["s3://pages/a", "s3://pages/b"]
+    assert events[-1] == Complete(full=True)
+
+
+@pytest.mark.parametrize("unfinished", ["<IsTruncated>true</IsTruncated>", MORE.format(1)], ids=["no token", "a loop"])
+def test_a_listing_that_cannot_go_on_has_not_ended(listed, unfinished):
+    with pytest.raises(ServiceUnavailable, match="not to its end"):
+        enumerated(listed(KEY.format("a") + MORE.format(1), unfinished))

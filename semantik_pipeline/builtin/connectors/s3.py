@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, PathRules, rules_given
 from semantik_pipeline.builtin.connectors.s3_faults import code_of, meaning
+from semantik_pipeline.builtin.connectors.size_limit import refuse_large
 from semantik_pipeline.builtin.media_types import media_type
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, content_hash
@@ -21,6 +22,7 @@ from semantik_pipeline.errors import (
     DocumentUnreadable,
     PermanentError,
     PluginConfigError,
+    ServiceUnavailable,
     SkipDocument,
 )
 
@@ -116,9 +118,9 @@ class S3Connector(ConnectorPlugin):
         rules = PathRules(**rules_given(self.config))
         base = self._prefix.rpartition("/")[0]
         start = len(base) + 1 if base else 0
-        more = True
-        while more:
-            objects, more = await asyncio.to_thread(self._page, after)
+        then: dict[str, str] | None = {"StartAfter": after} if after else {}
+        while then is not None:
+            objects, then = await asyncio.to_thread(self._page, after, then)
             for found in objects:
                 key = found["Key"]
                 if not _is_marker(found) and rules.names(key[start:]):
@@ -128,17 +130,25 @@ class S3Connector(ConnectorPlugin):
                 yield Checkpoint({"after": after})
         yield Complete(full=True)
 
-    def _page(self, after: str) -> tuple[list[dict[str, Any]], bool]:
-        """The objects behind this key, and whether there are more behind them."""
-        start = {"StartAfter": after} if after else {}
+    def _page(self, after: str, start: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str] | None]:
+        """The objects behind this key, and where the next page starts; None: nothing is behind them.
+
+        An empty page is not the end: a server that passes over many deleted keys may send some.
+        """
         try:
             page = self._opened().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=PAGE, **start)
         except Exception as error:
             raise meaning(error, self._bucket) from error
-        objects = page.get("Contents", [])
+        objects, token = page.get("Contents", []), page.get("NextContinuationToken")
         if objects and objects[0]["Key"].encode() <= after.encode():
             raise PermanentError(f"The server of the bucket {self._bucket} does not list keys in order.")
-        return objects, bool(page.get("IsTruncated") and objects)
+        if not page.get("IsTruncated"):
+            return objects, None
+        if token and token != start.get("ContinuationToken"):
+            return objects, {"ContinuationToken": token}
+        if objects:
+            return objects, {"StartAfter": objects[-1]["Key"]}
+        raise ServiceUnavailable(f"The bucket {self._bucket} lists its objects, and not to its end.")
 
     def _reference(self, found: dict[str, Any]) -> DocumentReference:
         etag = found["ETag"].strip('"')
@@ -157,12 +167,17 @@ class S3Connector(ConnectorPlugin):
         key = unquote(reference.unique_id.removeprefix(home))
         if not reference.unique_id.startswith(home) or not key.startswith(self._prefix):
             raise DocumentGone(f"{reference.unique_id} is not in {home}{self._prefix}.")
+        limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]
+        refuse_large(reference.unique_id, reference.size or 0, limit)
         try:
             found = self._opened().get_object(Bucket=self._bucket, Key=key)
             with found["Body"] as body:
-                content = self._read(reference.unique_id, body, found["ContentLength"])
+                refuse_large(reference.unique_id, found["ContentLength"], limit)
+                content = b"".join(iter(lambda: body.read(PIECE), b""))
         except Exception as error:
             raise self._meaning_for(error, reference.unique_id) from error
+        if not content:
+            raise SkipDocument(f"{reference.unique_id} is empty.")
         name = PurePosixPath(key).name
         return IngestedDocument(
             content=content,
@@ -183,25 +198,15 @@ class S3Connector(ConnectorPlugin):
             media_type=media_type(content, name),
         )
 
-    def _read(self, name: str, body: Any, length: int) -> bytes:
-        limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]
-        if length > limit:
-            raise PermanentError(
-                f"{name} has {length:,} bytes; the limit is {limit:,}.",
-                "Raise max_bytes in the source's configuration, or exclude the object.",
-            )
-        content = b"".join(iter(lambda: body.read(PIECE), b""))
-        if not content:
-            raise SkipDocument(f"{name} is empty.")
-        return content
-
     def _meaning_for(self, error: Exception, name: str) -> Exception:
         """What a fault says of one object, where it does not say something of the bucket."""
         code = code_of(error)
         if code in ("NoSuchKey", "404"):
             return DocumentGone(f"{name} is gone.")
         if code == "InvalidObjectState":
-            return SkipDocument(f"{name} is in an archive and has to be restored before it can be read.")
+            return DocumentUnreadable(
+                f"{name} is in an archive.", "Restore it, or exclude it. Each sync tries it again."
+            )
         fault = meaning(error, self._bucket)
         if isinstance(fault, CredentialsRejected) and code in ("AccessDenied", "403"):  # the listing was allowed
             way_out = "Allow s3:GetObject on it, or exclude it. Each sync tries it again."
