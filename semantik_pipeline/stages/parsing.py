@@ -263,16 +263,24 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-def storable_values(value: Any) -> Any:
-    """JSON values all the way down: texts storable, what JSON doesn't know as its text."""
+#: Levels of objects and lists that are kept of a value: the API writes no more than some 250 in an answer.
+MOST_LEVELS = 64
+
+
+def storable_values(value: Any, levels: int = MOST_LEVELS) -> Any:
+    """JSON values all the way down: texts storable, what JSON doesn't know, and what lies deeper than that many levels, as
+    its text."""
     if isinstance(value, str):
         return storable(value)
-    if isinstance(value, dict):
-        return {storable(str(name)): storable_values(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [storable_values(item) for item in value]
+    if levels and isinstance(value, dict):
+        return {storable(str(name)): storable_values(item, levels - 1) for name, item in value.items()}
+    if levels and isinstance(value, list | tuple | set):
+        return [storable_values(item, levels - 1) for item in value]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
-    return storable(str(value))
+    try:
+        return storable(str(value))
+    except RecursionError:
+        return "\u2026"  # too deep to be written at all

@@ -8,18 +8,32 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import AfterValidator, StringConstraints
 
+from semantik_pipeline.stages.parsing import MOST_LEVELS
+
 _NO_NUL = r"^[^\x00]*$"
 
 
 def _storable(options: dict[str, Any]) -> dict[str, Any]:
+    _check_inside(options)
     try:
-        text = json.dumps(options, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except (ValueError, RecursionError):
-        raise ValueError("it holds what JSON has not: NaN, an infinity, half a character, or too many levels") from None
-    if "\\u0000" in text:
-        raise ValueError("it holds a NUL character")
+        json.dumps(options, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise ValueError("it holds what JSON has not: NaN, an infinity, or half a character") from None
     return options
+
+
+def _check_inside(options: dict[str, Any]) -> None:
+    """Goes down without recursion, so that nothing is too deep for it."""
+    left: list[tuple[Any, int]] = [(options, 1)]
+    while left:
+        one, level = left.pop()
+        if isinstance(one, str):
+            if "\x00" in one:
+                raise ValueError("it holds a NUL character")
+        elif isinstance(one, dict | list):
+            if level > MOST_LEVELS:
+                raise ValueError(f"it has more than {MOST_LEVELS} levels of objects and lists")
+            left += [(inner, level + 1) for inner in ((*one, *one.values()) if isinstance(one, dict) else one)]
 
 
 def _whole(text: str) -> str:

@@ -73,6 +73,33 @@ def test_an_upload_that_makes_no_sense_is_refused_whole(api: Api) -> None:
     assert rows(api) == {}
 
 
+def nested(levels: int) -> Any:
+    return [nested(levels - 1)] if levels else 1
+
+
+def test_metadata_too_deep_to_be_shown_is_refused(api: Api) -> None:
+    def given(levels: int) -> dict[str, Any]:
+        return {"document": "a", "text": "zebras graze", "metadata": {"tree": nested(levels - 1)}}
+
+    for levels in (65, 300, 900):
+        refused = problem(api.post("/documents", json={"documents": [given(levels)]}, by="writer"), 422)
+        assert "more than 64 levels" in json.dumps(refused["errors"]), levels
+    api.good(api.post("/documents", json={"documents": [given(64)]}, by="writer"), 202)
+    api.pipeline.run()
+    found = api.good(api.post("/search", json={"query": "zebras"}, by="reader"))["hits"][0]
+    shown = api.good(api.get(f"/documents/{rows(api)['a']['id']}"))
+    assert found["metadata"]["tree"] == shown["metadata"]["tree"] == nested(63)
+
+
+def test_a_nul_is_refused_and_text_about_one_is_not(api: Api) -> None:
+    def given(**metadata: Any) -> Response:
+        return api.post("/documents", json={"documents": [{"document": "a", "text": "x", "metadata": metadata}]})
+
+    for holding in ({"a": "b\x00"}, {"a\x00": 1}, {"a": [{"b": "\x00"}]}):
+        assert "a NUL character" in json.dumps(problem(given(**holding), 422)["errors"])
+    api.good(given(escape="\\u0000", path=r"C:\u0000\logs"), 202)
+
+
 def test_a_request_under_a_key_is_done_once_and_answered_as_often_as_it_is_sent(api: Api) -> None:
     first = upload(api, ("a.txt", b"zebras graze"), key="k1")
     again = upload(api, ("a.txt", b"zebras graze"), key="k1")  # whatever boundary its parts have
