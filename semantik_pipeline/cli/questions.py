@@ -144,15 +144,18 @@ def postprocessors_in(given: list[str] | None) -> list[str | dict[str, Any]] | N
 
 
 def parse_filter(text: str | None) -> dict[str, Any] | None:
-    """The filter as a value. Raises UsageError naming the position where it is no JSON."""
+    """The filter as a value. Raises UsageError naming the position where it is not JSON, and for one that is too deep."""
     if text is None:
         return None
     import json
 
+    from semantik_pipeline.contracts.filter_bounds import MOST_LEVELS, check_bounds
     from semantik_pipeline.errors import UsageError
 
     try:
-        return json.loads(text)
+        found = json.loads(text)
+    except RecursionError:
+        raise UsageError(f"The filter has more than {MOST_LEVELS} levels of JSON.", "Nest it less deeply.") from None
     except ValueError as error:
         at = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "its start"
         what = getattr(error, "msg", str(error))
@@ -160,3 +163,5 @@ def parse_filter(text: str | None) -> dict[str, Any] | None:
             f"The filter is no JSON: {what} at {at}.",
             'It looks like {"must": [{"key": "language", "match": {"value": "en"}}]}.',
         ) from None
+    check_bounds(found, MOST_LEVELS)
+    return found

@@ -19,7 +19,7 @@ from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first, wants
 from semantik_pipeline.cli.failures import describe
 from semantik_pipeline.cli.hits import show_hits, snippet
 from semantik_pipeline.cli.pace import Pace, measured, sample, since_start
-from semantik_pipeline.cli.questions import postprocessors_in
+from semantik_pipeline.cli.questions import parse_filter, postprocessors_in
 from semantik_pipeline.cli.wording import counted, duration, place, printable, reason_of, size
 from semantik_pipeline.configurations import parse_changes
 from semantik_pipeline.documents import Highlight, Passage, Span
@@ -59,6 +59,13 @@ def test_printable_is_one_line_of_what_a_terminal_can_show(text):
         c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" or "\u202a" <= c <= "\u202e" for c in shown
     )
     shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("levels", [65, 900, 100_000])
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"must":', "}")])
+def test_a_filter_that_is_too_deep_is_refused(levels, before, after):
+    with pytest.raises(UsageError, match="levels of JSON"):
+        parse_filter(before * levels + "[]" + after * levels)
 
 
 def test_names_and_reasons_read_well(tmp_path, monkeypatch):
