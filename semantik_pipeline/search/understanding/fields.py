@@ -33,6 +33,7 @@ _INTEGER = re.compile(r"-?\d{1,18}")
 _EXACT = 2**53 - 1
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-\d{2})?")
 _TOKEN = re.compile(r"[^\W_]")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_-]+")
 
 #: Names that people give to what has several extensions, or another one.
 TYPES = {
@@ -116,6 +117,7 @@ def _time(bound: str) -> Callable[[str], Condition | None]:
 
 def _metadata(name: str, value: str) -> Condition | None:
     """Exactly this value: the text, and the number, or true or false, that it may stand for."""
+    name = _key(name)
     if not is_key(name):
         return None
     conditions: list[Condition] = [{"key": name, "match": {"value": form}} for form in forms(value)]
@@ -131,7 +133,13 @@ def _metadata(name: str, value: str) -> Condition | None:
 
 
 def _entities(name: str, value: str) -> Condition | None:
+    name = _key(name)
     return phrase((name,), value) if is_key(name) and _TOKEN.search(value) else None
+
+
+def _key(name: str) -> str:
+    """The name as a payload's key: parts with letters of other alphabets stand in quotes there."""
+    return ".".join(part if not part or _UNQUOTED.fullmatch(part) else f'"{part}"' for part in name.split("."))
 
 
 def _number(value: str) -> float | None:

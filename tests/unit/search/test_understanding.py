@@ -114,6 +114,8 @@ def test_fields_as_documented() -> None:
     ]
     assert {"key": "modified", "range": {"gte": "2025-01-01"}} in understood.must
     assert understood.said == ("notice period", "a b")
+    assert meaning("metadata.a-b.größe:x").must[0]["key"] == 'metadata.a-b."größe"'
+    assert meaning("metadata.größe..x:1").text == "metadata.größe..x:1"
     two = meaning("type:md type:pdf").must
     assert len(two) == 1 and len(two[0]["should"]) == 2  # a document has one type: either will do
     assert meaning("metadata.year:2024").must[0]["should"][1] == {"key": "metadata.year", "match": {"value": 2024}}
@@ -249,6 +251,18 @@ def test_a_number_is_met_however_it_is_written(runtime_with, store, query: str, 
     put(runtime, [{"text": "tea", "title": "", "section": [], "source": "a", "metadata": {"n": one}} for one in values])
     hits = search(runtime, SearchQuery(text=query, limit=20)).hits
     assert {repr(values[int(hit.document.removeprefix("doc-")) - 1]) for hit in hits} == found
+
+
+@pytest.mark.parametrize(
+    "query", ["metadata.größe:5", "metadata.Maße.länge:klein", "entities.Straße:Allee", "metadata.größe.x:1"]
+)
+def test_names_of_other_alphabets_can_be_asked_for(runtime_with, store, query: str) -> None:
+    runtime = runtime_with(store)
+    of = {"metadata": {"größe": 5, "Maße": {"länge": "klein"}}, "entities": {"Straße": ["Allee"]}}
+    put(runtime, [{"text": "tea", "title": "", "section": [], "source": "a", **more} for more in (of, {})])
+    answer = search(runtime, SearchQuery(text=query, limit=20))
+    assert answer.warnings == []
+    assert [hit.document for hit in answer.hits] == ([] if query.endswith("x:1") else ["doc-1"])
 
 
 @pytest.fixture
