@@ -127,20 +127,31 @@ class _Server(uvicorn.Server):
 
 
 def _warm_up(runtime: Runtime, threads: Threads) -> None:
-    """Ask each collection something, so that nobody's first search waits for a model to load."""
     with threads.counted():
-        _ask_all(runtime)
+        warm_up(runtime)
 
 
-def _ask_all(runtime: Runtime) -> None:
-    from semantik_pipeline.ledger.documents import document_reports
+def warm_up(runtime: Runtime) -> None:
+    """Ask each collection something, so that nobody's first search waits for a model to load."""
     from semantik_pipeline.search import SearchQuery, search
+
+    for name in _indexed(runtime):
+        if runtime.stopping.is_set():
+            return
+        try:
+            search(runtime, SearchQuery(text="warm up", collection=name, limit=1))
+        except Exception as error:  # callers that search are told
+            log.info("The models of the collection %r can't be loaded ahead: %s", name, error)
+
+
+def _indexed(runtime: Runtime) -> list[str]:
+    """The collections that have something to find."""
+    from semantik_pipeline.ledger.documents import document_reports
 
     try:
         with runtime.ledger.read() as tx:
             found = document_reports.totals(tx)["collections"]
-        for name, totals in found.items():
-            if totals["documents"].get("indexed") and not runtime.stopping.is_set():
-                search(runtime, SearchQuery(text="warm up", collection=name, limit=1))
-    except Exception as error:  # whoever searches is told
-        log.info("The models can't be loaded ahead: %s", error)
+    except Exception as error:
+        log.info("No models can be loaded ahead: %s", error)
+        return []
+    return [name for name, totals in found.items() if totals["documents"].get("indexed")]
