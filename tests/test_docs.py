@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -134,26 +135,76 @@ def commands() -> Iterator[tuple[str, Any]]:
     return walk(typer.main.get_command(app), "semantik")
 
 
+#: What the top of docs/cli.md lists: options of every command. Click gives `--help` to each by itself.
+GLOBAL = re.compile(r"## Global options\n(.*?)\n## ", re.DOTALL)
+
+#: An entry of docs/cli.md: the command in its heading, and all that follows to the next heading.
+ENTRY = re.compile(r"^### `(semantik [a-z ]*[a-z])([^`]*)`\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+
+#: The head of an item in a list of options: code, and perhaps more code, before a colon.
+ITEM = re.compile(r"^- ((?:`[^`]+`,?\s+)*`[^`]+`): ", re.MULTILINE)
+
+
+def options_of(command: Any) -> set[str]:
+    """The long options that a command, or a group, has itself."""
+    every = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return {option for option in every if option.startswith("--")}
+
+
+def listed(text: str) -> list[str]:
+    return re.findall(r"`(--[a-z-]+)", " ".join(ITEM.findall(text)))
+
+
 def test_every_command_and_option_is_documented() -> None:
-    text = section(page("docs/cli.md"), "Commands")
-    rows = {
-        match.group(1): line for line in text.splitlines() if (match := re.match(r"\| `(semantik [a-z ]*[a-z])", line))
-    }
-    missing = []
-    for name, command in commands():
-        if getattr(command, "commands", None):
-            where = text
-        elif name not in rows:
-            missing.append(name)
-            continue
-        else:
-            where = rows[name] + (rows["semantik search"] if name == "semantik eval" else "")
-        for parameter in command.params:
-            for option in [*parameter.opts, *parameter.secondary_opts]:
-                if option.startswith("--") and f"`{option}" not in where:
-                    missing.append(f"{name} {option}")
-    assert not missing
-    assert set(rows) == {name for name, command in commands() if not getattr(command, "commands", None)}
+    """Each command has an entry with a sentence, an example that runs it, and a list of just the options that it has."""
+    text = page("docs/cli.md")
+    tree = dict(commands())
+    leaves = {name: command for name, command in tree.items() if not getattr(command, "commands", None)}
+    entries = {name: (arguments, body) for name, arguments, body in ENTRY.findall(text)}
+    assert len(entries) == len(ENTRY.findall(text)) == text.count("\n### `")
+    assert set(entries) == set(leaves)
+    for name, command in leaves.items():
+        arguments, body = entries[name]
+        assert sorted(listed(body)) == sorted(options_of(command)), name
+        assert re.match(r"\n[A-Z][^\n]+", body), f"{name} has no sentence"
+        assert any(f"$ {name}" in block for block in blocks(body, "console")), f"{name} has no example"
+        named = [parameter.metavar for parameter in command.params if parameter.param_type_name == "argument"]
+        assert re.findall(r"[A-Z][\w=-]+", arguments) == named, name
+    [given] = GLOBAL.findall(text)
+    assert sorted(listed(given)) == sorted(options_of(tree["semantik"]))
+    assert not [name for name, command in tree.items() if name not in {*leaves, "semantik"} and command.params]
+    known = {option for command in tree.values() for option in options_of(command)} | {"--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known
+
+
+def typed(text: str) -> Iterator[list[str]]:
+    """What every ``semantik`` command that a page shows in a terminal has after ``semantik``, up to a ``--`` or a pipe."""
+    for body in blocks(text, "console"):
+        for line in body.replace("\\\n", " ").splitlines():
+            found = re.match(r"\$ (?:docker compose run --rm cli|(?:[A-Z_]+=\S+ )*semantik) (.*)", line)
+            if found:
+                words = shlex.split(found.group(1), comments=True)
+                ends = [at for at, word in enumerate(words) if word in ("--", "|", ">", "&&", "||", ";", "&")]
+                yield words[: min(ends, default=len(words))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_that_a_page_types_exists(path: Path) -> None:
+    from semantik_pipeline.cli.arguments import GLOBAL_OPTIONS, globals_first
+
+    tree = dict(commands())
+    for words in typed(path.read_text("utf-8")):
+        rest = globals_first(words)
+        while rest and rest[0].partition("=")[0] in GLOBAL_OPTIONS:
+            takes = GLOBAL_OPTIONS[rest[0].partition("=")[0]] and "=" not in rest[0]
+            rest = rest[2:] if takes else rest[1:]
+        name = "semantik"
+        while rest and f"{name} {rest[0]}" in tree:
+            name = f"{name} {rest.pop(0)}"
+        command = tree[name]
+        assert not getattr(command, "commands", None) or rest in (["--help"], ["--version"]), words
+        given = {word.partition("=")[0] for word in rest if word.startswith("--")}
+        assert given <= options_of(command) | options_of(tree["semantik"]) | {"--help"}, words
 
 
 def test_every_builtin_is_listed() -> None:
