@@ -76,4 +76,4 @@ def test_ssh_is_there_for_git_sources() -> None:
     [installed] = [words for name, words in instructions() if name == "RUN" and "apt-get install" in words]
     assert "openssh-client" in installed.split()
     [home] = re.findall(r"--home-dir (\S+)", text("Dockerfile"))
-    assert f"`{home}/.ssh`" in text("docs/operations.md")
+    assert f"`{home}/.ssh`" in text("docs/sources.md")
