@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import shutil
+import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from dulwich.repo import Repo
 
-from semantik_pipeline.builtin.connectors import git, git_fetching, git_mirror
+from semantik_pipeline.builtin.connectors import git, git_fetching, git_mirror, git_sizes
 from semantik_pipeline.builtin.connectors.git import GitConnector
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
-    PermanentError,
+    DocumentUnreadable,
     PluginConfigError,
     ServiceUnavailable,
     SkipDocument,
@@ -192,7 +197,7 @@ def test_what_is_no_file_is_skipped_with_the_reason(repository):
     repository.commit({"large.bin": pointer, "empty.txt": ""})
     repository.commit({"link.txt": "empty.txt"}, mode=0o120000)
     repository.commit({"module": b"0" * 39 + b"1"}, mode=0o160000)
-    plugin = GitConnector({"url": str(repository.path), "max_bytes": 3})
+    plugin = GitConnector({"url": str(repository.path), "max_bytes": 100})
     said = {}
     for reference in references(enumerated(plugin)):
         with pytest.raises(SkipDocument) as caught:
@@ -200,11 +205,64 @@ def test_what_is_no_file_is_skipped_with_the_reason(repository):
         said[reference.unique_id.partition("#")[2]] = str(caught.value)
     assert "LFS pointer" in said["large.bin"] and "empty" in said["empty.txt"]
     assert "symbolic link" in said["link.txt"] and "submodule" in said["module"]
-    repository.commit({"big.txt": "four"})
-    with pytest.raises(PermanentError, match="limit is 3"):
+    repository.commit({"big.txt": "x" * 101})
+    with pytest.raises(DocumentUnreadable, match="101 bytes; the limit is 100"):
         fetched(plugin, DocumentReference(f"{repository.path.as_uri()}#big.txt"))
     with pytest.raises(DocumentGone):
         fetched(plugin, DocumentReference(f"{repository.path.as_uri()}#nothing.txt"))
+
+
+def in_packs(repository, how: str) -> None:
+    """Pack the repository as Git does: every object whole, or all as changes to another."""
+    if how != "loose":
+        config = ["-c", "pack.window=50" if how == "deltas" else "pack.window=0", "-c", "core.bigFileThreshold=1g"]
+        subprocess.run(["git", *config, "-C", str(repository.path), "repack", "-adfq"], check=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="packs are made by the program git")
+@pytest.mark.parametrize("how", ["loose", "whole", "deltas"])
+def test_the_size_of_an_object_is_read_without_the_object(repository, how):
+    rows = [f"row {number} of a long table\n" for number in range(5000)]
+    for length in (5000, 4900, 130, 1):
+        repository.commit({"table.csv": "".join(rows[:length]), "empty.txt": "", f"{length}.bin": os.urandom(length)})
+    in_packs(repository, how)
+    with Repo(str(repository.path)) as repo:
+        shas = [*repo.object_store]
+        assert len(shas) > 10
+        assert [git_sizes.size_of(repo, sha) for sha in shas] == [len(repo[sha].as_raw_string()) for sha in shas]
+        with pytest.raises(KeyError):
+            git_sizes.size_of(repo, b"1" * 40)
+        repository.path.rename(repository.path.with_name("elsewhere"))  # as a mirror that is renewed
+        packed = [sha for sha in shas if how != "loose"]
+        assert [git_sizes.size_of(repo, sha) for sha in packed] == [repo[sha].raw_length() for sha in packed]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="packs are made by the program git")
+@pytest.mark.parametrize("how", ["loose", "whole", "deltas"])
+def test_a_file_above_the_limit_is_not_unpacked(repository, how):
+    repository.commit({"zeros.bin": bytes(50 * 2**20)})
+    repository.commit({"zeros.bin": bytes(51 * 2**20)})
+    in_packs(repository, how)
+    plugin = GitConnector({"url": str(repository.path), "max_bytes": 50 * 2**20})
+    (reference,) = references(enumerated(plugin))
+    tracemalloc.start()
+    with pytest.raises(DocumentUnreadable, match="53,477,376 bytes"):
+        fetched(plugin, reference)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
+def test_documents_that_are_asked_for_by_name_cost_one_question_to_the_remote(host, connector, repository):
+    """As by a sync that comes back to what earlier ones could not read."""
+    repository.commit({f"{number}.txt": "five" for number in range(9)})
+    plugin = connector(max_bytes=3)
+    named = references(enumerated(plugin))
+    host.server.requests.clear()
+    for reference in named:
+        with suppress(DocumentUnreadable):
+            fetched(plugin, DocumentReference(reference.unique_id))
+    assert sum("info/refs" in request for request in host.server.requests) == 1
 
 
 def test_a_file_that_becomes_a_link_of_the_same_blob_is_a_change(repository):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.builtin.connectors import git_tree
+from semantik_pipeline.builtin.connectors import git_sizes, git_tree
 from semantik_pipeline.builtin.connectors.file_uri import quoted, readable, unquoted
 from semantik_pipeline.builtin.connectors.git_fetching import Fetching
 from semantik_pipeline.builtin.connectors.git_remote import Remote, Tip
 from semantik_pipeline.builtin.connectors.git_tree import Entry
 from semantik_pipeline.builtin.connectors.globs import GLOB_OPTIONS, PathRules, rules_given
+from semantik_pipeline.builtin.connectors.size_limit import refuse_large
 from semantik_pipeline.builtin.media_types import media_type
 from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import (
@@ -30,7 +32,6 @@ from semantik_pipeline.documents import (
 )
 from semantik_pipeline.errors import (
     DocumentGone,
-    PermanentError,
     PipelineError,
     PluginConfigError,
     ServiceUnavailable,
@@ -48,6 +49,9 @@ PULSE = 5.0
 
 #: Seconds that a document waits for a fetch.
 PATIENCE = 60.0
+
+#: Seconds for which it is known where a branch stands, for documents that are asked for by their names alone.
+NEWS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,7 @@ class GitConnector(ConnectorPlugin):
         self._repo: Repo | None = None
         self._readers = 0
         self._fetching = Fetching()
+        self._asked: tuple[float, Tip | None] = 0.0, None
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
@@ -299,27 +304,29 @@ class GitConnector(ConnectorPlugin):
         return Tip(branch=reference.metadata["branch"], commit=reference.metadata["commit"].encode())
 
     def _newest(self) -> Tip:
+        """Where the branch stands; many documents that are asked for in a row cost one question to the remote."""
+        asked, tip = self._asked
+        if tip is not None and time.monotonic() - asked < NEWS:
+            return tip
         fetch = self._fetching.join(self._remote, self.config.get("branch"))
         if not fetch.wait(PATIENCE):  # it goes on, and whoever asks next joins it
             raise ServiceUnavailable(f"{self._name} is still being fetched.", retry_after=PATIENCE)
         self._fetching.leave(fetch)
         if (newest := fetch.result()) is None:
             raise DocumentGone(f"{self._name} is empty.")
+        self._asked = time.monotonic(), newest
         return newest
 
     def _content(self, repo: Repo, entry: Entry) -> bytes:
         shown = readable(_text(entry.path))
         if why := git_tree.why_no_file(entry):
             raise SkipDocument(f"{shown} {why}.")
+        assert entry.sha is not None  # it was looked up in a tree
+        limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]
+        refuse_large(shown, git_sizes.size_of(repo, entry.sha), limit)
         content = repo[entry.sha].as_raw_string()
         if why := git_tree.why_no_content(content):
             raise SkipDocument(f"{shown} {why}.")
-        limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]
-        if len(content) > limit:
-            raise PermanentError(
-                f"{shown} has {len(content):,} bytes; the limit is {limit:,}.",
-                "Raise max_bytes in the source's configuration, or exclude the file.",
-            )
         return content
 
 
