@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.evaluation.asking import Asker
 from semantik_pipeline.search.evaluation.judged import Judged
 from semantik_pipeline.search.evaluation.measure import MEASURES, EvaluationReport, report_of
@@ -118,13 +119,24 @@ def _usable(runtime: Runtime, judged: Judged, ways: Sequence[Way]) -> tuple[list
     they need, too, so that no query waits for it."""
     usable, left_out = [], dict[str, str]()
     for way in ways:
-        first = judged.question(judged.judged[0], way.query)
-        answer = search(runtime, replace(first, rerank_deadline=way.query.rerank_deadline or 600.0))
-        if rerankers_of(way.plan) and answer.hits and not answer.reranked and not way.default:
+        answer = _tried(runtime, judged, way)
+        if answer.rerankers and not answer.reranked and not way.default:
             left_out[way.name] = "; ".join(answer.warnings) or "it reranked nothing"
         else:
             usable.append(way)
     return usable, left_out
+
+
+def _tried(runtime: Runtime, judged: Judged, way: Way) -> SearchAnswer:
+    """The answer to the first query that the way's rerankers have something to read for, else to the last; of a way
+    without any, to the first."""
+    reads = bool(rerankers_of(way.plan))
+    for query_id in judged.judged:
+        asked = judged.question(query_id, way.query)
+        answer = search(runtime, replace(asked, rerank_deadline=way.query.rerank_deadline or 600.0))
+        if answer.rerankers or not reads:
+            break
+    return answer
 
 
 def _judged(judged: Judged, found: list[Compared]) -> list[Compared]:

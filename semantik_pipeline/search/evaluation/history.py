@@ -73,7 +73,8 @@ def keep(
 
 def changes(rows: Sequence[Evaluated]) -> Iterator[tuple[Evaluated, Change | None]]:
     """Each row, newest first as they are given, with its change against the row before it of the same kind: a default
-    against the default, else the same way. None where there is none, or none that asked mostly the same queries."""
+    against the default, else the same way. None where there is none, or none that asked the same judged queries, or mostly
+    the same known items."""
     for place, row in enumerate(rows):
         older = (
             one for one in rows[place + 1 :] if one.run != row.run and _series(one) == _series(row) and one.at <= row.at
@@ -96,9 +97,11 @@ def change_of(row: Evaluated, before: Evaluated) -> Change | None:
     )
 
 
-def _series(row: Evaluated) -> tuple[str, str, str]:
-    """What a row continues."""
-    return row.kind, row.subject, "" if row.is_default else row.way
+def _series(row: Evaluated) -> tuple[str, str, str, str]:
+    """What a row continues. Judged queries are the same ones only while nobody edits them or their judgements, and other
+    datasets use the same ids; a known item's id is a hash of what it asks for."""
+    asked = row.fingerprint if row.kind == "judged" else ""
+    return row.kind, row.subject, asked, "" if row.is_default else row.way
 
 
 def _told(way: Way) -> dict[str, Any]:

@@ -108,6 +108,13 @@ def test_a_way_that_does_not_work_is_left_out_with_the_reason(library, judged):
     assert "its weights are missing" in found.left_out["minmax 0.6 + broken 0.3"]
 
 
+def test_a_way_that_does_not_work_is_left_out_though_the_first_query_finds_nothing_or_lists_documents(library):
+    queries = {"0": "title:nothing zebra", "1": "-title:nothing", "2": "item2"}
+    judged = Judged(queries=queries, qrels={id: {"doc-3": 1} for id in queries})
+    found = compare(library, judged, chosen(ways(library, BASE, {}), ["words", "broken"]))
+    assert list(found.left_out) == ["minmax 0.6 + broken 0.3"]
+
+
 def test_a_default_that_does_not_rerank_is_measured_as_it_is(library, judged):
     library.host.plugins["words"] = RuntimeError("gone")
     found = compare(library, judged, ways(library, BASE, {}))
@@ -267,10 +274,12 @@ def test_without_matplotlib_the_way_to_it_is_told(comparison, tmp_path, monkeypa
 # -- over time --------------------------------------------------------------------------------------------------------
 
 
-def measured(run, at, scores, *, way="rrf", default=True, subject="notes", **configuration):
+def measured(
+    run, at, scores, *, way="rrf", default=True, kind="judged", subject="notes", fingerprint="f", **configuration
+):
     return Evaluated(
-        run=run, at=at, kind="judged", subject=subject, fingerprint="f", collection="c", way=way, is_default=default,
-        configuration={"collection": configuration}, measures={}, scores=scores,
+        run=run, at=at, kind=kind, subject=subject, fingerprint=fingerprint, collection="c", way=way,
+        is_default=default, configuration={"collection": configuration}, measures={}, scores=scores,
     )  # fmt: skip
 
 
@@ -300,6 +309,26 @@ def test_runs_are_paired_over_the_queries_of_both_if_those_are_most_of_the_small
     assert change_of(measured("2", 2.0, scores(0.6, 10)), before).queries == 10
     assert change_of(measured("2", 2.0, {**scores(0.6, 10), **dict.fromkeys("abcde", 0.1)}), before) is None
     assert change_of(measured("2", 2.0, {}), before) is None
+
+
+def test_a_dataset_of_the_same_name_and_edited_judgements_are_not_compared():
+    rows = [
+        measured("4", 4.0, scores(0.6)),
+        measured("3", 3.0, scores(0.9), fingerprint="edited"),
+        measured("2", 2.0, scores(0.1), fingerprint="another folder called notes"),
+        measured("1", 1.0, scores(0.5)),
+    ]
+    changed = [None if change is None else change.before.run for _, change in changes(rows)]
+    assert changed == ["1", None, None, None]
+
+
+def test_known_items_are_paired_though_some_came_and_went():
+    rows = [
+        measured("2", 2.0, {**scores(0.6, 19), "new": 0.0}, kind="known-items", fingerprint="g"),
+        measured("1", 1.0, scores(0.5), kind="known-items"),
+    ]
+    (_, change), *_ = changes(rows)
+    assert (change.before.run, change.queries) == ("1", 19)
 
 
 def test_the_latest_run_that_can_be_paired_counts():
