@@ -14,6 +14,7 @@ from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.documents.content import ChunkRow
 from semantik_pipeline.ledger.ingestion import revisions
+from semantik_pipeline.ledger.ingestion.revisions import UNREAD
 from semantik_pipeline.ledger.queue import bulk_moves, work
 from semantik_pipeline.ledger.queue.work import Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
@@ -321,5 +322,5 @@ def _skip(runtime: Runtime, claim: Claim, unit: Unit, reason: str) -> None:
         if unit.key in work.held(tx, claim.token):
             stage = "upsert" if unit.touched else "skipped"
             content.drop_chunks(tx, [(unit, {unit.indexed_chunks_epoch})])
-            work.move(tx, unit, stage, goal="skipped", reason=reason, chunks=0, chunks_epoch=None)
+            work.move(tx, unit, stage, goal="skipped", reason=reason, chunks=0, chunks_epoch=None, **UNREAD)
     runtime.ring("upsert")

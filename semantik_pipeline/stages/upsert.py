@@ -18,6 +18,7 @@ from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.ledger.documents import content, forgetting
 from semantik_pipeline.ledger.generations.comparison import ASIDE
+from semantik_pipeline.ledger.ingestion.revisions import UNREAD
 from semantik_pipeline.ledger.queue import bulk_moves, reconciling, work
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.work import Claim, Unit
@@ -90,7 +91,7 @@ class Upsert:
         self.until = time.monotonic() + runtime.settings.work.time_slice
 
     def run(self, units: list[Unit]) -> None:
-        with_text = [_named(unit) for unit in units if unit.goal == "indexed"]
+        with_text = [_as_indexed(unit) for unit in units if unit.goal == "indexed"]
         without = [unit for unit in units if unit.goal != "indexed"]
         if with_text or any(unit.touched for unit in without):
             self.index = self.runtime.index(self.generation)
@@ -217,12 +218,15 @@ class Upsert:
                         shown |= {"extracted": None, "notes": None}
                     elif unit.goal == "deleted":
                         deleted.append(unit)
-                        shown |= {"extracted": None, "notes": None, "text_hash": None, "parse_key": None}
+                        shown |= {**UNREAD, "notes": None}
                     else:
                         content.drop_chunks(tx, [(unit, ())])
+                        shown |= UNREAD
                 aside = unit.progress.get(ASIDE)  # it is in quarantine, but for its points
                 stage = unit.goal if aside is None else "quarantined"
-                ended.append((unit, stage, {"progress": None, **shown, **(aside or {})}))
+                # its points are open to nobody by name, so the next revision writes all of them
+                progress = None if aside is None else {"rewrite": True}
+                ended.append((unit, stage, {"progress": progress, **shown, **(aside or {})}))
             forgetting.forget_documents(tx, deleted)
             bulk_moves.move_all(tx, ended)
         self.writing -= {unit.key for unit in units}
@@ -250,11 +254,14 @@ class Upsert:
         raise LeaseLost("Other workers have these documents now.")
 
 
-def _named(unit: Unit) -> Unit:
-    """One in quarantine has its newest revision's title, which no parser has found yet."""
-    if ASIDE not in unit.progress or unit.title:
+def _as_indexed(unit: Unit) -> Unit:
+    """A unit in quarantine, whose points are of the revision before, is open to nobody by name: the principals that the
+    ledger has are those of the new revision, which must not show the old text to others. Its title is the new
+    revision's, which no parser has found yet."""
+    if ASIDE not in unit.progress:
         return unit
-    return replace(unit, title=unit.metadata.get("title") or unit.metadata.get("file_name"))
+    title = unit.title or unit.metadata.get("title") or unit.metadata.get("file_name")
+    return replace(unit, title=title, principals=[])
 
 
 def forget_blobs(runtime: Runtime, unit: Unit) -> None:

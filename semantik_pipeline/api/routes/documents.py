@@ -135,7 +135,7 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
     responses=NOT_THERE,
 )
 def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> ParsedDocument:
-    row = _allowed(runtime, caller, "reader", document_id)
+    row = _read(runtime, caller, document_id)
     with runtime.ledger.read() as tx:
         key = document_pages.parse_key(tx, document_id)
     found = runtime.blobs.get_parsed(key) if key is not None and not _gone(row) else None
@@ -157,7 +157,7 @@ def chunks(
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> ChunkList:
-    row = _allowed(runtime, caller, "reader", document_id)
+    row = _read(runtime, caller, document_id)
     if _gone(row):
         raise NotFound(f"The document {document_id} is deleted, and its chunks are not shown.", "Restore it first.")
     after = pages.decode(cursor, int)
@@ -264,6 +264,19 @@ def _allowed(runtime: Runtime, caller: Principal, role: Literal["reader", "write
     with runtime.ledger.read() as tx:
         row = document_pages.get(tx, number, principals=caller.principals, among=caller.collections)
     caller.require(role, row["collection"])
+    return row
+
+
+def _read(runtime: Runtime, caller: Principal, number: int) -> dict[str, Any]:
+    """The same, of which the caller may see what was read. A caller with principals sees the current revision alone: who
+    may see a document is known of that one only."""
+    row = _allowed(runtime, caller, "reader", number)
+    if caller.principals is not None and not _gone(row):
+        with runtime.ledger.read() as tx:
+            if not document_pages.is_read(tx, number):
+                raise NotFound(
+                    f"The document {number} has changed and is not read yet.", "Ask again once it is indexed."
+                )
     return row
 
 

@@ -14,7 +14,9 @@ from semantik_pipeline.ledger.access.document_access import LISTED, open_to
 from semantik_pipeline.ledger.catalog.collections import get_collection
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.documents.document_reports import INNER, of_status, reason
+from semantik_pipeline.ledger.generations.comparison import ASIDE
 from semantik_pipeline.ledger.operations.outcomes import unread
+from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, sources, work
 
 _DOCUMENT = (
@@ -108,6 +110,20 @@ def get(
 def parse_key(tx: Transaction, document_id: int) -> str | None:
     """Under which key the blobs have the text that the active generation read of the document."""
     return _one(tx, document_id, None)["parse_key"]
+
+
+def is_read(tx: Transaction, document_id: int) -> bool:
+    """Whether the text and the chunks that the active generation has of the document are of its current revision.
+
+    Until the new revision has been parsed and chunked they are of an earlier one, which may have been open to others.
+    """
+    columns = (work.c.stage, work.c.error, work.c.progress)
+    active = and_(work.c.document_id == document_id, work.c.generation_id == collections.c.active_generation)
+    row = tx.execute(select(*columns).join(collections, active)).first()
+    if row is None or ASIDE in (row.progress or {}):
+        return False
+    stage = (row.error or {}).get("stage") if row.stage == "quarantined" else row.stage
+    return stage in (*STAGES[STAGES.index("chunk") + 1 :], "indexed")
 
 
 def named(

@@ -153,11 +153,11 @@ def revise(tx: Transaction, revisions: Sequence[Revision]) -> None:
     ever was in the store is at its end at once.
     """
     before = _before(tx, revisions)
-    groups: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
+    groups: dict[tuple[bool, str], list[dict[str, Any]]] = {}
     for one in sorted(revisions, key=lambda one: (one.document_id, one.generation_id)):
         key = (one.document_id, one.generation_id)
         values = _revised(one, before.get(key, _Before()))
-        groups.setdefault((key in before, one.goal == "indexed"), []).append(values)
+        groups.setdefault((key in before, one.goal), []).append(values)
     by_key = and_(work.c.document_id == bindparam("document_id_"), work.c.generation_id == bindparam("generation_id_"))
     for (exists, _), rows in groups.items():
         if exists:
@@ -218,8 +218,15 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
         **_FRESH,
         "progress": {"rewrite": True} if before.unsure else None,
     }
-    return values | {"chunks": 0, "chunks_epoch": None} if empty else values
+    if empty:
+        values |= {"chunks": 0, "chunks_epoch": None}
+    if one.goal == "skipped":
+        values |= UNREAD
+    return values
 
+
+#: What a unit knows of its text, where there is none any more.
+UNREAD: dict[str, Any] = {"parse_key": None, "text_hash": None, "extracted": None}
 
 _FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 

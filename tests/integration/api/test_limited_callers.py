@@ -161,6 +161,61 @@ def test_a_closed_document_stays_closed_when_it_is_deleted_for_good(api: Api) ->
     assert fresh["outcome"] == "new", "its name is free again"
 
 
+@pytest.fixture
+def moved(api: Api) -> Callable[[str], int]:
+    """``moved(text)``: a document that only ``it`` could read comes with this text, open to ``hr``; its id."""
+    strict = {**FAKE_COLLECTION, "chunking": {"plugin": "fake-chunker", "options": {}}}
+    api.runtime.collection("strict", strict)
+    one = {"document": "plan", "text": "owls hunt at night", "principals": ["it"]}
+    number = api.good(api.post("/documents", by="writer", json={"collection": "strict", "documents": [one]}), 202)
+    api.pipeline.run()
+
+    def move(text: str) -> int:
+        again = {**one, "text": text, "principals": ["hr"]}
+        api.good(api.post("/documents", by="writer", json={"collection": "strict", "documents": [again]}), 202)
+        return number["documents"][0]["id"]
+
+    return move
+
+
+@pytest.mark.parametrize("path", ["text", "chunks"])
+def test_the_old_text_of_a_document_is_not_shown_to_those_whom_the_new_one_is_open_to(api: Api, moved, path) -> None:
+    number = moved("bees dance")
+    problem(api.get(f"/documents/{number}/{path}", by="anna"), 404)
+    assert "owls" in api.get(f"/documents/{number}/{path}").text, "who sees everything sees what is indexed"
+    api.pipeline.run()
+    shown = api.get(f"/documents/{number}/{path}", by="anna").text
+    assert "bees" in shown and "owls" not in shown
+
+
+@pytest.mark.parametrize("path", ["text", "chunks"])
+def test_nor_is_it_while_the_new_one_is_in_quarantine_or_skipped(api: Api, moved, path) -> None:
+    number = moved("POISON")
+    api.pipeline.run()
+    assert api.good(api.get(f"/documents/{number}"))["status"] == "quarantined"
+    problem(api.get(f"/documents/{number}/{path}", by="anna"), 404)
+    moved("  ")
+    api.pipeline.run()
+    assert api.good(api.get(f"/documents/{number}"))["status"] == "skipped"
+    problem(api.get(f"/documents/{number}/text"), 404)
+    assert api.get(f"/documents/{number}/chunks").json()["chunks"] == []
+
+
+def test_a_repair_does_not_open_the_old_text_to_those_whom_the_new_one_is_open_to(api: Api, moved) -> None:
+    moved("POISON")
+    api.pipeline.run()
+    index = api.runtime.ledger.search_view("strict").index
+    api.runtime.store.delete(index, filter={"must": [{"key": "document", "match": {"value": "plan"}}]})
+    api.good(api.post("/collections/strict/verify", by="writer", json={"repair": True}))
+    api.pipeline.run()
+    asked = {"collection": "strict", "query": "owls", "use_reranker": False}
+    assert [hit["text"] for hit in api.good(api.post("/search", json=asked))["hits"]] == ["owls hunt at night"]
+    assert api.good(api.post("/search", by="anna", json=asked))["hits"] == []
+    moved("owls hunt at night")  # its chunk is as it was
+    api.pipeline.run()
+    assert len(api.good(api.post("/search", by="anna", json=asked))["hits"]) == 1
+
+
 def test_what_they_give_again_is_closed_to_nobody(api: Api) -> None:
     for name, principals in {"open": None, "shared": ["hr", "it"], "ours": ["hr"]}.items():
         api.good(give(api, "writer", name, "zebras", principals=principals), 202)
