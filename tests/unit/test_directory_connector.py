@@ -24,7 +24,6 @@ from semantik_pipeline.documents import Complete, DocumentReference
 from semantik_pipeline.errors import (
     DocumentGone,
     DocumentUnreadable,
-    PermanentError,
     PluginConfigError,
     SkipDocument,
     TransientError,
@@ -224,7 +223,7 @@ def test_empty_large_and_vanished(tree):
     (tree / "empty").write_bytes(b"")
     assert "is empty" in why_not(tree, "empty")
     connector = DirectoryConnector({"path": str(tree), "max_bytes": 5})
-    with pytest.raises(PermanentError, match=r"15 bytes; the limit is 5"):
+    with pytest.raises(DocumentUnreadable, match=r"15 bytes; the limit is 5"):
         fetched(connector, DocumentReference(uri_of(str(tree / "a.md"))))
     with pytest.raises(DocumentGone):
         fetched(connector, DocumentReference(uri_of(str(tree / "no/such"))))

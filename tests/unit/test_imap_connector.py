@@ -24,6 +24,7 @@ from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference,
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
+    DocumentUnreadable,
     PermanentError,
     PluginConfigError,
     ServiceUnavailable,
@@ -206,7 +207,7 @@ def test_what_is_too_large_is_not_downloaded(server: ImapServer) -> None:
     server.put(mail("a", "x" * 3000, big=b"y" * 9000))
     plugin = connector(server, max_bytes=1000)
     for reference in references(enumerated(plugin)):
-        with pytest.raises(PermanentError, match="max_bytes"):
+        with pytest.raises(DocumentUnreadable, match="max_bytes"):
             fetched(plugin, reference)
     assert asked(server, "BODY.PEEK") == []
 

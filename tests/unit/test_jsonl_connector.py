@@ -120,6 +120,8 @@ def test_a_line_beyond_the_limit_is_refused_and_the_next_one_read(tmp_path):
     with pytest.raises(PermanentError, match=r"Line 1 of .* longer than the limit of 100"):
         fetched(connector, too_long)
     assert fetched(connector, fine).content == "2"
+    raised, _ = references(enumerated(JsonlConnector({**connector.config, "max_bytes": 1000})))
+    assert (raised.unique_id, raised.change_hint != too_long.change_hint) == ("long", True), "it is read when it may be"
 
 
 def test_a_pattern_without_files_is_named(tmp_path):

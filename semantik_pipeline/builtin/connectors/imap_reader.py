@@ -10,7 +10,7 @@ from semantik_pipeline.builtin.connectors.imap_mailbox import Mailbox, Message, 
 from semantik_pipeline.builtin.connectors.imap_names import MailName
 from semantik_pipeline.builtin.connectors.imap_outline import Outline, Part
 from semantik_pipeline.documents import IngestedDocument
-from semantik_pipeline.errors import DocumentGone, PermanentError, SkipDocument
+from semantik_pipeline.errors import DocumentGone, DocumentUnreadable, SkipDocument
 
 #: Messages that are fetched together, if the text of each is no larger than this.
 AHEAD = 25
@@ -44,7 +44,7 @@ class Reader:
         self._ahead.clear()
 
     async def read(self, name: MailName) -> IngestedDocument:
-        """Raises DocumentGone, SkipDocument (no text), PermanentError (too large), and what Mailbox raises."""
+        """Raises DocumentGone, SkipDocument (no text), DocumentUnreadable (too large), and what Mailbox raises."""
         ready = self._ahead.pop(name.unique_id, None)
         if ready is not None:
             return ready
@@ -132,7 +132,7 @@ class Reader:
 
     def _refuse_large(self, name: MailName, size: int) -> None:
         if size > self.max_bytes * _ENCODED:
-            raise PermanentError(
+            raise DocumentUnreadable(  # each sync asks again, for the limit may be raised: it costs the message's structure
                 f"{name.unique_id} has {size:,} bytes as it is transferred; the limit is {self.max_bytes:,}.",
                 "Raise max_bytes in the source's configuration.",
             )

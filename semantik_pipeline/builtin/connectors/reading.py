@@ -11,11 +11,11 @@ import stat
 from dataclasses import dataclass
 
 from semantik_pipeline.builtin.connectors.file_uri import readable
+from semantik_pipeline.builtin.connectors.size_limit import refuse_large
 from semantik_pipeline.builtin.connectors.walk import is_within
 from semantik_pipeline.errors import (
     DocumentGone,
     DocumentUnreadable,
-    PermanentError,
     PipelineError,
     SkipDocument,
     TransientError,
@@ -51,8 +51,8 @@ def read_file(path: str, *, root: str, max_bytes: int) -> FileContent:
     """The content of a regular file within ``root``.
 
     Raises DocumentGone (it vanished), SkipDocument (no regular file, empty, a link that leaves the root or leads nowhere),
-    PermanentError (larger than ``max_bytes``; it is not opened), DocumentUnreadable (no permission, a device that fails),
-    TransientError (it changes faster than we read).
+    DocumentUnreadable (larger than ``max_bytes``, and not opened; no permission; a device that fails), TransientError (it
+    changes faster than we read).
     """
     try:
         _refuse_links_out(path, root)
@@ -71,11 +71,7 @@ def _refuse_by_stat(path: str, about: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(about.st_mode):
         kind = _KINDS.get(stat.S_IFMT(about.st_mode), "no regular file")
         raise SkipDocument(f"{readable(path)} is {kind}, not a file.")
-    if about.st_size > max_bytes:
-        raise PermanentError(
-            f"{readable(path)} has {about.st_size:,} bytes; the limit is {max_bytes:,}.",
-            "Raise max_bytes in the source's configuration, or exclude the file.",
-        )
+    refuse_large(readable(path), about.st_size, max_bytes)
 
 
 def _read_unchanged(path: str, max_bytes: int) -> FileContent:
