@@ -14,9 +14,8 @@ from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.documents.content import ChunkRow
 from semantik_pipeline.ledger.ingestion import revisions
-from semantik_pipeline.ledger.ingestion.revisions import UNREAD
 from semantik_pipeline.ledger.queue import bulk_moves, work
-from semantik_pipeline.ledger.queue.work import Claim, Unit
+from semantik_pipeline.ledger.queue.work import UNREAD, Claim, Unit
 from semantik_pipeline.plugins.child_errors import rebuild
 from semantik_pipeline.stages.chunk_reuse import find_twins, rows_of
 from semantik_pipeline.stages.chunk_rows import chunk_rows, title_of

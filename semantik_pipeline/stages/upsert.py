@@ -17,11 +17,9 @@ from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.ledger.documents import content, forgetting
-from semantik_pipeline.ledger.generations.comparison import ASIDE
-from semantik_pipeline.ledger.ingestion.revisions import UNREAD
 from semantik_pipeline.ledger.queue import bulk_moves, reconciling, work
 from semantik_pipeline.ledger.queue.leases import Hold
-from semantik_pipeline.ledger.queue.work import Claim, Unit
+from semantik_pipeline.ledger.queue.work import ASIDE, UNREAD, Claim, Unit
 from semantik_pipeline.ledger.retention import trash
 from semantik_pipeline.stages import lost_index
 from semantik_pipeline.stages.claims import Claims, by_generation

@@ -14,9 +14,8 @@ from semantik_pipeline.ledger.access.document_access import LISTED, open_to
 from semantik_pipeline.ledger.catalog.collections import get_collection
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.documents.document_reports import INNER, of_status, reason
-from semantik_pipeline.ledger.generations.comparison import ASIDE
 from semantik_pipeline.ledger.operations.outcomes import unread
-from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.work import ASIDE, STAGES
 from semantik_pipeline.ledger.tables import chunks, collections, documents, embeddings, sources, work
 
 _DOCUMENT = (

@@ -12,7 +12,7 @@ from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.ledger.queue.work import FREED, STAGES
+from semantik_pipeline.ledger.queue.work import ASIDE, FREED, STAGES
 from semantik_pipeline.ledger.tables import chunks, documents, work
 
 #: Documents that are compared at a time; no more than those that have about so many chunks together, but one at least.
@@ -119,7 +119,7 @@ def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int
     """
     owned = fair_queue.owners(tx, document_ids)
     mine = and_(work.c.generation_id == generation_id, among(work.c.document_id, sorted(document_ids)), _AT_REST)
-    columns = (work.c.document_id, work.c.revision, work.c.stage, work.c.progress, *(work.c[name] for name in _ASIDE))
+    columns = (work.c.document_id, work.c.revision, work.c.stage, work.c.progress, *(work.c[name] for name in _KEPT))
     locked = tx.execute(select(*columns).where(mine).order_by(work.c.document_id).with_for_update()).mappings().all()
     places = fair_queue.take_each(tx, owned, {row["document_id"] for row in locked})
     rewritten = {**FREED, "stage": "upsert", "epoch": work.c.epoch + 1, "touched": True, "embedded": 0, "attempts": 0}
@@ -132,7 +132,7 @@ def upsert_again(tx: Transaction, generation_id: int, document_ids: Sequence[int
     aside = [row for row in locked if row["stage"] == "quarantined"]
     if aside:
         before = {"chunks": _shown_chunks(), "chunks_epoch": work.c.indexed_chunks_epoch}
-        kept = [(row["progress"] or {}).get(ASIDE) or {name: row[name] for name in _ASIDE} for row in aside]
+        kept = [(row["progress"] or {}).get(ASIDE) or {name: row[name] for name in _KEPT} for row in aside]
         given = zip(aside, kept, strict=True)
         tx.execute(
             change.values(**before),
@@ -147,10 +147,7 @@ def _rewritten(row: Any, places: dict[int, float], kept: dict[str, Any] | None =
     return {"d": document_id, "t": places[document_id], "p": {"rewrite": True, **(kept or {})}}
 
 
-#: In a unit's progress: it is in quarantine but for the points that are being written, with these values.
-ASIDE = "aside"
-
-_ASIDE = ("error", "attempts", "chunks", "chunks_epoch", "embedded")
+_KEPT = ("error", "attempts", "chunks", "chunks_epoch", "embedded")
 
 #: Units whose points stay as they are until something comes.
 _AT_REST = and_(

@@ -18,7 +18,7 @@ from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.operations import holds
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.ledger.queue.work import FREED
+from semantik_pipeline.ledger.queue.work import FREED, UNREAD
 from semantik_pipeline.ledger.tables import (
     collections,
     documents,
@@ -224,9 +224,6 @@ def _revised(one: Revision, before: _Before) -> dict[str, Any]:
         values |= UNREAD
     return values
 
-
-#: What a unit knows of its text, where there is none any more.
-UNREAD: dict[str, Any] = {"parse_key": None, "text_hash": None, "extracted": None}
 
 _FRESH = {"suspect": False, "attempts": 0, "notes": None, "embedded": 0}
 

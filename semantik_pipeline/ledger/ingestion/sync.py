@@ -114,7 +114,7 @@ def claim_source(
     row = tx.execute(query.with_for_update(skip_locked=True)).mappings().first()
     if row is None:
         return None
-    token = uuid.uuid4().hex
+    token, problems = uuid.uuid4().hex, row["problems"]
     held = and_(operation_sources.c.operation_id == row["operation_id"], operation_sources.c.source_id == row["id"])
     run, cursor = tx.execute(select(operation_sources.c.run).where(held)).scalar_one_or_none(), Cursor.of(row["cursor"])
     if run is None:
@@ -122,9 +122,9 @@ def claim_source(
         outcomes.keep_seen(tx, row["id"], row["run"])
         run = row["run"] + 1
         tx.execute(update(operation_sources).where(held).values(run=run))
-        row = {**row, "problems": None}
+        problems = None
     changes = {"lease_token": token, "lease_until": now() + lease, "worker": worker, "run": run}
-    changes["problems"] = row["problems"]
+    changes["problems"] = problems
     if cursor != Cursor.of(row["cursor"]):
         changes["cursor"] = cursor.stored()
     if is_blocked(row["error"]):
@@ -135,7 +135,7 @@ def claim_source(
         source_id=row["id"],
         run=run,
         cursor=cursor,
-        problems=row["problems"] or [],
+        problems=problems or [],
         **{name: row[name] for name in _CLAIMED},
     )
 

@@ -27,6 +27,13 @@ LANES = (0, 1, 2)  # search, API, scheduled: a lower one is claimed first
 #: The lane of a build beside the active generation: behind everything else, and no part of the sources' fair shares.
 REBUILD_LANE = 3
 
+#: In a unit's progress: the unit is in quarantine, but the points of the revision before are being written again. Holds the
+#: values that it has in quarantine.
+ASIDE = "aside"
+
+#: What a unit knows of its text, once it has none.
+UNREAD: Mapping[str, Any] = {"parse_key": None, "text_hash": None, "extracted": None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
