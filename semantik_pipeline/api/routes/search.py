@@ -30,7 +30,7 @@ from semantik_pipeline.api.routing import guarded
 from semantik_pipeline.contracts.auth import Principal
 from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.search import SearchAnswer, SearchQuery, merged
-from semantik_pipeline.search.batches import embed_together
+from semantik_pipeline.search.batches import embed_together, plan_together
 from semantik_pipeline.search.facets import Counts
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
@@ -55,8 +55,10 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: BatchSea
     for one in asked.searches:
         _require(runtime, caller, one)
     _count(request, caller, asked.searches)
-    if runtime.settings.search.execution == "local":
-        embed_together(runtime, _each(caller, asked.searches))
+    here = runtime.settings.search.execution == "local"
+    planned = plan_together(runtime, _each(caller, asked.searches), here=here)
+    if here:
+        embed_together(runtime, planned)
     ask_one = partial(_found, request, caller)
     contexts = [contextvars.copy_context() for _ in asked.searches]
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(contexts)), thread_name_prefix="batch") as threads:

@@ -239,6 +239,38 @@ def test_a_batch_is_answered_in_its_order(api: Api) -> None:
     problem(api.post("/search/batch", json={"searches": [{"query": "x"}] * 33}), 422)
 
 
+@pytest.mark.parametrize("execution", ["local", "workers"])
+def test_if_one_of_a_batch_is_invalid_none_is_run(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, execution: str
+) -> None:
+    api = make_api(search={"execution": execution, "reranker": "fake-reranker"})
+    api.runtime.collection("default", FAKE_COLLECTION)
+    asked: list[str] = []
+
+    def answer(self: Searching, query: SearchQuery) -> SearchAnswer:
+        asked.append(query.text)
+        return SearchAnswer(hits=[])
+
+    monkeypatch.setattr(Searching, "__call__", answer)
+    senseless: list[tuple[int, dict[str, Any]]] = [
+        (422, {"filter": {"must": "nonsense"}}),
+        (422, {"query": "zebras", "facet_limit": 10, "facets": ["no key"]}),
+        (404, {"collection": "nowhere"}),
+        (422, {"postprocessors": [{"plugin": "group", "options": {"k": "many"}}]}),
+    ]
+    for status, wrong in senseless:
+        body = {"searches": [{"query": "owls"}, {"query": "otters", **wrong}]}
+        problem(api.post("/search/batch", json=body), status)
+    assert asked == []
+    unknown = api.post("/search/batch", json={"searches": [{"query": "owls"}, {"query": "x", "reranker_id": "theirs"}]})
+    if execution == "local":
+        problem(unknown, 404)
+        assert asked == []
+    else:  # workers may have plugins that the API's process lacks
+        api.good(unknown)
+        assert sorted(asked) == ["owls", "x"]
+
+
 def test_a_batch_is_embedded_in_one_pass_for_each_collection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     give(api, "more", {"e": "zebras cross rivers"})
     passes: list[int] = []
