@@ -23,6 +23,7 @@ from semantik_pipeline.errors import seconds_of
         ("inf", None),
         ("nan", None),
         ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
 def test_seconds_and_dates_that_are_over(said: str | None, seconds: float | None) -> None:

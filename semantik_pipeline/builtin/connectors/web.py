@@ -151,7 +151,7 @@ class WebConnector(ConnectorPlugin):
         return await self._fetch(reference.unique_id)
 
     async def _fetch(self, url: str) -> IngestedDocument:
-        from semantik_pipeline.builtin.connectors.web_client import WAIT
+        from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT
         from semantik_pipeline.builtin.connectors.web_pages import HTML, Page, read_page
 
         if not self._rules().may_visit(url):
@@ -163,7 +163,7 @@ class WebConnector(ConnectorPlugin):
             raise TransientError(f"{url} answered {answer.status}.", retry_after=answer.retry_after)
         if answer.status == 401 and self._authorization:
             raise CredentialsRejected(f"{url} refused the credentials (401).", "Check the source's password or token.")
-        if answer.status in (404, 410) or answer.location:
+        if answer.status in (404, 410, *MOVED):
             raise DocumentGone(f"{url} is gone ({answer.status}).")
         if answer.status != 200:
             way_out = "Let this source in, or exclude the page. Each sync tries it again."
@@ -254,8 +254,8 @@ class WebConnector(ConnectorPlugin):
 
 
 def _iso(date: str | None) -> str | None:
-    """An HTTP date as ISO 8601, UTC; None if it is none."""
+    """An HTTP date as ISO 8601, UTC; None if it cannot be read as one."""
     try:
         return parsedate_to_datetime(date).astimezone(UTC).isoformat(timespec="seconds") if date else None
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of many digits
         return None

@@ -8,16 +8,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
-from urllib.parse import urljoin
 
 import httpx
 
 from semantik_pipeline.builtin.connectors.web_addresses import CheckedTransport, Resolve
-from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
+from semantik_pipeline.builtin.connectors.web_rules import canonical, host_of, origin_of
 from semantik_pipeline.errors import ServiceUnavailable, TransientError, seconds_of
 
 #: Statuses that say "not now".
 WAIT = (429, 503)
+
+#: Statuses that say "elsewhere".
+MOVED = (301, 302, 303, 307, 308)
 
 #: The longest that a server's Retry-After is believed, in seconds.
 MAX_RETRY_AFTER = 3_600.0
@@ -56,10 +58,10 @@ class Answer:
         return charset if isinstance(charset, str) and charset else None
 
     @property
-    def location(self) -> str | None:
-        """Where a redirect leads, absolute."""
-        target = self.headers.get("location")
-        return urljoin(self.url, target) if target and self.status in (301, 302, 303, 307, 308) else None
+    def target(self) -> str | None:
+        """Where a redirect leads, in normal form; None if this is not a redirect, or does not lead to a page."""
+        location = self.headers.get("location")
+        return canonical(location, self.url) if location and self.status in MOVED else None
 
     @property
     def retry_after(self) -> float | None:

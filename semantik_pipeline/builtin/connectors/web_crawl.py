@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from semantik_pipeline.builtin.connectors.web_client import WAIT, Answer, NotNow, Unreachable, WebClient
+from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT, Answer, NotNow, Unreachable, WebClient
 from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found, Frontier
 from semantik_pipeline.builtin.connectors.web_held import Held
 from semantik_pipeline.builtin.connectors.web_pages import HTML, BadSitemap, Page, read_page, read_sitemap
 from semantik_pipeline.builtin.connectors.web_robots import Robots
-from semantik_pipeline.builtin.connectors.web_rules import Rules, canonical, same_page
+from semantik_pipeline.builtin.connectors.web_rules import Rules, same_page
 from semantik_pipeline.documents import Checkpoint, DocumentReference, IngestedDocument, Removal, content_hash
 from semantik_pipeline.errors import CredentialsRejected, TransientError
 
@@ -135,10 +135,9 @@ class Crawl:
     async def _get_sitemap(self, url: str) -> Answer:
         answer = await self.client.get(url)
         for _ in range(MAX_HOPS):
-            target = canonical(answer.location) if answer.location else None
-            if target is None or not self.rules.in_scope(target):
+            if answer.target is None or not self.rules.in_scope(answer.target):
                 break
-            answer = await self.client.get(target)
+            answer = await self.client.get(answer.target)
         return answer
 
     # -- pages --------------------------------------------------------------------------------------------------------
@@ -206,7 +205,7 @@ class Crawl:
             if entry.depth == 0 and not entry.listed and not entry.hops:
                 self._problem(f"{entry.url} answered {answer.status}.")
             return [Removal(entry.url)]
-        if answer.status in (301, 302, 303, 307, 308):
+        if answer.status in MOVED:
             self._redirect(entry, answer)
             return []
         start = entry.depth == 0 and not entry.listed
@@ -223,7 +222,7 @@ class Crawl:
         return []
 
     def _redirect(self, entry: Entry, answer: Answer) -> None:
-        target = canonical(answer.location or "")
+        target = answer.target
         if target and self.rules.may_visit(target):
             if entry.hops < MAX_HOPS:
                 self.frontier.add(target, depth=entry.depth, listed=entry.listed, hops=entry.hops + 1)
@@ -231,7 +230,7 @@ class Crawl:
                 self._problem(f"{entry.url} is redirected more than {MAX_HOPS} times.")
         elif entry.depth == 0 and not entry.listed:
             self._problem(
-                f"{entry.url} leads to {answer.location}, which is out of scope. Add that to start_urls if it belongs"
+                f"{entry.url} leads to {answer.headers.get('location')}, which is out of scope. Add that to start_urls if it belongs"
                 " to this source.",
                 incomplete=True,
             )

@@ -48,7 +48,7 @@ class Entry:
     def validators(self) -> dict[str, str]:
         """The headers of a conditional request; empty if nothing is remembered."""
         told = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in told.items() if value and value.isascii()}
 
 
 @dataclass(kw_only=True)

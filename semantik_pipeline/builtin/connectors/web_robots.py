@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.builtin.connectors.web_rules import canonical, host_of, origin_of
+from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
 
 if TYPE_CHECKING:
     from semantik_pipeline.builtin.connectors.web_client import Answer, WebClient
@@ -48,10 +48,9 @@ class Robots:
         url = f"{origin}/robots.txt"
         for _ in range(MAX_REDIRECTS + 1):
             answer = await client.get(url, max_bytes=MAX_BYTES)
-            target = canonical(answer.location) if answer.location else None
-            if target is None:
+            if answer.target is None:
                 break
-            url = target
+            url = answer.target
         _refuse_silence(answer)
         return Protego.parse(answer.body.decode("utf-8", "replace")) if answer.status == 200 else None
 
