@@ -37,7 +37,7 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path, no_server: Callable[[s
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     run = subprocess.run(
         ["bash", "-c", "\n".join(script)],
-        env={**clean, "HOME": str(tmp_path), "PATH": path},
+        env={**clean, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PATH": path},
         capture_output=True,
         text=True,
         timeout=240,
