@@ -474,7 +474,7 @@ def test_a_sitemap_that_cannot_be_read_removes_nothing(site: WebSite) -> None:
 def test_bad_sitemaps_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"x" * 9999 + b'">]><urlset><url><loc>&a;</loc></url></urlset>'
     assert read_sitemap(bomb).pages == ()
-    for bad, why in ((b"<urlset><url>", "no XML"), (b"\x1f\x8bxx", "no gzip"), (b"<rss/>", "<rss>")):
+    for bad, why in ((b"<urlset><url>", "not XML"), (b"\x1f\x8bxx", "not a gzip"), (b"<rss/>", "<rss>")):
         with pytest.raises(BadSitemap, match=why):
             read_sitemap(bad)
     monkeypatch.setattr(web_pages, "MAX_SITEMAP", 1000)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 
+from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
 from semantik_pipeline.documents import DocumentReference
+from semantik_pipeline.errors import DocumentUnreadable, PermanentError
 from semantik_pipeline.testing.connectors import enumerated, fetched
 from semantik_pipeline.testing.web_site import Reply, WebSite
 from tests.crawls import complete, connector, paths
@@ -41,3 +45,72 @@ def test_a_redirect_to_what_is_not_an_address_leads_nowhere(site: WebSite) -> No
     site.replies["/odd"] = Reply(status=302, headers={"Location": "http://["})
     events = enumerated(connector(site))
     assert (paths(site, events), complete(events).full) == (["/", "/z"], True)
+
+
+# -- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def packed(body: bytes, times: int = 1, encoding: str = "gzip") -> Reply:
+    for _ in range(times):
+        body = gzip.compress(body)
+    return Reply(body=body, headers={"Content-Encoding": encoding})
+
+
+def test_a_page_is_asked_for_and_read_in_gzip(site: WebSite) -> None:
+    page = b"<title>odd</title>" + b"<p>text</p>" * 1000
+    site.replies["/odd"] = packed(page)
+    reference = DocumentReference(f"{site.url}/odd")
+    assert fetched(connector(site), reference).body == page
+    assert site.requests[-1].headers["Accept-Encoding"] == "gzip"
+    site.replies["/odd"] = Reply(body=gzip.compress(page) * 2 + bytes(512), headers={"Content-Encoding": "x-gzip"})
+    assert fetched(connector(site), reference).body == page * 2, "members one behind the other, and padding"
+
+
+def test_members_of_a_gzip_stream_may_be_split_anywhere() -> None:
+    stream = gzip.compress(b"one ") + gzip.compress(b"two") + bytes(9)
+    for size in (1, 2, 3, 7, 1000):
+        gunzip = Gunzip()
+        pieces = [gunzip.unpack(stream[at : at + size], 100) for at in range(0, len(stream), size)]
+        assert (b"".join(pieces), gunzip.ended) == (b"one two", True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (packed(b"x" * 10**6, 3, "gzip, gzip, gzip"), "gzip, gzip, gzip"),
+        (packed(b"x", 1, "br"), "Content-Encoding br"),
+        (Reply(body=gzip.compress(b"x" * 1000)[:-9], headers={"Content-Encoding": "gzip"}), "ends early"),
+        (Reply(body=b"no gzip", headers={"Content-Encoding": "gzip"}), "damaged"),
+    ],
+)
+def test_a_body_that_cannot_be_unpacked_costs_its_page_only(site: WebSite, reply: Reply, why: str) -> None:
+    site.replies["/odd"] = reply
+    plugin = connector(site)
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert f"{site.url}/odd" in plugin.problems[0] and why in plugin.problems[0]
+    with pytest.raises(DocumentUnreadable, match=why):
+        fetched(connector(site), DocumentReference(f"{site.url}/odd"))
+
+
+def test_a_body_is_unpacked_to_the_limit_and_no_further(site: WebSite) -> None:
+    site.replies["/odd"] = packed(bytes(200 * 2**20))
+    plugin = connector(site, max_bytes=2**20)
+    tracemalloc.start()
+    try:
+        events = enumerated(plugin)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert paths(site, events) == ["/", "/odd", "/z"]
+    assert peak < 16 * 2**20
+    with pytest.raises(PermanentError, match="1,048,576 bytes"):
+        fetched(plugin, DocumentReference(f"{site.url}/odd"))
+
+
+def test_a_packed_sitemap_that_was_cut_short_is_not_taken_for_the_whole(site: WebSite) -> None:
+    whole = gzip.compress("".join(f"{site.url}/{number}\n" for number in range(2000)).encode())
+    site.replies["/sitemap.txt.gz"] = Reply(body=whole[: len(whole) // 2], media_type="application/gzip")
+    plugin = connector(site, start_urls=[], sitemaps=[f"{site.url}/sitemap.txt.gz"])
+    assert not complete(enumerated(plugin)).full
+    assert "ends early" in plugin.problems[0]

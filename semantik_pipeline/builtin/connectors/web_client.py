@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 import httpx
 
 from semantik_pipeline.builtin.connectors.web_addresses import CheckedTransport, Resolve
+from semantik_pipeline.builtin.connectors.web_bodies import ENCODING, read_body
 from semantik_pipeline.builtin.connectors.web_rules import canonical, host_of, origin_of
 from semantik_pipeline.errors import ServiceUnavailable, TransientError, seconds_of
 
@@ -111,7 +111,7 @@ class WebClient:
         self._client = httpx.AsyncClient(
             transport=CheckedTransport(allow_private=manners.allow_private, resolve=resolve),
             timeout=manners.timeout,
-            headers={"User-Agent": manners.user_agent, "Accept": "*/*"},
+            headers={"User-Agent": manners.user_agent, "Accept": "*/*", "Accept-Encoding": ENCODING},
             follow_redirects=False,
             trust_env=False,
         )
@@ -134,7 +134,7 @@ class WebClient:
     ) -> Answer:
         """The answer to one GET. The body is read if the status is 200 and its media type is wanted, to ``max_bytes``.
 
-        Raises Unreachable and AddressRefused. Cookies are not kept.
+        Raises Unreachable, AddressRefused and UnreadableAnswer. Cookies are not kept.
         """
         await self.pace.turn(host_of(url))
         self._client.cookies.clear()
@@ -146,7 +146,7 @@ class WebClient:
                 answer = Answer(url=url, status=response.status_code, headers=response.headers)
                 if response.status_code != 200 or not wanted(answer.media_type):
                     return answer
-                body, cut = await _read(response, max_bytes or self.manners.max_bytes)
+                body, cut = await read_body(response, url, max_bytes or self.manners.max_bytes)
                 return Answer(url=url, status=200, headers=response.headers, body=body, cut=cut)
         except TimeoutError as error:
             raise Unreachable(f"{url} took longer than {self.manners.timeout:g} s.", "Raise timeout.") from error
@@ -158,14 +158,3 @@ class WebClient:
         if self.manners.authorization and origin_of(url) in self.manners.origins:
             asked["Authorization"] = self.manners.authorization
         return asked
-
-
-async def _read(response: Any, max_bytes: int) -> tuple[bytes, bool]:
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > max_bytes:
-            return b"".join(parts)[:max_bytes], True
-    return b"".join(parts), False

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from semantik_pipeline.builtin.connectors.web_bodies import UnreadableAnswer
 from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT, Answer, NotNow, Unreachable, WebClient
 from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found, Frontier
 from semantik_pipeline.builtin.connectors.web_held import Held
@@ -86,6 +87,9 @@ class Crawl:
                 failures, failed = failures + 1, error
                 if failures >= MANY_FAILURES:
                     raise
+                self._fail(str(error))
+            except UnreadableAnswer as error:
+                failures, frontier.waits = 0, 0
                 self._fail(str(error))
             self._pages += 1
             self._advance()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
 from semantik_pipeline.builtin.connectors.web_rules import canonical
 
 HTML = ("text/html", "application/xhtml+xml")
@@ -26,7 +27,7 @@ _CHARSET = re.compile(rb"<meta[^>]+charset", re.IGNORECASE)
 
 
 class BadSitemap(ValueError):
-    """Why this is no sitemap, for a person."""
+    """Why this cannot be read as a sitemap, for a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def read_sitemap(body: bytes) -> Sitemap:
     try:
         root = etree.fromstring(plain, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
-        raise BadSitemap(f"it is no XML ({error})") from error
+        raise BadSitemap(f"it is not XML ({error})") from error
     named = etree.QName(root).localname
     if named not in ("urlset", "sitemapindex"):
         raise BadSitemap(f"its root is <{named}>, not <urlset> or <sitemapindex>")
@@ -139,11 +140,13 @@ def _codec(charset: str | None) -> str | None:
 
 def _gunzipped(body: bytes) -> bytes:
     """Unpacked to at most MAX_SITEMAP bytes, whatever the archive would come to."""
-    unpacker = zlib.decompressobj(wbits=31)
+    gunzip = Gunzip()
     try:
-        plain = unpacker.decompress(body, MAX_SITEMAP)
+        plain = gunzip.unpack(body, MAX_SITEMAP + 1)
     except zlib.error as error:
-        raise BadSitemap(f"it is no gzip file ({error})") from error
-    if unpacker.unconsumed_tail:
+        raise BadSitemap(f"it is not a gzip file ({error})") from error
+    if len(plain) > MAX_SITEMAP:
         raise BadSitemap(f"it has more than {MAX_SITEMAP:,} bytes when unpacked")
+    if not gunzip.ended:
+        raise BadSitemap("it ends early")
     return plain

@@ -1,0 +1,71 @@
+"""The body of an answer, unpacked as it comes and never further than a limit, whatever the archive would come to."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from semantik_pipeline.errors import DocumentUnreadable
+
+#: What servers are asked to pack bodies in; the standard library unpacks it within a bound.
+ENCODING = "gzip"
+
+#: The first byte of a member; the second may be in the next piece.
+_MAGIC = b"\x1f"
+
+
+class UnreadableAnswer(DocumentUnreadable):
+    """The server answered with something that cannot be read, which is the fault of this one answer."""
+
+
+class Gunzip:
+    """A gzip stream, unpacked in pieces. Members may follow each other; what else follows a member is ignored."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last member is complete."""
+        return self._member.eof
+
+    def unpack(self, data: bytes, most: int) -> bytes:
+        """What these bytes add, at most ``most`` bytes; the rest is lost then. Raises zlib.error."""
+        parts = []
+        while data and most > 0:
+            if self._member.eof:
+                if not data.startswith(_MAGIC):
+                    break
+                self._member = zlib.decompressobj(wbits=31)
+            parts.append(self._member.decompress(data, most))
+            most -= len(parts[-1])
+            data = self._member.unused_data
+        return b"".join(parts)
+
+
+async def read_body(response: Any, url: str, max_bytes: int) -> tuple[bytes, bool]:
+    """The body of an httpx response, and whether it is cut because it has more than ``max_bytes``, packed or not.
+
+    Raises UnreadableAnswer for an encoding that was not asked for, several of them, and damage.
+    """
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", ENCODING, "x-gzip"):
+        raise UnreadableAnswer(
+            f"{url} came with Content-Encoding {encoding[:60]}: {ENCODING} is read, once.",
+            "The server has to send the page with it, or without any.",
+        )
+    gunzip = Gunzip() if encoding not in ("", "identity") else None
+    parts: list[bytes] = []
+    size = packed = 0
+    async for raw in response.aiter_raw():
+        packed += len(raw)
+        try:
+            parts.append(gunzip.unpack(raw, max_bytes + 1 - size) if gunzip else raw)
+        except zlib.error as error:
+            raise UnreadableAnswer(f"{url} came damaged ({error}).") from error
+        size += len(parts[-1])
+        if max(size, packed) > max_bytes:
+            return b"".join(parts)[:max_bytes], True
+    if gunzip and packed and not gunzip.ended:
+        raise UnreadableAnswer(f"{url} ends early: its gzip stream is incomplete.")
+    return b"".join(parts), False
