@@ -257,9 +257,9 @@ class Runtime:
         return found
 
     def live_generations(self) -> list[int]:
-        """Generations that are written to."""
+        """Generations that are written to, of collections that are not in the trash."""
         with self.ledger.ask() as tx:
-            return ledger_collections.generation_ids(tx)[0]
+            return ledger_collections.shown_generation_ids(tx)
 
     def refusal(self, generation_id: int, stage: str) -> str | None:
         """Why this process cannot do a stage of a generation, or None; asked again after a while."""

@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
+from semantik_pipeline.builtin.chunkers.recursive import RecursiveChunker
 from semantik_pipeline.errors import OutOfMemory, ServiceUnavailable, WorkerUnfit
 from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.ledger.queue import workers as ledger_workers
+from semantik_pipeline.ledger.tables import collections
+from semantik_pipeline.ledger.tables import work as units
 from semantik_pipeline.operations import SourceRequest, wait
 from semantik_pipeline.pipeline import STAGES, work_on
 from semantik_pipeline.plugins.child import ChildPool
@@ -101,6 +105,30 @@ def test_a_model_that_cannot_be_loaded_is_left_to_others_for_a_while(make_pipeli
     monkeypatch.setattr("semantik_pipeline.runtime.REFUSAL_SECONDS", 0.0)
     pipeline.run()
     assert set(pipeline.stages().values()) == {"indexed"}
+
+
+@pytest.mark.parametrize("hidden", [{"importing_at": 1.0, "trashed_at": 1.0}, {"trashed_at": 1.0}])
+def test_a_collection_that_is_not_shown_yet_or_any_more_is_left_to_those_that_give_its_fingerprint(
+    make_pipeline, monkeypatch, hidden
+):
+    """Its units are claimed like any other: a worker with other plugins must not put its results under their fingerprint."""
+    pipeline = make_pipeline()
+    pipeline.index(documents(), run=False)
+    pipeline.run("sync")
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(collections).values(**hidden))
+    other = make_pipeline()
+    with monkeypatch.context() as newer:
+        newer.setattr(RecursiveChunker, "OUTPUT_VERSION", "another")
+        other.run()
+
+    def stages() -> set[str]:
+        with pipeline.runtime.ledger.read() as tx:
+            return set(tx.execute(select(units.c.stage)).scalars())
+
+    assert stages() == {"chunk"}
+    pipeline.run()
+    assert stages() == {"indexed"}
 
 
 def test_a_device_that_fails_at_work_is_found_out_before_any_document_is_suspected(make_pipeline, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Collection as Group
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Engine, and_, bindparam, func, insert, select, update
 
 from semantik_pipeline import configurations
 from semantik_pipeline.errors import NotFound, UsageError
@@ -175,13 +175,19 @@ def list_generations(tx: Transaction, collection_id: int | None = None) -> list[
 
 
 def generation_ids(tx: Transaction) -> tuple[list[int], list[int]]:
-    """Generations that are written to, of all collections that are not in the trash, and those on their way out."""
-    there = collections.c.id == generations.c.collection_id
-    which = or_(generations.c.state == "retired", collections.c.trashed_at.is_(None))
-    query = select(generations.c.id, generations.c.state).join_from(generations, collections, there).where(which)
-    rows = tx.execute(query.order_by(generations.c.id)).all()
+    """Generations that are written to, also those of collections that are in the trash or being imported, whose units are
+    claimed like any other; and those on their way out."""
+    rows = tx.execute(select(generations.c.id, generations.c.state).order_by(generations.c.id)).all()
     live, retired = ([row.id for row in rows if (row.state == "retired") is gone] for gone in (False, True))
     return live, retired
+
+
+def shown_generation_ids(tx: Transaction) -> list[int]:
+    """Generations that are written to, of collections that are not in the trash."""
+    there = collections.c.id == generations.c.collection_id
+    which = and_(generations.c.state != "retired", collections.c.trashed_at.is_(None))
+    query = select(generations.c.id).join_from(generations, collections, there).where(which)
+    return list(tx.execute(query.order_by(generations.c.id)).scalars())
 
 
 _SOURCE = [sources.c[field] for field in Source.__dataclass_fields__]

@@ -199,8 +199,7 @@ def _unsure(progress: dict[str, Any]) -> bool:
 
 def _revised(one: Revision, before: _Before) -> dict[str, Any]:
     empty = one.goal != "indexed"
-    clears = one.goal == "deleted" or before.touched
-    stage = ("upsert" if clears else one.goal) if empty else "chunk"
+    stage = "chunk" if not empty else "upsert" if one.goal == "deleted" or before.touched else one.goal
     values = {
         "document_id": one.document_id,
         "generation_id": one.generation_id,
