@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from semantik_pipeline.builtin.connectors import web_crawl
 from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
+from semantik_pipeline.builtin.connectors.web_pages import read_page
+from semantik_pipeline.builtin.connectors.web_rules import canonical
 from semantik_pipeline.documents import DocumentReference
 from semantik_pipeline.errors import DocumentUnreadable, PermanentError
 from semantik_pipeline.testing.connectors import enumerated, fetched
@@ -45,6 +48,58 @@ def test_a_redirect_to_what_is_not_an_address_leads_nowhere(site: WebSite) -> No
     site.replies["/odd"] = Reply(status=302, headers={"Location": "http://["})
     events = enumerated(connector(site))
     assert (paths(site, events), complete(events).full) == (["/", "/z"], True)
+
+
+# -- charsets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "codec", "declared"),
+    [
+        ("한국어", "cp949", "EUC-KR"),
+        ("한국어", "cp949", "ks_c_5601-1987"),
+        ("日本語", "euc_jp", "EUC-JP"),
+        ("日本語", "iso2022_jp", "ISO-2022-JP"),
+        ("naïve", "mac_roman", "macintosh"),
+        ("Größe", "utf-8", "undefined"),
+    ],
+)
+def test_a_page_in_any_charset_is_read(site: WebSite, text: str, codec: str, declared: str) -> None:
+    page = f'<title>{text}</title><a href="/{text}">{text}</a>'
+    site.replies["/odd"] = Reply(body=page.encode(codec), media_type=f"text/html; charset={declared}")
+    site.replies["/odd.txt"] = Reply(body=text.encode(codec), media_type=f"text/plain; charset={declared}")
+    assert canonical(f"{site.url}/{text}").removeprefix(site.url) in asked_by(site)
+    document = fetched(connector(site), DocumentReference(f"{site.url}/odd"))
+    assert (document.metadata["title"], document.body.decode()) == (text, page)
+    assert fetched(connector(site), DocumentReference(f"{site.url}/odd.txt")).body.decode() == text
+
+
+def asked_by(site: WebSite) -> list[str]:
+    events = enumerated(connector(site))
+    assert paths(site, events) == ["/", "/odd", "/z"] and complete(events).full
+    return site.asked()
+
+
+def test_a_page_that_declares_its_charset_itself_is_left_as_it_is(site: WebSite) -> None:
+    page = "<meta charset=EUC-KR><title>한국어</title>".encode("cp949")
+    for media_type in ("text/html", "text/html; charset=x-nonsense", "text/html; charset=euc-kr"):
+        site.replies["/odd"] = Reply(body=page, media_type=media_type)
+        document = fetched(connector(site), DocumentReference(f"{site.url}/odd"))
+        assert (document.metadata["title"], document.body) == ("한국어", page)
+
+
+def test_a_page_that_the_reader_trips_over_fails_alone(site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(body: bytes, url: str, **options: object) -> object:
+        if url.endswith("/odd"):
+            raise RuntimeError("tripped")
+        return read_page(body, url, **options)
+
+    site.page("/odd", "odd")
+    monkeypatch.setattr(web_crawl, "read_page", read)
+    plugin = connector(site)
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert "/odd" in plugin.problems[0] and "tripped" in plugin.problems[0]
 
 
 # -- bodies -----------------------------------------------------------------------------------------------------------

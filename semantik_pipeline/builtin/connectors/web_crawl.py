@@ -194,9 +194,13 @@ class Crawl:
     async def _page(self, entry: Entry, answer: Answer) -> Page:
         told = answer.headers.get("x-robots-tag", "")
         if answer.media_type in HTML:
-            return await asyncio.to_thread(
-                read_page, answer.body, entry.url, charset=answer.charset, robots_header=told
-            )
+            try:
+                return await asyncio.to_thread(
+                    read_page, answer.body, entry.url, charset=answer.charset, robots_header=told
+                )
+            except Exception as error:  # what a page does to its reader costs that page alone
+                log.exception("web: %s", entry.url)
+                raise UnreadableAnswer(f"{entry.url} could not be read ({error!r}).") from error
         return Page(index="noindex" not in told.lower())
 
     def _stands_for(self, original: str, url: str) -> bool:

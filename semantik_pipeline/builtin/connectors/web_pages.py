@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from semantik_pipeline.builtin.charsets import MARKS, codec_of, html_charset, text_of
 from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
 from semantik_pipeline.builtin.connectors.web_rules import canonical
 
@@ -22,8 +23,6 @@ MAX_ANCHORS = 50_000
 
 #: Characters of a title that are kept.
 MAX_TITLE = 300
-
-_CHARSET = re.compile(rb"<meta[^>]+charset", re.IGNORECASE)
 
 
 class BadSitemap(ValueError):
@@ -53,8 +52,9 @@ def read_page(body: bytes, url: str, *, charset: str | None, robots_header: str 
     from lxml import etree, html
 
     told = {robots_header.lower()}
-    try:
-        tree = html.document_fromstring(body, parser=html.HTMLParser(encoding=_codec(charset), huge_tree=True))
+    text = text_of(body, charset if codec_of(charset) else html_charset(body))
+    try:  # libxml2 does not know all charsets by all their names
+        tree = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
     except (etree.LxmlError, ValueError):
         return Page(index=_allowed(told, "noindex"))
     for meta in tree.iterfind(".//meta"):
@@ -97,12 +97,11 @@ def read_sitemap(body: bytes) -> Sitemap:
 
 
 def as_utf8(body: bytes, charset: str | None) -> bytes:
-    """Text whose charset only the header names, as UTF-8; whatever says its charset itself stays as it is."""
-    codec = _codec(charset)
-    marked = body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")) or _CHARSET.search(body[:2048])
-    if codec is None or codec == "utf-8" or marked:
+    """Text whose charset only the header names, as UTF-8; what declares its charset itself stays as it is."""
+    marked = any(body.startswith(mark) for mark, _ in MARKS) or html_charset(body)
+    if marked or codec_of(charset) in (None, "ascii", "utf-8"):
         return body
-    return body.decode(codec, "replace").encode()
+    return text_of(body, charset).encode()
 
 
 def _links(tree: object, base: str) -> Iterator[str]:
@@ -127,15 +126,6 @@ def _allowed(told: set[str], word: str) -> bool:
 
 def _is(rel: str | None, word: str) -> bool:
     return word in (rel or "").lower().split()
-
-
-def _codec(charset: str | None) -> str | None:
-    import codecs
-
-    try:
-        return codecs.lookup(charset).name if charset else None
-    except LookupError:
-        return None
 
 
 def _gunzipped(body: bytes) -> bytes:
