@@ -23,7 +23,7 @@ IN_API = {
 }
 
 #: Fields that no caller of the API sets: a server knows who asks, and how long it waits.
-NOT_IN_API = ("principals", "rerank_deadline", "reranked_for")
+NOT_IN_API = ("principals", "rerank_deadline", "reranked_for", "beyond")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,9 @@ class SearchQuery:
     ``dense_weight`` and ``rerank_weight`` are shares, 0..1; ``rerank_deadline`` is in seconds. ``candidates`` is how
     many of the fused hits the reranker gets; None: as many as suit a search for ``reranked_for`` hits (None: ``limit``),
     so that one who asks for more hits than a person sees lets it read no more. ``offset`` leaves out that many of the best
-    hits, and ``score_threshold`` those with a lower score (0..1, see docs/search.md). None means: as the collection says
-    (its part ``search``), else the settings.
+    hits, and ``score_threshold`` those with a lower score (0..1, see docs/search.md). ``beyond`` asks for so many hits
+    behind the page beside it: one shows whether there is another page. None means: as the collection says (its part
+    ``search``), else the settings.
 
     ``principals`` are the caller's: it finds what is open to one of them or to everybody; None means everything.
 
@@ -55,6 +56,7 @@ class SearchQuery:
     collection: str = "default"
     limit: int = 10
     offset: int = 0
+    beyond: int = 0
     mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
     rerank: bool = True
     reranker: str | Sequence[str] | None = None

@@ -23,7 +23,7 @@ INTERNAL = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchAnswer:
-    """Hits best first. ``reranked`` only if a reranker scored at least one of the candidates; ``rerankers`` says of each
+    """Hits best first, those of the page and then those ``beyond`` it that were asked for. ``reranked`` only if a reranker scored at least one of the candidates; ``rerankers`` says of each
     what it did: ``{"id", "scored", "candidates", "duration_ms", "reason"}``.
 
     ``timings_ms`` names the steps that were taken (``embed``, ``retrieve``, ``rerank`` …) and ``total``. ``facets`` has
@@ -51,7 +51,7 @@ def to_hits(
 ) -> list[SearchHit]:
     """The hits that were asked for of the candidates in this order, with the explanation of each (by id) where there is
     one. The best one has rank 1, wherever they begin."""
-    page = passing(ranked, plan)[plan.offset : plan.offset + plan.limit]
+    page = passing(ranked, plan)[plan.offset : plan.given]
     return [
         to_hit(rank, entry, explanations.get(entry.candidate.id)) for rank, entry in enumerate(page, plan.offset + 1)
     ]

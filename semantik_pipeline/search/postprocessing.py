@@ -123,7 +123,7 @@ def postprocess(
             ranked, hits, added, latest = [*ranked, *new], after, [*added, *new], found
         ids = [work.candidates[hit.rank].id for hit in hits] if ordering else [one.candidate.id for one in ranked]
         left_out = work.left_out()
-        page = work.run(annotating, hits[plan.offset : plan.offset + plan.limit] if ordering else hits)
+        page = work.run(annotating, hits[plan.offset : plan.given] if ordering else hits)
     warnings = list(dict.fromkeys(work.warnings))
     more: dict[str, Any] = {"added": added, "deeper": latest, "explained": work.explained}
     return Postprocessed(hits=_numbered(page, plan.offset), ids=ids, left_out=left_out, warnings=warnings, **more)
@@ -182,7 +182,7 @@ class _Work:
 
     def ordered(self, links: Sequence[Link], ranked: Sequence[Ranked]) -> list[SearchHit]:
         """All hits as these links leave them; without links only those of the page are made."""
-        offset, last = (0, len(ranked)) if links else (self.plan.offset, self.plan.offset + self.plan.limit)
+        offset, last = (0, len(ranked)) if links else (self.plan.offset, self.plan.given)
         hits = []
         for rank, entry in enumerate(ranked[offset:last], offset + 1):
             self.candidates[rank] = entry.candidate
@@ -239,7 +239,7 @@ class _Work:
 
     def may_go_deeper(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
         """Whether the page is short because hits were left out, and there may be more where these came from."""
-        short = len(hits) < min(self.plan.offset + self.plan.limit, len(ranked))
+        short = len(hits) < min(self.plan.given, len(ranked))
         return short and len(ranked) >= pool and pool < MAX_POOL and time.monotonic() < self._until
 
 

@@ -31,7 +31,7 @@ class SearchPlan:
     """A checked query with every default filled in.
 
     ``text`` has no lone surrogates and at most MAX_QUERY_CHARACTERS characters. ``candidates`` is how many fused hits
-    are kept (at least ``offset`` + ``limit``), ``to_rerank`` how many of them the first of ``rerankers``
+    are kept (at least those that are ``given``), ``to_rerank`` how many of them the first of ``rerankers``
     gets; of these there may be none. A reranker may read fewer, as many as it declares to be worth reading for
     ``reranked_for`` hits; None: the caller said how many are read.
 
@@ -42,6 +42,7 @@ class SearchPlan:
     text: str
     limit: int
     offset: int = 0
+    beyond: int = 0
     mode: str
     filter: dict[str, Any] | None
     principals: Collection[str] | None = None
@@ -63,6 +64,16 @@ class SearchPlan:
     words: str | None = None
     loose: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        """The rank at which the page ends."""
+        return self.offset + self.limit
+
+    @property
+    def given(self) -> int:
+        """The rank of the last hit that is given, on the page or beyond it."""
+        return self.last + self.beyond
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -93,12 +104,13 @@ def plan_search(query: SearchQuery, settings: Any, collection: dict[str, Any]) -
         text=text,
         limit=query.limit,
         offset=query.offset,
+        beyond=query.beyond,
         mode=query.mode,
         **filters(query, interpretation or Interpretation(text=text)),
         principals=query.principals,
         dense_weight=_share("dense_weight", _given(query.dense_weight, own.get("dense_weight"), settings.dense_weight)),
         fusion=_given(query.fusion, own.get("fusion"), settings.fusion),
-        candidates=max(query.offset + query.limit, to_rerank),
+        candidates=max(query.offset + query.limit + query.beyond, to_rerank),
         to_rerank=to_rerank,
         reranked_for=hits if query.candidates is None else None,
         rerank_weight=_share(
@@ -125,6 +137,8 @@ def _check(query: SearchQuery) -> None:
     if not 0 <= query.offset <= MAX_LIMIT - query.limit:
         told = f"Hits {query.offset} to {query.offset + query.limit} are not all among the first {MAX_LIMIT}."
         raise UsageError(told, "Narrow the search with a filter.")
+    if not 0 <= query.beyond <= MAX_LIMIT - query.offset - query.limit:
+        raise UsageError(f"{query.beyond} hits beyond the page are not all among the first {MAX_LIMIT}.")
     if query.score_threshold is not None and not math.isfinite(query.score_threshold):
         raise UsageError(f"score_threshold is {query.score_threshold}; it is a score, 0..1.")
     if query.candidates is not None and not 1 <= query.candidates <= MAX_LIMIT:

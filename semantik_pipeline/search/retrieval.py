@@ -58,14 +58,14 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
     reading = confined(runtime, view, index, plan, requests)
     if reading is not None:
         requests = reading.requests()
-    depth, scored = LEG_DEPTH if plan.candidates <= LEG_DEPTH else max(MAX_LIMIT, plan.candidates), True
+    depth, scored = _first_depth(plan), True
     while True:
         by_name = _legs(runtime, index, requests, {LEG_DEPTH, depth} if scored else {depth})
         limit = LEG_DEPTH if scored else None
         fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
-        enough = len(found) >= plan.offset + plan.limit
+        enough = len(found) >= plan.given
         if exhausted and not enough and reading is not None and reading.deeper(MAX_LEG_DEPTH):
             requests = reading.requests()
             continue
@@ -75,6 +75,13 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
             return Retrieved(candidates=found, legs=by_name, scored=limit, whole=whole, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
+
+
+def _first_depth(plan: SearchPlan) -> int:
+    """How deep the legs are read at first. Hits beyond a page are no reason to read deep."""
+    if plan.candidates <= LEG_DEPTH + plan.beyond:
+        return max(LEG_DEPTH, plan.candidates)
+    return max(MAX_LIMIT, plan.candidates)
 
 
 def _legs(runtime: Runtime, index: str, requests: dict[str, SearchRequest], depths: set[int]) -> dict[str, Leg]:

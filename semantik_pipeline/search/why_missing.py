@@ -33,7 +33,7 @@ Absence = dict[str, Any]
 class Way:
     """What a search did: what it retrieved, how it reranked that, what it ``added`` from ``deeper`` because postprocessors
     left too little (``explained`` by id), which candidates (``ids``, in order) were left when the page was cut, which ones each postprocessor
-    had left out, and the page, ``hits``."""
+    had left out, and the page with the hits beyond it, ``hits``."""
 
     retrieved: Retrieved
     reranking: Reranking
@@ -64,7 +64,8 @@ def why_absent(runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way) -
     where = runtime.ledger.whereabouts(view.collection, view.generation_id, name, plan.principals)
     if where is None:
         return _because(name, "not-found", f"There is no document {name!r} in the collection {view.collection!r}.")
-    ranks = [hit.rank for hit, shown in zip(way.hits, way.shown, strict=True) if shown == where.document_id]
+    own = (hit for hit, shown in zip(way.hits, way.shown, strict=True) if shown == where.document_id)
+    ranks = [hit.rank for hit in own if hit.rank <= plan.last]
     if ranks:
         told = f"It is among the hits: number {', '.join(map(str, ranks))}."
         return _because(where.document, "shown", told, ranks=ranks)
@@ -74,13 +75,6 @@ def why_absent(runtime: Runtime, view: SearchView, plan: SearchPlan, way: Way) -
     if where.stage != "indexed":
         found["message"] += f" (This is about what is indexed of it; its revision {where.revision} is {_stage(where)}.)"
     return found
-
-
-def beyond(absence: Absence, last: int) -> Absence:
-    """The same for a page that ends with the hit ``last``, where one hit more was asked for than it shows."""
-    if absence["cause"] != "shown" or absence["ranks"][0] <= last:
-        return absence
-    return _because(absence["document"], "limit", _is_number(absence["ranks"][0], last), rank=absence["ranks"][0])
 
 
 def _because(document: str | None, cause: str, told: str, **more: Any) -> Absence:
@@ -206,8 +200,8 @@ class _Search:
         """It was none of the candidates, of which there are more than hits where somebody orders them anew."""
         plan, retrieved = self._plan, self._way.latest
         more = {"rank": rank, "score": best.fused, "explanation": explained_fusion(plan, retrieved, best, rank)}
-        if plan.candidates <= plan.offset + plan.limit:
-            return self._because("limit", _is_number(rank, plan.offset + plan.limit), **more)
+        if plan.candidates <= plan.given:
+            return self._because("limit", _is_number(rank, plan.last), **more)
         looked = max(plan.candidates, len(retrieved.candidates))
         told = f"It is number {rank} of the fused list, of which the first {looked} are looked at."
         return self._because("fused", told, **more)
@@ -233,7 +227,7 @@ class _Search:
         if place is None:
             return self._left_out(chunks, more)
         more["rank"] = place
-        last = plan.offset + plan.limit
+        last = plan.last
         if place <= plan.offset:
             return self._because("offset", f"It is number {place}, on a page before this one.", **more)
         before = explanation["fused"]["rank"]

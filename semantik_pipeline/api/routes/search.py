@@ -34,7 +34,6 @@ from semantik_pipeline.search.batches import embed_together, plan_together
 from semantik_pipeline.search.facets import Counts
 from semantik_pipeline.search.permitted import check_question
 from semantik_pipeline.search.request import MAX_LIMIT
-from semantik_pipeline.search.why_missing import beyond
 from workers.remote_search import Searching
 
 router = guarded("search", "/search")
@@ -89,9 +88,9 @@ def _count(request: Request, caller: Principal, searches: list[SearchRequest]) -
 
 
 def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchResponse:
-    """One hit more is asked for than the page has: it says whether there is another page."""
-    more = 1 if asked.offset + asked.top_k < MAX_LIMIT else 0
-    query = replace(asked.question(), limit=asked.top_k + more, principals=caller.principals)
+    """With one hit beyond the page: it shows whether there is another page."""
+    beyond = min(1, MAX_LIMIT - asked.offset - asked.top_k)
+    query = replace(asked.question(), beyond=beyond, principals=caller.principals)
     answers, hits, facets = _answered(request.app.state.searching, query, asked.among)
     return SearchResponse(
         hits=hits[: asked.top_k],
@@ -101,7 +100,7 @@ def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchR
         timings_ms=_timings(answers),
         warnings=_warnings(answers),
         facets={key: [FacetValue.model_validate(one) for one in values] for key, values in facets.items()},
-        document_explanation=_document_explanation(answers[asked.among[0]], asked),
+        document_explanation=_document_explanation(answers[asked.among[0]]),
         interpretation=_interpretation([*answers.values()]),
     )
 
@@ -114,7 +113,7 @@ def _answered(
         answer = searching(replace(query, collection=among[0]))
         return {among[0]: answer}, [_hit(among[0], hit) for hit in answer.hits], answer.facets
     several = searching.several(query, among)
-    page = merged(several, offset=query.offset, limit=query.limit)
+    page = merged(several, offset=query.offset, limit=query.limit + query.beyond)
     return several.answers, [_hit(one.collection, one.hit) for one in page], several.facets
 
 
@@ -150,10 +149,10 @@ def _interpretation(answers: list[SearchAnswer]) -> QueryInterpretation | None:
     return QueryInterpretation.model_validate({**told[0], "corrections": corrections})
 
 
-def _document_explanation(answer: SearchAnswer, asked: SearchRequest) -> DocumentExplanation | None:
-    if answer.document_explanation is None:
+def _document_explanation(answer: SearchAnswer) -> DocumentExplanation | None:
+    told = answer.document_explanation
+    if told is None:
         return None
-    told = beyond(answer.document_explanation, asked.offset + asked.top_k)
     named = ("document", "cause", "message")
     details = {name: value for name, value in told.items() if name not in named}
     return DocumentExplanation(**{name: told[name] for name in named}, details=details)

@@ -168,12 +168,20 @@ def test_an_answer_counts_and_explains_and_says_why_not(api: Api) -> None:
 
 
 def test_the_hit_behind_the_page_is_not_among_the_hits(api: Api) -> None:
-    """One more than the page has is asked for, to know whether there is another page."""
-    names_ = names(ask(api, use_reranker=False))
-    told = ask(api, use_reranker=False, top_k=2, explain_document=names_[2])["document_explanation"]
-    assert (told["cause"], told["details"]) == ("limit", {"rank": 3})
-    told = ask(api, use_reranker=False, top_k=3, explain_document=names_[2])["document_explanation"]
-    assert (told["cause"], told["details"]) == ("shown", {"ranks": [3]})
+    """It is asked for beside the page, to know whether there is another page."""
+    for more in ({"use_reranker": False}, {}):
+        names_ = names(ask(api, **more))
+        for top_k in (1, 2, 3):
+            for place, name in enumerate(names_, 1):
+                told = ask(api, top_k=top_k, explain_document=name, **more)["document_explanation"]
+                rank = {"ranks": [place]} if place <= top_k else {"rank": place}
+                assert rank.items() <= told["details"].items()
+                assert (told["cause"] == "shown") == (place <= top_k)
+                query = SearchQuery(
+                    text="zebras", limit=top_k, explain_document=name, rerank=more.get("use_reranker", True)
+                )
+                here = search(api.runtime, query).document_explanation
+                assert here == {"document": name, "cause": told["cause"], "message": told["message"], **told["details"]}
 
 
 def test_counts_of_several_collections_are_added_up(api: Api) -> None:
@@ -350,4 +358,4 @@ def test_a_search_is_left_to_workers_where_the_settings_say_so(api: Api, monkeyp
 
     monkeypatch.setattr(Searching, "__call__", answer)
     assert ask(api, "zebras", top_k=7, offset=3)["hits"] == []
-    assert [(query.text, query.limit, query.offset) for query in asked] == [("zebras", 8, 3)]
+    assert [(query.text, query.limit, query.offset, query.beyond) for query in asked] == [("zebras", 7, 3, 1)]

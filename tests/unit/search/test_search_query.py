@@ -579,6 +579,29 @@ def test_pages_have_the_hits_of_the_whole_in_its_order(library, size):
     assert [hit for page in pages for hit in page] == everything
 
 
+@pytest.mark.parametrize("rerank", [True, False])
+def test_hits_beyond_the_page_come_with_it(library, script_reranker, scored_by, rerank):
+    script_reranker(scored_by(len))
+    everything = ask(library, limit=10, rerank=rerank, reranker="words").hits
+    assert len(everything) == 5
+    for offset in range(5):
+        found = ask(library, limit=1, offset=offset, beyond=2, rerank=rerank, reranker="words").hits
+        assert found == everything[offset : offset + 3]
+    with pytest.raises(UsageError, match="beyond"):
+        ask(library, beyond=-1)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense"])
+def test_a_hit_beyond_the_page_makes_no_search_read_deep(runtime, mode):
+    for number in range(260):
+        runtime.add(f"lease {'word ' * (number % 50)}", document_id=number + 1)
+    ranked = [hit.document for hit in ask(runtime, text="lease", limit=260, mode=mode, rerank=False).hits]
+    runtime.store.calls.clear()
+    found = ask(runtime, text="lease", limit=150, offset=50, beyond=1, mode=mode, rerank=False).hits
+    assert [hit.document for hit in found] == ranked[50:201]
+    assert max(request.limit for _, requests in runtime.store.calls for request in requests) <= 201
+
+
 def test_no_page_lies_beyond_the_first_thousand_hits(library):
     assert ask(library, limit=1, offset=999).hits == []
     for offset in (-1, 1000):
