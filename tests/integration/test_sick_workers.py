@@ -120,7 +120,7 @@ def test_a_collection_that_is_not_shown_yet_or_any_more_is_left_to_those_that_gi
     other = make_pipeline()
     with monkeypatch.context() as newer:
         newer.setattr(RecursiveChunker, "OUTPUT_VERSION", "another")
-        other.run()
+        work_on(other.runtime, "chunk")
 
     def stages() -> set[str]:
         with pipeline.runtime.ledger.read() as tx:
