@@ -7,12 +7,17 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import tomllib
+import types
 from collections.abc import Iterator
+from contextlib import closing
+from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -21,6 +26,9 @@ from semantik_pipeline import plugins as face
 from semantik_pipeline.contracts import KINDS, SemanticPlugin
 from semantik_pipeline.documents import content_hash
 from semantik_pipeline.plugins import testing
+from semantik_pipeline.plugins.host import PluginHost
+from semantik_pipeline.plugins.loader import load_plugins
+from semantik_pipeline.plugins.state import PluginState
 from semantik_pipeline.settings import load_settings
 from tests import forks
 
@@ -62,13 +70,17 @@ def test_every_contract_method_is_documented(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_must_is_called_a_must(kind: str) -> None:
-    text = section(page("docs/plugins.md"), kind)
-    assert "**must**" in text.lower()
-    for names in KINDS[kind][1]:
-        for name in names:
-            line = next(line for line in text.splitlines() if re.search(rf"`{name}[(`]", line))
-            assert "**must**" in line.lower() or f"`{name}`" in text.split("**Must**")[1].split("|")[0]
+def test_every_required_method_and_no_other_is_called_required(kind: str) -> None:
+    said = re.findall(r"^\*\*Required:\*\* (.*?)\n\n", section(page("docs/plugins.md"), kind), re.MULTILINE | re.DOTALL)
+    assert len(said) == 1
+    assert set(re.findall(r"`(\w+)`", said[0])) == {name for names in KINDS[kind][1] for name in names}
+
+
+def test_the_table_of_kinds_names_each_with_its_base_class() -> None:
+    text = section(page("docs/plugins.md"), "Pick your kind")
+    rows = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \| `(\w+)` \|", text, re.MULTILINE)
+    assert rows == [(kind, kind, KINDS[kind][0].__name__) for kind, _, _ in rows]
+    assert {kind for kind, _, _ in rows} == set(KINDS)
 
 
 def test_what_every_plugin_has_is_documented() -> None:
@@ -340,6 +352,139 @@ def test_the_contract_test_of_the_page_passes(readme_plugin: Path, tmp_path: Pat
         check=False,
     )
     assert run.returncode == 0, run.stdout
+
+
+# -- every plugin of the page works -----------------------------------------------------------------------------------
+
+#: How a block of the page that defines a plugin begins its class.
+PLUGIN_CLASS = re.compile(r"^class (\w+)\((\w+Plugin)\):", re.MULTILINE)
+
+
+@cache
+def samples() -> dict[str, type[SemanticPlugin]]:
+    """The plugins that docs/plugins.md defines, by id; each block is a module, named by its first line."""
+    found = {}
+    for body in blocks(page("docs/plugins.md"), "python"):
+        for name, _ in PLUGIN_CLASS.findall(body):
+            file = re.match(r"# (\w+)\.py\n", body)
+            assert file, f"the block of {name} does not name its file"
+            module = sys.modules[f"docs_{file.group(1)}"] = types.ModuleType(f"docs_{file.group(1)}")
+            exec(compile(body, module.__name__, "exec"), vars(module))
+            found[vars(module)[name].PLUGIN_ID] = vars(module)[name]
+    return found
+
+
+def entry_points() -> list[EntryPoint]:
+    return [
+        EntryPoint(plugin_id, f"{cls.__module__}:{cls.__name__}", "semantik.plugins")
+        for plugin_id, cls in samples().items()
+    ]
+
+
+class OfThePage:
+    """The contract of the page's plugin with this id."""
+
+    sample: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+
+    def make_plugin(self) -> Any:
+        return samples()[self.sample](self.options)
+
+
+class OfNotes(OfThePage):
+    """Of a connector: it reads a table of two notes."""
+
+    @pytest.fixture(autouse=True)
+    def notes(self, tmp_path: Path) -> Iterator[None]:
+        self.file = tmp_path / "notes.sqlite"
+        with closing(sqlite3.connect(self.file)) as database, database:
+            database.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title, body, changed)")
+            database.execute("INSERT INTO notes VALUES (1, 'Monday', 'It broke.', 7), (2, 'Friday', 'It works.', 8)")
+        yield
+
+    def make_plugin(self) -> Any:
+        return samples()[self.sample]({"path": str(self.file)})
+
+
+class TestFirstPlugin(OfThePage, testing.ExtractorContract):
+    sample = "tickets"
+
+
+class TestConnectorSample(OfNotes, testing.ConnectorContract):
+    sample = "notes-db"
+
+
+class TestIncrementalConnectorSample(OfNotes, testing.IncrementalConnectorContract):
+    sample = "notes-sync"
+
+
+class TestParserSample(OfThePage, testing.ParserContract):
+    sample = "vcard"
+    card = b"BEGIN:VCARD\nFN:Ada Lovelace\nNOTE:wrote programs\nEND:VCARD\n"
+    samples = (testing.Sample(content=card, phrase="Lovelace", file_path="ada.vcf"),)
+
+
+class TestChunkingSample(OfThePage, testing.ChunkingContract):
+    sample = "paragraphs"
+
+
+class TestExtractorSample(OfThePage, testing.ExtractorContract):
+    sample = "glossary"
+    options: ClassVar[dict[str, Any]] = {"terms": ["engine", "maschine"]}
+
+    def test_it_finds_terms(self) -> None:
+        assert self.results(["An Engine."])[0].keywords == ["engine"]
+
+
+class TestEmbeddingSample(OfThePage, testing.EmbeddingContract):
+    sample = "hashed-words"
+
+
+class TestRerankerSample(OfThePage, testing.RerankerContract):
+    sample = "overlap"
+
+
+class TestPostprocessorSample(OfThePage, testing.PostprocessorContract):
+    sample = "prefer"
+
+
+class TestVectorDBSample(OfThePage, testing.VectorDBContract):
+    sample = "my-store"
+
+    def make_store(self, tmp_path: Path) -> Any:
+        return self.make_plugin()
+
+
+class TestAuthSample(OfThePage, testing.AuthContract):
+    sample = "proxy-auth"
+    options: ClassVar[dict[str, Any]] = {"proxy_secret": "open sesame"}
+    known = face.AuthRequest("GET", "/api/v2/status", {"X-Proxy-Secret": "open sesame", "X-Forwarded-User": "anna"})
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_sample(kind: str) -> None:
+    bodies = blocks(section(page("docs/plugins.md"), kind), "python")
+    assert {base for body in bodies for _, base in PLUGIN_CLASS.findall(body)} == {KINDS[kind][0].__name__}
+
+
+def test_every_sample_loads_and_is_tested_by_its_contract() -> None:
+    _, report = load_plugins(PluginState(), entry_points=entry_points())
+    assert {one.id for one in report.loaded} == set(samples()), report
+    assert {vars(cls)["sample"] for cls in subclasses(OfThePage) if "sample" in vars(cls)} == set(samples())
+
+
+def test_the_secret_of_the_auth_sample_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_SECRET", "open sesame")
+    state = PluginState(configs={"proxy-auth": {"proxy_secret_env": "PROXY_SECRET"}})
+    with closing(PluginHost(*load_plugins(state, entry_points=entry_points()), state)) as host:
+        found = host.call(host.instance("proxy-auth", kind="auth").authenticate, TestAuthSample.known)
+    assert found == face.Principal("anna", principals=["anna"])
 
 
 # -- links and what no file may tell ----------------------------------------------------------------------------------
