@@ -1,24 +1,27 @@
 # syntax=docker/dockerfile:1
-# constraints.txt has the versions, by PIP_CONSTRAINT; a variant has no tag.
+# Versions come from constraints.txt (PIP_CONSTRAINT), and a stage has no tag, so these rules of hadolint don't apply.
 # hadolint global ignore=DL3006,DL3008,DL3013
-# One image for every part of a fleet: workers, scheduler, migration, command line.
+# One image for every part of a fleet: workers, scheduler, API, migration and command line.
 #
 #   docker build -t semantik-pipeline:cpu .
 #   docker build -t semantik-pipeline:cuda --build-arg VARIANT=cuda .
 #
 # Arguments:
-#   VARIANT        cpu or cuda. They differ in torch alone: its CUDA build brings the CUDA libraries, so that the host
-#                  gives nothing but the driver.
-#   TORCH_INDEX    of the variant cpu: the URL of an index with torch's CPU builds, which PyTorch's own page on
-#                  installing names. Without it, torch comes with the CUDA libraries: it works, and is gigabytes larger.
-#   EXTRA_PLUGINS  plugin packages to install, as pip takes them: "semantik-tickets==1.0.0 semantik-jira".
-#   EXTRAS         of this package, beside `fleet`.
-# A mirror, or an index that wants a password, goes into a pip.conf that stays out of the image: --secret id=pip,src=pip.conf
+#   VARIANT        cpu or cuda. They differ in torch only. Its CUDA build includes the CUDA libraries, so the host needs
+#                  nothing but the driver.
+#   TORCH_INDEX    for the variant cpu: the URL of a package index with CPU builds of torch. PyTorch's installation page
+#                  names one. Without it, the image works too, but torch includes the CUDA libraries and is gigabytes
+#                  larger.
+#   EXTRA_PLUGINS  plugin packages to install, as arguments of pip: "semantik-tickets==1.0.0 semantik-jira".
+#   EXTRAS         extras of this package to install in addition to `fleet`.
+#
+# If you use a mirror, or an index that requires a password, put it into a pip.conf, which does not become part of the
+# image: --secret id=pip,src=pip.conf
 
 ARG PYTHON=3.11
 ARG VARIANT=cpu
 
-# The project as a wheel, made where its sources may stay behind.
+# Builds the project as a wheel, in a stage of its own so that the sources stay out of the image.
 FROM python:${PYTHON}-slim AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -29,17 +32,17 @@ COPY semantik_pipeline semantik_pipeline
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip wheel --no-deps --wheel-dir /wheels .
 
-# What both variants share: who runs it, where its data lies, and that nothing calls home.
+# What both variants share: the user, the folders of its data, and settings that turn off telemetry and downloads.
 FROM python:${PYTHON}-slim AS base
-# libmagic: media types of what unstructured parses; ssh: git sources that are reached by it
+# libmagic detects media types for the parser unstructured. git sources may need ssh.
 RUN apt-get update && apt-get install --yes --no-install-recommends libmagic1 openssh-client && rm -rf /var/lib/apt/lists/*
-# Named volumes take over the owner of the folder they are mounted on.
+# A named volume gets the owner of the folder that it is mounted on.
 RUN useradd --uid 10001 --home-dir /var/lib/semantik --create-home semantik \
     && install --directory --owner semantik /var/lib/semantik/blobs /var/lib/semantik/cache /var/lib/semantik/models \
        /var/lib/semantik/packages /var/lib/semantik/state
 COPY constraints.txt /etc/semantik/constraints.txt
-# PYTHONUSERBASE: where `pip install` of the non-root user puts further plugin packages, and Python finds them;
-# PIP_CONSTRAINT: they can't bring other versions of what was tested together.
+# PYTHONUSERBASE is where `pip install` of the non-root user puts plugin packages, and where Python finds them.
+# PIP_CONSTRAINT keeps these packages from replacing versions that were tested together.
 ENV PYTHONUNBUFFERED=1 \
     PYTHONUSERBASE=/var/lib/semantik/packages \
     PIP_CONSTRAINT=/etc/semantik/constraints.txt \
@@ -56,8 +59,8 @@ ENV PYTHONUNBUFFERED=1 \
     SCARF_NO_ANALYTICS=true \
     DO_NOT_TRACK=true
 
-# torch has a layer of its own: it is by far the largest part, and changes least.
-# What torch needs comes with the other dependencies: an index of torch builds may have it in other versions.
+# torch has its own layer, because it is by far the largest part and rarely changes.
+# Its dependencies are installed later with all others: an index of torch builds may have other versions of them.
 FROM base AS torch-cpu
 ARG TORCH_INDEX=
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf \
@@ -69,7 +72,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip install torch
 
-# What the project depends on, by a package that holds nothing else: a change of the code leaves this layer as it is.
+# Installs the dependencies through an empty package, so that a change of the code does not rebuild this layer.
 FROM torch-${VARIANT} AS dependencies
 ARG EXTRAS=flower
 WORKDIR /tmp/empty
@@ -87,7 +90,7 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip install --no-deps /wheels/*.whl \
     && if [ -n "$EXTRA_PLUGINS" ]; then pip install $EXTRA_PLUGINS; fi
-# by number: Kubernetes can't tell from a name that it isn't root
+# A number, because Kubernetes can't tell from a name that the user isn't root.
 USER 10001
 WORKDIR /var/lib/semantik
 ENTRYPOINT ["semantik"]
