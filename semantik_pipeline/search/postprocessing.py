@@ -19,7 +19,7 @@ from semantik_pipeline.errors import PluginNotFoundError
 from semantik_pipeline.plugins.configuration import check_passing
 from semantik_pipeline.search.answer import passing, to_hit
 from semantik_pipeline.search.blending import Ranked
-from semantik_pipeline.search.deadlines import until
+from semantik_pipeline.search.deadlines import DEADLINE, until
 from semantik_pipeline.search.explanation import Explanation, explained_deeper, moved
 from semantik_pipeline.search.faults import told
 from semantik_pipeline.search.fusion import Candidate
@@ -113,7 +113,7 @@ def postprocess(
         pool = plan.candidates
         added: list[Ranked] = []
         latest: Retrieved | None = None
-        while ordering and work.may_go_deeper(hits, ranked, pool):
+        while ordering and work.is_short(hits, ranked, pool) and work.may_go_deeper(pool):
             pool = min(pool * DEEPER, MAX_POOL)
             found = work.aside(deeper, pool)
             new = work.new_among(found, ranked)
@@ -237,10 +237,18 @@ class _Work:
             self._explanations = {**self._explanations, **self.explained}
         return new
 
-    def may_go_deeper(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
+    def is_short(self, hits: Sequence[SearchHit], ranked: Sequence[Ranked], pool: int) -> bool:
         """Whether the page is short because hits were left out, and there may be more where these came from."""
-        short = len(hits) < min(self.plan.given, len(ranked))
-        return short and len(ranked) >= pool and pool < MAX_POOL and time.monotonic() < self._until
+        return len(hits) < min(self.plan.given, len(ranked)) and len(ranked) >= pool
+
+    def may_go_deeper(self, pool: int) -> bool:
+        """Whether more may be looked for; a warning says why not."""
+        late = time.monotonic() >= self._until
+        if late or pool >= MAX_POOL:
+            why = DEADLINE if late else f"the best {pool:,} were looked at"
+            self.warnings.append(f"there may be more hits: {why}")
+            return False
+        return True
 
 
 def _numbered(page: Sequence[SearchHit], offset: int) -> list[SearchHit]:

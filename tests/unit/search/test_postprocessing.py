@@ -17,7 +17,7 @@ from semantik_pipeline.builtin.postprocessors.highlight import HighlightPostproc
 from semantik_pipeline.contracts import PostprocessorPlugin
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import UsageError
-from semantik_pipeline.search import SearchAnswer, SearchQuery, SeveralAnswers, merged, search
+from semantik_pipeline.search import SearchAnswer, SearchQuery, SeveralAnswers, merged, postprocessing, search
 from semantik_pipeline.search.postprocess_choice import chosen_postprocessors
 from semantik_pipeline.search.postprocess_run import MAX_ABANDONED, MAX_ABANDONED_OF_ALL
 from semantik_pipeline.testing.fake_postprocessor import FakePostprocessor
@@ -352,6 +352,25 @@ def test_a_short_page_is_better_than_one_that_was_not_postprocessed(runtime):
     answer = ask(runtime, "group", limit=4)
     assert [hit.document for hit in answer.hits] == ["doc-1"]
     assert answer.warnings == ["there may be more hits: not postprocessed by group: RuntimeError: too many"]
+
+
+def test_a_short_page_for_which_no_time_is_left_does_not_say_that_it_is_the_last(runtime):
+    fill(runtime, [1] * 300 + [2, 3, 4], lambda number: "lease expiry" if number < 300 else f"lease {number}")
+    runtime.settings.search = runtime.settings.search.model_copy(update={"postprocess_deadline": 0.2})
+    install(runtime, "group", GroupPostprocessor())
+    install(runtime, "fake", FakePostprocessor({"mode": "slow", "seconds": 30}))
+    answer = ask(runtime, "group", "fake", limit=4)
+    assert [hit.document for hit in answer.hits] == ["doc-1"]
+    assert answer.warnings == ["not postprocessed by fake: deadline", "there may be more hits: deadline"]
+    assert ask(runtime, "group", "fake", limit=1).warnings == ["not postprocessed by fake: deadline"]
+
+
+def test_a_short_page_of_the_most_candidates_does_not_say_that_it_is_the_last(runtime, monkeypatch):
+    monkeypatch.setattr(postprocessing, "MAX_POOL", 100)
+    fill(runtime, [1] * 150 + [2], lambda number: "lease expiry")
+    install(runtime, "group", GroupPostprocessor())
+    answer = ask(runtime, "group", limit=4)
+    assert answer.warnings == ["there may be more hits: the best 100 were looked at"]
 
 
 def test_duplicates_leave_room_for_the_others(runtime):
