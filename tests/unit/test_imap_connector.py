@@ -14,7 +14,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantik_pipeline.builtin.connectors import imap
+from semantik_pipeline.builtin.connectors import imap, imap_documents
 from semantik_pipeline.builtin.connectors.imap import ImapConnector
 from semantik_pipeline.builtin.connectors.imap_cursor import Progress, numbers, ranges
 from semantik_pipeline.builtin.connectors.imap_mailbox import MessageRefused
@@ -171,6 +171,41 @@ def test_broken_messages_harm_themselves_at_most(server: ImapServer, raw: bytes)
     assert fetched(plugin, last).content == "some text"
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Content-Type: text/plain; charset=undefined",
+        "Content-Type: text/plain; charset=idna",
+        "Date: Fri, 02 Jan 99999 03:04:05 +0100",
+        "Date: Fri, 02 Jan 2026 03:04:05 +99999999999999",
+        "From: =?undefined?q?A?= <a@mail.test>",
+    ],
+)
+def test_a_message_that_was_read_ahead_harms_neither_the_one_before_nor_itself(server: ImapServer, header: str) -> None:
+    server.put(mail("good"), f"Subject: bad\r\n{header}\r\n\r\nthe bad text".encode(), mail("last"))
+    plugin = connector(server)
+    contents = [fetched(plugin, one).check().content for one in references(enumerated(plugin))]
+    assert contents == ["some text", "the bad text", "some text"]
+    assert len(asked(server, "BODY.PEEK")) == 1, "all were fetched together"
+
+
+def test_a_message_that_cannot_be_read_at_all_says_so_when_it_is_asked_for(
+    server: ImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def described(header: bytes, received: object) -> dict:
+        if b"bad" in header:
+            raise IndexError("whatever the standard library stumbles over")
+        return {"title": "fine"}
+
+    monkeypatch.setattr(imap_documents, "described", described)
+    server.put(mail("good"), mail("bad"))
+    plugin = connector(server)
+    good, bad = references(enumerated(plugin))
+    assert fetched(plugin, good).content == "some text"
+    with pytest.raises(IndexError):
+        fetched(plugin, bad)
+
+
 def test_a_message_that_the_server_does_not_give_harms_itself_alone(server: ImapServer) -> None:
     server.put(*[mail(f"m{n}", f"text {n}") for n in range(3)])
     server.refused = {102}
@@ -302,6 +337,19 @@ def test_a_new_uidvalidity_names_the_folder_anew_and_removes_what_is_no_more(ser
     assert all(hints[one.unique_id] != one.change_hint for one in references(second))
     assert gone(second) == ["INBOX;UID=102", "INBOX;UID=102#2"]
     assert gone(enumerated(connector(server, **options), complete(second).cursor)) == []
+
+
+def test_a_folder_that_is_renumbered_within_a_run_is_not_asked_by_the_old_numbers(server: ImapServer) -> None:
+    server.put(mail("a"), mail("b"))
+    plugin = connector(server)
+    first = enumerated(plugin)
+    plugin._open()[0]._client.socket().shutdown(2)
+    server.renumber()
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable, match="numbered the messages of 'INBOX' anew"):
+            fetched(plugin, references(first)[0])
+    second = enumerated(plugin, complete(first).cursor)
+    assert fetched(plugin, references(second)[0]).content == "some text"
 
 
 def test_a_run_goes_on_from_each_checkpoint(server: ImapServer, monkeypatch: pytest.MonkeyPatch) -> None:

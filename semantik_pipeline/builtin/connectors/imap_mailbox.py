@@ -75,6 +75,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._client: Any = None
         self._selected: str | None = None
+        self._validity: dict[str, int] = {}  # folder -> its UIDVALIDITY when it was opened
         self._idle: asyncio.TimerHandle | None = None
 
     async def folders(self) -> list[str]:
@@ -82,8 +83,14 @@ class Mailbox:
         return await self._run(lambda client: [name for flags, _, name in client.list_folders() if _holds(flags)])
 
     async def open(self, folder: str) -> tuple[int, Mark]:
-        """``(UIDVALIDITY, how it stands)``; read-only."""
-        return await self._run(lambda client: self._select(client, folder))
+        """``(UIDVALIDITY, how it stands)``; read-only. It is held to that number until it is opened again."""
+        validity, mark = await self._run(lambda client: self._select(client, folder))
+        self._validity[folder] = validity
+        return validity, mark
+
+    def forget(self) -> None:
+        """A new run begins, which opens the folders that it asks for."""
+        self._validity.clear()
 
     async def search(self, folder: str, low: int, high: int, *, deleted: bool, since: date | None) -> list[int]:
         """The UIDs from ``low`` to ``high``; without those flagged as deleted unless ``deleted``."""
@@ -135,7 +142,10 @@ class Mailbox:
     async def _in(self, folder: str, ask: Callable[[Any], T]) -> T:
         def ask_there(client: Any) -> T:
             if self._selected != folder:
-                self._select(client, folder)
+                validity, _ = self._select(client, folder)
+                if validity != self._validity.get(folder, validity):
+                    self._selected = None
+                    raise ServiceUnavailable(f"{self.account} has numbered the messages of {folder!r} anew just now.")
             return ask(client)
 
         return await self._run(ask_there)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,9 @@ from semantik_pipeline.builtin.connectors.imap_mailbox import Mailbox, Message, 
 from semantik_pipeline.builtin.connectors.imap_names import MailName
 from semantik_pipeline.builtin.connectors.imap_outline import Outline, Part
 from semantik_pipeline.documents import IngestedDocument
-from semantik_pipeline.errors import DocumentGone, DocumentUnreadable, SkipDocument
+from semantik_pipeline.errors import DocumentGone, DocumentUnreadable
+
+log = logging.getLogger(__name__)
 
 #: Messages that are fetched together, if the text of each is no larger than this.
 AHEAD = 25
@@ -42,6 +45,7 @@ class Reader:
         """A new run begins: flags may be others now."""
         self._expected.clear()
         self._ahead.clear()
+        self.mailbox.forget()
 
     async def read(self, name: MailName) -> IngestedDocument:
         """Raises DocumentGone, SkipDocument (no text), DocumentUnreadable (too large), and what Mailbox raises."""
@@ -76,8 +80,8 @@ class Reader:
                 other = MailName(account=name.account, folder=name.folder, uid=one.uid)
                 try:
                     self._ahead[other.unique_id] = _document(other, one.outline, rows[one.uid])
-                except SkipDocument:
-                    continue  # it says so again when it is asked for
+                except Exception as error:  # not the fault of the message that is asked for now
+                    log.debug("not read ahead: %s: %s", other.unique_id, error)  # it says so again when it is asked for
         _shrink(self._ahead, READY)
         return _document(name, outline, rows[name.uid])
 
