@@ -18,7 +18,7 @@ from semantik_pipeline.builtin.connectors.web_addresses import AddressRefused, i
 from semantik_pipeline.builtin.connectors.web_frontier import Frontier
 from semantik_pipeline.builtin.connectors.web_pages import BadSitemap, read_page, read_sitemap
 from semantik_pipeline.builtin.connectors.web_rules import canonical
-from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, Removal
+from semantik_pipeline.documents import Checkpoint, DocumentReference, Removal
 from semantik_pipeline.errors import (
     CredentialsRejected,
     DocumentGone,
@@ -30,6 +30,7 @@ from semantik_pipeline.errors import (
 )
 from semantik_pipeline.testing.connectors import Event, enumerated, fetched, references
 from semantik_pipeline.testing.web_site import Reply, WebSite
+from tests.crawls import complete, connector, paths
 
 
 @pytest.fixture
@@ -40,20 +41,6 @@ def site() -> Iterator[WebSite]:
         one.page("/b", "page b")
         one.page("/c", "page c", "/a")
         yield one
-
-
-def connector(site: WebSite, **options: object) -> WebConnector:
-    quick = {"start_urls": [site.url], "allow_private": True, "requests_per_second": 1000, "timeout": 5}
-    return WebConnector({**quick, **options})
-
-
-def paths(site: WebSite, events: list[Event]) -> list[str]:
-    return [one.unique_id.removeprefix(site.url) for one in references(events)]
-
-
-def complete(events: list[Event]) -> Complete:
-    assert isinstance(events[-1], Complete)
-    return events[-1]
 
 
 # -- what is read -----------------------------------------------------------------------------------------------------

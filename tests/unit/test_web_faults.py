@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from semantik_pipeline.builtin.connectors import web_crawl
+from semantik_pipeline.builtin.connectors import web_reading
 from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
 from semantik_pipeline.builtin.connectors.web_pages import read_page
 from semantik_pipeline.builtin.connectors.web_rules import canonical
@@ -95,7 +95,7 @@ def test_a_page_that_the_reader_trips_over_fails_alone(site: WebSite, monkeypatc
         return read_page(body, url, **options)
 
     site.page("/odd", "odd")
-    monkeypatch.setattr(web_crawl, "read_page", read)
+    monkeypatch.setattr(web_reading, "read_page", read)
     plugin = connector(site)
     events = enumerated(plugin)
     assert (paths(site, events), complete(events).full) == (["/", "/z"], False)

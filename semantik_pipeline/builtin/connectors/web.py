@@ -28,20 +28,13 @@ from semantik_pipeline.documents import (
     Removal,
     content_hash,
 )
-from semantik_pipeline.errors import (
-    CredentialsRejected,
-    DocumentGone,
-    DocumentUnreadable,
-    PermanentError,
-    PluginConfigError,
-    SkipDocument,
-    TransientError,
-)
+from semantik_pipeline.errors import PluginConfigError
 
 if TYPE_CHECKING:
     from semantik_pipeline.builtin.connectors.web_client import Answer, WebClient
     from semantik_pipeline.builtin.connectors.web_frontier import Frontier
     from semantik_pipeline.builtin.connectors.web_pages import Page
+    from semantik_pipeline.builtin.connectors.web_reading import Reader
 
 
 class WebConnector(ConnectorPlugin):
@@ -100,7 +93,7 @@ class WebConnector(ConnectorPlugin):
         await asyncio.to_thread(
             importlib.import_module, "semantik_pipeline.builtin.connectors.web_crawl"
         )  # httpx: 0.2 s
-        from semantik_pipeline.builtin.connectors.web_crawl import Crawl, CrawlOptions
+        from semantik_pipeline.builtin.connectors.web_crawl import Crawl
 
         self.problems = []
         frontier = await asyncio.to_thread(self._frontier, cursor)  # a hundred thousand URLs take a moment to unpack
@@ -108,14 +101,8 @@ class WebConnector(ConnectorPlugin):
         async with self._client(pace) as client:
             crawl = Crawl(
                 frontier=frontier,
-                client=client,
-                rules=self._rules(),
-                robots=robots,
-                options=CrawlOptions(
-                    max_depth=self._option("max_depth"),
-                    obey_robots=self._option("obey_robots"),
-                    wanted_type=self._wanted_type,
-                ),
+                reader=self._reader(client, robots),
+                max_depth=self._option("max_depth"),
                 make_document=self._document,
                 held=self._held,
                 problems=self.problems,
@@ -151,31 +138,12 @@ class WebConnector(ConnectorPlugin):
         return await self._fetch(reference.unique_id)
 
     async def _fetch(self, url: str) -> IngestedDocument:
-        from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT
-        from semantik_pipeline.builtin.connectors.web_pages import HTML, Page, read_page
+        from semantik_pipeline.builtin.connectors.web_fetching import fetched_page
 
-        if not self._rules().may_visit(url):
-            raise DocumentGone(f"{url} is out of this source's scope.")
-        pace, _ = self._manners_kept()
+        pace, robots = self._manners_kept()
         async with self._client(pace) as client:
-            answer = await client.get(url, wanted=self._wanted_type)
-        if answer.status in WAIT or answer.status >= 500:
-            raise TransientError(f"{url} answered {answer.status}.", retry_after=answer.retry_after)
-        if answer.status == 401 and self._authorization:
-            raise CredentialsRejected(f"{url} refused the credentials (401).", "Check the source's password or token.")
-        if answer.status in (404, 410, *MOVED):
-            raise DocumentGone(f"{url} is gone ({answer.status}).")
-        if answer.status != 200:
-            way_out = "Let this source in, or exclude the page. Each sync tries it again."
-            raise DocumentUnreadable(f"{url} answered {answer.status}.", way_out)
-        if not self._wanted_type(answer.media_type):
-            raise SkipDocument(f"{url} is {answer.media_type or 'of no media type'}, which media_types does not name.")
-        if answer.cut:
-            raise PermanentError(
-                f"{url} has more than {client.manners.max_bytes:,} bytes.", "Raise max_bytes, or exclude the page."
-            )
-        page = read_page(answer.body, url, charset=answer.charset) if answer.media_type in HTML else Page()
-        return self._document(answer, page)
+            reading, answer = await fetched_page(self._reader(client, robots), url, self._start_urls)
+        return self._document(answer, reading.page)
 
     def _document(self, answer: Answer, page: Page) -> IngestedDocument:
         from semantik_pipeline.builtin.connectors.web_pages import as_utf8
@@ -234,6 +202,17 @@ class WebConnector(ConnectorPlugin):
         if self._shared is None:
             self._shared = Pace(self._option("requests_per_second")), Robots(self._option("user_agent"))
         return self._shared
+
+    def _reader(self, client: WebClient, robots: Any) -> Reader:
+        from semantik_pipeline.builtin.connectors.web_reading import Reader
+
+        return Reader(
+            client=client,
+            rules=self._rules(),
+            robots=robots,
+            obey_robots=self._option("obey_robots"),
+            wanted_type=self._wanted_type,
+        )
 
     def _client(self, pace: Any) -> WebClient:
         """A client on the running loop. Credentials go to the origins of the configured URLs, and to https there."""

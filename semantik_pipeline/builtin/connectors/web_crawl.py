@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from semantik_pipeline.builtin.connectors.web_bodies import UnreadableAnswer
-from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT, Answer, NotNow, Unreachable, WebClient
+from semantik_pipeline.builtin.connectors.web_client import WAIT, Answer, NotNow, Unreachable
+from semantik_pipeline.builtin.connectors.web_copies import is_indexed
 from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found, Frontier
 from semantik_pipeline.builtin.connectors.web_held import Held
-from semantik_pipeline.builtin.connectors.web_pages import HTML, BadSitemap, Page, read_page, read_sitemap
-from semantik_pipeline.builtin.connectors.web_robots import Robots
-from semantik_pipeline.builtin.connectors.web_rules import Rules, same_page
-from semantik_pipeline.documents import Checkpoint, DocumentReference, IngestedDocument, Removal, content_hash
+from semantik_pipeline.builtin.connectors.web_pages import BadSitemap, Page, read_sitemap
+from semantik_pipeline.builtin.connectors.web_reading import Kind, Reader, Reading, note
+from semantik_pipeline.documents import Checkpoint, DocumentReference, IngestedDocument, Removal
 from semantik_pipeline.errors import CredentialsRejected, TransientError
 
 log = logging.getLogger(__name__)
@@ -38,22 +38,13 @@ MANY_FAILURES = 4
 MAX_PROBLEMS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrawlOptions:
-    max_depth: int
-    obey_robots: bool
-    wanted_type: Callable[[str], bool]
-
-
 @dataclass(kw_only=True)
 class Crawl:
     """``held`` gets the documents of pages that are read and new: the host asks for them soon."""
 
     frontier: Frontier
-    client: WebClient
-    rules: Rules
-    robots: Robots
-    options: CrawlOptions
+    reader: Reader
+    max_depth: int
     make_document: Callable[[Answer, Page], IngestedDocument]
     held: Held
     problems: list[str]
@@ -97,8 +88,8 @@ class Crawl:
                 yield await self._checkpoint()
         if failed is not None and not frontier.answered:
             raise failed
-        if frontier.capped:
-            self._problem(f"The crawl stopped at {frontier.max_pages:,} URLs. Raise max_pages, or exclude some.")
+        for event in self._told_at_the_end():
+            yield event
 
     def _next(self) -> Callable[[], Any] | None:
         frontier = self.frontier
@@ -130,118 +121,97 @@ class Crawl:
         except BadSitemap as error:
             self._problem(f"The sitemap {url} was not read: {error}.", incomplete=True)
             return []
-        for sitemap in filter(self.rules.in_scope, listed.sitemaps):
+        for sitemap in filter(self.reader.rules.in_scope, listed.sitemaps):
             self.frontier.add_sitemap(sitemap)
-        for page in filter(self.rules.may_visit, listed.pages):
+        for page in filter(self.reader.rules.may_visit, listed.pages):
             self.frontier.add(page, listed=True)
         return []
 
     async def _get_sitemap(self, url: str) -> Answer:
-        answer = await self.client.get(url)
+        answer = await self.reader.client.get(url)
         for _ in range(MAX_HOPS):
-            if answer.target is None or not self.rules.in_scope(answer.target):
+            if answer.target is None or not self.reader.rules.in_scope(answer.target):
                 break
-            answer = await self.client.get(answer.target)
+            answer = await self.reader.client.get(answer.target)
         return answer
 
     # -- pages --------------------------------------------------------------------------------------------------------
 
     async def _visit(self, entry: Entry) -> list[Event]:
-        entry.found = Found.NOTHING
-        allowed = self.rules.may_visit(entry.url)
-        if not allowed or (self.options.obey_robots and not await self.robots.allows(entry.url, self.client)):
-            if entry.depth == 0 and not entry.listed:
-                why = "robots.txt forbids it" if allowed else "it is excluded"
-                self._problem(f"{entry.url} is not read: {why}.")
+        before, entry.found = entry.hint, Found.NOTHING
+        reading = await self.reader.read(entry.url, entry.validators)
+        note(entry, reading)
+        answer = reading.answer
+        if answer is None:
+            if entry.is_start:
+                self._problem(reading.why)
             return []
-        answer = await self.client.get(entry.url, entry.validators, wanted=self.options.wanted_type)
-        if answer.status in WAIT:
-            raise NotNow(f"{entry.url} answered {answer.status}.", retry_after=answer.retry_after)
-        if answer.status >= 500:
-            raise Unreachable(f"{entry.url} answered {answer.status}.")
+        if reading.kind is Kind.NOT_NOW:
+            raise NotNow(reading.why, retry_after=answer.retry_after)
+        if reading.kind is Kind.FAILING:
+            raise Unreachable(reading.why)
         self.frontier.answered += 1
-        if answer.status == 304:
-            return self._unchanged(entry)
-        if answer.status == 200:
-            return await self._read(entry, answer)
-        return self._refused(entry, answer)
+        if entry.found == Found.PAGE:
+            return self._page(entry, reading, answer, before)
+        if reading.kind is Kind.MOVED:
+            self._redirect(entry, reading, answer)
+        elif reading.kind is Kind.REFUSED:
+            self._refused(entry, answer)
+        elif reading.kind is Kind.GONE:
+            if entry.is_start and not entry.hops:
+                self._problem(reading.why)
+            return [Removal(entry.url)]
+        return []
 
-    def _unchanged(self, entry: Entry) -> list[Event]:
-        entry.found = Found.PAGE
-        return [DocumentReference(entry.url, entry.hint)] if entry.hint else []
-
-    async def _read(self, entry: Entry, answer: Answer) -> list[Event]:
-        if not self.options.wanted_type(answer.media_type):
-            return []
-        page = await self._page(entry, answer)
-        before = entry.hint
-        entry.found = Found.PAGE
-        entry.etag, entry.modified = answer.headers.get("etag", ""), answer.headers.get("last-modified", "")
-        entry.hint = ""
-        original = page.canonical if page.canonical and self._stands_for(page.canonical, entry.url) else None
-        if not entry.listed and entry.depth < self.options.max_depth:
-            for link in filter(self.rules.may_visit, page.links):
+    def _page(self, entry: Entry, reading: Reading, answer: Answer, before: str) -> list[Event]:
+        if not entry.listed and entry.depth < self.max_depth:
+            for link in filter(self.reader.rules.may_visit, reading.page.links):
                 self.frontier.add(link, depth=entry.depth + 1)
-        if original:
-            self.frontier.add(original, depth=entry.depth, listed=entry.listed)
-        if original or not page.index or not self.rules.is_document(entry.url):
+        original = reading.leads_to or entry.original
+        if original and entry.hops < MAX_HOPS:
+            self.frontier.add(original, depth=entry.depth, listed=entry.listed, hops=entry.hops + 1)
+        if not entry.hint or entry.original:  # what becomes of copies is known at the end
             return []
-        entry.hint = _hint(answer)
         if entry.hint != before and not answer.cut:
-            self._hold(answer, page)
+            self._hold(answer, reading.page)
         return [DocumentReference(entry.url, entry.hint)]
 
-    async def _page(self, entry: Entry, answer: Answer) -> Page:
-        told = answer.headers.get("x-robots-tag", "")
-        if answer.media_type in HTML:
-            try:
-                return await asyncio.to_thread(
-                    read_page, answer.body, entry.url, charset=answer.charset, robots_header=told
-                )
-            except Exception as error:  # what a page does to its reader costs that page alone
-                log.exception("web: %s", entry.url)
-                raise UnreadableAnswer(f"{entry.url} could not be read ({error!r}).") from error
-        return Page(index="noindex" not in told.lower())
-
-    def _stands_for(self, original: str, url: str) -> bool:
-        """Whether a page's word that it is a copy of another is believed: for one page in several writings only, for
-        many sites call their home page the original of everything."""
-        return original != url and same_page(original, url) and self.rules.may_visit(original)
-
-    def _refused(self, entry: Entry, answer: Answer) -> list[Event]:
-        if answer.status in (404, 410):
-            if entry.depth == 0 and not entry.listed and not entry.hops:
-                self._problem(f"{entry.url} answered {answer.status}.")
-            return [Removal(entry.url)]
-        if answer.status in MOVED:
-            self._redirect(entry, answer)
-            return []
-        start = entry.depth == 0 and not entry.listed
-        if answer.status == 401 and (self.client.manners.authorization or start):
+    def _refused(self, entry: Entry, answer: Answer) -> None:
+        if answer.status == 401 and (self.reader.client.manners.authorization or entry.is_start):
             raise CredentialsRejected(
                 f"{entry.url} refused the credentials (401).", "Check the source's password_env or token_env."
             )
-        entry.found = Found.FAILED
         self._problem(
             f"{entry.url} answered {answer.status}. Exclude it if it is not to be read: until then nothing that is"
             " missing from the crawl is removed.",
             incomplete=True,
         )
-        return []
 
-    def _redirect(self, entry: Entry, answer: Answer) -> None:
-        target = answer.target
-        if target and self.rules.may_visit(target):
-            if entry.hops < MAX_HOPS:
-                self.frontier.add(target, depth=entry.depth, listed=entry.listed, hops=entry.hops + 1)
-            else:
-                self._problem(f"{entry.url} is redirected more than {MAX_HOPS} times.")
-        elif entry.depth == 0 and not entry.listed:
+    def _redirect(self, entry: Entry, reading: Reading, answer: Answer) -> None:
+        if not reading.leads_to:
+            if entry.is_start:
+                self._problem(
+                    f"{entry.url} leads to {answer.headers.get('location')}, which is out of scope. Add that to"
+                    " start_urls if it belongs to this source.",
+                    incomplete=True,
+                )
+        elif entry.hops < MAX_HOPS:
+            self.frontier.add(reading.leads_to, depth=entry.depth, listed=entry.listed, hops=entry.hops + 1)
+        else:
+            self._problem(f"{entry.url} is redirected more than {MAX_HOPS} times.")
+
+    def _told_at_the_end(self) -> list[Event]:
+        """The copies of pages that turned out not to be documents."""
+        frontier = self.frontier
+        if hidden := sum(entry.hidden and entry.found == Found.PAGE for entry in frontier.pages):
             self._problem(
-                f"{entry.url} leads to {answer.headers.get('location')}, which is out of scope. Add that to start_urls if it belongs"
-                " to this source.",
-                incomplete=True,
+                f"{_counted(hidden)} not to be indexed (noindex). Where the site is your own, obey_robots: false reads"
+                " such pages too."
             )
+        if frontier.capped:
+            self._problem(f"The crawl stopped at {frontier.max_pages:,} URLs. Raise max_pages, or exclude some.")
+        copies = (entry for entry in frontier.pages if entry.original and entry.is_readable)
+        return [DocumentReference(copy.url, copy.hint) for copy in copies if is_indexed(copy, frontier.known)]
 
     # -- what is kept meanwhile ---------------------------------------------------------------------------------------
 
@@ -257,7 +227,11 @@ class Crawl:
         self.frontier.full = self.frontier.full and not incomplete
 
     def _hold(self, answer: Answer, page: Page) -> None:
-        self.held.put(self.make_document(answer, page))
+        try:
+            self.held.put(self.make_document(answer, page))
+        except Exception:  # the host asks for it by name, and quarantines what fails so
+            log.exception("web: %s", answer.url)
+            return
         self._bytes += len(answer.body)
 
     def _should_save(self) -> bool:
@@ -269,8 +243,5 @@ class Crawl:
         return Checkpoint({"run": await asyncio.to_thread(self.frontier.cursor)})
 
 
-def _hint(answer: Answer) -> str:
-    if answer.cut:  # too large to read: it is looked at again when the server says that it is another
-        told = (answer.headers.get(name, "") for name in ("etag", "last-modified", "content-length"))
-        return "large:" + content_hash(" ".join(told))[:16]
-    return content_hash(answer.body)[:16]
+def _counted(pages: int) -> str:
+    return "1 page asks" if pages == 1 else f"{pages:,} pages ask"

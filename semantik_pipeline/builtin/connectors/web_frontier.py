@@ -33,7 +33,8 @@ class Found(StrEnum):
 
 @dataclass(kw_only=False)
 class Entry:
-    """A URL of a crawl. ``hint`` names the body of a document that was read here ("": no document)."""
+    """A URL of a crawl. ``hint`` names the body of a document that was read here ("": no document). ``original`` is what
+    a page says that it is a copy of, or where a redirect leads."""
 
     url: str
     depth: int = 0
@@ -43,6 +44,18 @@ class Entry:
     etag: str = ""
     modified: str = ""
     hops: int = 0
+    original: str = ""
+    hidden: bool = False  # it asks not to be indexed
+
+    @property
+    def is_start(self) -> bool:
+        """Whether this is a start URL, or where one leads."""
+        return self.depth == 0 and not self.listed
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether a page is here that could be a document."""
+        return self.found == Found.PAGE and self.hint != ""
 
     @property
     def validators(self) -> dict[str, str]:
@@ -53,7 +66,8 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Frontier:
-    """The URLs of a run in the order in which they are read; those before ``at`` are done."""
+    """The URLs of a run in the order in which they are read; those before ``at`` are done. ``known`` has the same by
+    URL."""
 
     max_pages: int
     began: float  # when the last crawl that remembered nothing began, seconds since the epoch
@@ -67,7 +81,7 @@ class Frontier:
     answered: int = 0
     waits: int = 0  # since the last answer
     rests_until: float = 0.0  # seconds since the epoch: before, the server wants to hear nothing
-    _seen: set[str] = field(default_factory=set)
+    known: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -108,13 +122,13 @@ class Frontier:
         self.remembered = {}
 
     def _append(self, entry: Entry) -> None:
-        if entry.url in self._seen:
+        if entry.url in self.known:
             return
         if len(self.pages) >= self.max_pages:
             self.capped, self.full = True, False
             return
-        self._seen.add(entry.url)
-        self.pages.append(replace(entry, found=Found.PENDING))
+        self.known[entry.url] = replace(entry, found=Found.PENDING)
+        self.pages.append(self.known[entry.url])
 
     def cursor(self) -> str:
         """All of this as a short text."""
@@ -150,7 +164,7 @@ class Frontier:
             answered=answered,
             waits=waits,
             rests_until=rests_until[0] if rests_until else 0.0,
-            _seen={entry.url for entry in pages},
+            known={entry.url: entry for entry in pages},
         )
 
 

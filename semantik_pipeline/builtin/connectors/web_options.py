@@ -66,7 +66,8 @@ SCHEMA: dict[str, Any] = {
         "obey_robots": {
             "type": "boolean",
             "default": True,
-            "description": "Keep to robots.txt. Say false on a site of your own only.",
+            "description": "Keep to robots.txt, and to pages that ask not to be indexed or followed (noindex, nofollow). Set"
+            " it to false on a site of your own only.",
         },
         "recrawl_days": {
             "type": "number",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from semantik_pipeline.builtin.charsets import MARKS, codec_of, html_charset, text_of
 from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
+from semantik_pipeline.builtin.connectors.web_robots import is_name_of, may_follow, may_index
 from semantik_pipeline.builtin.connectors.web_rules import canonical
 
 HTML = ("text/html", "application/xhtml+xml")
@@ -47,29 +48,32 @@ class Sitemap:
     sitemaps: tuple[str, ...] = ()
 
 
-def read_page(body: bytes, url: str, *, charset: str | None, robots_header: str = "") -> Page:
-    """What an HTML page says. ``noindex`` and ``nofollow`` count in its head and in the header X-Robots-Tag."""
+def read_page(
+    body: bytes, url: str, *, charset: str | None, asked: Collection[str] = (), bot: str | None = None
+) -> Page:
+    """What an HTML page says. ``asked``: what its headers ask of the crawler ``bot``, its user agent; what the page's head
+    asks is added to that, unless ``bot`` is None."""
     from lxml import etree, html
 
-    told = {robots_header.lower()}
+    words = set(asked)
     text = text_of(body, charset if codec_of(charset) else html_charset(body))
     try:  # libxml2 does not know all charsets by all their names
         tree = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
     except (etree.LxmlError, ValueError):
-        return Page(index=_allowed(told, "noindex"))
+        return Page(index=may_index(words))
     for meta in tree.iterfind(".//meta"):
-        if (meta.get("name") or "").lower() == "robots":
-            told.add((meta.get("content") or "").lower())
+        name = (meta.get("name") or "").strip().lower()
+        if bot and name and is_name_of(bot, name):
+            words.update(re.split(r"[\s,]+", (meta.get("content") or "").lower()))
     base = next((tag.get("href") for tag in tree.iterfind(".//base") if tag.get("href")), None)
     base = canonical(base, url) if base else url
     rel = next((tag.get("href") for tag in tree.iterfind(".//link") if _is(tag.get("rel"), "canonical")), None)
     title = tree.findtext(".//title")
-    follow = _allowed(told, "nofollow")
     return Page(
         title=" ".join(title.split())[:MAX_TITLE] or None if title else None,
-        links=tuple(_links(tree, base or url)) if follow else (),
+        links=tuple(_links(tree, base or url)) if may_follow(words) else (),
         canonical=canonical(rel, base or url) if rel else None,
-        index=_allowed(told, "noindex"),
+        index=may_index(words),
     )
 
 
@@ -118,10 +122,6 @@ def _links(tree: object, base: str) -> Iterator[str]:
             yield url
         if len(seen) >= MAX_LINKS:
             return
-
-
-def _allowed(told: set[str], word: str) -> bool:
-    return not any(word in text or "none" in re.split(r"[\s,:]+", text) for text in told)
 
 
 def _is(rel: str | None, word: str) -> bool:

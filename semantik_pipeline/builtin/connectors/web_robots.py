@@ -1,8 +1,10 @@
-"""robots.txt (RFC 9309): what a site lets a crawler read, and how fast."""
+"""What a site lets a crawler read, and how fast (robots.txt, RFC 9309), and what its pages ask of crawlers."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,10 @@ FRESH = 3_600.0
 
 #: The longest Crawl-delay that is kept to, in seconds; a slice must get somewhere.
 MAX_DELAY = 60.0
+
+#: The name of a crawler in front of what is asked of it, and words whose value is behind a colon too.
+_NAME = re.compile(r"[\w*.-]+")
+_WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 
 
 @dataclass
@@ -65,3 +71,32 @@ def _refuse_silence(answer: Answer) -> None:
             "It is tried again later.",
             answer.retry_after,
         )
+
+
+def words_for(user_agent: str, headers: Iterable[str]) -> set[str]:
+    """What X-Robots-Tag headers ask of this crawler, in lower case (``noindex``, ``nofollow``, ``none``). A name before a
+    colon (``otherbot: noindex``) says which crawler the words behind it are for."""
+    words: set[str] = set()
+    for header in headers:
+        for_us = True
+        for part in header.lower().split(","):
+            name, colon, said = part.strip().partition(":")
+            if colon and _NAME.fullmatch(name) and name not in _WITH_VALUE:
+                for_us = is_name_of(user_agent, name)
+            else:
+                said = part
+            words.update(said.split() if for_us else ())
+    return words
+
+
+def is_name_of(user_agent: str, name: str) -> bool:
+    """Whether directives under this name, in lower case, are for this crawler; names match as those of robots.txt do."""
+    return name in ("*", "robots") or re.search(rf"(?<![\w-]){re.escape(name)}", user_agent.lower()) is not None
+
+
+def may_index(words: set[str]) -> bool:
+    return not words & {"noindex", "none"}
+
+
+def may_follow(words: set[str]) -> bool:
+    return not words & {"nofollow", "none"}

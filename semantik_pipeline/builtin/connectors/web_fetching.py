@@ -1,0 +1,67 @@
+"""Fetching one page for the host, judged as the crawl judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from semantik_pipeline.builtin.connectors.web_addresses import AddressRefused
+from semantik_pipeline.builtin.connectors.web_client import Unreachable
+from semantik_pipeline.builtin.connectors.web_copies import is_indexed
+from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found
+from semantik_pipeline.builtin.connectors.web_reading import Answer, Kind, Reader, Reading, note
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    DocumentGone,
+    DocumentUnreadable,
+    PermanentError,
+    SkipDocument,
+    TransientError,
+)
+
+_GONE = (Kind.FORBIDDEN, Kind.LINKS, Kind.MOVED, Kind.GONE)
+_SKIPPED = (Kind.HIDDEN, Kind.OTHER_TYPE)
+
+
+async def fetched_page(reader: Reader, url: str, start_urls: Collection[str]) -> tuple[Reading, Answer]:
+    """The page that is a document, and its answer.
+
+    Raises DocumentGone (a crawl would not name it), SkipDocument (it would read it, and index nothing),
+    DocumentUnreadable, PermanentError (too large), TransientError (not now), CredentialsRejected (for a start URL), and
+    Unreachable.
+    """
+    try:
+        reading = await reader.read(url)
+    except AddressRefused as error:
+        raise DocumentUnreadable(error.message, error.hint) from error
+    answer = reading.answer
+    if reading.kind in _GONE or answer is None:
+        raise DocumentGone(reading.why)
+    if reading.kind in _SKIPPED or (reading.kind is Kind.COPY and not await _is_indexed(reader, reading, url)):
+        raise SkipDocument(reading.why)
+    if reading.kind in (Kind.NOT_NOW, Kind.FAILING):
+        raise TransientError(reading.why, retry_after=answer.retry_after)
+    if answer.status == 401 and url in start_urls:
+        raise CredentialsRejected(f"{url} refused the credentials (401).", "Check the source's password or token.")
+    if reading.kind not in (Kind.DOCUMENT, Kind.COPY):
+        raise DocumentUnreadable(reading.why, "Let this source in, or exclude the page. Each sync tries it again.")
+    if answer.cut:
+        most = reader.client.manners.max_bytes
+        raise PermanentError(f"{url} has more than {most:,} bytes.", "Raise max_bytes, or exclude the page.")
+    return reading, answer
+
+
+async def _is_indexed(reader: Reader, reading: Reading, url: str) -> bool:
+    """Whether a copy is a document. Raises DocumentUnreadable while its original cannot be read."""
+    last = Entry(url)
+    note(last, reading)
+    known = {url: last}
+    while (target := last.original) and target not in known and len(known) <= MAX_HOPS:
+        try:
+            reading = await reader.read(target)
+        except (Unreachable, AddressRefused, DocumentUnreadable) as error:
+            raise DocumentUnreadable(f"{url} is a copy of {target}, which cannot be read: {error}") from error
+        last = known[target] = Entry(target)
+        note(last, reading)
+        if last.found == Found.FAILED:
+            raise DocumentUnreadable(f"{url} is a copy of {target}, which cannot be read: {reading.why}")
+    return is_indexed(known[url], known)

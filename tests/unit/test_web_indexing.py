@@ -1,0 +1,216 @@
+"""Which pages of a site become documents: copies and their originals, pages that ask not to be indexed, sitemaps that
+list other hosts. Naming a page and fetching it judge alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from semantik_pipeline.builtin.connectors.web_copies import is_indexed
+from semantik_pipeline.builtin.connectors.web_frontier import Entry, Found
+from semantik_pipeline.builtin.connectors.web_robots import words_for
+from semantik_pipeline.documents import DocumentReference
+from semantik_pipeline.errors import DocumentGone, DocumentUnreadable, PermanentError, SkipDocument
+from semantik_pipeline.testing.connectors import enumerated, fetched, references
+from semantik_pipeline.testing.web_site import Reply, WebSite
+from tests.crawls import complete, connector, paths
+
+
+@pytest.fixture
+def site() -> Iterator[WebSite]:
+    with WebSite() as one:
+        one.page("/", "home", "/x?v=1")
+        yield one
+
+
+def copy_of(site: WebSite, path: str, original: str, **options: object) -> None:
+    site.page(path, f"the page {path}", head=f'<link rel="canonical" href="{original}">', **options)
+
+
+def moved(to: str) -> Reply:
+    return Reply(status=301, headers={"Location": to})
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["https://127.0.0.1:{port}/x?v=1", "/x/?v=1"])
+def test_an_original_that_differs_in_scheme_or_last_slash_only_is_the_page_itself(site: WebSite, other: str) -> None:
+    copy_of(site, "/x?v=1", other.format(port=site.port))
+    assert paths(site, enumerated(connector(site))) == ["/", "/x?v=1"]
+    assert site.asked() == ["/", "/x?v=1"]
+
+
+def test_a_copy_is_left_out_while_its_original_is_indexed(site: WebSite) -> None:
+    copy_of(site, "/x?v=1", f"https://127.0.0.1:{site.port}/x")
+    site.page("/x", "the original")
+    first = enumerated(connector(site))
+    assert (paths(site, first), complete(first).full) == (["/", "/x"], True)
+    second = enumerated(connector(site), complete(first).cursor)
+    assert (paths(site, second), complete(second).full) == (["/", "/x"], True)
+    assert site.asked(304) == ["/", "/x?v=1", "/x"]
+    del site.replies["/x"]
+    third = enumerated(connector(site), complete(second).cursor)
+    assert (paths(site, third), complete(third).full) == (["/", "/x?v=1"], True), "nothing is left of the original"
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        Reply(status=404, etag=False),
+        moved("/x?v=1"),
+        moved("http://elsewhere.example/"),
+        Reply(media_type="image/png"),
+        Reply(body=b'<meta name="robots" content="noindex">'),
+    ],
+    ids=["not there", "redirects back", "leads away", "an image", "not to be indexed"],
+)
+def test_a_copy_is_indexed_if_its_original_is_not(site: WebSite, original: Reply) -> None:
+    copy_of(site, "/x?v=1", "/x")
+    site.replies["/x"] = original
+    first = enumerated(connector(site))
+    assert (paths(site, first), complete(first).full) == (["/", "/x?v=1"], True)
+    second = enumerated(connector(site), complete(first).cursor)
+    assert references(second) == references(first), "nor is it lost when it has not changed"
+    assert b"the page" in fetched(connector(site), references(first)[1]).body
+
+
+def test_the_page_that_an_original_has_moved_to_is_the_original(site: WebSite) -> None:
+    copy_of(site, "/x?v=1", "/x")
+    site.replies["/x"] = moved("/new")
+    site.page("/new", "the original")
+    assert paths(site, enumerated(connector(site))) == ["/", "/new"]
+
+
+def test_of_pages_that_call_each_other_the_original_one_is_indexed_always_the_same(site: WebSite) -> None:
+    copy_of(site, "/x?v=1", "/x?v=2")
+    copy_of(site, "/x?v=2", "/x?v=1")
+    assert paths(site, enumerated(connector(site))) == ["/", "/x?v=1"]
+    site.page("/", "home", "/x?v=2")
+    assert paths(site, enumerated(connector(site))) == ["/", "/x?v=1"]
+
+
+def test_a_copy_waits_for_an_original_that_fails(site: WebSite) -> None:
+    copy_of(site, "/x?v=1", "/x")
+    site.replies["/x"] = Reply(status=500, etag=False)
+    events = enumerated(connector(site))
+    assert (paths(site, events), complete(events).full) == (["/"], False)
+    with pytest.raises(DocumentUnreadable, match="/x"):
+        fetched(connector(site), DocumentReference(f"{site.url}/x?v=1"))
+    del site.replies["/x"]
+    assert paths(site, enumerated(connector(site), complete(events).cursor)) == ["/", "/x?v=1"]
+
+
+def test_chains_of_copies_end_somewhere() -> None:
+    def known(*entries: Entry) -> dict[str, Entry]:
+        return {entry.url: entry for entry in entries}
+
+    def page(url: str, original: str = "", found: str = Found.PAGE) -> Entry:
+        return Entry(url, found=found, hint="h" if found == Found.PAGE else "", original=original)
+
+    for entries, indexed in (
+        ([page("a", "b"), page("b", "c"), page("c")], ""),
+        ([page("a", "b"), page("b", "c"), page("c", found=Found.NOTHING)], "b"),
+        ([page("a", "b"), page("b", "c")], "b"),
+        ([page("a", "b"), page("b", "c"), page("c", found=Found.FAILED)], ""),
+        ([page("a", "b"), page("b", "c", Found.NOTHING), page("c", "b")], "c"),
+        ([page("c", "a"), page("b", "c"), page("a", "b")], "a"),
+        ([page("a", "b"), page("b", "b", Found.NOTHING)], "a"),
+        ([page("a", "a")], "a"),
+    ):
+        copies = [entry for entry in entries if entry.original and entry.found == Found.PAGE]
+        assert "".join(one.url for one in copies if is_indexed(one, known(*entries))) == indexed
+
+
+# -- pages that ask not to be indexed ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        (["noindex, nofollow"], {"noindex", "nofollow"}),
+        (["NoIndex nofollow"], {"noindex", "nofollow"}),
+        (["googlebot: noindex"], set()),
+        (["googlebot: noindex, nofollow", "noarchive"], {"noarchive"}),
+        (["googlebot: noindex, semantikpipeline: nofollow, noarchive"], {"nofollow", "noarchive"}),
+        (["SemantikPipeline: none"], {"none"}),
+        (["pipeline: noindex"], set()),
+        (["*: noindex"], {"noindex"}),
+        (["unavailable_after: 25 Jun 2010 15:00:00 PST, noindex"], {"unavailable_after:", "noindex"}),
+        (["max-snippet:-1, noindex"], {"max-snippet:-1", "noindex"}),
+        ([], set()),
+    ],
+)
+def test_what_headers_ask_of_this_crawler(headers: list[str], words: set[str]) -> None:
+    told = words_for("SemantikPipeline/2", headers)
+    assert words <= told
+    assert {"noindex", "nofollow", "none"} & told == {"noindex", "nofollow", "none"} & words
+
+
+def test_pages_that_ask_not_to_be_indexed_are_counted_and_obeyed_with_robots_txt_only(site: WebSite) -> None:
+    site.page("/", "home", "/meta", "/header", "/other")
+    site.page("/meta", "meta", "/linked", head='<meta name="robots" content="noindex">')
+    site.page("/header", "header", headers={"X-Robots-Tag": "noindex"})
+    site.page("/other", "other", headers={"X-Robots-Tag": "googlebot: noindex"})
+    site.page("/linked", "linked", "/far", head='<meta name="SemantikPipeline" content="nofollow">')
+    site.page("/far", "far")
+    plugin = connector(site)
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/other", "/linked"], True)
+    assert "2 pages ask not to be indexed" in plugin.problems[0]
+    again = connector(site)
+    enumerated(again, complete(events).cursor)
+    assert again.problems == plugin.problems, "also when they have not changed"
+    every = connector(site, obey_robots=False)
+    assert sorted(paths(site, enumerated(every))) == ["/", "/far", "/header", "/linked", "/meta", "/other"]
+    assert every.problems == []
+
+
+# -- naming and fetching ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome"),
+    [
+        ("/x", None),
+        ("/robots/forbidden", DocumentGone),
+        ("/excluded", DocumentGone),
+        ("/not/included", DocumentGone),
+        ("/moved", DocumentGone),
+        ("/nowhere", DocumentGone),
+        ("/missing", DocumentGone),
+        ("/noindex", SkipDocument),
+        ("/header", SkipDocument),
+        ("/image", SkipDocument),
+        ("/x?copy", SkipDocument),
+        ("/gone?copy", None),
+        ("/broken", DocumentUnreadable),
+        ("/forbidden", DocumentUnreadable),
+        ("/large", PermanentError),
+    ],
+)
+def test_what_is_named_can_be_fetched_and_nothing_else(site: WebSite, path: str, outcome: type | None) -> None:
+    site.page("/", "home", path)
+    site.page("/x", "a page")
+    site.replies["/robots.txt"] = Reply(body=b"User-agent: *\nDisallow: /robots/\n", media_type="text/plain")
+    for plain in ("/robots/forbidden", "/excluded", "/not/included"):
+        site.page(plain, "plain")
+    site.replies["/moved"], site.replies["/nowhere"] = moved("/x"), Reply(status=302)
+    site.page("/noindex", "hidden", head='<meta name="robots" content="noindex">')
+    site.page("/header", "hidden", headers={"X-Robots-Tag": "noindex"})
+    site.replies["/image"] = Reply(body=b"\x89PNG", media_type="image/png")
+    copy_of(site, "/x?copy", "/x")
+    copy_of(site, "/gone?copy", "/gone")
+    site.replies["/broken"] = Reply(body=b"?", headers={"Content-Encoding": "br"})
+    site.replies["/forbidden"] = Reply(status=403, etag=False)
+    site.page("/large", "x" * 5000)
+    plugin = connector(site, exclude=["excluded"], include=["*", "!not/"], max_bytes=2000)
+    named = path in paths(site, enumerated(plugin))
+    assert named == (outcome in (None, PermanentError))  # what is too large is named, to be shown as such
+    reference = DocumentReference(f"{site.url}{path}")
+    if outcome is None:
+        assert fetched(plugin, reference).unique_id == reference.unique_id
+    else:
+        with pytest.raises(outcome):
+            fetched(plugin, reference)
