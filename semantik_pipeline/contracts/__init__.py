@@ -1,4 +1,4 @@
-"""What a plugin is: one file for each kind. ``KINDS`` is the table of kinds; a new kind is a new row."""
+"""The plugin contracts, one file for each kind. ``KINDS`` is the table of kinds; a new kind is a new row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from semantik_pipeline.contracts.postprocessor import PostprocessContext, Postpr
 from semantik_pipeline.contracts.reranker import RerankerCapabilities, RerankerPlugin
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 
-#: kind -> (base class, ways to satisfy it: the class must define all the methods of one of the tuples)
+#: kind -> (base class, tuples of required methods: a class must define all the methods of one tuple)
 KINDS: dict[str, tuple[type[SemanticPlugin], tuple[tuple[str, ...], ...]]] = {
     "connector": (ConnectorPlugin, (("load_documents",), ("enumerate", "fetch"))),
     "parser": (ParserPlugin, (("parse",),)),

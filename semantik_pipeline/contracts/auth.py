@@ -1,5 +1,8 @@
-"""Who calls, and what they may. A *principal* is a caller with a role; its ``principals`` are the names under which
-documents are open to it (a user, groups), as sources and documents list them."""
+"""Auth plugins identify callers. A *principal* is a caller with a role.
+
+Its ``principals`` are the names, of a user or of groups, under which documents are open to it. Sources and documents list
+the same names.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from typing import ClassVar
 from semantik_pipeline.contracts.plugin import SemanticPlugin
 from semantik_pipeline.errors import Forbidden, UsageError
 
-#: Each may what the ones before it may. reader: search and look; writer: documents, sources, syncs, reindexing; admin:
+#: Each role includes the ones before it. reader: search and look; writer: documents, sources, syncs, reindexing; admin:
 #: plugins, keys, workers, deleting collections.
 ROLES = ("reader", "writer", "admin")
 
 
 @dataclass(frozen=True)
 class AuthRequest:
-    """What an auth plugin is told of a request. ``headers`` by lowercase name; ``client`` is the address that called."""
+    """A request as an auth plugin sees it: ``headers`` by lowercase name, ``client`` the address of the caller."""
 
     method: str
     path: str
@@ -30,14 +33,17 @@ class AuthRequest:
         object.__setattr__(self, "headers", MappingProxyType(lowercase))
 
     def header(self, name: str) -> str | None:
-        """The header's value, whatever the case of its name."""
+        """Return the header's value, whatever the case of its name."""
         return self.headers.get(name.lower())
 
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller. ``collections`` are those that it may use (None: all); ``principals`` are the names whose documents it
-    finds beside those that are open to everybody (None: all documents, so give an empty set for none)."""
+    """A caller.
+
+    ``collections`` are those that it may use (None: all). ``principals`` are the names whose documents it finds, in
+    addition to those open to everybody. None means all documents, so give an empty set for no names.
+    """
 
     name: str
     role: str = "reader"
@@ -56,10 +62,10 @@ class Principal:
             object.__setattr__(self, name, None if given is None else frozenset(given))
 
     def may(self, role: str, collection: str | None = None) -> bool:
-        """Whether the caller has this role, or a higher one, in the collection.
+        """Return whether the caller has this role, or a higher one, in the collection.
 
-        Without a collection: in the whole installation, which is more than a caller of some collections may, unless
-        it only reads. What such a caller then sees must be of its collections.
+        Without a collection, the question is about the whole installation. A caller limited to some collections may
+        then only read, and whatever it is shown must belong to its collections.
         """
         if ROLES.index(self.role) < ROLES.index(role):
             return False
@@ -68,7 +74,7 @@ class Principal:
         return role == "reader" if collection is None else collection in self.collections
 
     def require(self, role: str, collection: str | None = None) -> None:
-        """Raise Forbidden, saying what is needed, unless the caller :meth:`may`."""
+        """Raise Forbidden, which names what is needed, unless the caller :meth:`may`."""
         if self.may(role, collection):
             return
         if ROLES.index(self.role) < ROLES.index(role):
@@ -80,19 +86,19 @@ class Principal:
         raise Forbidden(f"This needs {needed}.", "Ask an administrator for a key: `semantik keys create`.")
 
     def sees(self, principals: Collection[str] | None) -> bool:
-        """Whether a document that is open to these principals (None: to everybody) is open to the caller."""
+        """Return whether a document that is open to these principals (None: to everybody) is open to the caller."""
         return principals is None or self.principals is None or bool({*self.principals} & {*principals})
 
 
 class AuthPlugin(SemanticPlugin):
-    """Tells who calls, from a request that holds no API key of ours."""
+    """Identifies the caller of a request that has no API key of this installation."""
 
     PLUGIN_TYPE: ClassVar[str] = "auth"
 
     async def authenticate(self, request: AuthRequest) -> Principal | None:
-        """Who the caller is; None if this plugin does not know, and the next one is asked.
+        """Return the caller, or None if this plugin does not know it; the next plugin is then asked.
 
-        Whatever it raises denies the request, and so does taking longer than ``api.auth_deadline``. Must not log or
-        raise with a credential in the text.
+        Raising anything, or taking longer than ``api.auth_deadline``, denies the request. Never put a credential into a
+        log line or an error.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Where a text may be cut: at white space if there is some, never inside what a reader sees as one character."""
+"""Where a text may be cut: at white space if possible, and never inside what a reader sees as one character."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import unicodedata
 
 ZERO_WIDTH_JOINER = "\u200d"
 _SPACES = ("\n", " ", "\t", "\u3000", "\u00a0")
-_REACH = 64  # characters that are looked through for the border of a combining sequence
+_REACH = 64  # how many characters to search for the border of a combining sequence
 
 
 def joins_previous(text: str, index: int) -> bool:
-    """Whether ``text[index]`` belongs to the character before it.
+    """Return whether ``text[index]`` belongs to the character before it.
 
-    Combining marks, joined emoji, skin tones, the second half of a flag, and lone surrogate pairs: what the extended
-    grapheme clusters of Unicode's UAX #29 cover, less Hangul jamo and prepended marks.
+    It does for combining marks, joined emoji, skin tones, the second half of a flag, and lone surrogate pairs. These are
+    the extended grapheme clusters of Unicode's UAX #29, except Hangul jamo and prepended marks.
     """
     if index <= 0 or index >= len(text):
         return False
     char, before = text[index], text[index - 1]
-    if char < "\u0300" and char != "\u200d":  # the common case: nothing below combines
+    if char < "\u0300" and char != "\u200d":  # the common case: nothing below this combines
         return before == "\r" and char == "\n"
     if ZERO_WIDTH_JOINER in (char, before) or "\U0001f3fb" <= char <= "\U0001f3ff":
         return True
@@ -38,10 +38,11 @@ def _flags_before(text: str, index: int) -> int:
 
 
 def border_near(text: str, low: int, wanted: int, high: int) -> int:
-    """A place to cut strictly between ``low`` and ``high``, at ``wanted`` or a little before it.
+    """Return a place to cut strictly between ``low`` and ``high``, at ``wanted`` or a little before it.
 
-    After white space if the last quarter before ``wanted`` has some, else between two characters, else (a combining
-    sequence longer than 64 code points) at ``wanted`` itself. Needs ``low < wanted < high``.
+    The place is after white space if the last quarter before ``wanted`` has some. Otherwise it is between two
+    characters, or at ``wanted`` itself in a combining sequence longer than 64 code points. Requires
+    ``low < wanted < high``.
     """
     reach = max(low, wanted - max(16, (wanted - low) // 4))
     for space in _SPACES:

@@ -1,4 +1,4 @@
-"""Chunkers: from a text to pieces that fit the embedding model."""
+"""Chunkers split a text into pieces that fit the embedding model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def estimate_tokens(texts: Sequence[str]) -> list[int]:
-    """Tokens at four UTF-8 bytes each, rounded up: a rule of thumb for English, used only without a tokenizer."""
+    """Count a token for each four UTF-8 bytes, rounded up: an estimate for English, used only without a tokenizer."""
     return [math.ceil(len(text.encode("utf-8", "replace")) / 4) for text in texts]
 
 
 @dataclass(frozen=True)
 class ChunkConfig:
-    """The budget of a chunk in tokens, and what the host lends a chunker.
+    """The budget of a chunk in tokens, and what the host supplies to a chunker.
 
-    ``count_tokens`` maps texts to their token counts by the embedding model's own tokenizer (special tokens not
-    counted). ``elements`` is the parser's structure. ``embed`` maps texts to an (n, d) float32 array.
+    ``count_tokens`` maps texts to their token counts by the embedding model's own tokenizer, without special tokens.
+    ``elements`` is the parser's structure. ``embed`` maps texts to an (n, d) float32 array.
     """
 
     max_tokens: int = 200
@@ -46,17 +46,18 @@ class ChunkingPlugin(SemanticPlugin):
     def chunk(
         self, content: str, config: ChunkConfig, progress_callback: Callable[[float], None] | None = None
     ) -> list[Chunk]:
-        """Chunks in order, each at most ``config.max_tokens`` long; together they cover all but white space.
+        """Return chunks in order, each at most ``config.max_tokens`` long. Together they cover all but white space.
 
-        What exceeds the budget is split, never cut. ``progress_callback`` takes the share done, 0..1.
+        The host splits a chunk that exceeds the budget; nothing is lost. ``progress_callback`` takes the share that is
+        done, 0..1.
         """
         raise NotImplementedError
 
     def validate_content(self, content: str) -> tuple[bool, str | None]:
-        """Whether the text can be chunked, and if not, why."""
+        """Return whether the text can be chunked, and the reason if it can't."""
         return (True, None) if content.strip() else (False, "the text is empty")
 
     def estimate_chunks(self, content_length: int, config: ChunkConfig) -> int:
-        """About how many chunks a text of that many characters gives (four characters a token)."""
+        """Estimate how many chunks a text of that many characters gives, at four characters a token."""
         step = max(1, config.max_tokens - config.overlap_tokens) * 4
         return max(1, math.ceil(content_length / step)) if content_length else 0

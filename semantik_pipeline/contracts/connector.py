@@ -1,4 +1,4 @@
-"""Connectors: where documents come from."""
+"""Connectors read documents from a source."""
 
 from __future__ import annotations
 
@@ -12,72 +12,76 @@ from semantik_pipeline.errors import PluginConfigError
 
 
 class ConnectorPlugin(SemanticPlugin):
-    """A source of documents.
+    """Reads documents from a source.
 
-    Write :meth:`load_documents`, or the incremental pair :meth:`enumerate` and :meth:`fetch`. With the first alone a
-    sync is one long unit that starts over after a crash (what is known by hash costs nothing).
+    Required: :meth:`load_documents`, or the incremental pair :meth:`enumerate` and :meth:`fetch`. With
+    ``load_documents`` alone, a sync is one long unit that starts over after a crash. Content that is already known by
+    its hash is not processed again.
     """
 
     PLUGIN_TYPE: ClassVar[str] = "connector"
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> bool | HealthStatus:
-        """Whether the configuration could work, as far as the class's own :meth:`validate_config` tells."""
+        """Check the configuration with the class's own :meth:`validate_config`; unknown if the class has none."""
         if cls.validate_config is ConnectorPlugin.validate_config:
             return await super().health_check(config)
         try:
             validate: Callable[[], Any] = cls(config).validate_config
-            if inspect.isawaitable(answer := validate()):  # an author's may be
+            if inspect.isawaitable(answer := validate()):  # a plugin's own may be async
                 await answer
         except PluginConfigError as error:
             return HealthStatus(HealthState.UNHEALTHY, str(error))
         return HealthStatus(HealthState.HEALTHY)
 
     async def authenticate(self) -> bool:
-        """Whether the source lets us in."""
+        """Return whether the source accepts the credentials."""
         return True
 
     def validate_config(self) -> None:
-        """Raise PluginConfigError if the configuration cannot work (a folder that is missing, say)."""
+        """Raise PluginConfigError if the configuration cannot work, for example if a folder is missing."""
 
     def load_documents(self, source_id: int | None = None) -> AsyncIterator[IngestedDocument]:
-        """Yield every document. A normal end is a full enumeration; raise to say that it is not."""
+        """Yield every document. A normal end means that every document was named; raise otherwise."""
         raise NotImplementedError(f"{type(self).__name__} has neither load_documents nor enumerate and fetch.")
 
     def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
-        """Name the documents from ``cursor`` on, in an order that a cursor can resume; last, ``Complete``.
+        """Name the documents from ``cursor`` on, in an order that a cursor can resume, and end with ``Complete``.
 
-        A run is one enumeration from its beginning to its Complete, in one call or, where slices end and workers die,
-        in several. ``cursor`` is one of three:
+        A run is one enumeration from its start to its Complete. It may take several calls: a time slice can end, or a
+        worker can die. ``cursor`` is one of three values:
 
-        - None: the run begins, and everything is to be named. So it is at first, when the source's connector or
-          options changed, and when somebody asks for it.
-        - ``Complete.cursor`` of the last run that ended: the run begins, and only what changed since then is to be
-          named (a commit, a UID, a change token). Name everything instead if that cursor is of no use any more.
-        - ``Checkpoint.cursor`` of this very run: it goes on there. Put into it what the rest of the run needs to know,
-          such as where the run began; a checkpoint is never given to another run.
+        - None: the run starts, and you name everything. The first run starts like this. So does a run after the
+          source's connector or options changed, or when somebody asks for a full sync.
+        - ``Complete.cursor`` of the last run that finished: the run starts, and you name only what changed since then,
+          by a commit, a UID or a change token. If you can't use that cursor any more, name everything.
+        - ``Checkpoint.cursor`` of this same run: the run continues there. Put into it what the rest of the run needs to
+          know, such as where the run started. A checkpoint is never given to another run.
 
-        So a connector that walks its whole source each time ends with ``Complete(full)``, whatever its checkpoints
-        are, and one that can tell what changed ends with ``Complete(full, cursor=...)``. A run that fails leaves the
-        next one to begin where it began.
+        A connector that walks its whole source each time ends with ``Complete(full)``, whatever its checkpoints are. A
+        connector that can find out what changed ends with ``Complete(full, cursor=...)``. After a run that fails, the
+        next run starts where the failed one started.
 
-        ``full``: this run named all that the source has; what it did not name is removed. Never after a run that named
-        only changes (say Removal there), and never if a part could not be read in any of the run's slices.
+        ``full=True`` means that this run named everything in the source; what it did not name is removed. Never use it
+        after a run that named only changes (yield Removal there), or if any slice of the run could not read a part of
+        the source.
         """
         raise NotImplementedError
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
-        """The document itself. Raise SkipDocument (nothing to index: what was indexed of it goes), DocumentGone,
-        DocumentUnreadable (it can't be had now, which says nothing of its content), or a Transient/PermanentError.
+        """Return the document.
 
-        A reference may have nothing but its ``unique_id``: after a run that named only changes the host asks so for
-        documents that it could not have, or has lost. DocumentGone then removes the document.
+        Raise SkipDocument if there is nothing to index (what was indexed of it is removed), DocumentGone,
+        DocumentUnreadable if it can't be read now (what is indexed of it stays), or a Transient/PermanentError.
+
+        A reference may have only its ``unique_id``. After a run that named only changes, the host asks in this way for
+        documents that it could not get, or has lost. DocumentGone then removes the document.
         """
         raise NotImplementedError
 
     @classmethod
     def get_config_fields(cls) -> list[dict[str, Any]]:
-        """For forms: ``[{"name", "type", "label", "required", "default"}]`` (default: from the schema)."""
+        """Return ``[{"name", "type", "label", "required", "default"}]`` for forms, made from a full JSON Schema."""
         schema = cls.get_config_schema() or {}
         required = set(schema.get("required", []))
         return [
@@ -93,6 +97,6 @@ class ConnectorPlugin(SemanticPlugin):
 
     @classmethod
     def get_secret_fields(cls) -> list[str]:
-        """Names of the fields that hold secrets, and are therefore given as ``NAME_env``."""
+        """Return the names of the fields that hold secrets. They are given as ``NAME_env``."""
         properties = (cls.get_config_schema() or {}).get("properties", {})
         return [name for name, spec in properties.items() if spec.get("secret") or spec.get("format") == "password"]

@@ -1,4 +1,4 @@
-"""Embedders: from texts to vectors."""
+"""Embedders turn texts into vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semantik_pipeline.errors import PluginConfigError
 
 
 class EmbeddingMode(StrEnum):
-    """Models with prompts embed queries and documents differently."""
+    """What a text is. Models with prompts embed queries and documents differently."""
 
     QUERY = "query"
     DOCUMENT = "document"
@@ -23,7 +23,7 @@ class EmbeddingMode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingProviderDefinition:
-    """What a provider is, for lists and forms."""
+    """The description of a provider, for lists and forms."""
 
     api_id: str
     internal_id: str
@@ -44,57 +44,62 @@ class EmbeddingPlugin(SemanticPlugin):
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> Any:
-        """An (n, d) array of float32 or n lists of d floats, in the order of the texts.
+        """Return an (n, d) array of float32, or n lists of d floats, in the order of the texts.
 
-        The plugin adds its own prompt for the mode. Raise ServiceUnavailable when an endpoint is away.
+        The plugin adds its own prompt for the mode. Raise ServiceUnavailable when an endpoint is unavailable.
         """
         raise NotImplementedError
 
     async def embed_sparse(
         self, texts: Sequence[str], *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> list[SparseVector]:
-        """A sparse vector for each text, for collections that name this plugin in ``sparse``. Weights are above 0."""
+        """Return a sparse vector for each text, weights above 0, for collections that name this plugin in ``sparse``."""
         raise PluginConfigError(
             f"The embedding plugin {self.PLUGIN_ID!r} gives no sparse vectors.", "Name another one in sparse.plugin."
         )
 
     async def embed_single(self, text: str, *, mode: EmbeddingMode = EmbeddingMode.QUERY) -> Any:
-        """One vector of d floats."""
+        """Return one vector of d floats."""
         return (await self.embed_texts([text], mode=mode))[0]
 
     async def get_dimension(self) -> int:
-        """d. Default: one probe, remembered."""
+        """Return d. The default embeds one probe and remembers the answer."""
         if not hasattr(self, "_probed_dimension"):
             self._probed_dimension = len(await self.embed_single("dimension probe", mode=EmbeddingMode.DOCUMENT))
         return self._probed_dimension
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text by the model's own tokenizer, special tokens not counted.
+        """Return the tokens of each text by the model's own tokenizer, without special tokens.
 
-        Must work before :meth:`initialize` and load no model; it is called in the chunking child.
+        Must work before :meth:`initialize` and must not load a model: chunkers call it in the child process.
         """
         return estimate_tokens(texts)
 
     def max_input_tokens(self) -> int | None:
-        """The longest text the model reads whole, in :meth:`count_tokens`' tokens, prompt and special tokens already
-        taken off (None: no limit known). Works before :meth:`initialize`."""
+        """Return the length of the longest text that the model reads whole, or None if no limit is known.
+
+        It is in :meth:`count_tokens`' tokens, after the prompt and special tokens are subtracted. Works before
+        :meth:`initialize`.
+        """
         return None
 
     def tokenizer_revision(self) -> str:
-        """What identifies the tokenizer; part of the chunking fingerprint. Works before :meth:`initialize`."""
+        """Return what identifies the tokenizer: part of the chunking fingerprint. Works before :meth:`initialize`."""
         return "estimate"
 
     def get_model_info(self) -> dict[str, Any]:
-        """Name, dimension, window, device, precision: what an operator asks for."""
+        """Return name, dimension, window, device and precision, for operators."""
         return {"model": self.config.get("model")}
 
     def model_files(self) -> ModelFiles | None:
-        """The files of the model that is configured, wherever they lie; None for a model that has none here. Works before
-        :meth:`initialize`; PluginLoadError says where it was looked for."""
+        """Return the files of the configured model, or None for a model without files here.
+
+        Works before :meth:`initialize`. Raise PluginLoadError, saying where you looked, if they are missing.
+        """
         return None
 
     def usage(self) -> ModelUsage | None:
-        """What the model in memory was used for; None where none is, or nobody counts."""
+        """Return what the model in memory was used for, or None if there is none or nobody counts."""
         return None
 
     @classmethod
@@ -110,6 +115,8 @@ class EmbeddingPlugin(SemanticPlugin):
 
     @classmethod
     def supports_model(cls, name: str, config: dict[str, Any] | None = None) -> bool:
-        """Whether a collection that names just this model means this plugin. ``config`` is what is configured here; a
-        plugin that doesn't take it is not given it."""
+        """Return whether a collection that names only this model means this plugin.
+
+        ``config`` is what is configured in this installation. A plugin that doesn't take it is called without it.
+        """
         return False

@@ -1,4 +1,4 @@
-"""Extractors: facts from a text that searches can filter by."""
+"""Extractors find facts in a text that searches can filter by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from semantik_pipeline.documents import ExtractionResult, ExtractionType
 
 
 class ExtractorPlugin(SemanticPlugin):
-    """Finds entities, language, keywords … in a text. Runs in a child process; one that fails harms only itself."""
+    """Finds entities, language, keywords and the like. Runs in a child process; a failure affects nothing else."""
 
     PLUGIN_TYPE: ClassVar[str] = "extractor"
 
@@ -20,7 +20,7 @@ class ExtractorPlugin(SemanticPlugin):
     async def extract(
         self, text: str, extraction_types: list[ExtractionType] | None = None, options: dict[str, Any] | None = None
     ) -> ExtractionResult:
-        """What was found; ``extraction_types`` None means all that are supported."""
+        """Return what was found. ``extraction_types`` None means all that are supported."""
         raise NotImplementedError
 
     async def extract_batch(
@@ -29,5 +29,5 @@ class ExtractorPlugin(SemanticPlugin):
         extraction_types: list[ExtractionType] | None = None,
         options: dict[str, Any] | None = None,
     ) -> list[ExtractionResult]:
-        """One result for each text, in order."""
+        """Return one result for each text, in order."""
         return [await self.extract(text, extraction_types, options) for text in texts]

@@ -1,4 +1,4 @@
-"""What a filter may hold, before any of it is read: what Python, JSON and every store can take."""
+"""Limits of a filter, checked before any of it is read: what Python, JSON and every store can handle."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from semantik_pipeline.errors import UsageError
 
-#: Levels of JSON, an object and a list for each filter within a filter, of what somebody asks with ...
+#: The most levels of JSON in a caller's filter. A filter within a filter takes two, an object and a list.
 MOST_LEVELS = 64
-#: ... and of that with what a search puts around it. A server's JSON parser ends at 128.
+#: The same, with what a search adds around the filter. A server's JSON parser stops at 128.
 MOST_AROUND = 96
 
 
 def check_bounds(filter: Any, levels: int = MOST_AROUND) -> None:
-    """Raise UsageError for more ``levels`` than that, and for text that is no Unicode (lone surrogates).
+    """Raise UsageError for more than that many ``levels``, and for text that is not Unicode (lone surrogates).
 
-    Goes down without recursion, so that nothing is too deep for it.
+    It does not use recursion, so no filter is too deep for it.
     """
     left: list[tuple[Any, int]] = [(filter, 0)]
     while left:
@@ -31,7 +31,7 @@ def check_bounds(filter: Any, levels: int = MOST_AROUND) -> None:
 
 
 def _inside(one: Any) -> Iterable[Any]:
-    """What is to be looked at; of a long list of texts or numbers that is one text, or nothing."""
+    """Return what to check. For a long list of texts or of numbers, that is one text, or nothing."""
     if isinstance(one, dict):
         return [*one, *one.values()]
     kinds = set(map(type, one))
@@ -47,7 +47,7 @@ def _check_text(text: str) -> None:
 
 
 def number(value: float) -> float:
-    """The number as stores compare it, in float64. Raises ValueError for one that has no place there."""
+    """Return the number as stores compare it, in float64. Raises ValueError for one that float64 can't hold."""
     try:
         found = float(value)
     except OverflowError as error:
@@ -58,8 +58,10 @@ def number(value: float) -> float:
 
 
 def instant(text: Any) -> datetime:
-    """What a date or a time as ISO 8601 writes it says, in UTC; what names no zone is UTC. Raises ValueError for what is
-    none, and for what lies outside the years 1 to 9999 there."""
+    """Read an ISO 8601 date or time, and return it in UTC. Without a zone, it is taken as UTC.
+
+    Raises ValueError for text that is not a date or time, and for one outside the years 1 to 9999 in UTC.
+    """
     try:
         found = datetime.fromisoformat(text)
         return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)

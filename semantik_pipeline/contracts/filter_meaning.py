@@ -1,7 +1,7 @@
-"""What a filter means, in plain Python: for documents of the ledger, and the reference that stores are compared with.
+"""The meaning of a filter, in plain Python: for the documents of the ledger, and as the reference for stores.
 
-It agrees with Qdrant 1.17 on fields without a payload index; typed indexes make no difference where a field's values
-have the type of its index.
+It agrees with Qdrant 1.17 on fields without a payload index. A typed index makes no difference if a field's values have
+the type of its index.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def matches(clauses: Clauses | None, point_id: str | None, payload: dict[str, Any]) -> bool:
-    """Whether a point meets the filter; None is met by all. ``point_id`` None: an object within a payload."""
+    """Return whether a point matches the filter; None matches all. ``point_id`` None: an object within a payload."""
     if clauses is None:
         return True
 
@@ -72,7 +72,7 @@ def _meets(condition: Condition, point_id: str | None, payload: dict[str, Any]) 
 
 
 def values_at(payload: dict[str, Any], path: str) -> list[Any]:
-    """The values that a path selects, arrays whole; ``[]`` selects an array's items. Empty if there is none."""
+    """Return the values that a path selects: arrays whole, and with ``[]`` an array's items. Empty if there are none."""
     found: list[Any] = [payload]
     for quoted, index, plain in _STEP.findall(path):
         if quoted or plain:

@@ -1,7 +1,7 @@
 """The filter language of searches and stores: Qdrant's filter JSON, read into values.
 
-A store translates the values; nobody else reads the JSON, so every store refuses the same filters with the same
-words. The grammar is Qdrant's (https://qdrant.tech/documentation/concepts/filtering/) without geography, vectors and
+A store translates the values. Only this module reads the JSON, so every store refuses the same filters with the same
+message. The grammar is Qdrant's (https://qdrant.tech/documentation/concepts/filtering/) without geography, vectors and
 slices.
 """
 
@@ -30,8 +30,11 @@ _INT64 = range(-(2**63), 2**63)
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Some value at ``key`` is (``value``), is one of (``any``), is another than (``except``) the operand, or
-    holds its words: all of them (``text``), one of them (``text_any``), in their order (``phrase``)."""
+    """Some value at ``key`` compares to the operand as ``how`` says.
+
+    It equals the operand (``value``), is one of it (``any``) or none of it (``except``). Or it holds the operand's words:
+    all of them (``text``), one of them (``text_any``), or all in their order (``phrase``).
+    """
 
     key: str
     how: str
@@ -40,7 +43,7 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Some value at ``key`` lies within all given bounds: numbers, or instants (aware datetimes)."""
+    """Some value at ``key`` lies within all the given bounds: numbers, or aware datetimes."""
 
     key: str
     gt: float | datetime | None = None
@@ -55,7 +58,7 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class ValuesCount:
-    """How many values ``key`` holds (an array's length; 1 for anything else, 0 for nothing)."""
+    """The number of values at ``key``: an array's length, 1 for anything else, 0 for nothing."""
 
     key: str
     gt: int | None = None
@@ -66,7 +69,7 @@ class ValuesCount:
 
 @dataclass(frozen=True, kw_only=True)
 class IsEmpty:
-    """Whether ``key`` is missing, null or an empty array is ``expected``."""
+    """``expected`` tells whether ``key`` must be missing, null or an empty array, or must not be."""
 
     key: str
     expected: bool = True
@@ -74,7 +77,7 @@ class IsEmpty:
 
 @dataclass(frozen=True, kw_only=True)
 class IsNull:
-    """Whether ``key`` is there and null (or an array with a null) is ``expected``."""
+    """``expected`` tells whether ``key`` must exist and be null, or an array with a null, or must not be."""
 
     key: str
     expected: bool = True
@@ -87,7 +90,7 @@ class HasId:
 
 @dataclass(frozen=True, kw_only=True)
 class Nested:
-    """Some object in the array at ``key`` meets the whole filter by itself."""
+    """Some object in the array at ``key`` matches the whole filter by itself."""
 
     key: str
     filter: Clauses
@@ -95,7 +98,7 @@ class Nested:
 
 @dataclass(frozen=True, kw_only=True)
 class Clauses:
-    """All of ``must``, none of ``must_not``, one of ``should`` (if there is any), ``min_count`` of ``min_should``."""
+    """All of ``must``, none of ``must_not``, one of ``should`` (if there are any), ``min_count`` of ``min_should``."""
 
     must: tuple[Condition, ...] = ()
     should: tuple[Condition, ...] = ()
@@ -104,27 +107,29 @@ class Clauses:
     min_count: int = 0
 
 
-#: Nothing meets it. More of ``min_should`` than there are is another matter to the engine, where ids are named beside it.
+#: Nothing matches it. The engine treats a ``min_count`` above the number of conditions differently next to named ids.
 NOTHING = Clauses(must_not=(Clauses(),))
 
 Condition = Match | Range | ValuesCount | IsEmpty | IsNull | HasId | Nested | Clauses
 
 
 def parse_filter(filter: dict[str, Any] | None, *, levels: int = MOST_AROUND) -> Clauses | None:
-    """Read Qdrant's filter JSON; None stays None. Raises UsageError naming the part that is wrong, or for more ``levels``
-    of objects and lists."""
+    """Read Qdrant's filter JSON; None stays None.
+
+    Raises UsageError, which names the part that is wrong, and for more than that many ``levels`` of objects and lists.
+    """
     check_bounds(filter, levels)
     return None if filter is None else _clauses(filter, "")
 
 
 def is_key(given: Any) -> bool:
-    """Whether it is a path of a payload, as conditions have it in ``key``."""
+    """Return whether this is a path in a payload, as conditions have in ``key``."""
     return isinstance(given, str) and _PATH.fullmatch(given) is not None and _SURROGATE.search(given) is None
 
 
 def root(key: str) -> str:
-    """The payload's own field in which a path begins, itself a path: ``entities`` of ``entities.ORG``."""
-    return _ROOT.match(key)[0]  # type: ignore[index]  # every path begins with a name
+    """Return the top-level field where a path starts, itself a path: ``entities`` for ``entities.ORG``."""
+    return _ROOT.match(key)[0]  # type: ignore[index]  # every path starts with a name
 
 
 def _clauses(given: Any, at: str) -> Clauses:
@@ -249,7 +254,7 @@ def _has_id(given: Any, at: str) -> HasId:
 
 
 def _point_id(given: Any) -> str:
-    if isinstance(given, str) and _UUID.fullmatch(given):  # searches give hundreds
+    if isinstance(given, str) and _UUID.fullmatch(given):  # searches name hundreds
         return given
     return str(uuid.UUID(str(given)))
 
@@ -292,7 +297,7 @@ def _in(at: str, name: str) -> str:
 def _wrong(at: str, what: str, found: Any) -> UsageError:
     try:
         text = repr(found)
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # an integer with more digits than Python prints
         text = f"a {type(found).__name__}"
     shown = text if len(text) <= 80 else f"{text[:77]}..."
     return UsageError(f"The filter's {at or 'top'} {what}; it is {shown}.", "docs/search.md shows the filters.")

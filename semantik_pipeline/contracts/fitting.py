@@ -1,4 +1,4 @@
-"""Making texts fit a token budget without losing a character (DESIGN, invariant 13). For chunkers and their host."""
+"""Makes texts fit a token budget without losing a character (DESIGN, invariant 13). For chunkers and their host."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from semantik_pipeline.contracts.borders import border_near
 TokenCount = Callable[[Sequence[str]], list[int]]
 Span = tuple[int, int]
 
-#: A text longer than this for each token of its budget does not fit, whatever its tokens: WordPiece calls any word of
-#: more than 100 characters one unknown token, so tokens alone would let a megabyte of base64 pass as one chunk.
+#: A text with more characters than this for each token of its budget does not fit, however few tokens it has. WordPiece
+#: turns any word of more than 100 characters into one unknown token, so a megabyte of base64 would pass as one chunk.
 CHARS_PER_TOKEN = 64
 
-_BATCH_TEXTS, _BATCH_CHARS = 4096, 500_000  # bounds what a tokenizer holds at once to about 100 MB
+_BATCH_TEXTS, _BATCH_CHARS = 4096, 500_000  # limits what a tokenizer holds at once to about 100 MB
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def longest_text(max_tokens: int) -> int:
-    """The most characters that a text of this budget may have."""
+    """Return the most characters that a text of this budget may have."""
     return CHARS_PER_TOKEN * max_tokens
 
 
 def count_in_batches(
     texts: Sequence[str], count_tokens: TokenCount, progress: Callable[[float], None] | None = None
 ) -> list[int]:
-    """Tokens of each text, in few calls of bounded size. Lone surrogates, which no tokenizer takes, count as U+FFFD."""
+    """Count the tokens of each text in few calls of bounded size.
+
+    Lone surrogates, which no tokenizer accepts, count as U+FFFD.
+    """
     counts: list[int] = []
     for batch in _batches(texts):
         counts.extend(count_tokens(_encodable(batch)))
@@ -60,10 +63,10 @@ def _encodable(texts: list[str]) -> list[str]:
 def split_to_fit(
     texts: Sequence[str], max_tokens: int, count_tokens: TokenCount, aim: int | None = None
 ) -> list[list[tuple[int, int, int]]]:
-    """For each text, the pieces ``(start, end, tokens)`` that fit ``max_tokens`` and cover all but its white space.
+    """Return for each text the pieces ``(start, end, tokens)`` that fit ``max_tokens`` and cover all but white space.
 
-    A text that fits is one piece. Others are cut into equal parts of about ``aim`` tokens (default: as few parts as
-    the budget allows), at white space where there is some. Only a single character may exceed the budget.
+    A text that fits is one piece. Others are cut into equal parts of about ``aim`` tokens, at white space if there is
+    any. By default there are as few parts as the budget allows. Only a single character may exceed the budget.
     """
     found: list[list[tuple[int, int, int]]] = [[] for _ in texts]
     waiting = [(owner, *trimmed(text, 0, len(text))) for owner, text in enumerate(texts)]
@@ -87,8 +90,11 @@ def split_to_fit(
 def _counts_of(
     texts: Sequence[str], pieces: list[tuple[int, int, int]], max_tokens: int, count_tokens: TokenCount
 ) -> list[int]:
-    """Counts of the pieces. One with too many characters is not read but taken for four characters a token, which is
-    always above the budget."""
+    """Count the tokens of the pieces.
+
+    A piece with too many characters is not tokenised. It counts as one token for four characters, which is always above
+    the budget.
+    """
     limit = longest_text(max_tokens)
     read = [texts[owner][start:end] for owner, start, end in pieces if end - start <= limit]
     counts = iter(count_in_batches(read, count_tokens))
@@ -109,7 +115,7 @@ def _equal_parts(text: str, start: int, end: int, parts: int) -> Iterator[Span]:
 
 
 def trimmed(text: str, start: int, end: int) -> Span:
-    """The span without the white space at its ends; an empty one where there is nothing else."""
+    """Return the span without the white space at its ends; an empty one if there is nothing else."""
     piece = text[start:end]
     bare = piece.lstrip()
     start += len(piece) - len(bare)

@@ -1,10 +1,10 @@
-"""Languages as documents carry them, ISO 639-1 codes, and as engines that stem words name them."""
+"""Languages: the ISO 639-1 codes that documents carry, and the names that stemming engines use."""
 
 from __future__ import annotations
 
 from semantik_pipeline.errors import UsageError
 
-#: Languages whose words can be stemmed, or whose stop words are known: code -> name.
+#: Languages with a stemmer or a list of stop words: code -> name.
 LANGUAGES = {
     "ar": "arabic",
     "az": "azerbaijani",
@@ -39,12 +39,12 @@ LANGUAGES = {
     "zh": "chinese",
 }
 
-#: No language: words count as they stand.
+#: No language: words are used as they are.
 NONE = "none"
 
 
 def language_name(language: str) -> str:
-    """The name of a language that is given by its code or its name (``none`` too). Raises UsageError for another one."""
+    """Return the name of a language given by code or name; ``none`` is valid too. Raises UsageError for any other."""
     known = language.strip().lower()
     name = LANGUAGES.get(known, known)
     if name != NONE and name not in LANGUAGES.values():
@@ -54,8 +54,11 @@ def language_name(language: str) -> str:
 
 
 def stemmed_as(code: str | None) -> str | None:
-    """The name of the language whose rules the words of a document follow: ``none`` where nobody knows its language's
-    rules, None where nobody knows its language (what the collection says counts then)."""
+    """Return the name of the language by whose rules a document's words are stemmed.
+
+    It is ``none`` if there are no rules for the document's language, and None if its language is unknown; the
+    collection's setting applies then.
+    """
     if not code:
         return None
     return LANGUAGES.get(code.partition("-")[0].lower(), NONE)

@@ -1,4 +1,4 @@
-"""Media types by name. Own table first: the system's differs from machine to machine and calls ``.ts`` a video."""
+"""Media types by file name. This table comes first: the system's differs by machine, and calls ``.ts`` a video."""
 
 from __future__ import annotations
 
@@ -93,17 +93,17 @@ _TEXT_TYPES = {
     "application/sql",
     "message/rfc822",
 }
-# Only the table that comes with Python, not the machine's.
+# Only the table that comes with Python, not the system's.
 _builtin_types = mimetypes.MimeTypes(filenames=())
 
 
 def by_name(name: str) -> str | None:
-    """The media type that a file name promises; None where it promises nothing."""
+    """Return the media type that a file name stands for, or None if it stands for none."""
     path = PurePosixPath(name)
     known = NAMED.get(path.suffix.lower()) or _WHOLE_NAMES.get(path.name.lower())
     return known or _builtin_types.guess_type(f"x{path.suffix.lower()}")[0]
 
 
 def is_text_type(media_type: str) -> bool:
-    """Whether content of this media type is characters that a person can read as they are."""
+    """Return whether content of this media type is text that a person can read as it is."""
     return media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type.endswith(("+xml", "+json", "/xml"))

@@ -1,12 +1,12 @@
-"""Models as a host sees them: the files that a plugin reads, what it did with them, and the models folder.
+"""Models as the host sees them: the files that a plugin reads, what it did with them, and the models folder.
 
-``semantik models pull`` fills the models folder, and plugins look there first. A model has a place in it, named as on
-the hub, with a folder for each commit and a manifest beside it::
+``semantik models pull`` fills the models folder, and plugins look there first. Each model has a place in it, named as on
+the hub, with a folder for each commit and a manifest next to it::
 
     BAAI/bge-small-en/5c38ec7c….json     # the manifest
     BAAI/bge-small-en/5c38ec7c…/         # the files
 
-A folder of files that lies at a model's place without a commit (``mine/tuned/config.json``) counts too.
+A folder of files at a model's place without a commit (``mine/tuned/config.json``) counts too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Either file makes a folder a model's.
+#: A folder with either file is a model.
 MARKS = ("config.json", "modules.json")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
-#: What torch's allocators say: on a GPU; on a CPU under Linux; on a CPU elsewhere.
+#: Messages of torch's allocators: on a GPU; on a CPU under Linux; on a CPU elsewhere.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -31,8 +31,8 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 class ModelFiles:
     """A model's folder, and where it came from in words (``a folder``, ``the package …``, ``the models folder``).
 
-    ``revision`` is the hub's commit, where it is known. ``sha256`` has what files must be, by path within the folder;
-    empty where nobody knows.
+    ``revision`` is the hub's commit, if known. ``sha256`` maps paths within the folder to the hashes that the files must
+    have; it is empty if they are unknown.
     """
 
     name: str
@@ -46,8 +46,9 @@ class ModelFiles:
 class ModelUsage:
     """What a model in memory was used for since it was loaded.
 
-    Plugins with the same ``key`` share one model: its memory and its work count once. ``padded_tokens`` are those that
-    were computed, ``tokens`` those of them that were text. ``busy_seconds`` is the time of the forwards alone.
+    Plugins with the same ``key`` share one model: its memory and its work count once. ``padded_tokens`` are the tokens
+    that were computed; ``tokens`` are those of them that were text. ``busy_seconds`` is the time of the forward passes
+    alone.
     """
 
     key: str
@@ -58,8 +59,11 @@ class ModelUsage:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What ``semantik models pull`` wrote down: the commit, what was asked for (a branch, a tag), when (seconds since
-    1970), and SHA-256 and size in bytes of each file."""
+    """The record that ``semantik models pull`` writes.
+
+    It holds the commit, what was asked for (a branch or a tag), the time in seconds since 1970, and the SHA-256 and size
+    in bytes of each file.
+    """
 
     name: str
     revision: str
@@ -72,12 +76,15 @@ class Manifest:
         return json.dumps(vars(self), indent=1, sort_keys=True) + "\n"
 
     def matches(self, revision: str | None) -> bool:
-        """Whether a revision (commit, at least seven digits of it, branch or tag; None: any) means this commit."""
+        """Return whether a revision means this commit.
+
+        It may be the commit or at least seven digits of it, the branch or tag that was asked for, or None for any.
+        """
         return revision is None or revision == self.asked or (len(revision) >= 7 and self.revision.startswith(revision))
 
 
 def place_of(folder: Path | str, name: str) -> Path | None:
-    """A model's place in the models folder; None for a name that can't have one, such as a path."""
+    """Return a model's place in the models folder, or None for a name that can't have one, such as a path."""
     parts = name.split("/")
     if len(parts) > 2 or any(part in ("", ".", "..") or part[0] in "~." or "\\" in part for part in parts):
         return None
@@ -85,8 +92,10 @@ def place_of(folder: Path | str, name: str) -> Path | None:
 
 
 def pulled(place: Path) -> list[tuple[Path, Manifest]]:
-    """``(folder, manifest)`` of each commit of a model, the first pulled first. A manifest without its folder is a pull
-    that did not end; one that can't be read counts as none."""
+    """Return ``(folder, manifest)`` for each commit of a model, the first one pulled first.
+
+    A manifest without its folder is a pull that did not finish. A manifest that can't be read is ignored.
+    """
     if not place.is_dir():
         return []
     found = []
@@ -98,10 +107,10 @@ def pulled(place: Path) -> list[tuple[Path, Manifest]]:
 
 
 def find_model(folder: Path | str, name: str, revision: str | None = None) -> ModelFiles | None:
-    """The model in the models folder, or None.
+    """Return the model in the models folder, or None.
 
-    Without a revision the commit that was pulled first: a later pull doesn't change the vectors of a running
-    collection; whoever wants the new one names it.
+    Without a revision, it is the commit that was pulled first, so a later pull doesn't change the vectors of a running
+    collection. To use the new commit, name it.
     """
     place = place_of(folder, name)
     if place is None:
@@ -121,8 +130,10 @@ def find_model(folder: Path | str, name: str, revision: str | None = None) -> Mo
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for torch's OutOfMemoryError, and for the plain RuntimeError of its CPU and MPS allocators; also where one of
-    those is the cause of another error."""
+    """Return whether this is torch's OutOfMemoryError, or the plain RuntimeError of its CPU and MPS allocators.
+
+    An error with one of those as its cause counts too.
+    """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error).lower()

@@ -1,4 +1,4 @@
-"""Parsers: from bytes to text with structure."""
+"""Parsers turn a document's bytes into text with structure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class ParserPlugin(SemanticPlugin):
 
     @classmethod
     def supported_media_types(cls) -> list[str]:
-        """Media types it takes (``application/pdf``; ``text/*`` is fine)."""
+        """Return the media types that it takes, such as ``application/pdf`` or ``text/*``."""
         return []
 
     @classmethod
     def supported_extensions(cls) -> list[str]:
-        """File extensions it takes, with the dot, lower case."""
+        """Return the file extensions that it takes, with the dot, in lower case."""
         return []
 
     def parse(
@@ -31,5 +31,5 @@ class ParserPlugin(SemanticPlugin):
         media_type: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ParsedDocument:
-        """Text and elements. Raise UnsupportedContent (encrypted, corrupt) or SkipDocument (no text in it)."""
+        """Return text and elements. Raise UnsupportedContent (encrypted, corrupt) or SkipDocument (no text in it)."""
         raise NotImplementedError

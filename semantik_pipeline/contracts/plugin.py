@@ -1,4 +1,4 @@
-"""What every plugin is, whatever its kind."""
+"""The contract of every plugin, whatever its kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-#: The version of the plugin API that ``PluginManifest.semantik_version`` is a specifier on.
+#: The version of the plugin API. ``PluginManifest.semantik_version`` is a version specifier on it.
 PLUGIN_API_VERSION = "2.0.0"
 
 
@@ -18,7 +18,7 @@ class HealthState(StrEnum):
 
 @dataclass(frozen=True)
 class HealthStatus:
-    """How a plugin is, and why, in a sentence for an operator."""
+    """The health of a plugin, and the reason in a sentence for an operator."""
 
     status: HealthState | str
     reason: str | None = None
@@ -26,10 +26,10 @@ class HealthStatus:
 
 @dataclass(frozen=True)
 class PluginManifest:
-    """What a plugin says of itself.
+    """The description of a plugin.
 
-    ``requires`` are requirement strings (``torch>=2.0``) that must be installed; ``semantik_version`` is a version
-    specifier on :data:`PLUGIN_API_VERSION` (``>=2.0,<3``).
+    ``requires`` lists requirements that must be installed (``torch>=2.0``). ``semantik_version`` is a version specifier
+    on :data:`PLUGIN_API_VERSION` (``>=2.0,<3``).
     """
 
     id: str
@@ -48,7 +48,7 @@ class PluginManifest:
 
 @runtime_checkable
 class PluginProtocol(Protocol):
-    """The shape that is enough for a class to be a plugin; inheriting is a convenience."""
+    """The shape that makes a class a plugin. Inheriting from a base class is optional."""
 
     PLUGIN_ID: ClassVar[str]
 
@@ -56,9 +56,9 @@ class PluginProtocol(Protocol):
 
 
 class SemanticPlugin:
-    """The base of all kinds. Only ``PLUGIN_ID`` must be set; each default here works.
+    """The base class of all kinds. Only ``PLUGIN_ID`` is required; every default works.
 
-    ``OUTPUT_VERSION`` is part of the fingerprint: raise it when the same input and options give another output.
+    ``OUTPUT_VERSION`` is part of the fingerprint. Raise it when the same input and options give another output.
     """
 
     PLUGIN_TYPE: ClassVar[str] = ""
@@ -68,14 +68,14 @@ class SemanticPlugin:
     METADATA: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
-        """Light: keep the configuration, load nothing. ``foo_env`` has become ``foo`` here."""
+        """Keep the configuration, and load nothing. The host has already resolved ``foo_env`` to ``foo``."""
         self.config: dict[str, Any] = dict(config or {})
 
     async def initialize(self) -> None:
-        """Heavy, once: load models, open connections. May ask for ``config`` (and ``model_name``, embedders)."""
+        """Load models and open connections. Called once. May take ``config``, and in embedders ``model_name``."""
 
     async def cleanup(self) -> None:
-        """Give back what :meth:`initialize` took."""
+        """Release what :meth:`initialize` took."""
 
     @classmethod
     def get_manifest(cls) -> PluginManifest:
@@ -97,20 +97,21 @@ class SemanticPlugin:
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any] | None:
-        """A JSON Schema of the configuration (None: takes anything, checks nothing).
+        """Return a JSON Schema of the configuration, or None to accept any option unchecked.
 
-        Mark how-not-what options ``"x-operational": true``, and secrets ``"secret": true``.
+        Mark an option that controls how the work is done, not what comes out, with ``"x-operational": true``. Mark a
+        secret with ``"secret": true``.
         """
         return None
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> bool | HealthStatus:
-        """Whether the plugin could work now with this configuration; quick, loads no model."""
+        """Return whether the plugin could work now with this configuration. Must be quick and must not load a model."""
         return HealthStatus(HealthState.UNKNOWN, "the plugin has no health check")
 
     def output_revision(self) -> str | None:
-        """What else shapes the output beside id, version and options: a model's revision or hash.
+        """Return what else shapes the output besides id, version and options, such as a model's revision or hash.
 
-        Part of the stage's fingerprint. Must be computable before :meth:`initialize`.
+        It is part of the stage's fingerprint. Must work before :meth:`initialize`.
         """
         return None

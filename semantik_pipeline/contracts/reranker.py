@@ -1,4 +1,4 @@
-"""Rerankers: a closer look at the candidates of a search."""
+"""Rerankers score the best candidates of a search again."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RerankerCapabilities:
-    """Limits that the host keeps for the plugin; lengths in tokens.
+    """The limits that the host keeps to; lengths are in tokens.
 
-    ``calibrated`` says that scores are within 0..1 and mean the same for every query, so that they can be blended as
-    they are; others are mapped to 0..1 over the passages of one query. ``first_documents`` is how many documents the
-    first call has, which tells the pace: more for an endpoint, where a call costs more than a document.
-    ``candidates_per_hit`` is how many candidates are worth reading for each hit that is wanted, where the search does not
-    say how many: within 20..200, and at most the five that every search fetches.
+    ``calibrated`` means that scores are within 0..1 and mean the same for every query. They are blended as they are;
+    others are mapped to 0..1 over the passages of one query. ``first_documents`` is how many documents the first call
+    has. That call measures the pace; raise the number for an endpoint, where a call costs more than a document.
+    ``candidates_per_hit`` is how many candidates are worth reading for each hit that is wanted, if the search does not
+    set a number: within 20..200, and at most the five that every search fetches.
     """
 
     max_documents: int = 100
@@ -41,11 +41,11 @@ class RerankerCapabilities:
 
 
 class RerankerPlugin(SemanticPlugin):
-    """Scores (query, text) pairs. Higher is better; the host blends the score with the fused one."""
+    """Scores pairs of query and text. Higher is better. The host blends the score with the fused one."""
 
     PLUGIN_TYPE: ClassVar[str] = "reranker"
-    #: Embedding plugin's id -> names of options that a search takes over from the collection's embedder where nobody
-    #: gave them, the model's first: where somebody gave that one, nothing is taken over.
+    #: Embedding plugin's id -> names of options that a search takes over from the collection's embedder if nobody set
+    #: them, the model's first. If somebody set the model, nothing is taken over.
     EMBEDDER_OPTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     async def rerank(
@@ -58,34 +58,40 @@ class RerankerPlugin(SemanticPlugin):
         vectors: np.ndarray | None = None,
         feedback_vectors: np.ndarray | None = None,
     ) -> list[RerankResult]:
-        """Results best first, each index at most once, finite scores; all documents, or the best ``top_k``.
+        """Return results best first, each index at most once, with finite scores: all documents, or the best ``top_k``.
 
-        ``metadata`` tells of each document what a search knows (title, section, page …). ``feedback`` are the texts
-        of the search's best passages before this reranker, best first, the same in each call for one query; they tell
-        what good answers look like. ``vectors`` are what the collection's embedder made of the documents when they were
-        indexed, (n, d) float32, each row of length one, zeros for a document that the store has no vector of; and
-        ``feedback_vectors`` those of the best passages that have one. Without any, both are None, and a plugin that can do
-        nothing then raises PluginError. All are optional: a plugin that does not take them is not given them.
+        ``metadata`` holds what a search knows of each document, such as its title, section and page. ``feedback`` holds
+        the texts of the search's best passages before this reranker, best first, the same in each call for one query.
+        They show what good answers look like.
+
+        ``vectors`` holds the vectors that the collection's embedder gave the documents when they were indexed: (n, d)
+        float32, each row of length one, zeros for a document without a vector in the store. ``feedback_vectors`` holds
+        those of the best passages that have one. Both are None if there are no vectors; a plugin that can do nothing
+        without them raises PluginError.
+
+        All of these are optional: a plugin that does not take one is called without it.
         """
         raise NotImplementedError
 
     async def rerank_batch(
         self, queries: list[str], documents: list[list[str]], top_k: int | None = None
     ) -> list[list[RerankResult]]:
-        """The results of each query, with nothing but the texts: whoever needs vectors raises PluginError."""
+        """Return the results of each query, by the texts alone. A plugin that needs vectors raises PluginError."""
         return [await self.rerank(query, texts, top_k) for query, texts in zip(queries, documents, strict=True)]
 
     def get_model_info(self) -> dict[str, Any]:
-        """Name, origin, device: what an operator asks for."""
+        """Return name, origin and device, for operators."""
         return {"model": self.config.get("model")}
 
     def model_files(self) -> ModelFiles | None:
-        """The files of the model that is configured, wherever they lie; None for a model that has none here. Works before
-        :meth:`initialize`; PluginLoadError says where it was looked for."""
+        """Return the files of the configured model, or None for a model without files here.
+
+        Works before :meth:`initialize`. Raise PluginLoadError, saying where you looked, if they are missing.
+        """
         return None
 
     def usage(self) -> ModelUsage | None:
-        """What the model in memory was used for; None where none is, or nobody counts."""
+        """Return what the model in memory was used for, or None if there is none or nobody counts."""
         return None
 
     @classmethod
@@ -93,5 +99,5 @@ class RerankerPlugin(SemanticPlugin):
         return RerankerCapabilities()
 
     def get_limits(self) -> RerankerCapabilities:
-        """The capabilities of this plugin with its options, which the host keeps to; those of its class by default."""
+        """Return the capabilities with this instance's options; the host keeps to them. Default: those of the class."""
         return self.get_capabilities()
