@@ -59,13 +59,16 @@ def test_best_first_is_a_stable_permutation(given_scores, top_k):
 
 
 def test_late_interaction_is_the_weighted_mean_of_the_nearest_cosines(tiny):
-    """The formula, from the embedder's own token vectors."""
+    """The formula, from the token vectors that the embedder has half way through its layers."""
     plugin, query, text = LateInteractionReranker({"model": str(tiny)}), "how do leases expire", "the queue of leases"
     found = scores(plugin, query, [text])[0]
     model = plugin.loaded().model
     tokenizer = model.tokenizer
     asked, read = tokenizer.windows([query, text])
+    layers, model.backend._model.layers = model.backend._model.layers, model.backend._model.layers[:1]
     states = model.read([asked, read], lambda states, keep, windows: [row.numpy() for row in states])
+    model.backend._model.layers = layers
+    assert len(layers) == 2
     unit = [v[: len(w.ids)] for v, w in zip(states, [asked, read], strict=True)]
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in unit]
     nearest = (unit[0][1:-1] @ unit[1][1:-1].T).max(1)  # without [CLS] and [SEP]
@@ -168,9 +171,9 @@ def test_reranking_on_a_cpu_takes_small_turns(tiny, monkeypatch):
     backend = plugin.loaded().model.backend
     forward = backend.states
 
-    def counted(windows):
+    def counted(windows, depth):
         padded.append(len(windows) * max(len(window.ids) for window in windows))
-        return forward(windows)
+        return forward(windows, depth)
 
     monkeypatch.setattr(backend, "states", counted)
     scores(plugin, "leases", ["a lease expires in the queue"] * 300)
@@ -186,11 +189,11 @@ def test_a_cancelled_reranking_leaves_the_device(tiny, monkeypatch):
     scoring.model.batch_tokens = 8  # a micro-batch for each text
     forward, go_on = scoring.model.backend.states, threading.Event()
 
-    def slow(windows):
+    def slow(windows, depth):
         forwards.append(len(windows))
         begun.set()
         go_on.wait(20)
-        return forward(windows)
+        return forward(windows, depth)
 
     monkeypatch.setattr(scoring.model.backend, "states", slow)
 

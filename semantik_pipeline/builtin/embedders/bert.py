@@ -39,12 +39,15 @@ class Bert:
     def take_head(self, take: Weights) -> None:
         """For a model with more on top: take its weights too. What is not taken is given back."""
 
-    def hidden(self, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Last hidden states (batch, length, d) float32, and a mask (batch, length) that is true at real tokens."""
+    def hidden(
+        self, ids: torch.Tensor, lengths: torch.Tensor, *, layers: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states (batch, length, d) float32 after so many ``layers`` (None: all), and a mask (batch, length) that is
+        true at real tokens."""
         from torch.nn.functional import embedding
 
         states, keep, hole = self.begun(embedding(ids, self.words) + self.positions[: ids.shape[1]], lengths)
-        for layer in self.layers:
+        for layer in self.layers[:layers]:
             states = self.through(layer, states, hole)
         return states, keep
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +35,7 @@ class BertBackend:
         self._model = Bert(card.path, card.config, device=device, dtype=getattr(torch, precision))
         self.parameters = self._model.parameters
         self._hidden = TracedForward(self._model.hidden, self._example)
+        self._parts: dict[int, TracedForward] = {}  # number of layers -> the forward that ends after them
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray:
         """(n, d) float32, the prompt being in the windows' ids already."""
@@ -41,9 +44,18 @@ class BertBackend:
         with torch.inference_mode():
             return self._pooled(*self._padded(windows)).cpu().numpy()
 
-    def states(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last hidden states (windows, tokens, d) float32, and a mask of those that are no padding."""
-        return self._hidden(*self._padded(windows))
+    def states(self, windows: Sequence[Window], depth: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """The hidden states (windows, tokens, d) float32 after this share of the layers, rounded up, and a mask that is true
+        at real tokens."""
+        layers = math.ceil(depth * len(self._model.layers))
+        if layers == len(self._model.layers):
+            return self._hidden(*self._padded(windows))
+        forward = self._parts.get(layers)
+        if forward is None:
+            forward = self._parts.setdefault(
+                layers, TracedForward(partial(self._model.hidden, layers=layers), self._example)
+            )
+        return forward(*self._padded(windows))
 
     def _padded(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
         import torch

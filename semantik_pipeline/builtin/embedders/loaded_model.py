@@ -31,7 +31,7 @@ class Backend(Protocol):
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray: ...
 
-    def states(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]: ...
+    def states(self, windows: Sequence[Window], depth: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +84,17 @@ class LoadedModel(MicroBatches):
         windows: Sequence[Window],
         look: Callable[[torch.Tensor, torch.Tensor, Sequence[Window]], Sequence[Any]],
         *,
+        depth: float = 1.0,
         stop: threading.Event | None = None,
     ) -> list[Any]:
-        """What ``look`` makes of each window, for reranking: it is given the last hidden states of some of them,
-        (windows, tokens, d) float32 on the model's device, a mask (windows, tokens) of those that are no padding, and
-        the windows themselves."""
+        """What ``look`` makes of each window, for reranking. It is given the hidden states of some of them after this share
+        of the model's layers, (windows, tokens, d) float32 on the model's device, a mask (windows, tokens) that is true at
+        real tokens, and the windows themselves. A backend that cannot stop early gives the last states."""
         import torch
 
         def forward(batch: list[Window]) -> Sequence[Any]:
             with torch.inference_mode():
-                return look(*self.backend.states(batch), batch)
+                return look(*self.backend.states(batch, depth), batch)
 
         return self.through(windows, [len(window.ids) for window in windows], forward, lane=Lane.RERANK, stop=stop)
 

@@ -56,8 +56,9 @@ class SentenceBackend:
             vectors = self._model.encode(texts, prompt=prompt, batch_size=len(texts), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
-    def states(self, windows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last hidden states (windows, tokens, d) float32, and a mask of those that are no padding."""
+    def states(self, windows: Sequence[Window], depth: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last hidden states (windows, tokens, d) float32, and a mask that is true at real tokens. sentence-transformers
+        always runs all layers, so ``depth`` changes nothing."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
 

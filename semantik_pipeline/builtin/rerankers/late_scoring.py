@@ -21,6 +21,13 @@ from semantik_pipeline.contracts.models import ModelUsage
 if TYPE_CHECKING:
     import torch
 
+#: The share of the model's layers that tokens go through. Middle layers compare tokens as well as the last one does (as
+#: BERTScore found: Zhang et al., ICLR 2020, chooses one of them for most models): with the feedback, nDCG@10 on Cranfield's
+#: odd and even queries is 0.451 and 0.452 after all six layers of MiniLM-L6, 0.453 and 0.450 after four, 0.452 and 0.450
+#: after three, in half of the time. MaxSim alone, without the feedback, loses by it: 0.442 and 0.434 after six, 0.439 and
+#: 0.426 after three.
+DEPTH = 0.5
+
 #: Searches whose query is known for the slices to come: about as many as there are at once.
 KEPT = 32
 
@@ -66,7 +73,7 @@ class LateScoring:
             return np.zeros(len(documents), dtype=np.float32)
         windows = self.model.tokenizer.windows(documents, limit=self.model.card.window)
         wanted = torch.from_numpy(asked.units).to(self.model.device)
-        found = self.model.read(windows, lambda *batch: self._look(wanted, *batch), stop=stop)
+        found = self.model.read(windows, lambda *batch: self._look(wanted, *batch), depth=DEPTH, stop=stop)
         # what points away is not met, no more
         nearest = np.zeros((len(documents), len(asked.weights)), dtype=np.float32)
         for window, cosines in zip(windows, found, strict=True):
@@ -92,7 +99,7 @@ class LateScoring:
         known = self._queries.get(query)
         if known is None:
             windows = self.model.tokenizer.windows([query], limit=self.model.card.window)
-            found = self.model.read(windows, self._units)
+            found = self.model.read(windows, self._units, depth=DEPTH)
             own = [self._content([window], len(window.ids))[0] for window in windows]
             ids = [id for window, mask in zip(windows, own, strict=True) for id in np.array(window.ids)[mask].tolist()]
             known = self._queries.put(query, _Asked(units=np.concatenate(found), weights=self._weights.of(ids)))
