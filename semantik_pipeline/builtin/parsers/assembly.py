@@ -40,12 +40,17 @@ def pieces(elements: Iterable[Any]) -> Iterable[Piece]:
         about = element.metadata
         kind = _KINDS.get(element.category, "paragraph")
         text = table_text(about.text_as_html, element.text) if kind == "table" else element.text
-        text = "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text).strip()
+        text = printable(text)
         level = about.category_depth + 1 if kind == "heading" and about.category_depth is not None else None
         if text:
             kind = "paragraph" if kind == "heading" and level is None else kind
             sheet = (about.page_name,) if about.page_name else ()
             yield Piece(kind=kind, text=text, page=about.page_number, level=level, section=sheet)
+
+
+def printable(text: str) -> str:
+    """The text with a space for each control character, and none at its ends."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text).strip()
 
 
 def assemble(parts: Iterable[Piece]) -> tuple[str, list[Element], str | None]:

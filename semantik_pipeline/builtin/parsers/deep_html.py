@@ -14,19 +14,6 @@ _BLOCKS = frozenset(
 )
 
 
-def is_too_deep(text: str) -> bool:
-    """Whether libxml2 would leave the rest of this page out."""
-    from lxml import etree
-    from lxml.html import HTMLParser as TreeParser
-
-    parser = TreeParser(encoding="utf-8")
-    try:
-        etree.fromstring(text.encode("utf-8", "replace"), parser)
-    except etree.LxmlError:
-        return False
-    return any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log)
-
-
 def deep_html_pieces(text: str) -> Iterator[Piece]:
     """Paragraphs, divided at block elements; headings are not told apart."""
     reader = _Reader()

@@ -11,7 +11,8 @@ from typing import Any
 
 from semantik_pipeline.builtin.parsers.assembly import Piece, pieces
 from semantik_pipeline.builtin.parsers.decoding import decode
-from semantik_pipeline.builtin.parsers.deep_html import deep_html_pieces, is_too_deep
+from semantik_pipeline.builtin.parsers.html_pieces import html_pieces
+from semantik_pipeline.builtin.parsers.mail import eml_pieces, msg_pieces
 from semantik_pipeline.builtin.parsers.offline import prepare_unstructured
 from semantik_pipeline.builtin.parsers.pandoc import html_of
 from semantik_pipeline.builtin.parsers.sheets import workbook_pieces
@@ -40,19 +41,11 @@ def _directly(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
 
 
 def _html(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
-    return _from_html(html_text(content, name))
+    return html_pieces(html_text(content, name))
 
 
 def _by_pandoc(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
-    return _from_html(html_of(content, source_format, name))
-
-
-def _from_html(text: str) -> Iterable[Piece]:
-    # An XML declaration with an encoding is refused in a text that is decoded already.
-    text = re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text)
-    if not text.strip():
-        return []
-    return deep_html_pieces(text) if is_too_deep(text) else pieces(_function("html")(text=text, languages=[""]))
+    return html_pieces(html_of(content, source_format, name))
 
 
 def _by_libreoffice(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
@@ -70,7 +63,11 @@ def _function(module: str) -> Callable[..., list[Any]]:
 
 
 def _mail(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
-    return pieces(_function("email")(file=io.BytesIO(content), languages=[""]))
+    return eml_pieces(content)
+
+
+def _outlook_mail(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
+    return msg_pieces(content)
 
 
 def _workbook(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
@@ -90,7 +87,7 @@ _READERS: dict[str, Callable[[bytes, str, str], Iterable[Piece]]] = {
     "pptx": _directly,
     "xlsx": _workbook,
     "xls": _old_workbook,
-    "msg": _directly,
+    "msg": _outlook_mail,
     "xml": _xml,
     "html": _html,
     "eml": _mail,

@@ -8,7 +8,7 @@ from typing import Any
 
 from semantik_pipeline.builtin.media_types import media_type as media_type_of
 from semantik_pipeline.builtin.parsers.archives import encrypted, refuse_bad_archive, refuse_encrypted_ole
-from semantik_pipeline.builtin.parsers.assembly import Piece, assemble
+from semantik_pipeline.builtin.parsers.assembly import assemble
 from semantik_pipeline.builtin.parsers.decoding import decode
 from semantik_pipeline.builtin.parsers.mail import MailHead, head_of_eml, head_of_msg
 from semantik_pipeline.builtin.parsers.partition import ARCHIVES, html_text, partition
@@ -31,11 +31,13 @@ _NO_TITLE = {"", "powerpoint presentation", "word document", "untitled"}
 class UnstructuredParser(ParserPlugin):
     """One element for each piece of the document, a blank line between them; tables have a line for each row.
 
-    Pages are slides, sheets or the page breaks that a document itself has. Mail begins with its subject and head.
+    Pages are slides, sheets or the page breaks that a document itself has. Mail begins with its subject and head; the
+    messages that it brings along follow its text.
     """
 
     PLUGIN_ID = "unstructured"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.1.0"
+    OUTPUT_VERSION = "2"
     METADATA = {
         "name": "Office, HTML, mail, e-books",
         "description": "docx, pptx, xlsx, odt, epub, rtf, html, xml, eml, msg; .doc and .ppt where LibreOffice is.",
@@ -106,7 +108,7 @@ def _format(content: bytes, file_path: str | None, media_type: str | None) -> st
 def _parsed(content: bytes, source_format: str, name: str) -> ParsedDocument:
     parts = partition(content, source_format, name)
     head = _mail_head(content, source_format)
-    text, elements, first_heading = assemble([*_head_pieces(head), *parts])
+    text, elements, first_heading = assemble([*head.pieces(), *parts])
     if not text:
         raise SkipDocument(f"{name} has no text in it.")
     title = head.subject or _own_title(content, source_format, name) or first_heading
@@ -117,11 +119,6 @@ def _mail_head(content: bytes, source_format: str) -> MailHead:
     if source_format == "eml":
         return head_of_eml(content)
     return head_of_msg(content) if source_format == "msg" else MailHead()
-
-
-def _head_pieces(head: MailHead) -> list[Piece]:
-    said = (Piece(kind="heading", text=head.subject, level=1), Piece(kind="header", text=head.lines))
-    return [piece for piece in said if piece.text]
 
 
 def _own_title(content: bytes, source_format: str, name: str) -> str | None:

@@ -1,0 +1,62 @@
+"""HTML to pieces, whoever wrote it: a page, a mail, pandoc."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from semantik_pipeline.builtin.parsers.assembly import Piece, pieces
+from semantik_pipeline.builtin.parsers.deep_html import deep_html_pieces
+from semantik_pipeline.builtin.parsers.offline import prepare_unstructured
+
+#: What ``unstructured`` leaves out with all that is in it, though readers see it: whole pages are one form, tables and code
+#: stand in figures, answers in details. The tag that each is read as.
+_READ_AS = {
+    **dict.fromkeys(("form", "figure", "figcaption", "details", "summary", "dialog"), "div"),
+    "label": "span",
+    "textarea": "pre",
+}
+_PARTS_OF_TABLES = ("table", "thead", "tbody", "tfoot", "tr")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+
+
+def html_pieces(text: str) -> Iterable[Piece]:
+    """The pieces of a page that is decoded already. Navigation, buttons and lists of choices are left out."""
+    # An XML declaration with an encoding is refused in a text that is decoded.
+    text = re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text.replace("\0", " "))
+    tree, whole = _parsed(text)
+    if not whole:
+        return deep_html_pieces(text)
+    if tree is None:
+        return []
+    _unwrap(tree)
+    prepare_unstructured()
+    from lxml import etree
+    from unstructured.partition.html import partition_html
+
+    return pieces(partition_html(text=etree.tostring(tree, encoding="unicode", method="html"), languages=[""]))
+
+
+def _parsed(text: str) -> tuple[Any | None, bool]:
+    """The page as a tree (None: it is empty), and whether libxml2 has read it to its end."""
+    from lxml import etree, html
+
+    parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+    try:
+        tree = etree.fromstring(text.encode("utf-8", "replace"), parser)
+    except etree.LxmlError:
+        tree = None
+    return tree, not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log)
+
+
+def _unwrap(tree: Any) -> None:
+    """Give what would be left out tags that are read."""
+    for element in list(tree.iter(*_READ_AS)):
+        if element.getparent() is not None and element.getparent().tag in _PARTS_OF_TABLES:
+            element.drop_tag()  # a block there would end the table
+        else:
+            element.tag = _READ_AS[element.tag]
+    for heading in tree.iter(*_HEADINGS):
+        for button in heading.iter("button"):  # what opens and closes the text below it
+            button.tag = "span"
