@@ -25,7 +25,7 @@ class Batch:
     """References that are compared with the ledger, and written, together."""
 
     references: dict[str, DocumentReference] = field(default_factory=dict)
-    documents: dict[str, IngestedDocument] = field(default_factory=dict)  # from load_documents: already fetched
+    documents: dict[str, Arrival] = field(default_factory=dict)  # from load_documents: fetched, and their bodies stored
     removals: list[str] = field(default_factory=list)
 
     def named(self, unique_id: str) -> Batch:
@@ -81,15 +81,17 @@ def without_content(
 def same_content(registry: PluginRegistry, known: Known, arrival: Arrival) -> bool:
     """Whether the document has the content that it had, and there is no reason to work on it again."""
     same = arrival.content_hash is not None and known.content_hash == arrival.content_hash
-    return same and not known.deleted and not mended(registry, known)
+    return same and not known.deleted and not plugin_changed(registry, known)
 
 
-def mended(registry: PluginRegistry, known: Known) -> bool:
-    """It is in quarantine, and a plugin of the stage that failed on it is of another version now."""
+def plugin_changed(registry: PluginRegistry, known: Known) -> bool:
+    """It is in quarantine, and this process has another version of a plugin of the stage that failed on it. A plugin that
+    is not loaded here may be as it was elsewhere."""
     if not known.failed_with:
         return False
-    loaded = {f"{plugin.id} {plugin.manifest.version}" for plugin in registry}
-    return not set(known.failed_with.split(", ")) <= loaded
+    loaded = {plugin.id: plugin.manifest.version for plugin in registry}
+    failed = (plugin.rpartition(" ") for plugin in known.failed_with.split(", "))
+    return any(loaded.get(name, version) != version for name, _, version in failed)
 
 
 def redescribed(tx: Transaction, same: Sequence[tuple[Known, Arrival]]) -> set[str]:

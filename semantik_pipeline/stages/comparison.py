@@ -11,7 +11,7 @@ from semantik_pipeline.documents import DocumentReference
 from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.ledger.operations.outcomes import NOT_READ
 from semantik_pipeline.ledger.queue.leases import Hold
-from semantik_pipeline.stages.arrivals import Batch, arrival_of, mended, redescribed, same_content, without_content
+from semantik_pipeline.stages.arrivals import Batch, plugin_changed, redescribed, same_content, without_content
 from semantik_pipeline.stages.fetching import Unread, fetch
 from semantik_pipeline.stages.unit_errors import describe, told
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Compared:
     """``seen``: ids of unchanged documents; ``rehinted``: those of which only the hint is new; ``problems``: why known
     ones could not be read, which stay as they are; ``gone``: known ones that were not there when they were fetched;
-    ``again``: ids of those that could not be read and that a mended plugin may get through, with the body that is stored;
+    ``again``: ids of those that could not be read and that a plugin that changed may get through, with the body that is
+    stored;
     ``cut``: the process takes no more work, and not all was fetched."""
 
     seen: list[int] = field(default_factory=list)
@@ -68,8 +69,8 @@ class Comparison:
                 self._sort(found, same, known, fetched)
             elif known:
                 found.gone.append(name)
-        for name, document in batch.documents.items():
-            self._sort(found, same, before.get(name), arrival_of(name, document, None))
+        for name, arrival in batch.documents.items():
+            self._sort(found, same, before.get(name), arrival)
         self._describe(found, same)
         return found
 
@@ -83,13 +84,13 @@ class Comparison:
         self, found: Compared, known: Known | None, name: str, reference: DocumentReference, unread: Unread
     ) -> None:
         """What can't be read has neither vanished nor changed: a known document stays as it is, and is asked for by every
-        run until it can be read. What a plugin failed on that is mended is tried again. A new one is listed with the
+        run until it can be read. What a plugin failed on that has changed is tried again. A new one is listed with the
         reason."""
         if known and (known.trashed or not known.deleted):
             found.rehinted.append((known.document_id, NOT_READ))
             if not (known.failed_at == "sync" or known.trashed):  # else the list has the reason
                 found.problems.append(told(unread.error))
-            if known.content_hash and not known.deleted and mended(self.runtime.host.registry, known):
+            if known.content_hash and not known.deleted and plugin_changed(self.runtime.host.registry, known):
                 found.again.append(known.document_id)
             return
         error = describe(unread.error)
@@ -104,4 +105,4 @@ class Comparison:
 
     def _same_hint(self, known: Known, reference: DocumentReference) -> bool:
         same = reference.change_hint is not None and known.change_hint == reference.change_hint
-        return same and not known.deleted and not mended(self.runtime.host.registry, known)
+        return same and not known.deleted and not plugin_changed(self.runtime.host.registry, known)

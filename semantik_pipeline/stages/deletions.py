@@ -19,9 +19,11 @@ def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: b
     all is removed. Raises MassDeletion, and removes nothing, if that is too much to be believed."""
     with runtime.ledger.read() as tx:
         gone, total = absence.count_vanished(tx, claim, full=full)
+        allowed = absence.is_allowed(tx, claim)
     if not gone:
         return True
-    _believe(runtime, claim, gone, total)
+    if not allowed:
+        _believe(runtime, claim, gone, total)
     while gone:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
@@ -37,11 +39,7 @@ def remove_vanished(runtime: Runtime, claim: SourceClaim, hold: Hold, *, full: b
 def _believe(runtime: Runtime, claim: SourceClaim, gone: int, total: int) -> None:
     """Raise MassDeletion where the source says, or shows, that so many of its documents are gone."""
     settings = runtime.settings.sync
-    if (
-        gone > settings.deletion_guard_count
-        and gone > settings.deletion_guard_share * total
-        and not claim.allow_deletions
-    ):
+    if gone > settings.deletion_guard_count and gone > settings.deletion_guard_share * total:
         raise MassDeletion(
             f"{claim.name}: {gone} of {total} documents have vanished; nothing was deleted and the source is paused."
             " If that is right, index it again with --allow-deletions, or say"

@@ -25,7 +25,7 @@ from semantik_pipeline.ledger.ingestion.sync import Known, SourceClaim
 from semantik_pipeline.ledger.queue import renewals
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.renewals import Renewal
-from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, mended
+from semantik_pipeline.stages.arrivals import FIRST_BATCH, Batch, arrival_of, plugin_changed
 from semantik_pipeline.stages.comparison import Compared, Comparison
 from semantik_pipeline.stages.completion import complete
 from semantik_pipeline.stages.deletions import remove_vanished
@@ -139,13 +139,12 @@ class Slice:
         self.arriving = 0.0  # when the batch in hand began to be compared, on time.time()
 
     def run(self) -> None:
-        connector = self._connector()
-        self.connector = connector
-        self._begin()
         if self._is_crowded():  # or each slice would bring what is named up to its first checkpoint, whoever takes it
             self._pause(delay=self.runtime.settings.work.poll)
             return
-        for event in self._events(connector):
+        self.connector = self._connector()
+        self._begin()
+        for event in self._events(self.connector):
             self.alone_until = self.alone_until or _alone_until(self.taken)
             if isinstance(event, Complete):
                 self._flush()
@@ -209,9 +208,9 @@ class Slice:
         if isinstance(event, DocumentReference):
             self.batch.named(storable(event.unique_id)).references[storable(event.unique_id)] = event
         elif isinstance(event, IngestedDocument):
-            document = event.check()
+            document, name = event.check(), storable(event.unique_id)
             self.runtime.blobs.put_raw(document.content_hash, document.body)
-            self.batch.named(storable(event.unique_id)).documents[storable(event.unique_id)] = document
+            self.batch.named(name).documents[name] = arrival_of(name, document, None)
         elif isinstance(event, Removal):
             self.batch.named(storable(event.unique_id)).removals.append(storable(event.unique_id))
         else:
@@ -289,7 +288,7 @@ class Slice:
 
     def _fetch_owed(self) -> bool:
         """After a run that named only changes: fetch what it did not name and earlier runs could not have, or what was
-        lost or can be mended since. What the source does not have is judged with all else that is gone. Returns False if
+        lost or may get through since. What the source does not have is judged with all else that is gone. Returns False if
         the slice ended first."""
         last = 0
         while self.claim.cursor.since is not None:
@@ -300,7 +299,7 @@ class Slice:
                 break
             last = rows[-1][0]
             for name, known in before.items():
-                if known.owed or mended(self.runtime.host.registry, known):
+                if known.owed or plugin_changed(self.runtime.host.registry, known):
                     self.batch.references[name] = DocumentReference(name)
             self._flush_owed()
             if self._slice_is_over():

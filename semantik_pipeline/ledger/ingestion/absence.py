@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.ingestion.sync import SourceClaim
-from semantik_pipeline.ledger.tables import documents
+from semantik_pipeline.ledger.tables import documents, sources
 
 
 def mark_gone(tx: Transaction, claim: SourceClaim, unique_ids: Sequence[str]) -> None:
@@ -37,6 +37,11 @@ def count_vanished(tx: Transaction, claim: SourceClaim, *, full: bool) -> tuple[
     if not gone:
         return 0, 0
     return gone, tx.execute(select(func.count()).select_from(documents).where(_live(claim.source_id))).scalar_one()
+
+
+def is_allowed(tx: Transaction, claim: SourceClaim) -> bool:
+    """Whether somebody has said, during the run or before, that the source may have lost any number of documents."""
+    return tx.execute(select(sources.c.allow_deletions).where(sources.c.id == claim.source_id)).scalar_one()
 
 
 def _live(source_id: int) -> ColumnElement[bool]:

@@ -49,7 +49,6 @@ def claim_of(source: dict[str, Any], operation_id: int) -> SourceClaim:
         run=source["run"],
         cursor=Cursor(),
         lane=LANE,
-        allow_deletions=False,
         problems=[],
     )
 

@@ -40,7 +40,6 @@ class SourceClaim:
     run: int
     cursor: Cursor
     lane: int
-    allow_deletions: bool
     problems: list[str]
 
 
@@ -156,7 +155,6 @@ _CLAIMED = (
     "name",
     "config",
     "lane",
-    "allow_deletions",
 )
 
 
