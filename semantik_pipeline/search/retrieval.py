@@ -55,7 +55,7 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
     if not plan.text:
         return Retrieved(candidates=listed(runtime, view.generation_id, index, plan))
     requests = _requests(runtime, view, plan, vector)
-    reading = confined(runtime, view, index, plan, requests)
+    reading = confined(runtime, view, index, plan, requests, enough=LEG_DEPTH, most=MAX_LEG_DEPTH)
     if reading is not None:
         requests = reading.requests()
     depth, scored = _first_depth(plan), True
@@ -66,7 +66,7 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
         found = _first_shown(runtime, view.generation_id, index, fused, plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
         enough = len(found) >= plan.given
-        if exhausted and not enough and reading is not None and reading.deeper(MAX_LEG_DEPTH):
+        if exhausted and not enough and reading is not None and reading.deeper():
             requests = reading.requests()
             continue
         if enough or exhausted:

@@ -27,7 +27,7 @@ WITH_WORD = (1000, 10_000)
 #: Words of all phrases that are asked for, the longest of each.
 MOST_WORDS, MOST_OF_PHRASE = 16, 4
 
-#: What each leg finds without the condition, at first, and how much deeper it goes if that leaves too little.
+#: What each leg finds without the condition, at first, and how many times deeper it goes if that leaves too little.
 DEPTH, DEEPER = 400, 4
 
 #: Chunks that may meet the filter, of which all are read without looking for the best of them first.
@@ -41,13 +41,16 @@ _TOKEN = re.compile(r"[^\W_]+")
 Legs = dict[str, SearchRequest]
 
 
-def confined(runtime: Runtime, view: SearchView, index: str, plan: SearchPlan, requests: Legs) -> Confined | None:
+def confined(
+    runtime: Runtime, view: SearchView, index: str, plan: SearchPlan, requests: Legs, *, enough: int, most: int
+) -> Confined | None:
     """What the legs are asked, if the query says what chunks must say, or must not."""
     interpretation = plan.interpretation
     if interpretation is None or not (interpretation.read or interpretation.not_read):
         return None
     by_word = word_leg(runtime, view, filter=plan.loose, limit=WITH_WORD[0]) if _reads_all(view) else None
-    return Confined(runtime, index, plan, requests, said=interpretation.said, by_word=by_word)
+    said = interpretation.said
+    return Confined(runtime, index, plan, requests, said=said, by_word=by_word, enough=enough, most=most)
 
 
 def _reads_all(view: SearchView) -> bool:
@@ -57,8 +60,10 @@ def _reads_all(view: SearchView) -> bool:
 
 
 class Confined:
-    """Requests that find nothing but chunks which meet the whole filter, and have been read for it. ``said`` are words that
-    they must say, and ``by_word`` finds all chunks with a word (None: nothing does). ``exhausted``: there are no others."""
+    """Requests that find nothing but chunks which meet the whole filter, and have been read for it: of each leg its first
+    ``enough`` of them, so that each page is cut from the same scores, or all among its first ``most`` chunks. ``said`` are
+    words that they must say, and ``by_word`` finds all chunks with a word (None: nothing does). ``exhausted``: there are
+    no others."""
 
     def __init__(
         self,
@@ -69,8 +74,11 @@ class Confined:
         *,
         said: Sequence[str],
         by_word: SearchRequest | None,
+        enough: int,
+        most: int,
     ) -> None:
         self._runtime, self._index, self._plan, self._requests = runtime, index, plan, requests
+        self._enough, self._most = enough, most
         self._met: dict[str, bool] = {}
         self._depth = DEPTH
         #: Chunks among which are all that may meet the filter; None: nobody knows.
@@ -81,25 +89,32 @@ class Confined:
 
     def requests(self) -> Legs:
         """The requests, each confined to chunks that meet the filter and may be among its hits."""
-        if not self.exhausted:
+        while not self.exhausted:
             loose = [replace(one, filter=self._plan.loose, limit=self._depth) for one in self._requests.values()]
             legs = self._search(loose)
             self.exhausted = all(len(leg) < self._depth for leg in legs)
             found = (point.id for leg in legs for point in leg)
             self._read(id for id in found if self._among is None or id in self._among)
+            if all(map(self._is_settled, legs)) or not self.deeper():
+                break
         only = {"must": [{"has_id": [id for id, met in self._met.items() if met]}]}
         return {name: replace(one, filter=only) for name, one in self._requests.items()}
 
-    def deeper(self, most: int) -> bool:
-        """Whether there may be more, ``most`` deep; the next requests find it."""
+    def deeper(self) -> bool:
+        """Whether there may be more; the next requests find it."""
         if self.exhausted:
             return False
-        if self._depth < most:
-            self._depth = min(self._depth * DEEPER, most)
+        if self._among is not None:
+            self._read(self._among)
+            self.exhausted = True
             return True
-        self.exhausted = True
-        self._read(self._among or ())
-        return self._among is not None
+        deeper = self._depth < self._most
+        self._depth = min(self._depth * DEEPER, self._most)
+        return deeper
+
+    def _is_settled(self, leg: Sequence[Any]) -> bool:
+        """Whether the best of a leg are known, however much more of it is read."""
+        return len(leg) < self._depth or sum(self._met.get(point.id, False) for point in leg) >= self._enough
 
     def _with_all(self, said: Sequence[str], by_word: SearchRequest) -> set[str] | None:
         """Chunks among which all are that have all of the words; None if each word is in too many. A stop word of one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import tempfile
 import time
@@ -296,6 +297,28 @@ def test_a_phrase_is_read_in_no_more_chunks_than_have_its_words(runtime) -> None
     assert [hit.document for hit in answer.hits] == ["doc-31"]
     legs = runtime.store.calls[-1][1]
     assert {len(one.filter["must"][0]["has_id"]) for one in legs} == {1}
+
+
+@pytest.mark.parametrize("query", ['"lease term" letters', "lease -draft", 'title:lease "term letters" -quiz'])
+@pytest.mark.parametrize("with_word", [(20, 60), (20, 10_000)])
+def test_pages_of_phrases_and_exclusions_agree(runtime, monkeypatch, query: str, with_word: tuple[int, int]) -> None:
+    monkeypatch.setattr(confining, "WITH_WORD", with_word)
+    monkeypatch.setattr(confining, "DEPTH", 20)
+    monkeypatch.setattr(confining, "AT_ONCE", 2)
+    draw = random.Random(3)
+    for number in range(300):
+        words = ["lease", "term", "letters", *draw.choices(["draft", "quiz", "jazz", "vex", "fog"], k=number % 7)]
+        draw.shuffle(words)
+        runtime.add(" ".join(words), title="lease" if number % 3 else "term", document_id=number + 1)
+
+    def asked(**page: int) -> list[tuple[str, float]]:
+        answer = search(runtime, SearchQuery(text=query, rerank=False, **page))
+        return [(hit.document, hit.score) for hit in answer.hits]
+
+    whole = asked(limit=300)
+    assert len(whole) > 20
+    pages = [asked(limit=6, offset=offset) for offset in range(0, len(whole), 6)]
+    assert [hit for page in pages for hit in page] == whole
 
 
 def test_nothing_is_read_and_asked_beside_where_nothing_special_is_said(runtime) -> None:
