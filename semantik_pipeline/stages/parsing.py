@@ -238,13 +238,16 @@ def chunk_config(
     parsed: ParsedDocument,
     embed: Callable[[Sequence[str]], Any],
 ) -> ChunkConfig:
-    """The chunker's options as the values that its contract names; the budget never exceeds the model's window."""
+    """The chunker's options as the values that its contract names, within each other: the budget never exceeds the
+    model's window, nor the smallest chunk the budget, nor the overlap half of it."""
     named = {name: options[name] for name in _NAMED if options.get(name) is not None}
     budget = min(named.pop("max_tokens", ChunkConfig.max_tokens), window)
+    least = min(named.pop("min_tokens", ChunkConfig.min_tokens), budget)
     overlap = min(named.pop("overlap_tokens", ChunkConfig.overlap_tokens), max(0, budget // 2))
     return ChunkConfig(
         **named,
         max_tokens=budget,
+        min_tokens=least,
         overlap_tokens=overlap,
         options=options,
         count_tokens=count_tokens,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from semantik_pipeline.builtin.chunkers.recursive import RecursiveChunker
 from semantik_pipeline.builtin.parsers.text import TextParser
 from semantik_pipeline.contracts import ChunkingPlugin
 from semantik_pipeline.documents import Chunk
@@ -55,7 +56,7 @@ class Listening(PluginHost):
 
 @pytest.fixture
 def host():
-    kinds = {TextParser: "parser", Picky: "chunking", FakeEmbedder: "embedding"}
+    kinds = {TextParser: "parser", Picky: "chunking", RecursiveChunker: "chunking", FakeEmbedder: "embedding"}
     plugins = [
         LoadedPlugin(id=cls.PLUGIN_ID, kind=kind, cls=cls, manifest=cls.get_manifest(), origin="test 1", builtin=False)
         for cls, kind in kinds.items()
@@ -65,20 +66,21 @@ def host():
     host.close()
 
 
-def request(text: str) -> ChunkRequest:
-    return ChunkRequest(
-        content=text.encode(),
-        parsed=None,
-        parser="text",
-        parser_options={},
-        chunker="picky",
-        chunker_options={},
-        embedder="fake-embedder",
-        embedder_options={},
-        file_path="a.txt",
-        media_type="text/plain",
-        metadata={},
-    )
+def request(text: str, **given: Any) -> ChunkRequest:
+    usual: dict[str, Any] = {
+        "content": text.encode(),
+        "parsed": None,
+        "parser": "text",
+        "parser_options": {},
+        "chunker": "picky",
+        "chunker_options": {},
+        "embedder": "fake-embedder",
+        "embedder_options": {},
+        "file_path": "a.txt",
+        "media_type": "text/plain",
+        "metadata": {},
+    }
+    return ChunkRequest(**usual | given)
 
 
 def test_what_a_chunker_does_not_take_is_skipped_with_its_reason(host):
@@ -109,3 +111,24 @@ def test_a_quick_chunker_costs_no_report(host):
     heard = host.listen("progress")
     parse_and_chunk(host, [request("one\ntwo")])
     assert heard == []
+
+
+def sizes(host, *, window: int, **options: int) -> list[int]:
+    """The tokens (words) of the chunks that a text of 500 words in sentences of ten becomes."""
+    host.listen("progress")
+    text = " ".join(f"{'Word ' * 9}end." for _ in range(50))
+    model = {"max_input_tokens": window}
+    asked = request(text, chunker="recursive", chunker_options=options, embedder_options=model)
+    (done,) = parse_and_chunk(host, [asked])
+    assert isinstance(done, Chunked), rebuild(done)
+    return [chunk.token_count for chunk in done.chunks]
+
+
+def test_a_budget_above_the_window_gives_chunks_of_the_window(host):
+    assert sizes(host, window=100, max_tokens=200, overlap_tokens=0) == [100] * 5
+
+
+@pytest.mark.parametrize("budget", [1, 16, 20])
+def test_a_budget_below_the_usual_overlap_and_smallest_chunk_works(host, budget):
+    found = sizes(host, window=256, max_tokens=budget)
+    assert max(found) <= budget and sum(found) >= 500

@@ -8,11 +8,11 @@ from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import Level
 from semantik_pipeline.builtin.chunkers.layout import lay_out
-from semantik_pipeline.builtin.chunkers.options import health, resolved, schema
+from semantik_pipeline.builtin.chunkers.options import checked, schema
 from semantik_pipeline.builtin.chunkers.packing import Style
 from semantik_pipeline.builtin.chunkers.structure import usable
 from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
-from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatus
+from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import Chunk
 
 _WORD = re.compile(r"\S++")
@@ -23,7 +23,7 @@ class FixedTokenChunker(ChunkingPlugin):
     ignored. A word above the budget is divided at characters."""
 
     PLUGIN_ID = "fixed-token"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Fixed tokens",
         "description": "Windows of the same number of tokens with a fixed overlap, cut between words.",
@@ -40,12 +40,12 @@ class FixedTokenChunker(ChunkingPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return health(config)
+        return HealthStatus(HealthState.HEALTHY)
 
     def chunk(
         self, content: str, config: ChunkConfig, progress_callback: Callable[[float], None] | None = None
     ) -> list[Chunk]:
-        config = resolved(config)
+        config = checked(config)
         words = ((match.start(), Level.WORD) for match in _WORD.finditer(content))
         style = Style(best_border=False, partial_lead=False)
         elements = usable(content, config.elements)

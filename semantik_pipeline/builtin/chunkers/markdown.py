@@ -8,12 +8,12 @@ from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import text_boundaries
 from semantik_pipeline.builtin.chunkers.layout import lay_out
-from semantik_pipeline.builtin.chunkers.options import health, resolved, schema
+from semantik_pipeline.builtin.chunkers.options import checked, schema
 from semantik_pipeline.builtin.chunkers.packing import Style
 from semantik_pipeline.builtin.chunkers.structure import divide, usable
 from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
 from semantik_pipeline.builtin.parsers.markdown import markdown_elements
-from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatus
+from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import Chunk, Element
 
 
@@ -25,7 +25,7 @@ class MarkdownChunker(ChunkingPlugin):
     """
 
     PLUGIN_ID = "markdown"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Markdown",
         "description": "One section a chunk where the budget allows; code and tables kept whole; heading path kept.",
@@ -42,12 +42,12 @@ class MarkdownChunker(ChunkingPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return health(config)
+        return HealthStatus(HealthState.HEALTHY)
 
     def chunk(
         self, content: str, config: ChunkConfig, progress_callback: Callable[[float], None] | None = None
     ) -> list[Chunk]:
-        config = resolved(config)
+        config = checked(config)
         elements = usable(content, config.elements)
         if not any(element.kind == "heading" for element in elements):
             elements = usable(content, [*_pages(elements), *markdown_elements(content)[0]])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from semantik_pipeline.contracts import ChunkConfig, HealthState, HealthStatus
+from semantik_pipeline.contracts import ChunkConfig
 from semantik_pipeline.errors import PluginConfigError
 
 BUDGET: dict[str, Any] = {
@@ -41,38 +40,23 @@ def schema(**more: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": {**BUDGET, **more}, "additionalProperties": False}
 
 
-def resolved(config: ChunkConfig) -> ChunkConfig:
-    """The configuration with ``config.options`` over its fields. Raises PluginConfigError where values contradict."""
-    names = ("max_tokens", "min_tokens", "overlap_tokens", "separators", "semantic_threshold")
-    chosen = {name: config.options[name] for name in names if name in config.options}
-    config = replace(config, **chosen) if chosen else config
-    _check(config.max_tokens, config.min_tokens, config.overlap_tokens)
-    return config
-
-
-def _check(max_tokens: int, min_tokens: int, overlap_tokens: int) -> None:
-    for name, value, least in (("max_tokens", max_tokens, 1), ("min_tokens", min_tokens, 0)):
+def checked(config: ChunkConfig) -> ChunkConfig:
+    """The configuration as the host has made it of the collection's options. Raises PluginConfigError where its values
+    contradict each other."""
+    for name, value, least in (("max_tokens", config.max_tokens, 1), ("min_tokens", config.min_tokens, 0)):
         if not isinstance(value, int) or value < least:
             raise PluginConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-    if not isinstance(overlap_tokens, int) or not 0 <= overlap_tokens < max_tokens:
+    most, overlap = config.max_tokens, config.overlap_tokens
+    if not isinstance(overlap, int) or not 0 <= overlap < most:
         raise PluginConfigError(
-            f"overlap_tokens is {overlap_tokens!r} with max_tokens {max_tokens}; it must lie in 0..{max_tokens - 1}.",
+            f"overlap_tokens is {overlap!r} with max_tokens {most}; it must lie in 0..{most - 1}.",
             "Lower overlap_tokens or raise max_tokens.",
         )
-    if min_tokens > max_tokens:
+    if config.min_tokens > most:
         raise PluginConfigError(
-            f"min_tokens is {min_tokens} but max_tokens only {max_tokens}.", "Lower min_tokens or raise max_tokens."
+            f"min_tokens is {config.min_tokens} but max_tokens only {most}.", "Lower min_tokens or raise max_tokens."
         )
-
-
-def health(config: dict[str, Any] | None) -> HealthStatus:
-    """Healthy, or the contradiction in the budget."""
-    values = {name: (config or {}).get(name, BUDGET[name]["default"]) for name in BUDGET}
-    try:
-        _check(**values)
-    except PluginConfigError as error:
-        return HealthStatus(HealthState.UNHEALTHY, str(error))
-    return HealthStatus(HealthState.HEALTHY)
+    return config
 
 
 def option(config: ChunkConfig, plugin: dict[str, Any], name: str, default: Any) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import separator_boundaries, text_boundaries
 from semantik_pipeline.builtin.chunkers.layout import lay_out
-from semantik_pipeline.builtin.chunkers.options import SEPARATORS, health, resolved, schema
+from semantik_pipeline.builtin.chunkers.options import SEPARATORS, checked, schema
 from semantik_pipeline.builtin.chunkers.packing import Style
 from semantik_pipeline.builtin.chunkers.structure import divide, usable
 from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
-from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatus
+from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import Chunk
 
 
@@ -23,7 +23,7 @@ class RecursiveChunker(ChunkingPlugin):
     """
 
     PLUGIN_ID = "recursive"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Recursive",
         "description": "Token budget, ends at headings, paragraphs, lines or sentences, with overlap. The default.",
@@ -40,12 +40,12 @@ class RecursiveChunker(ChunkingPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return health(config)
+        return HealthStatus(HealthState.HEALTHY)
 
     def chunk(
         self, content: str, config: ChunkConfig, progress_callback: Callable[[float], None] | None = None
     ) -> list[Chunk]:
-        config = resolved(config)
+        config = checked(config)
         separators = config.separators
         found = text_boundaries(content) if separators is None else separator_boundaries(content, separators)
         elements = usable(content, config.elements)

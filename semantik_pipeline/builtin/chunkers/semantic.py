@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import Boundary, Level
 from semantik_pipeline.builtin.chunkers.layout import lay_out
-from semantik_pipeline.builtin.chunkers.options import health, option, resolved, schema
+from semantik_pipeline.builtin.chunkers.options import checked, option, schema
 from semantik_pipeline.builtin.chunkers.packing import Style
 from semantik_pipeline.builtin.chunkers.sentence import sentences
 from semantik_pipeline.builtin.chunkers.structure import usable
 from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
-from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatus
+from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthState, HealthStatus
 from semantik_pipeline.contracts.fitting import longest_text
 from semantik_pipeline.documents import Chunk
 from semantik_pipeline.errors import PluginConfigError
@@ -34,7 +34,7 @@ class SemanticChunker(ChunkingPlugin):
     """
 
     PLUGIN_ID = "semantic"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Semantic",
         "description": "Splits where neighbouring sentences' embeddings part. Embeds the text twice.",
@@ -66,12 +66,12 @@ class SemanticChunker(ChunkingPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return health(config)
+        return HealthStatus(HealthState.HEALTHY)
 
     def chunk(
         self, content: str, config: ChunkConfig, progress_callback: Callable[[float], None] | None = None
     ) -> list[Chunk]:
-        config = resolved(config)
+        config = checked(config)
         if config.embed is None:
             raise PluginConfigError(
                 "The semantic chunker compares sentences by their embeddings, but it was given no embedding model.",

@@ -8,11 +8,11 @@ from typing import Any
 
 from semantik_pipeline.builtin.chunkers.boundaries import Boundary, Level, line_boundaries, sentence_boundaries
 from semantik_pipeline.builtin.chunkers.layout import lay_out
-from semantik_pipeline.builtin.chunkers.options import health, resolved, schema
+from semantik_pipeline.builtin.chunkers.options import checked, schema
 from semantik_pipeline.builtin.chunkers.packing import Style
 from semantik_pipeline.builtin.chunkers.structure import usable
 from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
-from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthStatus
+from semantik_pipeline.contracts import ChunkConfig, ChunkingPlugin, HealthState, HealthStatus
 from semantik_pipeline.documents import Chunk
 
 
@@ -27,7 +27,7 @@ class SentenceChunker(ChunkingPlugin):
     divided at words."""
 
     PLUGIN_ID = "sentence"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.0.1"
     METADATA = {
         "name": "Sentence",
         "description": "Whole sentences packed to the budget, whole sentences as overlap.",
@@ -44,12 +44,12 @@ class SentenceChunker(ChunkingPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        return health(config)
+        return HealthStatus(HealthState.HEALTHY)
 
     def chunk(
         self, content: str, config: ChunkConfig, progress_callback: Callable[[float], None] | None = None
     ) -> list[Chunk]:
-        config = resolved(config)
+        config = checked(config)
         style = Style(best_border=False, partial_lead=False)
         elements = usable(content, config.elements)
         return lay_out(content, sentences(content), elements, config, self._words, style, progress_callback)
