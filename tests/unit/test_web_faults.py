@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import gzip
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from semantik_pipeline.builtin.connectors import web_reading
+from semantik_pipeline.builtin.connectors import web_addresses, web_reading
 from semantik_pipeline.builtin.connectors.web_bodies import Gunzip
 from semantik_pipeline.builtin.connectors.web_pages import read_page
 from semantik_pipeline.builtin.connectors.web_rules import canonical
 from semantik_pipeline.documents import DocumentReference
-from semantik_pipeline.errors import DocumentUnreadable, PermanentError
-from semantik_pipeline.testing.connectors import enumerated, fetched
+from semantik_pipeline.errors import (
+    CredentialsRejected,
+    DocumentUnreadable,
+    PermanentError,
+    ServiceUnavailable,
+    TransientError,
+)
+from semantik_pipeline.testing.connectors import enumerated, fetched, references, removals
 from semantik_pipeline.testing.web_site import Reply, WebSite
 from tests.crawls import complete, connector, paths
 
@@ -169,3 +178,125 @@ def test_a_packed_sitemap_that_was_cut_short_is_not_taken_for_the_whole(site: We
     plugin = connector(site, start_urls=[], sitemaps=[f"{site.url}/sitemap.txt.gz"])
     assert not complete(enumerated(plugin)).full
     assert "ends early" in plugin.problems[0]
+
+
+# -- hosts that fail --------------------------------------------------------------------------------------------------
+
+
+def broken(site: WebSite, *paths: str) -> None:
+    site.replies.update({path: Reply(status=502, etag=False) for path in paths})
+
+
+def test_many_broken_pages_in_a_row_do_not_hide_the_others(site: WebSite) -> None:
+    bad = [f"/bad{number}" for number in range(9)]
+    site.page("/", "home", *bad, "/z")
+    broken(site, *bad)
+    plugin = connector(site)
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert [problem.count("502") for problem in plugin.problems] == [1] * 9
+    assert site.asked().count("/") == 3, "after each four of them, the start was asked for once more"
+
+
+def test_a_site_of_which_no_page_has_answered_yet_is_known_by_its_robots_txt(site: WebSite) -> None:
+    bad = [f"/bad{number}" for number in range(5)]
+    broken(site, *bad)
+    site.replies["/map.txt"] = Reply(
+        body="".join(f"{site.url}{path}\n" for path in [*bad, "/z"]).encode(), media_type="text/plain"
+    )
+    plugin = connector(site, start_urls=[], sitemaps=[f"{site.url}/map.txt"])
+    assert paths(site, enumerated(plugin)) == ["/z"]
+
+
+def test_a_server_that_has_stopped_answering_ends_the_slice(site: WebSite) -> None:
+    pages = [f"/{number}" for number in range(9)]
+    site.page("/", "home", *pages)
+
+    async def read() -> None:
+        async for _ in connector(site).enumerate():
+            broken(site, "/", *pages)
+
+    with pytest.raises(ServiceUnavailable, match="502"):
+        asyncio.run(read())
+    assert site.asked() == ["/", *pages[:4], "/"]
+
+
+def test_a_host_that_is_away_costs_its_own_pages_only(site: WebSite) -> None:
+    with WebSite() as other:
+        pages = [f"/{number}" for number in range(9)]
+        other.page("/", "other", *pages)
+        for page in pages:
+            other.page(page, page)
+        both = {"start_urls": [other.url, site.url]}
+        first = enumerated(connector(site, **both))
+        assert len(references(first)) == 12 and complete(first).full
+    plugin = connector(site, **both)
+    events = enumerated(plugin, complete(first).cursor)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert not any(one.unique_id.startswith(other.url) for one in removals(events))
+    assert len(plugin.problems) == 5 and "does not answer" in plugin.problems[-1]
+
+
+def test_a_host_that_does_not_exist_costs_its_own_pages_only(site: WebSite) -> None:
+    plugin = connector(site, start_urls=["http://nowhere.invalid/", site.url])
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert "nowhere.invalid does not resolve" in plugin.problems[0]
+
+
+def test_a_private_host_costs_its_own_pages_only(site: WebSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_addresses, "is_public", lambda address: address == "127.0.0.1")  # as if it were
+    plugin = connector(site, start_urls=["http://10.0.0.1/", site.url], allow_private=False)
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert "allow_private" in plugin.problems[0]
+    with pytest.raises(DocumentUnreadable, match="allow_private"):
+        fetched(plugin, DocumentReference("http://10.0.0.1/"))
+
+
+@pytest.mark.parametrize(
+    ("target", "why"), [("http://nowhere.invalid/", "does not resolve"), ("http://10.0.0.1/", "allow_private")]
+)
+def test_a_robots_txt_on_a_host_that_cannot_be_asked_forbids_its_own_site_only(
+    site: WebSite, monkeypatch: pytest.MonkeyPatch, target: str, why: str
+) -> None:
+    monkeypatch.setattr(web_addresses, "is_public", lambda address: address == "127.0.0.1")  # as if it were
+    with WebSite() as other:
+        other.page("/", "other")
+        other.replies["/robots.txt"] = Reply(status=302, headers={"Location": target})
+        plugin = connector(site, start_urls=[other.url, site.url], allow_private=False)
+        events = enumerated(plugin)
+        assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+        assert f"{other.url}/robots.txt leads to {target}" in plugin.problems[0] and why in plugin.problems[0]
+        with pytest.raises((TransientError, PermanentError), match=why):
+            enumerated(connector(site, start_urls=[other.url], allow_private=False))
+        assert other.asked() == []
+
+
+# -- credentials ------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_that_refuses_the_credentials_of_its_site_fails_alone(site: WebSite) -> None:
+    secret = base64.b64encode(b"me:pw").decode()
+    for page in list(site.replies):
+        site.replies[page] = replace(site.replies[page], password=secret)
+    site.replies["/odd"] = Reply(status=401, etag=False)
+    granted = {"username": "me", "password": "pw"}
+    plugin = connector(site, **granted)
+    events = enumerated(plugin)
+    assert (paths(site, events), complete(events).full) == (["/", "/z"], False)
+    assert "/odd answered 401" in plugin.problems[0]
+    again = enumerated(connector(site, **granted), complete(events).cursor)
+    assert (paths(site, again), complete(again).full) == (["/", "/z"], False)
+    with pytest.raises(DocumentUnreadable, match="401"):
+        fetched(plugin, DocumentReference(f"{site.url}/odd"))
+
+
+def test_credentials_that_open_nothing_are_not_tried_on_every_page(site: WebSite) -> None:
+    site.replies["/map.txt"] = Reply(body=f"{site.url}/odd\n{site.url}/z\n".encode(), media_type="text/plain")
+    site.replies["/odd"] = Reply(status=401, etag=False)
+    listed = {"start_urls": [], "sitemaps": [f"{site.url}/map.txt"]}
+    with pytest.raises(CredentialsRejected, match="401"):
+        enumerated(connector(site, token="t", **listed))
+    assert site.asked() == ["/map.txt", "/odd"]
+    assert paths(site, enumerated(connector(site, **listed))) == ["/z"], "none were given, so none are refused"

@@ -167,6 +167,29 @@ def test_pages_that_ask_not_to_be_indexed_are_counted_and_obeyed_with_robots_txt
     assert every.problems == []
 
 
+# -- sitemaps ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_sitemap_lists_elsewhere_is_counted_and_proves_nothing_if_it_is_all(site: WebSite) -> None:
+    site.page("/x", "a page")
+    elsewhere = ["http://www.example.com/1", "http://www.example.com/2"]
+
+    def listed(*urls: str, exclude: tuple[str, ...] = ()) -> tuple[list[str], bool, list[str]]:
+        site.replies["/map.txt"] = Reply(body="\n".join(urls).encode(), media_type="text/plain")
+        plugin = connector(site, start_urls=[], sitemaps=[f"{site.url}/map.txt"], exclude=list(exclude))
+        events = enumerated(plugin)
+        return paths(site, events), complete(events).full, plugin.problems
+
+    found, full, problems = listed(f"{site.url}/x", *elsewhere)
+    assert (found, full, len(problems)) == (["/x"], True, 1)
+    assert "2 URLs" in problems[0] and elsewhere[0] in problems[0]
+    found, full, problems = listed(*elsewhere)
+    assert (found, full, len(problems)) == ([], False, 1)
+    assert listed(f"{site.url}/x", exclude=("x",)) == ([], True, []), "it was asked for"
+    index = "".join(f"<sitemap><loc>{url}</loc></sitemap>" for url in elsewhere)
+    assert listed(f"<sitemapindex>{index}</sitemapindex>")[:2] == ([], False)
+
+
 # -- naming and fetching ----------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,14 @@ class AddressRefused(PermanentError):
     """The host is on a private network, and the source does not allow that."""
 
 
+class UnknownHost(TransientError):
+    """The name of the host does not resolve."""
+
+
+#: Why a host is not even asked.
+CANNOT_CONNECT = (AddressRefused, UnknownHost)
+
+
 def is_public(address: str) -> bool:
     """Whether this is an address on the public internet.
 
@@ -64,7 +72,7 @@ async def resolve(host: str, port: int) -> list[str]:
 class CheckedTransport(httpx.AsyncBaseTransport):
     """Sends each request to a checked address of its host; the certificate is checked against the host's name.
 
-    Raises AddressRefused, or TransientError where the name does not resolve. Proxies are not used: they would resolve
+    Raises AddressRefused, or UnknownHost where the name does not resolve. Proxies are not used: they would resolve
     names themselves.
     """
 
@@ -103,9 +111,9 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError) as error:
-            raise TransientError(f"The name {host} does not resolve ({error}).", "Check the URL.") from error
+            raise UnknownHost(f"The name {host} does not resolve ({error}).", "Check the URL.") from error
         if not addresses:
-            raise TransientError(f"The name {host} has no address.", "Check the URL.")
+            raise UnknownHost(f"The name {host} has no address.", "Check the URL.")
         for address in addresses:
             if not self._allow_private and not is_public(address):
                 named = host if host == address else f"{host} has the address {address}, which"

@@ -134,7 +134,7 @@ class WebClient:
     ) -> Answer:
         """The answer to one GET. The body is read if the status is 200 and its media type is wanted, to ``max_bytes``.
 
-        Raises Unreachable, AddressRefused and UnreadableAnswer. Cookies are not kept.
+        Raises Unreachable, UnknownHost, AddressRefused and UnreadableAnswer. Cookies are not kept.
         """
         await self.pace.turn(host_of(url))
         self._client.cookies.clear()

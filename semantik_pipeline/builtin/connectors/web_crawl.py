@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from semantik_pipeline.builtin.connectors.web_bodies import UnreadableAnswer
 from semantik_pipeline.builtin.connectors.web_client import WAIT, Answer, NotNow, Unreachable
 from semantik_pipeline.builtin.connectors.web_copies import is_indexed
 from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found, Frontier
 from semantik_pipeline.builtin.connectors.web_held import Held
+from semantik_pipeline.builtin.connectors.web_hosts import NO_ANSWER, Hosts
 from semantik_pipeline.builtin.connectors.web_pages import BadSitemap, Page, read_sitemap
 from semantik_pipeline.builtin.connectors.web_reading import Kind, Reader, Reading, note
+from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
 from semantik_pipeline.documents import Checkpoint, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import CredentialsRejected, TransientError
+from semantik_pipeline.errors import CredentialsRejected
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,6 @@ SAVE_BYTES = 8 * 2**20
 
 #: How often a server's "not now" ends the slice before the page counts as unreadable.
 MAX_WAITS = 3
-
-#: Failures in a row after which the server counts as away.
-MANY_FAILURES = 4
 
 #: Problems of a run that are kept for people.
 MAX_PROBLEMS = 100
@@ -59,46 +57,55 @@ class Crawl:
         rest = frontier.rests_until - time.time()
         if rest > 0:  # the slice before had ended by its own time, and nobody waited
             raise NotNow("The server has asked to be left alone for a while.", retry_after=rest)
-        failures = 0
-        failed: TransientError | None = None
-        while True:
-            step = self._next()
-            if step is None:
-                break
+        hosts = Hosts(client=self.reader.client, frontier=frontier)
+        failed: Exception | None = None
+        while (step := self._next()) is not None:
+            url, work = step
+            found: list[Event] = []
             try:
-                for event in await step():
-                    yield event
-                failures, frontier.waits = 0, 0
-            except (NotNow, Unreachable) as error:
+                if hosts.is_away(url):
+                    self._mark_failed()
+                else:
+                    found = await work()
+                    hosts.answered(url)
+                    frontier.waits = 0
+            except NO_ANSWER as error:
                 if isinstance(error, NotNow) and frontier.waits < MAX_WAITS:
                     frontier.waits += 1
                     frontier.rests_until = time.time() + (error.retry_after or 0.0)
                     yield await self._checkpoint()
                     raise
-                failures, failed = failures + 1, error
-                if failures >= MANY_FAILURES:
-                    raise
+                failed = error
+                is_away = await hosts.failed(url, error)
                 self._fail(str(error))
+                if is_away:
+                    self._problem(f"{host_of(url)} does not answer: nothing more of it was read.", incomplete=True)
             except UnreadableAnswer as error:
-                failures, frontier.waits = 0, 0
+                hosts.answered(url)
+                frontier.waits = 0
                 self._fail(str(error))
+            for event in found:
+                yield event
             self._pages += 1
             self._advance()
-            if self._should_save() and not failures:  # failures in a row are found out again, and counted, next time
+            if self._should_save() and not hosts.is_failing(url):  # what fails in a row is found out again next time
                 yield await self._checkpoint()
         if failed is not None and not frontier.answered:
             raise failed
         for event in self._told_at_the_end():
             yield event
 
-    def _next(self) -> Callable[[], Any] | None:
+    def _next(self) -> tuple[str, Callable[[], Awaitable[list[Event]]]] | None:
+        """The URL that is asked for next, and what to do with it."""
         frontier = self.frontier
         if frontier.sitemap_at < len(frontier.sitemaps):
-            return lambda: self._read_sitemap(frontier.sitemaps[frontier.sitemap_at])
+            sitemap = frontier.sitemaps[frontier.sitemap_at]
+            return sitemap, lambda: self._read_sitemap(sitemap)
         if frontier.remembered:
             frontier.sitemaps_are_read()
         if frontier.at < len(frontier.pages):
-            return lambda: self._visit(frontier.pages[frontier.at])
+            entry = frontier.pages[frontier.at]
+            return entry.url, lambda: self._visit(entry)
         return None
 
     def _advance(self) -> None:
@@ -121,6 +128,14 @@ class Crawl:
         except BadSitemap as error:
             self._problem(f"The sitemap {url} was not read: {error}.", incomplete=True)
             return []
+        everything = [*listed.sitemaps, *listed.pages]
+        elsewhere = [one for one in everything if not self.reader.rules.in_scope(one)]
+        if elsewhere:
+            self._problem(
+                f"The sitemap {url} lists {len(elsewhere):,} URLs that are out of scope and not read, such as"
+                f" {elsewhere[0]}. If they belong to this source, add a sitemap or a start URL of their host.",
+                incomplete=len(elsewhere) == len(everything),
+            )
         for sitemap in filter(self.reader.rules.in_scope, listed.sitemaps):
             self.frontier.add_sitemap(sitemap)
         for page in filter(self.reader.rules.may_visit, listed.pages):
@@ -177,7 +192,8 @@ class Crawl:
         return [DocumentReference(entry.url, entry.hint)]
 
     def _refused(self, entry: Entry, answer: Answer) -> None:
-        if answer.status == 401 and (self.reader.client.manners.authorization or entry.is_start):
+        opens_nothing = self.frontier.page_of(origin_of(entry.url)) is None
+        if answer.status == 401 and (entry.is_start or (opens_nothing and self.reader.client.manners.authorization)):
             raise CredentialsRejected(
                 f"{entry.url} refused the credentials (401).", "Check the source's password_env or token_env."
             )
@@ -216,9 +232,12 @@ class Crawl:
     # -- what is kept meanwhile ---------------------------------------------------------------------------------------
 
     def _fail(self, problem: str) -> None:
+        self._mark_failed()
+        self._problem(problem, incomplete=True)
+
+    def _mark_failed(self) -> None:
         if self.frontier.sitemap_at >= len(self.frontier.sitemaps):
             self.frontier.pages[self.frontier.at].found = Found.FAILED
-        self._problem(problem, incomplete=True)
 
     def _problem(self, problem: str, *, incomplete: bool = False) -> None:
         log.warning("web: %s", problem)

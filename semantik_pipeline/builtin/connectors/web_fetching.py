@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from semantik_pipeline.builtin.connectors.web_addresses import AddressRefused
+from semantik_pipeline.builtin.connectors.web_addresses import CANNOT_CONNECT
 from semantik_pipeline.builtin.connectors.web_client import Unreachable
 from semantik_pipeline.builtin.connectors.web_copies import is_indexed
 from semantik_pipeline.builtin.connectors.web_frontier import MAX_HOPS, Entry, Found
@@ -31,7 +31,7 @@ async def fetched_page(reader: Reader, url: str, start_urls: Collection[str]) ->
     """
     try:
         reading = await reader.read(url)
-    except AddressRefused as error:
+    except CANNOT_CONNECT as error:
         raise DocumentUnreadable(error.message, error.hint) from error
     answer = reading.answer
     if reading.kind in _GONE or answer is None:
@@ -58,7 +58,7 @@ async def _is_indexed(reader: Reader, reading: Reading, url: str) -> bool:
     while (target := last.original) and target not in known and len(known) <= MAX_HOPS:
         try:
             reading = await reader.read(target)
-        except (Unreachable, AddressRefused, DocumentUnreadable) as error:
+        except (Unreachable, *CANNOT_CONNECT, DocumentUnreadable) as error:
             raise DocumentUnreadable(f"{url} is a copy of {target}, which cannot be read: {error}") from error
         last = known[target] = Entry(target)
         note(last, reading)

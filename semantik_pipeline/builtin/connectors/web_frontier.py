@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from semantik_pipeline.builtin.connectors.packed import packed, unpacked
+from semantik_pipeline.builtin.connectors.web_rules import origin_of
 
 #: Sitemaps that are read in one run.
 MAX_SITEMAPS = 1_000
@@ -120,6 +122,11 @@ class Frontier:
             for entry in list(self.remembered.values()):
                 self._append(entry)
         self.remembered = {}
+
+    def page_of(self, origin: str) -> Entry | None:
+        """The first page of this origin that was read in this run."""
+        done = islice(self.pages, self.at)
+        return next((one for one in done if one.found == Found.PAGE and origin_of(one.url) == origin), None)
 
     def _append(self, entry: Entry) -> None:
         if entry.url in self.known:

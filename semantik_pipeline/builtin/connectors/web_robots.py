@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from semantik_pipeline.builtin.connectors.web_addresses import CANNOT_CONNECT
 from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
 
 if TYPE_CHECKING:
@@ -51,9 +52,14 @@ class Robots:
         """The rules of a site; None if it has none."""
         from protego import Protego
 
-        url = f"{origin}/robots.txt"
+        url = first = f"{origin}/robots.txt"
         for _ in range(MAX_REDIRECTS + 1):
-            answer = await client.get(url, max_bytes=MAX_BYTES)
+            try:
+                answer = await client.get(url, max_bytes=MAX_BYTES)
+            except CANNOT_CONNECT as error:
+                if url == first:
+                    raise
+                raise type(error)(f"{first} leads to {url}: {error.message}", error.hint) from error
             if answer.target is None:
                 break
             url = answer.target
