@@ -27,6 +27,11 @@ _OLE_STREAMS = {
     "PowerPoint Document": ".ppt",
     "__properties_version1.0": ".msg",
 }
+#: Members of an archive that is looked into: each that is listed takes half a kilobyte, in the process that syncs.
+MOST_MEMBERS = 50_000
+
+# How each entry of an archive's directory begins. They are counted, for the number that an archive states may be any.
+_ZIP_ENTRY = b"PK\x01\x02"
 _ZIP_MEMBERS = {"word/": ".docx", "xl/": ".xlsx", "ppt/": ".pptx"}
 
 
@@ -100,6 +105,8 @@ def _by_signature(content: bytes, name: str) -> str | None:
 
 
 def _kind_of_zip(content: bytes, name: str) -> str:
+    if content.count(_ZIP_ENTRY) > MOST_MEMBERS:
+        return by_name(name) or "application/zip"
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.namelist()

@@ -93,3 +93,21 @@ def test_a_damaged_member_that_names_the_type_does_no_harm():
     content = bytearray(packed(zipfile.ZIP_DEFLATED, b"application/epub+zip"))
     content[38:58] = b"\xff" * 20  # within the packed bytes
     assert media_type(bytes(content), "a.epub") == "application/epub+zip"
+
+
+def test_an_archive_of_very_many_members_is_not_listed():
+    """Its directory has one entry 200,000 times, and the number of entries at its end says 1, as nobody has to believe."""
+    one = archive("a")
+    at, end = one.index(b"PK\x01\x02"), one.index(b"PK\x05\x06")
+    directory = one[at:end] * 200_000
+    tail = bytearray(one[end:])
+    tail[12:16] = len(directory).to_bytes(4, "little")
+    content = one[:at] + directory + bytes(tail)
+    with zipfile.ZipFile(io.BytesIO(content)) as whole:
+        assert len(whole.infolist()) == 200_000
+    tracemalloc.start()
+    try:
+        assert media_type(content, "a.docx") == DOCX and media_type(content, "a") == "application/zip"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
