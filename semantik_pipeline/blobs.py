@@ -6,12 +6,14 @@ A key never changes its content, so writing twice is harmless and a reader never
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Any
 
 from semantik_pipeline.documents import Element, ParsedDocument, content_hash
@@ -124,10 +126,24 @@ class Blobs:
         """Remove a body that nothing refers to, unless it is younger than the grace time."""
         path = self._path(f"{kind}/{key}")
         with self._reaching():
-            age = self._age(path)
-            if age is None or age <= GRACE:
+            if not self._is_old(path):
                 return False
-            self._fs.rm_file(path)
+            try:
+                if self._local:
+                    return self._remove_file(Path(path))
+                self._fs.rm_file(path)
+            except FileNotFoundError:  # another process removes it, too
+                return False
+        return True
+
+    def _remove_file(self, path: Path) -> bool:
+        """It is set aside first: whoever puts the body from then on writes it, and whoever put it just before has made it
+        young, which brings it back."""
+        aside = path.rename(f"{path}.{uuid.uuid4().hex}")
+        if not self._is_old(str(aside)):
+            aside.rename(path)
+            return False
+        aside.unlink()
         return True
 
     def _discard(self, name: str) -> None:
@@ -147,7 +163,10 @@ class Blobs:
             if about is None or age is None or about["size"] != len(body):  # a loss of power may leave a cut body
                 self._write(path, body)
             elif self._local:  # a body that is put again is about to be referred to again: see GRACE
-                self._fs.touch(path, truncate=False)
+                try:
+                    os.utime(path)
+                except FileNotFoundError:  # it was removed meanwhile
+                    self._write(path, body)
             elif age > GRACE / 2:  # most stores can only write it anew
                 self._write(path, body)
 
@@ -184,10 +203,11 @@ class Blobs:
         except FileNotFoundError:
             return {}
 
-    def _age(self, path: str) -> float | None:
-        """Seconds since it was written; None if it is not there."""
+    def _is_old(self, path: str) -> bool:
+        """Whether it is there, and older than the grace time."""
         about = self._about(path)
-        return None if about is None else self._age_of(path, about)
+        age = None if about is None else self._age_of(path, about)
+        return age is not None and age > GRACE
 
     def _about(self, path: str) -> dict[str, Any] | None:
         try:
@@ -196,7 +216,8 @@ class Blobs:
             return None
 
     def _age_of(self, path: str, about: dict[str, Any]) -> float | None:
-        """The same by what a listing says. Every file system has a name of its own for the time."""
+        """Seconds since it was written, by what a listing says; None if it is not there. Every file system has a name of
+        its own for the time."""
         given = next((about[name] for name in _WRITTEN if about.get(name) is not None), None)
         try:
             modified = given if isinstance(given, datetime | float | int) else self._fs.modified(path)
@@ -230,5 +251,5 @@ def _translate(error: Exception, url: str) -> PipelineError:
         return StorageFull(f"The disk of the blobs at {url} is full.", "Free space and run it again; nothing was lost.")
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError) or "credentials" in told.lower():
-        return StorageUnavailable(f"The blobs at {url} refuse us: {told}.", "Mend the credentials of this process.")
+        return StorageUnavailable(f"The blobs at {url} refuse us: {told}.", "Fix the credentials of this process.")
     return StorageUnavailable(f"The blobs at {url} can't be reached: {told}")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,56 @@ def test_an_old_body_that_nobody_put_again_can_be_removed(place):
     assert list(blobs.keys("raw", older_than=0)) == [[KEY]]
     assert blobs.remove("raw", KEY) and not blobs.remove("raw", KEY) and not blobs.remove("raw", OTHER)
     assert blobs.get_raw(KEY) is None
+
+
+def test_a_body_that_is_swept_while_it_is_put_again_is_written_again(place, monkeypatch):
+    """The other process has found it unused, and removes it after this one saw it."""
+    mine, theirs = place.blobs, place.blobs
+    mine.put_raw(KEY, b"body")
+    place.make_old(10 * GRACE)
+    look = mine._about
+
+    def swept_after_the_look(path: str) -> dict[str, Any] | None:
+        found = look(path)
+        assert theirs.remove("raw", KEY)
+        return found
+
+    monkeypatch.setattr(mine, "_about", swept_after_the_look)
+    mine.put_raw(KEY, b"body")
+    assert theirs.get_raw(KEY) == b"body"
+
+
+def test_a_body_that_is_put_again_while_it_is_swept_stays(tmp_path, monkeypatch):
+    mine, theirs = Blobs(str(tmp_path)), Blobs(str(tmp_path))
+    mine.put_raw(KEY, b"body")
+    os.utime(tmp_path / "raw" / KEY[:2] / KEY, (time.time() - 10 * GRACE,) * 2)
+    look = theirs._about
+
+    def put_after_the_look(path: str) -> dict[str, Any] | None:
+        found = look(path)
+        mine.put_raw(KEY, b"body")
+        return found
+
+    monkeypatch.setattr(theirs, "_about", put_after_the_look)
+    assert not theirs.remove("raw", KEY)
+    assert mine.get_raw(KEY) == b"body"
+    assert [file.name for file in (tmp_path / "raw" / KEY[:2]).iterdir()] == [KEY], "nothing else is left"
+
+
+def test_two_that_sweep_at_once_don_t_disturb_each_other(place, monkeypatch):
+    mine, theirs = place.blobs, place.blobs
+    mine.put_raw(KEY, b"body")
+    place.make_old(10 * GRACE)
+    look = mine._about
+
+    def swept_after_the_look(path: str) -> dict[str, Any] | None:
+        found = look(path)
+        theirs.remove("raw", KEY)
+        return found
+
+    monkeypatch.setattr(mine, "_about", swept_after_the_look)
+    mine.remove("raw", KEY)
+    assert mine.get_raw(KEY) is None
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_body(in_bucket):
