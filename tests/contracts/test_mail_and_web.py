@@ -52,7 +52,7 @@ class TestWebCrawl(IncrementalConnectorContract):
     def site(self, monkeypatch):
         monkeypatch.setattr(web_crawl, "SAVE_PAGES", 2)
         with WebSite() as self.site:
-            self.site.page("/", "home", "/a", "/b/", "/old", "/gone", "/ü?x=1&y=ä")
+            self.site.page("/", "home", "/a", "/b/", "/old", "/gone", "/ü?x=1&y=ä", "/c?v", "/d?v", "/e")
             self.site.page("/a", "page a", "/c", "/")
             self.site.page("/b/", "page b", "c")
             self.site.page("/b/c", "page bc", "/c", etag=False)
@@ -60,6 +60,9 @@ class TestWebCrawl(IncrementalConnectorContract):
             self.site.page("/%C3%BC?x=1&y=%C3%A4", "page ü")
             self.site.replies["/old"] = Reply(status=301, headers={"Location": "/new"})
             self.site.page("/new", "new page")
+            self.site.page("/c?v", "a copy of page c", head='<link rel="canonical" href="/c">')
+            self.site.page("/d?v", "a copy of nothing", head='<link rel="canonical" href="/d">')
+            self.site.page("/e", "not to be indexed", head='<meta name="robots" content="noindex">')
             yield
 
     def make_plugin(self):

@@ -46,7 +46,8 @@ class WebConnector(ConnectorPlugin):
     """
 
     PLUGIN_ID = "web"
-    PLUGIN_VERSION = "1.0.0"
+    PLUGIN_VERSION = "1.1.0"
+    OUTPUT_VERSION = "2"  # cursors of the first remember copies of pages as if they were nothing
     METADATA = {
         "name": "Web site",
         "description": "The pages of a site, by a bounded crawl or from sitemaps; keeps to robots.txt.",
