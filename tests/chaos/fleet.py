@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import and_, case, func, or_, select, text
 
 from semantik_pipeline import fleet as operators
 from semantik_pipeline import operations
@@ -47,7 +47,7 @@ PARTS = 2  # chunks of a document, unless a proof says otherwise
 
 #: Pools that a process can have embedded and not saved: the writer has one, one waits for it, and one is embedded before it
 #: may wait, too (stages/embed.py). A process that stood still has two more claimed, and may embed them before its keeper
-#: has looked at the lease.
+#: has looked at the lease. No process can have more than it holds at that moment.
 UNSAVED, LATE = 3, 2
 
 #: A collection with every stage at work and no model.
@@ -57,6 +57,15 @@ COLLECTION: dict[str, Any] = {
     "extraction": {"chunk": [{"plugin": "fake-extractor", "options": {}}], "document": []},
 }
 
+
+#: Has the database write down each attempt that is held against a document: they are forgotten once it is through.
+BLAME = (
+    "create table test_charges (document_id bigint not null)",
+    """create function test_charge() returns trigger language plpgsql as
+    $$ begin insert into test_charges values (new.document_id); return new; end $$""",
+    """create trigger test_charge after update of attempts on work for each row
+    when (new.attempts > old.attempts) execute function test_charge()""",
+)
 
 #: Seconds that a run of 2,000 documents may take with its disturbances.
 LONG = 400.0
@@ -84,14 +93,18 @@ class Fleet:
         self._started = 0
         self.kills = 0
         self.stops = 0
+        self.at_risk = 0  # texts that those killed and stopped may have had embedded, and not saved
+        self._disturbed: list[int] = []  # documents that were indexed at those moments
         self.until = float("inf")  # time.monotonic() at which nothing is waited for any more
         self.record: Callable[[str, object], None] = lambda what, value: None  # for the summary
-        self.blamed: dict[str, int] = {}  # document -> attempts that were held against it at some moment
         self.configure()
         settings = {name: {"url": url} for name, url in urls.items()}
         self.settings = load_settings(data_dir=folder / "data", **settings)
         self.semantik("migrate")
         self.runtime = Runtime(self.settings, ring=self._bell())
+        with self.runtime.ledger.write() as tx:
+            for statement in BLAME:
+                tx.execute(text(statement))
 
     def _bell(self) -> Callable[[str], None]:
         from celery import Celery
@@ -177,6 +190,8 @@ class Fleet:
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9; its children notice and end too."""
+        worker.send_signal(signal.SIGSTOP)
+        self.at_risk += self._unsaved(worker, UNSAVED)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         self.workers.remove(worker)
@@ -200,7 +215,7 @@ class Fleet:
     def freeze(self, worker: subprocess.Popen[bytes]) -> None:
         """SIGSTOP; SIGCONT lets it go on."""
         worker.send_signal(signal.SIGSTOP)
-        self.stops += 1
+        self._stopped(worker)
 
     def freeze_at(self, stage: str, seconds: float) -> subprocess.Popen[bytes] | None:
         """SIGSTOP of a worker that holds units of a stage, seen while it stands still; None if none does for so long."""
@@ -208,10 +223,26 @@ class Fleet:
         while (worker := self.worker_holding(stage, deadline - time.monotonic())) is not None:
             worker.send_signal(signal.SIGSTOP)
             if f":{worker.pid}:" in self._holders(stage):
-                self.stops += 1
+                self._stopped(worker)
                 return worker
             worker.send_signal(signal.SIGCONT)
         return None
+
+    def _stopped(self, worker: subprocess.Popen[bytes]) -> None:
+        self.stops += 1
+        self.at_risk += self._unsaved(worker, UNSAVED + LATE)
+
+    def _unsaved(self, worker: subprocess.Popen[bytes], pools: int) -> int:
+        """Texts that a process that stands still may have embedded and not saved: of what it holds, so many pools. A pool
+        is filled by a whole document, so it may be a little larger than it is to."""
+        mine = work.c.worker.like(f"%:{worker.pid}:%") & work.c.lease_token.is_not(None) & (work.c.stage == "embed")
+        with self.runtime.ledger.read() as tx:
+            held = tx.execute(select(func.coalesce(func.sum(work.c.chunks), 0)).where(mine)).scalar_one()
+        return min(int(held), pools * self._pool)
+
+    @property
+    def _pool(self) -> int:
+        return int(self.environment["SEMANTIK_EMBED_POOL_CHUNKS"]) + PARTS - 1
 
     def close(self) -> None:
         for process in [*self.workers, *self._others]:
@@ -351,16 +382,17 @@ class Fleet:
             if disturb is not None and time.monotonic() >= following:
                 disturb()
                 following = time.monotonic() + every
-            self._note_blame()
             time.sleep(0.1)
         return progress
 
-    def _note_blame(self) -> None:
-        """Attempts are forgotten once a document is through; so they are looked at while it is on its way."""
-        query = select(documents.c.unique_id, work.c.attempts).join(work, work.c.document_id == documents.c.id)
-        with self.runtime.ledger.read() as tx:
-            for name, attempts in tx.execute(query.where(work.c.attempts > 0)):
-                self.blamed[name] = max(attempts, self.blamed.get(name, 0))
+    def in_mid_run(self, operation: int, documents: int) -> None:
+        """Whoever disturbs the run has something to disturb: it is neither through, nor has it just begun."""
+        progress = self.progress(operation)
+        assert progress.state == "running", progress
+        indexed = progress.stages.get("indexed", 0)
+        assert 0 < indexed < documents, progress
+        self._disturbed.append(indexed)
+        self.record("indexed when it was disturbed and when that was over", ", ".join(map(str, self._disturbed)))
 
     def ring_twice(self) -> None:
         """Twenty more bells for every stage than anybody rang: every worker hears the same ones."""
@@ -395,7 +427,7 @@ class Fleet:
         here = len(list(corpus.iterdir()))
         last = self.wait(self.begin(corpus, allow_deletions=True), LONG)
         assert last.outcome == "succeeded" and last.result["documents"]["seen"] == here
-        self.account(here=here, cut=0)
+        self.account(here=here)
 
     def status(self) -> list[dict[str, Any]]:
         """The workers, as `semantik fleet status` has them."""
@@ -403,12 +435,12 @@ class Fleet:
 
     # -- the account ----------------------------------------------------------------------------------------------------
 
-    def account(self, *, here: int, poison: str | None = None, cut: int | None = None, cancelled: bool = False) -> None:
+    def account(self, *, here: int, poison: str | None = None, cut: int = 0, cancelled: bool = False) -> None:
         """Every document is accounted for, ledger and store agree, nothing was embedded twice beyond batches in flight.
 
-        ``poison`` names the one document that is to blame. ``cut``: how often a process was ended, stopped, or kept from
-        saving while it may have had batches in hand; kills and stops, unless given. ``cancelled``: an operation was, so
-        documents may be parked, and those that are not are indexed.
+        ``poison`` names the one document that is to blame. ``cut``: how often a process was kept from saving while it may
+        have had batches in hand, but for kills and stops, of which is known what they had. ``cancelled``: an operation
+        was, so documents may be parked, and those that are not are indexed.
         """
         poisoned = 0 if poison is None else 1
         until(lambda: not self._moving(), "what a late worker touched is written again")
@@ -421,18 +453,24 @@ class Fleet:
         here -= states.pop("parked", 0) if cancelled else 0
         assert states == Counter({"indexed": here - poisoned, "quarantined": poisoned}) - Counter(), states
         self._account_for_blame(poison)
+        self.agrees()
+        self._account_for_texts(cut)
+        assert self.without_torch()
+
+    def agrees(self) -> None:
+        """Ledger and store agree point by point."""
         report = self.semantik("verify", code=None)
         assert (report["missing"], report["orphaned"], report["stale"]) == (0, 0, 0), report
         assert report["points_found"] == report["points_expected"] > 0
-        self._account_for_texts(self.kills + self.stops if cut is None else cut)
-        assert self.without_torch()
+
+    def embedded(self) -> list[str]:
+        """All texts that were embedded, in the order of each log."""
+        return [line for log in sorted(self.folder.glob("embedded*.log")) for line in log.read_text().splitlines()]
 
     def _account_for_texts(self, cut: int) -> None:
-        """A pool is filled by a whole document, so it may hold a little more than it is to."""
-        lines = self.log.read_text().splitlines()
+        lines = self.embedded()
         doubled = len(lines) - len(set(lines))
-        pool = int(self.environment["SEMANTIK_EMBED_POOL_CHUNKS"]) + PARTS - 1
-        allowed = pool * (UNSAVED * cut + LATE * self.stops)
+        allowed = self.at_risk + self._pool * UNSAVED * cut
         self.record("embedded twice", f"{doubled} of {len(lines)} texts, where {allowed} may have been in flight")
         assert doubled <= allowed, f"{doubled} texts were embedded twice; {allowed} may have been in flight"
 
@@ -449,12 +487,20 @@ class Fleet:
     def _account_for_blame(self, poison: str | None) -> None:
         """A kill or a stop from outside may hit one suspect that runs alone: that is charged, though never to the end.
         Nothing else is held against a document that is not to blame."""
-        innocents = {name: attempts for name, attempts in self.blamed.items() if poison is None or poison not in name}
+        innocents = {name: count for name, count in self._charges().items() if poison is None or poison not in name}
         told = (
             f"attempts were held against innocent documents, at {self.kills} kills and {self.stops} stops: {innocents}"
         )
         assert sum(innocents.values()) <= self.kills + self.stops, told
         assert max(innocents.values(), default=0) < self.settings.work.max_attempts, told
+
+    def _charges(self) -> dict[str, int]:
+        """Document -> how often an attempt was held against it, whether or not that was forgotten since."""
+        charged = text("select document_id from test_charges")
+        with self.runtime.ledger.read() as tx:
+            often = Counter(tx.execute(charged).scalars())
+            names = select(documents.c.id, documents.c.unique_id).where(documents.c.id.in_(sorted(often)))
+            return {name: often[document_id] for document_id, name in tx.execute(names)}
 
     def without_torch(self) -> bool:
         """No process of the fleet has torch in memory: workers, those of a supervisor, their children."""
@@ -633,9 +679,10 @@ def stopped_in_every_stage(fleet: Fleet, operation: int) -> None:
 
 
 @contextmanager
-def edited(corpus: Path, every: float = 0.01) -> Iterator[None]:
-    """Meanwhile documents of the folder change and vanish."""
+def edited(corpus: Path, every: float = 0.01) -> Iterator[set[str]]:
+    """Meanwhile documents of the folder change and vanish; yields the names of those that vanished."""
     chance, over = random.Random(7), threading.Event()
+    vanished = set[str]()
     names = sorted(corpus.iterdir())
 
     def edit() -> None:
@@ -643,13 +690,14 @@ def edited(corpus: Path, every: float = 0.01) -> Iterator[None]:
             victim = chance.choice(names)
             if chance.random() < 0.3:
                 victim.unlink(missing_ok=True)
+                vanished.add(victim.name)
             else:
                 victim.write_text(f"Edited at {time.time()} in mid-run: {victim.name}")
 
     editor = threading.Thread(target=edit)
     editor.start()
     try:
-        yield
+        yield vanished
     finally:
         over.set()
         editor.join()
