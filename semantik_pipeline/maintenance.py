@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import operations as running
@@ -58,7 +59,7 @@ def tick(runtime: Runtime, *, alone: bool = False) -> bool:
         spared = _free(runtime, alone)
     at_once: tuple[tuple[Step, Callable[[Runtime], object]], ...] = (
         *(("bells", ring_due), ("reconcile", reconcile)),
-        *(("operations", _settle), ("schedules", _begin_due)),
+        *(("operations", settle), ("schedules", _begin_due)),
     )
     for name, step in at_once:
         with isolated(runtime, name):
@@ -135,14 +136,18 @@ def reconcile(runtime: Runtime) -> None:
         reconciling.reconcile(tx)
 
 
-def _settle(runtime: Runtime) -> None:
-    with runtime.ledger.write() as tx:
-        lifecycle.settle(tx, each=each_operation(runtime))
+def settle(runtime: Runtime) -> None:
+    """Finish the operations that have nothing left to do, each in a transaction of its own: nobody waits for locks on those
+    that go on. Whatever goes wrong with one keeps no other from its end, but for a ledger that is away."""
 
+    def each(one: int) -> AbstractContextManager[None]:
+        return isolated(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
 
-def each_operation(runtime: Runtime) -> lifecycle.Each:
-    """Whatever goes wrong with one operation keeps no other from its end, but for a ledger that is away."""
-    return lambda one: isolated(runtime, "operations", f"operation {one}", but=ServiceUnavailable)
+    with runtime.ledger.read() as tx:
+        ready = lifecycle.ready(tx, each=each)
+    for one in ready:
+        with each(one), runtime.ledger.write() as tx:
+            lifecycle.settle(tx, one)
 
 
 def _begin_due(runtime: Runtime) -> None:

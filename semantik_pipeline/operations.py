@@ -206,7 +206,7 @@ def cancel(runtime: Runtime, operation_id: int) -> int:
     """Stop reading and park what is not finished (see ``ledger/operations/holds.py``); returns how many documents are parked."""
     parked = _steer(runtime, operation_id, "cancel", _cancel)
     with runtime.ledger.write() as tx:
-        lifecycle.settle(tx)
+        lifecycle.settle(tx, operation_id)
     runtime.ring("upsert")  # its deletions
     runtime.ring("maintenance")  # what it built
     return parked

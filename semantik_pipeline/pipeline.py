@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs, maintenance
 from semantik_pipeline.isolation import isolated
-from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.plugins.frames import PATIENCE
 from semantik_pipeline.stages import chunk, embed, extract, sync, upsert
 from semantik_pipeline.stages.claims import Claims, Prepare
@@ -93,7 +92,7 @@ def work_on(runtime: Runtime, stage: str) -> None:
             with logs.bound(stage=stage):
                 left = _run(runtime, stage)
     if gate.entered:
-        settle(runtime)
+        maintenance.settle(runtime)
     if left and not runtime.idle:
         runtime.ring(stage)
 
@@ -145,19 +144,7 @@ class Settling:
         if began >= (self._soonest if self._owed else self._due):
             self._owed = False
             with isolated(self._runtime, "operations"):  # nothing of that is of the claims' units
-                settle(self._runtime)
+                maintenance.settle(self._runtime)
             ended = time.monotonic()
             self._due = ended + max(self._seconds, 20 * (ended - began))
             self._soonest = ended + (ended - began)
-
-
-def settle(runtime: Runtime) -> list[int]:
-    """Finish operations that have nothing left to do. After the commit, never within: two finishers that each count
-    inside their own transaction would both see the other unfinished."""
-    each = maintenance.each_operation(runtime)
-    with runtime.ledger.read() as tx:
-        ready = lifecycle.ready(tx, each=each)
-    if not ready:
-        return []
-    with runtime.ledger.write() as tx:
-        return lifecycle.settle(tx, each=each)

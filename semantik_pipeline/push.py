@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict, Forbidden, PluginError, TransientError, UsageError
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.access import audit_trail, document_access
 from semantik_pipeline.ledger.catalog import collections
@@ -21,7 +22,6 @@ from semantik_pipeline.ledger.ingestion import sync as ledger
 from semantik_pipeline.ledger.ingestion.sync import Arrival, Known
 from semantik_pipeline.ledger.operations import holds, lifecycle
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.pipeline import settle
 from semantik_pipeline.stages.arrivals import arrival_of, redescribed, same_content
 from semantik_pipeline.stages.parsing import storable
 
@@ -128,7 +128,9 @@ def push(
     if changed:
         runtime.ring("chunk")
         runtime.ring("upsert")
-    settle(runtime)  # where nothing was new
+    else:
+        with isolated(runtime, "operations", f"operation {operation_id}"), runtime.ledger.write() as tx:
+            lifecycle.settle(tx, operation_id)
     return Pushed(operation_id=operation_id, source_id=claim.source_id, documents=taken)
 
 

@@ -85,7 +85,7 @@ def restore_documents(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> 
         detail = {"operation": operation_id, "documents": number, "some": names[:5]}
         audit_trail.record(tx, event="document.restore", subject=found.name, detail=detail)
     with runtime.ledger.write() as tx:
-        lifecycle.settle(tx)  # documents without a text are back at once
+        lifecycle.settle(tx, operation_id)  # documents without a text are back at once
     runtime.ring("chunk")
     return operation_id
 

@@ -108,7 +108,8 @@ def _go_on(runtime: Runtime, rerun: Rerun) -> Rerun | None:
         log.error("retry-%d failed: %s", rerun.operation_id, error)
         with runtime.ledger.write() as tx:
             reruns.fail(tx, rerun, str(error))
-            lifecycle.settle(tx)
+        with runtime.ledger.write() as tx:
+            lifecycle.settle(tx, rerun.operation_id)
     except PipelineError as error:
         log.warning("retry-%d waits: %s", rerun.operation_id, error)
     return None

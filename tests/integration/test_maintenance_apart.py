@@ -191,7 +191,7 @@ def two_done(make_pipeline, monkeypatch: pytest.MonkeyPatch):
     pipeline = make_pipeline()
     begun = [pipeline.index(request(name, a=name), run=False, collection=name)["id"] for name in ("bad", "good")]
     with monkeypatch.context() as context:
-        context.setattr(ledger_operations, "settle", lambda tx, **_: [])
+        context.setattr(maintenance, "settle", lambda runtime: None)
         pipeline.run()
     counts = outcomes.counts
 
@@ -229,6 +229,6 @@ def test_operations_that_can_t_be_looked_at_leave_the_last_stage_at_its_work(mak
     pipeline = make_pipeline()
     pipeline.index(request("fake", a="alpha"), run=False)
     looking = stage_table.Settling(pipeline.runtime, 0.0)
-    monkeypatch.setattr(stage_table, "settle", fail)
+    monkeypatch.setattr(maintenance, "settle", fail)
     looking()
     assert counted(pipeline, "operations") == 1

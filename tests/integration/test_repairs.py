@@ -6,7 +6,7 @@ import json
 
 from sqlalchemy import select, update
 
-from semantik_pipeline import generations, operations, verification
+from semantik_pipeline import generations, maintenance, operations, verification
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.generations import comparison
@@ -41,12 +41,6 @@ def wipe(pipe, index: str) -> int:
     return len(points)
 
 
-def settled(pipe) -> list[int]:
-    """Operations that end now."""
-    with pipe.runtime.ledger.write() as tx:
-        return ledger.settle(tx)
-
-
 def outcomes(pipe, begun: list[int]) -> list[str | None]:
     return [pipe.result(operation)["outcome"] for operation in begun]
 
@@ -58,9 +52,10 @@ def test_each_collection_is_mended_by_an_operation_of_its_own(make_pipeline) -> 
         wipe(pipe, pipe.runtime.ledger.search_view(name).index)
     begun = repair(pipe.runtime, verify(pipe.runtime))
     assert len(begun) == 2
-    assert settled(pipe) == []  # each has its own documents to wait for
+    maintenance.settle(pipe.runtime)
+    assert outcomes(pipe, begun) == [None, None], "each has its own documents to wait for"
     pipe.run()
-    settled(pipe)
+    maintenance.settle(pipe.runtime)
     assert outcomes(pipe, begun) == ["succeeded", "succeeded"]
     assert verify(pipe.runtime).clean
 
@@ -77,10 +72,11 @@ def test_a_repair_of_an_index_that_is_kept_is_waited_for(make_pipeline) -> None:
     report = verify(pipe.runtime)
     assert report.to_dict()["missing"] == len(NAMES)
     (operation,) = repair(pipe.runtime, report)
-    assert settled(pipe) == []
+    maintenance.settle(pipe.runtime)
+    assert outcomes(pipe, [operation]) == [None]
     assert operations.look(pipe.runtime, operation).stages == {"upsert": len(NAMES)}
     pipe.run()
-    settled(pipe)
+    maintenance.settle(pipe.runtime)
     assert outcomes(pipe, [operation]) == ["succeeded"]
     assert verify(pipe.runtime).clean
 
@@ -104,7 +100,7 @@ def test_documents_go_in_parts_and_an_operation_that_ended_before_the_last_is_fo
         patched.setattr(pipe.runtime, "ring", ring)
         begun = repair(pipe.runtime, report)
     pipe.run()
-    settled(pipe)
+    maintenance.settle(pipe.runtime)
     assert outcomes(pipe, begun) == ["succeeded"] * 2  # the second one has the other two parts
     assert verify(pipe.runtime).clean
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import update
 
-from semantik_pipeline import generations
+from semantik_pipeline import generations, maintenance
 from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import tables
@@ -231,7 +231,7 @@ def test_right_after_a_small_source_operations_are_finished_for_half_of_the_time
         now[0] += 0.5
 
     monkeypatch.setattr(stage_table.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(stage_table, "settle", slow)
+    monkeypatch.setattr(maintenance, "settle", slow)
     looking = stage_table.Settling(make_pipeline().runtime, 10.0)
     looking()
     assert not settled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,28 +135,23 @@ def of_documents(tx: Transaction, document_ids: Sequence[int]) -> dict[int, int]
     return dict(map(tuple, tx.execute(query).all()))
 
 
-#: What looks at an operation happens within, by its id: whoever gives it decides what becomes of what goes wrong there.
+#: The context within which an operation is looked at, by its id: it decides what becomes of an error.
 Each = Callable[[int], AbstractContextManager[None]]
 
 
-def _together(_operation_id: int) -> AbstractContextManager[None]:
-    return nullcontext()
+def settle(tx: Transaction, operation_id: int) -> bool:
+    """Finish the operation if it has nothing left to do; returns whether it ends so. Call after the commit that may have
+    been the last, in a transaction of its own: two finishers that each count inside the transaction of their work would
+    both see the other unfinished. One that somebody else has locked is left to them."""
+    mine = and_(operations.c.id == operation_id, operations.c.state != "finished")
+    locked = tx.execute(select(operations.c.id).where(mine).with_for_update(skip_locked=True)).first()
+    if locked is None or _unfinished(tx, operation_id):
+        return False
+    _finish(tx, operation_id)
+    return True
 
 
-def settle(tx: Transaction, *, each: Each = _together) -> list[int]:
-    """Finish the operations that have nothing left to do. Call after the commit that may have been the last. What is
-    done of one in vain is undone."""
-    left = select(operations.c.id).where(operations.c.state != "finished").with_for_update(skip_locked=True)
-    finished = []
-    for operation_id in tx.execute(left).scalars().all():
-        with each(operation_id), translating(tx.engine), tx.begin_nested():
-            if not _unfinished(tx, operation_id):
-                _finish(tx, operation_id)
-                finished.append(operation_id)
-    return finished
-
-
-def ready(tx: Transaction, *, each: Each = _together) -> list[int]:
+def ready(tx: Transaction, *, each: Each) -> list[int]:
     """Operations that have nothing left to do; takes no lock."""
     left = tx.execute(select(operations.c.id).where(operations.c.state != "finished")).scalars().all()
     found = []
