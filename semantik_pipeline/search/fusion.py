@@ -46,19 +46,22 @@ def fuse(
     dense_weight: float = 0.6,
     method: str = "minmax",
     scored: int | None = None,
+    shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Candidate]:
     """Every point of the legs once, best first; equal scores in order of id, so that the answer is stable. Candidates
     are made as they are asked for: of some hundreds a few dozen are.
 
     ``legs`` are ``dense``, ``sparse`` or both, each best first, with finite scores. A leg without results has no say. Of each leg the first
     ``scored`` count (None: all). What only the rest has follows with 0, in the order of its best rank: so a search that
-    goes deeper repeats the list of one that does not, and continues it.
+    goes deeper repeats the list of one that does not, and continues it. ``shares`` are those of :func:`normalised` by
+    leg, where they are taken over more than these; what they lack counts as 0.
     """
     present = {name: leg[:scored].by_id for name, leg in legs.items() if leg}
-    weights, fused = leg_weights(present, dense_weight, method), dict[str, float]()
-    for name, leg_scores in normalised(present, method).items():
-        for id, score in leg_scores.items():
-            fused[id] = fused.get(id, 0.0) + weights[name] * score
+    shares = normalised(present, method) if shares is None else shares
+    weights, fused = leg_weights(shares, dense_weight, method), dict[str, float]()
+    for name, leg_scores in present.items():
+        for id in leg_scores:
+            fused[id] = fused.get(id, 0.0) + weights[name] * shares[name].get(id, 0.0)
     ranks: dict[str, int] = {}
     for leg in legs.values() if scored is not None else ():
         for rank, id in enumerate(leg.ids[scored:]):

@@ -18,7 +18,7 @@ from semantik_pipeline.search.postprocessing import Postprocessed, check_postpro
 from semantik_pipeline.search.request import SearchPlan, plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.search.rerankings import Rerankings
-from semantik_pipeline.search.retrieval import Retrieved, learned, retrieve
+from semantik_pipeline.search.retrieval import Retrieved, fused_with_others, learned, retrieve
 from semantik_pipeline.search.stopwatch import Stopwatch
 from semantik_pipeline.search.stored_vectors import stored_vectors
 from semantik_pipeline.search.understanding.planning import interpret
@@ -88,6 +88,11 @@ class OneSearch:
             self.retrieved = retrieve(self.runtime, self.view, self.plan, self._vector)
             self._lacking = self.runtime.completeness.warnings(self.runtime, self.view)
         self._counts = self._counted(self.retrieved)
+
+    def fuse_with_others(self, shares: dict[str, dict[str, float]]) -> None:
+        """``retrieved``: the candidates that are the best by these shares, which are taken over other collections, too."""
+        with self.watch.step("retrieve"):
+            self.retrieved = fused_with_others(self.runtime, self.view, self.plan, self.retrieved, shares)
 
     def finish(self, outcome: Reranking) -> SearchAnswer:
         """The answer, made of the candidates in their order after the rerankers."""
@@ -179,7 +184,11 @@ class OneSearch:
             return Postprocessed(hits=to_hits(ranked, plan, explanations), ids=ids)
 
         def deeper(count: int) -> Retrieved:
-            return retrieve(self.runtime, self.view, replace(plan, candidates=count), vector)
+            more = replace(plan, candidates=count)
+            found = retrieve(self.runtime, self.view, more, vector)
+            if retrieved.shares is None:
+                return found
+            return fused_with_others(self.runtime, self.view, more, found, retrieved.shares)
 
         with self.watch.step("postprocess"):
             return postprocess(self.runtime, self.view, plan, ranked, deeper=deeper, explanations=explanations)

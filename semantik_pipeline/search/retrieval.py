@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import Leg, SearchRequest
 from semantik_pipeline.search.fusion import Candidate, fuse, leg_of
@@ -62,8 +63,7 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
     while True:
         by_name = _legs(runtime, index, requests, {LEG_DEPTH, depth} if scored else {depth})
         limit = LEG_DEPTH if scored else None
-        fused = fuse(by_name, dense_weight=plan.dense_weight, method=plan.fusion, scored=limit)
-        found = _first_shown(runtime, view.generation_id, index, fused, plan)
+        found = _first_shown(runtime, view.generation_id, index, _fused(plan, by_name, limit), plan)
         exhausted = depth >= MAX_LEG_DEPTH or all(len(leg) < depth for leg in by_name.values())
         enough = len(found) >= plan.given
         if exhausted and not enough and reading is not None and reading.deeper():
@@ -75,6 +75,27 @@ def retrieve(runtime: Runtime, view: SearchView, plan: SearchPlan, vector: np.nd
             return Retrieved(candidates=found, legs=by_name, scored=limit, whole=whole, requests=requests)
         scored = scored and len(found) >= LEG_DEPTH / 2  # else masses are hidden, and what is shown needs scores
         depth = min(depth * 4, MAX_LEG_DEPTH)
+
+
+def fused_with_others(
+    runtime: Runtime, view: SearchView, plan: SearchPlan, retrieved: Retrieved, shares: dict[str, dict[str, float]]
+) -> Retrieved:
+    """The same, its candidates the best by these shares, which are taken over other collections, too. Of those that were
+    candidates before nothing is read again."""
+    index = runtime.existing_index(runtime.generation(view.generation_id))
+    legs = {name: leg for name, leg in retrieved.legs.items() if name in shares}
+    if index is None or not legs:
+        return replace(retrieved, shares=shares)
+    known = {candidate.id: candidate for candidate in retrieved.candidates}
+    fused = _fused(plan, legs, retrieved.scored, shares)
+    found = _first_shown(runtime, view.generation_id, index, fused, plan, known)
+    return replace(retrieved, candidates=found, legs=legs, shares=shares)
+
+
+def _fused(
+    plan: SearchPlan, legs: dict[str, Leg], scored: int | None, shares: dict[str, dict[str, float]] | None = None
+) -> Iterator[Candidate]:
+    return fuse(legs, dense_weight=plan.dense_weight, method=plan.fusion, scored=scored, shares=shares)
 
 
 def _first_depth(plan: SearchPlan) -> int:
@@ -126,20 +147,31 @@ def _sparse_leg(runtime: Runtime, view: SearchView, plan: SearchPlan) -> SearchR
 
 
 def _first_shown(
-    runtime: Runtime, generation_id: int, index: str, fused: Iterator[Candidate], plan: SearchPlan
+    runtime: Runtime,
+    generation_id: int,
+    index: str,
+    fused: Iterator[Candidate],
+    plan: SearchPlan,
+    known: Mapping[str, Candidate] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """The first ``plan.candidates`` of these that may be shown, with their payloads."""
+    """The first ``plan.candidates`` of these that may be shown, with their payloads. Those that are ``known`` may be."""
     found: list[Candidate] = []
     wanted = plan.candidates
     for batch in _batches(fused, wanted):
-        ids = [candidate.id for candidate in batch]
-        page, _ = runtime.host.call(runtime.store.scroll, index, filter={"must": [{"has_id": ids}]}, limit=len(ids))
-        payloads = {point.id: point.payload for point in page}
-        known = [replace(candidate, payload=payloads[candidate.id]) for candidate in batch if candidate.id in payloads]
-        found += shown(known, runtime.ledger.visible(generation_id, document_ids(known), plan.principals))
+        ids = [candidate.id for candidate in batch if candidate.id not in known]
+        payloads = _payloads(runtime, index, ids) if ids else {}
+        new = [replace(candidate, payload=payloads[candidate.id]) for candidate in batch if candidate.id in payloads]
+        visible = runtime.ledger.visible(generation_id, document_ids(new), plan.principals) if new else {}
+        there = {**known, **{candidate.id: candidate for candidate in shown(new, visible)}}
+        found += [replace(one, payload=there[one.id].payload) for one in batch if one.id in there]
         if len(found) >= wanted:
             break
     return found[:wanted]
+
+
+def _payloads(runtime: Runtime, index: str, ids: list[str]) -> dict[str, dict[str, Any]]:
+    page, _ = runtime.host.call(runtime.store.scroll, index, filter={"must": [{"has_id": ids}]}, limit=len(ids))
+    return {point.id: point.payload for point in page}
 
 
 def _batches(candidates: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:

@@ -21,7 +21,7 @@ from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer
 from semantik_pipeline.search.blending import Reranking, unranked
 from semantik_pipeline.search.facets import Counts, merged_facets
-from semantik_pipeline.search.fusion import leg_weights, normalised
+from semantik_pipeline.search.fusion import normalised
 from semantik_pipeline.search.postprocessing import comparing
 from semantik_pipeline.search.query import OneSearch
 from semantik_pipeline.search.rerankings import blended_again
@@ -148,7 +148,8 @@ def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
     if len(some) == 1:
         return [some[0].reranked(further=further)]
     if some[0].plan.text:
-        _fuse_together(some)
+        shares = _shares_of_all(some)
+        _side_by_side(lambda one: one.fuse_with_others(shares), some)
     every = sorted(chain.from_iterable(one.retrieved.candidates for one in some), key=lambda one: -one.fused)
     asker = max(some, key=lambda one: len(one.plan.interpretation.corrections) if one.plan.interpretation else 0)
     views = {candidate.id: one.view for one in some for candidate in one.retrieved.candidates}
@@ -156,23 +157,15 @@ def _reranked(some: Sequence[OneSearch], *, further: bool) -> list[Reranking]:
     return [_part(outcome, one, asker.plan, warned=one is asker) for one in some]
 
 
-def _fuse_together(some: Sequence[OneSearch]) -> None:
-    """Give their candidates the scores that they have among all."""
-    plan = some[0].plan
+def _shares_of_all(some: Sequence[OneSearch]) -> dict[str, dict[str, float]]:
+    """Each leg's scores as shares of 0..1 among all of them."""
     legs: dict[str, dict[str, float]] = {}
     for one in some:
         for name, leg in one.retrieved.legs.items():
             if leg:
                 legs.setdefault(name, {}).update(leg[: one.retrieved.scored].by_id)
     legs = {name: dict(sorted(leg.items(), key=lambda point: -point[1])) for name, leg in legs.items()}
-    shares, weights = normalised(legs, plan.fusion), leg_weights(legs, plan.dense_weight, plan.fusion)
-    for one in some:
-        scored = [
-            replace(each, fused=sum(weights[name] * leg.get(each.id, 0.0) for name, leg in shares.items()))
-            for each in one.retrieved.candidates
-        ]
-        candidates = sorted(scored, key=lambda each: -each.fused)
-        one.retrieved = replace(one.retrieved, candidates=candidates, shares=shares)
+    return normalised(legs, some[0].plan.fusion)
 
 
 def _part(outcome: Reranking, one: OneSearch, plan: Any, *, warned: bool) -> Reranking:

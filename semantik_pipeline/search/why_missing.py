@@ -136,6 +136,7 @@ class _Search:
             dense_weight=self._plan.dense_weight,
             method=self._plan.fusion,
             scored=retrieved.scored,
+            shares=retrieved.shares,
         )
         fused = next(((rank, one) for rank, one in enumerate(order, 1) if one.id in chunks), None)
         return self._too_far(chunks) if fused is None else self._not_kept(*fused)

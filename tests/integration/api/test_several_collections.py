@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -90,6 +91,42 @@ def test_pages_are_cut_from_one_list(api: Api, rerank: bool) -> None:
     every = ask(api, use_reranker=rerank, rerank_top_k=4)["hits"]
     pages = [ask(api, use_reranker=rerank, rerank_top_k=4, top_k=2, offset=at)["hits"] for at in (0, 2, 4)]
     assert [hit for page in pages for hit in page] == every and len(every) == 6
+
+
+@pytest.mark.parametrize("fusion", ["minmax", "dbsf", "rrf"])
+@pytest.mark.parametrize("more", [{"use_reranker": False}, {"rerank_top_k": 3}])
+def test_the_best_of_all_are_on_the_first_page(api: Api, more: dict[str, Any], fusion: str) -> None:
+    """A collection's own scores would choose others of it: its legs have other ends than those of all."""
+    draw = random.Random(0)
+    words = ["zebras", "plain", "herds", "tax", "forms", "due", "hill", "river"]
+    few = {f"n{n:02}": " ".join(draw.choices(words[:3], k=2 + n % 9)) for n in range(40)}
+    many = {f"n{n:02}": " ".join(["zebras", *draw.choices(words[2:], k=1 + n % 2)]) for n in range(40)}
+    give(api, "few", few)
+    give(api, "many", many)
+    more = {**more, "collections": ["few", "many"], "fusion": fusion, "explain": True}
+    every = ask(api, top_k=100, **more)["hits"]
+    assert len(every) == 80
+    pages = [ask(api, top_k=3, offset=at, **more) for at in range(0, 80, 3)]
+    assert [hit for page in pages for hit in page["hits"]] == every
+    assert [page["next_offset"] for page in pages] == [*range(3, 80, 3), None]
+    for hit in every:
+        assert sum(part["value"] for part in hit["explanation"]["contributions"]) == pytest.approx(hit["score"])
+
+
+def test_payloads_are_read_of_what_may_be_shown_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for collection, word in (("few", "plain"), ("many", "hill")):
+        give(api, collection, {f"n{n:02}": f"zebras {word * n} {n}" for n in range(40)})
+    read: list[str] = []
+    scroll = api.runtime.store.scroll
+
+    def counting(name: str, **asked: Any) -> Any:
+        page, after = scroll(name, **asked)
+        read.extend(point.id for point in page)
+        return page, after
+
+    monkeypatch.setattr(api.runtime.store, "scroll", counting)
+    assert len(ask(api, collections=["few", "many"], top_k=3, use_reranker=False)["hits"]) == 3
+    assert len(read) == len(set(read)) <= 16, "at most four of each by its own scores, and four by those of all"
 
 
 def test_scores_that_mean_other_things_are_not_compared(api: Api) -> None:
