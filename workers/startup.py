@@ -272,15 +272,17 @@ def give_back(runtime: Runtime) -> None:
     what this process still writes of them is fenced."""
     tokens = runtime.keeper.tokens()
     log.warning("%d claims are not finished in time; they are given back.", len(tokens))
-    try:
-        with runtime.ledger.write() as tx:
-            for token in tokens:  # sources first, as everybody locks
+    for token in tokens:
+        try:  # in a transaction of its own: units are locked by their keys, whichever claims they are of
+            with runtime.ledger.write() as tx:
                 sync.give_back_source(tx, token)
-            for token in tokens:
                 work.give_back(tx, token)
+        except Exception:  # its lease runs out by itself
+            log.exception("A claim could not be given back.")
+    try:
         maintenance.ring_due(runtime)
-    except Exception:  # the leases run out by themselves
-        log.exception("Giving back failed.")
+    except Exception:  # the next tick rings
+        log.exception("Nobody was called for what is given back.")
 
 
 def connect(process: WorkerProcess) -> None:

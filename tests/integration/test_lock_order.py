@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,10 +16,14 @@ from semantik_pipeline.generations import building
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.documents import selection
 from semantik_pipeline.ledger.queue import reconciling
+from semantik_pipeline.ledger.queue import work as claims
+from semantik_pipeline.ledger.queue.renewals import Renewal
 from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from tests.integration.conftest import Pipeline
+from workers.startup import give_back
 
 pytestmark = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
 
@@ -92,3 +97,30 @@ def test_who_reconciles_waits_for_nobody(make_pipeline) -> None:
         assert pool.submit(reconcile).result(timeout=10) == 1
     assert reconcile() == 1
     assert set(pipeline.stages().values()) == {"upsert"}
+
+
+def test_an_ending_process_gives_back_one_claim_after_the_other(make_pipeline) -> None:
+    """Units of several claims, locked claim by claim, would be in no order."""
+    pipeline = make_pipeline()
+    pipeline.index(source(one="a text", two="a text"), run=False)
+    pipeline.run("sync")
+    runtime, held = pipeline.runtime, ExitStack()
+    with held:
+        for _ in range(2):
+            with runtime.ledger.write() as tx:
+                claim = claims.claim(tx, "chunk", worker="w", lease=60, limit=1)
+            held.enter_context(runtime.keeper.holding(claim.token, lambda: Renewal(held=1, prolonged=1), 60))
+        first, second = runtime.keeper.tokens()
+        while_waiting(
+            runtime.ledger,
+            held=select(work.c.document_id).where(work.c.lease_token == second),
+            call=lambda: give_back(runtime),
+            free=select(work.c.document_id).where(work.c.document_id != _document_of(pipeline, second)),
+        )
+    pipeline.run()
+    assert pipeline.stages() == {"one": "indexed", "two": "indexed"}
+
+
+def _document_of(pipeline: Pipeline, token: str) -> int:
+    with pipeline.runtime.ledger.read() as tx:
+        return tx.execute(select(work.c.document_id).where(work.c.lease_token == token)).scalar_one()

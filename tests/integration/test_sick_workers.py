@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from semantik_pipeline import maintenance
 from semantik_pipeline.builtin.chunkers.recursive import RecursiveChunker
-from semantik_pipeline.errors import OutOfMemory, ServiceUnavailable, WorkerUnfit
+from semantik_pipeline.errors import OutOfMemory, ServiceUnavailable, StorageUnavailable, WorkerUnfit
 from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.ledger.queue import workers as ledger_workers
 from semantik_pipeline.ledger.tables import collections
@@ -278,6 +278,26 @@ def test_a_loop_that_is_still_at_work_when_its_process_has_ended_says_nothing(ma
     after = make_pipeline()
     units = [after.unit(f"t{number:02}") for number in range(8)]
     assert held.claim.units and not any(unit["lease_token"] or unit["attempts"] for unit in units)
+
+
+def test_a_claim_that_can_not_be_given_back_at_the_end_keeps_no_other_from_it(make_pipeline, monkeypatch):
+    pipeline = chunked(make_pipeline)
+    runtime, really = pipeline.runtime, work.give_back
+    one, other = (Claims(runtime, "embed", limit=4, deadline=60, until=time.monotonic() + 60).take() for _ in range(2))
+    assert one is not None and other is not None
+
+    def failing(tx, token):
+        if token == one.claim.token:
+            raise StorageUnavailable("The ledger kept a lock for too long.")
+        return really(tx, token)
+
+    monkeypatch.setattr(work, "give_back", failing)
+    give_back(runtime)
+    with runtime.ledger.read() as tx:
+        assert work.passed(tx, one.claim)[1] and not work.passed(tx, other.claim)[1]
+    monkeypatch.undo()
+    for held in (one, other):
+        held.close()
 
 
 def test_a_plugin_that_raises_what_nobody_expects_harms_no_other_collection(make_pipeline, monkeypatch):
