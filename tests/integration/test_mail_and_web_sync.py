@@ -151,6 +151,22 @@ def test_the_index_follows_a_site(make_pipeline, site):
     assert pipe.stages() == {"a.txt": "indexed", "b.txt": "indexed", "d.txt": "indexed"}
 
 
+def test_a_page_that_asks_not_to_be_indexed_is_listed_as_skipped(make_pipeline, site):
+    texts(site, a="apples are red", b="bananas are yellow")
+    pipe = make_pipeline()
+    source = website(site, start_urls=[site.url], include=["*.txt"])
+    pipe.index(source)
+    hidden = {"X-Robots-Tag": "noindex"}
+    site.replies["/b.txt"] = Reply(body=b"bananas are hidden", media_type="text/plain", headers=hidden)
+    result = pipe.index(source)
+    assert (result["outcome"], result["documents"]["skipped"]) == ("succeeded", 1)
+    assert found(pipe, "yellow bananas") == [f"{site.url}/a.txt"]
+    site.asked()
+    documents = pipe.index(source)["documents"]
+    assert (documents["unchanged"], documents["skipped"]) == (1, 1)
+    assert [request.status for request in site.requests if request.path != "/robots.txt"] == [304] * 3
+
+
 def test_a_site_that_is_away_for_a_while_keeps_its_documents(make_pipeline, site):
     texts(site, a="apples are red", b="bananas are yellow")
     pipe = make_pipeline(work={"max_attempts": 2})

@@ -107,7 +107,12 @@ def test_other_media_types_and_noindex_are_no_documents(site: WebSite) -> None:
     site.replies["/logo"] = Reply(body=b"\x89PNG", media_type="image/png")
     site.page("/hidden", "hidden", "/c", head='<meta name="robots" content="noindex">')
     site.page("/told", "told", headers={"X-Robots-Tag": "noindex"})
-    assert paths(site, enumerated(connector(site))) == ["/", "/c", "/a"]
+    plugin = connector(site)
+    events = enumerated(plugin)
+    assert paths(site, events) == ["/", "/hidden", "/told", "/c", "/a"]
+    for skipped in references(events)[1:3]:
+        with pytest.raises(SkipDocument, match="noindex"):
+            fetched(plugin, skipped)
     with pytest.raises(SkipDocument, match="image/png"):
         fetched(connector(site), DocumentReference(f"{site.url}/logo"))
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from semantik_pipeline.builtin.connectors.web import WebConnector
 from semantik_pipeline.builtin.connectors.web_copies import is_indexed
 from semantik_pipeline.builtin.connectors.web_frontier import Entry, Found
 from semantik_pipeline.builtin.connectors.web_robots import words_for
 from semantik_pipeline.documents import DocumentReference
 from semantik_pipeline.errors import DocumentGone, DocumentUnreadable, PermanentError, SkipDocument
-from semantik_pipeline.testing.connectors import enumerated, fetched, references
+from semantik_pipeline.testing.connectors import Event, enumerated, fetched, references
 from semantik_pipeline.testing.web_site import Reply, WebSite
 from tests.crawls import complete, connector, paths
 
@@ -62,9 +63,8 @@ def test_a_copy_is_left_out_while_its_original_is_indexed(site: WebSite) -> None
         moved("/x?v=1"),
         moved("http://elsewhere.example/"),
         Reply(media_type="image/png"),
-        Reply(body=b'<meta name="robots" content="noindex">'),
     ],
-    ids=["not there", "redirects back", "leads away", "an image", "not to be indexed"],
+    ids=["not there", "redirects back", "leads away", "an image"],
 )
 def test_a_copy_is_indexed_if_its_original_is_not(site: WebSite, original: Reply) -> None:
     copy_of(site, "/x?v=1", "/x")
@@ -74,6 +74,14 @@ def test_a_copy_is_indexed_if_its_original_is_not(site: WebSite, original: Reply
     second = enumerated(connector(site), complete(first).cursor)
     assert references(second) == references(first), "nor is it lost when it has not changed"
     assert b"the page" in fetched(connector(site), references(first)[1]).body
+
+
+def test_a_copy_is_indexed_if_its_original_asks_not_to_be(site: WebSite) -> None:
+    copy_of(site, "/x?v=1", "/x")
+    site.page("/x", "hidden", head='<meta name="robots" content="noindex">')
+    plugin = connector(site)
+    events = enumerated(plugin)
+    assert (paths(site, events), skipped(site, plugin, events)) == (["/", "/x", "/x?v=1"], ["/x"])
 
 
 def test_the_page_that_an_original_has_moved_to_is_the_original(site: WebSite) -> None:
@@ -148,7 +156,7 @@ def test_what_headers_ask_of_this_crawler(headers: list[str], words: set[str]) -
     assert {"noindex", "nofollow", "none"} & told == {"noindex", "nofollow", "none"} & words
 
 
-def test_pages_that_ask_not_to_be_indexed_are_counted_and_obeyed_with_robots_txt_only(site: WebSite) -> None:
+def test_pages_that_ask_not_to_be_indexed_are_skipped_by_name_with_robots_txt_only(site: WebSite) -> None:
     site.page("/", "home", "/meta", "/header", "/other")
     site.page("/meta", "meta", "/linked", head='<meta name="robots" content="noindex">')
     site.page("/header", "header", headers={"X-Robots-Tag": "noindex"})
@@ -157,14 +165,36 @@ def test_pages_that_ask_not_to_be_indexed_are_counted_and_obeyed_with_robots_txt
     site.page("/far", "far")
     plugin = connector(site)
     events = enumerated(plugin)
-    assert (paths(site, events), complete(events).full) == (["/", "/other", "/linked"], True)
-    assert "2 pages ask not to be indexed" in plugin.problems[0]
-    again = connector(site)
-    enumerated(again, complete(events).cursor)
-    assert again.problems == plugin.problems, "also when they have not changed"
+    assert complete(events).full and plugin.problems == []
+    assert skipped(site, plugin, events) == ["/header", "/meta"]
+    assert sorted(site.asked()) == ["/", "/header", "/linked", "/meta", "/other"], "held, like other pages"
+    assert skipped(site, connector(site), events) == ["/header", "/meta"], "no longer held"
+    again = enumerated(connector(site), complete(events).cursor)
+    assert references(again) == references(events)
     every = connector(site, obey_robots=False)
-    assert sorted(paths(site, enumerated(every))) == ["/", "/far", "/header", "/linked", "/meta", "/other"]
-    assert every.problems == []
+    events = enumerated(every)
+    assert sorted(paths(site, events)) == ["/", "/far", "/header", "/linked", "/meta", "/other"]
+    assert skipped(site, every, events) == []
+
+
+def skipped(site: WebSite, plugin: WebConnector, events: list[Event]) -> list[str]:
+    found = []
+    for reference in references(events):
+        try:
+            fetched(plugin, reference)
+        except SkipDocument as error:
+            assert "noindex" in str(error)
+            found.append(reference.unique_id.removeprefix(site.url))
+    return sorted(found)
+
+
+def test_a_page_that_may_be_indexed_from_now_on_is_a_change_though_its_text_is_the_same(site: WebSite) -> None:
+    site.page("/x?v=1", "told by a header", headers={"X-Robots-Tag": "noindex"}, etag=False)
+    before = references(enumerated(connector(site)))
+    site.page("/x?v=1", "told by a header", etag=False)
+    after = references(enumerated(connector(site)))
+    assert [one.unique_id for one in before] == [one.unique_id for one in after]
+    assert before[1].change_hint != after[1].change_hint
 
 
 # -- sitemaps ---------------------------------------------------------------------------------------------------------
@@ -230,7 +260,8 @@ def test_what_is_named_can_be_fetched_and_nothing_else(site: WebSite, path: str,
     site.page("/large", "x" * 5000)
     plugin = connector(site, exclude=["excluded"], include=["*", "!not/"], max_bytes=2000)
     named = path in paths(site, enumerated(plugin))
-    assert named == (outcome in (None, PermanentError))  # what is too large is named, to be shown as such
+    shown = path == "/large" or path in ("/noindex", "/header")  # named, to be listed with the reason
+    assert named == (outcome is None or shown)
     reference = DocumentReference(f"{site.url}{path}")
     if outcome is None:
         assert fetched(plugin, reference).unique_id == reference.unique_id

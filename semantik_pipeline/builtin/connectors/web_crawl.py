@@ -188,7 +188,7 @@ class Crawl:
         if not entry.hint or entry.original:  # what becomes of copies is known at the end
             return []
         if entry.hint != before and not answer.cut:
-            self._hold(answer, reading.page)
+            self._hold(answer, reading)
         return [DocumentReference(entry.url, entry.hint)]
 
     def _refused(self, entry: Entry, answer: Answer) -> None:
@@ -219,11 +219,6 @@ class Crawl:
     def _told_at_the_end(self) -> list[Event]:
         """The copies of pages that turned out not to be documents."""
         frontier = self.frontier
-        if hidden := sum(entry.hidden and entry.found == Found.PAGE for entry in frontier.pages):
-            self._problem(
-                f"{_counted(hidden)} not to be indexed (noindex). Where the site is your own, obey_robots: false reads"
-                " such pages too."
-            )
         if frontier.capped:
             self._problem(f"The crawl stopped at {frontier.max_pages:,} URLs. Raise max_pages, or exclude some.")
         copies = (entry for entry in frontier.pages if entry.original and entry.is_readable)
@@ -245,9 +240,12 @@ class Crawl:
             self.problems.append(problem)
         self.frontier.full = self.frontier.full and not incomplete
 
-    def _hold(self, answer: Answer, page: Page) -> None:
+    def _hold(self, answer: Answer, reading: Reading) -> None:
+        if reading.kind is Kind.HIDDEN:
+            self.held.put_skipped(answer.url, reading.why)
+            return
         try:
-            self.held.put(self.make_document(answer, page))
+            self.held.put(self.make_document(answer, reading.page))
         except Exception:  # the host asks for it by name, and quarantines what fails so
             log.exception("web: %s", answer.url)
             return
@@ -260,7 +258,3 @@ class Crawl:
     async def _checkpoint(self) -> Checkpoint:
         self._bytes, self._pages, self._saved_at = 0, 0, time.monotonic()
         return Checkpoint({"run": await asyncio.to_thread(self.frontier.cursor)})
-
-
-def _counted(pages: int) -> str:
-    return "1 page asks" if pages == 1 else f"{pages:,} pages ask"

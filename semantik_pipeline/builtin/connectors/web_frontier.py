@@ -23,6 +23,9 @@ MAX_SITEMAPS = 1_000
 #: Redirects in a row.
 MAX_HOPS = 10
 
+#: How the hints of pages begin that ask not to be indexed: they are named, to be listed as skipped.
+NOINDEX = "noindex:"
+
 
 class Found(StrEnum):
     """What became of a URL."""
@@ -47,7 +50,6 @@ class Entry:
     modified: str = ""
     hops: int = 0
     original: str = ""
-    hidden: bool = False  # it asks not to be indexed
 
     @property
     def is_start(self) -> bool:
@@ -56,8 +58,8 @@ class Entry:
 
     @property
     def is_readable(self) -> bool:
-        """Whether a page is here that could be a document."""
-        return self.found == Found.PAGE and self.hint != ""
+        """Whether a page is here that may be indexed."""
+        return self.found == Found.PAGE and self.hint != "" and not self.hint.startswith(NOINDEX)
 
     @property
     def validators(self) -> dict[str, str]:

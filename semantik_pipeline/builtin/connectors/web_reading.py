@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from semantik_pipeline.builtin.connectors.web_bodies import UnreadableAnswer
 from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT, Answer, WebClient
-from semantik_pipeline.builtin.connectors.web_frontier import Entry, Found
+from semantik_pipeline.builtin.connectors.web_frontier import NOINDEX, Entry, Found
 from semantik_pipeline.builtin.connectors.web_pages import HTML, Page, read_page
 from semantik_pipeline.builtin.connectors.web_robots import Robots, may_index, words_for
 from semantik_pipeline.builtin.connectors.web_rules import Rules, same_page
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
     DOCUMENT = "document"
     COPY = "copy"  # of a page that it names
-    HIDDEN = "hidden"  # it asks not to be indexed; its links count
+    HIDDEN = "hidden"  # it asks not to be indexed: it is named, to be listed as skipped, and its links count
     LINKS = "links"  # not included, read for its links only
     UNCHANGED = "unchanged"
     OTHER_TYPE = "other type"
@@ -91,10 +91,10 @@ class Reader:
         page = await self._parsed(answer)
         original = self._original(page, answer.url)
         kind, why = Kind.DOCUMENT, ""
-        if not page.index:
-            kind, why = Kind.HIDDEN, f"{answer.url} asks not to be indexed (noindex)."
-        elif not self.rules.is_document(answer.url):
+        if not self.rules.is_document(answer.url):
             kind, why = Kind.LINKS, f"{answer.url} is not among the pages that this source includes."
+        elif not page.index:
+            kind, why = Kind.HIDDEN, f"{answer.url} asks not to be indexed (noindex)."
         elif original:
             kind, why = Kind.COPY, f"{answer.url} is a copy of {original}."
         return Reading(kind=kind, why=why, answer=answer, page=page, leads_to=original)
@@ -130,9 +130,8 @@ def note(entry: Entry, reading: Reading) -> None:
         return
     headers = reading.answer.headers if reading.answer else {}
     entry.etag, entry.modified = headers.get("etag", ""), headers.get("last-modified", "")
-    entry.hint = _hint(reading.answer) if reading.answer and reading.kind in (Kind.DOCUMENT, Kind.COPY) else ""
+    entry.hint = _hint(reading)
     entry.original = reading.leads_to if reading.kind in (Kind.COPY, Kind.MOVED) else ""
-    entry.hidden = reading.kind is Kind.HIDDEN
 
 
 def _kind_of(status: int) -> Kind:
@@ -144,8 +143,13 @@ def _kind_of(status: int) -> Kind:
     return known.get(status, Kind.FAILING if status >= 500 else Kind.REFUSED)
 
 
-def _hint(answer: Answer) -> str:
+def _hint(reading: Reading) -> str:
+    answer = reading.answer
+    if answer is None or reading.kind not in (Kind.DOCUMENT, Kind.COPY, Kind.HIDDEN):
+        return ""
     if answer.cut:  # too large to read: it is looked at again when the server says that it is another
         told = (answer.headers.get(name, "") for name in ("etag", "last-modified", "content-length"))
-        return "large:" + content_hash(" ".join(told))[:16]
-    return content_hash(answer.body)[:16]
+        hint = "large:" + content_hash(" ".join(told))[:16]
+    else:
+        hint = content_hash(answer.body)[:16]
+    return NOINDEX + hint if reading.kind is Kind.HIDDEN else hint
