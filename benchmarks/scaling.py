@@ -93,8 +93,8 @@ def rate(seen: list[tuple[float, int]]) -> float:
     import numpy as np
 
     total = seen[-1][1]
-    middle = [(when, embedded) for when, embedded in seen if 0.1 * total <= embedded <= 0.9 * total]
-    return float(np.polyfit(*zip(*middle, strict=True), 1)[0])
+    middle = np.array([(when, embedded) for when, embedded in seen if 0.1 * total <= embedded <= 0.9 * total])
+    return float(np.polyfit(middle[:, 0], middle[:, 1], 1)[0])
 
 
 def spent(fleet: Fleet) -> dict[str, float]:

@@ -40,6 +40,7 @@ class NullStore(VectorDBPlugin):
         fields: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 1000,
+        with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
         return [], None
 
