@@ -315,6 +315,23 @@ def test_a_subfolder_that_vanishes_makes_the_enumeration_incomplete(tree, monkey
     assert "No such file" in connector.problems[0]
 
 
+def test_what_one_enumeration_could_not_read_is_not_forgotten_when_another_begins(tree, monkeypatch):
+    """Hosts share an instance among sources of the same configuration."""
+    monkeypatch.setattr(directory, "BATCH", 1)
+    connector = DirectoryConnector({"path": str(tree)})
+
+    async def meanwhile():
+        walk = connector.enumerate()
+        await anext(walk)
+        shutil.rmtree(tree / "b")
+        while not connector.problems:
+            await anext(walk)
+        other = [event async for event in connector.enumerate()]
+        return other[-1], [event async for event in walk][-1]
+
+    assert asyncio.run(meanwhile()) == (Complete(full=True), Complete(full=False))
+
+
 def test_an_incomplete_part_keeps_a_resumed_enumeration_from_being_full(tree):
     cursor = {"root": uri_of(str(tree)), "after": "b/c.txt", "full": False}
     events = enumerated(DirectoryConnector({"path": str(tree)}), cursor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -111,6 +112,62 @@ def test_a_bare_id_is_searched_and_the_last_line_wins(tmp_path):
     assert fetched(connector, DocumentReference("a")).content == "2"
     with pytest.raises(DocumentGone):
         fetched(connector, DocumentReference("b"))
+
+
+def lines_with(*ids_and_texts: str) -> str:
+    """``"a:1"``: a line with the id a and the text 1."""
+    pairs = (one.split(":") for one in ids_and_texts)
+    return "".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in pairs)
+
+
+def test_of_lines_with_one_id_the_last_is_named_alone_and_the_id_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "BATCH_LINES", 2)
+    path = tmp_path / "x.jsonl"
+    connector = connector_on(path, lines_with("a:1", "b:2", "c:3", "c:4", "a:5", "d:6"))
+    events = enumerated(connector)
+    assert [fetched(connector, one).content for one in references(events)] == ["2", "4", "5", "6"]
+    assert events[-1] == Complete(full=True), "an id that is repeated is no line that was not read"
+    one, other = connector.problems
+    assert "'a' stands on 2 lines, from line 1 to line 5" in one and "'c' stands on 2 lines" in other
+    for place, event in enumerate(events):
+        if isinstance(event, Checkpoint):
+            another = JsonlConnector({"path": str(path)})
+            assert references(enumerated(another, event.cursor)) == references(events[place:])
+    connector_on(path, lines_with("a:1", "b:2"))
+    assert [one.unique_id for one in references(enumerated(connector))] == ["a", "b"] and connector.problems == []
+
+
+def test_of_very_many_repeated_ids_some_are_told(tmp_path):
+    ids = [f"id-{number}" for number in range(30)]
+    connector = connector_on(tmp_path / "x.jsonl", lines_with(*[f"{one}:{n}" for n in (1, 2) for one in ids]))
+    assert len(references(enumerated(connector))) == 30
+    assert len(connector.problems) == 21 and connector.problems[-1].startswith("10 more ids")
+
+
+def test_ids_that_files_share_and_lines_that_are_the_same(tmp_path):
+    connector_on(tmp_path / "1.jsonl", lines_with("a:1", "b:2"))
+    connector_on(tmp_path / "2.jsonl", lines_with("b:2", "a:3"))
+    connector = JsonlConnector({"path": str(tmp_path / "*.jsonl")})
+    assert [fetched(connector, one).content for one in references(enumerated(connector))] == ["2", "3"]
+    (problem,) = connector.problems
+    assert problem.startswith(f"{tmp_path}/2.jsonl: the id 'a'") and f"line 1 of {tmp_path}/1.jsonl" in problem
+
+
+def test_what_one_enumeration_could_not_read_is_no_affair_of_another(tmp_path):
+    """Hosts share an instance among sources of the same configuration."""
+    connector = connector_on(tmp_path / "1.jsonl", lines_with("a:1"))
+    connector.config["path"] = [str(tmp_path / "1.jsonl"), str(tmp_path / "2.jsonl")]
+    (tmp_path / "2.jsonl").write_text(lines_with("b:1"))
+
+    async def both() -> list[Complete]:
+        first, other = connector.enumerate(), connector.enumerate()
+        await anext(first)
+        while getattr(await anext(other), "unique_id", None) != "b":
+            pass
+        os.utime(tmp_path / "2.jsonl", (1, 1))  # it changes while the other reads it
+        return [[event async for event in one][-1] for one in (other, first)]
+
+    assert asyncio.run(both()) == [Complete(full=False), Complete(full=True)]
 
 
 def test_a_line_beyond_the_limit_is_refused_and_the_next_one_read(tmp_path):

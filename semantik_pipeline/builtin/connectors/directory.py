@@ -90,8 +90,9 @@ class DirectoryConnector(ConnectorPlugin):
         self.validate_config()
         resumed = cursor if isinstance(cursor, dict) and cursor.get("root") == uri_of(self.root) else {}
         full = resumed.get("full", True)
-        self.problems = []
-        walk = Walk(self.root, self._rules(), self.problems)
+        # A list of this enumeration's own: the instance is shared, and another may begin meanwhile.
+        self.problems = problems = list[str]()
+        walk = Walk(self.root, self._rules(), problems)
         found = (
             walk.found(tuple(unquoted(resumed["after"]).split("/")) if resumed else ())
             if self._is_folder
@@ -102,11 +103,11 @@ class DirectoryConnector(ConnectorPlugin):
         while batch := await asyncio.to_thread(lambda: list(islice(found, BATCH))):
             for one in batch:
                 yield _reference(one)
-            full, told = full and len(self.problems) == 0, self._tell(told)
+            full, told = full and not problems, _tell(problems, told)
             if len(batch) == BATCH:
                 yield Checkpoint({"root": uri_of(self.root), "after": quoted("/".join(batch[-1].parts)), "full": full})
-        self._tell(told)
-        yield Complete(full=full and not self.problems)
+        _tell(problems, told)
+        yield Complete(full=full and not problems)
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
         path = path_of(reference.unique_id)
@@ -144,10 +145,11 @@ class DirectoryConnector(ConnectorPlugin):
             follow_symlinks=self.config.get("follow_symlinks", True),
         )
 
-    def _tell(self, told: int) -> int:
-        for problem in self.problems[told:]:
-            log.warning("folder not read: %s", problem)
-        return len(self.problems)
+
+def _tell(problems: list[str], told: int) -> int:
+    for problem in problems[told:]:
+        log.warning("folder not read: %s", problem)
+    return len(problems)
 
 
 def _reference(found: Found) -> DocumentReference:

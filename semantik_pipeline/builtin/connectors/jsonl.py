@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from glob import glob
 from typing import Any
 
@@ -23,6 +23,7 @@ from semantik_pipeline.builtin.connectors.json_lines import (
     lines,
     read_record,
 )
+from semantik_pipeline.builtin.connectors.json_repeats import Repeats, repeats_in
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, content_hash
 from semantik_pipeline.errors import DocumentGone, PermanentError, PluginConfigError, SkipDocument, TransientError
@@ -33,9 +34,9 @@ log = logging.getLogger(__name__)
 class JsonlConnector(ConnectorPlugin):
     """Reads BEIR's ``corpus.jsonl`` as it is: ``_id``, ``title``, ``text``, the rest becomes metadata.
 
-    The unique id is the line's own id, so a line may move. Ids are not remembered (a corpus may be larger than
-    memory): of two lines with one id the later one wins. A line without an id is known by the hash of its text. A bad
-    line is named ``FILE#line-N`` and skipped with the reason; the others go on.
+    The unique id is the line's own id, so a line may move. Of several lines with one id the last one alone is named, and
+    ``problems`` says so. A line without an id is known by the hash of its text. A bad line is named ``FILE#line-N`` and
+    skipped with the reason; the others go on.
     """
 
     PLUGIN_ID = "jsonl"
@@ -45,6 +46,7 @@ class JsonlConnector(ConnectorPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self.problems: list[str] = []
+        self._known: tuple[list[Any], Repeats] = [], Repeats()  # how files stood, and which ids they repeat
         self._fields = Fields(
             id=self.config.get("id_field"),
             text=self.config.get("text_field", "text"),
@@ -82,18 +84,22 @@ class JsonlConnector(ConnectorPlugin):
 
     async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Checkpoint | Complete]:
         resumed = cursor if isinstance(cursor, dict) else {}
-        self.problems = []
+        files = self._files()
+        repeats = await asyncio.to_thread(self._repeats_in, files)
+        # A list of this enumeration's own: the instance is shared, and another may begin meanwhile.
+        self.problems = problems = [*repeats.problems]
         full = resumed.get("full", True)
-        for path in self._files():
+        for path in files:
             if readable(path) < resumed.get("file", ""):
                 continue
-            async for event in self._enumerate_file(path, resumed, full):
+            before = len(problems)
+            async for event in self._enumerate_file(path, resumed, full, repeats, problems):
                 yield event
-            full = full and not self.problems
+            full = full and len(problems) == before
         yield Complete(full=full)
 
     async def _enumerate_file(
-        self, path: str, resumed: dict[str, Any], full: bool
+        self, path: str, resumed: dict[str, Any], full: bool, repeats: Repeats, problems: list[str]
     ) -> AsyncIterator[DocumentReference | Checkpoint]:
         try:
             before = identity(path)
@@ -103,13 +109,32 @@ class JsonlConnector(ConnectorPlugin):
                 found = batches(lines(file, offset, number, self._max_bytes))
                 while batch := await asyncio.to_thread(next, found, None):
                     for line in batch:
-                        yield self._reference(path, line)
+                        reference = self._reference(path, line)
+                        if not repeats.supersede(reference.unique_id, path, line.number):
+                            yield reference
                     mark = {"file": readable(path), "identity": before, "offset": file.tell()}
                     yield Checkpoint({**mark, "line": batch[-1].number + 1, "full": full})
             if identity(path) != before:
-                self._report(f"{readable(path)}: changed while it was read")
+                _report(problems, f"{readable(path)}: changed while it was read")
         except OSError as error:
-            self._report(f"{readable(path)}: {error.strerror or error}")
+            _report(problems, f"{readable(path)}: {error.strerror or error}")
+
+    def _repeats_in(self, files: list[str]) -> Repeats:
+        """Of the files as they are now; slices of a run ask one after the other. One that can't be read is reported
+        when its turn comes."""
+        try:
+            now = [(path, *identity(path)) for path in files]
+            known, repeats = self._known
+            if known != now:
+                repeats = repeats_in(files, self._lines_of, self._id_of)
+                self._known = now, repeats
+            return repeats
+        except OSError:
+            return Repeats()
+
+    def _lines_of(self, path: str) -> Iterator[Line]:
+        with open(path, "rb") as file:
+            yield from lines(file, 0, 1, self._max_bytes)
 
     async def fetch(self, reference: DocumentReference) -> IngestedDocument:
         path, line = await asyncio.to_thread(self._find, reference)
@@ -168,10 +193,9 @@ class JsonlConnector(ConnectorPlugin):
     def _search(self, unique_id: str) -> tuple[str, Line]:
         last: tuple[str, Line] | None = None
         for path in self._files():
-            with open(path, "rb") as file:
-                for line in lines(file, 0, 1, self._max_bytes):
-                    if self._id_of(path, line) == unique_id:
-                        last = (path, line)
+            for line in self._lines_of(path):
+                if self._id_of(path, line) == unique_id:
+                    last = (path, line)
         if last is None:
             raise DocumentGone(f"No line has the id {unique_id!r} any more.")
         return last
@@ -192,6 +216,7 @@ class JsonlConnector(ConnectorPlugin):
             files.update(found)
         return sorted(files, key=readable)
 
-    def _report(self, problem: str) -> None:
-        self.problems.append(problem)
-        log.warning("file not read whole: %s", problem)
+
+def _report(problems: list[str], problem: str) -> None:
+    problems.append(problem)
+    log.warning("file not read whole: %s", problem)
