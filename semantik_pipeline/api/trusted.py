@@ -30,8 +30,8 @@ OURS = re.compile(r"\s*SEMANTIK_", re.IGNORECASE)
 #: Options that are paths, whatever they look like.
 PATHS = {"directory": ("path",), "jsonl": ("path",), "git": ("url", "cache_dir")}
 
-#: Options that let code of others in, or fetch it.
-LOADS = frozenset({"trust_remote_code", "allow_download"})
+#: The option that lets a model's own code in.
+RUNS_CODE = "trust_remote_code"
 
 
 def is_owner(request: Request, caller: Principal) -> bool:
@@ -71,7 +71,7 @@ def check_collection(settings: Settings, caller: Principal, changes: Mapping[str
     for name, value in _leaves(changes):
         last = name.rpartition(".")[2]
         if (
-            last in LOADS
+            last == RUNS_CODE
             or is_env_reference(last)
             or last.endswith("url")
             or (isinstance(value, str) and "://" in value)

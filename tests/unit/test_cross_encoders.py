@@ -217,7 +217,7 @@ def test_what_it_did_is_counted(plugins):
 def test_without_weights_it_is_unhealthy_and_says_why():
     health = asyncio.run(CrossEncoderReranker.health_check({"model": "nobody/nothing"}))
     assert health.status == "unhealthy"
-    assert "nobody/nothing" in health.reason and "allow_download" in health.reason
+    assert "nobody/nothing" in health.reason and "semantik models pull" in health.reason
 
 
 def test_a_classifier_is_no_reranker(tmp_path):

@@ -213,7 +213,7 @@ def test_health_says_where_the_model_is_or_what_to_do(tiny):
     good = asyncio.run(DenseLocalEmbedder.health_check({"model": str(tiny)}))
     bad = asyncio.run(DenseLocalEmbedder.health_check({"model": "nobody/nothing"}))
     assert (good.status, bad.status) == ("healthy", "unhealthy")
-    assert "nobody/nothing" in bad.reason and "allow_download" in bad.reason
+    assert "nobody/nothing" in bad.reason and "semantik models pull" in bad.reason
 
 
 def test_which_models_it_supports(tiny, tmp_path):

@@ -67,7 +67,7 @@ def test_a_missing_model_is_named_with_the_places_and_the_ways_out(cache):
     with pytest.raises(PluginLoadError) as caught:
         locate_model("nobody/nothing")
     text = str(caught.value)
-    assert all(word in text for word in ("nobody/nothing", "Hugging Face cache", "folder", "allow_download"))
+    assert all(word in text for word in ("nobody/nothing", "Hugging Face cache", "folder", "semantik models pull"))
 
 
 def test_a_missing_packaged_model_says_what_to_install(cache, monkeypatch):

@@ -195,5 +195,4 @@ def _locate(config: dict[str, Any]) -> ModelFiles:
         config.get("model") or DEFAULT_MODEL,
         revision=config.get("revision"),
         models_dir=config.get("models_dir"),
-        allow_download=bool(config.get("allow_download")),
     )

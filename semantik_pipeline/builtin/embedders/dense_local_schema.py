@@ -40,12 +40,6 @@ LOADING: dict[str, Any] = {
         "description": "Where models are looked for first; unless given, the setting models.dir.",
         **_OPERATIONAL,
     },
-    "allow_download": {
-        "type": "boolean",
-        "default": False,
-        "description": "Fetch the model from the Hugging Face hub where it is not at hand.",
-        **_OPERATIONAL,
-    },
 }
 
 SCHEMA: dict[str, Any] = {

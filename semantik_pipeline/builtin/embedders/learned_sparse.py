@@ -141,6 +141,5 @@ def _locate(config: dict[str, Any]) -> ModelFiles:
         config["model"],
         revision=config.get("revision"),
         models_dir=config.get("models_dir"),
-        allow_download=bool(config.get("allow_download")),
         kind="sparse encoder",
     )

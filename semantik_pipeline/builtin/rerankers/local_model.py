@@ -112,6 +112,5 @@ class LocalModelReranker(RerankerPlugin):
             config.get("model") or cls.DEFAULT_MODEL,
             revision=config.get("revision"),
             models_dir=config.get("models_dir"),
-            allow_download=bool(config.get("allow_download")),
             kind=cls.MODEL_KIND,
         )

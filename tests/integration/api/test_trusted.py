@@ -120,7 +120,7 @@ def test_a_writer_sends_nothing_from_a_collection_to_another_host(api: Api) -> N
         {"embedding.api_key_env": "OTHER_KEY"},
         {"embedding.base_url": "example.org"},
         {"embedding.options": {"trust_remote_code": True}},
-        {"default_reranker": {"plugin": "cross-encoder", "options": {"allow_download": True}}},
+        {"default_reranker": {"plugin": "cross-encoder", "options": {"trust_remote_code": True}}},
         {"extraction.chunk": [{"plugin": "keywords", "options": {"endpoint": "https://example.org"}}]},
     ):
         problem(api.patch("/collections/mine", by="writer", json={"changes": changes}), 403)
