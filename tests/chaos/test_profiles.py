@@ -1,0 +1,56 @@
+"""Workers of each profile, by both commands that start them: what they hear, in which pool, with how many threads."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.concurrency import get_implementation
+
+from semantik_pipeline import queue
+from semantik_pipeline.ledger.queue import workers as ledger_workers
+from workers.profiles import POOL, PROFILES, concurrency
+
+
+def answers(fleet, count: int) -> dict[int, dict[str, Any]]:
+    """What so many workers say of themselves over Celery's remote control: process -> statistics, queues, configuration."""
+    with closing(Celery("operator", set_as_current=False)) as app:
+        queue.configure(app, fleet.settings)
+        asked = app.control.inspect(limit=count, timeout=20)
+        stats, queues, configuration = asked.stats(), asked.active_queues(), asked.conf()
+    return {
+        said["pid"]: {**said, "queues": queues[node], "configuration": configuration[node]}
+        for node, said in stats.items()
+    }
+
+
+@pytest.mark.slow
+def test_both_commands_start_the_worker_that_the_profile_describes(make_fleet, postgres_url, redis, qdrant):
+    """`celery -A workers.app worker` with SEMANTIK_WORKER_PROFILE, and `semantik worker --profile`, for each profile."""
+    fleet = make_fleet(database=postgres_url, broker=redis.url, qdrant=qdrant.url)
+    ours = {fleet.start_worker(SEMANTIK_WORKER_PROFILE=profile).pid: profile for profile in PROFILES}
+    for profile in PROFILES:
+        fleet.start_supervisor("--profile", profile)
+    fleet.ready(2 * len(PROFILES))
+    with fleet.runtime.ledger.read() as tx:
+        registered = {row.pid: row for row in ledger_workers.living(tx)}
+    assert {pid: registered[pid].profile for pid in ours} == ours
+    assert sorted(row.profile for row in registered.values()) == sorted([*PROFILES, *PROFILES])
+
+    told = answers(fleet, len(registered))
+    assert set(told) == set(registered)
+    pool = get_implementation(POOL)
+    for pid, said in told.items():
+        name = registered[pid].profile
+        by = f"{name} by {'celery' if pid in ours else 'semantik'}"
+        chosen = PROFILES[name]
+        threads = concurrency(chosen, children=1)  # SEMANTIK_CHILD_PROCESSES
+        assert tuple(registered[pid].report["queues"]) == chosen.queues, by
+        prefix = fleet.settings.broker.prefix
+        assert {one["name"] for one in said["queues"]} == {f"{prefix}.{queue}" for queue in chosen.queues}, by
+        assert said["pool"]["implementation"] == f"{pool.__module__}:{pool.__name__}", by
+        assert said["pool"]["max-concurrency"] == threads, by
+        assert said["prefetch_count"] == threads, f"{by}: one message for each thread"
+        assert said["configuration"]["accept_content"] == ["json"], by
