@@ -10,6 +10,7 @@ from semantik_pipeline.ledger.catalog.collections import SearchView
 from semantik_pipeline.ledger.database import chores
 from semantik_pipeline.ledger.documents import words
 from semantik_pipeline.ledger.documents.words import Lost, Unlearned
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.search.understanding.presence import Presence
 from semantik_pipeline.spelling import Words
 
@@ -94,11 +95,8 @@ def sweep(runtime: Runtime) -> Iterator[None]:
 def _witnesses(runtime: Runtime, some: list[Lost]) -> dict[Lost, tuple[int, int]]:
     """Other documents that have these words, as the index knows."""
     found: dict[Lost, tuple[int, int]] = {}
-    by_generation: dict[int, list[Lost]] = {}
-    for one in some:
-        by_generation.setdefault(one.generation_id, []).append(one)
     live = set(runtime.live_generations())
-    for generation_id, its in by_generation.items():
+    for generation_id, its in by_generation(some):
         if generation_id not in live:
             continue
         seen = Presence(runtime, _view(runtime, generation_id)).documents([one.word for one in its])

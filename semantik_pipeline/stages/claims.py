@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +14,7 @@ from semantik_pipeline.ledger.queue import due, renewals, work
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.picking import Without
 from semantik_pipeline.ledger.queue.renewals import Renewal
-from semantik_pipeline.ledger.queue.work import Claim, Unit
+from semantik_pipeline.ledger.queue.work import Claim
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import Generation
@@ -283,11 +283,3 @@ class Claims:
                     with self._runtime.ledger.write() as tx:
                         work.block(tx, self.stage, generation_id, reason)
         return refused
-
-
-def by_generation(units: Iterable[Unit]) -> list[tuple[int, list[Unit]]]:
-    """Units grouped by generation, in order."""
-    groups: dict[int, list[Unit]] = {}
-    for unit in units:
-        groups.setdefault(unit.generation_id, []).append(unit)
-    return sorted(groups.items())

@@ -21,8 +21,9 @@ from semantik_pipeline.errors import FingerprintMismatch, PermanentError, Plugin
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.queue import bulk_moves, work
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.work import Unit
-from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
+from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.embedder_errors import blame, unready
 from semantik_pipeline.stages.unit_errors import fail
 from semantik_pipeline.stages.vectors import checked_sparse, sparse_encoder

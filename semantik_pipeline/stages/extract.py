@@ -17,8 +17,9 @@ from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost
 from semantik_pipeline.ledger.catalog.collections import Generation
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.queue import bulk_moves, work
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.work import Claim, Unit
-from semantik_pipeline.stages.claims import READY, Claims, Held, by_generation
+from semantik_pipeline.stages.claims import READY, Claims, Held
 from semantik_pipeline.stages.embedder_errors import leave
 from semantik_pipeline.stages.extracting import extract_texts, merged
 from semantik_pipeline.stages.unit_errors import fail, told

@@ -7,7 +7,7 @@ document, with an older epoch"; new points first, old ones deleted after. Doing 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,28 @@ from semantik_pipeline.errors import LeaseLost
 from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.catalog.collections import Generation
+from semantik_pipeline.ledger.database.bulk import slices
 from semantik_pipeline.ledger.documents import content, forgetting
 from semantik_pipeline.ledger.queue import bulk_moves, reconciling, work
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.leases import Hold
 from semantik_pipeline.ledger.queue.work import ASIDE, UNREAD, Claim, Unit
 from semantik_pipeline.ledger.retention import trash
 from semantik_pipeline.stages import lost_index
-from semantik_pipeline.stages.claims import Claims, by_generation
+from semantik_pipeline.stages.claims import Claims
 from semantik_pipeline.stages.points import PointBuilder
 from semantik_pipeline.stages.unit_errors import fail
 from semantik_pipeline.stages.withdrawal import withdraw
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
+
+
+#: Documents that one call of the store deletes points of.
+DELETED = 64
+
+#: Documents, and chunk rows of them, that leave the ledger in one transaction: nobody waits long for it.
+GONE, ROWS = 16, 2000
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
@@ -95,15 +104,13 @@ class Upsert:
             self.index = self.runtime.index(self.generation)
         with_text = self._touch(with_text)
         small = [unit for unit in with_text if unit.chunks <= self.batch]
-        for pool in _pools(small, self.batch):
+        for pool in _pools([(unit, unit.chunks) for unit in small], self.batch):
             self._write_small(pool)
         for unit in with_text:
             if unit.chunks > self.batch:
                 self._write_large(unit)
-        for unit in without:  # each by itself: a deletion drops all rows of its document
-            self.hold.check()
-            self._delete_older([unit])
-            self._finish([unit])
+        if without:
+            self._remove(without)
 
     def _touch(self, units: list[Unit]) -> list[Unit]:
         """Say that the store may hold points of these documents before it does, and that they are being written: if
@@ -165,14 +172,25 @@ class Upsert:
         self._delete_older([unit])
         self._finish([unit])
 
+    def _remove(self, units: list[Unit]) -> None:
+        """Documents that leave the index: their points together, and what they said in short transactions."""
+        self.hold.check()
+        self._delete_older(units)
+        with self.runtime.ledger.read() as tx:
+            rows = content.count_rows(tx, units)
+        for pool in _pools([(unit, rows.get(unit.key, 0)) for unit in units], ROWS, most=GONE):
+            self.hold.check()
+            self._finish(pool)
+            self.hold.touch()
+
     def _insert(self, builder: PointBuilder) -> None:
         call, store = self.runtime.host.call, self.runtime.store
         for epoch, batch in builder.batches():
             condition = {"must": [{"key": "epoch", "range": {"lte": epoch}}]}
-            for points in _slices(batch.points, self.batch):
+            for points in slices(batch.points, self.batch):
                 call(store.insert, self.index, points, condition=condition)
                 self.hold.touch()
-            changes = [(ids, fields) for fields, kept in batch.unchanged for ids in _slices(kept, self.batch)]
+            changes = [(ids, fields) for fields, kept in batch.unchanged for ids in slices(kept, self.batch)]
             if changes and "payloads" in store.capabilities:  # each document has its own fields
                 call(store.set_payloads, self.index, changes, condition=condition)
                 self.hold.touch()
@@ -193,7 +211,7 @@ class Upsert:
             for unit in units
             if unit.touched
         ]
-        for part in _slices(older, 64):
+        for part in slices(older, DELETED):
             self.runtime.host.call(self.runtime.store.delete, self.index, filter={"should": part})
             self.hold.touch()
 
@@ -202,7 +220,8 @@ class Upsert:
         with self._saving(units) as (tx, mine):
             replaced = [unit for unit in units if unit.indexed_chunks_epoch not in (None, unit.chunks_epoch)]
             kept = [(unit, {unit.chunks_epoch}) for unit in replaced if unit.goal == "indexed" and unit.key in mine]
-            content.drop_chunks(tx, kept)
+            skipped = [(unit, ()) for unit in units if unit.goal == "skipped" and unit.key in mine]
+            content.drop_chunks(tx, [*kept, *skipped])
             in_trash = trash.kept(tx, [unit.document_id for unit in units if unit.goal == "deleted"])
             for unit in units:
                 if unit.key not in mine:
@@ -218,7 +237,6 @@ class Upsert:
                         deleted.append(unit)
                         shown |= {**UNREAD, "notes": None}
                     else:
-                        content.drop_chunks(tx, [(unit, ())])
                         shown |= UNREAD
                 aside = unit.progress.get(ASIDE)  # it is in quarantine, but for its points
                 stage = unit.goal if aside is None else "quarantined"
@@ -228,8 +246,7 @@ class Upsert:
             forgetting.forget_documents(tx, deleted)
             bulk_moves.move_all(tx, ended)
         self.writing -= {unit.key for unit in units}
-        for unit in deleted:
-            forget_blobs(self.runtime, unit)
+        forget_blobs(self.runtime, deleted)
 
     def _send_back(self, unit: Unit, stage: str) -> None:
         with self._saving([unit]) as (tx, mine):
@@ -262,27 +279,27 @@ def _as_indexed(unit: Unit) -> Unit:
     return replace(unit, title=title, principals=[])
 
 
-def forget_blobs(runtime: Runtime, unit: Unit) -> None:
-    """Remove a deleted document's bodies, unless another document has them too."""
-    for kind, key in (("raw", unit.content_hash), ("parsed", unit.parse_key)):
-        if key:
+def forget_blobs(runtime: Runtime, units: Sequence[Unit]) -> None:
+    """Remove deleted documents' bodies, unless other documents have them too."""
+    bodies = {"raw": {unit.content_hash for unit in units}, "parsed": {unit.parse_key for unit in units}}
+    for kind, keys in bodies.items():
+        if named := {key for key in keys if key}:
             with runtime.ledger.read() as tx:
-                unused = forgetting.unused_bodies(tx, kind, [key])
-            if unused:
+                unused = forgetting.unused_bodies(tx, kind, named)
+            for key in unused:
                 runtime.blobs.remove(kind, key)
 
 
-def _pools(units: list[Unit], size: int) -> Iterator[list[Unit]]:
-    """Units in order, grouped so that each group has at most ``size`` chunks."""
+def _pools(sized: Iterable[tuple[Unit, int]], size: int, *, most: int | None = None) -> Iterator[list[Unit]]:
+    """Units in order, grouped so that those of a group, if it has several, are of this ``size`` together at most, and so
+    many at ``most``."""
     pool: list[Unit] = []
-    for unit in units:
-        if pool and sum(one.chunks for one in pool) + unit.chunks > size:
+    total = 0
+    for unit, of_it in sized:
+        if pool and (total + of_it > size or len(pool) == most):
             yield pool
-            pool = []
+            pool, total = [], 0
         pool.append(unit)
+        total += of_it
     if pool:
         yield pool
-
-
-def _slices(items: list, size: int) -> Iterator[list]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -12,10 +12,12 @@ from sqlalchemy import func, select
 
 from semantik_pipeline import blobs, maintenance, operations
 from semantik_pipeline.errors import PermanentError
+from semantik_pipeline.ledger.documents import content, forgetting
 from semantik_pipeline.ledger.queue import work
 from semantik_pipeline.ledger.tables import chunks
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from semantik_pipeline.stages import upsert
 from semantik_pipeline.verification import verify
 
 LEDGERS = ("sqlite", "postgres")
@@ -136,3 +138,51 @@ def test_a_deletion_from_an_index_that_is_gone_ends(make_pipeline) -> None:
     drop_by_hand(pipeline)
     assert index(pipeline)["outcome"] == "succeeded"
     assert nothing_is_left(pipeline)
+
+
+def test_many_documents_leave_together_in_a_few_calls_of_the_store_and_short_transactions(make_pipeline, monkeypatch):
+    """Each by itself would be 100 filter deletes, and 200 transactions."""
+    pipeline = make_pipeline()
+    runtime = pipeline.runtime
+    index(pipeline, kept="stays", **{f"d{number:03}": f"text number {number}" for number in range(100)})
+    index(pipeline, run=False, kept="stays")
+    pipeline.run("sync")
+    deletes, changed = list[int](), list[int]()
+    delete, drop = runtime.store.delete, content.drop_chunks
+
+    def deleting(index: str, **how: Any) -> Any:
+        deletes.append(len(how["filter"]["should"]))
+        return delete(index, **how)
+
+    def dropping(tx: Any, dropped: Any) -> None:
+        dropped = list(dropped)
+        changed.append(len(dropped))
+        drop(tx, dropped)
+
+    monkeypatch.setattr(runtime.store, "delete", deleting)
+    monkeypatch.setattr(forgetting, "drop_chunks", dropping)
+    pipeline.run("upsert")
+    assert pipeline.stages() == {"kept": "indexed"} and points(pipeline) == 1
+    assert sum(deletes) == 100 and len(deletes) <= 3
+    assert sum(changed) == 100 and max(changed) <= 16 and len(changed) <= 9
+    assert verify(runtime).clean
+    assert [keys for kind in ("raw", "parsed") for keys in map(len, runtime.blobs.keys(kind, older_than=-1))] == [1, 1]
+
+
+def test_the_rows_of_large_documents_leave_in_transactions_of_their_own(make_pipeline, monkeypatch):
+    monkeypatch.setattr(upsert, "ROWS", 10)
+    pipeline = make_pipeline()
+    text = "\n\n".join(f"Paragraph {number} is about subject {number}, {'and more ' * 10}" for number in range(12))
+    index(pipeline, a=text, b=text, c="short", d="short too", kept="stays")
+    assert 10 < pipeline.unit("a")["chunks"] < 40
+    index(pipeline, run=False, kept="stays")
+    pipeline.run("sync")
+    together, forget = list[list[str]](), forgetting.forget_documents
+    monkeypatch.setattr(
+        forgetting,
+        "forget_documents",
+        lambda tx, units: (together.append(sorted(unit.unique_id for unit in units)), forget(tx, units)),
+    )
+    pipeline.run("upsert")
+    assert sorted(filter(None, together)) == [["a"], ["b"], ["c", "d"]]
+    assert pipeline.stages() == {"kept": "indexed"} and verify(pipeline.runtime).clean

@@ -110,7 +110,7 @@ def test_an_ending_process_gives_back_one_claim_after_the_other(make_pipeline) -
             with runtime.ledger.write() as tx:
                 claim = claims.claim(tx, "chunk", worker="w", lease=60, limit=1)
             held.enter_context(runtime.keeper.holding(claim.token, lambda: Renewal(held=1, prolonged=1), 60))
-        first, second = runtime.keeper.tokens()
+        _, second = runtime.keeper.tokens()
         while_waiting(
             runtime.ledger,
             held=select(work.c.document_id).where(work.c.lease_token == second),

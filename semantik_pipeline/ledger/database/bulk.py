@@ -7,10 +7,10 @@ SQLite takes the rows one by one, which costs nothing there.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -36,6 +36,13 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from semantik_pipeline.ledger.database.connection import Transaction, insert_for, now
+
+_One = TypeVar("_One")
+
+
+def slices(items: Sequence[_One], size: int) -> Iterator[Sequence[_One]]:
+    """The items in order, so many at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def insert_rows(

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, select
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, select
 
-from semantik_pipeline.ledger.database.bulk import among, insert_rows
+from semantik_pipeline.ledger.database.bulk import among, insert_rows, slices
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.ledger.tables import chunks, embeddings, extractions, work
@@ -43,6 +43,12 @@ _MODEL_INPUT = (chunks.c.ordinal, chunks.c.embed_key, chunks.c.lead.concat(chunk
 
 _EMBEDDED = select(embeddings.c.key).where(among(embeddings.c.key, "keys"))
 _VECTORS = select(embeddings.c.key, embeddings.c.vector).where(among(embeddings.c.key, "keys"))
+
+_ROWS = (
+    select(chunks.c.document_id, func.count())
+    .where(chunks.c.generation_id == bindparam("generation"), among(chunks.c.document_id, "documents"))
+    .group_by(chunks.c.document_id)
+)
 
 _CHUNK = [chunks.c[name] for name in ChunkRow.__dataclass_fields__]
 
@@ -78,6 +84,13 @@ def chunk_rows(tx: Transaction, unit: Unit, epoch: int, *, start: int = 0, limit
     )
     query = select(*_CHUNK).where(mine).order_by(chunks.c.ordinal)
     return [ChunkRow(**row) for row in tx.execute(query.limit(limit) if limit else query).mappings()]
+
+
+def count_rows(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], int]:
+    """How many chunk rows of all epochs several units of one generation have, by unit's key; those that have none are left
+    out."""
+    mine = {"generation": units[0].generation_id, "documents": [unit.document_id for unit in units]}
+    return {(document_id, mine["generation"]): rows for document_id, rows in tx.execute(_ROWS, mine)}
 
 
 def chunk_rows_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int], list[ChunkRow]]:
@@ -121,7 +134,7 @@ def unembedded_of(tx: Transaction, units: Sequence[Unit]) -> dict[tuple[int, int
     """What :func:`unembedded` tells of all chunks, of several units of one generation, by unit's key."""
     rows = list(_rows_of(tx, units, _MODEL_INPUT))
     there: set[str] = set()
-    for part in parts(sorted({row[1] for _, row in rows})):
+    for part in slices(sorted({row[1] for _, row in rows}), KEYS):
         there.update(tx.execute(_EMBEDDED, {"keys": part}).scalars())
     found: dict[tuple[int, int], list[tuple[int, str, str]]] = {unit.key: [] for unit in units}
     for key, (ordinal, embed_key, text) in rows:
@@ -203,7 +216,7 @@ def unextracted_of(
 def extracted(tx: Transaction, hashes: Sequence[str], fingerprint: str) -> set[str]:
     """Those of the texts that this extractor has seen."""
     there: set[str] = set()
-    for part in parts(hashes):
+    for part in slices(hashes, KEYS):
         seen = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
         there.update(tx.execute(select(extractions.c.text_hash).where(seen)).scalars())
     return there
@@ -217,7 +230,7 @@ def save_embeddings(tx: Transaction, vectors: dict[str, bytes]) -> None:
 
 def load_embeddings(tx: Transaction, keys: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for part in parts(sorted(set(keys))):
+    for part in slices(sorted(set(keys)), KEYS):
         found.update(tx.execute(_VECTORS, {"keys": part}).all())
     return found
 
@@ -239,7 +252,7 @@ def signatures(tx: Transaction, unit: Unit, epoch: int, point_ids: Sequence[str]
         chunks.c.document_id == unit.document_id,
         chunks.c.epoch == epoch,
     )
-    for part in parts(point_ids):
+    for part in slices(point_ids, KEYS):
         query = select(chunks.c.point_id, chunks.c.signature).where(mine, among(chunks.c.point_id, part))
         found.update(tuple(row) for row in tx.execute(query))
     return found
@@ -252,13 +265,8 @@ def load_extractions(tx: Transaction, keys: Iterable[tuple[str, str]]) -> dict[t
         by_fingerprint.setdefault(fingerprint, []).append(text_hash)
     found: dict[tuple[str, str], Any] = {}
     for fingerprint, hashes in by_fingerprint.items():
-        for part in parts(hashes):
+        for part in slices(hashes, KEYS):
             which = and_(extractions.c.fingerprint == fingerprint, among(extractions.c.text_hash, part))
             for text_hash, result in tx.execute(select(extractions.c.text_hash, extractions.c.result).where(which)):
                 found[text_hash, fingerprint] = result
     return found
-
-
-def parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    """The keys in groups that one statement may name."""
-    return (keys[start : start + KEYS] for start in range(0, len(keys), KEYS))

@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
 
-from semantik_pipeline.ledger.database.bulk import among
+from semantik_pipeline.ledger.database.bulk import among, slices
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.documents.content import drop_chunks, parts
+from semantik_pipeline.ledger.documents.content import KEYS, drop_chunks
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.ledger.tables import chunks, documents, embeddings, extractions, work
 
@@ -30,8 +31,9 @@ def forget_units(tx: Transaction, units: Sequence[Unit]) -> None:
 def _forget(tx: Transaction, units: Sequence[Unit], gone: ColumnElement[bool]) -> None:
     embed_keys: set[str] = set()
     hashes = {unit.text_hash for unit in units if unit.text_hash}
-    for generation_id, document_ids in _by_generation(units).items():
-        mine = and_(chunks.c.generation_id == generation_id, chunks.c.document_id.in_(document_ids))
+    for generation_id, of_it in by_generation(units):
+        document_ids = [unit.document_id for unit in of_it]
+        mine = and_(chunks.c.generation_id == generation_id, among(chunks.c.document_id, document_ids))
         for row in tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(mine)):
             embed_keys.add(row.embed_key)
             hashes.add(row.text_hash)
@@ -44,17 +46,10 @@ def forget_unused(
 ) -> None:
     """Remove those of these embeddings and extractions that nothing refers to any more; ``but`` is a condition for
     units whose word does not count."""
-    for part in parts(sorted(embed_keys)):
+    for part in slices(sorted(embed_keys), KEYS):
         tx.execute(delete(embeddings).where(among(embeddings.c.key, part), _EMBEDDING_UNUSED))
-    for part in parts(sorted(hashes)):
+    for part in slices(sorted(hashes), KEYS):
         tx.execute(delete(extractions).where(among(extractions.c.text_hash, part), extraction_unused(but=but)))
-
-
-def _by_generation(units: Sequence[Unit]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for unit in units:
-        found.setdefault(unit.generation_id, []).append(unit.document_id)
-    return found
 
 
 _EMBEDDING_UNUSED = ~exists().where(chunks.c.embed_key == embeddings.c.key)
@@ -101,6 +96,6 @@ def unused_bodies(tx: Transaction, kind: str, keys: Collection[str]) -> list[str
         )
     )
     used: set[str] = set()
-    for part in parts(sorted(keys)):
+    for part in slices(sorted(keys), KEYS):
         used.update(tx.execute(select(column).where(among(column, part), live)).scalars())
     return sorted(set(keys) - used)

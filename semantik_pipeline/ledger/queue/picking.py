@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, hurry, now
 from semantik_pipeline.ledger.queue import pending_holds
+from semantik_pipeline.ledger.queue.keys import Key
 from semantik_pipeline.ledger.tables import work
 
 #: Suspects go in no order, those that were charged last: so a run of kills from outside hits other documents each time,
@@ -49,19 +50,19 @@ def claimable(stage: str, without: Without, stopped: Collection[int] = ()) -> Co
 
 def pick(
     tx: Transaction, stage: str, suspect: bool, limit: int, max_chunks: int | None, without: Without
-) -> tuple[list[tuple[int, int]], bool]:
+) -> tuple[list[Key], bool]:
     """Keys of units that are claimable, in order of the keys and locked, and whether there may be more: ``limit`` at most,
     of ``max_chunks`` together, but one whatever its size."""
     rows = tx.execute(_query(stage, suspect, without, ()), {"most": limit}).all()
     if rows and rows[0].stopped:  # what it saw at once with the units, so none of them is to wait since
         stopped = tuple(pending_holds.stopped(tx))
         rows = tx.execute(_query(stage, suspect, without, stopped), {"most": limit}).all()
-    picked: list[tuple[int, int]] = []
+    picked: list[Key] = []
     total = 0
     for document, generation, chunks, *_ in rows:
         if picked and max_chunks is not None and total + chunks > max_chunks:
             return sorted(picked), True
-        picked.append((document, generation))
+        picked.append(Key(document, generation))
         total += chunks
     return sorted(picked), len(picked) == limit
 

@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, false, func, select, update
 from semantik_pipeline.ledger.access.document_access import LISTED
 from semantik_pipeline.ledger.database.bulk import among
 from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.picking import ALL, Without, pick
 from semantik_pipeline.ledger.tables import documents, sources, work
 
@@ -191,17 +192,10 @@ def claim(
         return None
     token = uuid.uuid4().hex
     leased = {"token": token, "lease": lease, "with_others": not alone, "by": worker}
-    for generation_id, document_ids in _by_generation(keys):
-        tx.execute(_LEASE, {**leased, "generation": generation_id, "documents": document_ids})
+    for generation_id, of_it in by_generation(keys):
+        tx.execute(_LEASE, {**leased, "generation": generation_id, "documents": [key.document_id for key in of_it]})
     rows = tx.execute(_CLAIMED, {"token": token}).all()
     return Claim(token=token, stage=stage, units=tuple(unit_of(row) for row in rows), more=more)
-
-
-def _by_generation(keys: Iterable[tuple[int, int]]) -> list[tuple[int, list[int]]]:
-    found: dict[int, list[int]] = {}
-    for document_id, generation_id in keys:
-        found.setdefault(generation_id, []).append(document_id)
-    return sorted(found.items())
 
 
 def held(tx: Transaction, token: str) -> set[tuple[int, int]]:
@@ -247,8 +241,10 @@ def passed(tx: Transaction, claim: Claim) -> tuple[list[int], bool]:
     was claimed, is at a later stage, or at its end. And whether some are still held, to be given back; takes no lock."""
     rows = [
         row
-        for generation_id, document_ids in _by_generation(unit.key for unit in claim.units)
-        for row in tx.execute(_WHERE_THEY_ARE, {"generation": generation_id, "documents": document_ids})
+        for generation_id, units in by_generation(claim.units)
+        for row in tx.execute(
+            _WHERE_THEY_ARE, {"generation": generation_id, "documents": [unit.document_id for unit in units]}
+        )
     ]
     claimed = {(*unit.key, unit.revision) for unit in claim.units}
     later = {*STAGES[STAGES.index(claim.stage) + 1 :], *TERMINAL} - {"quarantined"}
