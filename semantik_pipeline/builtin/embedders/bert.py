@@ -1,7 +1,8 @@
-"""BERT's forward in plain torch, for the models that need no more: no transformers import, one traced call.
+"""A plain torch implementation of BERT, for models that need nothing else: it works without transformers and can be
+traced into one call.
 
-Architecture: Devlin et al. 2018 (post-norm encoder, learned positions, exact GELU). Parameter names are those of the
-published checkpoints.
+Architecture: Devlin et al. 2018 (post-norm encoder, learned positions, exact GELU). The parameter names are those of
+the published checkpoints.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class Bert:
         self.take_head(take)
 
     def take_head(self, take: Weights) -> None:
-        """For a model with more on top: take its weights too. What is not taken is given back."""
+        """Take the weights of further layers; subclasses override this. Weights that are not taken are freed."""
 
     def hidden(
         self, ids: torch.Tensor, lengths: torch.Tensor, *, layers: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states (batch, length, d) float32 after so many ``layers`` (None: all), and a mask (batch, length) that is
-        true at real tokens."""
+        """Hidden states (batch, length, d) float32 after the first ``layers`` layers (None: all), and a mask (batch,
+        length) that is true at real tokens."""
         from torch.nn.functional import embedding
 
         states, keep, hole = self.begun(embedding(ids, self.words) + self.positions[: ids.shape[1]], lengths)
@@ -52,8 +53,10 @@ class Bert:
         return states, keep
 
     def begun(self, embedded: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the first layer gets for the summed embeddings (batch, length, d): states, the mask of real tokens, and
-        what is added to attention so that nobody looks at the others."""
+        """Prepare the first layer's input from the summed embeddings (batch, length, d).
+
+        Returns the states, the mask of real tokens, and the attention bias that hides the padding.
+        """
         import torch
         from torch.nn.functional import layer_norm
 
@@ -75,7 +78,7 @@ class Bert:
         return self.mixed_in(layer, states, mixed.transpose(1, 2).reshape(batch, length, width))
 
     def mixed_in(self, layer: dict[str, Any], states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """The states after a layer whose attention gave ``mixed``, of the same shape."""
+        """The states after a layer whose attention output is ``mixed``; both have the same shape."""
         from torch.nn.functional import gelu, layer_norm, linear
 
         width = states.shape[-1:]
@@ -96,7 +99,7 @@ def _read(file: Path, device: str) -> dict[str, torch.Tensor]:
 
 
 class Weights:
-    """Tensors by name, in the types that the forward wants."""
+    """Tensors by name, converted to the types that the forward pass needs."""
 
     def __init__(self, tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
         self._tensors = tensors
@@ -110,7 +113,7 @@ class Weights:
         return self.float32(f"{name}.weight"), self.float32(f"{name}.bias")
 
     def linear(self, *names: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias of one linear layer, or of several side by side."""
+        """Weight and bias of one linear layer, or of several concatenated."""
         import torch
 
         weight = torch.cat([self._tensors[f"{name}.weight"] for name in names])

@@ -1,4 +1,4 @@
-"""The light backend: a plain BERT forward and its pooling."""
+"""The light backend: a plain BERT forward pass and its pooling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BertBackend:
-    """Embeds windows with :class:`Bert`. Cold, it loads in a second or two: neither transformers nor
+    """Embeds windows with :class:`Bert`. A cold start takes a second or two, because neither transformers nor
     sentence-transformers is imported."""
 
     name = "light"
@@ -35,18 +35,18 @@ class BertBackend:
         self._model = Bert(card.path, card.config, device=device, dtype=getattr(torch, precision))
         self.parameters = self._model.parameters
         self._hidden = TracedForward(self._model.hidden, self._example)
-        self._parts: dict[int, TracedForward] = {}  # number of layers -> the forward that ends after them
+        self._parts: dict[int, TracedForward] = {}  # number of layers -> the forward that stops after them
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray:
-        """(n, d) float32, the prompt being in the windows' ids already."""
+        """(n, d) float32. The windows' ids already include the prompt."""
         import torch
 
         with torch.inference_mode():
             return self._pooled(*self._padded(windows)).cpu().numpy()
 
     def states(self, windows: Sequence[Window], depth: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """The hidden states (windows, tokens, d) float32 after this share of the layers, rounded up, and a mask that is true
-        at real tokens."""
+        """The hidden states (windows, tokens, d) float32 after the share ``depth`` of the layers, rounded up, and a
+        mask that is true at real tokens."""
         layers = math.ceil(depth * len(self._model.layers))
         if layers == len(self._model.layers):
             return self._hidden(*self._padded(windows))

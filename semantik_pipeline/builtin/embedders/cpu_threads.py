@@ -1,4 +1,4 @@
-"""How many of the CPU's cores one forward takes."""
+"""How many CPU cores one forward pass uses."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-#: Linux says here how many tasks run just now, who asks among them: 3 of "0.52 0.58 0.59 3/1021 4711".
+#: Linux reports here how many tasks are running, the caller included: 3 in "0.52 0.58 0.59 3/1021 4711".
 LOAD = Path("/proc/loadavg")
 
 
 def cores() -> int:
-    """How many threads torch gives a forward unless it is told otherwise: mostly one for each physical core."""
+    """The number of threads that torch uses by default: usually one for each physical core."""
     import torch
 
     return torch.get_num_threads()
 
 
 def free(most: int) -> int:
-    """How many of ``most`` cores nothing else runs on at this moment, one at least; all where that can't be told.
+    """How many of ``most`` cores are idle at this moment, at least one; ``most`` where this can't be determined.
 
-    A forward's threads wait for each other after every matrix product, so one that shares its core delays them all. A
-    query through MiniLM on two cores of which another process has one: p95 131 ms with two threads, 6 ms with one; with
-    nothing beside it 4.0 and 5.2 ms (bf16, AMX).
+    The threads of a forward pass wait for each other after every matrix product, so one thread that shares its core
+    delays them all. A query through MiniLM on two cores, one of which another process uses: p95 131 ms with two
+    threads, 6 ms with one. On an idle machine: 4.0 and 5.2 ms (bf16, AMX).
     """
     try:
         running = int(LOAD.read_text("ascii").split()[3].partition("/")[0])
@@ -37,11 +37,11 @@ def free(most: int) -> int:
 
 
 def threads(count: int) -> AbstractContextManager[object]:
-    """Within it, what this thread runs in torch takes ``count`` threads.
+    """A context in which torch uses ``count`` threads for what the current thread runs.
 
-    ``torch.set_num_threads`` would change what every thread that comes later begins with.
+    ``torch.set_num_threads`` would also change the default of every thread that starts later.
     """
-    cores()  # torch settles a thread's number at its first question, which must not come after this
+    cores()  # torch fixes a thread's count when it is first queried, which must happen before the limit is set
     return _controller().limit(limits=count)
 
 

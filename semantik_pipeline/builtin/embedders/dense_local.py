@@ -1,4 +1,4 @@
-"""The ``dense-local`` embedder: any sentence-transformers model, on this machine."""
+"""The ``dense-local`` embedder: runs any sentence-transformers model on this machine."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class DenseLocalEmbedder(EmbeddingPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._model: LoadedModel | None = None
-        # Threads, so that the event loop goes on; the device itself takes turns (device_turns.py).
+        # Threads keep the event loop free; the device itself is shared by turns (device_turns.py).
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="dense-local")
 
-    # -- before initialize: files only, no torch ---------------------------------------------------------------------
+    # -- before initialize: reads files only, without torch ----------------------------------------------------------
 
     @cached_property
     def located(self) -> ModelFiles:
@@ -63,7 +63,7 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         return ModelTokenizer(self.located.path)
 
     def prompt(self, mode: EmbeddingMode) -> str:
-        """The configured prompt of the mode, else the model's own."""
+        """The configured prompt for the mode, or else the model's own."""
         said = self.config.get(f"{mode}_prompt")
         return said if said is not None else getattr(self.card, f"{mode}_prompt")
 
@@ -79,7 +79,7 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         return self.tokenizer.revision()
 
     def output_revision(self) -> str | None:
-        """A hash of the model's configuration and weights; precision is not part of it (see ``precision.py``)."""
+        """A hash of the model's configuration and weights, without the precision (see ``precision.py``)."""
         return model_revision(self.located.path)
 
     # -- the model ---------------------------------------------------------------------------------------------------
@@ -95,19 +95,19 @@ class DenseLocalEmbedder(EmbeddingPlugin):
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> np.ndarray:
-        """(n, d) float32. Micro-batches follow the token budget, so ``batch_size`` is not looked at.
+        """(n, d) float32. Micro-batches follow the token budget, so ``batch_size`` is ignored.
 
-        A text longer than the window is embedded in windows whose vectors are averaged by their tokens, and a warning
-        says so. Queries go before documents on the device.
+        A text longer than the window is embedded in several windows, whose vectors are averaged weighted by their
+        tokens; a warning is logged. Queries go before documents on the device.
         """
         stop = threading.Event()
         try:
             return await self._in_thread(self._embed, list(texts), EmbeddingMode(mode), stop)
         finally:
-            stop.set()  # a cancelled call leaves the device after its micro-batch
+            stop.set()  # a cancelled call releases the device after its current micro-batch
 
     def embed_single(self, text: str, *, mode: EmbeddingMode = EmbeddingMode.QUERY) -> Any:
-        """(d,) float32. Plain, so that a search waits for the model's thread alone, and not for the event loop's too."""
+        """(d,) float32. Synchronous, so that a search waits only for the model's thread, not for the event loop too."""
         return self._threads.submit(self._embed, [text], EmbeddingMode(mode), threading.Event()).result()[0]
 
     async def get_dimension(self) -> int:
@@ -120,7 +120,7 @@ class DenseLocalEmbedder(EmbeddingPlugin):
         return self._model.usage if self._model is not None else None
 
     def get_model_info(self) -> dict[str, Any]:
-        """What an operator asks for; device, precision and parameters only once the model is loaded."""
+        """Facts for an operator; device, precision and parameters are included once the model is loaded."""
         info: dict[str, Any] = {
             "model": self.located.name,
             "origin": self.located.origin,
@@ -162,7 +162,7 @@ class DenseLocalEmbedder(EmbeddingPlugin):
     async def _in_thread(self, function, *args):
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    # -- what the host asks of the class -------------------------------------------------------------------------------
+    # -- what the host asks the class ----------------------------------------------------------------------------------
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
@@ -178,8 +178,8 @@ class DenseLocalEmbedder(EmbeddingPlugin):
 
     @classmethod
     def supports_model(cls, name: str, config: dict[str, Any] | None = None) -> bool:
-        """A folder with a model, the packaged names, ``sentence-transformers/*``, or what the models folder or the local
-        cache holds."""
+        """True for a folder with a model, the packaged names, ``sentence-transformers/*``, and models in the models
+        folder or the local cache."""
         folder = Path(name).expanduser()
         if any((folder / file).is_file() for file in MARKS):
             return True

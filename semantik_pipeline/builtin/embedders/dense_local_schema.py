@@ -1,4 +1,4 @@
-"""The options of ``dense-local``. Those marked operational say how, not what, and are no part of a fingerprint."""
+"""The options of ``dense-local``. Operational options do not affect the vectors and are not part of a fingerprint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from semantik_pipeline.builtin.embedders.precision import PRECISIONS
 
 _OPERATIONAL = {"x-operational": True}
 
-# How a local model is loaded and run; the rerankers that load models take the same options.
+# How a local model is loaded and run. Rerankers that load models have the same options.
 LOADING: dict[str, Any] = {
     "device": {
         "type": "string",

@@ -1,4 +1,5 @@
-"""Who may use the device next: so many forwards at a time, and whoever a person waits for goes first."""
+"""Decides which call may use the device next: a limited number at a time, and calls that a person waits for go
+first."""
 
 from __future__ import annotations
 
@@ -10,23 +11,23 @@ from enum import IntEnum
 
 
 class Lane(IntEnum):
-    """What a turn is for; a higher lane goes first. Reranking stands back for the vector that a search begins with:
-    a reranking may be one that nobody waits for any more."""
+    """What a turn is for; a higher lane goes first. Reranking yields to the embedding of a query, with which every
+    search starts: a reranking may belong to a search that nobody waits for any more."""
 
     BULK = 0
     RERANK = 1
     QUERY = 2
 
 
-#: For so many seconds after a query the next one is likely to come soon.
+#: Seconds after a query during which another one is likely to follow.
 BESIDE_QUERIES = 2.0
 
 
 class DeviceTurns:
-    """A semaphore with lanes. Work takes a turn for each micro-batch, so a query waits for one of them at most.
+    """A semaphore with lanes. Work takes a turn for each micro-batch, so a query waits for at most one of them.
 
-    ``streams`` turns may be held at once. While people search, one of several is not for bulk work: a query finds it
-    free, and the search's other steps, which the device's cores do too, get through.
+    At most ``streams`` turns are held at once. While people search, bulk work leaves one of several streams free: a
+    query can use it at once, and the search's other steps, which run on the same cores, make progress.
     """
 
     def __init__(self, streams: int = 1) -> None:
@@ -42,8 +43,8 @@ class DeviceTurns:
 
     @contextmanager
     def turn(self, lane: Lane) -> Iterator[bool]:
-        """Hold a stream of the device; a turn stands back while one of a higher lane waits. Yields whether it began with
-        the whole device free."""
+        """Hold one stream of the device; a turn waits while one of a higher lane is waiting. Yields whether the whole
+        device was free when the turn started."""
         alone = self._take(lane)
         try:
             yield alone
@@ -64,7 +65,7 @@ class DeviceTurns:
             finally:
                 self._waiting[lane] -= 1
                 if sum(self._held.values()) < self._streams:
-                    self._free.notify_all()  # another of this lane, or of the next one, may find room too
+                    self._free.notify_all()  # another turn of this lane, or of the next, may fit too
 
     def _has_room(self, lane: Lane) -> bool:
         if lane is Lane.BULK and self.beside_queries() and self._held[lane] >= max(1, self._streams - 1):

@@ -1,4 +1,4 @@
-"""One HTTP endpoint that speaks ``POST /embeddings`` (OpenAI API reference, "Create embeddings")."""
+"""One HTTP endpoint that implements ``POST /embeddings`` (OpenAI API reference, "Create embeddings")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingsEndpoint(JsonEndpoint):
-    """The endpoint of one model; ``dimensions`` are asked for, and checked."""
+    """The endpoint of one model. ``dimensions``, if set, is sent with each request and checked in each answer."""
 
     what: str = "embeddings"
     model: str
@@ -24,7 +24,7 @@ class EmbeddingsEndpoint(JsonEndpoint):
     async def embed(self, texts: list[str]) -> list[list[float]]:
         """Vectors in the order of the texts.
 
-        Raises what :meth:`post` raises, and PermanentError for an answer that is no embeddings.
+        Raises what :meth:`post` raises, and PermanentError if the answer does not contain embeddings.
         """
         body: dict[str, Any] = {"model": self.model, "input": texts, "encoding_format": "float"}
         if self.dimensions:

@@ -1,4 +1,4 @@
-"""SHA-256 of model files, each file read once per process."""
+"""SHA-256 of model files. Each file is read once per process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, 64 hex digits.
 
-    Remembered while size and time of change stay. The Hugging Face cache stores large files under their SHA-256 and
-    links to them, so those need no reading. Else about 0.1 s for 100 MB.
+    The digest is cached until the file's size or modification time changes. The Hugging Face cache stores large files
+    under their SHA-256 and links to them, so those are not read. Other files take about 0.1 s per 100 MB.
     """
     real = path.resolve()
     if _HEX_DIGEST.fullmatch(real.name):

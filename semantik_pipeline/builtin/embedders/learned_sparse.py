@@ -1,4 +1,4 @@
-"""The ``learned-sparse`` encoder: SPLADE and its like, an alternative to BM25."""
+"""The ``learned-sparse`` encoder: SPLADE and similar models, an alternative to BM25."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 class LearnedSparseEncoder(EmbeddingPlugin):
-    """Any sentence-transformers SparseEncoder, by name or path. It gives sparse vectors only: a collection names it in
-    ``sparse.model``, beside the model of its dense vectors. Loading it takes 5 to 8 s."""
+    """Any sentence-transformers SparseEncoder, by name or path. It produces sparse vectors only: a collection names it
+    in ``sparse.model``, alongside the model of its dense vectors. Loading it takes 5 to 8 s."""
 
     PLUGIN_ID: ClassVar[str] = "learned-sparse"
     PLUGIN_VERSION: ClassVar[str] = "1.0.0"
@@ -60,15 +60,15 @@ class LearnedSparseEncoder(EmbeddingPlugin):
     async def embed_sparse(
         self, texts: Sequence[str], *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> list[SparseVector]:
-        """A text longer than the window is read in windows, and each term has its greatest weight in them: as the model
-        itself does with the tokens of a window. Queries go before documents on the device."""
+        """A text longer than the window is read in several windows; each term gets its greatest weight among them, just
+        as the model itself combines the tokens of one window. Queries go before documents on the device."""
         stop = threading.Event()
         lane = Lane.QUERY if mode is EmbeddingMode.QUERY else Lane.BULK
         work = lambda: self.loaded().vectors(texts, query=mode == "query", lane=lane, stop=stop)  # noqa: E731
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
-            stop.set()  # a cancelled call leaves the device after its micro-batch
+            stop.set()  # a cancelled call releases the device after its current micro-batch
 
     def loaded(self) -> LoadedSparse:
         from semantik_pipeline.builtin.embedders.loaded_sparse import LoadedSparse
@@ -93,7 +93,7 @@ class LearnedSparseEncoder(EmbeddingPlugin):
         return model_revision(_locate(self.config).path)
 
     def get_model_info(self) -> dict[str, Any]:
-        """What an operator asks for; the device only once the model is loaded."""
+        """Facts for an operator; the device is included once the model is loaded."""
         located, loaded = _locate(self.config), self._loaded
         info = {"model": located.name, "origin": located.origin, "path": str(located.path)}
         return info if loaded is None else {**info, "device": loaded.device}
@@ -134,7 +134,7 @@ class LearnedSparseEncoder(EmbeddingPlugin):
 
 
 def _locate(config: dict[str, Any]) -> ModelFiles:
-    """The model's folder. Raises PluginError saying where it was looked for."""
+    """Find the model's folder. Raises PluginError, which lists where it was looked for."""
     if not config.get("model"):
         raise PluginConfigError("learned-sparse has no model.", "Name one in sparse.model.")
     return locate_model(

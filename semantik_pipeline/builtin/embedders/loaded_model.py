@@ -1,4 +1,4 @@
-"""A model in memory, shared by the plugins of this process that use it, and how work gets through it."""
+"""A model in memory, shared by all plugins of this process that use it, and how work is run through it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """What turns windows into vectors, one micro-batch at a time."""
+    """Turns windows into vectors, one micro-batch at a time."""
 
     name: str
     device: str
     precision: str
     parameters: int
-    concurrent: bool  # several threads may call it at once
+    concurrent: bool  # whether several threads may call it at once
 
     def embed(self, windows: Sequence[Window], prompt: str) -> np.ndarray: ...
 
@@ -36,7 +36,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How a model is loaded; none of it shapes its vectors beyond rounding (see ``precision.py``)."""
+    """How a model is loaded. None of these options changes its vectors beyond rounding (see ``precision.py``)."""
 
     device: str = "auto"
     precision: str = "auto"
@@ -45,7 +45,7 @@ class ModelOptions:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> ModelOptions:
-        """The part of a plugin's configuration that says how, not what."""
+        """Read the options from a plugin's configuration."""
         return cls(
             device=config.get("device") or "auto",
             precision=config.get("precision") or "auto",
@@ -72,7 +72,7 @@ class LoadedModel(MicroBatches):
         lane: Lane = Lane.BULK,
         stop: threading.Event | None = None,
     ) -> np.ndarray:
-        """(n, d) float32, in the order of the windows; CancelledError soon after ``stop`` is set."""
+        """(n, d) float32, in the order of the windows. CancelledError is raised soon after ``stop`` is set."""
         import numpy as np
 
         lengths = [len(window.ids) for window in windows]
@@ -87,9 +87,12 @@ class LoadedModel(MicroBatches):
         depth: float = 1.0,
         stop: threading.Event | None = None,
     ) -> list[Any]:
-        """What ``look`` makes of each window, for reranking. It is given the hidden states of some of them after this share
-        of the model's layers, (windows, tokens, d) float32 on the model's device, a mask (windows, tokens) that is true at
-        real tokens, and the windows themselves. A backend that cannot stop early gives the last states."""
+        """Return what ``look`` computes for each window; used for reranking.
+
+        ``look`` gets three arguments: the hidden states of some windows after the share ``depth`` of the model's
+        layers, (windows, tokens, d) float32 on the model's device; a mask (windows, tokens) that is true at real
+        tokens; and the windows themselves. A backend that cannot stop early passes the last states.
+        """
         import torch
 
         def forward(batch: list[Window]) -> Sequence[Any]:
@@ -104,7 +107,7 @@ _loading = threading.Lock()
 
 
 def load_model(located: ModelFiles, options: ModelOptions) -> LoadedModel:
-    """The model in memory: the one that this process has, or a new one. It stays while someone holds it."""
+    """Return the model that this process already holds in memory, or load it. It is freed when nothing refers to it."""
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     key = (located.path, device, precision, options.trust_remote_code)

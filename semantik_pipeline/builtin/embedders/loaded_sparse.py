@@ -1,4 +1,4 @@
-"""A sparse encoder in memory: length-sorted micro-batches, long texts in windows."""
+"""A sparse encoder in memory: length-sorted micro-batches, with long texts split into windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT_WINDOW = 512
 
 
 class LoadedSparse(MicroBatches):
-    """Methods block; any thread may call them, one at a time gets the device."""
+    """Methods block. Any thread may call them; one at a time gets the device."""
 
     def __init__(self, located: ModelFiles, options: ModelOptions, max_terms: int | None) -> None:
         device = choose_device(options.device)
@@ -35,7 +35,8 @@ class LoadedSparse(MicroBatches):
     def vectors(
         self, texts: Sequence[str], *, query: bool, lane: Lane, stop: threading.Event | None = None
     ) -> list[SparseVector]:
-        """Each text's weights of the model's terms, those above 0. CancelledError soon after ``stop`` is set."""
+        """Each text's weights of the model's terms that are above 0. CancelledError is raised soon after ``stop`` is
+        set."""
         windows = self._tokenizer.windows(texts, limit=self._window)
         parts = self.through(
             [window.text for window in windows],
@@ -66,8 +67,11 @@ class LoadedSparse(MicroBatches):
 
 
 def weights_of(found: Any, max_terms: int | None) -> list[dict[int, float]]:
-    """Term -> weight of each row of a tensor (texts, terms), those above 0. Of a text, no more leave the device than the
-    ``max_terms`` weightiest, and those that weigh as much as the last of these: it is still this call's turn."""
+    """Term -> weight for each row of a tensor (texts, terms), for weights above 0.
+
+    Only the ``max_terms`` weightiest terms of a text, and those that tie with the last of them, are copied off the
+    device: the copy happens during this call's turn.
+    """
     import torch
 
     found = found.float()
@@ -85,7 +89,7 @@ def _load(card: ModelCard, device: str, trust_remote_code: bool) -> Any:
     from sentence_transformers import SparseEncoder
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # standard error belongs to the pipeline's own progress
+    disable_progress_bar()  # standard error is reserved for the pipeline's own progress
     try:
         model = SparseEncoder(str(card.path), device=device, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:

@@ -1,10 +1,10 @@
-"""How work gets through a model: length-sorted micro-batches, each in a turn of its own, under a budget of tokens that
-running out of memory halves.
+"""Runs work through a model in length-sorted micro-batches. Each takes its own turn on the device, and running out of
+memory halves the token budget.
 
-On a CPU several go side by side (``streams``), each on its share of the cores. The threads of a single forward wait for
-each other after every matrix product, and all of them for the one whose core does something else meanwhile. MiniLM in
-bf16 on two cores with AMX, texts/s of two forwards with a thread each ÷ those of one with two threads: 1.25 to 1.40;
-beside a process that takes a third of a core, 1.35 to 1.51.
+On a CPU several forward passes run in parallel (``streams``), each on its share of the cores. The threads of a single
+pass wait for each other after every matrix product, so they all wait if one thread's core is busy with something else.
+MiniLM in bf16 on two cores with AMX: two passes with one thread each process 1.25 to 1.40 times as many texts per
+second as one pass with two threads; next to a process that uses a third of a core, 1.35 to 1.51 times as many.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from semantik_pipeline.builtin.embedders.token_batches import TokenBatches
 from semantik_pipeline.contracts.models import ModelUsage, is_out_of_memory
 from semantik_pipeline.errors import OutOfMemory
 
-# Tokens of a micro-batch, padding included. CPU: throughput is flat from 1,024 to 16,384 tokens (measured), and a
+# Tokens of a micro-batch, padding included. On a CPU, throughput is flat from 1,024 to 16,384 tokens (measured), and a
 # query waits for one micro-batch. A GPU needs wide batches to be busy.
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 65_536
-# Reranking on a CPU: a deadline is kept, and a query waits, to within so many tokens in all streams together (0.2 s
-# without bf16).
+# Reranking on a CPU: the tokens that all streams together process between two checks of the deadline, which is also how
+# long a query waits for its turn (0.2 s without bf16).
 CPU_RERANK_TOKENS = 1024
-# While people search, bulk work on a CPU goes in shorter steps, so that a query waits less for the one under way.
+# While people search, bulk work on a CPU uses shorter steps, so that a query waits less for the current one.
 CPU_BESIDE_QUERIES_TOKENS = 512
-# The most forwards side by side on a CPU. Each needs memory of its own.
+# The most parallel forward passes on a CPU. Each needs memory of its own.
 CPU_STREAMS = 8
-# Tokens that are worth a forward of their own.
+# The fewest tokens that are worth their own forward pass.
 LEAST_TOKENS = 256
 
 Item = TypeVar("Item")
@@ -44,8 +44,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """Items on their way through the model. ``share``: the most tokens of a micro-batch, so that each stream gets some;
-    ``streams``: how many of them there is work for."""
+    """Items that are being processed. ``share``: the most tokens of a micro-batch, so that each stream gets some;
+    ``streams``: the number of streams for which there is work."""
 
     items: Sequence[Any]
     batches: TokenBatches
@@ -58,9 +58,9 @@ class _Call:
 
 
 class MicroBatches:
-    """The turns, the budget and the count of one model on one device. Methods block; any thread may call them.
+    """The turns, token budget and usage counters of one model on one device. Methods block; any thread may call them.
 
-    ``concurrent`` says that several threads may be in the model's forward at once.
+    ``concurrent``: several threads may run the model's forward pass at once.
     """
 
     def __init__(self, *, device: str, key: str, batch_tokens: int | None = None, concurrent: bool = False) -> None:
@@ -73,7 +73,7 @@ class MicroBatches:
         self.batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS)
         self.usage = ModelUsage(key=key)  # replaced under the lock
         self._lock = threading.Lock()
-        self._helpers = {  # for each lane its own: a long call's would keep those of a higher lane from asking for turns
+        self._helpers = {  # one pool per lane: a long call must not occupy the threads that a higher lane needs
             lane: ThreadPoolExecutor(max(1, self.streams - 1), thread_name_prefix=f"micro-batches-{lane.name.lower()}")
             for lane in Lane
         }
@@ -87,9 +87,9 @@ class MicroBatches:
         lane: Lane,
         stop: threading.Event | None = None,
     ) -> list[Any]:
-        """What ``forward`` makes of each of the items, of so many tokens each, in their order.
+        """Return what ``forward`` computes for each item, in the items' order; ``lengths`` are their token counts.
 
-        CancelledError soon after ``stop`` is set. Raises OutOfMemory for an item that doesn't fit alone.
+        CancelledError is raised soon after ``stop`` is set, OutOfMemory for an item that doesn't fit alone.
         """
         batches = TokenBatches(lengths)
         share = max(LEAST_TOKENS, math.ceil(batches.tokens / self.streams))
@@ -106,7 +106,7 @@ class MicroBatches:
         helpers = [self._helpers[lane].submit(self._stream, call) for _ in range(call.streams - 1)]
         try:
             self._stream(call)
-        finally:  # those that have not begun find nothing left
+        finally:  # helpers that have not started are cancelled: nothing is left for them
             errors = [helper.exception() for helper in helpers if not helper.cancel()]
         for error in errors:
             if error is not None:
@@ -114,12 +114,12 @@ class MicroBatches:
         return call.results
 
     def _stream(self, call: _Call) -> None:
-        """Micro-batch after micro-batch of a call, until none is left."""
+        """Process micro-batches of a call until none is left."""
         try:
             while batch := call.batches.take(min(call.share, self._budget(call.lane))):
                 try:
                     found = self._in_turn(call, batch)
-                except Exception as error:  # out of memory has no type of its own on a CPU
+                except Exception as error:  # on a CPU, running out of memory does not raise a type of its own
                     if not is_out_of_memory(error):
                         raise
                     self._shrink([call.batches.lengths[index] for index in batch], error)
@@ -128,14 +128,14 @@ class MicroBatches:
                 for index, result in zip(batch, found, strict=True):
                     call.results[index] = result
         except BaseException:
-            call.batches.drop()  # the other streams of the call end, too
+            call.batches.drop()  # stops the call's other streams too
             raise
 
     def _in_turn(self, call: _Call, batch: list[int]) -> Sequence[Any]:
-        """One micro-batch, in a turn: on its stream's share of the cores, or, if it is its call's only one, on all that are
-        free."""
+        """Process one micro-batch in a turn: on its stream's share of the cores, or on all free cores if its call has
+        only this stream."""
         with self.turns.turn(call.lane) as alone:
-            if call.stop.is_set():  # who waits behind it is wanted still
+            if call.stop.is_set():  # the next call in the queue may still be wanted
                 raise CancelledError
             count = self._cores // self.streams
             if alone and call.streams == 1 and self.streams > 1:
@@ -149,7 +149,7 @@ class MicroBatches:
         return found
 
     def _budget(self, lane: Lane) -> int:
-        """Tokens of a micro-batch, padding included."""
+        """The most tokens of a micro-batch, padding included."""
         most = self.batch_tokens
         if self.device == "cpu" and lane is Lane.RERANK:
             most = max(LEAST_TOKENS, CPU_RERANK_TOKENS // self.streams)
@@ -158,7 +158,7 @@ class MicroBatches:
         return min(self.batch_tokens, most)
 
     def _shrink(self, lengths: list[int], error: Exception) -> None:
-        """Halve the token budget for good; one text that doesn't fit alone is the end of it."""
+        """Halve the token budget permanently. Raises OutOfMemory for a single text that doesn't fit."""
         release_memory(self.device)
         if len(lengths) == 1:
             raise OutOfMemory(
@@ -169,12 +169,12 @@ class MicroBatches:
 
 
 def streams_of(cores: int) -> int:
-    """How many forwards share so many cores: as many as leave the fewest cores idle."""
+    """How many forward passes share ``cores`` cores: the number that leaves the fewest cores idle."""
     return max(range(1, CPU_STREAMS + 1), key=lambda streams: (cores // streams * streams, streams))
 
 
 def _with_forward(usage: ModelUsage, lengths: Sequence[int], seconds: float) -> ModelUsage:
-    """The usage with one more forward, over texts of these lengths in tokens."""
+    """The usage after one more forward pass over texts of these lengths in tokens."""
     return replace(
         usage,
         tokens=usage.tokens + sum(lengths),

@@ -1,4 +1,4 @@
-"""What a model's own files say of it: dimension, window, prompts, pooling. Read without loading weights."""
+"""A model's dimension, window, prompts and pooling, read from its own files without loading the weights."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from semantik_pipeline.builtin.embedders.file_digest import file_digest
 from semantik_pipeline.errors import PluginLoadError
 
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
-# sentence-transformers asks for a document's prompt under these names, in this order.
+# sentence-transformers looks for a document's prompt under these names, in this order.
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-# tokenizer_config.json says 10^30 where it means "no limit".
+# tokenizer_config.json contains 10^30 where it means "no limit".
 _UNLIMITED = 1_000_000
 _LEGACY_POOLING = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """``window`` in tokens, special ones included. ``pooling`` is ``mean`` or ``cls`` where the light forward can do
-    the whole model (``is_light``), else None. ``normalizes``: the model's own last module makes unit vectors.
-    ``model_type``: the class of sentence-transformers, or of PyLate, that it was saved by, where it says so."""
+    """``window`` in tokens, special ones included. ``pooling`` is ``mean`` or ``cls`` where the light backend supports
+    the whole model (``is_light``), else None. ``normalizes``: the model's last module makes unit vectors.
+    ``model_type``: the class of sentence-transformers or PyLate that saved the model, if the files name it."""
 
     path: Path
     config: dict[str, Any]
@@ -40,7 +40,7 @@ class ModelCard:
 def read_model_card(path: Path) -> ModelCard:
     """Read the card of a model in sentence-transformers or transformers layout.
 
-    Raises PluginLoadError if a file of it is no JSON.
+    Raises PluginLoadError if one of its files is not valid JSON.
     """
     config = _read(path / "config.json")
     modules = [(entry["type"].rsplit(".", 1)[-1], path / entry["path"]) for entry in _modules(path)]
@@ -66,14 +66,15 @@ def read_model_card(path: Path) -> ModelCard:
 
 
 def module_kinds(path: Path) -> list[str]:
-    """The names of the classes in ``modules.json``, in their order; none where there is no such file."""
+    """The class names in ``modules.json``, in order; empty if the file does not exist."""
     return [entry["type"].rsplit(".", 1)[-1] for entry in _modules(path)]
 
 
 def model_revision(path: Path) -> str:
-    """16 hex digits over every configuration and weights file of the model, wherever the folder lies."""
+    """16 hex digits computed from every configuration and weights file of the model; the folder's location is
+    ignored."""
     small = [file for file in path.rglob("*.json") if file.name != "data_config.json" and not _hidden(file, path)]
-    # One set of weights counts: the first pattern that finds any, as the loaders prefer safetensors.
+    # Only one set of weights counts: the first pattern with a match, because the loaders prefer safetensors.
     weights = next((found for pattern in WEIGHTS if (found := [*path.glob(pattern), *path.glob(f"*/{pattern}")])), [])
     lines = sorted(f"{file.relative_to(path)} {file_digest(file)}" for file in {*small, *weights})
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -99,7 +100,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _pooling_mode(pooling: dict[str, Any]) -> str | None:
-    """``mean`` or ``cls``; None for what the light forward can't do."""
+    """``mean`` or ``cls``; None for modes that the light backend does not support."""
     if "pooling_mode" in pooling:
         return pooling["pooling_mode"] if pooling["pooling_mode"] in ("mean", "cls") else None
     active = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value]
@@ -107,7 +108,7 @@ def _pooling_mode(pooling: dict[str, Any]) -> str | None:
 
 
 def is_plain_bert(path: Path, config: dict[str, Any]) -> bool:
-    """Whether ``bert.py`` can do the encoder of the model in this folder, and tokenizers its texts."""
+    """Whether ``bert.py`` can run the encoder of the model in this folder, and tokenizers can tokenize its texts."""
     return (
         config.get("model_type") == "bert"
         and config.get("hidden_act", "gelu") == "gelu"
@@ -124,12 +125,12 @@ def _dimension(config: dict[str, Any], modules: list[tuple[str, Path]], pooling:
         if kind == "Dense":
             return _read(folder / "config.json").get("out_features")
     if pooling and _pooling_mode(pooling) is None:
-        return None  # several poolings side by side: one forward will tell
+        return None  # several poolings are concatenated: the dimension is known after one forward pass
     return pooling.get("embedding_dimension") or pooling.get("word_embedding_dimension") or config.get("hidden_size")
 
 
 def _window(path: Path, config: dict[str, Any]) -> int | None:
-    """The least of what the files say; RoBERTa-like models lose the positions up to their padding index."""
+    """The smallest limit in the files. RoBERTa-like models lose the positions up to their padding index."""
     positions = config.get("max_position_embeddings")
     if positions and config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         positions -= (config.get("pad_token_id") or 0) + 1

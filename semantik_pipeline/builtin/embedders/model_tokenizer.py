@@ -1,4 +1,4 @@
-"""A model's own tokenizer: counting, and cutting long texts into windows. No torch, no weights."""
+"""A model's own tokenizer: counts tokens and cuts long texts into windows. Needs neither torch nor weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from semantik_pipeline.errors import PluginLoadError
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a text that the model reads whole: ``ids`` with prompt and special tokens, ``text`` without.
+    """A part of a text that the model reads in one piece: ``ids`` with prompt and special tokens, ``text`` without.
 
-    ``owner`` is the text's index; ``tokens`` counts the text's own tokens, the window's weight in an average.
+    ``owner`` is the text's index. ``tokens`` is the number of the text's own tokens, the window's weight in an average.
     """
 
     owner: int
@@ -26,7 +26,7 @@ class Window:
 
 
 class ModelTokenizer:
-    """The tokenizer in a model's folder (``tokenizer.json``; one of an older form is converted by transformers)."""
+    """The tokenizer in a model's folder (``tokenizer.json``; transformers converts older formats)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,17 +41,17 @@ class ModelTokenizer:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids of [CLS], [SEP] and their like."""
+        """Ids of special tokens, such as [CLS] and [SEP]."""
         return frozenset(id for id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)
 
     @property
     def special_count(self) -> int:
-        """Special tokens around one text."""
+        """Number of special tokens around one text."""
         return self._tokenizer.num_special_tokens_to_add(False)
 
     @property
     def pair_special_count(self) -> int:
-        """Special tokens around two texts that are read together."""
+        """Number of special tokens around two texts that are read together."""
         return self._tokenizer.num_special_tokens_to_add(True)
 
     @cached_property
@@ -60,22 +60,24 @@ class ModelTokenizer:
         return self._tokenizer.get_vocab()
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones not counted."""
+        """Tokens of each text, without special tokens."""
         encodings = self._tokenizer.encode_batch_fast(
             [without_surrogates(text) for text in texts], add_special_tokens=False
         )
         return [len(encoding) for encoding in encodings]
 
     def pairs(self, query: str, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
-        """Ids and token types of the query with each of the texts, special tokens included, however long; none has
-        lone surrogates."""
+        """Ids and token types of the query paired with each text, special tokens included and nothing truncated.
+
+        Neither the query nor a text may contain lone surrogates.
+        """
         encodings = self._tokenizer.encode_batch_fast([(query, text) for text in texts])
         return [(encoding.ids, encoding.type_ids) for encoding in encodings]
 
     def windows(self, texts: Sequence[str], prompt: str = "", limit: int | None = None) -> list[Window]:
-        """Each text with its prompt as one window, or as several where it is longer than ``limit`` tokens in all.
+        """Each text with its prompt as one window, or as several if it is longer than ``limit`` tokens in total.
 
-        Nothing is cut off: windows of a text follow one another from its first token to its last.
+        Nothing is cut off: the windows of a text follow one another from its first token to its last.
         """
         texts = [without_surrogates(text) for text in texts]
         overhead = self.special_count + (self.count([prompt])[0] if prompt else 0)
@@ -90,13 +92,13 @@ class ModelTokenizer:
         return windows
 
     def split(self, text: str, budget: int) -> list[str]:
-        """Slices of the text, in order, that cover all its tokens and count at most ``budget`` tokens each."""
+        """Consecutive slices of the text that cover all its tokens and have at most ``budget`` tokens each."""
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
         if len(offsets) <= budget:
             return [text]
         starts = [offsets[i][0] for i in range(0, len(offsets), budget)]
         pieces = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-        # A word cut in its middle may tokenise to more pieces than it had as a whole.
+        # A word that is cut in the middle may have more tokens than it had as a whole.
         smaller = budget - max(1, budget // 8)
         return [part for piece in pieces if piece for part in (self._fitting(piece, budget, smaller))]
 
@@ -106,7 +108,7 @@ class ModelTokenizer:
 
     def _window(self, owner: int, piece: str, prompt: str, overhead: int, limit: int) -> Window:
         ids = self._tokenizer.encode(prompt + piece).ids
-        if len(ids) > limit:  # one character of more tokens than the window: nothing shorter exists
+        if len(ids) > limit:  # a single character has more tokens than the window: it can't be split further
             ids = [*ids[: limit - 1], ids[-1]]
         return Window(owner, piece, ids, max(1, len(ids) - overhead))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
-    """Batches texts, asks several batches at once, waits as the server says, and names the one text it refuses."""
+    """Sends texts in batches, several at once, waits as the server asks, and identifies a text that it refuses."""
 
     PLUGIN_ID: ClassVar[str] = "openai-compatible"
     PLUGIN_VERSION: ClassVar[str] = "2.0.0"
@@ -44,9 +44,9 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
     ) -> np.ndarray:
-        """(n, d) float32. Batches follow the configured sizes, so ``batch_size`` is not looked at.
+        """(n, d) float32. Batches follow the configured sizes, so ``batch_size`` is ignored.
 
-        Raises PermanentError naming the text (its index and beginning) that the endpoint refuses.
+        Raises PermanentError with the index and beginning of a text that the endpoint refuses.
         """
         import numpy as np
 
@@ -65,7 +65,7 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
         return self._checked(np.array([vector for part in parts for vector in part.result()], dtype=np.float32))
 
     async def _embed(self, texts: list[str], first: int) -> list[list[float]]:
-        """Vectors of one request; where the endpoint refuses it, of its halves, down to the text to blame."""
+        """Vectors of one request. If the endpoint refuses it, its halves are tried, down to the text responsible."""
         try:
             async with self._slots:
                 return await self._endpoint.embed(texts)
@@ -79,7 +79,7 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
         return [*await self._embed(texts[:half], first), *await self._embed(texts[half:], first + half)]
 
     async def _probe(self) -> None:
-        """Clear the text of suspicion: an endpoint that refuses a harmless one too is configured wrongly."""
+        """Check that the refused text is the cause: an endpoint that also refuses a harmless one is misconfigured."""
         try:
             await self._endpoint.embed(["probe"])
         except InputRefused as error:
@@ -99,7 +99,7 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
         return self._dimension or await super().get_dimension()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Estimated: the endpoint's tokenizer is not at hand."""
+        """Estimates, because the endpoint's tokenizer is not available here."""
         return estimate_tokens(texts)
 
     def max_input_tokens(self) -> int | None:
@@ -116,7 +116,8 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
 
 
 def request_bounds(tokens: Sequence[int], max_texts: int, max_tokens: int) -> list[tuple[int, int]]:
-    """Neighbouring texts in as few requests as both limits allow; (start, end) covers every index once, in order."""
+    """Group neighbouring texts into as few requests as both limits allow: (start, end) pairs that cover every index
+    once, in order."""
     bounds: list[tuple[int, int]] = []
     start = used = 0
     for index, count in enumerate(tokens):

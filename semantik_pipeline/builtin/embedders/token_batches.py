@@ -1,4 +1,4 @@
-"""Length-sorted micro-batches under a token budget, so that little is padded and memory is bounded."""
+"""Length-sorted micro-batches under a token budget, which limits padding and memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 
 class TokenBatches:
-    """Items by their lengths in tokens, longest first: what is too big for the memory shows at once. Several threads may
-    take from it."""
+    """Items given by their lengths in tokens, longest first, so that an item too big for the memory fails early.
+    Several threads may take batches."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.lengths = lengths
@@ -18,9 +18,9 @@ class TokenBatches:
         self._lock = threading.Lock()
 
     def take(self, budget: int) -> list[int]:
-        """Indices of the next batch, longest first; none when nothing is left.
+        """Indices of the next batch, longest first; empty when nothing is left.
 
-        As many as fit ``budget`` tokens when all are padded to the first one, but at least one.
+        A batch holds as many items as fit ``budget`` tokens when all are padded to the first one, but at least one.
         """
         with self._lock:
             if not self._left:
@@ -30,13 +30,13 @@ class TokenBatches:
             return batch
 
     def put_back(self, batch: list[int]) -> None:
-        """It was not done, and is to go in smaller ones."""
+        """Return a batch that failed; its items are taken again in smaller batches."""
         with self._lock:
             self._left += batch
             self._sort()
 
     def drop(self) -> None:
-        """Nobody takes any more."""
+        """Discard the remaining items, so that every further ``take`` is empty."""
         with self._lock:
             self._left = []
 

@@ -1,4 +1,4 @@
-"""A forward that becomes one traced call, which does not hold the interpreter's lock."""
+"""A forward pass that becomes a single traced call, which does not hold the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# From this forward on it is traced: Python threads of the process neither slow it nor are slowed by it (texts/s beside
-# a busy Python thread, two cores: 30 traced, 7 untraced, 62 alone). Tracing takes 0.2 to 0.5 s, which a cold search
-# with a handful of forwards should not pay.
+# The call from which on the forward pass is traced. Traced, it neither slows the process's Python threads nor is slowed
+# by them (texts/s next to a busy Python thread, two cores: 30 traced, 7 untraced, 62 alone). Tracing takes 0.2 to 0.5
+# s, which a cold search with a handful of forward passes should not pay.
 TRACED_FROM = 24
 
 
 class TracedForward:
-    """``forward`` maps tensors to tensors, without branches that depend on them; ``example`` are some of the kind that it
-    is called with. Any thread may call it."""
+    """``forward`` maps tensors to tensors, without branches that depend on their values; ``example`` returns sample
+    arguments for it. Any thread may call it."""
 
     def __init__(self, forward: Callable[..., Any], example: Callable[[], tuple[torch.Tensor, ...]]) -> None:
         self.forward = forward
@@ -41,8 +41,8 @@ class TracedForward:
 
         try:
             with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # newer torch deprecates tracing; without it we are slower, not wrong
+                warnings.simplefilter("ignore")  # newer torch deprecates tracing; without it, calls are only slower
                 return torch.jit.trace(self.forward, self._example(), check_trace=False)
-        except Exception as error:  # tracing fails in as many ways as torch has versions
+        except Exception as error:  # the exception types differ between torch versions
             log.info("the light forward is not traced, busy threads will slow it: %s", error)
             return None

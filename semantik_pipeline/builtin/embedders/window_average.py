@@ -1,4 +1,4 @@
-"""From the vectors of windows to the vectors of texts."""
+"""Combines the vectors of windows into the vectors of texts."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def averaged(vectors: np.ndarray, windows: Sequence[Window], count: int) -> np.n
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length one; zero vectors stay."""
+    """Scale vectors to length one; zero vectors stay as they are."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
