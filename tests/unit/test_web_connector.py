@@ -125,6 +125,20 @@ def test_a_page_too_large_is_quarantined_by_name(site: WebSite) -> None:
         fetched(plugin, found[f"{site.url}/a"])
 
 
+def test_a_page_that_was_too_large_is_read_when_the_limit_is_raised_and_not_before(site: WebSite) -> None:
+    site.page("/a", "x" * 5000)
+    events = enumerated(connector(site, max_bytes=2000))
+    before = {one.unique_id: one.change_hint for one in references(events)}
+    site.asked()
+    again = enumerated(connector(site, max_bytes=2000), complete(events).cursor)
+    assert {one.unique_id: one.change_hint for one in references(again)} == before and site.asked(200) == []
+    plugin = connector(site, max_bytes=9000)
+    raised = enumerated(plugin, complete(again).cursor)
+    changed = [one for one in references(raised) if one.change_hint != before.get(one.unique_id)]
+    assert paths(site, changed) == ["/a"] and "xxx" in fetched(plugin, changed[0]).body.decode()
+    assert enumerated(connector(site, max_bytes=9000), complete(raised).cursor)[:-1] == raised[:-1]
+
+
 # -- one page, one name -----------------------------------------------------------------------------------------------
 
 

@@ -35,13 +35,14 @@ class NotNow(TransientError):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a server said to one request; redirects are not followed. ``cut``: the body was longer than the limit."""
+    """What a server said to one request; redirects are not followed. ``cut``: the limit that the body exceeds, in bytes (0:
+    it is whole)."""
 
     url: str
     status: int
     headers: httpx.Headers
     body: bytes = b""
-    cut: bool = False
+    cut: int = 0
 
     @property
     def media_type(self) -> str:
@@ -146,8 +147,9 @@ class WebClient:
                 answer = Answer(url=url, status=response.status_code, headers=response.headers)
                 if response.status_code != 200 or not wanted(answer.media_type):
                     return answer
-                body, cut = await read_body(response, url, max_bytes or self.manners.max_bytes)
-                return Answer(url=url, status=200, headers=response.headers, body=body, cut=cut)
+                limit = max_bytes or self.manners.max_bytes
+                body, cut = await read_body(response, url, limit)
+                return Answer(url=url, status=200, headers=response.headers, body=body, cut=limit if cut else 0)
         except TimeoutError as error:
             raise Unreachable(f"{url} took longer than {self.manners.timeout:g} s.", "Raise timeout.") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -154,7 +154,8 @@ class Crawl:
 
     async def _visit(self, entry: Entry) -> list[Event]:
         before, entry.found = entry.hint, Found.NOTHING
-        reading = await self.reader.read(entry.url, entry.validators)
+        anew = entry.was_too_large(self.reader.client.manners.max_bytes)
+        reading = await self.reader.read(entry.url, None if anew else entry.validators)
         note(entry, reading)
         answer = reading.answer
         if answer is None:

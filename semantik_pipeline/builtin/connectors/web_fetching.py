@@ -45,8 +45,7 @@ async def fetched_page(reader: Reader, url: str, start_urls: Collection[str]) ->
     if reading.kind not in (Kind.DOCUMENT, Kind.COPY):
         raise DocumentUnreadable(reading.why, "Let this source in, or exclude the page. Each sync tries it again.")
     if answer.cut:
-        most = reader.client.manners.max_bytes
-        raise PermanentError(f"{url} has more than {most:,} bytes.", "Raise max_bytes, or exclude the page.")
+        raise PermanentError(f"{url} has more than {answer.cut:,} bytes.", "Raise max_bytes, or exclude the page.")
     return reading, answer
 
 

@@ -26,6 +26,9 @@ MAX_HOPS = 10
 #: How the hints of pages begin that ask not to be indexed: they are named, to be listed as skipped.
 NOINDEX = "noindex:"
 
+#: How the hints of pages begin that were too large to be read; the limit follows.
+LARGE = "large:"
+
 
 class Found(StrEnum):
     """What became of a URL."""
@@ -60,6 +63,11 @@ class Entry:
     def is_readable(self) -> bool:
         """Whether a page is here that may be indexed."""
         return self.found == Found.PAGE and self.hint != "" and not self.hint.startswith(NOINDEX)
+
+    def was_too_large(self, max_bytes: int) -> bool:
+        """Whether the page was larger than another limit than this one, so that it may be read now."""
+        hint = self.hint.removeprefix(NOINDEX)
+        return hint.startswith(LARGE) and not hint.startswith(f"{LARGE}{max_bytes}:")
 
     @property
     def validators(self) -> dict[str, str]:

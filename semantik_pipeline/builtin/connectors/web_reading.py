@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from semantik_pipeline.builtin.connectors.web_bodies import UnreadableAnswer
 from semantik_pipeline.builtin.connectors.web_client import MOVED, WAIT, Answer, WebClient
-from semantik_pipeline.builtin.connectors.web_frontier import NOINDEX, Entry, Found
+from semantik_pipeline.builtin.connectors.web_frontier import LARGE, NOINDEX, Entry, Found
 from semantik_pipeline.builtin.connectors.web_pages import HTML, Page, read_page
 from semantik_pipeline.builtin.connectors.web_robots import Robots, may_index, words_for
 from semantik_pipeline.builtin.connectors.web_rules import Rules, same_page
@@ -147,9 +147,9 @@ def _hint(reading: Reading) -> str:
     answer = reading.answer
     if answer is None or reading.kind not in (Kind.DOCUMENT, Kind.COPY, Kind.HIDDEN):
         return ""
-    if answer.cut:  # too large to read: it is looked at again when the server says that it is another
+    if answer.cut:  # it is looked at again when the server says that it is another, or the limit is
         told = (answer.headers.get(name, "") for name in ("etag", "last-modified", "content-length"))
-        hint = "large:" + content_hash(" ".join(told))[:16]
+        hint = f"{LARGE}{answer.cut}:{content_hash(' '.join(told))[:16]}"
     else:
         hint = content_hash(answer.body)[:16]
     return NOINDEX + hint if reading.kind is Kind.HIDDEN else hint
