@@ -1,1 +1,1 @@
-"""The Celery side: the app, its one task, and workers, in a process of their own or inside this one."""
+"""The Celery side: the app, its tasks, and the workers, which run as separate processes or inside another process."""

@@ -1,7 +1,7 @@
-"""The fleet's Celery app: ``celery -A workers.app worker``, with the settings and the profile that the environment names.
+"""The fleet's Celery app, for ``celery -A workers.app worker``. Settings and profile come from the environment.
 
-What a worker answers, in which pool and with how many threads, comes from :mod:`workers.profiles`; ``semantik worker``
-runs this same app, as many processes of it as the profile says.
+:mod:`workers.profiles` decides which queues a worker consumes, in which pool and with how many threads. ``semantik
+worker`` runs this same app in as many processes as the profile says.
 """
 
 from __future__ import annotations

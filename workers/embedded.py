@@ -1,4 +1,5 @@
-"""A worker inside this process: Celery over ``memory://``, in threads. The same tasks, stages and ledger as a fleet's."""
+"""A worker in threads of this process, with Celery over ``memory://``. It uses the same tasks, stages and ledger as a
+fleet."""
 
 from __future__ import annotations
 
@@ -32,25 +33,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the schedule has to finish its tick at the end.
+#: Seconds that the maintenance thread has to finish its tick when the block ends.
 STOP = 10.0
 
-#: Seconds between two maintenance ticks, at most, unless the settings want more.
+#: Maximum seconds between two maintenance ticks, unless ``work.poll`` is longer.
 MOST_POLL = 3.0
 
-#: Seconds that learning words may take at the end; what is left is learned by the next run.
+#: Maximum seconds for learning words when the block ends. The next run learns the rest.
 LEARN = 30.0
 
-#: Seconds that looking again at what a killed run may have written can take at the end; what is left is the next run's.
+#: Maximum seconds, when the block ends, for reconciling what a killed run may have written. The next run does the rest.
 RECONCILE = 10.0
 
-#: Seconds between two looks at whether that is done.
+#: Seconds between two checks whether the reconciling is finished.
 LOOK = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """This process, as its task sees it."""
+    """The runtime and the bell of this process, for the tasks (``workers.tasks.Working``)."""
 
     runtime: Runtime
     bell: Bell
@@ -58,12 +59,14 @@ class Process:
 
 @contextmanager
 def embedded_worker(runtime: Runtime) -> Iterator[None]:
-    """Run a worker in threads of this process, and a maintenance tick beside it, until the block ends.
+    """Run a worker and periodic maintenance in threads of this process until the block ends.
 
-    The caller owns the data folder, so every lease in the folder's own ledger is a dead worker's and is freed at once. At the end
-    units in hand are finished or given back; nothing is lost.
-    It begins no scheduled syncs and optimises no index, since most commands end with their own work; set
-    ``runtime.scheduling`` for that. Raises DataFolderInUse where another process is at work on the ledger with another index.
+    The caller owns the data folder. Therefore every lease in the folder's own ledger belongs to a dead worker and is
+    freed at once. When the block ends, units in progress are finished or given back; nothing is lost.
+
+    The worker starts no scheduled syncs and optimises no indexes, because most commands end when their own work is
+    done. Set ``runtime.scheduling`` inside the block to get both. Raises DataFolderInUse if another process works on
+    the same ledger with another index.
     """
     _see_that_the_index_is_the_only_one(runtime)
     runtime.scheduling = False
@@ -71,7 +74,7 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
     from celery import Celery
     from celery.platforms import SecurityWarning
 
-    # about running as root: these threads have this process's rights anyway
+    # Celery warns about running as root, but these threads have the rights of this process anyway
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = Celery("semantik", set_as_current=False)
     configure(app, runtime.settings)
@@ -107,7 +110,8 @@ def embedded_worker(runtime: Runtime) -> Iterator[None]:
 
 
 def _see_that_the_index_is_the_only_one(runtime: Runtime) -> None:
-    """Before this process registers itself, and its index by that."""
+    """Check that no other process works on this ledger with another index. Call it before this process registers,
+    because registering records its index."""
     before = fleet.refuse_second_index(runtime)
     fleet.own_index(runtime, make=True)
     for row in before:
@@ -118,20 +122,23 @@ def _see_that_the_index_is_the_only_one(runtime: Runtime) -> None:
 
 
 def _stop_optimizing(runtime: Runtime) -> None:
-    """As soon as the process is to end, nobody waits for what only makes searches faster."""
+    """Stop the store's optimisation as soon as the process is to end: it only makes searches faster, so the end does
+    not wait for it."""
     runtime.stopping.wait()
-    store = vars(runtime).get("_store")  # what was never made is not made now
+    store = vars(runtime).get("_store")  # does not create a store that was never used
     if store is not None and hasattr(store, "stop_optimizing"):
         runtime.host.call(store.stop_optimizing)
 
 
 def _reconcile(runtime: Runtime) -> None:
-    """Nobody works on these documents when this process is gone, and no operation waits for them."""
+    """Reconcile the documents that a killed run may have written. No operation waits for them, and without a fleet no
+    other process would work on them."""
     if runtime.settings.fleet:
         return
     until = time.monotonic() + RECONCILE
     try:
-        while time.monotonic() < until and runtime.fatal is None and not runtime.idle:  # else nobody takes them
+        # with a fatal error or an idle runtime, no thread takes units
+        while time.monotonic() < until and runtime.fatal is None and not runtime.idle:
             with runtime.ledger.read() as tx:
                 if not reconciling.under_way(tx):
                     return
@@ -143,7 +150,7 @@ def _reconcile(runtime: Runtime) -> None:
 
 
 def _learn(runtime: Runtime) -> None:
-    """What was indexed just now can be asked for with typing errors by the next command."""
+    """Learn the words that were just indexed, so that the next command's searches can correct typing errors in them."""
     try:
         vocabulary.advance(runtime, seconds=LEARN, last=True)
     except PipelineError as error:
@@ -164,8 +171,10 @@ def _worker(app: Celery, runtime: Runtime) -> Worker:
 
 
 def _stop(worker: Worker, thread: threading.Thread, bell: Bell, patience: float) -> None:
-    """Stop at once: the consumer sleeps for up to two seconds for a message. One wakes it to look at the state, another
-    ends the last round that it then makes."""
+    """Stop the worker without waiting for the consumer's poll, which sleeps for up to two seconds.
+
+    The first message wakes the consumer, so that it checks the state. The second ends the last round of its loop.
+    """
     from celery.worker import state
 
     state.should_stop = 0
@@ -180,8 +189,11 @@ def _stop(worker: Worker, thread: threading.Thread, bell: Bell, patience: float)
 
 
 def _tick(runtime: Runtime) -> None:
-    """The embedded schedule: maintenance at its interval, whatever a tick runs into; where nothing is left to go on with,
-    as much less often as it takes a fiftieth of the time."""
+    """Run maintenance ticks every ``work.poll`` seconds, even if a tick fails.
+
+    While ticks find nothing left to do, the pause grows so that ticks take a fiftieth of the time, up to MOST_POLL
+    seconds.
+    """
     pause = poll = runtime.settings.work.poll
     while not runtime.stopping.wait(pause):
         began, more = time.monotonic(), False
@@ -189,6 +201,6 @@ def _tick(runtime: Runtime) -> None:
             more = maintenance.tick(runtime)
         except PipelineError as error:
             log.warning("A maintenance tick failed: %s", error)
-        except Exception:  # without this thread no bell is rung again
+        except Exception:  # without this thread, maintenance would never run again
             log.exception("A maintenance tick failed.")
         pause = poll if more else max(poll, min(50 * (time.monotonic() - began), MOST_POLL))

@@ -1,4 +1,4 @@
-"""Ringing from a process that does not work itself: a command that begins something which the fleet's workers do."""
+"""Wakes the fleet's workers from a process that does no work itself, such as a command that starts an operation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from semantik_pipeline.runtime import Runtime
 
 @contextmanager
 def ringing(runtime: Runtime) -> Iterator[None]:
-    """Let the runtime ring through the broker until the block ends. A broker that is away costs a second and nothing
-    else: the workers' maintenance rings again."""
+    """Make the runtime wake workers through the broker until the block ends.
+
+    An unavailable broker costs at most a short wait (``semantik_pipeline.queue.PATIENCE``). Nothing is lost: the
+    workers' maintenance wakes them later.
+    """
     from celery import Celery
 
     app = Celery("semantik", set_as_current=False)

@@ -1,4 +1,5 @@
-"""``python -m workers.health PORT``: whether every process of a worker lives, for the health check of its container."""
+"""``python -m workers.health PORT`` checks that every process of a worker is alive. Containers run it as a health
+check."""
 
 from __future__ import annotations
 
@@ -6,15 +7,16 @@ import sys
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 
-#: Seconds that a process may take to answer. One that stands still has its port, too, and says nothing.
+#: Seconds that a process may take to answer. A process that hangs still accepts connections, but never answers.
 SECONDS = 5.0
 
 
 def illness(port: int, *, seconds: float = SECONDS) -> str | None:
-    """Why a worker should be started anew; None if all is well.
+    """Return why the worker should be restarted, or None if all its processes are alive.
 
-    Its processes have the ports from this one on. The first has to answer; of the others, the first port that nobody has
-    is taken for the end. (It may be that of a process which is being replaced: then those behind it are asked next time.)
+    The processes use consecutive ports, starting at ``port``. The first must answer. After that, the first port that
+    refuses a connection counts as the end of the list. (If it belongs to a process that is just being replaced, the
+    processes after it are checked next time.)
     """
     for at in count(port):
         connection = HTTPConnection("127.0.0.1", at, timeout=seconds)

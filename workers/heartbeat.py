@@ -1,4 +1,5 @@
-"""A worker process in the ledger: what it loaded, that it lives, what it does, and what operators ask of it."""
+"""Keeps a worker process's row in the ledger: what it loaded, its heartbeat, what it is doing, and operators'
+commands."""
 
 from __future__ import annotations
 
@@ -26,38 +27,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Documents in hand, and sources, that a heartbeat names.
+#: Maximum number of documents and sources in progress that a heartbeat lists by name.
 NAMED = 5
 
-#: Seconds that a worker which is drained waits for claims that are being made.
+#: Seconds that a draining worker waits for claims that are just being made.
 CLAIMING = 5.0
 
-#: Seconds after the deadline of a unit at which its process ends: no thread can be stopped from outside.
+#: Seconds after a unit's deadline at which its process ends, because a hanging thread cannot be stopped from outside.
 HUNG = 60.0
 
 #: Seconds between two reports of fingerprints.
 FINGERPRINTS = 60.0
 
-#: Seconds without a heartbeat that the ledger took after which a process is not ready.
+#: Seconds without a heartbeat recorded in the ledger after which a process is not ready.
 STALLED = 60.0
 
-#: Seconds in one heartbeat, or between two signs of the consumer, after which a process is not alive. A ledger that falls silent holds one up for some ten
-#: seconds a statement (``ledger/database/connection.py``); that is no reason to kill every worker.
+#: Seconds after which a process is not alive, if one heartbeat takes that long or the consumer gives no sign of life. A
+#: ledger that stops answering delays a heartbeat by about ten seconds for each statement
+#: (``ledger/database/connection.py``), which must not get every worker killed.
 DEAD = 300.0
 
-#: Seconds over which rates are taken.
+#: Seconds over which rates are averaged.
 RATE_WINDOW = 30.0
 
 
 class Paces:
-    """What each stage has done in this process, and at which rate of late."""
+    """What each stage has done in this process, and its rate over the last RATE_WINDOW seconds."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._looks: deque[tuple[float, dict[str, dict[str, float]]]] = deque()
 
     def look(self) -> dict[str, dict[str, float]]:
-        """stage -> ``units``, ``chunks``, ``units_per_second``, ``chunks_per_second``."""
+        """Map each stage to its ``units``, ``chunks``, ``units_per_second`` and ``chunks_per_second``."""
         now, totals = time.monotonic(), self._totals()
         self._looks.append((now, totals))
         while len(self._looks) > 2 and now - self._looks[1][0] >= RATE_WINDOW:
@@ -87,10 +89,11 @@ class Paces:
 
 
 class Presence:
-    """Reports this process to the ledger every few seconds, from a thread of its own.
+    """Reports this process to the ledger every few seconds, from its own thread.
 
-    ``obey(command)`` does what an operator asked (``drain``, ``resume`` or ``restart``), None: nothing can be asked;
-    ``ended()`` is called when the process should end by itself: its parent is gone, or nothing it does can succeed.
+    ``obey(command)`` carries out an operator's command (``drain``, ``resume`` or ``restart``). If it is None, the
+    process takes no commands. ``ended(reason)`` is called when the process should end by itself: its parent is gone, a
+    fatal error makes all its work fail, or a unit hangs.
     """
 
     def __init__(
@@ -113,16 +116,16 @@ class Presence:
         self._restarting = False
         self._paces = Paces(runtime.tally)
         self._fingerprinted: tuple[float, dict[str, Any]] = (float("-inf"), {})
-        self._looked: float | None = None  # time.monotonic() of the last heartbeat, taken or not
-        self.beaten: float | None = None  # ... of the last one that the ledger took
+        self._looked: float | None = None  # time.monotonic() of the last attempt at a heartbeat
+        self.beaten: float | None = None  # time.monotonic() of the last heartbeat recorded in the ledger
         self._pulse: Pulse | None = None
-        self._deaf = 0.0  # seconds since the consumer's last sign
+        self._deaf = 0.0  # seconds since the consumer's last sign of life
         self._loading = threading.Event()
         self._starting = False
 
     def hold_turn(self) -> None:
-        """Until :meth:`begin`: if this process runs its program anew, its turn at restarting goes on while it loads, so
-        that the next worker stops no sooner than this one is ready."""
+        """If this process restarted itself, keep its turn at restarting until :meth:`begin`, so that the next worker
+        does not restart before this one is ready."""
         self._loading.set()
         threading.Thread(target=self._hold_turn, name="presence-turn", daemon=True).start()
 
@@ -131,13 +134,14 @@ class Presence:
             try:
                 with self._runtime.ledger.write() as tx:
                     ledger_workers.keep_turn(tx, host=socket.gethostname(), pid=os.getpid())
-            except Exception as error:  # the turn ends too soon: a gap, if all others have gone
+            except Exception as error:  # the next worker may restart too early
                 log.warning("The turn at restarting can't be kept: %s", error)
             self._stop.wait(self._runtime.settings.worker.heartbeat)
 
     def announce(self) -> None:
-        """Register: plugins are loaded, the schema is right. From here on this process is seen, and answers probes; while
-        the broker is away it is ``starting``, and hears no operator."""
+        """Register this process once its plugins are loaded and the schema is checked. From then on it is listed and
+        its probes reflect its heartbeat. Until it is connected to the broker, it is ``starting`` and carries out no
+        commands."""
         runtime = self._runtime
         with runtime.ledger.write() as tx:
             ledger_workers.announce(
@@ -153,18 +157,19 @@ class Presence:
         self._thread.start()
 
     def begin(self, pulse: Pulse | None = None) -> None:
-        """From here on this process takes work. ``pulse`` is that of the consumer that hears the bells for it."""
+        """Report that this process takes work from now on. ``pulse`` watches the consumer that receives its
+        messages."""
         if not self._thread.is_alive():
             self.announce()
         self._loading.clear()
         self._pulse = pulse
-        self._starting = False  # before the ledger knows: a heartbeat that says otherwise corrects itself
+        self._starting = False  # before the ledger records it: a heartbeat in between sees this and repeats itself
         with self._runtime.ledger.write() as tx:
             ledger_workers.ready(tx, self._runtime.worker_id, host=socket.gethostname(), pid=os.getpid())
 
     def close(self, *, anew: bool = False) -> None:
-        """The last report: it ended in an orderly way. One that an operator told to restart, and that runs its program
-        ``anew`` now, keeps its turn until that has registered."""
+        """Report that the process ended in an orderly way. With ``anew``, it runs its program again: if a restart was
+        requested, it keeps its turn at restarting until the new program has registered."""
         self._stop.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)
@@ -174,12 +179,12 @@ class Presence:
                     ledger_workers.keep_turn(tx, host=socket.gethostname(), pid=os.getpid())
                 else:
                     ledger_workers.end(tx, self._runtime.worker_id)
-        except PipelineError as error:  # the ledger is away: the row goes stale by itself
+        except PipelineError as error:  # the ledger is unavailable; the row goes stale by itself
             log.warning("The end of this worker can't be reported: %s", error)
 
     def live(self) -> str | None:
-        """Why this process should be killed and started anew; None if it should not. A ledger that is away is no
-        reason: every other process would see the same."""
+        """Return why this process should be killed and restarted, or None if it is alive. An unavailable ledger is not
+        a reason, because a new process could not reach it either."""
         if self._looked is None:
             return None
         silent = time.monotonic() - self._looked
@@ -190,15 +195,15 @@ class Presence:
         return None
 
     def ready(self) -> str | None:
-        """Why this process takes no work now; None if it does."""
+        """Return why this process takes no work now, or None if it does."""
         if self.beaten is None and self.state != "ready":
-            return self.state  # it has not asked the ledger yet
+            return self.state  # not registered in the ledger yet
         if self.beaten is None or time.monotonic() - self.beaten > STALLED:
             return "the ledger has not answered of late"
         return None if self.state == "ready" else self.state
 
     def report(self) -> dict[str, Any]:
-        """What doesn't change while the process lives."""
+        """The facts about this process that do not change while it lives."""
         host = self._runtime.host
         return {
             "version": __version__,
@@ -214,7 +219,7 @@ class Presence:
         }
 
     def activity(self) -> dict[str, Any]:
-        """What it does at this moment."""
+        """What this process is doing at this moment."""
         import psutil
 
         runtime = self._runtime
@@ -244,12 +249,12 @@ class Presence:
         return "draining" if self._runtime.resting.is_set() else "ready"
 
     def beat(self) -> None:
-        """One heartbeat; hears and does what an operator asks."""
+        """Send one heartbeat, and carry out the operator's command that it returns, if any."""
         runtime, activity, state = self._runtime, self.activity(), self.state
         with runtime.ledger.write() as tx:
             command = ledger_workers.beat(tx, runtime.worker_id, state=state, activity=activity)
-        if state == "starting":  # what it was asked waits until it hears the broker
-            if not self._starting:  # it began in between
+        if state == "starting":  # commands wait until the broker is connected
+            if not self._starting:  # begin() ran in between: record the new state
                 self.beat()
             return
         if command is None and self._too_large(activity["rss"]):
@@ -259,12 +264,12 @@ class Presence:
         if command == "restart":
             with runtime.ledger.write() as tx:
                 if not ledger_workers.take_turn(tx, runtime.worker_id):
-                    return  # another one restarts now
+                    return  # another worker is restarting
         log.info("Asked to %s.", command)
         self._restarting = command == "restart"  # the turn lasts until this process has ended
         self._obey(command)
         if not self._restarting:
-            runtime.room.settle(CLAIMING)  # a loop that was about to claim has something in hand now, or never will
+            runtime.room.settle(CLAIMING)  # a loop that was about to claim has claimed now, or will not
             activity = self.activity()
             with runtime.ledger.write() as tx:
                 ledger_workers.obeyed(tx, runtime.worker_id, command)
@@ -278,9 +283,9 @@ class Presence:
             try:
                 self.beat()
                 self.beaten = time.monotonic()
-            except PipelineError as error:  # the ledger is away; it will come back
+            except PipelineError as error:  # the ledger is unavailable; the next heartbeat tries again
                 log.warning("A heartbeat failed: %s", error)
-            except Exception:  # without this thread the worker looks dead while it works
+            except Exception:  # without this thread, the worker would look dead while it works
                 log.exception("A heartbeat failed.")
             if self._runtime.settings.worker.supervisor_pipe is not None and os.getppid() != self._parent:
                 self._ended("the process that started it is gone")

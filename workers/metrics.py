@@ -1,7 +1,7 @@
-"""Prometheus metrics of a process: what it did (its tally), and for a scheduler what the ledger says of the whole fleet.
+"""Prometheus metrics: what a process did (its tally), and what the ledger knows about the whole fleet.
 
-``/metrics``, ``/live`` and ``/ready`` on one port. The names are documented in ``docs/monitoring.md``; a test holds the
-page, the alert rules and the dashboard to :data:`NAMES`.
+:class:`Endpoint` serves ``/metrics``, ``/live`` and ``/ready`` on one port. ``docs/monitoring.md`` documents the names;
+a test compares that page, the alert rules and the dashboard with :data:`NAMES`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Counts of a process's tally: name -> what it counts. Exported as ``semantik_<name>_total``.
+#: Counts of a process's tally, by name, with their help texts. Exported as ``semantik_<name>_total``.
 COUNTS = {
     "units": "Documents that a stage finished (sync: read), released, or failed on, by outcome.",
     "chunks": "Chunks of documents that a stage finished.",
@@ -61,7 +61,7 @@ HERE = {
     "gpu_memory_bytes": "GPU memory that this process uses.",
 }
 
-#: Gauges of the whole fleet, from the ledger.
+#: Gauges for the whole fleet, from the ledger.
 EVERYWHERE = {
     "backlog_units": "Documents (stage sync: sources) that wait for a worker.",
     "backlog_oldest_age_seconds": "Seconds that the oldest of them has waited.",
@@ -77,17 +77,17 @@ NAMES = {
     *(f"semantik_{name}" for name in (*DISTRIBUTIONS, *HERE, *EVERYWHERE)),
 }
 
-#: Outcomes of units and of messages to queues; why a request is denied.
+#: Outcomes of units, outcomes of messages to queues, and reasons why a request is denied.
 OUTCOMES = ("done", "released", "suspected", "failed", "quarantined")
 MESSAGES = ("sent", "skipped", "failed")
 DENIALS = ("unauthorized", "forbidden")
 
-#: Seconds that an answer of the ledger is good for.
+#: Seconds for which figures from the ledger are cached.
 FRESH = 5.0
 
 
 class ProcessCollector:
-    """What this process counted, and which plugin state it has."""
+    """Metrics of this process: its tally, its plugins and plugin state, and its GPU memory."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -107,8 +107,8 @@ class ProcessCollector:
 
 
 def foreseen(runtime: Runtime) -> Iterable[tuple[str, dict[str, str]]]:
-    """Counts whose labels are known before anything is counted. They begin with 0: of one that begins with its first
-    event, ``increase()`` sees nothing."""
+    """Yield the counts whose labels are known in advance, so that they can start at 0. Prometheus's ``increase()``
+    misses the first event of a counter that only appears with it."""
     yield "units", {"stage": "sync", "outcome": "done"}
     for stage in STAGES:
         yield from (("units", {"stage": stage, "outcome": outcome}) for outcome in OUTCOMES)
@@ -124,7 +124,7 @@ def foreseen(runtime: Runtime) -> Iterable[tuple[str, dict[str, str]]]:
 
 
 class FleetCollector:
-    """What the ledger says of the whole fleet."""
+    """Metrics of the whole fleet, from the ledger."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -133,7 +133,7 @@ class FleetCollector:
         self._found: list[Metric] = []
 
     def collect(self) -> Iterable[Metric]:
-        """Called by prometheus_client for each scrape; an unreachable ledger leaves these out."""
+        """Called by prometheus_client for each scrape. Returns nothing while the ledger is unreachable."""
         with self._lock:
             if time.monotonic() - self._asked > FRESH:
                 try:
@@ -146,7 +146,7 @@ class FleetCollector:
 
 
 def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
-    """What ``fleet.view`` says, as Prometheus metrics."""
+    """Convert the result of ``fleet.view`` to Prometheus metrics."""
     stages = view["stages"].items()
     for name, key in (
         ("backlog_units", "waiting"),
@@ -155,7 +155,7 @@ def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
     ):
         yield _gauge(name, EVERYWHERE, [((("stage", stage),), float(one[key] or 0)) for stage, one in stages])
     blocked: Counter[Labels] = Counter()
-    for one in view["blocked"]:  # an entry for each generation; sources are counted below
+    for one in view["blocked"]:  # one entry per generation; blocked sources have none and are not counted here
         if one["generation"] is not None:
             blocked[(("stage", one["stage"]),)] += one["units"]
     yield _gauge("blocked_units", EVERYWHERE, list(blocked.items()))
@@ -166,7 +166,7 @@ def fleet_metrics(view: dict[str, Any]) -> Iterable[Metric]:
 
 
 def tallied(tally: Tally) -> Iterable[Metric]:
-    """A tally as Prometheus metrics."""
+    """Convert a tally to Prometheus metrics."""
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
     for name, told in COUNTS.items():
@@ -220,7 +220,7 @@ def _gpu_memory() -> list[tuple[Labels, float]]:
 
 
 def registry_of(collectors: Iterable[Any]) -> CollectorRegistry:
-    """What a scrape asks: these collectors, and what the process itself needs of memory and processors."""
+    """A registry with these collectors and the standard metrics about the process's memory, CPU and platform."""
     from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
     registry = CollectorRegistry()
@@ -231,12 +231,12 @@ def registry_of(collectors: Iterable[Any]) -> CollectorRegistry:
     return registry
 
 
-#: Answers a probe: None if all is well, else the reason.
+#: Answers a probe: None if all is well, otherwise the reason.
 Probe = Callable[[], str | None]
 
 
 class Endpoint:
-    """``/metrics``, ``/live`` and ``/ready`` at an address, until closed."""
+    """Serves ``/metrics``, ``/live`` and ``/ready`` at an address until it is closed."""
 
     def __init__(self, host: str, port: int, collectors: Iterable[Any], *, live: Probe, ready: Probe) -> None:
         from prometheus_client import generate_latest
@@ -267,7 +267,8 @@ class Endpoint:
 
 
 class _Described:
-    """A collector that prometheus_client doesn't call when it is registered: plugins may not be loaded yet."""
+    """Wraps a collector so that prometheus_client does not call ``collect`` when registering it, because plugins may
+    not be loaded yet."""
 
     def __init__(self, collector: Any) -> None:
         self.collect = collector.collect
@@ -294,4 +295,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are no news."""
+        """Log nothing: scrapes are frequent and uninteresting."""

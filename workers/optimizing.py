@@ -1,4 +1,5 @@
-"""Indexes that only a server or a scheduler writes are optimised too: commands do that at their end, and these have none."""
+"""Optimises indexes in processes that run for a long time. A command optimises the indexes that it wrote when it ends;
+a server or a scheduler does not end, so it checks periodically."""
 
 from __future__ import annotations
 
@@ -17,27 +18,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks for indexes that are at rest.
+#: Seconds between two searches for indexes that are at rest.
 EVERY = 30.0
 
-#: How many times as long as it took an index is left alone afterwards: one that changes all the time is not built again and
-#: again.
+#: After an optimisation, an index is left alone for this many times as long as the optimisation took, so that an index
+#: that changes all the time is not rebuilt constantly.
 LEFT = 20
 
-#: Seconds for which an index that can't be optimised is left alone at the most; the first time ``EVERY``, then twice as long
-#: each time.
+#: Maximum seconds for which an index is left alone after failures. The delay starts at ``EVERY`` and doubles with each
+#: failure.
 LONGEST = 3600.0
 
-#: Seconds after which an index that is never at rest is optimised all the same.
+#: Seconds after which an index that is never at rest is optimised anyway.
 PATIENCE = 600.0
 
-#: Reasons that are told of one index, until it is optimised.
+#: Maximum number of different reasons that are logged for one index until it is optimised.
 REASONS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """How often in a row an index could not be optimised, and the reasons that were told."""
+    """How many times in a row an index could not be optimised, and the reasons that were logged."""
 
     times: int = 0
     told: frozenset[str] = frozenset()
@@ -52,19 +53,20 @@ class Failed:
 
 
 class Optimizing:
-    """Asks the store to optimise an index when an operation of its collection has ended and no other is under way, or when
-    that did not come for a while. The store knows whether the index has grown enough for that."""
+    """Asks the store to optimise an index once an operation of its collection has ended and no other is running, or
+    after ``PATIENCE`` seconds if that never happens. The store decides whether the index has grown enough to be
+    optimised."""
 
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         self._runtime = runtime
         self._clock = clock
-        self._upto: int | None = None  # the newest operation of the last look
-        self._due: dict[str, float] = {}  # index that was written to since it was optimised -> since when
-        self._left: dict[str, float] = {}  # index -> until when it is left alone
+        self._upto: int | None = None  # id of the newest operation at the last look
+        self._due: dict[str, float] = {}  # index written to since it was optimised -> time since when that is known
+        self._left: dict[str, float] = {}  # index -> time until which it is left alone
         self._failed: dict[str, Failed] = {}
 
     def run(self) -> None:
-        """Look now and then until the process is to stop."""
+        """Look every ``EVERY`` seconds until the process is to stop."""
         while not self._runtime.stopping.wait(EVERY):
             if self._runtime.scheduling:
                 self.look()
@@ -87,8 +89,11 @@ class Optimizing:
                     self._ask(index, busy=index in busy)
 
     def _ask(self, index: str, *, busy: bool) -> None:
-        """One that is being written to is due again when it is at rest, or as much later. One that fails keeps no other
-        waiting, and is asked for again after a while, which grows as it fails again."""
+        """Optimise one index, unless it is to be left alone.
+
+        A busy index becomes due again at once, so it is optimised again when it is at rest, or after ``PATIENCE``. A
+        failure does not hold up other indexes; the index is tried again after a delay that grows with each failure.
+        """
         began = self._clock()
         if began < self._left.get(index, began):
             return
@@ -109,7 +114,7 @@ class Optimizing:
         self._left[index] = ended + max(delay, LEFT * (ended - began))
 
     def _note(self, index: str, error: Exception) -> None:
-        """Count the failure, and tell of it once for each reason, until the index is optimised."""
+        """Count the failure, and log it once for each reason until the index is optimised."""
         self._runtime.tally.count("maintenance_failures", step="optimize")
         reason, before = f"{type(error).__name__}: {error}", self._failed.get(index, Failed())
         failed = self._failed[index] = before.again(reason)

@@ -1,10 +1,11 @@
-"""What kinds of workers there are: which queues each answers, with how many threads, in how many processes.
+"""The kinds of workers: which queues each consumes, with how many threads, in how many processes.
+
 ``semantik worker --profile gpu`` and ``celery -A workers.app worker`` (with ``SEMANTIK_WORKER_PROFILE=gpu``) both read
 this table.
 
-Every profile works in threads of one process. A loop of a stage runs as often as that process has room for it
-(``Runtime.gates``): one embedding loop, one writer of the store, as many parsing and extracting loops as there are child
-processes for plugin code. So one process keeps a device busy and is a complete fleet; more processes scale it.
+A worker process runs its stages in threads. ``Runtime.gates`` limits how many loops of a stage run at once: one
+embedding loop, one loop that writes to the store, and as many parsing and extracting loops as there are child processes
+for plugin code. Therefore one process keeps a device busy and can be a complete fleet; more processes scale it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from semantik_pipeline.settings import Settings, visible_gpus
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A kind of worker. ``queues`` in the order of what it is for; ``processes`` side by side, unless the settings say how
-    many."""
+    """A kind of worker. ``queues`` starts with the queue that the worker is mainly for. ``processes()`` is the number
+    of processes on a host, unless ``worker.processes`` is set."""
 
     queues: tuple[str, ...]
     processes: Callable[[], int] = lambda: 1
     on_devices: bool = False
-    """Its processes are spread over the GPUs of the host: each sees one."""
+    """Whether the processes are spread over the GPUs of the host, so that each sees one GPU."""
 
 
-#: The pool of Celery that every worker works in.
+#: The Celery pool that every worker uses.
 POOL = "threads"
 
 PROFILES: dict[str, Profile] = {
@@ -45,18 +46,19 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name. Raises SettingsError listing those there are."""
+    """The profile with this name. Raises SettingsError, which lists the profiles, for an unknown name."""
     if name not in PROFILES:
         raise SettingsError(f"There is no worker profile {name!r}.", f"There are {', '.join(PROFILES)}.")
     return PROFILES[name]
 
 
 def concurrency(chosen: Profile, children: int) -> int:
-    """Threads of a process: one for each queue, and one more for each loop that child processes make room for."""
+    """Threads of a process: one for each queue, and for the chunk and extract stages one more for each child
+    process."""
     loops = sum(stage in chosen.queues for stage in ("chunk", "extract"))
     return len(chosen.queues) + loops * children
 
 
 def processes(chosen: Profile, settings: Settings) -> int:
-    """Processes that ``semantik worker`` runs side by side."""
+    """The number of processes that ``semantik worker`` runs on a host."""
     return settings.worker.processes or chosen.processes()

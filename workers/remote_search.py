@@ -1,7 +1,8 @@
-"""A search that the fleet's search workers answer: a request and a reply through the broker.
+"""Searches that the fleet's search workers answer: a request and a reply through the broker.
 
-Who asks waits on its own clock. RabbitMQ drops a request that is older than that; from Redis one that nobody waits for
-any more is taken and costs a search. It does not carry the time at which it is over, for no two hosts' clocks agree.
+The caller measures its timeout on its own clock. RabbitMQ drops a request that has waited longer than the timeout.
+Redis does not, so a worker may run a search for which nobody waits any more. The request carries no deadline, because
+the clocks of two hosts never agree exactly.
 """
 
 from __future__ import annotations
@@ -27,19 +28,24 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.runtime import Runtime
 
-#: Queries of a process that wait for workers at once; more wait for their turn.
+#: Maximum number of a process's queries that wait for workers at once. Further queries queue up in the process.
 ASKERS = 32
 
-#: How often a broker that is away is dialled, and seconds between: Celery would try for twenty, whatever the patience.
+#: Retries, and the seconds between them, for an unavailable broker. By default, Celery would retry for 20 seconds,
+#: whatever the timeout is.
 RETRIES = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
-#: Parts of an answer that may repeat words of plugins.
+#: Fields of an answer that may contain text from plugins.
 TOLD = ("warnings", "rerankers", "document_explanation")
 
 
 def answered(runtime: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """On the worker: ``{"answer": ...}``, or ``{"error": {"type", "message", "hint"}}`` for an error of this project, and
-    ``there`` for what is not found. Words of plugins are without secrets, which who asks does not know."""
+    """Answer a request on the worker.
+
+    Returns ``{"answer": ...}`` for one collection, or ``{"answers", "together", "facets"}`` for several. A
+    PipelineError becomes ``{"error": {"type", "message", "hint"}}``, with ``there`` in addition for NotFound. Secrets
+    are removed here from texts that come from plugins, because the caller does not know them.
+    """
     try:
         if "among" not in asked:
             return {"answer": _scrubbed(search(runtime, SearchQuery(**asked)))}
@@ -57,9 +63,12 @@ def _scrubbed(answer: SearchAnswer) -> dict[str, Any]:
 
 
 class Searching:
-    """Answers queries for a process, however many of its threads ask: here, or by the fleet's search workers, as
-    ``search.execution`` says. Raises what the search raises, ServiceUnavailable where no worker answers within
-    ``search.worker_timeout`` seconds, and SettingsError where workers are to answer and there is no broker."""
+    """Answers queries in this process or through the fleet's search workers, as ``search.execution`` says. Any number
+    of threads may call it.
+
+    Raises what the search raises, ServiceUnavailable if no worker answers within ``search.worker_timeout`` seconds, and
+    SettingsError if workers should answer but no broker is set.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -74,7 +83,7 @@ class Searching:
         return _answer(self._asked(asdict(query)))
 
     def several(self, query: SearchQuery, among: Sequence[str]) -> SeveralAnswers:
-        """Each of these collections' answers; one worker asks them all."""
+        """Search each of these collections; one worker answers for all of them."""
         if self._runtime.settings.search.execution == "local":
             return search_several(self._runtime, query, among)
         reply = self._asked({"query": asdict(query), "among": list(among)})
@@ -95,7 +104,8 @@ class Searching:
         return self._threads.submit(contextvars.copy_context().run, self._ask, asked).result()
 
     def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """With an app of this thread's own: replies come to the thread that asked, and connecting takes a while."""
+        """Ask with this thread's own Celery app: replies arrive in the thread that asked, and the app is kept because
+        connecting takes a while."""
         app = getattr(self._mine, "app", None)
         if app is None:
             app = self._mine.app = _app(self._runtime.settings)
@@ -104,7 +114,7 @@ class Searching:
         try:
             reply = _reply(app, self._runtime.settings.search.worker_timeout, asked)
         except ServiceUnavailable:
-            self._mine.app = None  # what comes late is for nobody
+            self._mine.app = None  # drops a reply that comes late
             with self._lock:
                 self._apps.remove(app)
             app.close()
@@ -112,7 +122,8 @@ class Searching:
         return reply
 
     def close(self) -> None:
-        """Blocks until queries in hand have their answer; those that wait for a thread get none (CancelledError)."""
+        """Block until all queries in progress are answered. Queries that still wait for a thread raise
+        CancelledError."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
         for app in self._apps:
@@ -120,7 +131,7 @@ class Searching:
 
 
 def ask(settings: Settings, query: SearchQuery) -> SearchAnswer:
-    """Let a search worker answer this one query; raises as :class:`Searching` does."""
+    """Have a search worker answer this one query. Raises the same errors as :class:`Searching`."""
     with closing(_app(settings)) as app:
         return _answer(_reply(app, settings.search.worker_timeout, asdict(query)))
 
@@ -143,15 +154,15 @@ def _reply(app: Celery, patience: float, asked: dict[str, Any]) -> dict[str, Any
     args = [asked]
     try:
         sent = app.send_task(SEARCH_TASK, args=args, queue=SEARCH, expiration=patience, ignore_result=False)
-        sent.get(timeout=patience, propagate=False, disable_sync_subtasks=False)  # who asks runs in no task
+        sent.get(timeout=patience, propagate=False, disable_sync_subtasks=False)  # the caller is never inside a task
     except NoAnswer:
         raise ServiceUnavailable(
             f"No search worker answered within {patience:.0f} s.",
             "Start one (`semantik worker --profile search`), or set search.execution to 'local'.",
         ) from None
-    except Exception as error:  # what the broker's client raises: errors of kombu, redis or amqp, and a RuntimeError
+    except Exception as error:  # the broker's clients raise errors of kombu, redis and amqp, and RuntimeError
         raise ServiceUnavailable(f"The broker can't be asked: {error.__cause__ or error}") from error
-    return sent.get(disable_sync_subtasks=False)  # or what the task raised there
+    return sent.get(disable_sync_subtasks=False)  # raises what the task raised on the worker
 
 
 def _answer(reply: dict[str, Any]) -> SearchAnswer:

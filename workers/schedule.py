@@ -1,5 +1,7 @@
-"""The fleet's schedule: one static tick, at which maintenance is rung for and looks for what is due. What is due when
-is in the ledger, where it is claimed, so several schedulers do no harm."""
+"""The fleet's schedule: a fixed tick that wakes maintenance, which looks for work that is due.
+
+The due times are in the ledger, where work is claimed. Therefore several schedulers may run at once.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +20,29 @@ if TYPE_CHECKING:
     from semantik_pipeline.settings import Settings
     from workers.metrics import Endpoint
 
-#: Ticks that may be missed before a probe says that the schedule stands still; at least so many seconds.
+#: The liveness probe fails after this many missed ticks, but not before this many seconds.
 MISSED, STALLED = 4, 60.0
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """One entry: a maintenance bell."""
+    """The schedule's one entry, which wakes maintenance."""
     tick = settings.schedule.tick
     return {"tick": {"task": TASK, "args": ["maintenance"], "schedule": tick, "options": {"queue": "maintenance"}}}
 
 
 def configure_beat(app: Celery, settings: Settings) -> None:
-    """Give the app its schedule, for ``celery -A workers.app beat`` and :func:`run_beat`."""
+    """Set the app's schedule, for ``celery -A workers.app beat`` and :func:`run_beat`."""
     app.conf.update(beat_schedule=beat_schedule(settings), beat_scheduler=ringing_scheduler())
 
 
 def ringing_scheduler() -> type[Scheduler]:
-    """Celery's scheduler in memory (between two ticks there is nothing to remember, so no file), which rings as all
-    others do: into an empty queue only, and without failing while the broker is away."""
+    """Celery's in-memory scheduler, which sends its message through :class:`Bell`: only into an empty queue, and
+    without failing while the broker is unavailable. Nothing has to be remembered between two ticks, so it needs no
+    file."""
     from celery.beat import Scheduler
 
     class RingingScheduler(Scheduler):
-        ticked = time.monotonic()  # of the last tick, or the start
+        ticked = time.monotonic()  # time of the last tick, or of the start
 
         def __init__(self, app: Celery, *args: Any, **options: Any) -> None:
             self._bell = Bell(app)
@@ -60,8 +63,8 @@ def ringing_scheduler() -> type[Scheduler]:
 
 
 def run_beat(settings: Settings) -> None:
-    """Ring for maintenance at every tick, until SIGTERM or Ctrl-C. Serves ``metrics.port``, where it is set: what the
-    ledger says of the fleet is told even while no worker lives."""
+    """Wake maintenance at every tick until SIGTERM or Ctrl-C. If ``metrics.port`` is set, also serve the fleet's
+    metrics there, which come from the ledger and so are available even while no worker is alive."""
     from celery import Celery
 
     from semantik_pipeline.runtime import Runtime
@@ -77,7 +80,8 @@ def run_beat(settings: Settings) -> None:
 
 
 def serve(runtime: Runtime, scheduler: type[Any]) -> Endpoint:
-    """Metrics of the fleet, and probes: it lives while it ticks, and is ready while the ledger answers, too."""
+    """Serve the fleet's metrics and the probes. The scheduler is alive while it ticks, and ready while the ledger
+    answers as well."""
     from workers.metrics import Endpoint, FleetCollector
 
     schedule = runtime.settings.schedule

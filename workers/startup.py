@@ -1,4 +1,4 @@
-"""From Celery's signals to a process that works: load, register, work, give back, end."""
+"""The life of a worker process, driven by Celery's signals: load, register, work, give back unfinished work, end."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The device's thread asks for the interpreter between any two operations; a busy thread gives it up this soon.
+#: ``sys.setswitchinterval``, in seconds. The thread that drives the device needs the interpreter's lock between any two
+#: operations; a busy thread gives it up after this time.
 SWITCH_INTERVAL = 0.0005
 
 
-#: Seconds between two tries to get the port for metrics, and after which a replacement says that it can't have it.
+#: Seconds between two attempts to bind the metrics port, and seconds after which a replacement process logs that it
+#: cannot get it.
 PORT_LOOK, PORT_PATIENCE = 0.3, 120.0
 
 
 class WorkerProcess:
-    """One Celery worker of a profile. The methods are called in this order, by Celery's signals."""
+    """One Celery worker of a profile. Celery's signals call the public methods in the order in which they are
+    defined."""
 
     def __init__(self, app: Celery, settings: Settings, name: str, profile: Profile) -> None:
         self.settings = settings
@@ -54,12 +57,12 @@ class WorkerProcess:
         )
         self._open = ExitStack()
         self._celery: Any = None
-        self._queues: list[str] = []  # their names at the broker
-        self._again = False  # once it has ended, it runs its program anew
+        self._queues: list[str] = []  # the queues' names on the broker
+        self._again = False  # run the program again when this worker has ended
         self._deaf_to_hangups, self._on_terminal = False, sys.stdout is not None and sys.stdout.isatty()
 
     def configure(self, app: Celery) -> None:
-        """Pool, threads and prefetch; and what the profile says of queues."""
+        """Set the app's pool, threads, prefetch count, and the profile's queues."""
         app.conf.update(
             worker_pool=POOL,
             worker_concurrency=concurrency(self.profile, self.runtime.child_count),
@@ -69,27 +72,27 @@ class WorkerProcess:
         app.amqp.queues.select(self._queues)
 
     def load(self, worker: Any) -> None:
-        """Check the schema, load the plugins, take what is this process's alone. Ends the process where that fails:
-        Celery would log the exception and work on without."""
+        """Check the schema, load the plugins and register the process. If that fails, end the process, because Celery
+        would only log the exception and continue."""
         self._celery, self._loaded = worker, time.monotonic()
-        self._deaf_to_hangups = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup, which Celery overrides
+        self._deaf_to_hangups = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # set by nohup; Celery overrides it
         few_arenas()
         sys.setswitchinterval(SWITCH_INTERVAL)
         runtime = self._open.enter_context(self.runtime)
         try:
             self._check_options(worker)
             self.settings.require_shared()
-            runtime.ledger  # noqa: B018 - raises for a schema that isn't ours
-            runtime.host  # noqa: B018 - raises for a broken state file
-            runtime.traces  # noqa: B018 - raises where they are wanted and OpenTelemetry is not there
+            runtime.ledger  # noqa: B018 - raises if the schema does not match
+            runtime.host  # noqa: B018 - raises if the plugin state file is broken
+            runtime.traces  # noqa: B018 - raises if traces are configured but OpenTelemetry is not installed
         except PipelineError as error:
             self._fail(error)
         for entry in runtime.host.report.failed:
             log.error("The plugin %s can't be used: %s", entry.id, entry.reason)
         if self.settings.worker.supervisor_pipe is None:
             self.presence.hold_turn()
-        signal.signal(signal.SIGTERM, self._end_early)  # until Celery has its own
-        try:  # the broker may be away for long: operators and probes are told meanwhile that this process waits for it
+        signal.signal(signal.SIGTERM, self._end_early)  # until Celery sets its own handler
+        try:  # before the broker is connected, so that operators and probes see a process that waits for it
             self._serve_probes()
             self.presence.announce()
         except PipelineError as error:
@@ -105,8 +108,8 @@ class WorkerProcess:
         raise SystemExit(1) from None
 
     def _check_options(self, worker: Any) -> None:
-        """What Celery's own command line says must be what the profile says: other pools start processes of their own,
-        in which nothing is loaded, and operators are shown, drain and resume the profile's queues."""
+        """Check that Celery's command line does not contradict the profile. Other pools start processes of their own,
+        in which nothing is loaded. Other queues would not match those that operators see, drain and resume."""
         from celery.concurrency import get_implementation
 
         if get_implementation(worker.pool_cls) is not get_implementation(POOL):
@@ -122,8 +125,8 @@ class WorkerProcess:
             )
 
     def begin(self) -> None:
-        """The worker hears bells from now on: models are loaded, and it is ready. Ends the process where that fails;
-        Celery would log the exception and let it work unseen."""
+        """Load the models and report the worker as ready; Celery receives messages from now on. If that fails, end the
+        process, because Celery would only log the exception and the worker would work without being listed."""
         try:
             self._hear_hangups()
             self._warm_up()
@@ -135,8 +138,11 @@ class WorkerProcess:
         log.info("Ready: %s, queues %s.", self.runtime.worker_id, ", ".join(self.profile.queues))
 
     def _serve_probes(self) -> None:
-        """On the port of this process's place. The process that it replaces still has it: then it is had as soon as that
-        one has ended, so that probes and Prometheus find one place at one port."""
+        """Serve metrics and probes on this process's port.
+
+        Under a supervisor, the process that this one replaces may still have the port. Then a thread waits until that
+        process has ended, so that probes and Prometheus always find a place of the supervisor at the same port.
+        """
         if not self.settings.metrics.port:
             return
         replacing = self.settings.worker.supervisor_pipe is not None
@@ -158,15 +164,17 @@ class WorkerProcess:
                 time.sleep(PORT_LOOK)
 
     def _open_endpoint(self) -> None:
-        """What the ledger says of the fleet, schedulers and the API tell: every worker would ask it for the same."""
+        """Serve this process's own metrics. The scheduler and the API serve the fleet's metrics; otherwise every worker
+        would query the ledger for the same figures."""
         probes = {"live": self.presence.live, "ready": self.presence.ready}
         metrics = self.settings.metrics
         endpoint = Endpoint(metrics.host, metrics.port, [ProcessCollector(self.runtime)], **probes)
         self._open.callback(endpoint.close)
 
     def _warm_up(self) -> None:
-        """Load what the first units would wait for, so that a process that this one replaces ends only when this one
-        can go on at once. What fails here fails again with the first unit, which says so."""
+        """Load what the first units would otherwise wait for, so that the process that this one replaces does not end
+        before this one can continue at once. Failures are only logged: the first unit fails the same way and reports
+        it."""
         runtime = self.runtime
         for name in self.profile.queues:
             for generation in runtime.live_generations() if name in STAGES else ():
@@ -176,8 +184,8 @@ class WorkerProcess:
                     log.warning("%s can't be prepared: %s", name, error)
 
     def stop(self) -> None:
-        """Finish the units in hand, or give them back when the time is over; take no more. Told so once more while it
-        ends in order to run anew, it just ends."""
+        """Take no more units. Finish those in progress, or give them back after ``worker.soft_shutdown`` seconds. A
+        second call cancels a restart, so that the process just ends."""
         if self.runtime.stopping.is_set():
             self._again = False
             return
@@ -187,7 +195,7 @@ class WorkerProcess:
         late.start()
 
     def end(self) -> None:
-        """All threads have ended: nothing is in hand any more."""
+        """Report the end. All threads have ended, so nothing is in progress any more."""
         self.presence.close(anew=self._again)
         self._open.close()
         if self._again:
@@ -201,13 +209,13 @@ class WorkerProcess:
             self._leave()
 
     def _leave(self) -> NoReturn:
-        """End at once, whatever other threads do; or run the program anew."""
+        """End the process at once, whatever other threads are doing, or run the program again."""
         logging.shutdown()
         if self._again:
             run_anew()
         os._exit(0)
 
-    # -- what operators ask ---------------------------------------------------------------------------------------------
+    # -- operators' commands --------------------------------------------------------------------------------------------
 
     def _obey(self, command: str) -> None:
         if command == "restart":
@@ -221,7 +229,8 @@ class WorkerProcess:
                 consumer.call_soon(change, name)
 
     def _restart(self) -> None:
-        """A supervisor starts the next process first; without one, this one runs its program anew when it has ended."""
+        """Restart. A supervisor starts the replacement first; without one, this process ends and runs its program
+        again."""
         if self.settings.worker.supervisor_pipe is not None:
             self._tell_supervisor("replace")
         elif not self.runtime.stopping.is_set():
@@ -229,25 +238,27 @@ class WorkerProcess:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _hear_hangups(self) -> None:
-        """SIGHUP restarts, as Celery has it; but gives back what is in hand first, and loses no lease on a terminal
-        that closes: there it ends the worker."""
+        """Replace Celery's SIGHUP handler. SIGHUP still restarts the worker, but work in progress is finished or given
+        back first. If the worker runs on a terminal, SIGHUP means that the terminal closed, and ends the worker in the
+        same orderly way. Under ``nohup`` it is ignored."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN if self._deaf_to_hangups else self._hang_up)
 
     def _hang_up(self, *_: object) -> None:
         if self._on_terminal:
-            self.stop()  # before Celery's handler, which speaks to the terminal first, and fails
+            self.stop()  # Celery's SIGTERM handler would first write to the closed terminal, and fail
             os.kill(os.getpid(), signal.SIGTERM)
         else:
             self._restart()
 
     def _tell_supervisor(self, word: str) -> bool:
-        """Write a line to the pipe of the supervisor that started this process; False if there is none."""
+        """Write a line to the pipe of the supervisor that started this process. Returns False if that is not
+        possible."""
         pipe = self.settings.worker.supervisor_pipe
         if pipe is None:
             return False
         try:
             os.write(pipe, f"{word}\n".encode())
-        except OSError:  # it is gone: the presence notices that, too
+        except OSError:  # the supervisor is gone; the heartbeat notices that and ends this process
             return False
         return True
 
@@ -258,8 +269,11 @@ class WorkerProcess:
 
 
 def run_anew() -> NoReturn:
-    """This program from its beginning, under the process id that init systems and containers know. As it was typed:
-    of ``python -m celery``, ``sys.argv`` keeps a file whose folder would be searched for modules before all others."""
+    """Replace this process by a new run of its program, with the process id that init systems and containers know.
+
+    It uses the original command line. For ``python -m celery``, ``sys.argv`` starts with a file path instead, and
+    Python would search that file's folder for modules before all others.
+    """
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError as error:
@@ -268,32 +282,35 @@ def run_anew() -> NoReturn:
 
 
 def give_back(runtime: Runtime) -> None:
-    """Units and sources that take too long at the end go to another worker, or the next run, at once and without blame;
-    what this process still writes of them is fenced."""
+    """Release the claims that are not finished in time, so that another worker or the next run can take them at once.
+
+    The release does not count as a failure of the documents. Anything that this process still writes under these claims
+    is rejected.
+    """
     tokens = runtime.keeper.tokens()
     log.warning("%d claims are not finished in time; they are given back.", len(tokens))
     for token in tokens:
-        try:  # in a transaction of its own: units are locked by their keys, whichever claims they are of
+        try:  # one transaction per claim: units are locked in the order of their keys, not of their claims
             with runtime.ledger.write() as tx:
                 sync.give_back_source(tx, token)
                 work.give_back(tx, token)
-        except Exception:  # its lease runs out by itself
+        except Exception:  # its lease expires by itself
             log.exception("A claim could not be given back.")
     try:
         maintenance.ring_due(runtime)
-    except Exception:  # the next tick rings
+    except Exception:  # the next maintenance tick wakes the workers
         log.exception("Nobody was called for what is given back.")
 
 
 def connect(process: WorkerProcess) -> None:
-    """Let Celery's signals of this program drive the process; its logs are ours from here on."""
+    """Connect Celery's signals to the process's methods, and configure the logs."""
     from celery import signals
 
     logs.configure(process.settings.logs)
 
     @signals.celeryd_init.connect(weak=False)
     def keep_quiet(instance: Any, **_: Any) -> None:
-        instance.quiet = True  # no banner: the line that says "Ready" has what it says, in the form of all others
+        instance.quiet = True  # no banner: the "Ready" log line has the same information
 
     @signals.worker_init.connect(weak=False)
     def load(sender: Any, **_: Any) -> None:

@@ -1,8 +1,8 @@
-"""``semantik worker``: the processes of a host side by side, each replaced when it dies, or asks for it:
-an operator told it to restart, or it has grown too large.
+"""``semantik worker``: runs a host's worker processes and replaces each of them when it dies or asks to be replaced. A
+process asks if an operator told it to restart or if it has grown too large.
 
-The supervisor loads no plugin and no model. A process that is to be replaced works on until the next one is ready, so
-that nothing idles meanwhile. It talks to each process through a pipe: ``ready`` and ``replace``.
+The supervisor loads no plugins and no models. A process that is to be replaced keeps working until its replacement is
+ready, so that no capacity is lost. Each process writes ``ready`` and ``replace`` to a pipe that the supervisor reads.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from workers.profiles import Profile, processes
 
 log = logging.getLogger(__name__)
 
-#: One process. The ledger knows who lives, so workers need not ask one another.
+#: The command of one process. The ledger records which workers are alive, so Celery's gossip and mingle are off.
 COMMAND = (
     *(sys.executable, "-m", "celery", "-A", "workers.app", "worker"),
     *("--without-gossip", "--without-mingle"),
 )
 
-#: Seconds between two looks at the processes.
+#: Seconds between two checks of the processes.
 LOOK = 0.2
 
-#: The longest wait before a process that keeps dying is started again, in seconds.
+#: Maximum seconds before a process that keeps dying is started again.
 PATIENCE = 30.0
 
-#: Seconds beyond the soft shutdown that a process may take to end before it is killed.
+#: Seconds after the soft shutdown before a process that has not ended is killed.
 GRACE = 10.0
 
-#: A process that lived so long after it was ready has not failed at its start.
+#: Seconds after its start from which the death of a ready process no longer counts as a failed start.
 SETTLED = 60.0
 
 
 @dataclass
 class Member:
-    """One process, as its supervisor sees it."""
+    """One process, from the supervisor's point of view."""
 
     place: int
     process: subprocess.Popen[bytes]
     said: set[str] = field(default_factory=set)
     started: float = field(default_factory=time.monotonic)
-    stop_by: float | None = None  # when it was told to end, it is killed at this time
+    stop_by: float | None = None  # set when it is told to end: the time at which it is killed
 
     @property
     def ready(self) -> bool:
@@ -62,10 +62,10 @@ class Member:
 
 
 class Supervisor:
-    """Keeps ``count`` processes of a profile running until :meth:`stop`."""
+    """Keeps a profile's processes running until :meth:`stop`."""
 
     def __init__(self, settings: Settings, profile: Profile, *, said: Mapping[str, str]) -> None:
-        """``said`` is what the command line says, as environment variables for the processes."""
+        """``said`` holds the settings from the command line as environment variables for the processes."""
         self._settings = settings
         self._said = {**said, "SEMANTIK_WORKER_PROFILE": settings.worker.profile}
         self._count = processes(profile, settings)
@@ -78,11 +78,11 @@ class Supervisor:
         self._number = 0
 
     def stop(self, *_: object) -> None:
-        """End all processes in an orderly way; safe in a signal handler."""
+        """End all processes in an orderly way. May be called in a signal handler."""
         self._stopping.set()
 
     def run(self) -> int:
-        """Work until stopped; the exit code. 1 if the processes can't even start."""
+        """Run until stopped. Returns the exit code, which is 1 if the first processes could not start."""
         failed = False
         while not self._stopping.is_set() and not failed:
             for place in range(self._count):
@@ -97,7 +97,7 @@ class Supervisor:
         return 1 if failed else 0
 
     def _keep(self, place: int) -> None:
-        """See to it that a place is taken, and that its process is replaced when that is due."""
+        """Start a process if the place is empty, and replace its process if that is due."""
         here = [member for member in self._members if member.place == place and member.stop_by is None]
         if not here:
             if time.monotonic() >= self._start_at[place]:
@@ -108,8 +108,9 @@ class Supervisor:
             if newest.ready:
                 self._tell_to_end(oldest)
         elif oldest.wants_replacing and time.monotonic() >= self._start_at[place]:
-            # one that can't start (a broken state file) is tried again, less and less often; the old one works on, and
-            # its turn bars all others from restarting into the same
+            # If the replacement cannot start (for example, a broken state file), it is tried again, less and less
+            # often. Meanwhile the old process keeps working, and its turn prevents other workers from restarting into
+            # the same.
             log.info("Process %d is replaced.", oldest.process.pid)
             self._members.append(self._start(place))
 
@@ -136,7 +137,8 @@ class Supervisor:
             member.process.send_signal(signal.SIGTERM)
 
     def _reap(self) -> bool:
-        """Take note of ended processes; True if the very first ones could not start: that is no accident."""
+        """Note ended processes, and kill those that are overdue. Returns True if a process failed before any was ever
+        ready, because then starting more would not help."""
         failed = False
         for member in list(self._members):
             if member.stop_by is not None and time.monotonic() > member.stop_by:
@@ -163,12 +165,13 @@ class Supervisor:
 
 
 def wait_before(failures: int) -> float:
-    """Seconds until a process is started again that failed so many times in a row."""
+    """Seconds until a process is started again after this many failures in a row."""
     return min(PATIENCE, 2.0 ** (failures - 1) - 1) if failures else 0.0
 
 
 def on_device(place: int, count: int, devices: Sequence[str]) -> dict[str, str]:
-    """As environment variables: the GPU of the process at a place, of ``count``, and how many of them share it."""
+    """Environment variables for the process at a place (of ``count``): its GPU, and how many processes share that
+    GPU."""
     if not devices:
         return {}
     turn = place % len(devices)

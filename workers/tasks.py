@@ -1,4 +1,4 @@
-"""The tasks: one hears a bell and works on that stage, one answers a search."""
+"""The Celery tasks: one works on the stage that its message names, one answers a search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Working(Protocol):
-    """Who works: a process's runtime, and the bell by which it rings others."""
+    """A process that works: its runtime, and the bell with which it wakes other workers."""
 
     @property
     def runtime(self) -> Runtime: ...
@@ -26,19 +26,19 @@ class Working(Protocol):
 
 
 def register(app: Celery, process: Working) -> None:
-    """Give the app its tasks, which work with this process's runtime."""
+    """Register the tasks, which use this process's runtime, with the app."""
 
-    @app.task(name=TASK, shared=False)  # of this app alone: a second one in this process has a runtime of its own
+    @app.task(name=TASK, shared=False)  # for this app only: another app in this process has its own runtime
     def work(stage: str) -> None:
         process.bell.heard(stage)
         try:
             pipeline.work_on(process.runtime, stage)
         except PipelineError:
-            if not process.runtime.closed:  # its units were given back: what fails afterwards is nobody's concern
+            if not process.runtime.closed:  # after that its units are given back, so errors no longer matter
                 raise
 
     @app.task(name=SEARCH_TASK, shared=False, ignore_result=False)
     def search(asked: dict[str, Any]) -> dict[str, Any]:
-        from workers.remote_search import answered  # an embedded worker is asked nothing
+        from workers.remote_search import answered  # imported here: an embedded worker never gets a search task
 
         return answered(process.runtime, asked)
