@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
 from semantik_pipeline.contracts.plugin import SemanticPlugin
@@ -43,6 +44,12 @@ class VectorDBPlugin(SemanticPlugin):
 
     def list_indexes(self) -> list[str]:
         raise NotImplementedError
+
+    def has_index(self, name: str) -> bool | Awaitable[bool]:
+        """Whether there is an index of that name. Searches and readiness probes ask it, so it should take one request; by
+        default the indexes are listed."""
+        names: Any = self.list_indexes()
+        return _among(name, names) if inspect.isawaitable(names) else name in names
 
     def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None:
         """Write points, idempotent by id. Return when the store has acknowledged them.
@@ -118,3 +125,7 @@ class VectorDBPlugin(SemanticPlugin):
         The process is about to end. Each index stays as it was, and everything else continues. The call may come at any
         time, from any thread.
         """
+
+
+async def _among(name: str, names: Awaitable[Sequence[str]]) -> bool:
+    return name in await names

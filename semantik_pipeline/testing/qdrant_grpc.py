@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ class QdrantGrpcDouble:
         import grpc
 
         def method(_servicer: Any, request: Any, context: Any) -> Any:
+            time.sleep(double.delay)
             with double.turn:
                 double.requests.append(f"grpc {name}")
                 if double.away:

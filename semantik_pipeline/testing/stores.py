@@ -66,11 +66,14 @@ class VectorDBContract(SearchingContract, LanguagesContract):
     # -- indexes -----------------------------------------------------------------------------------------------------
 
     def test_an_index_is_listed_until_it_is_dropped(self, store: Any) -> None:
+        assert not store.has_index("one_A-1")
         store.create_index("one_A-1", SPEC)
         assert "one_A-1" in store.list_indexes()
+        assert store.has_index("one_A-1") and not store.has_index("one_A")
         store.drop_index("one_A-1")
         store.drop_index("one_A-1")
         assert "one_A-1" not in store.list_indexes()
+        assert not store.has_index("one_A-1")
 
     def test_creating_it_again_keeps_its_points(self, store: Any, index: str) -> None:
         store.insert(index, [make_point(1)])

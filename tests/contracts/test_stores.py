@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from semantik_pipeline.builtin.stores.qdrant import QdrantStore
+from semantik_pipeline.builtin.stores.qdrant_calls import NoSuchCollection
 from semantik_pipeline.builtin.stores.qdrant_edge import QdrantEdgeStore
 from semantik_pipeline.contracts.vectordb import VectorDBPlugin
 from semantik_pipeline.testing.fakes import MemoryStore
@@ -37,17 +38,29 @@ class TestQdrantEdge(VectorDBContract):
 
 
 class LocalQdrantStore(QdrantStore):
-    """On qdrant-client's local mode, which is not made for threads: one call at a time."""
+    """On qdrant-client's local mode, which is not made for threads: one call at a time. What a server would answer with
+    404 is a ValueError there."""
 
-    def _connect(self) -> Any:
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
         from qdrant_client import QdrantClient
 
+        super().__init__(config)
         self._one_at_a_time = threading.Lock()
-        return QdrantClient(":memory:")
+        self._local = QdrantClient(":memory:")
+
+    def _connect(self, timeout: int) -> Any:
+        return self._local
 
     def _call(self, call: Any) -> Any:
         with self._one_at_a_time:
-            return super()._call(call)
+            try:
+                return call(self._local)
+            except ValueError as error:
+                if "not found" in str(error):
+                    raise NoSuchCollection(str(error)) from None
+                raise
+
+    _read = _call
 
 
 class TestQdrantLocal(VectorDBContract):

@@ -17,6 +17,7 @@ from semantik_pipeline.builtin.stores.qdrant import QdrantStore
 from semantik_pipeline.contracts.plugin import HealthState
 from semantik_pipeline.documents import SearchRequest
 from semantik_pipeline.errors import (
+    DimensionMismatch,
     PermanentError,
     PluginConfigError,
     ServiceUnavailable,
@@ -142,6 +143,69 @@ def test_strangers_collections_are_left_alone(double: QdrantDouble) -> None:
         for call in (store.count, lambda name: store.create_index(name, SPEC)):
             with pytest.raises(UsageError, match="theirs"):
                 call("theirs")
+
+
+def test_whether_an_index_is_there_is_one_request(double: QdrantDouble) -> None:
+    with opened(double.url) as store:
+        store.create_index("one", SPEC)
+        double.requests.clear()
+        assert store.has_index("one") and not store.has_index("two")
+        assert double.requests == ["GET /collections/one/exists", "GET /collections/two/exists"]
+
+
+def test_a_collection_that_is_dropped_meanwhile_is_not_listed(double: QdrantDouble) -> None:
+    with opened(double.url) as store:
+        for name in ("one", "two"):
+            store.create_index(name, SPEC)
+        double.requests.clear()
+        assert store.list_indexes() == ["one", "two"]
+        assert len(double.requests) == 3
+        answer = double.client.get_collections()
+        double.client.delete_collection("one")
+        double.client.get_collections = lambda: answer
+        assert store.list_indexes() == ["two"]
+
+
+def test_an_index_that_was_dropped_is_forgotten_and_no_other_is_named(double: QdrantDouble) -> None:
+    with opened(double.url) as store, opened(double.url) as other:
+        for name in ("one", "theirs"):
+            store.create_index(name, SPEC)
+        store.insert("one", [make_point(1)])
+        other.drop_index("one")
+        for _ in range(2):
+            with pytest.raises(UsageError, match="'one'") as caught:
+                store.search("one", [SearchRequest(vector=make_point(1).vector)])
+            assert "theirs" not in str(caught.value) and double.url not in str(caught.value)
+        other.create_index("one", replace(SPEC, dimension=SPEC.dimension + 1))
+        with pytest.raises(DimensionMismatch):
+            store.search("one", [SearchRequest(vector=make_point(1).vector)])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_what_reads_does_not_wait_long_for_a_server_that_hangs(double: QdrantDouble, protocol: str) -> None:
+    beside = QdrantGrpcDouble(double).start()
+    more = {"prefer_grpc": True, "grpc_port": beside.port} if protocol == "grpc" else {}
+    try:
+        with opened(double.url, read_timeout=1, **more) as store:
+            store.create_index("one", SPEC)
+            store.insert("one", [make_point(1)])
+            double.delay = 1.5
+            reads = {
+                "search": lambda: store.search("one", [SearchRequest(vector=make_point(1).vector)]),
+                "scroll": lambda: store.scroll("one"),
+                "has_index": lambda: store.has_index("one"),
+            }
+            for name, read in reads.items():
+                began = time.monotonic()
+                with pytest.raises(ServiceUnavailable, match="away"):
+                    read()
+                assert time.monotonic() - began < 3, name
+            store.insert("one", [make_point(2)])
+            double.delay = 0.0
+            assert store.count("one") == 2
+    finally:
+        double.delay = 0.0
+        beside.stop()
 
 
 def test_another_process_finds_spec_and_bm25_options(double: QdrantDouble) -> None:

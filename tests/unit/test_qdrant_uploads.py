@@ -25,7 +25,7 @@ def test_a_failed_insert_returns_when_no_upload_is_under_way(monkeypatch: pytest
             time.sleep(0.3)
             written.append(points[0].id)
 
-    monkeypatch.setattr(store, "_spec", lambda name: (IndexSpec(dimension=2), None))
+    monkeypatch.setattr(store, "_spec", lambda name, ask: (IndexSpec(dimension=2), None))
     monkeypatch.setattr(store, "_call", lambda call: call(Client()))
     points = [Point(id=one, vector=[1.0, 0.0], sparse_text="", payload={}) for one in ("a", "b", "c", "d")]
     try:

@@ -24,9 +24,8 @@ def check_name(name: str) -> None:
         raise UsageError(f"{name!r} can't name an index.", "Use letters, digits, '-' and '_', at most 200.")
 
 
-def missing_index(name: str, known: Sequence[str]) -> UsageError:
-    listed = ", ".join(known[:10]) or "none"
-    return UsageError(f"There is no index {name!r} in this store.", f"Its indexes: {listed}.")
+def missing_index(name: str) -> UsageError:
+    return UsageError(f"There is no index {name!r} in this store.")
 
 
 def check_same_spec(name: str, known: IndexSpec, wanted: IndexSpec) -> None:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors, bm25_of, sparse_query
+from semantik_pipeline.builtin.stores.bm25 import Bm25Vectors, bm25_of
 from semantik_pipeline.builtin.stores.checks import (
     check_facet,
     check_name,
     check_same_spec,
     dense_of,
     missing_index,
-    query_vector,
     slices,
-    sparse_rows,
-    vector_rows,
 )
 from semantik_pipeline.builtin.stores.client_filters import client_filter
-from semantik_pipeline.builtin.stores.qdrant_calls import Calls
+from semantik_pipeline.builtin.stores.qdrant_calls import Calls, NoSuchCollection
 from semantik_pipeline.builtin.stores.qdrant_options import OPTIONS, check_url
+from semantik_pipeline.builtin.stores.qdrant_points import query_of, scored_points, selections, structs_of
 from semantik_pipeline.builtin.stores.qdrant_spec import KEY, collection_arguments, payload_schema, spec_of
 from semantik_pipeline.contracts.plugin import HealthState, HealthStatus
 from semantik_pipeline.contracts.vectordb import Filter, VectorDBPlugin
@@ -31,9 +30,12 @@ from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchReq
 from semantik_pipeline.errors import PermanentError, PipelineError, PluginLoadError, UsageError
 
 if TYPE_CHECKING:
-    from qdrant_client import QdrantClient, models
+    from qdrant_client import QdrantClient
 
-_IDS = 1000  # ids that one operation names
+#: Makes a call, with more patience or less.
+Ask = Callable[[Callable[["QdrantClient"], Any]], Any]
+
+_READ_TRIES = 2  # somebody waits for what is read
 _OPERATIONS = 256  # operations in one request
 _NOT_INSTALLED = "the package qdrant-client is not installed"
 
@@ -77,8 +79,10 @@ class QdrantStore(VectorDBPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._options: dict[str, Any] = {name: option.get("default") for name, option in OPTIONS.items()} | self.config
-        self._calls = Calls(url=str(self._options["url"]), tries=self._options["tries"])
+        url, tries = str(self._options["url"]), self._options["tries"]
+        self._calls, self._reads = Calls(url=url, tries=tries), Calls(url=url, tries=min(tries, _READ_TRIES))
         self._client: QdrantClient | None = None
+        self._reader: QdrantClient | None = None  # with a patience of its own
         self._streams: ThreadPoolExecutor | None = None
         self._known: dict[str, tuple[IndexSpec, Bm25Vectors | None]] = {}
         self._guard = threading.Lock()
@@ -87,15 +91,17 @@ class QdrantStore(VectorDBPlugin):
         if importlib.util.find_spec("qdrant_client") is None:
             raise PluginLoadError(f"qdrant: {_NOT_INSTALLED}.", "pip install 'semantik-pipeline[qdrant]'")
         check_url(self._options["url"])
-        self._client = self._connect()
+        self._client = self._connect(self._options["timeout"])
+        self._reader = self._connect(self._options["read_timeout"])
         self._streams = ThreadPoolExecutor(self._options["parallel"], thread_name_prefix="qdrant")
 
     async def cleanup(self) -> None:
         if self._streams is not None:
             self._streams.shutdown()
-        if self._client is not None:
-            self._client.close()
-        self._client = self._streams = None
+        for client in (self._client, self._reader):
+            if client is not None:
+                client.close()
+        self._client = self._reader = self._streams = None
 
     @property
     def capabilities(self) -> set[str]:
@@ -106,7 +112,7 @@ class QdrantStore(VectorDBPlugin):
     def create_index(self, name: str, spec: IndexSpec) -> None:
         check_name(name)
         schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
-        known = self._read_spec(name)
+        known = self._read_spec(name, self._call)
         if known is None:
             bm25_of(spec)  # wrong options are refused before there is anything
             self._create_collection(name, spec)
@@ -128,7 +134,9 @@ class QdrantStore(VectorDBPlugin):
         try:
             self._call(lambda c: c.create_collection(name, **arguments))
         except PermanentError:
-            if self._read_spec(name) is None:  # another worker was not first: the refusal means something else
+            if (
+                self._read_spec(name, self._call) is None
+            ):  # another worker was not first: the refusal means something else
                 raise
 
     def drop_index(self, name: str) -> None:
@@ -139,14 +147,19 @@ class QdrantStore(VectorDBPlugin):
 
     def list_indexes(self) -> list[str]:
         """The collections that this project made; others that share the server are none of its business."""
-        names = [collection.name for collection in self._call(lambda c: c.get_collections()).collections]
-        return sorted(name for name in names if self._read_spec(name, ours=False) is not None)
+        names = [collection.name for collection in self._read(lambda c: c.get_collections()).collections]
+        return sorted(name for name in names if self._read_spec(name, self._read, ours=False) is not None)
+
+    def has_index(self, name: str) -> bool:
+        """Whether there is a collection of that name: one request."""
+        check_name(name)
+        return self._read(lambda c: c.collection_exists(name))
 
     def point_alias(self, alias: str, name: str) -> None:
         from qdrant_client import models
 
         check_name(alias)
-        self._spec(name)
+        self._spec(name, self._call)
         target = models.CreateAlias(collection_name=name, alias_name=alias)
         actions: list[Any] = [models.CreateAliasOperation(create_alias=target)]
         taken = {known.alias_name for known in self._call(lambda c: c.get_aliases()).aliases}
@@ -157,40 +170,40 @@ class QdrantStore(VectorDBPlugin):
     # -- points ------------------------------------------------------------------------------------------------------
 
     def insert(self, name: str, points: Sequence[Point], condition: Filter | None = None) -> None:
-        spec, bm25 = self._spec(name)
         only = client_filter(condition)
+        with self._index(name, self._call) as (spec, bm25):
 
-        def upload(some: Sequence[Point]) -> None:
-            made = _structs(name, some, spec, bm25)
-            self._call(lambda c: c.upsert(name, made, wait=True, update_filter=only))
+            def upload(some: Sequence[Point]) -> None:
+                made = structs_of(name, some, spec, bm25)
+                self._call(lambda c: c.upsert(name, made, wait=True, update_filter=only))
 
-        uploads = [self._pool().submit(upload, some) for some in slices(points, self._options["batch_points"])]
-        wait(uploads, return_when=FIRST_EXCEPTION)
-        for one in uploads:
-            one.cancel()  # of no effect on those that run or have ended
-        wait(uploads)  # nothing is written any more when the caller hears of a failure
-        for one in uploads:  # begun in this order: the one that failed comes before those that were cancelled
-            one.result()
+            uploads = [self._pool().submit(upload, some) for some in slices(points, self._options["batch_points"])]
+            wait(uploads, return_when=FIRST_EXCEPTION)
+            for one in uploads:
+                one.cancel()  # of no effect on those that run or have ended
+            wait(uploads)  # nothing is written any more when the caller hears of a failure
+            for one in uploads:  # begun in this order: the one that failed comes before those that were cancelled
+                one.result()
 
     def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
-        spec, bm25 = self._spec(name)
         only_indexed = bool(self._options["indexed_only"])
-        queries = [_query(name, request, spec, bm25, only_indexed) for request in requests]
-        asked = [query for query in queries if query is not None]
-        answers = iter(self._call(lambda c: c.query_batch_points(name, asked)) if asked else ())
-        return [[] if query is None else _scored(next(answers).points) for query in queries]
+        with self._index(name, self._read) as (spec, bm25):
+            queries = [query_of(name, request, spec, bm25, only_indexed) for request in requests]
+            asked = [query for query in queries if query is not None]
+            answers = iter(self._read(lambda c: c.query_batch_points(name, asked)) if asked else ())
+        return [[] if query is None else scored_points(next(answers).points) for query in queries]
 
     def delete(self, name: str, ids: Sequence[str] | None = None, filter: Filter | None = None) -> None:
         from qdrant_client import models
 
-        self._spec(name)
-        for only in _selections(name, ids, filter):
-            self._call(lambda c, only=only: c.delete(name, models.FilterSelector(filter=only), wait=True))
+        with self._index(name, self._call):
+            for only in selections(name, ids, filter):
+                self._call(lambda c, only=only: c.delete(name, models.FilterSelector(filter=only), wait=True))
 
     def count(self, name: str, filter: Filter | None = None) -> int:
-        self._spec(name)
         only = client_filter(filter)
-        return self._call(lambda c: c.count(name, count_filter=only, exact=True)).count
+        with self._index(name, self._read):
+            return self._read(lambda c: c.count(name, count_filter=only, exact=True)).count
 
     def scroll(
         self,
@@ -201,52 +214,53 @@ class QdrantStore(VectorDBPlugin):
         limit: int = 1000,
         with_vectors: bool = False,
     ) -> tuple[list[StoredPoint], str | None]:
-        self._spec(name)
         only = client_filter(filter)
         wanted: bool | list[str] = True if fields is None else list(fields) or False
         vectors: bool | list[str] = ["dense"] if with_vectors else False
-        records, following = self._call(
-            lambda c: c.scroll(
-                name, scroll_filter=only, limit=limit, offset=after, with_payload=wanted, with_vectors=vectors
+        with self._index(name, self._read):
+            records, following = self._read(
+                lambda c: c.scroll(
+                    name, scroll_filter=only, limit=limit, offset=after, with_payload=wanted, with_vectors=vectors
+                )
             )
-        )
         page = [StoredPoint(id=str(one.id), payload=one.payload or {}, vector=dense_of(one.vector)) for one in records]
         return page, None if following is None else str(following)
 
     def set_payload(
         self, name: str, ids: Sequence[str], payload: dict[str, Any], condition: Filter | None = None
     ) -> None:
-        self._spec(name)
-        for only in _selections(name, ids, condition):
-            self._call(lambda c, only=only: c.set_payload(name, payload, points=only, wait=True))
+        with self._index(name, self._call):
+            for only in selections(name, ids, condition):
+                self._call(lambda c, only=only: c.set_payload(name, payload, points=only, wait=True))
 
     def set_payloads(
         self, name: str, changes: Sequence[tuple[Sequence[str], dict[str, Any]]], condition: Filter | None = None
     ) -> None:
         from qdrant_client import models
 
-        self._spec(name)
-        told = [(only, fields) for ids, fields in changes for only in _selections(name, ids, condition)]
+        told = [(only, fields) for ids, fields in changes for only in selections(name, ids, condition)]
         operations = [
             models.SetPayloadOperation(set_payload=models.SetPayload(payload=fields, filter=only))
             for only, fields in told
         ]
-        for some in slices(operations, _OPERATIONS):
-            self._call(lambda c, some=some: c.batch_update_points(name, some, wait=True))
+        with self._index(name, self._call):
+            for some in slices(operations, _OPERATIONS):
+                self._call(lambda c, some=some: c.batch_update_points(name, some, wait=True))
 
     def facet(self, name: str, key: str, filter: Filter | None = None, limit: int = 10) -> list[tuple[Any, int]]:
-        check_facet(name, self._spec(name)[0], key)
         only = client_filter(filter)
-        hits = self._call(lambda c: c.facet(name, key, facet_filter=only, limit=limit, exact=True)).hits
+        with self._index(name, self._read) as (spec, _):
+            check_facet(name, spec, key)
+            hits = self._read(lambda c: c.facet(name, key, facet_filter=only, limit=limit, exact=True)).hits
         return sorted(((hit.value, hit.count) for hit in hits), key=lambda pair: (-pair[1], str(pair[0])))
 
     def stop_words(self, name: str, words: Sequence[str], languages: Sequence[str] = ()) -> set[str]:
-        bm25 = self._spec(name)[1]
+        bm25 = self._spec(name, self._read)[1]
         return set() if bm25 is None else bm25.stop_words(words, languages)
 
     # -- the server --------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> QdrantClient:
+    def _connect(self, timeout: int) -> QdrantClient:
         from qdrant_client import QdrantClient
 
         options = self._options
@@ -255,88 +269,54 @@ class QdrantStore(VectorDBPlugin):
             api_key=options["api_key"],
             prefer_grpc=options["prefer_grpc"],
             grpc_port=options["grpc_port"],
-            timeout=options["timeout"],
+            timeout=timeout,
             check_compatibility=False,  # it would ask the server at start, when it may be away
         )
 
     def _call(self, call: Callable[[QdrantClient], Any]) -> Any:
-        client = self._client
+        return self._made(self._calls, self._client, call)
+
+    def _read(self, call: Callable[[QdrantClient], Any]) -> Any:
+        """A call that changes nothing. A search waits for it, so it gives up sooner."""
+        return self._made(self._reads, self._reader, call)
+
+    @staticmethod
+    def _made(calls: Calls, client: QdrantClient | None, call: Callable[[QdrantClient], Any]) -> Any:
         if client is None:
             raise PipelineError("The store is not open.", "Await initialize() first.")
-        return self._calls.make(lambda: call(client))
+        return calls.make(lambda: call(client))
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._streams is None:
             raise PipelineError("The store is not open.", "Await initialize() first.")
         return self._streams
 
-    def _read_spec(self, name: str, *, ours: bool = True) -> IndexSpec | None:
+    def _read_spec(self, name: str, ask: Ask, *, ours: bool = True) -> IndexSpec | None:
         """The spec that the server keeps; None if there is no such collection (or, not ``ours``, a stranger's)."""
-        if not self._call(lambda c: c.collection_exists(name)):
+        try:
+            spec = spec_of(ask(lambda c: c.get_collection(name)))
+        except NoSuchCollection:
             return None
-        spec = spec_of(self._call(lambda c: c.get_collection(name)))
         if spec is None and ours:
             raise UsageError(f"The Qdrant collection {name!r} was not made by Semantik (it has no {KEY}).")
         return spec
 
-    def _spec(self, name: str) -> tuple[IndexSpec, Bm25Vectors | None]:
+    @contextmanager
+    def _index(self, name: str, ask: Ask) -> Iterator[tuple[IndexSpec, Bm25Vectors | None]]:
+        """Its spec, for calls about its points, which ``ask`` makes. What is known of an index that the server does not have any more is
+        forgotten: whoever makes it again may make another one."""
+        try:
+            yield self._spec(name, ask)
+        except NoSuchCollection:
+            self._known.pop(name, None)
+            raise missing_index(name) from None
+
+    def _spec(self, name: str, ask: Ask) -> tuple[IndexSpec, Bm25Vectors | None]:
         known = self._known.get(name)
         if known is None:
             check_name(name)
-            spec = self._read_spec(name)
+            spec = self._read_spec(name, ask)
             if spec is None:
-                raise missing_index(name, self.list_indexes())
+                raise missing_index(name)
             known = self._known[name] = (spec, bm25_of(spec))
         return known
-
-
-def _structs(name: str, points: Sequence[Point], spec: IndexSpec, bm25: Bm25Vectors | None) -> list[models.PointStruct]:
-    from qdrant_client import models
-
-    made = []
-    rows, terms_of = vector_rows(name, points, spec.dimension), sparse_rows(name, points, spec)
-    for point, dense, given in zip(points, rows, terms_of, strict=True):
-        vectors: dict[str, Any] = {"dense": dense}
-        if given is not None:
-            vectors["sparse"] = models.SparseVector(indices=given.indices, values=given.values)
-        elif bm25 is not None:
-            terms = bm25.document(point.sparse_text, point.language)
-            vectors["sparse"] = models.SparseVector(indices=terms.indices, values=terms.values)
-        made.append(models.PointStruct(id=point.id, vector=vectors, payload=point.payload))
-    return made
-
-
-def _query(
-    name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors | None, only_indexed: bool
-) -> models.QueryRequest | None:
-    """The leg as the server takes it; None for a BM25 leg without terms, which finds nothing."""
-    from qdrant_client import models
-
-    query: Any = query_vector(name, request, spec)
-    using = "dense"
-    if query is None:
-        terms = sparse_query(bm25, request)
-        if not terms.indices:
-            return None
-        query, using = models.SparseVector(indices=terms.indices, values=terms.values), "sparse"
-    return models.QueryRequest(
-        query=query,
-        using=using,
-        filter=client_filter(request.filter),
-        limit=request.limit,
-        with_payload=request.with_payload,
-        params=models.SearchParams(indexed_only=True) if only_indexed and using == "dense" else None,
-    )
-
-
-def _scored(hits: Sequence[models.ScoredPoint]) -> list[ScoredPoint]:
-    return [ScoredPoint(id=str(hit.id), score=hit.score, payload=hit.payload or {}) for hit in hits]
-
-
-def _selections(name: str, ids: Sequence[str] | None, filter: Filter | None) -> list[models.Filter]:
-    """Filters that together select the points of the ids that meet the filter."""
-    if ids is not None:
-        return [client_filter(filter, list(some)) for some in slices(ids, _IDS)]
-    if filter is None:
-        raise UsageError(f"Nothing says which points of {name} are meant.", "Give ids, a filter, or both.")
-    return [client_filter(filter)]

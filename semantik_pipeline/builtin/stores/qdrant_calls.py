@@ -34,6 +34,10 @@ TLS = 495  # what no server answers: its certificate was refused here
 LONGEST_WAIT = 10.0  # seconds between two tries, whatever the server asks for
 
 
+class NoSuchCollection(UsageError):
+    """The server has no such collection (any more)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What went wrong: an HTTP status (0: no answer at all), the server's words, seconds it asks us to wait."""
@@ -108,7 +112,7 @@ class Calls:
         if fault.full:
             return StorageFull(f"The disk of Qdrant at {self.url} is full.", "Free some space there and run it again.")
         if fault.status == 404:
-            return UsageError(f"Qdrant at {self.url} has no such index: {text}.")
+            return NoSuchCollection(f"Qdrant at {self.url} has no such index: {text}.")
         if 400 <= fault.status < 500:
             return PermanentError(f"Qdrant at {self.url} refuses this: {text}.")
         return ServiceFailing(

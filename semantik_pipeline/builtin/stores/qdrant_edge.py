@@ -126,6 +126,9 @@ class QdrantEdgeStore(VectorDBPlugin):
     def list_indexes(self) -> list[str]:
         return self._owned().names()
 
+    def has_index(self, name: str) -> bool:
+        return self._owned().spec(name) is not None
+
     def optimize(self, name: str) -> None:
         """Move a large index from memory to disk, and give a very large one a graph (``optimize_above``,
         ``graph_above``). Searches go on; updates wait. Does nothing where nothing would be won."""
@@ -190,10 +193,9 @@ class QdrantEdgeStore(VectorDBPlugin):
         with self._guard:
             index = self._indexes.get(name)
             if index is None:
-                folder = self._owned()
-                spec = folder.spec(name)
+                spec = self._owned().spec(name)
                 if spec is None:
-                    raise missing_index(name, folder.names())
+                    raise missing_index(name)
                 index = self._indexes[name] = self._opened(name, spec)
             return index
 

@@ -18,6 +18,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "prefer_grpc": _operational("boolean", "Use gRPC, which is faster where its port is open.", default=False),
     "grpc_port": _operational("integer", "The server's gRPC port.", default=6334),
     "timeout": _operational("integer", "Seconds that the server may take for one call.", default=30, minimum=1),
+    "read_timeout": _operational(
+        "integer",
+        "Seconds for a call that only reads, as a search does. It is made twice at most.",
+        default=5,
+        minimum=1,
+    ),
     "tries": _operational(
         "integer", "How often a call is made before the server counts as away.", default=4, minimum=1
     ),
