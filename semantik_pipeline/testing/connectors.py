@@ -17,9 +17,12 @@ from typing import Any
 
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import Checkpoint, Complete, DocumentReference, IngestedDocument, Removal
-from semantik_pipeline.errors import DocumentGone, PermanentError, SkipDocument
+from semantik_pipeline.errors import DocumentGone, DocumentUnreadable, PermanentError, SkipDocument
 
 Event = DocumentReference | Removal | Checkpoint | Complete
+
+#: What ``fetch`` may say instead of giving a document, and say again when it is asked again.
+_NO_DOCUMENT = (SkipDocument, PermanentError, DocumentGone, DocumentUnreadable)
 
 
 def enumerated(plugin: ConnectorPlugin, cursor: Any = None) -> list[Event]:
@@ -58,7 +61,7 @@ def loaded(plugin: ConnectorPlugin) -> list[IngestedDocument]:
     for reference in references(enumerated(plugin)):
         try:
             found.append(fetched(plugin, reference))
-        except (SkipDocument, PermanentError, DocumentGone):
+        except _NO_DOCUMENT:
             continue
     return found
 
@@ -176,5 +179,5 @@ class IncrementalConnectorContract(ConnectorContract):
 def _outcome(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument | str:
     try:
         return fetched(plugin, reference)
-    except (SkipDocument, PermanentError, DocumentGone) as error:
+    except _NO_DOCUMENT as error:
         return f"{type(error).__name__}: {error}"
