@@ -8,6 +8,7 @@ import threading
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +33,16 @@ class ImapServer:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
+        self._connections: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.login: Any = None
+        self._password = PASSWORD
 
     @property
     def config(self) -> dict[str, Any]:
         """The connector's options for this mailbox, without TLS."""
-        return {"host": "127.0.0.1", "port": self.port, "tls": "off", "username": USERNAME, "password": PASSWORD}
+        return {"host": "127.0.0.1", "port": self.port, "tls": "off", "username": USERNAME, "password": self._password}
 
     @property
     def name(self) -> str:
@@ -53,7 +56,7 @@ class ImapServer:
 
         before = len(self.commands)
         with IMAPClient("127.0.0.1", self.port, ssl=False) as client:
-            client.login(USERNAME, PASSWORD)
+            client.login(USERNAME, self._password)
             if not client.folder_exists(folder):
                 client.create_folder(folder)
             client.select_folder(folder)
@@ -65,6 +68,13 @@ class ImapServer:
         with self.as_owner(folder) as client:
             for message in messages:
                 client.append(folder, message if isinstance(message, bytes) else message.as_bytes(), flags)
+
+    def change_password(self, password: str) -> None:
+        """Give the mailbox another password, and end every connection that was made with the old one."""
+        users = self.login.users_dict
+        users[USERNAME] = replace(users[USERNAME], password=password)
+        self._password = password
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(5)
 
     def renumber(self, folder: str = "INBOX") -> None:
         """Give a folder a new UIDVALIDITY, as a server does that lost its index."""
@@ -109,12 +119,12 @@ class ImapServer:
         self.login = backend.login
         serve = self._noting(IMAPServer(backend.login, config))
         self._stop = asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.ensure_future(serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+            task.add_done_callback(lambda _: writer.close())
 
         context = config.ssl_context if self._encrypted else None
         server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
@@ -122,6 +132,11 @@ class ImapServer:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """End every connection."""
+        tasks = list(self._connections)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
