@@ -1,4 +1,4 @@
-"""The ``cross-encoder`` reranker: a model that reads query and text together."""
+"""The ``cross-encoder`` reranker: a model that reads the query and a text together."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 class CrossEncoderReranker(LocalModelReranker):
-    """Any cross-encoder with one output, by name or path: plain BERT ones (MS MARCO MiniLM), Qwen3-Reranker, and what
-    sentence-transformers loads (BGE). The last take 5 to 8 s to load, most of it the import of sentence-transformers."""
+    """Any cross-encoder with one output, by name or path: plain BERT models (MS MARCO MiniLM), Qwen3-Reranker, and
+    models that sentence-transformers loads (BGE). The last kind takes 5 to 8 s to load, mostly to import
+    sentence-transformers."""
 
     PLUGIN_ID: ClassVar[str] = "cross-encoder"
     PLUGIN_VERSION: ClassVar[str] = "2.0.0"
@@ -39,8 +40,8 @@ class CrossEncoderReranker(LocalModelReranker):
         top_k: int | None = None,
         metadata: list[dict[str, Any]] | None = None,
     ) -> list[RerankResult]:
-        """The probability, 0..1, that the model gives. A text too long for the window is read in parts and has its best
-        part's score."""
+        """The probability, 0..1, that the model gives. A text too long for the window is read in parts and gets the
+        score of its best part."""
         if not documents:
             return []
         return best_first(await self.stoppable(self._scores, query, documents), top_k)

@@ -1,4 +1,4 @@
-"""The ``http-reranker``: any HTTP server with a rerank endpoint, as Cohere, Jina, Voyage, vLLM and others have it."""
+"""The ``http-reranker``: any HTTP server with a rerank endpoint like those of Cohere, Jina, Voyage and vLLM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semantik_pipeline.documents import RerankResult
 if TYPE_CHECKING:
     import httpx
 
-#: Texts of one request, where nobody says how many.
+#: Texts per request unless the configuration says otherwise.
 MOST, MOST_OF_SHAPE = 100, {"tei": 32}
 
 SCHEMA: dict[str, Any] = {
@@ -73,7 +73,7 @@ SCHEMA: dict[str, Any] = {
 
 
 class HttpReranker(RemoteModel, RerankerPlugin):
-    """Sends the query and the texts of each call in one request, or in several where the server takes fewer."""
+    """Sends the query and the texts of each call in one request, or in several if the server accepts fewer texts."""
 
     PLUGIN_ID: ClassVar[str] = "http-reranker"
     PLUGIN_VERSION: ClassVar[str] = "2.0.0"
@@ -100,9 +100,10 @@ class HttpReranker(RemoteModel, RerankerPlugin):
         top_k: int | None = None,
         metadata: list[dict[str, Any]] | None = None,
     ) -> list[RerankResult]:
-        """The endpoint's own scores, which mostly are within 0..1, and its own choice of the best ``top_k``.
+        """Scores as the endpoint returns them, usually within 0..1, and the best ``top_k`` in its order.
 
-        Raises what the endpoint's :meth:`rank` raises. An empty text or query is sent as one space: servers refuse less.
+        Raises what the endpoint's :meth:`rank` raises. An empty text or query is sent as one space, because servers
+        refuse empty strings.
         """
         if self._endpoint is None:
             await self.initialize()
@@ -115,7 +116,7 @@ class HttpReranker(RemoteModel, RerankerPlugin):
         for start in range(0, len(texts), most):
             part = texts[start : start + most]
             found = await self._endpoint.rank(asked, part)
-            # An index beyond its own request is another one's passage; -1 is nobody's, which the search says.
+            # An index beyond its own request would point at another request's passage: -1, which the search reports.
             results += [RerankResult(start + i if 0 <= i < len(part) else -1, score) for i, score in found]
         return sorted(results, key=lambda result: -result.score)[:top_k]
 
@@ -124,13 +125,13 @@ class HttpReranker(RemoteModel, RerankerPlugin):
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
-        """Many texts a call, the first one too: what a call costs is mostly the way."""
+        """Many texts per call, the first one too: the time of a call is mostly the round trip."""
         query, doc = cls._option_of({}, "max_query_tokens"), cls._option_of({}, "max_doc_tokens")
         return RerankerCapabilities(
             max_documents=MOST, max_query_length=query, max_doc_length=doc, calibrated=True, first_documents=32
         )
 
     def get_limits(self) -> RerankerCapabilities:
-        """As long as the server's model reads, by the options."""
+        """The lengths that the server's model reads, according to the options."""
         query, doc = self.option("max_query_tokens"), self.option("max_doc_tokens")
         return replace(self.get_capabilities(), max_query_length=query, max_doc_length=doc)

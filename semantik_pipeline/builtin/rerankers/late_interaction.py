@@ -1,10 +1,11 @@
 """The ``late-interaction`` reranker: each query token looks for its nearest token in the text, and texts that resemble
 the best passages rise.
 
-It works with the embedding model itself, so it needs no weights of its own (late_scoring.py). The resemblance is that of
-``relevance-feedback``, by the vectors in the index. Over 30 passages, with 0.3 of the final score, nDCG@10 on Cranfield's odd
-and even queries is 0.439 and 0.426 by MaxSim alone, 0.452 and 0.450 with the feedback counting twice as much, and 0.453 and
-0.457 by the feedback alone; without reranking 0.437 and 0.442. So it is useful with a model that was trained for it.
+It uses the embedding model itself, so it needs no weights of its own (late_scoring.py). The resemblance is computed as
+in ``relevance-feedback``, from the vectors in the index. nDCG@10 on Cranfield's odd and even queries, over 30 passages
+and with 0.3 of the final score: 0.437 and 0.442 without reranking, 0.439 and 0.426 with MaxSim alone, 0.452 and 0.450
+with the feedback counting twice as much as MaxSim, 0.453 and 0.457 with the feedback alone. Late interaction is
+therefore useful with a model that was trained for it.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from semantik_pipeline.builtin.rerankers.multi_vectors import MultiVectorScoring
     from semantik_pipeline.contracts.models import ModelFiles
 
-#: What resemblance to the feedback counts where MaxSim counts one.
+#: The weight of the resemblance to the feedback, relative to MaxSim.
 FEEDBACK_SHARE = 2.0
 
 
 class LateInteractionReranker(LocalModelReranker):
-    """Shares the weights in memory with the ``dense-local`` embedder of the same model; loads nothing twice."""
+    """Shares the weights in memory with the ``dense-local`` embedder of the same model; nothing is loaded twice."""
 
     PLUGIN_ID: ClassVar[str] = "late-interaction"
     PLUGIN_VERSION: ClassVar[str] = "3.1.0"
@@ -57,11 +58,12 @@ class LateInteractionReranker(LocalModelReranker):
         vectors: np.ndarray | None = None,
         feedback_vectors: np.ndarray | None = None,
     ) -> list[RerankResult]:
-        """Scores within 0..1: the weighted mean, over the query's tokens, of the cosine to the nearest token; where there are
-        ``vectors``, their ``resemblance`` to the feedback has its share. They are to be mapped over the passages of a query
-        (not ``calibrated``), for they lie close together. What has no vector resembles nothing.
+        """Scores within 0..1: the weighted mean, over the query's tokens, of the cosine to the nearest token.
 
-        Scores of several calls for one query can be compared. Long texts are read in windows, nothing is cut.
+        With ``vectors``, their ``resemblance`` to the feedback is part of the score; a text without a vector resembles
+        nothing. The scores lie close together, so the search must rescale them over a query's passages (they are not
+        ``calibrated``). Scores of several calls for one query can be compared. Long texts are read in windows; nothing
+        is cut off.
         """
         if not documents:
             return []
@@ -69,7 +71,7 @@ class LateInteractionReranker(LocalModelReranker):
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
-        """Three candidates for each hit: those behind them hardly rise among the hits (relevance_feedback.py)."""
+        """Three candidates for each hit: those further down rarely rise among the hits (relevance_feedback.py)."""
         return replace(super().get_capabilities(), candidates_per_hit=3)
 
     def _scores(
@@ -87,8 +89,8 @@ class LateInteractionReranker(LocalModelReranker):
         return (met + FEEDBACK_SHARE * resemblance(vectors, feedback_vectors)) / (1 + FEEDBACK_SHARE)
 
     def load(self, located: ModelFiles) -> LateScoring | MultiVectorScoring:
-        """Scoring over the weights that an embedder of this process holds already, if one does; a model that was trained
-        for late interaction (ColBERT) has its own way."""
+        """Create the scoring. It shares the weights that an embedder of this process has already loaded; a model that
+        was trained for late interaction (ColBERT) is scored in its own way."""
         from semantik_pipeline.builtin.rerankers.late_scoring import LateScoring
         from semantik_pipeline.builtin.rerankers.multi_vectors import MultiVectorScoring, is_multi_vector
 

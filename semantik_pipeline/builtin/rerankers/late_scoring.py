@@ -1,6 +1,5 @@
-"""Late interaction: MaxSim as in ColBERT (Khattab and Zaharia, SIGIR 2020) over the token vectors of an embedding model, with
-weighted query tokens (token_weights.py). It asks whether each word of the query is met.
-"""
+"""Late interaction: MaxSim as in ColBERT (Khattab and Zaharia, SIGIR 2020) over the token vectors of an embedding
+model, with weighted query tokens (token_weights.py). The score says how well each word of the query is matched."""
 
 from __future__ import annotations
 
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     import torch
 
 #: The share of the model's layers that tokens go through. Middle layers compare tokens as well as the last one does (as
-#: BERTScore found: Zhang et al., ICLR 2020, chooses one of them for most models): with the feedback, nDCG@10 on Cranfield's
-#: odd and even queries is 0.451 and 0.452 after all six layers of MiniLM-L6, 0.453 and 0.450 after four, 0.452 and 0.450
-#: after three, in half of the time. MaxSim alone, without the feedback, loses by it: 0.442 and 0.434 after six, 0.439 and
-#: 0.426 after three.
+#: BERTScore found: Zhang et al., ICLR 2020, choose one of them for most models). With the feedback, nDCG@10 on
+#: Cranfield's odd and even queries is 0.451 and 0.452 after all six layers of MiniLM-L6, 0.453 and 0.450 after four,
+#: 0.452 and 0.450 after three, in half of the time. MaxSim alone, without the feedback, gets worse: 0.442 and 0.434
+#: after six layers, 0.439 and 0.426 after three.
 DEPTH = 0.5
 
-#: Searches whose query is known for the slices to come: about as many as there are at once.
+#: Queries whose vectors are kept for the next slices: about as many as there are searches at once.
 KEPT = 32
 
 
@@ -41,9 +40,9 @@ class _Asked:
 
 
 class LateScoring:
-    """Scores texts with one model. What it knows of the last queries is kept for the slices to come."""
+    """Scores texts with one model. The vectors of recent queries are kept for the next slices of their candidates."""
 
-    #: Whether what it says gains by relevance feedback.
+    #: Whether relevance feedback improves these scores.
     TAKES_FEEDBACK: ClassVar[bool] = True
 
     def __init__(self, model: LoadedModel) -> None:
@@ -61,10 +60,11 @@ class LateScoring:
         return self.model.device
 
     def scores(self, query: str, documents: Sequence[str], stop: threading.Event | None = None) -> np.ndarray:
-        """(n,) float32 within 0..1: the weighted mean, over the query's tokens, of the cosine to the text's nearest token.
+        """(n,) float32 within 0..1: the weighted mean, over the query's tokens, of the cosine to the text's nearest
+        token.
 
-        Long texts are read in windows, nothing is cut: a query token takes the nearest of all windows. CancelledError soon
-        after ``stop`` is set.
+        Long texts are read in windows and nothing is cut off: a query token takes its nearest token of all windows.
+        CancelledError is raised soon after ``stop`` is set.
         """
         import torch
 
@@ -74,7 +74,7 @@ class LateScoring:
         windows = self.model.tokenizer.windows(documents, limit=self.model.card.window)
         wanted = torch.from_numpy(asked.units).to(self.model.device)
         found = self.model.read(windows, lambda *batch: self._look(wanted, *batch), depth=DEPTH, stop=stop)
-        # what points away is not met, no more
+        # a negative cosine counts as no match
         nearest = np.zeros((len(documents), len(asked.weights)), dtype=np.float32)
         for window, cosines in zip(windows, found, strict=True):
             nearest[window.owner] = np.maximum(nearest[window.owner], cosines)
@@ -83,16 +83,16 @@ class LateScoring:
     def _look(
         self, wanted: torch.Tensor, states: torch.Tensor, _keep: torch.Tensor, windows: Sequence[Window]
     ) -> list[np.ndarray]:
-        """For each window the highest cosine of its own tokens to each of the wanted unit vectors, (wanted,).
+        """For each window, the highest cosine of its own tokens to each of the wanted unit vectors, (wanted,).
 
-        All windows at once, in torch: numpy's BLAS brings threads of its own, which spin for a while where the next
-        forward wants the cores.
+        All windows are processed at once in torch: numpy's BLAS starts threads of its own, which spin for a while on
+        the cores that the next forward pass needs.
         """
         import torch
 
         own = torch.from_numpy(self._content(windows, states.shape[1])).to(states.device)
         lengths = torch.linalg.vector_norm(states, dim=2, keepdim=True).clamp_min(1e-12)
-        cosines = (states @ wanted.T) / lengths  # and not of unit vectors: no copy of all states
+        cosines = (states @ wanted.T) / lengths  # dividing here avoids a normalized copy of all states
         return list(cosines.masked_fill(~own.unsqueeze(2), -1.0).amax(dim=1).cpu().numpy())
 
     def _asked(self, query: str) -> _Asked:
@@ -106,14 +106,15 @@ class LateScoring:
         return known
 
     def _units(self, states: torch.Tensor, _keep: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
-        """For each window the unit vectors of its own tokens, (own tokens, d)."""
+        """For each window, the unit vectors of its own tokens, (own tokens, d)."""
         from torch.nn.functional import normalize
 
         units = normalize(states, dim=2).cpu().numpy()
         return [row[mask] for row, mask in zip(units, self._content(windows, states.shape[1]), strict=True)]
 
     def _content(self, windows: Sequence[Window], length: int) -> np.ndarray:
-        """(windows, length) true at a window's own tokens; special ones match everywhere and tell nothing."""
+        """(windows, length), true at a window's own tokens; special tokens match everywhere and carry no
+        information."""
         ids = np.fromiter(chain.from_iterable(window.ids for window in windows), dtype=np.int64)
         own = np.arange(length) < np.array([len(window.ids) for window in windows])[:, None]
         own[own] = ~np.isin(ids, self._special)

@@ -1,5 +1,5 @@
-"""Pairs through :class:`PairBert`: cold in a second or two, since neither transformers nor sentence-transformers is
-imported; and each text is tokenised once."""
+"""Pairs through :class:`PairBert`. A cold start takes a second or two, because neither transformers nor
+sentence-transformers is imported; each text is tokenized once."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class LightPairs:
 
 
 def is_light(path: Path, config: dict[str, Any]) -> bool:
-    """Whether the model in this folder is a plain BERT with one output, whose score is a logit, and whose tokenizer file
-    says how a pair is put together ([CLS] query [SEP] text [SEP])."""
+    """Whether the model in this folder is a plain BERT with one output whose score is a logit, and its tokenizer file
+    defines how a pair is put together ([CLS] query [SEP] text [SEP])."""
     return (
         config.get("architectures") == ["BertForSequenceClassification"]
         and len(config.get("id2label") or ()) == 1
@@ -83,7 +83,7 @@ def is_light(path: Path, config: dict[str, Any]) -> bool:
 
 
 def _activation(config: dict[str, Any]) -> str:
-    """The name of the class that the model puts its output through; sentence-transformers has had two places for it."""
+    """The class name of the model's output activation; sentence-transformers has stored it in two places."""
     said = (config.get("sentence_transformers") or {}).get("activation_fn")
     said = said or config.get("sbert_ce_default_activation_function") or ""
     return said.rsplit(".", 1)[-1]

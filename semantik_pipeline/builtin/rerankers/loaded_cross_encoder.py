@@ -1,4 +1,4 @@
-"""A cross-encoder in memory: pairs in length-sorted micro-batches, long texts in parts."""
+"""A cross-encoder in memory: pairs in length-sorted micro-batches, long texts split into parts."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class LoadedCrossEncoder(MicroBatches):
         self._tokenizer = ModelTokenizer(located.path)
 
     def scores(self, query: str, texts: Sequence[str], stop: threading.Event | None = None) -> np.ndarray:
-        """(n,) float64 within 0..1: each text's score with the query, its best part's where it is read in parts.
+        """(n,) float64 within 0..1: each text's score with the query; a text read in parts gets its best part's score.
 
-        CancelledError soon after ``stop`` is set.
+        CancelledError is raised soon after ``stop`` is set.
         """
         query = self._fitting_query(without_surrogates(query))
         pairs = self._pairs(query, [without_surrogates(text) for text in texts])
@@ -53,7 +53,7 @@ class LoadedCrossEncoder(MicroBatches):
         return self.backend.shares(best)
 
     def _pairs(self, query: str, texts: Sequence[str]) -> list[Pair]:
-        """The query with each text, and with each part of a text that is too long beside it."""
+        """The query with each text, or with each part of a text that does not fit the window with it."""
         whole = self.backend.pairs(query, texts)
         fitting = [pair for pair in whole if pair.length <= self.backend.window]
         if len(fitting) == len(whole):
@@ -66,7 +66,7 @@ class LoadedCrossEncoder(MicroBatches):
         return fitting
 
     def _fitting_query(self, query: str) -> str:
-        """The query, or the first part of one that leaves less than half the window for a text."""
+        """The query, or the first part of a query that would leave less than half the window for a text."""
         taken = self.backend.pairs("", [""])[0].length
         first, *rest = self._tokenizer.split(query, max(1, self.backend.window // 2 - taken))
         if rest:
@@ -76,7 +76,7 @@ class LoadedCrossEncoder(MicroBatches):
 
 
 def _backend(located: ModelFiles, options: ModelOptions, instruction: str | None) -> PairBackend:
-    """The quickest that can read this model."""
+    """The fastest backend that supports this model."""
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     card = read_model_card(located.path)

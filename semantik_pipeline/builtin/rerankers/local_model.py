@@ -1,4 +1,4 @@
-"""What rerankers share that read with a model on this machine: how it is named, found, checked and loaded."""
+"""The base class of rerankers that run a model on this machine: how the model is named, found, checked and loaded."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from semantik_pipeline.errors import PluginError
 
 
 class LocalModelReranker(RerankerPlugin):
-    """Subclasses name the ``DEFAULT_MODEL``, say what the option ``model`` means, what they call such a model and
-    whether its scores are ``CALIBRATED``, and ``load`` it, which blocks."""
+    """Subclasses set ``DEFAULT_MODEL``, ``MODEL_OPTION`` (the description of the option ``model``), ``MODEL_KIND`` (the
+    name of such a model in messages) and ``CALIBRATED``, and implement ``load``, which blocks."""
 
     DEFAULT_MODEL: ClassVar[str]
     MODEL_OPTION: ClassVar[str]
@@ -29,22 +29,22 @@ class LocalModelReranker(RerankerPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._loaded: Any = None
-        # The loop's own threads are for what takes a moment: those that wait for the device would fill them. These end
-        # with the plugin, not with its model: one that was given up between two calls loads it again.
+        # The event loop's own threads are for short work: calls that wait for the device would occupy them all. These
+        # threads live as long as the plugin, not its model: a model released between two calls is loaded again.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix=self.PLUGIN_ID)
 
     def load(self, located: ModelFiles) -> Any:
         raise NotImplementedError
 
     def loaded(self) -> Any:
-        """What ``load`` gave; loads it if need be."""
+        """The result of ``load``; loads the model if necessary."""
         if self._loaded is None:
             self._loaded = self.load(self.locate(self.config))
         return self._loaded
 
     async def stoppable(self, work: Callable[..., Iterable[float]], *args: Any) -> list[float]:
-        """Scores by ``work(*args, stop)`` in a thread of this plugin's; a cancelled call sets the event ``stop``, so that it
-        leaves the device after its micro-batch."""
+        """Scores computed by ``work(*args, stop)`` in one of this plugin's threads. A cancelled call sets the event
+        ``stop``, which makes it release the device after its current micro-batch."""
         stop = threading.Event()
         try:
             scores = lambda: [float(score) for score in work(*args, stop)]  # noqa: E731
@@ -66,7 +66,7 @@ class LocalModelReranker(RerankerPlugin):
         return self._loaded.usage if self._loaded is not None else None
 
     def get_model_info(self) -> dict[str, Any]:
-        """What an operator asks for; the device only once the model is loaded."""
+        """Facts for an operator; the device is included once the model is loaded."""
         located, loaded = self.locate(self.config), self._loaded
         info = {"model": located.name, "origin": located.origin, "path": str(located.path)}
         return info if loaded is None else {**info, "device": loaded.device}
@@ -76,7 +76,7 @@ class LocalModelReranker(RerankerPlugin):
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
-        """As many texts a call as the pace allows: a call that is cancelled ends after its micro-batch."""
+        """As many texts per call as the pace allows: a cancelled call stops after its current micro-batch."""
         return RerankerCapabilities(
             max_documents=256,
             max_query_length=256,
@@ -107,7 +107,7 @@ class LocalModelReranker(RerankerPlugin):
 
     @classmethod
     def locate(cls, config: dict[str, Any]) -> ModelFiles:
-        """The configured model's folder. Raises PluginError saying where it was looked for."""
+        """Find the configured model's folder. Raises PluginError, which lists where it was looked for."""
         return locate_model(
             config.get("model") or cls.DEFAULT_MODEL,
             revision=config.get("revision"),

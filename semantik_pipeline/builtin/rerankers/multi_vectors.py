@@ -1,5 +1,5 @@
-"""Late interaction by a model that was trained for it (ColBERT and its heirs), through sentence-transformers'
-MultiVectorEncoder: its own prompts, projection, query expansion and skipped tokens."""
+"""Late interaction with a model that was trained for it (ColBERT and its successors). It runs in sentence-transformers'
+MultiVectorEncoder, with the model's own prompts, projection, query expansion and skipped tokens."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from semantik_pipeline.errors import PluginLoadError
 if TYPE_CHECKING:
     import torch
 
-_DEFAULT_WINDOW = 300  # tokens: what such models mostly read of a document
+_DEFAULT_WINDOW = 300  # tokens that such models usually read of a document
 
 
 class MultiVectorScoring(MicroBatches):
-    """Scores texts with one model. What it knows of the last queries is kept for the slices to come."""
+    """Scores texts with one model. The vectors of recent queries are kept for the next slices of their candidates."""
 
-    #: A model that was trained for this has its own word.
+    #: A model that was trained for late interaction gains nothing from feedback.
     TAKES_FEEDBACK: ClassVar[bool] = False
 
     def __init__(self, located: ModelFiles, options: ModelOptions) -> None:
@@ -49,14 +49,14 @@ class MultiVectorScoring(MicroBatches):
     def scores(self, query: str, documents: Sequence[str], stop: threading.Event | None = None) -> np.ndarray:
         """(n,) float32 within 0..1: the mean, over the query's vectors, of the highest cosine to one of the text's.
 
-        That is the model's own MaxSim, divided by how many vectors the query has. Long texts are read in windows,
-        nothing is cut. CancelledError soon after ``stop`` is set.
+        This is the model's own MaxSim divided by the number of the query's vectors. Long texts are read in windows;
+        nothing is cut off. CancelledError is raised soon after ``stop`` is set.
         """
         asked = self._asked(without_surrogates(query))
         windows = self._tokenizer.windows(documents, self._prompt, self._window)
         lengths = [len(window.ids) for window in windows]
         found = self.through(windows, lengths, lambda batch: self._nearest(asked, batch), lane=Lane.RERANK, stop=stop)
-        nearest = np.zeros((len(documents), len(asked)), dtype=np.float32)  # what points away is not met, no more
+        nearest = np.zeros((len(documents), len(asked)), dtype=np.float32)  # a negative cosine counts as no match
         for window, cosines in zip(windows, found, strict=True):
             nearest[window.owner] = np.maximum(nearest[window.owner], cosines)
         return nearest.mean(1).clip(0, 1)
@@ -70,7 +70,7 @@ class MultiVectorScoring(MicroBatches):
         return known
 
     def _nearest(self, asked: torch.Tensor, windows: Sequence[Window]) -> list[np.ndarray]:
-        """For each window the highest cosine to each of the query's vectors, (vectors,)."""
+        """For each window, the highest cosine to each of the query's vectors, (vectors,)."""
         found = self._encoded([window.text for window in windows], "document")
         worst = np.full(len(asked), -1.0, dtype=np.float32)
         return [(asked @ one.T).amax(dim=1).cpu().numpy() if len(one) else worst for one in found]
@@ -87,8 +87,8 @@ class MultiVectorScoring(MicroBatches):
 
 
 def is_multi_vector(path: Path) -> bool:
-    """Whether the model in this folder was trained for late interaction; Stanford's, PyLate's and sentence-transformers'
-    own layout say so each in their way."""
+    """Whether the model in this folder was trained for late interaction. The layouts of Stanford, PyLate and
+    sentence-transformers each mark this differently."""
     card = read_model_card(path)
     return (
         card.model_type in ("MultiVectorEncoder", "ColBERT")
@@ -107,7 +107,7 @@ def _load(located: ModelFiles, device: str, trust_remote_code: bool) -> Any:
         ) from None
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # standard error belongs to the pipeline's own progress
+    disable_progress_bar()  # standard error is reserved for the pipeline's own progress
     try:
         model = MultiVectorEncoder(
             str(located.path), device=device, local_files_only=True, trust_remote_code=trust_remote_code

@@ -18,7 +18,7 @@ class PairBert(Bert):
     """An encoder and its head: (batch, length) ids and token types, (batch,) lengths -> (batch,) logits, float32."""
 
     def take_head(self, take: Weights) -> None:
-        self.second = self.types[-1] - self.types[0]  # what makes a token one of the text's: `positions` has the first
+        self.second = self.types[-1] - self.types[0]  # `positions` includes type 0; this turns it into the text's type
         self.pooler = take.layer("pooler.dense")
         self.classifier = take.layer("classifier")
 
@@ -34,7 +34,7 @@ class PairBert(Bert):
         return linear(torch.tanh(linear(first[:, 0], *self.pooler)), *self.classifier)[:, 0]
 
     def _first_through(self, layer: dict[str, Any], states: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
-        """The last layer for the first token alone, (batch, 1, d): nobody looks at the others after it."""
+        """Run the last layer for the first token alone, (batch, 1, d): the other tokens are not used after it."""
         from torch.nn.functional import linear, scaled_dot_product_attention
 
         batch, length, width = states.shape

@@ -1,8 +1,8 @@
-"""Pairs through a language model that is asked for ``yes`` or ``no``: Qwen3-Reranker, by its authors' own prompt.
+"""Pairs through a language model that is asked for ``yes`` or ``no``: Qwen3-Reranker, with its authors' own prompt.
 
-Its score is the difference of two logits at the last token, so nothing is generated, and of the vocabulary's weights two
-rows are used. The models converted to a classifier (``Qwen3ForSequenceClassification``) have that difference as their
-one output.
+The score is the difference of two logits at the last token, so nothing is generated, and only two rows of the
+vocabulary's weights are used. Models converted to a classifier (``Qwen3ForSequenceClassification``) have that
+difference as their only output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from semantik_pipeline.errors import PluginLoadError
 if TYPE_CHECKING:
     import torch
 
-#: The prompt of the model's card; another wording costs quality.
+#: The prompt from the model's card; other wordings reduce quality.
 HEAD = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. "
     'Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
@@ -29,7 +29,7 @@ BODY = "<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}"
 TAIL = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
-#: The window of the card's example; the models have a longer one, and nothing to read in it.
+#: The window in the card's example; the models support a longer one, but a reranker has no use for it.
 WINDOW = 8192
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3ForSequenceClassification")
 
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 
 class PromptedPairs:
-    """The backend of such a model. What looks like a control token in a query or text is read as the characters it is
-    made of, so that no document can end the question and answer it."""
+    """The backend of such a model. Text in a query or document that looks like a control token is read as ordinary
+    characters, so that no document can end the question and answer it."""
 
     name = "prompted"
     concurrent = False
@@ -48,12 +48,12 @@ class PromptedPairs:
 
         _tell_assumed(card)
         self.device = device
-        # The weights were made in bfloat16, whose range float16 lacks: what overflows there is no score.
+        # The weights were made in bfloat16. float16 has a smaller range, and an overflow would give no valid score.
         self.precision = "float32" if precision == "float16" else precision
         self.window = min(card.window or WINDOW, WINDOW)
         self._instruction = instruction or INSTRUCTION
         self._literal = _tokenizer(card)
-        self._literal.encode_special_tokens = True  # as ordinary text, that is
+        self._literal.encode_special_tokens = True  # encodes them as ordinary text
         framing = _tokenizer(card)
         self._head, self._tail = (framing.encode(part, add_special_tokens=False).ids for part in (HEAD, TAIL))
         model = _load(card, getattr(torch, self.precision)).to(device).eval()
@@ -72,7 +72,7 @@ class PromptedPairs:
         ]
 
     def logits(self, query: str, pairs: Sequence[Pair]) -> np.ndarray:
-        """Padded on the left, so that each ends where the answer would begin."""
+        """Pairs are padded on the left, so that each ends where the answer would start."""
         import torch
 
         longest = max(pair.length for pair in pairs)
@@ -92,13 +92,13 @@ class PromptedPairs:
 
 
 def is_prompted(card: ModelCard) -> bool:
-    """Whether the model in this folder is one that must be asked so; one with modules of its own brings its prompt."""
+    """Whether the model must be asked this way; a model with modules of its own brings its prompt."""
     known = any(name in ARCHITECTURES for name in card.config.get("architectures") or ())
     return known and not module_kinds(card.path)
 
 
 def _tell_assumed(card: ModelCard) -> None:
-    """A language model's files don't say what it was trained for; its name may."""
+    """Log that the model is assumed to be a reranker: a language model's files don't say so, but its name may."""
     if _is_causal(card):
         level = logging.INFO if "rerank" in str(card.path).lower() else logging.WARNING
         told = "%s is a language model; it is taken for a Qwen3-Reranker, and ranks by its yes or no"
@@ -123,7 +123,7 @@ def _load(card: ModelCard, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # standard error belongs to the pipeline's own progress
+    disable_progress_bar()  # standard error is reserved for the pipeline's own progress
     kind = AutoModelForCausalLM if _is_causal(card) else AutoModelForSequenceClassification
     try:
         return kind.from_pretrained(str(card.path), local_files_only=True, dtype=dtype)
@@ -136,7 +136,7 @@ def _is_causal(card: ModelCard) -> bool:
 
 
 def _direction(model: Any, card: ModelCard, tokenizer: Any) -> torch.Tensor:
-    """(d,) float32: what the last hidden state is multiplied with to give the logit."""
+    """(d,) float32: the product of this vector and the last hidden state is the logit."""
     if not _is_causal(card):
         rows = model.score.weight
         if len(rows) != 1:

@@ -1,4 +1,4 @@
-"""From scores to results."""
+"""Turns scores into results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from semantik_pipeline.documents import RerankResult
 
 
 def best_first(scores: Iterable[float], top_k: int | None = None) -> list[RerankResult]:
-    """One result for each score, best first (equal ones in their order), all or the best ``top_k``."""
+    """One result for each score, best first (equal scores keep their order): all of them or the best ``top_k``."""
     results = [RerankResult(index, float(score)) for index, score in enumerate(scores)]
     return sorted(results, key=lambda result: -result.score)[:top_k]

@@ -1,4 +1,4 @@
-"""What was found last, kept for those who ask again."""
+"""A small cache of recent values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """The ``size`` values that were put or asked for last. Safe from every thread."""
+    """The ``size`` values that were stored or read most recently. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -25,7 +25,7 @@ class Recent(Generic[K, V]):
             return self._values.get(key)
 
     def put(self, key: K, value: V) -> V:
-        """Keep the value, and give it back."""
+        """Store the value and return it."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)

@@ -1,12 +1,12 @@
-"""The ``relevance-feedback`` reranker: passages that resemble the best ones rise. No model reads anything.
+"""The ``relevance-feedback`` reranker: passages that resemble the best ones rise. No model is run.
 
-Pseudo-relevance feedback (Rocchio 1971) asks what the query did not say: passages that answer it resemble one another. It
-compares the vectors that lie in the index already, so a search waits a few milliseconds for it.
+Pseudo-relevance feedback (Rocchio 1971) uses what the query did not say: passages that answer it resemble one another.
+The reranker compares vectors that are already in the index, so it adds a few milliseconds to a search.
 
-Measured over 30 passages, with 0.3 of the final score: nDCG@10 on Cranfield's odd queries (on which the constants were chosen)
-and even ones, then MRR@10 (odd, even) on two known-item sets, which must not lose: sentences taken out of Python's
-reference topics (of those that find anything: quotes are conditions), and first lines of standard library docstrings, with
-the rest as the text:
+Measured over 30 passages, with 0.3 of the final score. The first two columns are nDCG@10 on Cranfield's odd queries (on
+which the constants were chosen) and even ones. The others are MRR@10 (odd, even) on two known-item sets, which must not
+get worse: sentences taken out of Python's reference topics (those that find anything, because quotes are conditions),
+and first lines of standard library docstrings, with the rest as the text:
 
 | | odd | even | topics | docstrings |
 |---|---|---|---|---|
@@ -18,9 +18,9 @@ the rest as the text:
 | the best of the two best documents | 0.450 | 0.454 | 0.350, 0.409 | 0.501, 0.525 |
 | the two best, and the query counting half | 0.448 | 0.452 | 0.348, 0.409 | 0.500, 0.524 |
 
-Over 50 passages it has 0.452 and 0.454 on Cranfield, over 100 0.451 and 0.450; with 0.4 of the final score over 30, 0.455 and
-0.457, and the known items gain no more. MaxSim over the model's token vectors on top (``late-interaction`` after it)
-has 0.451 and 0.455.
+nDCG@10 on Cranfield is 0.452 and 0.454 over 50 passages, and 0.451 and 0.450 over 100. Over 30 with 0.4 of the final
+score it is 0.455 and 0.457, with no further gain for the known items. With MaxSim over the model's token vectors in
+addition (``late-interaction`` after it), it is 0.451 and 0.455.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from semantik_pipeline.errors import PluginError
 if TYPE_CHECKING:
     import numpy as np
 
-#: What a feedback vector counts in the mean against the one before it: the best passage mostly is an answer.
+#: The weight of a feedback vector relative to the one before it: the best passage usually is an answer.
 FADING = 0.5
 
-#: Documents of one call: as many as a search compares unless it says another number.
+#: Documents of one call: as many as a search compares by default.
 AT_ONCE = 200
 
-#: Tokens of a query, or of a document: no text is read.
+#: The limit for tokens of a query or document: no text is read.
 NO_LIMIT = 1_000_000_000
 
 
 class RelevanceFeedbackReranker(RerankerPlugin):
-    """Works with whatever embedder the collection has, and loads nothing."""
+    """Works with any embedder that the collection has, and loads nothing."""
 
     PLUGIN_ID: ClassVar[str] = "relevance-feedback"
     PLUGIN_VERSION: ClassVar[str] = "1.0.0"
@@ -66,8 +66,8 @@ class RelevanceFeedbackReranker(RerankerPlugin):
         vectors: np.ndarray | None = None,
         feedback_vectors: np.ndarray | None = None,
     ) -> list[RerankResult]:
-        """Scores within 0..1: :func:`resemblance`. They are to be mapped over the passages of a query (not ``calibrated``).
-        Raises PluginError where there are no vectors."""
+        """Scores within 0..1, computed by :func:`resemblance`. The search must rescale them over a query's passages
+        (they are not ``calibrated``). Raises PluginError if there are no vectors."""
         if vectors is None or feedback_vectors is None:
             raise PluginError(
                 "The store gives no vectors, by which passages are compared.",
@@ -77,7 +77,7 @@ class RelevanceFeedbackReranker(RerankerPlugin):
 
     @classmethod
     def get_capabilities(cls) -> RerankerCapabilities:
-        """Three candidates for each hit: more of them hardly rise among the hits."""
+        """Three candidates for each hit: those further down rarely rise among the hits."""
         return RerankerCapabilities(
             max_documents=AT_ONCE,
             first_documents=AT_ONCE,
@@ -96,8 +96,9 @@ class RelevanceFeedbackReranker(RerankerPlugin):
 
 
 def resemblance(vectors: np.ndarray, feedback: np.ndarray) -> np.ndarray:
-    """(n,) float32 within 0..1: the cosine of each of these unit ``vectors``, (n, d), to the sum of the ``feedback``, (k, d),
-    each counting FADING of the one before. A cosine below 0 counts as 0."""
+    """(n,) float32 within 0..1: the cosine of each unit vector in ``vectors``, (n, d), to the weighted sum of the
+    ``feedback``, (k, d), in which each vector has FADING times the weight of the one before. Negative cosines become
+    0."""
     import numpy as np
 
     towards = (feedback * FADING ** np.arange(len(feedback), dtype=np.float32)[:, None]).sum(0)

@@ -1,7 +1,7 @@
-"""One HTTP endpoint that speaks ``POST /rerank``.
+"""One HTTP endpoint that implements ``POST /rerank``.
 
-Its request is Cohere's (API reference, "Rerank"), which Jina and vLLM took over; two others differ by a name. Answers
-are read leniently, because all of them say the same: an index and a score for each text.
+The request is Cohere's (API reference, "Rerank"), which Jina and vLLM adopted; two other shapes use different field
+names. Answers are read leniently, because all of them contain the same: an index and a score for each text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from semantik_pipeline.errors import PermanentError
 if TYPE_CHECKING:
     import httpx
 
-#: The fields that hold the texts, and how many results are wanted (None: there is no such field).
+#: The fields for the texts and for the number of wanted results (None: the shape has no such field).
 SHAPES: dict[str, tuple[str, str | None]] = {
     "cohere": ("documents", "top_n"),
     "voyage": ("documents", "top_k"),
@@ -25,7 +25,7 @@ SHAPES: dict[str, tuple[str, str | None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RerankEndpoint(JsonEndpoint):
-    """The endpoint of one model. A person waits, so it is asked again soon or not at all."""
+    """The endpoint of one model. Because a person is waiting, a failed request is retried soon or not at all."""
 
     what: str = "rerank"
     model: str
@@ -34,15 +34,15 @@ class RerankEndpoint(JsonEndpoint):
     first_backoff: float | None = 0.05
 
     async def rank(self, query: str, texts: list[str]) -> list[tuple[int, float]]:
-        """``(index, score)`` of each text that the server ranks, in its order.
+        """``(index, score)`` of each text that the server ranks, in the server's order.
 
-        Raises what :meth:`post` raises, and PermanentError for an answer that is no ranking.
+        Raises what :meth:`post` raises, and PermanentError if the answer is not a ranking.
         """
         field, wanted = SHAPES[self.shape]
         body: dict[str, Any] = {"model": self.model, "query": query, field: texts}
         if wanted:
             body[wanted] = len(texts)
-        if self.shape == "tei":  # it refuses what is too long for its model, unless it is told to cut
+        if self.shape == "tei":  # refuses texts that are too long for its model, unless told to truncate
             body["truncate"] = self.truncate
         return self._ranking(await self.post(body))
 
@@ -59,7 +59,7 @@ class RerankEndpoint(JsonEndpoint):
 
 
 def _whole(given: Any) -> int:
-    """The number of a text. Raises TypeError for what is none: 1.7 means neither the one before it nor the one after."""
+    """The index of a text. Raises TypeError if it is not an integer: 1.7 identifies no text."""
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     raise TypeError("an index is an integer")

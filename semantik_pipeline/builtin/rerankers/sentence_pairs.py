@@ -1,4 +1,4 @@
-"""Pairs through sentence-transformers' CrossEncoder: BGE rerankers, and whatever else it can load."""
+"""Pairs through sentence-transformers' CrossEncoder: BGE rerankers, and every other model that it can load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from semantik_pipeline.builtin.rerankers.pairs import Pair, probability
 from semantik_pipeline.errors import PluginLoadError
 
 _DEFAULT_WINDOW = 512
-# Special tokens around a pair where the model does not say: [CLS] query [SEP] text [SEP]; RoBERTa has four.
+# Special tokens around a pair if the model does not say: [CLS] query [SEP] text [SEP] are three; RoBERTa has four.
 _PAIR_TOKENS = 4
 
 
@@ -60,7 +60,8 @@ class SentencePairs:
 
     @property
     def _is_logistic(self) -> bool:
-        """Models without an activation mean their logits for ranking only; those of another one know better."""
+        """Without an activation, logits are only good for ranking and need the logistic function; other activations
+        produce the model's own scores."""
         return type(self._model.activation_fn).__name__ in ("Identity", "Sigmoid")
 
     def _special_tokens(self) -> int:
@@ -69,8 +70,8 @@ class SentencePairs:
 
 
 def _check_trained(card: ModelCard) -> None:
-    """Raise PluginLoadError for a folder that holds no cross-encoder. sentence-transformers would put a head of random
-    numbers on any other model, or ask any language model for ``yes``, and rank by that."""
+    """Raise PluginLoadError for a folder without a cross-encoder. sentence-transformers would add a randomly
+    initialized head to any other model, or ask any language model for ``yes``, and rank by that."""
     its_own = card.model_type == "CrossEncoder" and module_kinds(card.path)
     architectures = card.config.get("architectures") or []
     classifies = any(name.endswith("ForSequenceClassification") for name in architectures)
@@ -88,7 +89,7 @@ def _load(card: ModelCard, device: str, trust_remote_code: bool, window: int) ->
     from sentence_transformers import CrossEncoder
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # standard error belongs to the pipeline's own progress
+    disable_progress_bar()  # standard error is reserved for the pipeline's own progress
     try:
         model = CrossEncoder(str(card.path), device=device, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
@@ -100,5 +101,6 @@ def _load(card: ModelCard, device: str, trust_remote_code: bool, window: int) ->
             "Use a model made for ranking.",
         )
     model.eval()
-    setattr(model, "max_seq_length" if hasattr(type(model), "max_seq_length") else "max_length", window)  # 6, 5
+    # The attribute's name in sentence-transformers 6 and 5.
+    setattr(model, "max_seq_length" if hasattr(type(model), "max_seq_length") else "max_length", window)
     return model

@@ -1,12 +1,14 @@
-"""How telling a query's tokens are: an inverse document frequency read off the vocabulary's order.
+"""Weights that say how informative a query's tokens are: an inverse document frequency derived from the vocabulary's
+order.
 
-A call sees a slice of the candidates and no corpus, so document frequencies can't be counted. But vocabularies of
-WordPiece, BPE and SentencePiece list their tokens from frequent to rare, and by Zipf's law frequency falls as one over
-the rank, so the IDF grows with the rank's logarithm: ``weight = log(1 + 3 * rank / size of the vocabulary)``.
+A call sees a slice of the candidates and not the corpus, so document frequencies can't be counted. But WordPiece, BPE
+and SentencePiece vocabularies list their tokens from frequent to rare. By Zipf's law, frequency is inversely
+proportional to the rank, so the IDF grows with the rank's logarithm: ``weight = log(1 + 3 * rank / size of the
+vocabulary)``.
 
 Measured on Cranfield (whole abstracts, the top 30 of the dense and BM25 blend, 0.3 of the final score; constants chosen
-on the odd-numbered queries), nDCG@10 of odd and even ones: no reranking 0.426, 0.434; weights all one 0.423, 0.426;
-IDF over the candidates 0.421, 0.426; IDF over the corpus 0.429, 0.433; these 0.445, 0.435.
+on the odd-numbered queries). nDCG@10 of odd and even queries: no reranking 0.426, 0.434; all weights one 0.423, 0.426;
+IDF over the candidates 0.421, 0.426; IDF over the corpus 0.429, 0.433; these weights 0.445, 0.435.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from collections.abc import Sequence
 import numpy as np
 
 _RISE = 3.0
-# A character of its own (a digit, a Chinese character) stands before the words, in no order: a middling weight.
+# Single characters (a digit, a Chinese character) come before the words, in no order, so they get a medium weight.
 _SINGLE = math.log(2)
 
 
 class TokenWeights:
-    """Weights of token ids, at least 0. Punctuation weighs nothing."""
+    """Weights of token ids, at least 0. Punctuation has weight 0."""
 
     def __init__(self, vocabulary: dict[str, int]) -> None:
         self._tokens = {id: token for token, id in vocabulary.items()}
@@ -30,7 +32,7 @@ class TokenWeights:
         self._first_word = min((id for token, id in vocabulary.items() if _is_word(token)), default=0)
 
     def of(self, ids: Sequence[int]) -> np.ndarray:
-        """(n,) float32; all ones where no token tells anything (``the``, ``?!``)."""
+        """(n,) float32; all ones if every token has weight 0 (``the``, ``?!``)."""
         weights = np.array([self._weight(id) for id in ids], dtype=np.float32)
         return weights if weights.sum() > 0 else np.ones(len(ids), dtype=np.float32)
 
@@ -44,6 +46,7 @@ class TokenWeights:
 
 
 def _is_word(token: str) -> bool:
-    """Two letters or more, apart from the marks that vocabularies put before words (``Ġ``, ``▁``)."""
+    """Whether the token has two or more letters, apart from the marks that vocabularies put before words (``Ġ``,
+    ``▁``)."""
     plain = token.lstrip("Ġ▁")
     return len(plain) > 1 and plain.isalpha()
