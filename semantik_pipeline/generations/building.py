@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError
+from semantik_pipeline.errors import FingerprintMismatch, PermanentError, PipelineError, StorageUnavailable
 from semantik_pipeline.generations import aliases, rerunning
 from semantik_pipeline.generations.gate import Gate, Verdict, with_losses
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger.generations import backfill, builds, switching
 from semantik_pipeline.plugins.secrets import scrub
 from semantik_pipeline.stages.embedder_errors import REFUSES
@@ -38,26 +39,41 @@ def advance(runtime: Runtime, *, seconds: float) -> bool:
 
 
 def _advance_all(runtime: Runtime, until: float) -> bool:
+    """Whatever goes wrong with one of them keeps no other from going on, but for a ledger that is away."""
     with runtime.ledger.read() as tx:
         found = builds.building(tx)
-        over = switching.any_due(tx)
     for ended in {*runtime.build_gates} - {build.generation_id for build in found}:
         del runtime.build_gates[ended]  # its number may be given again
-    more = rerunning.advance(runtime, until)
+    more = False
+    with _isolated(runtime, "reruns"):
+        more = rerunning.advance(runtime, until)
     for build in found:
         if build.operation_state == "running":
-            more = _advance(runtime, build, until) or more
-    aliases.mend(runtime)
+            with _isolated(runtime, f"reindex-{build.operation_id}"):
+                more = _advance(runtime, build, until) or more
+    with _isolated(runtime, "aliases"):
+        aliases.mend(runtime)
+    with _isolated(runtime, "retirements"):
+        _retire(runtime)
+    with runtime.ledger.read() as tx:
+        gone = switching.retired(tx)
+    for step in (_set_aside, _remove):
+        for one in gone:
+            with _isolated(runtime, f"generation {one.generation_id}"):
+                more = step(runtime, one, until) or more
+    return more
+
+
+def _isolated(runtime: Runtime, about: str) -> AbstractContextManager[None]:
+    return isolated(runtime, "builds", about, but=StorageUnavailable)
+
+
+def _retire(runtime: Runtime) -> None:
+    with runtime.ledger.read() as tx:
+        over = switching.any_due(tx)
     if over:
         with runtime.ledger.write() as tx:
             switching.retire_due(tx)
-    with runtime.ledger.read() as tx:
-        gone = switching.retired(tx)
-    for one in gone:
-        more = _set_aside(runtime, one, until) or more
-    for one in gone:
-        more = _remove(runtime, one, until) or more
-    return more
 
 
 def _advance(runtime: Runtime, build: Build, until: float) -> bool:
@@ -65,9 +81,8 @@ def _advance(runtime: Runtime, build: Build, until: float) -> bool:
         return _fill(runtime, build, until)
     if build.phase == "building":
         with runtime.ledger.read() as tx:
-            left = builds.unfinished(tx, build, but_arrivals=True)
-        if left:
-            return False
+            if builds.is_unfinished(tx, build, but_arrivals=True):
+                return False
         with runtime.ledger.write() as tx:
             mine = builds.take(tx, build.generation_id)
             if mine is None:
@@ -152,7 +167,7 @@ def _decide(runtime: Runtime, build: Build, verdict: Verdict) -> bool:
         builds.lock(tx, mine.collection_id)
         if verdict.reason is None:
             patient = builds.seconds_verifying(tx, mine) < settings.catch_up_timeout
-            if builds.unfinished(tx, mine, but_arrivals=not patient):
+            if builds.is_unfinished(tx, mine, but_arrivals=not patient):
                 builds.note(tx, mine.generation_id, phase="building")  # what arrived meanwhile comes first
                 return True
             verdict = with_losses(tx, mine, verdict)

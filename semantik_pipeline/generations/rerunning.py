@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import PipelineError, UsageError
+from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.documents import selection
@@ -92,10 +93,11 @@ def advance(runtime: Runtime, until: float) -> bool:
         pending = reruns.pending(tx)
     for one in pending:
         left: Rerun | None = one
-        while left is not None:
-            left = _go_on(runtime, left)
-            if left is not None and (time.monotonic() >= until or runtime.stopping.is_set()):
-                return True
+        with isolated(runtime, "builds", f"retry-{one.operation_id}"):
+            while left is not None:
+                left = _go_on(runtime, left)
+                if left is not None and (time.monotonic() >= until or runtime.stopping.is_set()):
+                    return True
     return False
 
 

@@ -176,15 +176,15 @@ def test_one_of_two_verifiers_at_a_time_and_one_switches(verifiers, monkeypatch)
 
 def test_one_that_looked_before_the_other_began_to_verify_leaves_it_to_it(verifiers, monkeypatch) -> None:
     one, other, operation_id = verifiers
-    original = builds.unfinished
+    original = builds.is_unfinished
 
-    def unfinished(tx, build, **how):
+    def is_unfinished(tx, build, **how):
         left = original(tx, build, **how)
-        monkeypatch.setattr(builds, "unfinished", original)
+        monkeypatch.setattr(builds, "is_unfinished", original)
         building.advance(one.runtime, seconds=0)
         return left
 
-    monkeypatch.setattr(builds, "unfinished", unfinished)
+    monkeypatch.setattr(builds, "is_unfinished", is_unfinished)
     building.advance(other.runtime, seconds=0)
     with one.runtime.ledger.read() as tx:
         (mine,) = builds.building(tx)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import exc, select, update
 
-from semantik_pipeline import maintenance, operations, sources, trash
+from semantik_pipeline import generations, maintenance, operations, sources, trash
 from semantik_pipeline import pipeline as stage_table
 from semantik_pipeline.errors import ServiceUnavailable
-from semantik_pipeline.generations import building
+from semantik_pipeline.generations import building, rerunning
+from semantik_pipeline.ledger.generations import backfill, switching
 from semantik_pipeline.ledger.ingestion import sources as ledger_sources
 from semantik_pipeline.ledger.ingestion import timetable
 from semantik_pipeline.ledger.operations import lifecycle as ledger_operations
-from semantik_pipeline.ledger.operations import outcomes
+from semantik_pipeline.ledger.operations import outcomes, reruns
 from semantik_pipeline.ledger.queue import reconciling
 from semantik_pipeline.ledger.retention import removal
 from semantik_pipeline.ledger.retention import trash as ledger_trash
 from semantik_pipeline.ledger.tables import documents
+from semantik_pipeline.ledger.tables import generations as generation_table
 from semantik_pipeline.ledger.tables import sources as table
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
@@ -232,3 +234,70 @@ def test_operations_that_can_t_be_looked_at_leave_the_last_stage_at_its_work(mak
     monkeypatch.setattr(maintenance, "settle", fail)
     looking()
     assert counted(pipeline, "operations") == 1
+
+
+# -- builds, reruns, and generations that retire ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_collections(make_pipeline):
+    """A pipeline with the collections ``bad`` and ``good``, of a document each."""
+    pipeline = make_pipeline()
+    for name in ("bad", "good"):
+        pipeline.index(request(name, a="alpha"), collection=name)
+    return pipeline
+
+
+def failing_for_first(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, which: Callable[[Any], int]) -> None:
+    """The first one that the function is asked for makes it fail, each time."""
+    function, first = getattr(module, name), []
+
+    def some(*args: Any, **options: Any) -> Any:
+        one = which(args[1])
+        first[:] = first or [one]
+        return fail() if one == first[0] else function(*args, **options)
+
+    monkeypatch.setattr(module, name, some)
+
+
+def reindexed(pipeline) -> list[int]:
+    return [generations.reindex(pipeline.runtime, name, {"embedding.dimension": 32}) for name in ("bad", "good")]
+
+
+def work_for(pipeline, rounds: int = 6) -> None:
+    for _ in range(rounds):
+        maintenance.tick(pipeline.runtime)
+        pipeline.run()
+
+
+def test_a_build_that_fails_keeps_no_other_from_its_end(two_collections, monkeypatch) -> None:
+    failing_for_first(monkeypatch, backfill, "step", lambda build: build.generation_id)
+    begun = reindexed(two_collections)
+    work_for(two_collections)
+    assert [two_collections.result(one)["outcome"] for one in begun] == [None, "succeeded"]
+    assert counted(two_collections, "builds") >= 1
+
+
+def test_a_rerun_that_fails_keeps_no_other_and_no_build_from_its_end(two_collections, monkeypatch) -> None:
+    pipeline = two_collections
+    with monkeypatch.context() as context:
+        context.setattr(rerunning, "_go_on", lambda runtime, rerun: None)  # its process dies before the first slice
+        again = [generations.rerun(pipeline.runtime, name, {}) for name in ("bad", "good")]
+    failing_for_first(monkeypatch, reruns, "crowded", lambda rerun: rerun.operation_id)
+    (_, build) = reindexed(pipeline)
+    work_for(pipeline)
+    assert [pipeline.result(one)["outcome"] for one in (*again, build)] == [None, "succeeded", "succeeded"]
+
+
+def test_a_generation_that_can_t_be_removed_keeps_no_other(two_collections, monkeypatch) -> None:
+    pipeline = two_collections
+    begun = reindexed(pipeline)
+    work_for(pipeline)
+    assert [pipeline.result(one)["outcome"] for one in begun] == ["succeeded"] * 2
+    with pipeline.runtime.ledger.write() as tx:
+        tx.execute(update(generation_table).where(generation_table.c.state == "kept").values(retire_at=1.0))
+    failing_for_first(monkeypatch, switching, "remove_rows", lambda generation_id: generation_id)
+    work_for(pipeline)
+    with pipeline.runtime.ledger.read() as tx:
+        left = tx.execute(select(generation_table.c.state).order_by(generation_table.c.id)).scalars().all()
+    assert left == ["retired", "active", "active"]

@@ -194,10 +194,12 @@ def awaited(build: Build, *, but_arrivals: bool) -> ColumnElement[bool]:
     return and_(mine, ~moving.correlate(work).exists())
 
 
-def unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> int:
-    """How many units the build waits for: see :func:`awaited`."""
+def is_unfinished(tx: Transaction, build: Build, *, but_arrivals: bool = False) -> bool:
+    """Whether the build waits for a unit: see :func:`awaited`. It reads up to the first one, stage by stage in the order of
+    an index: for any unit of them all PostgreSQL reads the whole table, as long as it believes that there are many."""
     mine = awaited(build, but_arrivals=but_arrivals)
-    return tx.execute(select(func.count()).select_from(work).where(mine)).scalar_one()
+    first = select(work.c.document_id).order_by(work.c.stage).limit(1)
+    return any(tx.execute(first.where(mine, work.c.stage.between(one, one))).first() for one in STAGES)
 
 
 def left(tx: Transaction, generation_id: int) -> int:
@@ -208,7 +210,7 @@ def left(tx: Transaction, generation_id: int) -> int:
 
 def losses(tx: Transaction, build: Build, *, limit: int) -> tuple[int, list[tuple[str, str]]]:
     """Documents that search finds now and would not find in the build: how many, and ``(unique id, why)`` of some. Those
-    that some stage is still to work on are :func:`unfinished`, not lost."""
+    that some stage is still to work on are :func:`awaited`, not lost."""
     mine = work.alias()
     found_now = and_(
         work.c.generation_id == build.active_generation, work.c.goal == "indexed", work.c.indexed_epoch.is_not(None)

@@ -24,6 +24,9 @@ BATCH = 500
 #: Its units that one transaction sets aside.
 ASIDE = 2000
 
+#: In the ``build`` of a retired generation: up to which document its rows are removed.
+_REMOVED_UPTO = "removed_upto"
+
 #: Seconds within which a writer notices that its lease is gone.
 WRITERS = 30.0
 
@@ -186,6 +189,7 @@ def set_aside(tx: Transaction, generation_id: int, *, after: int) -> int | None:
 
     Units in hand lose their leases: see :func:`remove_rows`.
     """
+    _lock(tx, generation_id)
     mine = and_(work.c.generation_id == generation_id, work.c.stage.in_(STAGES), work.c.document_id > after)
     in_order = select(work.c.document_id, work.c.lease_token).where(mine).order_by(work.c.document_id).limit(ASIDE)
     rows = tx.execute(in_order.with_for_update()).all()
@@ -197,14 +201,16 @@ def set_aside(tx: Transaction, generation_id: int, *, after: int) -> int | None:
 
 def remove_rows(tx: Transaction, generation_id: int) -> bool:
     """Remove the units of up to BATCH documents, their chunks, and the results that nothing else refers to. Returns
-    whether there may be more.
+    whether there may be more. It goes on behind the documents of the batch before: to look for the first unit that is left
+    is to read past those of the other generations.
 
     Units in hand lose their leases with their rows, and what is made of them is dropped. Its index goes as soon as nobody
     can be writing to it any more.
     """
+    after = _lock(tx, generation_id).get(_REMOVED_UPTO, 0)
     mine = work.c.generation_id == generation_id
-    in_order = select(work.c.document_id, work.c.lease_token).where(mine).order_by(work.c.document_id).limit(BATCH)
-    rows = tx.execute(in_order.with_for_update()).all()
+    query = select(work.c.document_id, work.c.lease_token).where(mine, work.c.document_id > after)
+    rows = tx.execute(query.order_by(work.c.document_id).limit(BATCH).with_for_update()).all()
     if not rows:
         return words.forget(tx, generation_id)
     _await_writers(tx, generation_id, rows)
@@ -212,7 +218,15 @@ def remove_rows(tx: Transaction, generation_id: int) -> bool:
     units = [unit_of(row) for row in tx.execute(UNIT.where(these))]
     forgetting.forget_units(tx, units)
     tx.execute(delete(work).where(these))
+    builds.note(tx, generation_id, **{_REMOVED_UPTO: rows[-1].document_id})
     return True
+
+
+def _lock(tx: Transaction, generation_id: int) -> dict[str, Any]:
+    """Lock a generation, before its units; returns how far its build, or its end, is. Two processes that remove the same
+    units come one after the other: the second would find those gone that it waited for, and take that for the end."""
+    mine = select(generations.c.build).where(generations.c.id == generation_id)
+    return tx.execute(mine.with_for_update(key_share=True)).scalar_one_or_none() or {}
 
 
 def _await_writers(tx: Transaction, generation_id: int, rows: Sequence[Any]) -> None:
