@@ -3,9 +3,10 @@ so nothing is deleted from them point by point."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, select
 
 from semantik_pipeline.ledger.access import api_keys
 from semantik_pipeline.ledger.database.connection import Transaction
@@ -56,14 +57,23 @@ def drop_documents(tx: Transaction, collection_id: int) -> Dropped:
     own = [row for row in rows if row.document_id not in claimed]
     bodies = select(documents.c.content_hash).where(documents.c.id.in_(ids), documents.c.content_hash.is_not(None))
     raw = sorted(set(tx.execute(bodies).scalars()))
-    said = select(chunks.c.embed_key, chunks.c.text_hash).where(chunks.c.document_id.in_(ids))
-    texts = tx.execute(said).all()
-    for table in (operation_items, chunks, work):
+    said = chunks_of(tx, collection_id, ids)
+    texts = tx.execute(select(chunks.c.embed_key, chunks.c.text_hash).where(said)).all()
+    tx.execute(delete(chunks).where(said))
+    for table in (operation_items, work):
         tx.execute(delete(table).where(table.c.document_id.in_(ids)))
     tx.execute(delete(documents).where(documents.c.id.in_(ids)))
     hashes = {row.text_hash for row in texts} | {row.text_hash for row in own if row.text_hash}
     forgetting.forget_unused(tx, {row.embed_key for row in texts}, hashes)
     return Dropped(raw=tuple(raw), parsed=tuple(sorted({row.parse_key for row in own if row.parse_key})))
+
+
+def chunks_of(tx: Transaction, collection_id: int, document_ids: Sequence[int]) -> ColumnElement[bool]:
+    """Condition: chunk rows of these documents of the collection, in whatever generation. It names the generations, for the
+    index of chunk rows begins with them."""
+    own = select(generations.c.id).where(generations.c.collection_id == collection_id).order_by(generations.c.id)
+    each = list(tx.execute(own).scalars())
+    return and_(chunks.c.generation_id.in_(each), chunks.c.document_id.in_(document_ids))
 
 
 def indexes(tx: Transaction, collection_id: int) -> list[str]:

@@ -9,6 +9,7 @@ from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.ingestion.revisions import delete_documents
 from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.retention.purging import chunks_of
 from semantik_pipeline.ledger.tables import (
     chunks,
     documents,
@@ -92,10 +93,13 @@ def _on_its_way(tx: Transaction, source_id: int) -> bool:
 
 
 def _drop_rows(tx: Transaction, source_id: int) -> bool:
-    found = select(documents.c.id).where(documents.c.source_id == source_id).order_by(documents.c.id).limit(BATCH)
-    ids = tx.execute(found).scalars().all()
-    if ids:
-        for table in (operation_items, chunks, work):
+    columns = (documents.c.id, documents.c.collection_id)
+    found = select(*columns).where(documents.c.source_id == source_id).order_by(documents.c.id).limit(BATCH)
+    rows = tx.execute(found).all()
+    if rows:
+        ids = [row.id for row in rows]
+        tx.execute(delete(chunks).where(chunks_of(tx, rows[0].collection_id, ids)))
+        for table in (operation_items, work):
             tx.execute(delete(table).where(table.c.document_id.in_(ids)))
         tx.execute(delete(documents).where(documents.c.id.in_(ids)))
         return True
