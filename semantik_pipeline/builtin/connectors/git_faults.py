@@ -17,6 +17,9 @@ from semantik_pipeline.errors import (
 #: How ssh, and servers behind it, say that they don't let somebody in.
 _REFUSALS = ("permission denied", "authentication failed", "access denied", "could not read username")
 
+#: How servers say that they have no such repository: git itself, its daemon, and hosts behind ssh.
+_MISSING = ("does not appear to be a git repository", "not exported", "repository not found", "could not be found")
+
 _WAY_OUT = "Check username and password_env (or, with ssh, the keys of the user that runs the workers)."
 
 
@@ -56,7 +59,7 @@ def meaning(error: Exception, name: str) -> PipelineError:
             "Install it where the workers run (Debian: openssh-client), or give an https URL.",
         )
     told = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, NotGitRepository) or "not exported" in told:
+    if isinstance(error, NotGitRepository) or any(words in told.lower() for words in _MISSING):
         return PluginConfigError(
             f"There is no Git repository at {name}.", "Check the url; a private one may need username and password_env."
         )
