@@ -301,7 +301,7 @@ class Runtime:
         yet, or it was lost, which whoever reads must not hide from whoever writes."""
         with self._lock:
             there = generation.index in self._indexes
-        if there or generation.index in self.host.call(self.store.list_indexes):
+        if there or self.host.call(self.store.has_index, generation.index):
             return self.index(generation)
         return None
 

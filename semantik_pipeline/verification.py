@@ -273,7 +273,7 @@ def lacks_points(runtime: Runtime, collection: str, *, wrote: bool) -> bool:
     """Whether the index that search reads holds fewer points than the ledger says. ``wrote``: this process has it open
     anyhow. Else it is not opened, which takes longer than all the rest, and only its absence is noticed."""
     view = runtime.ledger.search_view(collection)
-    if not wrote and view.index in runtime.host.call(runtime.store.list_indexes):
+    if not wrote and runtime.host.call(runtime.store.has_index, view.index):
         return False
     return shortfall(runtime, view.generation_id) is not None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from semantik_pipeline.errors import FingerprintMismatch
+from semantik_pipeline.errors import FingerprintMismatch, ServiceUnavailable, UsageError
 from semantik_pipeline.questions import SearchQuery
 from semantik_pipeline.search.answer import SearchAnswer, passing, to_hits
 from semantik_pipeline.search.blending import Reranking, unranked
@@ -23,6 +25,7 @@ from semantik_pipeline.search.stopwatch import Stopwatch
 from semantik_pipeline.search.stored_vectors import stored_vectors
 from semantik_pipeline.search.understanding.planning import interpret
 from semantik_pipeline.search.why_missing import Way, why_absent
+from semantik_pipeline.stages.lost_index import HINT, is_lost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from semantik_pipeline.ledger.catalog.collections import SearchView
     from semantik_pipeline.runtime import Runtime
 
+log = logging.getLogger(__name__)
 
 #: How a search goes of which one leg is left.
 ALONE = {"dense": "by meaning alone", "sparse": "by words alone"}
@@ -78,8 +82,26 @@ class OneSearch:
         self._vector: np.ndarray | None = None
         self._lacking: list[str] = []
 
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """An index that is gone, though this process knew it, is no fault of the question: somebody dropped it, or its
+        generation was retired in this moment."""
+        try:
+            yield
+        except UsageError as error:
+            if not is_lost(self.runtime, self.view.index):
+                raise
+            log.error("The store has no index %s any more: %s", self.view.index, error)
+            raise ServiceUnavailable(
+                f"The index of the collection {self.view.collection!r} is missing.", HINT
+            ) from error
+
     def gather(self) -> None:
         """``retrieved``: the candidates, and all else that the index tells."""
+        with self._blaming():
+            self._gather()
+
+    def _gather(self) -> None:
         if self.plan.interpretation is not None:
             with self.watch.step("interpret"):
                 self.plan = interpret(self.runtime, self.view, self._query, self.plan)
@@ -91,13 +113,14 @@ class OneSearch:
 
     def fuse_with_others(self, shares: dict[str, dict[str, float]]) -> None:
         """``retrieved``: the candidates that are the best by these shares, which are taken over other collections, too."""
-        with self.watch.step("retrieve"):
+        with self._blaming(), self.watch.step("retrieve"):
             self.retrieved = fused_with_others(self.runtime, self.view, self.plan, self.retrieved, shares)
 
     def finish(self, outcome: Reranking) -> SearchAnswer:
         """The answer, made of the candidates in their order after the rerankers."""
-        done = self._postprocessed(self.retrieved, outcome, self._vector)
-        explanation = self._document_explanation(self.retrieved, outcome, done)
+        with self._blaming():
+            done = self._postprocessed(self.retrieved, outcome, self._vector)
+            explanation = self._document_explanation(self.retrieved, outcome, done)
         counted = self._counts
         answer = SearchAnswer(
             hits=done.hits,

@@ -23,13 +23,20 @@ def blamed(runtime: Runtime, generation_id: int, error: Exception) -> Exception:
         return error
     try:
         index = runtime.generation(generation_id).index
-        there = index in runtime.host.call(runtime.store.list_indexes)
+        lost = is_lost(runtime, index)
     except ServiceUnavailable as away:
         return away
     except PipelineError:
         return error
-    if there:
+    if not lost:
         return error
-    runtime.forget_index(index)
     log.error("The store has no index %s any more: %s", index, error)
     return ServiceUnavailable(f"The store has no index {index} any more: {error}", HINT)
+
+
+def is_lost(runtime: Runtime, index: str) -> bool:
+    """Whether the store has no such index. What this process knew of it is forgotten then. Raises what the store raises."""
+    if runtime.host.call(runtime.store.has_index, index):
+        return False
+    runtime.forget_index(index)
+    return True
