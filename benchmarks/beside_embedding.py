@@ -1,12 +1,16 @@
-"""Search while documents are embedded in the same process: ``python benchmarks/beside_embedding.py [CHUNKS]``.
+"""Search latency while documents are embedded in the same process: ``python benchmarks/beside_embedding.py [CHUNKS]``.
 
-Indexes about 1,000 chunks of plain text with the packaged MiniLM and asks RATE (4) hybrid queries a second without
-reranking, each another one: for SECONDS (20) while nothing else goes on, then while about CHUNKS (2,500) more are indexed
-by the worker of this process, which is what `semantik serve` does. Then as many are indexed without any search. Prints
-one JSON object: p50 and p95 of a search in milliseconds in both, measured from when it was due; ``p95_ratio`` beside ÷
-idle; ``parts``, p95 of each step of a search, and of ``late``, by how much it began after it was due, behind the one before
-it (which may have waited for a fold of the index); chunks/s with and without the searches; the machine's cores, for two
-of them are all that the model takes.
+Indexes about 1,000 chunks of plain text with the packaged MiniLM. Then it sends RATE (4) different hybrid queries per
+second, without reranking: first for SECONDS (20) while nothing else runs (``idle``), then while the worker in this
+process indexes about CHUNKS (2,500) more chunks (``beside``), as happens in ``semantik serve``. Finally it indexes the
+same number of chunks without any searches. Prints one JSON object:
+
+- ``idle``, ``beside``: p50 and p95 of a search in milliseconds, measured from the time at which the search was due;
+  ``parts`` has the p95 of each step of a search, and of ``late``: how long after its due time a search started, because
+  the search before it was still running (for example, it may have waited for a fold of the index);
+- ``p95_ratio``: p95 of ``beside`` ÷ p95 of ``idle``;
+- ``chunks_per_s``: chunks indexed per second, with and without the searches;
+- ``cores``: the machine's cores. The model uses only two of them.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ CHUNKS_PER_FILE = 11.0  # of 900 words
 
 
 class Asker:
-    """Asks at a steady rate until it is stopped; a search that is late counts from when it was due."""
+    """Searches at a steady rate until it is stopped. The time of a late search counts from when it was due."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._chance, self._known = runtime, random.Random(5), sentences()
@@ -56,11 +60,11 @@ class Asker:
             time.sleep(max(0.0, due - time.perf_counter()))
 
     def _words(self, count: int) -> list[str]:
-        """Words of a sentence that mean nothing but themselves in a query: no exclusion, no field."""
+        """The first words of a random sentence that are plain words in a query: no exclusions and no fields."""
         return [word for word in self._chance.choice(self._known).split() if word.isalpha()][:count]
 
     def told(self) -> dict[str, Any]:
-        """What was measured since the last time."""
+        """The figures since the last call."""
         times, self.milliseconds = self.milliseconds, []
         parts, self.parts = self.parts, []
         return {
@@ -76,7 +80,7 @@ def p95(times: list[float]) -> float:
 
 
 def index(runtime: Runtime, folder: Path) -> float:
-    """Index the folder; chunks/s."""
+    """Index the folder. Returns chunks/s."""
     start = time.perf_counter()
     operation = operations.begin_sync(runtime, [operations.folder_source(folder)], collection="default")
     result = operations.wait(runtime, operation).result or {}
@@ -102,7 +106,7 @@ def measure(folder: Path, chunks: int) -> dict[str, Any]:
 
 
 def _for(asker: Asker, work: Any) -> Any:
-    """Ask for as long as the work takes; what it gives."""
+    """Keep searching while ``work`` runs. Returns its result."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(asker.run, stop)
@@ -110,7 +114,7 @@ def _for(asker: Asker, work: Any) -> Any:
             return work()
         finally:
             stop.set()
-            asking.result()  # raises what ended it early
+            asking.result()  # raises the error that ended the searches early, if any
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """The broker's memory while documents wait for work: ``python benchmarks/broker.py [DOCUMENTS]``.
 
-A jsonl source of DOCUMENTS (100,000) short documents is synced into a PostgreSQL ledger over a Redis of the benchmark's
-own, by this process alone, so that all of them come to wait at ``chunk``; ``work.max_in_flight`` lets them. Then one
-worker of the profile ``cpu`` hears of them, as from a scheduler's tick, and works for 20 s. A slow machine stops after
-SYNC_SECONDS with the documents that came until then. Prints one JSON object:
+Starts a Redis of its own. This process alone syncs a jsonl source of DOCUMENTS (100,000) short documents into a
+PostgreSQL ledger, so that all of them wait at the stage ``chunk`` (``work.max_in_flight`` is set high enough). Then one
+worker with the profile ``cpu`` is notified, as by a scheduler's tick, and works for 20 s. On a slow machine, the sync
+stops after SYNC_SECONDS (200) with the documents read so far. Prints one JSON object:
 
-- ``before_mb``: Redis' used_memory when the fleet's client has rung once; ``waiting_growth_mb`` and
-  ``working_growth_mb``: the highest used_memory, sampled every 0.2 s, while documents came to wait and while the worker
-  worked, less ``before_mb``; ``growth_mb`` is the larger one;
-- ``queues``: bells in each queue at the end of either part;
-- ``documents_per_s``: ``waiting``, the documents due at ``chunk`` after the sync, ÷ its seconds; ``chunked``: how many of
-  them the worker took.
+- ``before_mb``: Redis' used_memory after this process has sent its first message;
+- ``waiting_growth_mb``, ``working_growth_mb``: the peak of used_memory, sampled every 0.2 s, during the sync and while
+  the worker worked, minus ``before_mb``. ``growth_mb`` is the larger of the two;
+- ``queues``: messages in each queue at the end of the sync (``waiting``) and of the work (``working``);
+- ``waiting``: documents due at ``chunk`` after the sync; ``documents_per_s``: ``waiting`` ÷ seconds of the sync;
+- ``chunked``: how many of them the worker took.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EVERY = 0.2
 
 
 class Peak:
-    """The highest used_memory of a Redis server since it was last asked."""
+    """The peak of a Redis server's used_memory since the last call of :meth:`take`."""
 
     def __init__(self, redis: OwnRedis) -> None:
         from redis import Redis
@@ -108,7 +108,7 @@ def measure() -> dict[str, Any]:
 
 
 def json_lines(path: Path, count: int) -> Path:
-    """One short document on each line, no two alike."""
+    """Write one short document per line; all documents differ."""
     chance, known = random.Random(1), sentences()
     with path.open("w") as file:
         for number in range(count):
@@ -117,7 +117,7 @@ def json_lines(path: Path, count: int) -> Path:
 
 
 def bring(runtime: Runtime, corpus: Path) -> float:
-    """Sync the file, as a worker's task does, slice after slice; seconds."""
+    """Sync the file slice after slice, as a worker's task does. Returns the seconds."""
     start = time.perf_counter()
     source = SourceRequest(connector="jsonl", name="corpus", config={"path": str(corpus)})
     operations.begin_sync(runtime, [source], collection="default")
@@ -132,13 +132,13 @@ def is_due(runtime: Runtime) -> bool:
 
 
 def due(runtime: Runtime) -> dict[str, int]:
-    """Units by stage that could be claimed now."""
+    """The number of units that could be claimed now, by stage."""
     with runtime.ledger.read() as tx:
         return {stage: int(counts["waiting"]) for stage, counts in backlog.by_stage(tx).items()}
 
 
 def bells(redis: OwnRedis) -> dict[str, int]:
-    """Messages in each stage's queue that has any."""
+    """The number of messages in each stage's queue; empty queues are left out."""
     lengths = {stage: int(redis.ask("llen", f"semantik.{stage}")) for stage in QUEUES}
     return {stage: length for stage, length in lengths.items() if length}
 

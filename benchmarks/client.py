@@ -1,10 +1,12 @@
-"""How long ``semantik search`` takes beside a server that owns the data folder: ``python benchmarks/client.py [FOLDER]``.
+"""The time of ``semantik search`` while a server owns the data folder: ``python benchmarks/client.py [FOLDER]``.
 
-Indexes the documents of FOLDER (docs/) with the packaged model, starts ``semantik serve``, and asks 7 questions, each
-another one, by the whole command, as a person types it, after 2 that warm the server up; with the default
-reranker and without one. Prints one JSON object: for each the median and all seconds of the command from its start to
-its end, the processor's seconds of the command (the median), and the milliseconds that the server needed for the search
-itself.
+Indexes the documents in FOLDER (docs/) with the packaged model and starts ``semantik serve``. Then it runs the whole
+command, as a person types it, for 2 questions that warm the server up and 7 different questions that are measured, with
+and without the default reranker. Prints one JSON object; with ``reranked`` and ``without_reranking``:
+
+- ``seconds``: the median wall time of the command from start to end; ``of`` lists all of them;
+- ``processor_seconds``: the median CPU time of the command;
+- ``server_ms``: the median time in milliseconds that the server needed for the search itself.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def command(data: Path, *arguments: str) -> list[str]:
 
 
 def wait_for(server: subprocess.Popen[bytes], note: Path) -> None:
-    """Until the server's note says where it listens."""
+    """Wait until the server's owner file contains its URL."""
     while '"url"' not in (note.read_text("utf-8") if note.exists() else ""):
         if server.poll() is not None:
             raise SystemExit("the server did not start")
@@ -51,7 +53,7 @@ def wait_for(server: subprocess.Popen[bytes], note: Path) -> None:
 
 
 def ask(data: Path, question: str, *options: str) -> tuple[float, float, dict[str, Any]]:
-    """Seconds of a search in all, the processor's, and its answer."""
+    """Run one search. Returns its wall seconds, its CPU seconds and its answer."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     done = subprocess.run(command(data, "search", question, "--json", *options), capture_output=True, check=True)

@@ -1,9 +1,10 @@
-"""A cold search, as a person at a terminal has it: ``python benchmarks/cold.py [RUNS]``.
+"""The time of a cold search from the terminal: ``python benchmarks/cold.py [RUNS]``.
 
-Indexes a small folder of plain text with the packaged MiniLM, then starts ``semantik search`` RUNS (5) times with the
-default reranker and RUNS times without one, in turns, each in a process of its own: interpreter, imports, model, query,
-answer and end. Prints one JSON object: the median, the least and all wall times in seconds, the milliseconds that the
-query itself took by the last answer, and the load of the machine.
+Indexes a small folder of plain text with the packaged MiniLM. Then it runs ``semantik search`` RUNS (5) times with the
+default reranker and RUNS times without, alternately, each time in a new process. A run includes starting the
+interpreter, imports, loading the model, the query, the answer and the exit. Prints one JSON object: the median, the
+minimum and all wall times in seconds, the milliseconds that the query itself took according to the last answer, and the
+machine's load.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WAYS = {"reranked": "--rerank", "plain": "--no-rerank"}
 
 
 def semantik(folder: Path, *arguments: str) -> tuple[float, dict[str, Any]]:
-    """Wall seconds of the command, and its answer."""
+    """Run the command. Returns its wall seconds and its answer."""
     command = [sys.executable, "-m", "semantik_pipeline.cli", *arguments, "--json", "--data-dir", str(folder / "data")]
     start = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)

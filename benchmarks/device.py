@@ -1,20 +1,24 @@
-"""How much of a device the embed stage uses: ``python benchmarks/device.py [SHAPE...] [--chunks N]``.
+"""How well the embed stage uses a device: ``python benchmarks/device.py [SHAPE...] [--chunks N]``.
 
-Meant for a machine with a GPU: ``python benchmarks/device.py minilm bge-large --chunks 20000`` (one process; the device
-is whatever ``dense-local`` chooses). It needs no server and no download: the ledger is SQLite in a data folder of its
-own, the store keeps nothing, the models have random weights of the shape that is named (``support/random_models.py``), the
-tokenizer is trained on the spot. Without a SHAPE: both where CUDA is, else ``tiny``, so that it runs anywhere.
+Meant for a machine with a GPU: ``python benchmarks/device.py minilm bge-large --chunks 20000``. Everything runs in one
+process, on the device that ``dense-local`` chooses. It needs no server and no download: the ledger is SQLite in a
+temporary data folder, the store keeps nothing, the models have the named SHAPE and random weights
+(``support/random_models.py``), and the tokenizer is trained on the spot. Without a SHAPE, it measures ``minilm`` and
+``bge-large`` if CUDA is available, otherwise ``tiny``, so that it runs anywhere.
 
-Files are synced and chunked first; then the embed stage alone runs to its end. Prints one JSON object; for each shape:
+Files are synced and chunked first. Then only the embed stage runs, until all chunks are embedded. Prints one JSON
+object; for each shape:
 
-- ``stage_to_bare``: tokens/s of the embed stage ÷ ``bare_tokens_per_s``. Tokens are those of the model inputs, special
-  tokens included, padding not;
-- ``bare_tokens_per_s``: the best that the same model does on the same texts, all given at once: the plugin at several
-  token budgets, and ``SentenceTransformer.encode`` in the same precision at several batch sizes. ``bare_best`` is which;
-- ``model_to_wall``: seconds in the model's forward (from padding to vectors on the host) ÷ wall of the stage. A CPU does
-  several forwards side by side, whose seconds are added up;
-- ``busy``: seconds that reader, embedder and writer worked ÷ wall. The embedder's have tokenising, sorting and waits for
-  the device in them, and a swift one has two pools at once, so it may be above 1. ``binds`` is the busiest one.
+- ``stage_to_bare``: tokens/s of the embed stage ÷ ``bare_tokens_per_s``. The tokens are those of the model inputs,
+  including special tokens, without padding;
+- ``bare_tokens_per_s``: the best rate of the same model on the same texts, all passed at once: the plugin with several
+  token budgets, and ``SentenceTransformer.encode`` in the same precision with several batch sizes. ``bare_best`` names
+  the fastest of these;
+- ``model_to_wall``: seconds in the model's forward pass (from padding to vectors on the host) ÷ wall time of the stage.
+  A CPU runs several forward passes in parallel; their seconds are added up;
+- ``busy``: seconds that the reader, the embedder and the writer worked ÷ wall time. The embedder's time includes
+  tokenising, sorting and waiting for the device. A fast embedder works on two pools at once, so its value may exceed 1;
+- ``binds``: the busiest of the three.
 """
 
 from __future__ import annotations
@@ -40,14 +44,14 @@ from semantik_pipeline.runtime import Runtime
 from semantik_pipeline.settings import load_settings
 from semantik_pipeline.stages import embed
 
-BUDGETS = (0.5, 1, 2)  # of the plugin's token budget
+BUDGETS = (0.5, 1, 2)  # multiples of the plugin's token budget
 BATCHES = (32, 128, 512)
 CHUNKS_PER_FILE = 5.0  # of 900 words
-WARM = 64  # texts before anything is measured
+WARM = 64  # texts in each of three batches that warm the model up
 
 
 class Watch:
-    """Seconds by what they were spent on."""
+    """The seconds spent on each of several named activities."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -66,7 +70,7 @@ class Watch:
         return wrapped
 
     def drawn(self, name: str, iterate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """Time what an iterator takes to give its items, not what is done with them."""
+        """Time how long an iterator takes to produce its items, without what the caller does with them."""
 
         def wrapped(*args: Any) -> Iterator[Any]:
             items = iterate(*args)
@@ -78,7 +82,7 @@ class Watch:
 
 
 def measure(shape: str, chunks: int, folder: Path) -> dict[str, Any]:
-    """One shape, in a fresh data folder."""
+    """Measure one shape in a new data folder."""
     model = write_model(folder / "model", SHAPES[shape])
     corpus = plain_text(folder / "corpus", max(1, round(chunks / CHUNKS_PER_FILE)))
     settings, environment = fake_settings(folder, store="null-store")
@@ -114,7 +118,8 @@ def measure(shape: str, chunks: int, folder: Path) -> dict[str, Any]:
 
 
 def stage(runtime: Runtime, embedder: Any) -> tuple[float, dict[str, float]]:
-    """Wall of the embed stage over all that is due, and the seconds of its three threads and of the model."""
+    """Run the embed stage on everything that is due. Returns its wall seconds, and the seconds of its three threads and
+    of the model."""
     clock = Watch()
     backend = embedder._loaded().backend
     known = (embed.Reader.pools, embed._embed, embed._save, backend.embed)
@@ -130,14 +135,14 @@ def stage(runtime: Runtime, embedder: Any) -> tuple[float, dict[str, float]]:
 
 
 def drain(runtime: Runtime, *stages: str) -> None:
-    """Work on these stages, slice after slice, until none of them is due."""
+    """Work on these stages, slice after slice, until none of them has work."""
     while due := set(maintenance.ring_due(runtime)) & set(stages):
         for name in due:
             pipeline.work_on(runtime, name)
 
 
 def bare(runtime: Runtime, embedder: Any, texts: list[str]) -> Iterator[tuple[str, float]]:
-    """``(how, seconds)`` of the model alone over all texts, warm."""
+    """Yield ``(how, seconds)`` for embedding all texts with only the warm model."""
     loaded: LoadedModel = embedder._loaded()
     usual = loaded.batch_tokens
     for share in BUDGETS:
@@ -150,7 +155,7 @@ def bare(runtime: Runtime, embedder: Any, texts: list[str]) -> Iterator[tuple[st
 
 
 def library(embedder: Any, texts: list[str]) -> Iterator[tuple[str, float]]:
-    """The same by sentence-transformers, as far as its batches fit the memory."""
+    """The same with sentence-transformers, for the batch sizes that fit into memory."""
     import torch
     from sentence_transformers import SentenceTransformer
 

@@ -1,10 +1,13 @@
-"""How fast is the tuned embedder? Prints one JSON object.
-
-``tuned`` and ``baseline`` are texts per second on the same texts, in alternation, the best of ``--rounds`` each:
-``dense-local`` as the pipeline uses it, and ``SentenceTransformer.encode`` in float32, batch 32. ``ratio`` is tuned /
-baseline; ``beside_a_busy_thread`` the same with one Python thread that computes in this process all the while.
+"""The speed of ``dense-local`` compared with plain sentence-transformers.
 
     python benchmarks/embedder.py [--texts 256] [--rounds 3] [--model NAME] [--data DIR]
+
+Embeds the same texts with ``dense-local`` as the pipeline uses it (``tuned``), and with ``SentenceTransformer.encode``
+in float32 with batches of 32 (``baseline``), alternately. Prints one JSON object:
+
+- ``tuned``, ``baseline``: texts per second, the best of ``--rounds`` rounds each; ``ratio`` is tuned ÷ baseline;
+- ``beside_a_busy_thread``: the same while a Python thread computes in this process all the time;
+- ``worst_cosine``: the lowest cosine similarity between the two vectors of a text.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def main() -> None:
 
 
 def _contestants(embedder: DenseLocalEmbedder, texts: list[str]) -> tuple[Callable, Callable, dict[str, np.ndarray]]:
-    """Two functions that embed all texts, warmed up, and their vectors."""
+    """Two warmed-up functions that embed all texts, and the dict in which they leave their vectors."""
     from sentence_transformers import SentenceTransformer
 
     reference = SentenceTransformer(str(embedder.located.path), device="cpu").float()
@@ -59,14 +62,14 @@ def _contestants(embedder: DenseLocalEmbedder, texts: list[str]) -> tuple[Callab
     def baseline() -> None:
         vectors["baseline"] = reference.encode(texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
 
-    for _ in range(TRACED_FROM + 2):  # a running worker's forward is traced
+    for _ in range(TRACED_FROM + 2):  # until the forward pass is traced, as it is in a running worker
         asyncio.run(embedder.embed_texts(texts[:1]))
     reference.encode(texts[:8], show_progress_bar=False)
     return tuned, baseline, vectors
 
 
 def _alternate(tuned: Callable, baseline: Callable, rounds: int, count: int) -> dict[str, float]:
-    """Texts per second of each, best of the rounds, and their ratio."""
+    """Texts per second of each function, the best of the rounds, and their ratio."""
     seconds = {"tuned": float("inf"), "baseline": float("inf")}
     for _ in range(rounds):
         for name, embed in (("tuned", tuned), ("baseline", baseline)):
@@ -97,7 +100,7 @@ def _busy_thread() -> Iterator[None]:
 
 
 def _texts(count: int, data: Path) -> tuple[list[str], str]:
-    """Cranfield abstracts where they are at hand, else generated ones of the same length."""
+    """Cranfield abstracts if they are available, otherwise generated texts of the same length."""
     corpus = data / "cranfield" / "corpus.jsonl"
     if corpus.is_file():
         texts = [json.loads(line)["text"] for line in corpus.read_text("utf-8").splitlines()]
@@ -125,7 +128,8 @@ def _texts(count: int, data: Path) -> tuple[list[str], str]:
 
 
 def _fitting(embedder: DenseLocalEmbedder, texts: list[str]) -> list[str]:
-    """The texts' first windows: the baseline cuts what is longer, the tuned embedder would read it all."""
+    """Cut each text to the model's window. The baseline cuts longer texts anyway, but the tuned embedder reads all of
+    them."""
     limit = embedder.max_input_tokens() or 512
     return [embedder.tokenizer.split(text, limit)[0] for text in texts]
 

@@ -1,12 +1,15 @@
-"""How long a warm search takes: ``python benchmarks/latency.py [CHUNKS] [DATA_FOLDER]``.
+"""The latency of a warm search: ``python benchmarks/latency.py [CHUNKS] [DATA_FOLDER]``.
 
-Indexes plain text of about CHUNKS (50,000) chunks through the whole pipeline (with fake vectors of 384 dimensions, for
-what a vector says doesn't change how long it takes), then asks 101 hybrid queries without reranking, embedded by the
-real packaged model. Prints one JSON object: p50 and p95 of the whole call and of its parts, in milliseconds, and shares
-of the wall time of all calls: ``engine`` was spent in the embedded engine's own calls, ``store`` in the store plugin's
-methods, which are these and what the plugin does around them, ``model`` in the embedder's methods;
-``engine_and_model`` and ``store_and_model`` are sums of them, of which the rest is the pipeline's. Then as many are asked
-with the default reranker, for ``reranked_milliseconds``. A data folder that is given is kept, and reused by the next run.
+Indexes plain text of about CHUNKS (50,000) chunks through the whole pipeline, with fake vectors of 384 dimensions (the
+values of a vector do not change how long a search takes). Then it runs 101 hybrid queries without reranking, which the
+real packaged model embeds, and 101 with the default reranker. If you pass a DATA_FOLDER, it is kept and reused by the
+next run. Prints one JSON object:
+
+- ``milliseconds``, ``reranked_milliseconds``: p50 and p95 of the whole call and of its steps, without and with the
+  reranker;
+- shares of the wall time of all calls without reranking: ``engine`` in the embedded engine's own calls; ``store`` in
+  the store plugin's methods, which include the engine's calls; ``model`` in the embedder's methods.
+  ``engine_and_model`` and ``store_and_model`` are the sums; the rest is the pipeline's own time.
 """
 
 from __future__ import annotations
@@ -34,19 +37,19 @@ from semantik_pipeline.search import SearchQuery, search
 from semantik_pipeline.settings import load_settings
 from workers.embedded import embedded_worker
 
-#: Searches that are timed, and those before them.
+#: Number of searches that are timed, and of those that warm up before them.
 QUERIES, WARM = 101, 20
 
 
 class RealQueries(Runtime):
-    """Embeds queries with the packaged model, whatever the index was built with."""
+    """A runtime that embeds queries with the packaged model, whichever model the index was built with."""
 
     def embedder(self, generation):
         return self.host.instance("dense-local", {}, kind="embedding")
 
 
 class Inside:
-    """Seconds that were spent in the engine's calls, in methods of the store around them, and in the embedder's."""
+    """The seconds spent in the engine's calls, in the store's methods, and in the embedder's methods."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.seconds = {"engine": 0.0, "store": 0.0, "model": 0.0}
@@ -80,7 +83,7 @@ class Inside:
 
 
 class ClockedShard:
-    """The engine's shard: it can't be given methods of ours."""
+    """A wrapper that times the engine's shard, because the shard's own methods cannot be replaced."""
 
     def __init__(self, shard: Any, inside: Inside) -> None:
         self._shard = shard
@@ -92,7 +95,7 @@ class ClockedShard:
 
 
 def build(folder: Path, chunks: int) -> int:
-    """Index the corpus; how many chunks there are."""
+    """Index the corpus. Returns the number of chunks."""
     words = 9000
     corpus = plain_text(folder / "corpus", round(chunks / 58), words=words)
     settings, environment = fake_settings(folder)
@@ -108,7 +111,7 @@ def build(folder: Path, chunks: int) -> int:
 
 
 def ask(folder: Path) -> dict[str, Any]:
-    plain = re.compile("[A-Za-z]{2,}")  # no quotes and dashes, which say more than words
+    plain = re.compile("[A-Za-z]{2,}")  # no quotes and dashes, which have a meaning in queries
     topics = [plain.findall(path.read_text()[:4000]) for path in sorted((folder / "corpus").iterdir())[:QUERIES]]
     with RealQueries(load_settings(config=folder / "semantik.toml", data_dir=folder / "data")) as runtime:
         inside = Inside(runtime)
@@ -130,7 +133,7 @@ def ask(folder: Path) -> dict[str, Any]:
 
 
 def drawn(topics: list[list[str]]) -> Iterator[str]:
-    """Six words of one topic after the other, each time others."""
+    """Yield six words of each topic in turn, endlessly, from a different place each time."""
     chance = random.Random(3)
     for words in itertools.cycle(topics):
         start = chance.randrange(200)
@@ -138,7 +141,7 @@ def drawn(topics: list[list[str]]) -> Iterator[str]:
 
 
 def timed(runtime: Runtime, questions: Iterator[str], count: int, *, rerank: bool) -> dict[str, list[float]]:
-    """Milliseconds of each step of so many searches."""
+    """Run ``count`` searches. Returns the milliseconds of each step."""
     took: dict[str, list[float]] = {}
     for question in itertools.islice(questions, count):
         answer = search(runtime, SearchQuery(text=question, rerank=rerank))

@@ -1,18 +1,19 @@
-"""What the ledger costs for each chunk: ``python benchmarks/ledger.py [CHUNKS] [--sqlite]``.
+"""The ledger's cost per chunk: ``python benchmarks/ledger.py [CHUNKS] [--sqlite]``.
 
-Indexes plain-text files of about ten chunks each, CHUNKS (5,000) in all, on PostgreSQL (SEMANTIK_TEST_DATABASE_URL, or
-the local one; a database of its own that is dropped afterwards) or SQLite, with an embedder and a store that do next to
-nothing, in one process, extraction off. Three times; what is printed is the fastest run. One JSON object; every ``_us``
-is microseconds of wall time ÷ chunks:
+Indexes plain-text files of about ten chunks each, CHUNKS (5,000) in total, in one process, with extraction off and with
+an embedder and a store that do almost nothing. The ledger is SQLite (``--sqlite``) or a temporary database on
+PostgreSQL (SEMANTIK_TEST_DATABASE_URL, or the local server). Runs three times and prints the fastest run as one JSON
+object. Every ``_us`` value is microseconds of wall time per chunk:
 
-- ``serial``: one stage after the other, each to its end. ``stages`` is the wall time of each, ``wall_us`` their sum.
-  ``child_us`` is the part of the stage chunk in which a thread of it waited for the child that parses and chunks.
-  These say where the time is, and are subtracted from nothing, for they may lie beside each other:
-  ``transactions_us`` in the ledger's transactions, of all threads; ``bodies_us`` where bodies were read and written;
-  ``connector_us``, ``store_us`` and ``model_us`` in plugins of this process, the fake store and model among them.
-- ``data_path_us``: ``serial.wall_us`` less ``child_us``. The fakes' own time is in it, as are sync's reads of the files.
-- ``together_us``: the wall time of a whole run as `semantik index` does it, all stages side by side.
-- ``transactions``: how many there were for each chunk.
+- ``serial``: one stage after the other, each until it has no more work. ``stages`` is the wall time of each stage,
+  ``wall_us`` their sum, and ``transactions`` the number of transactions per chunk. ``child_us`` is the part of the
+  chunk stage in which one of its threads waited for the child process that parses and chunks. The other values show
+  where the time is spent. They may overlap, so do not subtract them from each other: ``transactions_us`` in the
+  ledger's transactions, of all threads; ``bodies_us`` reading and writing bodies; ``connector_us``, ``store_us`` and
+  ``model_us`` in plugins of this process, including the fake store and model.
+- ``data_path_us``: ``serial.wall_us`` minus ``child_us``. It includes the time of the fake plugins and of reading
+  files.
+- ``together_us``: the wall time of a whole run in which all stages run concurrently, as in ``semantik index``.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ from workers.embedded import embedded_worker
 
 RUNS = 3
 
-#: Whose methods these are; the others that the host calls are a connector's.
+#: The kind of plugin to which a method belongs. All other methods that the host calls are a connector's.
 WHOSE = dict.fromkeys(("embed_texts", "get_dimension"), "model") | dict.fromkeys(
     (name for name in vars(VectorDBPlugin) if not name.startswith("_")), "store"
 )
 
 
 class Watch:
-    """Seconds by what they were spent on, and how often; of wall time, or of another ``clock``."""
+    """The seconds spent on each of several named activities, and how often each occurred. Seconds are wall time, or
+    those of another ``clock``."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -82,7 +84,7 @@ class Watch:
 
 
 def watch(runtime: Runtime) -> Watch:
-    """Time the runtime's ways out: to the child, to plugins of this process, to the ledger, to the blobs."""
+    """Time the runtime's calls to the child process, to plugins in this process, to the ledger and to the blobs."""
     clock = Watch()
     host, ledger, blobs = runtime.host, runtime.ledger, runtime.blobs
     call = host.call
@@ -119,7 +121,7 @@ def chunks_of(runtime: Runtime, operation: int) -> int:
 
 
 def serial(runtime: Runtime, corpus: Path, warm: Path) -> dict[str, Any]:
-    """One stage after the other."""
+    """Index the corpus with one stage after the other."""
     drain(runtime, begin(runtime, warm))
     clock = watch(runtime)
     operation = begin(runtime, corpus)
@@ -135,7 +137,7 @@ def serial(runtime: Runtime, corpus: Path, warm: Path) -> dict[str, Any]:
 
 
 def drain(runtime: Runtime, operation: int) -> dict[str, float]:
-    """Work until nothing is due; seconds by stage."""
+    """Work until nothing is due. Returns the seconds of each stage."""
     spent: dict[str, float] = {}
     while due := maintenance.ring_due(runtime):
         for stage in due:
@@ -146,7 +148,7 @@ def drain(runtime: Runtime, operation: int) -> dict[str, float]:
 
 
 def together(runtime: Runtime, corpus: Path, warm: Path) -> float:
-    """Microseconds per chunk of a run with all stages side by side."""
+    """Index the corpus with all stages running concurrently. Returns microseconds per chunk."""
     with embedded_worker(runtime):
         operations.wait(runtime, begin(runtime, warm))
         start = time.perf_counter()

@@ -1,13 +1,17 @@
-"""Peak memory against corpus size: ``python benchmarks/memory.py [FILES]``.
+"""Peak memory as the corpus grows: ``python benchmarks/memory.py [FILES]``.
 
-Indexes FILES (1,000) files and then ten times as many, each in a fresh process and data folder, with a fast fake
-embedder: once into a store that keeps nothing (``pipeline``: the pipeline's own part), once into the embedded store
-(``embedded``). Prints one JSON object. ``anonymous_mb`` is the peak of resident memory that no file backs, sampled every
-20 ms, ``rss_mb`` the kernel's peak of all resident memory: it includes the store's mapped files, which the kernel takes
-back when memory gets short. Both are the command's own process. ``family_mb`` is the peak of the anonymous memory of that
-process and all that it started, in one sample: the children that parse and chunk, and those that fold the store.
-``ratio``: the larger run ÷ the smaller one. The smaller one has to fill what is bounded by
-batches and not by the corpus: 1,000 files are 6,161 chunks, three folds of the embedded store; 300 are not even one.
+Indexes FILES (1,000) files and then ten times as many with a fast fake embedder, each time in a new process and data
+folder: once into a store that keeps nothing (``pipeline``, the pipeline's own share), once into the embedded store
+(``embedded``). Prints one JSON object:
+
+- ``anonymous_mb``: the peak of the command's resident memory that is not backed by files, sampled every 20 ms;
+- ``rss_mb``: the kernel's peak of all resident memory of the command. It includes the store's mapped files, which the
+  kernel reclaims when memory gets short;
+- ``family_mb``: the peak, over the same samples, of the anonymous memory of the command and all processes that it
+  started: the children that parse and chunk, and those that fold the store;
+- ``ratio``: the larger run ÷ the smaller one. The smaller run must be large enough to fill the buffers whose size
+  depends on batches and not on the corpus: 1,000 files are 6,161 chunks, which is three folds of the embedded store,
+  while 300 files do not reach one fold.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ STORES = {"pipeline": "null-store", "embedded": None}
 
 
 def peak(folder: Path, corpus: Path, store: str | None) -> dict[str, Any]:
-    """Run the command; peaks in MB and what it indexed."""
+    """Run the command. Returns its peaks in MB, and what it indexed."""
     settings, environment = fake_settings(folder, store=store)
     command = [sys.executable, "-m", "semantik_pipeline.cli", "index", str(corpus), "--json"]
     process = subprocess.Popen(
@@ -58,7 +62,7 @@ def peak(folder: Path, corpus: Path, store: str | None) -> dict[str, Any]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """The processes that it started, and theirs, by what the kernel lists for each thread (Linux)."""
+    """The processes that a process started, and their descendants, as the kernel lists them for each thread (Linux)."""
     found = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):  # threads and processes end
@@ -68,7 +72,8 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _command(pid: int) -> bytes:
-    """Its command line. A process that was just started has its parent's, and its parent's memory, until it is another."""
+    """The command line of a process. A forked process has the command line and the memory of its parent until it
+    executes another program."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -76,7 +81,8 @@ def _command(pid: int) -> bytes:
 
 
 def _status(pid: int) -> dict[str, int]:
-    """Kilobytes of anonymous memory now, and the highest resident size so far (Linux); empty for one that ended."""
+    """Kilobytes of anonymous memory now, and of the peak resident size so far (Linux). Empty if the process has
+    ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,20 +1,22 @@
-"""What all bookkeeping costs beside a real model: ``python benchmarks/overhead.py [CHUNKS] [ROUNDS]``.
+"""The cost of the bookkeeping with a real model: ``python benchmarks/overhead.py [CHUNKS] [ROUNDS]``.
 
-Indexes plain text of about CHUNKS (1,100) chunks into a PostgreSQL ledger of the benchmark's own and the embedded store,
-with the packaged MiniLM on the CPU (``dense-local``), extraction off, in one process whose model is loaded and whose
-child runs. ROUNDS (3) times, every time other files, with the bare embedder before and after each: a machine whose speed
-drifts by half within a minute is no rarity. Prints one JSON object; each figure is the median of the rounds, all of
-which are in ``rounds``:
+Indexes plain text of about CHUNKS (1,100) chunks into a temporary PostgreSQL ledger and the embedded store, with the
+packaged MiniLM on the CPU (``dense-local``) and extraction off. Everything runs in one process, whose model is loaded
+and whose child process runs already. It does this ROUNDS (3) times with different files, and measures the bare embedder
+before and after each round, because the speed of a machine often drifts by half within a minute. Prints one JSON object
+with the median of each figure; ``rounds`` has the figures of each round:
 
-- ``bookkeeping``: processor seconds of the ledger's transactions (claims, leases, saves, progress; what this process does
-  in them, and all processes of the PostgreSQL server) ÷ those of the whole run: this process, the child and the server;
-- ``overhead``: the bookkeeping and all other stages' work together: 1 - chunks/s of the pipeline, from the start of the sync to the last acknowledged point ÷ chunks/s of 512
-  model inputs of such files through the bare embedder, the mean of before and after;
-- ``idle``: the part of the pipeline's wall time in which the embedder had nothing to do. It tells what the bookkeeping
-  keeps the model waiting for;
-- ``slower``: 1 - chunks/s of the embedder while it worked, ÷ the same chunks/s of the bare embedder. It tells what the
-  bookkeeping, the child and the servers take of the processors that the model runs on, and how much the machine drifted:
-  a round in which ``bare_per_s`` differ much says little.
+- ``bookkeeping``: CPU seconds of the ledger's transactions (claims, leases, saves and progress: this process's time in
+  them, plus all processes of the PostgreSQL server) ÷ CPU seconds of the whole run (this process, the child and the
+  server);
+- ``overhead``: the cost of the bookkeeping and of all other stages together: 1 - (chunks/s of the pipeline ÷ chunks/s
+  of the bare embedder). The pipeline's time lasts from the start of the sync to the last acknowledged point. The bare
+  embedder gets 512 model inputs of similar files; its rate is the mean of before and after;
+- ``idle``: the share of the pipeline's wall time in which the embedder had nothing to do. It shows how long the model
+  waited for the rest of the pipeline;
+- ``slower``: 1 - (chunks/s of the embedder while it worked ÷ chunks/s of the bare embedder). It shows how much CPU time
+  the bookkeeping, the child and the servers take from the model, and how much the machine drifted. A round whose two
+  ``bare_per_s`` differ a lot is not meaningful.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ def measure() -> dict[str, Any]:
 
 
 def run(runtime: Runtime, corpora: Sequence[Path], warm: Path) -> list[dict[str, Any]]:
-    """Each corpus through the pipeline, and the bare embedder in between."""
+    """Run each corpus through the pipeline, and the bare embedder before, between and after them."""
     with embedded_worker(runtime):
         index(runtime, warm)
         inputs = inputs_of(runtime, "default")
@@ -84,14 +86,15 @@ def run(runtime: Runtime, corpora: Sequence[Path], warm: Path) -> list[dict[str,
 
 
 def index(runtime: Runtime, path: Path) -> int:
-    """Index a folder to its end; returns how many chunks were embedded."""
+    """Index a folder. Returns how many chunks were embedded."""
     source = operations.folder_source(path)
     operation = operations.begin_sync(runtime, [source], collection="default", config=COLLECTION)
     return (operations.wait(runtime, operation).result or {})["chunks"]["embedded"]
 
 
 def watched(runtime: Runtime) -> Callable[[], float]:
-    """Seconds that the process has spent in its embedder from now on; documents are embedded by one thread."""
+    """Start timing the embedder. Returns a function that gives the seconds spent in it since then. Only one thread
+    embeds documents, so the seconds do not overlap."""
     call, spent = runtime.host.call, 0.0
 
     def timed(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -108,7 +111,8 @@ def watched(runtime: Runtime) -> Callable[[], float]:
 
 
 def watched_processors(runtime: Runtime) -> Callable[[], tuple[float, float]]:
-    """Processor seconds until now of the ledger's transactions and its server, and of everything."""
+    """Start timing the ledger's transactions. Returns a function that gives the CPU seconds of the ledger (transactions
+    and server), and those of everything."""
     ledger, clock = runtime.ledger, Watch(time.thread_time)
     ledger.read, ledger.write = clock.opened(ledger.read), clock.opened(ledger.write)  # type: ignore[method-assign]
 
@@ -129,7 +133,7 @@ def named(process: psutil.Process, name: str) -> bool:
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """Processor seconds of a process and of its children that have ended."""
+    """CPU seconds of a process and of its children that have ended."""
     try:
         return sum(process.cpu_times()[:4])
     except psutil.NoSuchProcess:

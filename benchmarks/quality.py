@@ -1,10 +1,12 @@
-"""How good the answers are: ``python benchmarks/quality.py DATASET [--data-dir DIR] [--ways NAME,NAME]``.
+"""Search quality on a judged dataset: ``python benchmarks/quality.py DATASET [--data-dir DIR] [--ways NAME,NAME]``.
 
-DATASET is a folder in the BEIR layout. It is indexed through the whole pipeline (once: DIR keeps it), then every judged
-query is asked in each way. Prints one JSON object: nDCG@10, recall@100 and MRR@10 over all judged queries, over the
-odd-numbered ones (on which constants are chosen) and over the even-numbered ones (which are to be reported). ``gains``
-holds nDCG@10 of the default way, reranked, against each other way: the difference of the means, and p of a paired
-randomisation test over all judged queries.
+DATASET is a folder in the BEIR layout. It is indexed through the whole pipeline; with ``--data-dir``, DIR keeps the
+index for the next run. Then every judged query is searched for in each way. Prints one JSON object:
+
+- ``ways``: nDCG@10, recall@100 and MRR@10 over all judged queries, over the odd-numbered ones (use these to choose
+  constants) and over the even-numbered ones (report these);
+- ``gains``: how ``reranked``, the default with reranking, compares with each other way in nDCG@10: the difference of
+  the means, and the p-value of a paired randomisation test over all judged queries.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def main() -> None:
 
 
 def index(runtime: Runtime, dataset: Dataset) -> float:
-    """Bring the corpus into the collection; seconds."""
+    """Index the corpus. Returns the seconds."""
     start = time.perf_counter()
     path = str(dataset.corpus.resolve())
     source = SourceRequest(connector="jsonl", name=path, config={"path": path})
@@ -81,7 +83,7 @@ def ask(
 
 
 def gains(reports: dict[str, EvaluationReport]) -> dict[str, Any]:
-    """What ``reranked`` has over each other way, and whether that is luck."""
+    """The gain of ``reranked`` over each other way, and its p-value."""
     best = reports.get("reranked")
     others = {name: report for name, report in reports.items() if best is not None and report is not best}
     return {
@@ -99,7 +101,8 @@ def _each(report: EvaluationReport) -> list[float]:
 
 
 def part(dataset: Dataset, start: int) -> list[str]:
-    """Every second judged query: by number from the first (odd) or the second (even)."""
+    """Every second judged query: those with odd numbers for ``start`` 0, those with even numbers for 1. Positions
+    replace the numbers if not all ids are numbers."""
     numbered = all(query_id.isdigit() for query_id in dataset.judged)
     return [id for place, id in enumerate(dataset.judged) if ((int(id) - 1 if numbered else place) % 2) == start]
 

@@ -1,10 +1,10 @@
-"""What a reindex costs those who search meanwhile: ``python benchmarks/reindex.py [CHUNKS]``.
+"""Search latency during a reindex: ``python benchmarks/reindex.py [CHUNKS]``.
 
-Indexes plain text of about CHUNKS (10,000) chunks through the whole pipeline on the embedded default, with fake vectors of
-384 dimensions, and asks 50 hybrid queries a second without reranking: while nothing else goes on, and during a reindex to
-256 dimensions. Prints one JSON object: p50 and p95 of a search in milliseconds for both, their ratios (during ÷ idle),
-errors, empty answers, searches that were late (asked for, but still waiting for their turn), and the seconds of the
-reindex.
+Indexes plain text of about CHUNKS (10,000) chunks through the whole pipeline into the embedded default store, with fake
+vectors of 384 dimensions. Then it sends 50 hybrid queries per second without reranking: while nothing else runs
+(``idle``), and during a reindex to 256 dimensions (``during``). Prints one JSON object: for both, the p50 and p95 of a
+search in milliseconds, the errors, the empty answers and the late searches (those that were skipped because the client
+was too far behind); the ratios (during ÷ idle); and the seconds of the reindex.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IDLE_SECONDS = 20
 
 
 class Client:
-    """Asks 50 times a second, from four threads, until it is told to stop."""
+    """Searches RATE (50) times per second, from four threads, until the block ends."""
 
     def __init__(self, runtime: Runtime, questions: list[str], threads: int = 4) -> None:
         self.took: list[float] = []

@@ -1,18 +1,18 @@
-"""How fast rerankers are, and whether a search leaves in time: ``python benchmarks/rerankers.py [--rounds N]``.
+"""The speed of rerankers, and whether they keep their deadline: ``python benchmarks/rerankers.py [--rounds N]``.
 
-Random weights of the right shape (``support/random_models.py``): what they say changes no time. Passages are sentences of Python's
-reference topics, of mixed lengths up to TOKENS by the model's own tokenizer. All in one process, warm. Prints one JSON
-object:
+The models have the shape of real ones but random weights (``support/random_models.py``), which does not change their
+speed. Passages are sentences from Python's reference topics, of mixed lengths up to TOKENS (200), counted by the
+model's own tokenizer. Everything runs warm in one process. Prints one JSON object:
 
-- ``late_interaction``: milliseconds that ``late-interaction`` takes for 50 passages, over a MiniLM-L6's shape, median and
-  best of the rounds; ``milliseconds_to_limit`` is the median ÷ 400;
-- ``cross_encoder``: pairs/s of ``cross-encoder`` over a MiniLM-L6's shape; ``to_predict`` and ``to_unsorted`` are that ÷
-  pairs/s of ``CrossEncoder.predict`` in float32 on the same pairs, given all at once (it sorts them), and 32 at a time
-  as they come. In turns, best of the rounds;
-- ``deadline``: a search's reranking of 100 candidates under its default deadline (500 ms), by each reranker, in this
-  machine's precision and in float32, and by one of bge-large's shape: milliseconds until the order is there, the worst
-  of the rounds, and how many were scored;
-- ``on_gpu`` (where there is one): milliseconds until all 100 candidates, of 256 tokens, are scored.
+- ``late_interaction``: milliseconds of ``late-interaction`` for 50 passages with a model of MiniLM-L6's shape, median
+  and best of the rounds; ``milliseconds_to_limit`` is the median ÷ 400;
+- ``cross_encoder``: pairs/s of ``cross-encoder`` with a model of MiniLM-L6's shape. ``to_predict`` and ``to_unsorted``
+  are that rate ÷ pairs/s of ``CrossEncoder.predict`` in float32 on the same pairs: passed all at once, so that it sorts
+  them, and passed 32 at a time in their given order. The three alternate; each rate is the best of the rounds;
+- ``deadline``: a search's reranking of 100 candidates with its default deadline (500 ms), with each reranker, in this
+  machine's precision and in float32, and with a model of bge-large's shape: milliseconds until the order is known, the
+  worst of the rounds, and how many candidates were scored;
+- ``on_gpu`` (with a GPU only): milliseconds until all 100 candidates, of up to 256 tokens, are scored.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from semantik_pipeline.search.request import plan_search
 from semantik_pipeline.search.reranking import rerank
 from semantik_pipeline.settings import Search
 
-TOKENS, SHORTEST = 200, 80  # of the longest passage, a chunk's usual limit; Cranfield's chunks have 137 on average
+#: Tokens of the longest passage, which is a chunk's usual limit, and of the shortest. Cranfield's chunks average 137.
+TOKENS, SHORTEST = 200, 80
 QUERY = "how does a generator expression bind its variables"
 LIMIT_MS = 400
 PAIRS = 192
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def passages(tokenizer: ModelTokenizer, count: int, most: int, *, shortest: int = SHORTEST) -> list[str]:
-    """Texts of at most so many tokens, their lengths spread evenly from the shortest up."""
+    """Texts whose lengths are spread evenly from ``shortest`` to ``most`` tokens, in random order."""
     chance, known = random.Random(1), sentences()
     texts = []
     for number in range(count):
@@ -97,7 +98,7 @@ def late_interaction(model: Path, texts: list[str], rounds: int) -> dict[str, An
     plugin = LateInteractionReranker({"model": str(model)})
     warm(plugin, texts)
     spent = []
-    for number in range(rounds):  # each query is new: nothing of it is known
+    for number in range(rounds):  # each query is new, so nothing about it is cached
         query = f"{QUERY} {number}"
         spent.append(seconds(lambda query=query: asyncio.run(plugin.rerank(query, texts))))
     milliseconds = statistics.median(spent) * 1000
@@ -144,7 +145,7 @@ def cross_encoder(model: Path, texts: list[str], rounds: int) -> dict[str, Any]:
 def deadlines(
     embedder: Path, cross: Path, large: Path, texts: list[str], rounds: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each reranker's worst time, as a search has it."""
+    """Measure each reranker under a search's deadline."""
     late = {"model": str(embedder)}
     ways: dict[str, list[tuple[str, dict[str, Any]]]] = {
         "relevance-feedback": [("relevance-feedback", {})],
@@ -165,9 +166,10 @@ def deadlines(
 def within_deadline(
     host: PluginHost, chain: list[tuple[str, dict[str, Any]]], texts: list[str], rounds: int
 ) -> dict[str, Any]:
-    """Worst milliseconds, and the least and most that were scored by the first of the chain."""
+    """The worst milliseconds, and the smallest and largest number of candidates that the chain's first reranker
+    scored."""
     spent, scored = [], []
-    for number in range(rounds + 2):  # the first ones warm up
+    for number in range(rounds + 2):  # the first two warm up
         began = time.perf_counter()
         outcome = reranked(host, chain, texts, f"{QUERY} {number}")
         spent.append((time.perf_counter() - began) * 1000)
@@ -189,7 +191,7 @@ def reranked(host: PluginHost, chain: list[tuple[str, dict[str, Any]]], texts: l
 
 
 def on_gpu(embedder: Path, cross: Path, texts: list[str], rounds: int) -> dict[str, Any]:
-    """Median and worst milliseconds until all are scored."""
+    """The median and worst milliseconds until all candidates are scored."""
     host = PluginHost.start(PluginState(), kinds=["reranker"])
     found = {}
     try:
@@ -210,12 +212,12 @@ def on_gpu(embedder: Path, cross: Path, texts: list[str], rounds: int) -> dict[s
 
 
 def tell(found: dict[str, Any]) -> None:
-    """What is known so far: the rest takes minutes on a busy machine."""
+    """Print the figures so far to stderr, because the rest takes minutes on a busy machine."""
     print(json.dumps(found), file=sys.stderr, flush=True)
 
 
 def warm(plugin: Any, texts: list[str]) -> None:
-    """A running server's forward is traced."""
+    """Call the plugin until its forward pass is traced, as it is in a running server."""
     for number in range(TRACED_FROM + 2):
         asyncio.run(plugin.rerank(f"{QUERY} warm {number}", texts[:1]))
     asyncio.run(plugin.rerank(QUERY, texts))

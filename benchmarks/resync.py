@@ -1,10 +1,16 @@
-"""What a second ``semantik index`` costs: ``python benchmarks/resync.py [FILES]``.
+"""The cost of a second ``semantik index``: ``python benchmarks/resync.py [FILES]``.
 
-Indexes FILES (5,000) small files with the fake embedder, then runs the command again on the unchanged folder, five
-times. Prints one JSON object: ``seconds`` of the whole second command (median; the least, and the processor's seconds of
-that run, say more on a busy machine), what it embedded, and the seconds of ``semantik --help``. Then it does the same with
-SAMPLE of these files and the packaged MiniLM: ``torch_imported`` says whether the second command imported torch (null: the
-model's package is not installed). A command that fails ends it, with what the command said.
+Indexes FILES (5,000) small files with the fake embedder, then runs the command five more times on the unchanged folder.
+It also indexes SAMPLE (20) files twice with the packaged MiniLM. If a command fails, the benchmark ends and prints the
+command's output. Otherwise it prints one JSON object:
+
+- ``first_seconds``: wall time of the first command;
+- ``seconds``, ``least_seconds``: median and minimum wall time of the repeated command; ``processor_seconds``: its
+  minimum CPU time. On a busy machine, the two minimums are more meaningful than the median;
+- ``unchanged``, ``embedded``: the unchanged documents and embedded chunks that the last command reported;
+- ``torch_imported``: whether the second command with the MiniLM imported torch; null if the model's package is not
+  installed;
+- ``help_seconds``: the median wall time of ``semantik --help``.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from support.corpora import fake_settings
 
 from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder
 
-#: Files that are embedded by the model.
+#: Number of files that the model embeds.
 SAMPLE = 20
 
 PROBE = """
@@ -41,7 +47,7 @@ print("torch" in sys.modules, file=sys.stderr)
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A command's wall and processor seconds, and what it said."""
+    """A command's wall and CPU seconds, and its output."""
 
     seconds: float
     processor: float
@@ -50,7 +56,7 @@ class Run:
 
 
 def timed(command: list[str], environment: dict[str, str]) -> Run:
-    """Run the command; end the benchmark where it fails."""
+    """Run the command. If it fails, end the benchmark."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -69,7 +75,8 @@ def notes(folder: Path, files: int) -> Path:
 
 
 def imports_torch(folder: Path) -> bool | None:
-    """Whether a second ``semantik index`` with the default model imports torch; the first one must."""
+    """Whether a second ``semantik index`` with the default model imports torch. The first one must import it. None if
+    the model's package is not installed."""
     if packaged_folder() is None:
         return None
     settings = folder / "default.toml"

@@ -1,15 +1,16 @@
 """Chunks/s with 1, 2 and 4 worker processes: ``python benchmarks/scaling.py [CHUNKS] [PROCESSES...]``.
 
-Worker processes of the profile ``all`` (``celery -A workers.app worker``) on PostgreSQL and Redis index files of about
-ten chunks each, CHUNKS (4,000) for every process, with a fake embedder that sleeps 5 ms for each chunk, a store that
-keeps nothing, extraction off. Prints one JSON object; for each number of processes:
+Worker processes with the profile ``all`` (``celery -A workers.app worker``) on PostgreSQL and Redis index files of
+about ten chunks each, CHUNKS (4,000) per process. The fake embedder sleeps 5 ms for each chunk, the store keeps
+nothing, and extraction is off. Prints one JSON object; for each number of processes:
 
-- ``chunks_per_s``: slope of the embedded chunks, polled from the ledger, over time, between 10 % and 90 % of them (least
-  squares, since chunks are saved a pool at a time);
-- ``efficiency``: chunks_per_s ÷ (processes × chunks_per_s of the first number given, per process);
-- ``whole_per_s``: all chunks ÷ seconds from the request to its end, start and tail included;
-- ``cores``: how many of the machine's are busy with everything that runs, and with the workers and their children;
-- ``load``: the machine's load average at the end. Figures of a machine that others use say little.
+- ``chunks_per_s``: the slope of the number of embedded chunks over time, polled from the ledger, between 10 % and 90 %
+  of all chunks (least squares, because chunks are saved one pool at a time);
+- ``efficiency``: chunks_per_s ÷ (processes × chunks_per_s per process of the first run);
+- ``whole_per_s``: all chunks ÷ seconds from the request to the end of the operation, including its start and tail;
+- ``cores``: how many cores are busy with everything that runs on the machine (``all``), and with the workers and their
+  children (``workers``);
+- ``load``: the machine's load average at the end. Figures from a machine with other users are not meaningful.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from semantik_pipeline.runtime import Runtime
 SLEEP_MS = 5
 CHUNKS_PER_FILE = 10
 CHUNKING = {"plugin": "recursive", "options": {"max_tokens": 40, "min_tokens": 1, "overlap_tokens": 0}}
-LONGEST = 150.0  # seconds of one run
+LONGEST = 150.0  # maximum seconds of one run
 
 
 def measure() -> dict[str, Any]:
@@ -48,7 +49,7 @@ def measure() -> dict[str, Any]:
 
 
 def scale(count: int, chunks: int) -> dict[str, Any]:
-    """One run, in a fresh database."""
+    """Measure one number of processes in a new database."""
     with tempfile.TemporaryDirectory() as name, database() as url, own_redis() as redis:
         folder = Path(name)
         corpus = plain_text(folder / "corpus", chunks // CHUNKS_PER_FILE, words=CHUNKS_PER_FILE * 34)
@@ -59,7 +60,7 @@ def scale(count: int, chunks: int) -> dict[str, Any]:
 
 
 def watch(fleet: Fleet, runtime: Runtime, corpus: Path) -> dict[str, Any]:
-    """Begin to index, and poll until it is done."""
+    """Start indexing, and poll until it is finished."""
     runtime.collection("default", {"chunking": CHUNKING})
     start, before = time.perf_counter(), spent(fleet)
     operation = operations.begin_sync(runtime, [operations.folder_source(corpus)], collection="default")
@@ -98,7 +99,7 @@ def rate(seen: list[tuple[float, int]]) -> float:
 
 
 def spent(fleet: Fleet) -> dict[str, float]:
-    """CPU seconds so far: of the whole machine, and of the workers with their children."""
+    """CPU seconds so far, of the whole machine and of the workers with their children."""
     whole = psutil.cpu_times()
     return {"all": sum(whole) - whole.idle - whole.iowait, "workers": sum(map(_tree, fleet.workers))}
 

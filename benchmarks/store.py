@@ -1,9 +1,14 @@
-"""How fast the embedded store takes and finds points: ``python benchmarks/store.py [POINTS] [FOLDER]``.
+"""The speed of the embedded store: ``python benchmarks/store.py [POINTS] [FOLDER]``.
 
-Prints one JSON object. ``upsert_points_per_s``: points of 384 dimensions with a BM25 text of 120 words, through the
-plugin with its condition, BM25 included ÷ seconds. ``*_p50_ms``: the median of 101 queries with payload, limit 50.
-``rss_bytes_per_point``: growth of the process's resident memory ÷ points; ``anon_...`` is the part of it that is no file.
-``rebuilt``: the same after ``optimize`` on disk without a graph, and reopening.
+Inserts POINTS (50,000) points of 384 dimensions, each with a BM25 text of 120 words, into an index below FOLDER (the
+system's temporary folder), then searches. Prints one JSON object:
+
+- ``upsert_points_per_s``: points ÷ seconds through the plugin, including its condition and BM25;
+- ``*_p50_ms``: the median of 101 queries with payload and limit 50;
+- ``rss_bytes_per_point``: growth of the process's resident memory ÷ points; ``anon_bytes_per_point`` is the part that
+  is not backed by files;
+- ``rebuilt``: the seconds of ``optimize``, which rebuilds the index on disk without a graph, and the medians
+  afterwards.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ CONDITION = {"must": [{"key": "epoch", "range": {"lte": 1}}]}
 
 
 def batches(points: int, size: int = 256) -> Iterator[list[Point]]:
-    """Points whose words follow Zipf's law, as the words of a language do."""
+    """Yield batches of points whose words follow Zipf's law, like the words of a language."""
     random = np.random.default_rng(7)
     weights = 1 / np.arange(1, len(VOCABULARY) + 1) ** 0.9
     weights /= weights.sum()
@@ -71,7 +76,7 @@ def _point(number: int, vector: np.ndarray, words: list[str]) -> Point:
 
 
 def resident() -> dict[str, int]:
-    """Bytes resident and bytes resident that belong to no file (Linux)."""
+    """Resident bytes of this process (``rss``), and those that are not backed by files (``anon``) (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmRSS", "RssAnon"))}
     return {"rss": sizes["VmRSS"], "anon": sizes["RssAnon"]}

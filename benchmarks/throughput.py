@@ -1,15 +1,17 @@
-"""The pipeline against its own embedder: ``python benchmarks/throughput.py [CHUNKS] [ROUNDS] [--no-baseline]``.
+"""The pipeline's speed compared with its bare embedder: ``python benchmarks/throughput.py [CHUNKS] [ROUNDS]
+[--no-baseline]``.
 
-Indexes plain text of about CHUNKS (2,000) chunks with the packaged MiniLM, extraction off and with the default
-extractors, in one process whose model is loaded and whose child runs. ROUNDS (3) times each, every time other files,
-with the bare embedder before and after each: a machine whose speed drifts by half within a minute is no rarity. Prints
-one JSON object of chunks/s and ratios:
+Indexes plain text of about CHUNKS (2,000) chunks with the packaged MiniLM, without extraction (``off``) and with the
+default extractors (``default``), in one process whose model is loaded and whose child process runs already. It does
+each ROUNDS (3) times with different files, and measures the bare embedder before and after each round, because the
+speed of a machine often drifts by half within a minute. Prints one JSON object of chunks/s and ratios:
 
-- ``off_to_bare``, ``default_to_bare``: chunks/s from the start of the sync to the last acknowledged point ÷ chunks/s of
-  512 model inputs of such files through the bare embedder, the mean of before and after; the median of the rounds, all
-  of which are in ``rounds``;
-- ``off_to_sentence_transformers``: chunks/s of one more round with extraction off ÷ texts/s of
-  ``SentenceTransformer.encode`` in float32, batch 32, over 256 of the inputs, the mean of before and after.
+- ``off_to_bare``, ``default_to_bare``: chunks/s of the pipeline, from the start of the sync to the last acknowledged
+  point, ÷ chunks/s of the bare embedder with 512 model inputs of similar files (the mean of before and after). The
+  value is the median of the rounds; ``rounds`` has the figures of each;
+- ``off_to_sentence_transformers`` (not with ``--no-baseline``): chunks/s of one more round without extraction ÷ texts/s
+  of ``SentenceTransformer.encode`` in float32 with batches of 32, over 256 of the inputs (the mean of before and
+  after).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ SAMPLE = 512
 
 
 def inputs_of(runtime: Runtime, collection: str) -> list[str]:
-    """The model inputs of a collection's chunks, in the order in which they are stored."""
+    """The model inputs of a collection's chunks, in the order of their ids."""
     query = text(
         "select lead || text from chunks where generation_id ="
         " (select active_generation from collections where name = :name) order by id"
@@ -48,7 +50,7 @@ def inputs_of(runtime: Runtime, collection: str) -> list[str]:
 
 
 def bare(runtime: Runtime, collection: str, texts: Sequence[str]) -> float:
-    """Seconds that the collection's embedder takes for these texts, a pool at a time."""
+    """The seconds that the collection's embedder takes for these texts, one pool (256 texts) at a time."""
     embedder = runtime.embedder(runtime.ledger.search_view(collection).generation_id)
     start = time.perf_counter()
     for place in range(0, len(texts), POOL):
@@ -57,7 +59,8 @@ def bare(runtime: Runtime, collection: str, texts: Sequence[str]) -> float:
 
 
 def run(folder: Path, corpora: Sequence[Path], warm: Path, *, extraction: bool, **settings: Any) -> dict[str, Any]:
-    """Index the corpora, one after the other, into a fresh data folder: each one's rate, and the bare embedder's."""
+    """Index the corpora one after the other into a new data folder. Returns the rate of each, and the bare
+    embedder's."""
     config = {} if extraction else {"extraction": {"enabled": False}}
     with Runtime(load_settings(data_dir=folder, **settings)) as runtime, embedded_worker(runtime):
 
@@ -86,12 +89,12 @@ def run(folder: Path, corpora: Sequence[Path], warm: Path, *, extraction: bool, 
 
 
 def ratio(found: dict[str, Any]) -> float:
-    """The median of the rounds' pipeline ÷ bare."""
+    """The median over the rounds of the pipeline's rate ÷ the bare embedder's."""
     return statistics.median(one["pipeline_per_s"] / statistics.mean(one["bare_per_s"]) for one in found["rounds"])
 
 
 def sentence_transformers_rate(texts: Sequence[str]) -> float:
-    """texts/s of the plain library on the packaged model, float32, batch 32."""
+    """Texts/s of sentence-transformers with the packaged model, in float32 with batches of 32."""
     from sentence_transformers import SentenceTransformer
 
     from semantik_pipeline.builtin.embedders.packaged_model import packaged_folder

@@ -1,13 +1,19 @@
-"""Whether a typing error spoils a search: ``python benchmarks/typos.py [DATASET ...] [--docs] [--words N]``.
+"""How much typing errors harm a search: ``python benchmarks/typos.py [DATASET ...] [--docs] [--words N] [--data-dir
+DIR]``.
 
-DATASET is a folder in the BEIR layout; ``--docs`` takes the project's own pages. Each is indexed through the whole
-pipeline (once: DIR keeps it). Queries are known items: a document's title, or a sentence of it, whose one answer is the
-document that has it; texts that several documents have are left out. Then one error is made in a query's rarest word of four
-letters or more: a letter too many, too few, another one, or two in each other's place, in turn.
+DATASET is a folder in the BEIR layout; ``--docs`` (the default without a DATASET) adds the project's own pages. Each is
+indexed through the whole pipeline; with ``--data-dir``, DIR keeps the index for the next run. Each query is the title
+of a document or a sentence from it, and that document is the only right answer; texts that occur in several documents
+are left out. Then one error is made in the rarest word of the query that has four letters or more. The errors
+alternate: an extra letter, a missing letter, a wrong letter, two letters swapped. ``--words N`` reduces each title or
+sentence to its N rarest words, as people search; an error then weighs more.
 
-Prints one JSON object: Recall@10 of the clean queries, of those with errors, and of these where errors are not mended; and
-``kept``, what is left of the clean queries' recall. Without reranking; all numbers of a set come from the same queries.
-``--words N`` asks for the N rarest words of each title or sentence only, as people do: there an error weighs more.
+Prints one JSON object with Recall@10, without reranking. All figures of a set come from the same queries:
+
+- ``clean``: of the queries without errors; ``mended``: with errors, which the search corrects; ``unmended``: with
+  errors that are not corrected;
+- ``kept``, ``kept_unmended``: ``mended`` ÷ ``clean`` and ``unmended`` ÷ ``clean``;
+- ``ms``: milliseconds per query with errors.
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ SENTENCE = re.compile(r"[^.!?\n]{40,160}[.!?]")
 
 @dataclass(frozen=True, kw_only=True)
 class KnownItem:
-    """A query, the same with a typing error, and the one document that answers it."""
+    """A query, the same query with a typing error, and the one document that answers it."""
 
     text: str
     typed: str
@@ -64,7 +70,7 @@ def main() -> None:
 
 
 def index(runtime: Runtime, sources: list[tuple[str, SourceRequest]]) -> None:
-    """Bring each into a collection of its name, and learn its words."""
+    """Index each source into a collection of its name, and learn its words."""
     with embedded_worker(runtime):
         for collection, source in sources:
             wait(runtime, begin_sync(runtime, [source], collection=collection))
@@ -73,7 +79,8 @@ def index(runtime: Runtime, sources: list[tuple[str, SourceRequest]]) -> None:
 
 
 def known_items(runtime: Runtime, collection: str, count: int, words: int = 0) -> list[KnownItem]:
-    """Half of them titles, half sentences, the same ones each time; of few documents several sentences each."""
+    """Draw up to ``count`` queries, half of them titles and half sentences, the same ones in each run. A collection
+    with few documents gives several sentences per document."""
     dice = random.Random(20260101)
     texts = _texts(runtime, collection)
     frequency = Counter(word for text in texts.values() for word in words_of(text))
@@ -91,7 +98,7 @@ def known_items(runtime: Runtime, collection: str, count: int, words: int = 0) -
 
 
 def rarest(text: str, frequency: Counter[str], words: int) -> str:
-    """So many of the rarest words of a text, in its order."""
+    """The ``words`` rarest words of a text, in the order in which they occur."""
     found = list(dict.fromkeys(word for _, _, word in words_at(text)))
     kept = sorted(found, key=lambda word: (frequency[word], word))[:words]
     return " ".join(word for word in found if word in kept)
@@ -110,7 +117,7 @@ def compare(runtime: Runtime, collection: str, items: list[KnownItem], mode: Any
 def recall(
     runtime: Runtime, plain: SearchQuery, items: list[KnownItem], of: Callable[[KnownItem], str]
 ) -> tuple[float, float]:
-    """The share of items whose document is among the first, and seconds for each query."""
+    """The share of items whose document is among the first DEPTH (10) hits, and the seconds per query."""
     start, found = time.perf_counter(), 0
     for item in items:
         hits = search(runtime, replace(plain, text=of(item))).hits
@@ -119,7 +126,8 @@ def recall(
 
 
 def mistyped(word: str, kind: int, dice: random.Random) -> str:
-    """The word with one error: by ``kind`` (mod 4) a letter too many, too few, another one, or two swapped."""
+    """The word with one error. ``kind`` (mod 4) selects an extra letter, a missing letter, a wrong letter, or two
+    letters swapped."""
     at = dice.randrange(len(word) - 1)
     other = dice.choice([letter for letter in string.ascii_lowercase if letter not in word[at : at + 2]])
     swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
@@ -136,7 +144,7 @@ def _item(name: str, text: str, frequency: Counter[str], kind: int, dice: random
 
 
 def _texts(runtime: Runtime, collection: str) -> dict[str, str]:
-    """Document -> its title, and behind the first line break all that it says."""
+    """Map each document to its title, a line break, and its text."""
     from sqlalchemy import select
 
     columns = select(documents.c.unique_id, documents.c.title, chunks.c.text)

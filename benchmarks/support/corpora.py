@@ -1,4 +1,4 @@
-"""Corpora and fakes for the benchmarks: plain text that every machine can make, no two files alike."""
+"""Corpora and fake plugins for the benchmarks. The corpora are generated plain text; all files differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ null-store = null_store:NullStore
 
 
 def sentences() -> list[str]:
-    """Sentences of Python's reference topics, which have the words of real prose."""
+    """Sentences from Python's reference topics, which are real prose."""
     return [
         " ".join(sentence.split())
         for text in pydoc_data.topics.topics.values()
@@ -27,7 +27,7 @@ def sentences() -> list[str]:
 
 
 def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> Path:
-    """Files of sentences, drawn at random."""
+    """Write files of about ``words`` words, made of random sentences. Returns the folder."""
     chance, known = random.Random(seed), sentences()
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(files):
@@ -43,7 +43,8 @@ def plain_text(folder: Path, files: int, *, words: int = 900, seed: int = 1) -> 
 def fake_settings(
     folder: Path, *, extraction: bool = False, store: str | None = None, embedder: str = "fake-embedder"
 ) -> tuple[Path, dict[str, str]]:
-    """A settings file that uses a fake embedder (384 dimensions), and the environment in which it is installed."""
+    """Write a settings file that uses a fake embedder (384 dimensions). Returns its path, and the environment in which
+    the fakes are installed."""
     info = folder / "plugins" / "semantik_fakes-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: semantik-fakes\nVersion: 1.0\n")

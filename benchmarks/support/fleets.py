@@ -1,6 +1,7 @@
-"""Fleets for the benchmarks: worker processes, a Redis of their own, a database of their own on this machine's server.
+"""Fleets for the benchmarks: worker processes, a temporary Redis, and a temporary database on this machine's
+PostgreSQL.
 
-Everything is on loopback, is bounded in time, and is gone afterwards. Where a server is missing, a benchmark prints
+Everything is on loopback, is limited in time, and is removed afterwards. If a server is missing, a benchmark prints
 ``{"skipped": reason}`` and ends without an error (:func:`report`).
 """
 
@@ -32,11 +33,11 @@ SERVER = os.environ.get("SEMANTIK_TEST_DATABASE_URL", "postgresql://postgres@127
 
 
 class Missing(Exception):
-    """Something that a benchmark needs is not here: a server, a model."""
+    """Something that a benchmark needs is not available: a server or a model."""
 
 
 def report(measure: Callable[[], dict[str, Any]]) -> None:
-    """Print what was measured, or why nothing was, as one JSON object."""
+    """Print the result of ``measure``, or why it was skipped, as one JSON object."""
     try:
         found = measure()
     except Missing as missing:
@@ -46,7 +47,7 @@ def report(measure: Callable[[], dict[str, Any]]) -> None:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """The URL of a migrated ledger of the benchmark's own, dropped afterwards."""
+    """The URL of a new, migrated ledger database, which is dropped afterwards."""
     server = make_url(SERVER).set(drivername="postgresql+psycopg")
     name = f"semantik_bench_{uuid.uuid4().hex}"
     admin = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
@@ -80,7 +81,7 @@ def own_redis() -> Iterator[OwnRedis]:
 
 
 class Fleet:
-    """Workers on shared servers, and this process as their client. The embedder is the fake one; the store keeps
+    """Workers on shared servers, with this process as their client. They use the fake embedder and a store that keeps
     nothing; extraction is off."""
 
     def __init__(self, folder: Path, redis: OwnRedis, url: str, **environment: str) -> None:
@@ -103,13 +104,13 @@ class Fleet:
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def configure(self, **options: object) -> None:
-        """How the fake embedder runs: its options in the shared state file."""
+        """Write the fake embedder's options to the shared plugin state file."""
         state = {"version": 1, "revision": 1, "disabled_ids": [], "configs": {"fake-embedder": options}}
         (self.folder / "data" / "plugins.json").write_text(json.dumps(state))
 
     @contextmanager
     def client(self, **changes: Any) -> Iterator[Runtime]:
-        """A runtime of this process that rings the fleet; ``changes`` are sections of settings."""
+        """A runtime in this process that wakes the fleet's workers. ``changes`` replaces sections of the settings."""
         from celery import Celery
 
         app = Celery("client", set_as_current=False)
@@ -123,7 +124,8 @@ class Fleet:
 
     @contextmanager
     def working(self, runtime: Runtime, count: int, profile: str = "all") -> Iterator[None]:
-        """So many worker processes, each as any init system would start it; ready when the block begins."""
+        """Run ``count`` worker processes, started as an init system would start them. They are ready when the block
+        starts."""
         try:
             for number in range(count):
                 self._start(f"w{number}", profile)

@@ -1,4 +1,4 @@
-"""An embedder whose vectors cost next to nothing, so that what is left of a measurement is the pipeline's own."""
+"""An embedder that takes almost no time, so that a benchmark measures the pipeline itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from semantik_pipeline.contracts import EmbeddingMode, EmbeddingPlugin
 if TYPE_CHECKING:
     import numpy as np
 
-#: Vectors that are made once; so many texts in a call get one each.
+#: Number of vectors, which are generated once. A call with more texts repeats them.
 ROWS = 8192
 
 
 class NullEmbedder(EmbeddingPlugin):
-    """Rows of one random array, (len(texts), ``dimension``) float32, whatever the texts say."""
+    """Returns rows of one random array, (len(texts), ``dimension``) float32, whatever the texts are."""
 
     PLUGIN_ID = "null-embedder"
     _rows: np.ndarray

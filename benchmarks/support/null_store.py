@@ -1,4 +1,4 @@
-"""A vector store that keeps nothing, so that what is left of a measurement is the pipeline's own."""
+"""A vector store that keeps nothing, so that a benchmark measures the pipeline itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from semantik_pipeline.documents import IndexSpec, Point, ScoredPoint, SearchReq
 
 
 class NullStore(VectorDBPlugin):
-    """Acknowledges every point and forgets it. It counts them: `semantik index` writes again what a store has lost."""
+    """Acknowledges every point and forgets it. It only counts the points, because ``semantik index`` rewrites points
+    that a store has lost."""
 
     PLUGIN_ID = "null-store"
     acknowledged = 0

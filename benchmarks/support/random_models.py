@@ -1,4 +1,4 @@
-"""Models of a given shape with random weights, in the layout that sentence-transformers reads, for measuring speed."""
+"""Models of a given shape with random weights, in the layout of sentence-transformers, for measuring speed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from support.corpora import sentences
 
-VOCABULARY = 30522  # BERT's: rows of the word embeddings, of which the tokenizer uses some
-WORDS = 8000  # tokens that are trained from the benchmarks' own sentences
+VOCABULARY = 30522  # BERT's number of word embeddings; the tokenizer uses only some of them
+WORDS = 8000  # tokens of the tokenizer, which is trained on the benchmarks' own sentences
 POSITIONS = 512
 
 
@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def write_model(folder: Path, shape: Shape) -> Path:
-    """Write the model, its tokenizer trained on the sentences of :mod:`corpora`; returns the folder."""
+    """Write a model, with a tokenizer trained on the sentences of :mod:`corpora`. Returns the folder."""
     import torch
     from transformers import BertModel
 
@@ -56,7 +56,7 @@ def write_model(folder: Path, shape: Shape) -> Path:
 
 
 def write_cross_encoder(folder: Path, shape: Shape) -> Path:
-    """The same with one output on top, which reads pairs of up to 512 tokens; returns the folder."""
+    """Write a cross-encoder: the same with one output, for pairs of up to 512 tokens. Returns the folder."""
     import torch
     from transformers import BertForSequenceClassification
 
