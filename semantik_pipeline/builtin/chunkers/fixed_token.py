@@ -1,4 +1,4 @@
-"""Windows of a fixed number of tokens."""
+"""A chunker that makes windows of a fixed number of tokens."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _WORD = re.compile(r"\S++")
 
 
 class FixedTokenChunker(ChunkingPlugin):
-    """Every window as full as whole words allow, each repeating ``overlap_tokens`` of the one before; structure is
-    ignored. A word above the budget is divided at characters."""
+    """Each window is as full as whole words allow and repeats ``overlap_tokens`` of the one before. Structure is
+    ignored. A word longer than the budget is divided at characters."""
 
     PLUGIN_ID = "fixed-token"
     PLUGIN_VERSION = "1.0.1"

@@ -1,4 +1,4 @@
-"""From boundaries to chunks, the way all chunkers share: segment, pack, measure, mend, merge."""
+"""Turns boundaries into chunks, in the same steps for all chunkers: segment, pack, measure, correct, merge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semantik_pipeline.documents import Chunk, Element
 
 Progress = Callable[[float], None]
 _REPACKS = 2
-_TOO_MANY = 0.1  # share of windows over budget above which the estimate is corrected and all is packed again
+_TOO_MANY = 0.1  # share of windows over budget above which the estimate is corrected and everything packed again
 
 
 def lay_out(
@@ -30,7 +30,7 @@ def lay_out(
     style: Style,
     progress: Progress | None = None,
 ) -> list[Chunk]:
-    """The chunks of a text whose boundaries are known. Linear in the text; it is tokenised about once."""
+    """The chunks of a text with known boundaries. Linear in the text, which is tokenized about once."""
     report = progress or (lambda share: None)
     segments = segment(content, boundaries, config, words, lambda share: report(0.4 * share))
     pieces = _measured(content, segments, config, style, lambda share: report(0.4 + 0.5 * share))
@@ -44,9 +44,10 @@ def lay_out(
 
 
 def _measured(content: str, segments: Segments, config: ChunkConfig, style: Style, report: Progress) -> list[Piece]:
-    """Packed windows with their true counts; those over budget are mended.
+    """Pack windows and count their tokens exactly; windows over budget are corrected.
 
-    Where many are (a tokenizer that counts white space, say), the estimate is scaled by what was seen first.
+    If many are over budget (for example with a tokenizer that counts white space), the estimate is scaled by the
+    observed ratio and everything is packed again.
     """
     tokens: Sequence[int] = segments.tokens
     for attempt in range(_REPACKS + 1):
@@ -72,7 +73,7 @@ def _mended(
     over: set[int],
     config: ChunkConfig,
 ) -> list[Piece]:
-    """One piece for each window; an overlong window, and the one that repeats its end, is split without overlap."""
+    """One piece for each window. A window over budget, and the one that repeats its end, is split without overlap."""
     bodies = [segments.starts[window.body] for window in windows]
     again = sorted(
         over | {number + 1 for number in over if number + 1 < len(windows) and starts[number + 1] < bodies[number + 1]}

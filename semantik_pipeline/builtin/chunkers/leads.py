@@ -1,4 +1,4 @@
-"""The exact start of each window: its overlap, measured and kept within ``overlap_tokens``."""
+"""Computes the exact start of each window: its overlap is measured and kept within ``overlap_tokens``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORD_START = re.compile(r"\s\S")
 def starts_of(
     content: str, segments: Segments, tokens: Sequence[int], windows: list[Window], config: ChunkConfig
 ) -> list[int]:
-    """Where each window starts. An overlap that is too long is shortened a few times, then left out."""
+    """Where each window starts. An overlap that is too long is shortened up to three times, then dropped."""
     starts = [segments.starts[window.lead] for window in windows]
     waiting = []
     for number, window in enumerate(windows):
@@ -43,14 +43,14 @@ def starts_of(
 
 
 def _tail(content: str, segments: Segments, tokens: Sequence[int], index: int, overlap: int) -> int:
-    """Where about the last ``overlap`` tokens of a segment start."""
+    """The approximate start of the last ``overlap`` tokens of a segment."""
     start, end = segments.starts[index], segments.ends[index]
     share = min(0.9, 0.9 * overlap / max(1, tokens[index]))
     return _word_start(content, max(start + 1, end - int((end - start) * share)), end)
 
 
 def _word_start(content: str, wanted: int, end: int) -> int:
-    """The next start of a word, or, in a script without spaces, a border between characters; ``end`` if there is none."""
+    """The start of the next word, or in scripts without spaces a border between characters; ``end`` if none exists."""
     found = _WORD_START.search(content, wanted - 1, end)
     if found:
         return found.end() - 1

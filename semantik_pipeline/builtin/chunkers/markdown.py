@@ -1,4 +1,4 @@
-"""A chunk is of one section, and knows which."""
+"""A chunker for Markdown: each chunk belongs to one section and records its headings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from semantik_pipeline.documents import Chunk, Element
 
 
 class MarkdownChunker(ChunkingPlugin):
-    """Ends a chunk at every heading (unless it would be below ``min_tokens``), keeps code blocks and tables whole where
-    they fit, and writes the heading path to ``metadata["section"]``.
+    """Ends a chunk at every heading unless it would be below ``min_tokens``, keeps code blocks and tables whole if they
+    fit, and writes the heading path to ``metadata["section"]``.
 
-    Uses the parser's headings; a text that comes without any is read as raw Markdown.
+    It uses the parser's headings; a text without any is read as raw Markdown.
     """
 
     PLUGIN_ID = "markdown"
@@ -56,5 +56,5 @@ class MarkdownChunker(ChunkingPlugin):
 
 
 def _pages(elements: Sequence[Element]) -> list[Element]:
-    """What the parser's elements say of pages alone."""
+    """The parser's elements reduced to their page numbers."""
     return [replace(element, kind="page", section=()) for element in elements if element.page is not None]

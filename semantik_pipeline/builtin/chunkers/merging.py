@@ -1,4 +1,4 @@
-"""Chunks below ``min_tokens`` join a neighbour."""
+"""Merges chunks below ``min_tokens`` with a neighbour."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.contracts.fitting import count_in_batches, longest_text
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A chunk to be: its offsets, where its own text starts (after the overlap), its tokens, the border before it."""
+    """A future chunk: its offsets, where its own text starts (after the overlap), its tokens, the border before it."""
 
     start: int
     body: int
@@ -21,9 +21,9 @@ class Piece:
 
 
 def merge_small(content: str, pieces: list[Piece], config: ChunkConfig) -> list[Piece]:
-    """The pieces, none of them below ``min_tokens`` that fits the budget together with a neighbour.
+    """Merge pieces until none below ``min_tokens`` fits the budget together with a neighbour.
 
-    Each round counts disjoint pairs in one batch; what was refused once is not counted again.
+    Each round counts disjoint pairs in one batch; rejected pairs are not counted again.
     """
     refused: set[tuple[int, int]] = set()
     while pairs := list(_pairs(pieces, config, refused)):
@@ -40,8 +40,8 @@ def merge_small(content: str, pieces: list[Piece], config: ChunkConfig) -> list[
 
 
 def _pairs(pieces: list[Piece], config: ChunkConfig, refused: set[tuple[int, int]]) -> Iterator[int]:
-    """First members of pairs to try: each small piece with the neighbour across the weaker border, if that is free."""
-    taken = -1  # the last piece that is part of a pair
+    """First members of pairs to try: each small piece with the neighbour across the weaker border, if it is free."""
+    taken = -1  # the last piece that belongs to a pair
     for number, piece in enumerate(pieces):
         if piece.tokens >= config.min_tokens or number <= taken:
             continue

@@ -1,4 +1,4 @@
-"""The options that all chunkers share: their schema, and their values checked against each other."""
+"""The options that all chunkers share: their schema, and a check that their values fit together."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ SEPARATORS: dict[str, Any] = {
 
 
 def schema(**more: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a chunker: the budget and ``more`` properties. All of them shape the output."""
+    """The JSON Schema of a chunker: the budget and ``more`` properties. All of them affect the output."""
     return {"type": "object", "properties": {**BUDGET, **more}, "additionalProperties": False}
 
 
 def checked(config: ChunkConfig) -> ChunkConfig:
-    """The configuration as the host has made it of the collection's options. Raises PluginConfigError where its values
+    """Return the configuration that the host made from the collection's options. Raises PluginConfigError if its values
     contradict each other."""
     for name, value, least in (("max_tokens", config.max_tokens, 1), ("min_tokens", config.min_tokens, 0)):
         if not isinstance(value, int) or value < least:
@@ -60,5 +60,5 @@ def checked(config: ChunkConfig) -> ChunkConfig:
 
 
 def option(config: ChunkConfig, plugin: dict[str, Any], name: str, default: Any) -> Any:
-    """A chunker's own option: from ``config.options``, else the plugin's configuration, else the default."""
+    """A chunker's own option: from ``config.options``, else from the plugin's configuration, else the default."""
     return config.options.get(name, plugin.get(name, default))

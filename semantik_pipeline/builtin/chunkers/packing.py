@@ -1,4 +1,4 @@
-"""From segments to windows: which run of segments makes a chunk, and what it repeats of the one before."""
+"""Packs segments into windows: which run of segments makes a chunk, and what it repeats of the one before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semantik_pipeline.contracts.fitting import longest_text
 class Window:
     """Segments ``body`` to ``end`` (exclusive) are new; ``lead`` to ``body`` are repeated.
 
-    ``partial``: no whole segment fits the overlap, room was left for the tail of segment ``body - 1``.
+    ``partial``: no whole segment fits the overlap, so room was left for the tail of segment ``body - 1``.
     """
 
     lead: int
@@ -27,14 +27,14 @@ class Window:
 @dataclass(frozen=True, kw_only=True)
 class Style:
     """How a chunker packs. ``best_border``: end at the best border of the second half rather than at the last one.
-    ``partial_lead``: overlap may begin within a segment."""
+    ``partial_lead``: the overlap may start within a segment."""
 
     best_border: bool = True
     partial_lead: bool = True
 
 
 def pack(segments: Segments, tokens: Sequence[int], config: ChunkConfig, style: Style) -> list[Window]:
-    """Windows in order, without gaps, each within the budget by the estimate ``tokens`` (each at most the budget)."""
+    """Windows in order, without gaps, each within the budget by the estimates ``tokens`` (each at most the budget)."""
     windows: list[Window] = []
     body = 0
     while body < len(segments):
@@ -54,7 +54,7 @@ def pack(segments: Segments, tokens: Sequence[int], config: ChunkConfig, style: 
 def _lead(
     segments: Segments, tokens: Sequence[int], windows: list[Window], body: int, config: ChunkConfig, style: Style
 ) -> tuple[int, bool]:
-    """Where the overlap starts, and whether it has to be part of a segment. There is none across a heading."""
+    """Where the overlap starts, and whether it must be part of a segment. Overlap does not cross a heading."""
     if not windows or not config.overlap_tokens or segments.levels[body] >= Level.HEADING:
         return body, False
     lead, room = body, config.overlap_tokens
@@ -67,7 +67,7 @@ def _lead(
 def _fill(
     segments: Segments, tokens: Sequence[int], lead: int, body: int, config: ChunkConfig, room: int
 ) -> tuple[int, bool]:
-    """How far the window reaches, and whether it ends because a topic does. At least one segment if there is room."""
+    """Where the window ends, and whether it ends because a topic does. It has at least one segment if there is room."""
     furthest = segments.starts[lead] + longest_text(config.max_tokens)
     total, end = 0, body
     while end < len(segments) and total + tokens[end] <= room and segments.ends[end] <= furthest:
@@ -79,7 +79,7 @@ def _fill(
 
 
 def _best_end(segments: Segments, tokens: Sequence[int], body: int, end: int) -> int:
-    """The best border at or before ``end`` that leaves the window at least half as full; the last of equals."""
+    """The best border at or before ``end`` that leaves the window at least half as full; the last one of equals."""
     total = sum(tokens[body:end])
     best, left, here = end, total, end
     while here > body + 1:

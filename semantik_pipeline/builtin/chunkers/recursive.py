@@ -1,4 +1,4 @@
-"""The default chunker: as much as fits, ending where the text does."""
+"""The default chunker: fills each chunk and ends it where the text divides."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from semantik_pipeline.documents import Chunk
 class RecursiveChunker(ChunkingPlugin):
     """Fills chunks up to the budget and ends each at the best border of its second half.
 
-    Best first: top-level headings and pages (crossed only by a chunk below ``min_tokens``), other headings,
-    paragraphs, lines, sentences, words, characters. Overlap is whole sentences, else the last words of one.
+    Borders, best first: top-level headings and pages (crossed only by a chunk below ``min_tokens``), other headings,
+    paragraphs, lines, sentences, words, characters. The overlap is whole sentences, or else the last words of one.
     """
 
     PLUGIN_ID = "recursive"

@@ -1,4 +1,4 @@
-"""A text as a row of segments: small pieces that chunks are packed from, each within the budget."""
+"""A text as a sequence of segments: small pieces within the budget, from which chunks are packed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from semantik_pipeline.builtin.chunkers.word_counts import WordCounts
 from semantik_pipeline.contracts import ChunkConfig
 from semantik_pipeline.contracts.fitting import longest_text, split_to_fit, trimmed
 
-_AT_ONCE = 20_000  # segments that are counted in one go
-_FINENESS = 8  # parts of a budget that an oversized segment is divided into, so that they pack well
+_AT_ONCE = 20_000  # segments that are counted together
+_FINENESS = 8  # an oversized segment is divided into parts of an eighth of the budget, so that they pack well
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Column by column, because a book has a hundred thousand: offsets without white space at the ends, estimated
-    tokens, and how good the border before each is."""
+    """Stored in columns, because a book has a hundred thousand segments: offsets without white space at the ends,
+    estimated tokens, and how good the border before each one is."""
 
     starts: array = field(default_factory=lambda: array("q"))
     ends: array = field(default_factory=lambda: array("q"))
@@ -43,7 +43,7 @@ def segment(
     words: WordCounts,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Segments:
-    """The text between the boundaries; what exceeds the budget by itself is divided at words or characters."""
+    """The text between the boundaries. A piece that exceeds the budget by itself is divided at words or characters."""
     words.use(config.count_tokens)
     segments = Segments()
     pieces = _pieces(content, boundaries)
@@ -54,7 +54,7 @@ def segment(
 
 
 def _pieces(content: str, boundaries: Iterable[Boundary]) -> Iterator[tuple[int, int, int]]:
-    """``(start, end, level)`` of what lies between the boundaries and is not white space."""
+    """``(start, end, level)`` of the text between boundaries, without white space."""
     start, level = 0, int(Level.TOPIC)
     for place, next_level in _with_end(boundaries, len(content)):
         first, last = trimmed(content, start, place)

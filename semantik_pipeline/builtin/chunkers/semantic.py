@@ -1,4 +1,4 @@
-"""Chunks end where the subject changes."""
+"""A chunker that ends chunks where the subject changes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 Embed = Callable[[Sequence[str]], "np.ndarray"]
-_BATCH = 256  # sentences that are embedded in one call
+_BATCH = 256  # sentences embedded in one call
 
 
 class SemanticChunker(ChunkingPlugin):
-    """Splits where the sentences before and after a border are less alike than ``semantic_threshold`` (cosine of the
-    mean vectors of ``window`` sentences on each side, lowest among its neighbours), within the token budget.
+    """Splits, within the token budget, where the sentences before and after a border are less similar than
+    ``semantic_threshold``. The similarity is the cosine of the mean vectors of ``window`` sentences on each side; a
+    split also needs the lowest value among its neighbours.
 
-    Every sentence is embedded once more for this: about the cost of the indexing itself.
+    Every sentence is embedded once more for this, which takes about as long as the indexing itself.
     """
 
     PLUGIN_ID = "semantic"
@@ -88,13 +89,13 @@ class SemanticChunker(ChunkingPlugin):
 
 
 def _topics(content: str, config: ChunkConfig, window: int, report: Callable[[float], None]) -> list[Boundary]:
-    """The sentence boundaries, those at which the subject changes raised to ``TOPIC``."""
+    """The sentence boundaries; those at which the subject changes get the level ``TOPIC``."""
     places = [place for place in dict.fromkeys(place for place, _ in sentences(content)) if 0 < place < len(content)]
     if not places:
         return []
     edges = [0, *places, len(content)]
     texts = [content[a:b].strip()[: longest_text(config.max_tokens)] for a, b in pairwise(edges)]
-    assert config.embed is not None  # chunk() refuses a configuration without
+    assert config.embed is not None  # chunk() has checked this
     alike = _similarities(texts, config.embed, window, report)
     turns = _lowest_around(alike, window - 1) & (alike < config.semantic_threshold)
     return [
@@ -105,7 +106,7 @@ def _topics(content: str, config: ChunkConfig, window: int, report: Callable[[fl
 def _lowest_around(values: np.ndarray, reach: int) -> np.ndarray:
     """Which values are the lowest of those up to ``reach`` places away; the first of equals.
 
-    A window sees a change of subject from afar, so the borders beside it are low as well.
+    A window reacts to a change of subject from a distance, so the values next to the actual border are low as well.
     """
     lowest = values == values
     for step in range(1, min(reach, len(values) - 1) + 1):

@@ -1,4 +1,4 @@
-"""Whole sentences, as many as fit."""
+"""A chunker that packs as many whole sentences as fit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from semantik_pipeline.documents import Chunk
 
 
 def sentences(content: str) -> Iterator[Boundary]:
-    """Starts of sentences; the end of a paragraph or of a line that does not merely wrap ends a sentence too."""
+    """Starts of sentences. The end of a paragraph, or of a line that is not merely wrapped, also ends a sentence."""
     lines = ((place, Level.SENTENCE) for place, level in line_boundaries(content) if level > Level.WRAP)
     return merge(lines, sentence_boundaries(content))
 
 
 class SentenceChunker(ChunkingPlugin):
-    """Packs whole sentences up to the budget; the overlap is whole sentences or none. A sentence above the budget is
-    divided at words."""
+    """Packs whole sentences up to the budget; the overlap is whole sentences or nothing. A sentence longer than the
+    budget is divided at words."""
 
     PLUGIN_ID = "sentence"
     PLUGIN_VERSION = "1.0.1"

@@ -1,4 +1,4 @@
-"""What a parser's elements say about a text: where its topics, pages and blocks lie, and where in it an offset is."""
+"""What a parser's elements say about a text: where its topics, pages and blocks are, and what an offset belongs to."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _WHOLE = ("table", "code")  # kinds that are divided only if they don't fit
 def divide(
     content: str, boundaries: Iterable[Boundary], elements: Sequence[Element], every_heading: bool = False
 ) -> Iterator[Boundary]:
-    """The boundaries (in order) and those of the elements, one for each place, in order.
+    """Merge the boundaries (in order) with those of the elements: one for each place, in order.
 
-    Pages and top-level headings start topics (``every_heading``: all headings do). A table or a code block is
-    one piece if it can be.
+    Pages and top-level headings start topics (``every_heading``: all headings do). A table or a code block stays in one
+    piece if possible.
     """
     starts = sorted(_starts(elements, _topic_depth(elements, every_heading)))
     found = _one_for_each_place(content, merge(boundaries, starts))
@@ -37,7 +37,7 @@ def _after_space(content: str, place: int) -> int:
 
 
 def _one_for_each_place(content: str, boundaries: Iterable[Boundary]) -> Iterator[Boundary]:
-    """Places moved to the next character that is not white space; the best level of each."""
+    """Move each place to the next character that is not white space; each place keeps its best level."""
     last, best = 0, Level.WORD
     for place, level in boundaries:
         place = _after_space(content, place)
@@ -50,12 +50,12 @@ def _one_for_each_place(content: str, boundaries: Iterable[Boundary]) -> Iterato
 
 
 def usable(content: str, elements: Iterable[Element]) -> list[Element]:
-    """The elements that lie in the text, in order."""
+    """The elements that lie within the text, in order."""
     return sorted((e for e in elements if 0 <= e.start <= e.end <= len(content)), key=lambda e: (e.start, -e.end))
 
 
 def _topic_depth(elements: Sequence[Element], every_heading: bool) -> int:
-    """The outermost depth that more than one heading has: a lone title is no topic among others."""
+    """The outermost depth that has more than one heading: a single title does not separate topics."""
     if every_heading:
         return 1000
     depths = Counter(len(element.section) for element in elements if element.kind == "heading")
@@ -76,7 +76,7 @@ def _starts(elements: Sequence[Element], topic_depth: int) -> Iterable[Boundary]
 
 
 def _kept_whole(boundaries: Iterable[Boundary], blocks: list[Element]) -> Iterator[Boundary]:
-    """Borders within a block weigh less than any around it."""
+    """Lower the level of borders within a block below that of any border around it."""
     upcoming = iter(blocks)
     block = next(upcoming, None)
     for place, level in boundaries:
@@ -88,7 +88,7 @@ def _kept_whole(boundaries: Iterable[Boundary], blocks: list[Element]) -> Iterat
 
 
 class Places:
-    """Page and section at an offset. ``elements`` are :func:`usable` ones."""
+    """Page and section at an offset. ``elements`` must come from :func:`usable`."""
 
     def __init__(self, content: str, elements: Sequence[Element]) -> None:
         paged = [element for element in elements if element.page is not None]
@@ -98,7 +98,7 @@ class Places:
         self._sections = list(_paths(content, sectioned))
 
     def metadata(self, start: int, body: int) -> dict[str, Any]:
-        """``page`` of a chunk's first character, ``section`` of the first that it does not repeat; what is known."""
+        """``page`` of a chunk's first character and ``section`` of its first character after the overlap, if known."""
         found: dict[str, Any] = {}
         page = bisect_right(self._page_starts, start)
         if page:
@@ -110,7 +110,8 @@ class Places:
 
 
 def _paths(content: str, elements: Sequence[Element]) -> Iterator[tuple[str, ...]]:
-    """The section of each element; a heading's includes itself, in the parser's words if the next element has them."""
+    """The section of each element. A heading's section includes the heading, in the parser's wording if the next
+    element has it."""
     for element, following in zip_longest(elements, elements[1:]):
         path = element.section
         if element.kind != "heading":

@@ -1,5 +1,4 @@
-"""Decides which call may use the device next: a limited number at a time, and calls that a person waits for go
-first."""
+"""Decides which calls may use the device: a limited number at a time, those that a person waits for first."""
 
 from __future__ import annotations
 

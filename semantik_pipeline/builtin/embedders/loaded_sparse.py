@@ -35,8 +35,7 @@ class LoadedSparse(MicroBatches):
     def vectors(
         self, texts: Sequence[str], *, query: bool, lane: Lane, stop: threading.Event | None = None
     ) -> list[SparseVector]:
-        """Each text's weights of the model's terms that are above 0. CancelledError is raised soon after ``stop`` is
-        set."""
+        """Each text's weights of the model's terms, if above 0. CancelledError is raised soon after ``stop`` is set."""
         windows = self._tokenizer.windows(texts, limit=self._window)
         parts = self.through(
             [window.text for window in windows],

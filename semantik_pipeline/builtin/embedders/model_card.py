@@ -71,8 +71,7 @@ def module_kinds(path: Path) -> list[str]:
 
 
 def model_revision(path: Path) -> str:
-    """16 hex digits computed from every configuration and weights file of the model; the folder's location is
-    ignored."""
+    """16 hex digits computed from every configuration and weights file of the model, independent of its location."""
     small = [file for file in path.rglob("*.json") if file.name != "data_config.json" and not _hidden(file, path)]
     # Only one set of weights counts: the first pattern with a match, because the loaders prefer safetensors.
     weights = next((found for pattern in WEIGHTS if (found := [*path.glob(pattern), *path.glob(f"*/{pattern}")])), [])

@@ -116,8 +116,10 @@ class OpenAICompatibleEmbedder(RemoteModel, EmbeddingPlugin):
 
 
 def request_bounds(tokens: Sequence[int], max_texts: int, max_tokens: int) -> list[tuple[int, int]]:
-    """Group neighbouring texts into as few requests as both limits allow: (start, end) pairs that cover every index
-    once, in order."""
+    """Group neighbouring texts into as few requests as both limits allow.
+
+    Returns (start, end) pairs that cover every index once, in order.
+    """
     bounds: list[tuple[int, int]] = []
     start = used = 0
     for index, count in enumerate(tokens):

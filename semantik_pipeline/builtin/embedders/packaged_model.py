@@ -1,5 +1,4 @@
-"""all-MiniLM-L6-v2 from an installed package. Its folder is found through package metadata; its code is never
-imported."""
+"""all-MiniLM-L6-v2 from an installed package, which is found through its metadata; its code is never imported."""
 
 from __future__ import annotations
 

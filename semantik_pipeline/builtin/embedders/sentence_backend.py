@@ -1,5 +1,4 @@
-"""The general backend: every model that sentence-transformers can load, with the same two methods as the light
-backend."""
+"""The general backend: every model that sentence-transformers can load, with the light backend's two methods."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Replaces lone surrogates, which come from undecodable file names: neither tokenizers nor JSON encoders accept
-them."""
+"""Replaces lone surrogates, which tokenizers and JSON encoders reject; they come from undecodable file names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keywords of a text, by YAKE."""
+"""Extracts the keywords of a text with YAKE."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MISSING = "The keywords extractor needs the package yake, which is not installe
 
 
 class KeywordsExtractor(ExtractorPlugin):
-    """The ``top`` keyphrases of a text, most telling first. About 7 ms for a chunk of 200 tokens.
+    """The ``top`` keyphrases of a text, most informative first. Takes about 7 ms for a chunk of 200 tokens.
 
-    ``language`` decides the stop words; ``auto`` takes, for each text, the list that most of its words are on.
+    ``language`` selects the stop words; ``auto`` uses, for each text, the list that contains most of its words.
     """
 
     PLUGIN_ID = "keywords"
@@ -104,9 +104,9 @@ class KeywordsExtractor(ExtractorPlugin):
 
 @cache
 def _stop_words() -> dict[str, frozenset[str]]:
-    """YAKE's own lists by language, read as data."""
+    """YAKE's own stop word lists by language, read as data files."""
     found = importlib.util.find_spec("yake")
-    assert found is not None and found.origin is not None  # initialize() would not get here without yake
+    assert found is not None and found.origin is not None  # the callers have checked that yake is installed
     folder = Path(found.origin).parent / "core" / "StopwordsList"
     lists = {path.stem.removeprefix("stopwords_"): path for path in sorted(folder.glob("stopwords_??.txt"))}
     return {name: frozenset(path.read_text("utf-8", "replace").lower().split()) for name, path in lists.items()}
@@ -122,7 +122,7 @@ def _check_language(language: str) -> None:
 
 
 def _likeliest(text: str) -> str:
-    """The language with the most of its stop words in the text; English where none has any."""
+    """The language whose stop words occur most in the text; English if none occur."""
     words = set(text.lower().split())
     hits = {language: len(words & stop_words) for language, stop_words in _stop_words().items()}
     best = max(hits, key=lambda language: (hits[language], language == "en"), default="en")

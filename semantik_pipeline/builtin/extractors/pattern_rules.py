@@ -1,4 +1,4 @@
-"""The rules of the ``patterns`` extractor: rows of word forms, in spaCy's EntityRuler notation."""
+"""The rules of the ``patterns`` extractor: sequences of word forms, in spaCy's EntityRuler notation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 _DOT, _COMMA, _OF = {"ORTH": ".", "OP": "?"}, {"ORTH": ",", "OP": "?"}, {"ORTH": "of", "OP": "?"}
 
-#: (entity type, the forms of its words or literal token rules); the longest match wins, then the first.
+#: (entity type, its words as forms or as literal token rules). The longest match wins, then the first rule.
 RULES: tuple[tuple[str, tuple[str | dict[str, Any], ...]], ...] = (
     ("EMAIL", ("EMAIL",)),
     ("URL", ("URL",)),

@@ -1,4 +1,4 @@
-"""Addresses, dates, sums, versions and identifiers, by rules."""
+"""Extracts addresses, dates, sums, versions and identifiers by rules."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Span
 
-_MOST_WORDS = 300_000  # of a pipeline's vocabulary, which never forgets; about 150 MB
-#: No built-in rule matches a text without one of these, so plain prose is not even divided into words.
+_MOST_WORDS = 300_000  # limit of a pipeline's vocabulary, which only grows; about 150 MB
+#: No built-in rule matches a text without one of these, so plain prose is not even tokenized.
 _ANY_HINT = re.compile(r"[\d@]|://|::|www\.", re.IGNORECASE)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class PatternsExtractor(ExtractorPlugin):
-    """spaCy's EntityRuler over words told by their shape.
+    """spaCy's EntityRuler over words that are recognized by their shape.
 
-    Each distinct word is looked at once (as a flag of its lexeme), so a chunk of 200 tokens costs about a third of a
-    millisecond. Offsets are exact. ``patterns`` of the configuration are EntityRuler patterns and come on top.
+    Each distinct word is examined once and the result stored as a flag of its lexeme, so a chunk of 200 tokens takes
+    about a third of a millisecond. Offsets are exact. The option ``patterns`` adds further EntityRuler patterns.
     """
 
     PLUGIN_ID = "patterns"
@@ -79,7 +79,7 @@ class PatternsExtractor(ExtractorPlugin):
         return f"spacy {importlib.metadata.version('spacy')}"
 
     async def initialize(self) -> None:
-        """Build the pipeline. Raises PluginConfigError naming a pattern that spaCy does not take."""
+        """Build the pipeline. Raises PluginConfigError, which names a pattern that spaCy rejects."""
         self._nlp = _pipeline(tuple(self.config.get("types", TYPES)), self.config.get("patterns", []))
 
     async def extract(
@@ -110,7 +110,7 @@ def _pipeline(types: tuple[str, ...], more: list[dict[str, Any]]) -> Language:
     from semantik_pipeline.builtin.extractors.word_splitting import word_tokenizer
 
     nlp = spacy.blank("xx")
-    nlp.max_length = 10**9  # the default guards statistical models; rules take any length
+    nlp.max_length = 10**9  # the default limit protects statistical models; rules work on any length
     flags = {form: NAMES[nlp.vocab.add_flag(has_form)] for form, has_form in FORMS.items()}
     nlp.tokenizer = word_tokenizer(nlp)
     ruler: Any = nlp.add_pipe("entity_ruler")
@@ -127,7 +127,7 @@ def _pipeline(types: tuple[str, ...], more: list[dict[str, Any]]) -> Language:
 
 
 def _entity(text: str, span: Span) -> Entity:
-    """The entity at its place in the text as it was given. "version 2.1" names the version 2.1."""
+    """The entity at its position in the given text. For "version 2.1" the entity is 2.1."""
     start, end, kind = span.start_char, span.end_char, span.label_
     metadata: dict[str, Any] = {}
     if kind == "VERSION" and len(span) == 2:

@@ -1,4 +1,4 @@
-"""Named entities by any spaCy pipeline that is installed."""
+"""Extracts named entities with any installed spaCy pipeline."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FINDS_ENTITIES = ("ner", "beam_ner", "entity_ruler", "span_ruler")
 
 
 class SpacyNerExtractor(ExtractorPlugin):
-    """People, organisations, places … as the pipeline ``model`` (a package's name or a folder) knows them.
+    """People, organisations, places and so on, as found by the pipeline ``model`` (a package name or a folder).
 
-    Nothing is downloaded: a model that is missing is an error that says how to get it.
+    Nothing is downloaded. If the model is missing, the error says how to install it.
     """
 
     PLUGIN_ID = "spacy-ner"
@@ -65,18 +65,18 @@ class SpacyNerExtractor(ExtractorPlugin):
 
     @classmethod
     async def health_check(cls, config: dict[str, Any] | None = None) -> HealthStatus:
-        """Looks for the model without loading it."""
+        """Look for the model without loading it."""
         missing = _why_missing(_model(config))
         if missing is not None:
             return HealthStatus(HealthState.UNHEALTHY, str(missing))
         return HealthStatus(HealthState.HEALTHY)
 
     def output_revision(self) -> str:
-        """The model's name and version (a folder's: the hash of its ``meta.json``) and spaCy's version."""
+        """The model's name and version, with the hash of ``meta.json`` for a folder, and spaCy's version."""
         return f"{_model_revision(_model(self.config))}, spacy {importlib.metadata.version('spacy')}"
 
     async def initialize(self) -> None:
-        """Load the model. Raises PluginLoadError if it is missing or has nothing that finds entities."""
+        """Load the model. Raises PluginLoadError if it is missing or has no component that finds entities."""
         import spacy
 
         model = _model(self.config)
@@ -116,7 +116,7 @@ class SpacyNerExtractor(ExtractorPlugin):
         return [ExtractionResult(entities=found) for found in entities]
 
     def _pieces(self, text: str) -> list[tuple[int, str]]:
-        """The text in parts that the model takes (``nlp.max_length`` bounds its memory), lone surrogates replaced."""
+        """Parts of the text within ``nlp.max_length``, which limits the model's memory; lone surrogates are replaced."""
         readable = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
         most = self._nlp.max_length
         return [(start, readable[start : start + most]) for start in range(0, len(text), most)]
@@ -132,7 +132,7 @@ def _model(config: dict[str, Any] | None) -> str:
 
 
 def _why_missing(model: str) -> PluginLoadError | PluginConfigError | None:
-    """The error that a missing model is, or None if it is there."""
+    """The error to raise if the model is missing, otherwise None."""
     if (Path(model) / "meta.json").is_file() or (model.isidentifier() and importlib.util.find_spec(model) is not None):
         return None
     if Path(model).exists():

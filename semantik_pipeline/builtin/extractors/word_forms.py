@@ -1,4 +1,4 @@
-"""What a single word is by its shape: an address, a date, a version, an identifier … Precise rather than greedy."""
+"""Recognizes single words by their shape: addresses, dates, versions, identifiers. Precise rather than greedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CURRENCIES = frozenset(
     euro yen rupees francs""".split()  # noqa: SIM905
 )
 SCALES = frozenset("thousand million billion trillion mn bn".split())  # noqa: SIM905
-#: Prefixes that look like a ticket's project but name standards, codecs and the like.
+#: Prefixes that look like a ticket's project key but name standards, codecs and the like.
 _NO_TICKETS = frozenset("UTF ISO SHA COVID AES RSA MD MP ASCII LATIN CP KOI EAN HTTP TLS SSL IPV USB PCI IEEE".split())  # noqa: SIM905
 
 _NUMBER = r"\d{1,3}(?:[,.\u00a0]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,]\d{1,2})?"
@@ -51,7 +51,7 @@ _has_ip_shape = _matches(r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?|[0-9A-Fa-f:]{4,3
 
 
 def is_ip(word: str) -> bool:
-    """An IPv4 or IPv6 address, with or without a prefix length."""
+    """Whether the word is an IPv4 or IPv6 address, with or without a prefix length."""
     if not _has_ip_shape(word) or not any(map(str.isdigit, word)):
         return False
     try:
@@ -62,7 +62,7 @@ def is_ip(word: str) -> bool:
 
 
 def is_version(word: str) -> bool:
-    """``v2``, ``1.2.3``, ``2.0rc1``; neither a plain decimal nor a date nor an address."""
+    """Whether the word is a version (``v2``, ``1.2.3``, ``2.0rc1``), but not a plain decimal, a date or an address."""
     return _has_version_shape(word) and not is_date(word) and not is_ip(word)
 
 
@@ -86,7 +86,7 @@ def _always(word: str) -> bool:
     return True
 
 
-#: Kinds of identifiers: the shape, and a check of what the shape alone can't tell (check digits).
+#: Kinds of identifiers: the shape, and a check of what the shape alone can't show (check digits).
 _IDENTIFIERS: tuple[tuple[str, Callable[[str], bool], Callable[[str], bool]], ...] = (
     ("uuid", _matches(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE), _always),
     ("doi", _matches(r"(?:doi:)?10\.\d{4,9}/[^\s,;]+", re.IGNORECASE), _always),
@@ -100,11 +100,11 @@ _IDENTIFIERS: tuple[tuple[str, Callable[[str], bool], Callable[[str], bool]], ..
 
 
 def identifier_kind(word: str) -> str | None:
-    """``uuid doi cve arxiv isbn issn hash ticket``, or None for what is no identifier."""
+    """``uuid doi cve arxiv isbn issn hash ticket``, or None if the word is not an identifier."""
     return next((kind for kind, shape, check in _IDENTIFIERS if shape(word) and check(word)), None)
 
 
-#: name of a form -> whether a word has it. The extractor makes each a lexeme flag of spaCy's.
+#: Name of a form -> test for whether a word has it. The extractor turns each into a lexeme flag of spaCy.
 FORMS: dict[str, Callable[[str], bool]] = {
     "EMAIL": is_email,
     "URL": is_url,

@@ -1,6 +1,6 @@
-"""A spaCy tokenizer whose words are what stands between white space, less the punctuation around it.
+"""A spaCy tokenizer that splits at white space and then removes the punctuation around each word.
 
-So an address, a date or a version is one token; spaCy's own rules divide them differently in every language.
+An address, a date or a version is thus one token; spaCy's own rules split them differently in every language.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _SUFFIX = re.compile(r"""(?:[)\]}<>"'“”‘’«»*_`|,;:!?=~.…—–。、
 _INFIX = re.compile(
     r"""\]\(|[<>"“”|`]+|[—…]|(?<=[A-Za-z]):(?=[\w.+-]+@)|=(?=https?:)|,(?=[^\s\d])|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+"""
 )
-_WHOLE = re.compile(r"https?://[^\s()<>\"]*\([^\s()]*\)[^\s()<>\"]*(?<![.,;:!?])")  # a URL may hold a pair of brackets
+_WHOLE = re.compile(r"https?://[^\s()<>\"]*\([^\s()]*\)[^\s()<>\"]*(?<![.,;:!?])")  # a URL may contain (…)
 
 
 def word_tokenizer(nlp: Language) -> Tokenizer:
-    """The tokenizer, for a blank pipeline's ``nlp.tokenizer``."""
+    """A tokenizer to use as a blank pipeline's ``nlp.tokenizer``."""
     from spacy.tokenizer import Tokenizer
 
     return Tokenizer(

@@ -1,4 +1,4 @@
-"""One of several hits that say nearly the same."""
+"""Reduces several hits that say nearly the same to one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from semantik_pipeline.builtin.stores.unspaced import in_pairs
 from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import SearchHit
 
-#: Words that make one shingle. A changed word changes three of them.
+#: Words in one shingle. One changed word changes three shingles.
 SHINGLE = 3
 
-#: Hits between two moments at which this can be cancelled.
+#: Hits between two points at which the call can be cancelled.
 YIELD_EVERY = 25
 
 _NUMBER = re.compile(r"\d[\d.,:/-]*\d|\d")
@@ -25,8 +25,8 @@ Shingles = frozenset[tuple[str, ...]]
 
 
 class DedupePostprocessor(FromHits):
-    """Of hits whose texts share most of their runs of three words the best one stays, and ``duplicates`` names the other
-    documents. Texts with other numbers are never the same: a price list of another year looks like this one's."""
+    """Of hits whose texts share most of their runs of three words, the best one is kept; its ``duplicates`` names the
+    other documents. Texts with different numbers are never duplicates: price lists of two years look alike."""
 
     PLUGIN_ID = "dedupe"
     PLUGIN_VERSION = "1.0.0"
@@ -53,7 +53,7 @@ class DedupePostprocessor(FromHits):
         known = KnownTexts(self.option("threshold"))
         for place, hit in enumerate(hits):
             if place % YIELD_EVERY == 0:
-                await asyncio.sleep(0)  # the deadline may be over, and others have work too
+                await asyncio.sleep(0)  # the deadline may have passed, and other tasks need to run
             like = known.like(hit.text)
             if like is None:
                 kept.append(hit)
@@ -67,12 +67,12 @@ class DedupePostprocessor(FromHits):
 
 
 class KnownTexts:
-    """Texts that are unlike each other.
+    """Texts that differ from each other.
 
-    A new one is compared with those that share one of its first shingles, in an order that is the same for all: of two
-    sets that have at least the share t in common, both have a common one among their first n - t × n + 1. So each text
-    costs its own length, however many are known, and the answer is exact (Chaudhuri, Ganti and Kaushik, "A Primitive
-    Operator for Similarity Joins in Data Cleaning", ICDE 2006).
+    A new text is compared only with texts that share one of its first shingles, in an order that is the same for all
+    texts. If two sets have at least the share t in common, each has a common element among its first n - t × n + 1. The
+    cost of a text therefore depends only on its own length, however many are known, and the result is exact (Chaudhuri,
+    Ganti and Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006).
     """
 
     def __init__(self, threshold: float) -> None:
@@ -81,7 +81,7 @@ class KnownTexts:
         self._having: dict[tuple[str, ...], list[int]] = {}
 
     def like(self, text: str) -> int | None:
-        """The number of the first known text that is nearly the same; None if none is, and the text is known from now."""
+        """The number of the first known text that is nearly the same. If there is none, add the text; return None."""
         shingles = shingles_of(text)
         needed = math.ceil(self._threshold * len(shingles) - 1e-9)
         first = sorted(shingles, key=hash)[: len(shingles) - needed + 1]
@@ -96,8 +96,8 @@ class KnownTexts:
 
 
 def shingles_of(text: str) -> Shingles:
-    """Each run of three words, in lower case; a shorter text is one run. Of a script that is written without spaces each two
-    neighbouring characters are a word, as for BM25: a whole passage is not one."""
+    """Each run of three words, in lower case; a shorter text is one run. In scripts without spaces, every two
+    neighbouring characters count as a word, as they do for BM25; otherwise a whole passage would be one word."""
     words = in_pairs(text.casefold()).split()
     if len(words) < SHINGLE:
         return frozenset((tuple(words),))
@@ -105,7 +105,7 @@ def shingles_of(text: str) -> Shingles:
 
 
 def alike(one: Shingles, other: Shingles) -> float:
-    """Jaccard's index: the share of what both have in what either has."""
+    """Jaccard's index: the elements that both sets have, as a share of those that either has."""
     common = len(one & other)
     return common / (len(one) + len(other) - common)
 

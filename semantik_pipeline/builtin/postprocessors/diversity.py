@@ -1,8 +1,8 @@
-"""Hits that say something new before hits that say the same again: maximal marginal relevance.
+"""Puts hits that say something new before hits that repeat others: maximal marginal relevance.
 
 Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and Producing Summaries"
-(SIGIR 1998): the next hit is the one with the most ``lambda × relevance - (1 - lambda) × likeness``, where likeness is
-the cosine with the nearest of the hits that were taken before it.
+(SIGIR 1998): the next hit is the one with the highest ``lambda × relevance - (1 - lambda) × likeness``, where likeness
+is its cosine to the nearest hit that was chosen before it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 class DiversityPostprocessor(FromHits):
-    """Moves the first ``POOL`` hits, whatever page is asked for, and leaves those after them. Scores stay: the order is
-    no longer theirs."""
+    """Reorders the first ``POOL`` hits, whatever page is requested, and leaves the others in place. Scores do not
+    change, so hits are no longer sorted by score."""
 
     PLUGIN_ID = "diversity"
     PLUGIN_VERSION = "1.0.0"
@@ -52,8 +52,8 @@ class DiversityPostprocessor(FromHits):
 
 
 def marginal_order(relevance: Sequence[float], vectors: Sequence[np.ndarray | None], balance: float) -> list[int]:
-    """Places in the order of maximal marginal relevance; of equal ones the first comes first. What has no vector is like
-    nothing else."""
+    """Positions in the order of maximal marginal relevance; ties keep their order. Hits without a vector are not similar
+    to any other hit."""
     import numpy as np
 
     if not relevance:

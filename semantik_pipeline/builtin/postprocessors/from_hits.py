@@ -1,4 +1,4 @@
-"""What postprocessors have in common that need nothing but the hits and what the context tells."""
+"""The base class of postprocessors that need only the hits and their context."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from semantik_pipeline.contracts.postprocessor import PostprocessorPlugin
 
 
 class FromHits(PostprocessorPlugin):
-    """No model, no server: well wherever it is loaded. ``OPTIONS`` are the properties of its schema, and no others are
-    taken."""
+    """Needs no model and no server, so it is always healthy. ``OPTIONS`` are the properties of its schema; other
+    options are rejected."""
 
     OPTIONS: ClassVar[dict[str, dict[str, Any]]] = {}
 
@@ -23,5 +23,5 @@ class FromHits(PostprocessorPlugin):
         return HealthStatus(HealthState.HEALTHY, "needs nothing")
 
     def option(self, name: str) -> Any:
-        """The configured value, else the schema's default."""
+        """The configured value, or else the schema's default."""
         return self.config.get(name, self.OPTIONS[name]["default"])

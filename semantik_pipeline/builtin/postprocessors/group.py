@@ -1,4 +1,4 @@
-"""The hits of a document as one."""
+"""Groups the hits of each document into one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Documents = dict[tuple[str, Any], list[SearchHit]]
 
 
 class GroupPostprocessor(FromHits):
-    """A document's best hit stands for it, the next best are its ``grouped_hits``, and its score is made of all.
+    """Each document is represented by its best hit; the next best are its ``grouped_hits``. Its score combines them.
 
-    Scores are made of the first ``POOL`` hits, whatever page is asked for. Documents that have none among these follow in
-    the order of their best hit.
+    Scores are computed from the first ``POOL`` hits, whatever page is requested. Documents without a hit among these
+    follow in the order of their best hit.
     """
 
     PLUGIN_ID = "group"
@@ -60,7 +60,7 @@ class GroupPostprocessor(FromHits):
 
 
 def _by_document(hits: list[SearchHit]) -> Documents:
-    """Document -> its hits, in their order; a unique id is unique in its source."""
+    """Document -> its hits, in order. Unique ids are unique only within a source, so the source is part of the key."""
     found: Documents = {}
     for hit in hits:
         found.setdefault((hit.document, hit.metadata.get("source")), []).extend((hit, *hit.grouped_hits))

@@ -1,4 +1,4 @@
-"""Which words of a hit the query means, and which part of it answers best."""
+"""Marks the query's words in a hit, and the part of it that answers best."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from semantik_pipeline.documents import SearchHit
 
 
 class HighlightPostprocessor(FromHits):
-    """Words are met in any form of theirs by the rules of the hit's own language, whatever their case and diacritics;
-    phrases word for word."""
+    """Words match in any form, by the rules of the hit's own language and regardless of case and diacritics; phrases
+    match word for word."""
 
     PLUGIN_ID = "highlight"
     PLUGIN_VERSION = "1.0.0"
@@ -63,6 +63,6 @@ class HighlightPostprocessor(FromHits):
         return [marked(hit) for hit in hits]
 
     def _rules(self, hit: SearchHit) -> str:
-        """Whose rules the hit's words follow."""
+        """The language whose rules apply to the hit's words."""
         code = hit.metadata.get("language")
         return rules_for(code if isinstance(code, str) else None, self._language)

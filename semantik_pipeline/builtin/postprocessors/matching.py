@@ -1,4 +1,4 @@
-"""Where a text meets the words and phrases of a query. Pure."""
+"""Finds where a text contains the words and phrases of a query. Pure functions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from semantik_pipeline.documents import Highlight
 class Matcher:
     """Finds the words of one query in ``texts`` of one language.
 
-    Stop words count only within phrases, unless the query has no other words. Of a script that is written without
-    spaces each two neighbouring characters of the query are looked for.
+    Stop words count only within phrases, unless the query has no other words. In scripts without spaces, every two
+    neighbouring characters of the query are searched for.
     """
 
     def __init__(self, terms: Iterable[str], phrases: Iterable[str], language: str, texts: Iterable[str]) -> None:
@@ -41,10 +41,10 @@ class Matcher:
         self._phrases = Phrases(phrases, language)
 
     def matches(self, text: str) -> list[Highlight]:
-        """The places in one of the texts, in their order, none within another."""
+        """The matches in one of the texts, in order and without overlaps."""
         found = []
         for word, term in self._terms.items():
-            if word in text:  # most are another text's
+            if word in text:  # most words come from the other texts
                 found += [Highlight(start, start + len(word), term) for start in places_of(word, text)]
         if self._any_pair is not None and not text.isascii():
             found += self._unspaced(text)
@@ -52,7 +52,7 @@ class Matcher:
         return _apart(found)
 
     def _unspaced(self, text: str) -> Iterator[Highlight]:
-        """Pairs that touch or overlap are one place; its term is what stands there."""
+        """Matching pairs that touch or overlap are merged into one match, whose term is the matched text."""
         assert self._any_pair is not None
         start = end = -1
         at = 0
@@ -73,7 +73,7 @@ def _pairs_of(words: Iterable[str]) -> list[str]:
 
 
 def _apart(found: list[Highlight]) -> list[Highlight]:
-    """In order; of those that overlap the longest, then the first."""
+    """Sort the matches. Of those that overlap, the longest is kept, or the first of equal length."""
     kept: list[Highlight] = []
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
         if not kept or one.start >= kept[-1].end:

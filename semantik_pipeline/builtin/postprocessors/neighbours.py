@@ -1,4 +1,4 @@
-"""What stands around a hit in its document."""
+"""Adds the text around a hit in its document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from semantik_pipeline.builtin.postprocessors.from_hits import FromHits
 from semantik_pipeline.contracts.postprocessor import PostprocessContext, QueryText
 from semantik_pipeline.documents import Passage, SearchHit
 
-#: Chunks of a section that are looked at on each side of a hit.
+#: Chunks of a section that are considered on each side of a hit.
 WITHIN_SECTION = 20
 
 
@@ -18,8 +18,9 @@ _SIDE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 20, "defaul
 
 
 class NeighboursPostprocessor(FromHits):
-    """``context_before`` and ``context_after`` get the chunks beside the hit, without what chunks that overlap have
-    twice: what is before, the hit and what is after read on as the document does. So do the other hits of a group."""
+    """Fills ``context_before`` and ``context_after`` with the chunks next to the hit, without the text that overlapping
+    chunks repeat: the text before, the hit and the text after read on as in the document. The other hits of a group are
+    treated the same way."""
 
     PLUGIN_ID = "neighbours"
     PLUGIN_VERSION = "1.0.0"
@@ -64,7 +65,7 @@ def _with(hit: SearchHit, passages: Sequence[Passage], *, before: int, after: in
 
 
 def _near(outwards: Iterable[Passage], count: int, section: list[str] | None) -> list[Passage]:
-    """The first ``count``, and those after them that are under the same headings, as far as they do without a gap."""
+    """The first ``count`` passages, then, with ``section``, those directly after them under the same headings."""
     kept: list[Passage] = []
     for one in outwards:
         if len(kept) >= count and (section is None or not _within(section, one.section)):
@@ -74,7 +75,7 @@ def _near(outwards: Iterable[Passage], count: int, section: list[str] | None) ->
 
 
 def _within(mine: list[str], section: list[str]) -> bool:
-    """Whether that is under the same headings; above the first heading, whether that is too."""
+    """Whether ``section`` is under the headings ``mine``, or above the first heading if ``mine`` is."""
     return section[: len(mine)] == mine if mine else not section
 
 
@@ -84,7 +85,7 @@ def _section_of(hit: SearchHit) -> list[str]:
 
 
 def _up_to(passages: Sequence[Passage], end: int) -> list[Passage]:
-    """The passages, none reaching into the next one, nor the last beyond ``end``."""
+    """The passages, cut so that none reaches into the next one, and the last ends at ``end`` or before."""
     kept: list[Passage] = []
     for one in reversed(passages):
         stop = min(one.end, end)
@@ -95,7 +96,7 @@ def _up_to(passages: Sequence[Passage], end: int) -> list[Passage]:
 
 
 def _from(passages: Sequence[Passage], start: int) -> list[Passage]:
-    """The passages, none beginning before ``start`` or within the one before."""
+    """The passages, cut so that none starts before ``start`` or within the previous one."""
     kept: list[Passage] = []
     for one in passages:
         begin = max(one.start, start)

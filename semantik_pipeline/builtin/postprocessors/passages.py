@@ -1,4 +1,4 @@
-"""The part of a text that answers best, by the words of the query that come together in it. Pure."""
+"""Finds the part of a text that answers best, by the query's words that occur together in it. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Sequence
 
 from semantik_pipeline.documents import Highlight, Span
 
-#: Where a sentence ends, or a line that stands for itself. It begins with a set of characters, which is searched for fast.
+#: The end of a sentence, or of a line that stands on its own. The pattern starts with a set of characters, which the
+#: regular expression engine searches for quickly.
 _END = re.compile(
     r"""[.!?…。！？\n](?:(?<=[.!?…])["'”’)\]]*\s|(?<=[。！？])|(?<=\n)(?=[^\S\n]*(?:\n|[-*•#|]|\d+[.)]\s)))\s*"""
 )
 
 
 def best_passage(text: str, matches: Sequence[Highlight], length: int) -> Span | None:
-    """Of all runs of whole sentences of at most ``length`` characters the one with the most different terms, then with
-    the most places, then the first. A sentence that is longer is cut between words. None where nothing matches.
+    """The best run of whole sentences of at most ``length`` characters; None if nothing matches.
 
-    ``matches`` are in their order, and none overlaps another."""
+    The run with the most different terms wins, then the one with the most matches, then the first. A longer sentence is
+    cut between words. ``matches`` are in order and do not overlap."""
     if not matches:
         return None
     whole = trimmed(text, 0, len(text))
@@ -37,7 +38,7 @@ def best_passage(text: str, matches: Sequence[Highlight], length: int) -> Span |
 
 
 def sentences_of(text: str) -> list[Span]:
-    """The text in sentences, without the white space between them."""
+    """The sentences of the text, without the white space between them."""
     ends = [found.end() for found in _END.finditer(text)]
     spans = (trimmed(text, start, end) for start, end in zip([0, *ends], [*ends, len(text)], strict=True))
     return [span for span in spans if span.end > span.start]
@@ -53,7 +54,7 @@ def trimmed(text: str, start: int, end: int) -> Span:
 
 
 class _Places:
-    """Matches that are in their order, found by where they are."""
+    """Sorted matches, looked up by position."""
 
     def __init__(self, matches: Sequence[Highlight]) -> None:
         self._matches = matches
@@ -64,13 +65,13 @@ class _Places:
         return self._matches[bisect_left(self._starts, window.start) : bisect_right(self._ends, window.end)]
 
     def worth(self, window: Span) -> tuple[int, int]:
-        """How many different terms the window has, and how many places."""
+        """The number of different terms in the window, and the number of matches."""
         inside = [one.term for one in self.within(window)]
         return len(set(inside)), len(inside)
 
 
 def _cut(text: str, sentence: Span, places: _Places, length: int) -> Span:
-    """At most ``length`` characters of a long sentence, around where most terms come together."""
+    """At most ``length`` characters of a long sentence, around the place with the most terms."""
     windows = [Span(one.start, min(one.start + length, sentence.end)) for one in places.within(sentence)]
     best = max(windows, key=places.worth, default=Span(sentence.start, sentence.start + length))
     within = places.within(best)

@@ -1,4 +1,4 @@
-"""Where phrases stand in a text, all of them in one reading."""
+"""Finds phrases in a text, all of them in one pass."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from semantik_pipeline.documents import Highlight
 
 
 class Phrases:
-    """Finds phrases of two words and more, word for word, by the rules of one language.
+    """Finds phrases of two or more words, word for word, by the rules of one language.
 
-    Each word of each phrase is a bit, and a word of a text has the bits of those that it may stand for; of the phrases
-    that have been met up to here, those go on whose next bit it has. So a word of a text costs the same however many
-    phrases begin at each place and however long they are, and its keys are made once (Baeza-Yates and Gonnet, "A New
-    Approach to Text Searching", CACM 1992).
+    Every word of every phrase has its own bit, and a word of a text has the bits of all phrase words that it matches. A
+    phrase that has matched so far continues if the text's next word has its next bit. The cost of a text's word is
+    therefore the same however many phrases there are and however long they are, and its keys are computed once
+    (Baeza-Yates and Gonnet, "A New Approach to Text Searching", CACM 1992).
     """
 
     def __init__(self, phrases: Iterable[str], language: str) -> None:
@@ -40,7 +40,7 @@ class Phrases:
         self._bits: dict[str, int] = {}
 
     def matches(self, text: str) -> Iterator[Highlight]:
-        """Each place where all words of a phrase stand one after the other."""
+        """Each place where all words of a phrase follow one another."""
         if not self._ends:
             return
         words = list(words_of(text))
@@ -53,7 +53,7 @@ class Phrases:
                         yield Highlight(words[place - count + 1].start(), word.end(), phrase)
 
     def _bits_of(self, word: str) -> int:
-        """The words of phrases that this one may stand for."""
+        """The bits of the phrase words that this word matches."""
         bits = self._bits.get(word)
         if bits is None:
             bits = 0

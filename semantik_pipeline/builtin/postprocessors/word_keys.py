@@ -1,4 +1,4 @@
-"""When two words are the same to a reader: forms of one stem, in any case, with or without their diacritics."""
+"""Decides when two words are the same to a reader: forms of one stem, in any case, with or without diacritics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import qdrant_edge
 
 _ASCII = re.compile("[A-Za-z0-9]+")
-#: Of each byte what stands for it where words are split at spaces; those of other characters than ASCII's stay.
+#: A translation table that replaces ASCII characters between words with spaces; bytes of other characters are kept.
 _GAPS = bytes(byte if byte > 127 or chr(byte).isalnum() else 32 for byte in range(256))
-#: Letters and digits, with the marks that stand on or beside letters; not those of scripts without spaces.
+#: Letters and digits with combining marks, except those of scripts without spaces.
 _ANY = re.compile(f"(?:(?!{RUN.pattern.removesuffix('+')})(?:[^\\W_]|[{MARKS}]))+")
-#: No stop word of any language is longer; the engine takes no notice of much longer words.
+#: No stop word of any language is longer. The engine ignores words that are much longer.
 _LONGEST_STOP_WORD = 20
-#: Words that a vocabulary holds at most, and characters of one that it holds: 20 MB (33,000 words of 8 characters took
-#: 19 MB, of 64 characters 20 MB). Longer ones are looked at anew each time.
+#: The most words in a vocabulary, and the most characters of a word in it: 20 MB (33,000 words of 8 characters took
+#: 19 MB, of 64 characters 20 MB). The keys of longer words are computed each time.
 MOST_WORDS, LONGEST_WORD = 32_768, 64
 
 Key = int | str
@@ -31,22 +31,22 @@ Keys = frozenset[Key]
 
 
 def words_of(text: str) -> Iterator[re.Match[str]]:
-    """The words of the text that have spaces or signs between them."""
+    """The words of the text that are separated by spaces or signs."""
     return _rule(text).finditer(text)
 
 
 def distinct_words(text: str) -> set[str]:
-    """The same, each once, without their places: much faster."""
+    """The same words, each once and without positions, which is much faster."""
     spaced = text.encode("utf-8", "surrogatepass").translate(_GAPS).decode("utf-8", "surrogatepass")
     pieces = set(spaced.split())
     if text.isascii():
         return pieces
-    others = [piece for piece in pieces if not piece.isascii()]  # the slow rule is for these alone
+    others = [piece for piece in pieces if not piece.isascii()]  # only these need the slow rule
     return pieces.difference(others).union(*map(_ANY.findall, others))
 
 
 def places_of(word: str, text: str) -> Iterator[int]:
-    """Where the word begins in the text, as one of its words and not within another one."""
+    """The positions in the text at which the word stands as a whole word, not as part of another one."""
     rule = _rule(text)
     start = text.find(word)
     while start >= 0:
@@ -58,15 +58,15 @@ def places_of(word: str, text: str) -> Iterator[int]:
 
 
 class Vocabulary:
-    """Words that texts had, by their keys: texts repeat them, and which of hundreds meet a query is the hot loop of
-    highlighting. Threads may ask at once."""
+    """Words of earlier texts, by their keys. Texts repeat words, and finding which of hundreds match a query is the hot
+    loop of highlighting. Thread-safe."""
 
     def __init__(self, keys: Callable[[str], Keys]) -> None:
         self._keys = keys
         self._learned: tuple[set[str], dict[Key, list[str]]] = set(), {}
 
     def meeting(self, words: set[str], terms: Mapping[Key, str]) -> dict[str, str]:
-        """Those of the words that have one of these keys, and the term that each stands for."""
+        """The words that have one of the keys in ``terms``, each with the term that it matches."""
         known, by_key = self._learned
         if len(known) > MOST_WORDS:
             known, by_key = self._learned = set(), {}
@@ -87,13 +87,13 @@ class Vocabulary:
 
 @lru_cache(maxsize=64)
 def vocabulary(language: str | None) -> Vocabulary:
-    """The words of a language, by the keys that :func:`keys_of` gives them; None: by :func:`literal_keys`."""
+    """The words of a language by the keys from :func:`keys_of`; None: by the keys from :func:`literal_keys`."""
     return Vocabulary(literal_keys if language is None else partial(keys_of, language=language))
 
 
 def keys_of(word: str, language: str) -> Keys:
-    """What the word has in common with its other forms, by the rules of a language (a name of
-    :mod:`semantik_pipeline.contracts.languages`); nothing for a stop word. Words are the same if they share a key."""
+    """The keys that a word shares with its other forms, by the rules of a language (a name from
+    :mod:`semantik_pipeline.contracts.languages`); empty for a stop word. Two words are the same if they share a key."""
     return (_remembered if len(word) <= LONGEST_WORD else _keys_of)(word, language)
 
 
@@ -110,12 +110,12 @@ _remembered = lru_cache(maxsize=8192)(_keys_of)
 
 
 def literal_keys(word: str) -> Keys:
-    """The word itself, stop word or not."""
+    """The word itself, even if it is a stop word."""
     return frozenset((without_diacritics(word.casefold()),))
 
 
 def rules_for(code: str | None, default: str) -> str:
-    """The name of the language whose rules the words of a text follow; ``default`` where nobody knows its language."""
+    """The language whose rules apply to a text's words; ``default`` if the text's language is unknown."""
     return stemmed_as(code) or default
 
 
@@ -131,7 +131,7 @@ def _rule(text: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _stemmer(language: str) -> qdrant_edge.Bm25:
-    """The engine that splits and stems words for the BM25 leg does it here, so both mean the same by a word."""
+    """The engine that splits and stems words for BM25, so that both treat words the same way."""
     import qdrant_edge as edge
 
     if language == NONE:

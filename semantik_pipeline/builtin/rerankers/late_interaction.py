@@ -62,8 +62,7 @@ class LateInteractionReranker(LocalModelReranker):
 
         With ``vectors``, their ``resemblance`` to the feedback is part of the score; a text without a vector resembles
         nothing. The scores lie close together, so the search must rescale them over a query's passages (they are not
-        ``calibrated``). Scores of several calls for one query can be compared. Long texts are read in windows; nothing
-        is cut off.
+        ``calibrated``). Scores of several calls for one query can be compared. Long texts are read in windows, in full.
         """
         if not documents:
             return []

@@ -60,8 +60,7 @@ class LateScoring:
         return self.model.device
 
     def scores(self, query: str, documents: Sequence[str], stop: threading.Event | None = None) -> np.ndarray:
-        """(n,) float32 within 0..1: the weighted mean, over the query's tokens, of the cosine to the text's nearest
-        token.
+        """(n,) float32 within 0..1: the weighted mean, over the query's tokens, of the cosine to the nearest token.
 
         Long texts are read in windows and nothing is cut off: a query token takes its nearest token of all windows.
         CancelledError is raised soon after ``stop`` is set.
@@ -113,8 +112,7 @@ class LateScoring:
         return [row[mask] for row, mask in zip(units, self._content(windows, states.shape[1]), strict=True)]
 
     def _content(self, windows: Sequence[Window], length: int) -> np.ndarray:
-        """(windows, length), true at a window's own tokens; special tokens match everywhere and carry no
-        information."""
+        """(windows, length), true at a window's own tokens; special tokens are left out, as they match everywhere."""
         ids = np.fromiter(chain.from_iterable(window.ids for window in windows), dtype=np.int64)
         own = np.arange(length) < np.array([len(window.ids) for window in windows])[:, None]
         own[own] = ~np.isin(ids, self._special)

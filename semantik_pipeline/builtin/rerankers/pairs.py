@@ -25,8 +25,8 @@ class Pair:
 
 
 class PairBackend(Protocol):
-    """Reads pairs, one micro-batch at a time. The texts it gets have no lone surrogates. ``window`` is the most tokens
-    of a pair."""
+    """Reads pairs, one micro-batch at a time; its texts have no lone surrogates. ``window`` is the most tokens of a
+    pair."""
 
     name: str
     device: str

@@ -97,7 +97,7 @@ class RelevanceFeedbackReranker(RerankerPlugin):
 
 def resemblance(vectors: np.ndarray, feedback: np.ndarray) -> np.ndarray:
     """(n,) float32 within 0..1: the cosine of each unit vector in ``vectors``, (n, d), to the weighted sum of the
-    ``feedback``, (k, d), in which each vector has FADING times the weight of the one before. Negative cosines become
+    ``feedback``, (k, d). Each feedback vector has FADING times the weight of the one before. Negative cosines count as
     0."""
     import numpy as np
 

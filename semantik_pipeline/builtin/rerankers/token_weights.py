@@ -1,5 +1,4 @@
-"""Weights that say how informative a query's tokens are: an inverse document frequency derived from the vocabulary's
-order.
+"""How informative a query's tokens are: an inverse document frequency derived from the vocabulary's order.
 
 A call sees a slice of the candidates and not the corpus, so document frequencies can't be counted. But WordPiece, BPE
 and SentencePiece vocabularies list their tokens from frequent to rare. By Zipf's law, frequency is inversely
@@ -46,7 +45,6 @@ class TokenWeights:
 
 
 def _is_word(token: str) -> bool:
-    """Whether the token has two or more letters, apart from the marks that vocabularies put before words (``Ġ``,
-    ``▁``)."""
+    """Whether the token has two or more letters, not counting the marks (``Ġ``, ``▁``) that start a word."""
     plain = token.lstrip("Ġ▁")
     return len(plain) > 1 and plain.isalpha()
