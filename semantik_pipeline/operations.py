@@ -23,15 +23,12 @@ from semantik_pipeline.ledger.ingestion import revisions, unfinished
 from semantik_pipeline.ledger.operations import blocked_operations, holds, lifecycle, operation_reports, reruns
 from semantik_pipeline.ledger.operations.lifecycle import Progress
 from semantik_pipeline.ledger.queue import fair_queue, pending_holds, workers
-from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.work import ASKED, STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow
 from semantik_pipeline.stages import holding
 
 if TYPE_CHECKING:
     from semantik_pipeline.runtime import Runtime
-
-#: Lanes: what an application asked for goes before what a schedule asked for.
-API_LANE = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +44,10 @@ def folder_source(
     path: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = (), recursive: bool = True
 ) -> SourceRequest:
     """The source that a path on the command line means; ``../papers`` and ``~/papers`` may be the same one. Links are kept
-    as they are. Raises UsageError if there is nothing at the path."""
+    as they are. Raises UsageError for a path that does not exist."""
     absolute = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - absolute() leaves ".." in it
     if not absolute.exists():
-        raise UsageError(f"There is nothing at {path}.", "Give the path of a folder or a file.")
+        raise UsageError(f"{path} does not exist.", "Give the path of a folder or a file.")
     config: dict[str, Any] = {"path": str(absolute), "recursive": recursive}
     if include:
         config["include"] = list(include)
@@ -75,15 +72,13 @@ def begin_sync(
     """
     sources = list({(source.connector, source.name): source for source in sources}.values())
     for source in sources:
-        runtime.host.effective_config(source.connector, source.config)  # refuse bad configurations at once
+        runtime.host.effective_config(source.connector, source.config, kind="connector")  # refuse bad ones at once
     found = runtime.collection(collection, config)
     with runtime.ledger.write() as tx:
         operation_id = lifecycle.begin(tx, found.id, "sync")
         for source in sources:
             source_id = collections.put_source(tx, found.id, source.connector, source.name, source.config)
-            lifecycle.request_sync(
-                tx, operation_id, source_id, lane=API_LANE, allow_deletions=allow_deletions, full=full
-            )
+            lifecycle.request_sync(tx, operation_id, source_id, lane=ASKED, allow_deletions=allow_deletions, full=full)
             asked = {"source": source_id, "operation": operation_id, "allow_deletions": allow_deletions, "full": full}
             audit_trail.record(tx, event="source.sync", subject=f"{collection}: {source.name}", detail=asked)
     runtime.ring("sync")
@@ -107,7 +102,7 @@ def _begin_for(runtime: Runtime, documents: Sequence[dict[str, Any]], kind: str,
     with runtime.ledger.write() as tx:
         found = collections.get_collection(tx, documents[0]["collection"])
         operation_id = lifecycle.begin(tx, found.id, kind)
-        change(tx, [document["id"] for document in documents], operation_id=operation_id, lane=API_LANE)
+        change(tx, [document["id"] for document in documents], operation_id=operation_id, lane=ASKED)
         some = {"documents": len(documents), "some": [document["document"] for document in documents[:5]]}
         audit_trail.record(tx, event=f"document.{kind}", subject=found.name, detail={"operation": operation_id, **some})
     for stage in ("upsert", "chunk"):
@@ -290,7 +285,7 @@ def retry(runtime: Runtime, operation_id: int) -> int:
             again = lifecycle.begin(tx, operation_reports.collection_id(tx, operation_id), "retry")
         unfinished.begin(tx, again, of=operation_id)
         for source_id in left.sources:
-            lifecycle.request_sync(tx, again, source_id, lane=API_LANE, allow_deletions=False)
+            lifecycle.request_sync(tx, again, source_id, lane=ASKED, allow_deletions=False)
         found = {"documents": left.quarantined + left.parked, "sources": len(left.sources)}
         audit_trail.record(tx, event="operation.retry", subject=name, detail={"by": f"retry-{again}", **found})
     take_up(runtime, again)

@@ -17,15 +17,13 @@ from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.ingestion import permissions, timetable
 from semantik_pipeline.ledger.ingestion import sources as ledger
 from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue.work import ASKED
 from semantik_pipeline.ledger.retention import removal
 from semantik_pipeline.schedules import Schedule
 
 if TYPE_CHECKING:
     from semantik_pipeline.ledger import Transaction
     from semantik_pipeline.runtime import Runtime
-
-#: The lane of what a person or an application asked for.
-LANE = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +135,7 @@ def sync(runtime: Runtime, source: dict[str, Any], *, allow_deletions: bool = Fa
 
 def _begin(tx: Transaction, source: dict[str, Any], **how: bool) -> int:
     operation_id = lifecycle.begin(tx, source["collection_id"], "sync")
-    lifecycle.request_sync(tx, operation_id, source["id"], lane=LANE, **how)
+    lifecycle.request_sync(tx, operation_id, source["id"], lane=ASKED, **how)
     return operation_id
 
 

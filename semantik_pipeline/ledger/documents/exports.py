@@ -13,6 +13,7 @@ from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.work import ASKED
 from semantik_pipeline.ledger.tables import (
     chunks,
     collections,
@@ -50,9 +51,6 @@ CHUNK = (
     "signature",
 )
 SOURCE = ("connector", "name", "config", "schedule", "weight", "principals")
-
-#: The lane of what somebody asked for.
-LANE = 1
 
 #: Seconds without a sign of life after which an import counts as dead.
 SILENCE = 60.0
@@ -200,7 +198,7 @@ def write_documents(
             "source_id": source_id,
             "revision": 1,
             "epoch": 1,
-            "lane": LANE,
+            "lane": ASKED,
             "turn": next(places[source_id]),
             "chunks_epoch": 1 if unit["chunks"] else None,
             **unit,

@@ -13,7 +13,7 @@ from semantik_pipeline.ledger.ingestion.sync import SourceClaim
 from semantik_pipeline.ledger.operations import holds
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.ledger.queue.work import REBUILD_LANE, STAGES
+from semantik_pipeline.ledger.queue.work import ASKED, REBUILD_LANE, STAGES
 from semantik_pipeline.ledger.tables import operation_items, work
 
 #: Documents of a page.
@@ -46,7 +46,7 @@ def adopt(tx: Transaction, claim: SourceClaim, page: Page) -> Page | None:
     query = select(work.c.document_id, func.max(work.c.revision)).where(others).group_by(work.c.document_id)
     rows = tx.execute(query.order_by(work.c.document_id).limit(PAGE)).all()
     ids = [document_id for document_id, _ in rows]
-    holds.take_up(tx, claim.source_id, asked=claim.lane <= holds.ASKED, document_ids=ids, behind=page.behind)
+    holds.take_up(tx, claim.source_id, asked=claim.lane <= ASKED, document_ids=ids, behind=page.behind)
     note_items(tx, claim.operation_id, [(document_id, "resumed", revision) for document_id, revision in rows])
     return replace(page, after=ids[-1]) if len(ids) == PAGE else None
 

@@ -13,15 +13,12 @@ from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.operations.outcomes import PERMITTED
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.ledger.queue.work import FREED, STAGES
+from semantik_pipeline.ledger.queue.work import FREED, SCHEDULED, STAGES
 from semantik_pipeline.ledger.tables import documents, operation_sources, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 
 #: Documents that one transaction sends through ``upsert``.
 BATCH = 500
-
-#: The lane of points that are written anew: nobody waits for them.
-LANE = 2
 
 
 def begin(tx: Transaction, source_id: int, collection_id: int) -> int:
@@ -88,7 +85,7 @@ def _rewrite(tx: Transaction, source_id: int, document_ids: list[int], operation
     for unit in units:
         key = {"d": unit.document_id, "g": unit.generation_id}
         if unit.stage == "indexed":
-            at_rest.append({**key, "lane_": max(unit.lane, LANE), "turn_": places.pop(0)})
+            at_rest.append({**key, "lane_": max(unit.lane, SCHEDULED), "turn_": places.pop(0)})
         else:
             moving.append({**key, "progress_": {**(unit.progress or {}), "rewrite": True}})
     again = {**FREED, "epoch": work.c.epoch + 1, "updated_at": now()}

@@ -12,10 +12,8 @@ from semantik_pipeline.ledger.catalog import collections
 from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.ingestion.sync import SourceClaim
+from semantik_pipeline.ledger.queue.work import ASKED
 from semantik_pipeline.ledger.tables import documents, sources
-
-#: The lane of what callers give.
-LANE = 1
 
 
 def open_source(tx: Transaction, collection_id: int, connector: str, name: str) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def claim_of(source: dict[str, Any], operation_id: int) -> SourceClaim:
         config={},
         run=source["run"],
         cursor=Cursor(),
-        lane=LANE,
+        lane=ASKED,
         problems=[],
     )
 

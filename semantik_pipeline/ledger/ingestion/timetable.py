@@ -13,13 +13,11 @@ from sqlalchemy import Row, and_, select, update
 
 from semantik_pipeline.ledger.database.connection import Transaction, is_away, now
 from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue.work import SCHEDULED
 from semantik_pipeline.ledger.tables import collections, sources
 from semantik_pipeline.schedules import Schedule, wait_after_faults
 
 log = logging.getLogger(__name__)
-
-#: The lane of what a schedule asked for: after what people and applications asked for.
-LANE = 2
 
 #: Sources that one transaction begins to sync.
 BATCH = 50
@@ -58,7 +56,7 @@ def begin_due(tx: Transaction) -> list[int]:
 
 def _begin(tx: Transaction, source: Row) -> int:
     operation_id = lifecycle.begin(tx, source.collection_id, "sync")
-    lifecycle.request_sync(tx, operation_id, source.id, lane=LANE, allow_deletions=False)
+    lifecycle.request_sync(tx, operation_id, source.id, lane=SCHEDULED, allow_deletions=False)
     due_at = next_time(source.schedule, source.now, source.id, source.created_at)
     tx.execute(update(sources).where(sources.c.id == source.id).values(due_at=due_at))
     return operation_id

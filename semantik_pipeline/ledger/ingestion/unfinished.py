@@ -14,14 +14,11 @@ from semantik_pipeline.ledger.ingestion.revisions import retry_documents
 from semantik_pipeline.ledger.operations import holds, operation_reports
 from semantik_pipeline.ledger.operations.lifecycle import TAKING_UP, note_items
 from semantik_pipeline.ledger.queue import fair_queue, pending_holds
-from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.work import ASKED, STAGES
 from semantik_pipeline.ledger.tables import operation_items, operations, sources, work
 
 #: Documents that one transaction takes up.
 BATCH = 1000
-
-#: The lane of what somebody asked for.
-LANE = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +129,7 @@ def _take(tx: Transaction, one: TakingUp, document_ids: list[int]) -> None:
     resumed = [(document_id, "resumed", revision) for document_id, revision in tx.execute(newest)]
     note_items(tx, one.operation_id, resumed)
     holds.let_go(tx, parked, behind=one.behind)
-    retry_documents(tx, lost, operation_id=one.operation_id, lane=LANE)
+    retry_documents(tx, lost, operation_id=one.operation_id, lane=ASKED)
 
 
 def _lock(tx: Transaction, one: TakingUp) -> dict[str, Any] | None:

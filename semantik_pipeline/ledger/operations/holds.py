@@ -157,10 +157,6 @@ def let_go(tx: Transaction, which: ColumnElement[bool], *, behind: float | None 
     return _free(tx, which, paused.scalar_subquery(), behind=behind)
 
 
-#: Lanes up to this one are what somebody asked for; the ones behind it are scheduled.
-ASKED = 1
-
-
 def take_up(
     tx: Transaction, source_id: int, *, asked: bool, document_ids: Sequence[int], behind: float | None = None
 ) -> None:

@@ -13,12 +13,9 @@ from semantik_pipeline.ledger.ingestion.revisions import retry_documents
 from semantik_pipeline.ledger.operations import lifecycle, outcomes
 from semantik_pipeline.ledger.operations.items import joined
 from semantik_pipeline.ledger.queue import fair_queue
-from semantik_pipeline.ledger.queue.work import STAGES
+from semantik_pipeline.ledger.queue.work import ASKED, STAGES
 from semantik_pipeline.ledger.tables import operation_items, sources, work
 from semantik_pipeline.ledger.tables import operations as table
-
-#: The lane of documents that somebody sends through the stages again.
-LANE = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +77,7 @@ def send(tx: Transaction, rerun: Rerun, document_ids: list[int], *, upto: int | 
     detail = _take(tx, rerun)
     if detail is None:
         return False
-    retry_documents(tx, document_ids, operation_id=rerun.operation_id, lane=LANE)
+    retry_documents(tx, document_ids, operation_id=rerun.operation_id, lane=ASKED)
     if upto is not None:
         detail[lifecycle.LOOKED_UPTO] = upto
     tx.execute(update(table).where(table.c.id == rerun.operation_id).values(detail=detail))

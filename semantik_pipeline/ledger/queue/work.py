@@ -24,7 +24,9 @@ MAX_BACKOFF = 300.0  # seconds
 
 STAGES = ("chunk", "extract", "embed", "upsert")
 TERMINAL = ("indexed", "skipped", "deleted", "quarantined")
-LANES = (0, 1, 2)  # search, API, scheduled: a lower one is claimed first
+LANES = (0, 1, 2)  # search, ASKED, SCHEDULED: a lower one is claimed first
+#: The lane of what a person or an application asked for, and that of what a schedule did, or nobody waits for.
+ASKED, SCHEDULED = 1, 2
 #: The lane of a build beside the active generation: behind everything else, and no part of the sources' fair shares.
 REBUILD_LANE = 3
 

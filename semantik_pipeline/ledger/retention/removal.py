@@ -9,6 +9,7 @@ from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.ingestion.revisions import delete_documents
 from semantik_pipeline.ledger.operations import lifecycle
 from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.work import ASKED
 from semantik_pipeline.ledger.retention.purging import chunks_of
 from semantik_pipeline.ledger.tables import (
     chunks,
@@ -23,9 +24,6 @@ from semantik_pipeline.ledger.tables import operations as table
 #: Documents that one transaction deletes.
 BATCH = 500
 
-#: The lane of deletions: somebody asked for them.
-LANE = 1
-
 
 def begin(tx: Transaction, source_id: int, operation_id: int, *, trash: bool = False) -> None:
     """From here on the source is never synced; a sync in hand ends where it is. Its schedule and its pause stay with
@@ -35,7 +33,7 @@ def begin(tx: Transaction, source_id: int, operation_id: int, *, trash: bool = F
     paused = tx.execute(select(sources.c.paused).where(mine).with_for_update()).scalar_one()
     # one that nobody carries out begins anew
     tx.execute(update(sources).where(mine).values(removed_at=None, trashed_at=None))
-    lifecycle.request_sync(tx, operation_id, source_id, lane=LANE, allow_deletions=False, full=True)
+    lifecycle.request_sync(tx, operation_id, source_id, lane=ASKED, allow_deletions=False, full=True)
     trashed_at = now() if trash else None
     tx.execute(update(sources).where(mine).values(removed_at=now(), trashed_at=trashed_at, due_at=None, paused=paused))
 
@@ -73,7 +71,7 @@ def step(tx: Transaction, source_id: int) -> bool:
     found = tx.execute(live.order_by(documents.c.id).limit(BATCH)).scalars().all()
     if found:
         places = dict(zip(found, fair_queue.take(tx, source_id, len(found)), strict=True))
-        delete_documents(tx, places, operation_id=operation_id, lane=LANE, trashed_at=trashed_at)
+        delete_documents(tx, places, operation_id=operation_id, lane=ASKED, trashed_at=trashed_at)
         return True
     ended = and_(operation_sources.c.operation_id == operation_id, operation_sources.c.source_id == source_id)
     tx.execute(update(operation_sources).where(ended).values(state="finished"))

@@ -22,6 +22,7 @@ from semantik_pipeline.ledger.ingestion.timetable import next_time
 from semantik_pipeline.ledger.operations import holds, lifecycle, reruns
 from semantik_pipeline.ledger.operations.lifecycle import note_items
 from semantik_pipeline.ledger.queue import fair_queue
+from semantik_pipeline.ledger.queue.work import ASKED
 from semantik_pipeline.ledger.tables import collections, documents, operation_sources, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 
@@ -33,9 +34,6 @@ DEAD = 600.0
 
 #: Documents that one transaction restores or purges.
 BATCH = 500
-
-#: The lane of what somebody asked for.
-LANE = 1
 
 #: What a document is until its source is read, if nobody ever had its body.
 UNREAD = "it was deleted before it was ever read; the next sync reads it"
@@ -87,7 +85,7 @@ def restore_documents(tx: Transaction, document_ids: Sequence[int], *, operation
                 generation_id=generation_id,
                 source_id=row.source_id,
                 revision=row.revision,
-                lane=LANE,
+                lane=ASKED,
                 turn=places[row.id],
                 goal="indexed" if row.content_hash else "skipped",
                 reason=reasons.get(row.id),
@@ -104,7 +102,7 @@ def purge_documents(tx: Transaction, document_ids: Sequence[int], *, operation_i
     there = and_(among(documents.c.id, sorted(document_ids)), documents.c.trashed_at.is_not(None))
     still = set(tx.execute(select(documents.c.id).where(there).order_by(documents.c.id).with_for_update()).scalars())
     places = fair_queue.take_each(tx, owned, still)
-    delete_documents(tx, places, operation_id=operation_id, lane=LANE)
+    delete_documents(tx, places, operation_id=operation_id, lane=ASKED)
 
 
 def documents_over(tx: Transaction, *, older_than: float, without: Collection[int] = ()) -> dict[int, list[int]]:
