@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from semantik_pipeline import logs
@@ -11,8 +12,9 @@ from semantik_pipeline.contracts.media_names import is_text_type
 from semantik_pipeline.documents import short_hash
 from semantik_pipeline.errors import ChildError, ChildOutOfMemory, LeaseLost, PermanentError, SkipDocument
 from semantik_pipeline.ledger import Transaction
+from semantik_pipeline.ledger.database.bulk import pools
 from semantik_pipeline.ledger.documents import content
-from semantik_pipeline.ledger.documents.content import ChunkRow
+from semantik_pipeline.ledger.documents.content import ChunkRow, Twin
 from semantik_pipeline.ledger.ingestion import revisions
 from semantik_pipeline.ledger.queue import bulk_moves, work
 from semantik_pipeline.ledger.queue.work import UNREAD, Claim, Unit
@@ -58,26 +60,44 @@ class Chunks:
 
 
 def run(runtime: Runtime, claims: Claims) -> None:
-    """Parse and chunk documents in a child process: small ones together, each saved with its group."""
+    """Take over what another generation has made already, and parse and chunk the rest in a child process: what is small
+    together, each saved with its group."""
     for held in claims:
-        made, taken_over = _take_over(runtime, held)
-        for stage in {_next_stage(runtime, unit) for unit in taken_over}:
-            runtime.ring(stage)
-        for number, group in enumerate(groups(_jobs(runtime, held, made))):
+        for number, piece in enumerate(_pieces(runtime, held)):
             if claims.stopping or (number and (held.wanted or held.lasts)):
                 break  # what is left is given back
             try:
                 held.hold.check()
-                with logs.bound(**about([job.unit for job in group])):
-                    _run_group(runtime, held, group)
+                with logs.bound(**about(piece.units)):
+                    piece.work()
             except LeaseLost:
                 break
             except Exception as error:  # a full disk, a ledger that is away
-                fail(runtime, held.claim, [job.unit for job in group], error)
+                fail(runtime, held.claim, piece.units, error)
             held.hold.touch()
-            for stage in {_next_stage(runtime, job.unit) for job in group}:
+            for stage in {_next_stage(runtime, unit) for unit in piece.units}:
                 runtime.ring(stage)
         runtime.statistics.refresh(runtime.ledger)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Units that are worked on, and saved, together."""
+
+    units: list[Unit]
+    work: Callable[[], None]
+
+
+def _pieces(runtime: Runtime, held: Held) -> Iterator[Piece]:
+    """The claim, piece by piece."""
+    units = {unit.key: unit for unit in held.claim.units}
+    twins = _twins(runtime, units)
+    left = [unit for key, unit in units.items() if key not in twins]
+    for pool in pools([((units[key], twin), twin.chunks) for key, twin in twins.items()], ROWS):
+        take_over = partial(_take_over, runtime, held.claim, pool, left)
+        yield Piece(units=[unit for unit, _ in pool], work=take_over)
+    for group in groups(_jobs(runtime, held, left)):
+        yield Piece(units=[job.unit for job in group], work=partial(_run_group, runtime, held, group))
 
 
 def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
@@ -95,36 +115,35 @@ def groups(jobs: Iterator[Job]) -> Iterator[list[Job]]:
         yield group
 
 
-def _take_over(runtime: Runtime, held: Held) -> tuple[set[tuple[int, int]], list[Unit]]:
-    """Units of which another generation has the very chunks get those: their keys, and the units that go on."""
-    keys: set[tuple[int, int]] = set()
-    units = []
-    for key, twins in find_twins(runtime, held.claim.units).items():
-        unit = next(one for one in held.claim.units if one.key == key)
+def _twins(runtime: Runtime, units: Mapping[tuple[int, int], Unit]) -> dict[tuple[int, int], Twin]:
+    """What another generation has made of the same parse, by the key of each unit that has such a twin."""
+    found: dict[tuple[int, int], Twin] = {}
+    for key, twins in find_twins(runtime, list(units.values())).items():
         try:
-            parse_key = _parse_key(runtime, unit)[1] if twins else None
-            twin = next((one for one in twins if one.parse_key == parse_key), None)
-            rows = rows_of(runtime, unit, twin) if twin else None
-            if twin is None or rows is None:
-                continue
-            held.hold.check()
-            chunks = Chunks(unit=unit, parse_key=twin.parse_key, text_hash=twin.text_hash, rows=rows)
-            _save(runtime, held.claim, [chunks])
-            held.hold.touch()
-            units.append(unit)
-        except LeaseLost:
-            break
-        except Exception as error:
-            fail(runtime, held.claim, [unit], error, alone=True)
-        keys.add(key)
-    return keys, units
-
-
-def _jobs(runtime: Runtime, held: Held, but: set[tuple[int, int]]) -> Iterator[Job]:
-    """The claim's units, ``but`` for these, with their requests; one that can't have any fails by itself."""
-    for unit in held.claim.units:
-        if unit.key in but:
+            parse_key = _parse_key(runtime, units[key])[1] if twins else None
+        except Exception:  # it fails again where the unit is to be parsed, and is recorded there
             continue
+        twin = next((one for one in twins if one.parse_key == parse_key), None)
+        if twin is not None:
+            found[key] = twin
+    return found
+
+
+def _take_over(runtime: Runtime, claim: Claim, twins: Sequence[tuple[Unit, Twin]], left: list[Unit]) -> None:
+    """Give units the chunks of their twins; those whose twin has gone meanwhile are ``left`` to be chunked."""
+    rows = rows_of(runtime, twins)
+    left += [unit for unit, _ in twins if unit.key not in rows]
+    done = [
+        Chunks(unit=unit, parse_key=twin.parse_key, text_hash=twin.text_hash, rows=rows[unit.key])
+        for unit, twin in twins
+        if unit.key in rows
+    ]
+    _save(runtime, claim, done)
+
+
+def _jobs(runtime: Runtime, held: Held, units: Sequence[Unit]) -> Iterator[Job]:
+    """These units of the claim with their requests; one that can't have any fails by itself."""
+    for unit in units:
         try:
             yield _job(runtime, unit)
         except Exception as error:

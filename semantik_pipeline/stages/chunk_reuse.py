@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from semantik_pipeline.ledger.documents import content
 from semantik_pipeline.ledger.documents.content import ChunkRow, Twin
+from semantik_pipeline.ledger.queue.keys import by_generation
 from semantik_pipeline.ledger.queue.work import Unit
 from semantik_pipeline.stages.chunk_rows import signed_anew
 
@@ -55,10 +56,16 @@ def _alike(runtime: Runtime, generation_ids: set[int]) -> dict[int, set[int]]:
     return found
 
 
-def rows_of(runtime: Runtime, unit: Unit, twin: Twin) -> list[ChunkRow] | None:
-    """The twin's chunks, as this unit's generation has them; None if a newer revision took them away meanwhile."""
+def rows_of(runtime: Runtime, twins: Sequence[tuple[Unit, Twin]]) -> dict[tuple[int, int], list[ChunkRow]]:
+    """The twins' chunks by unit's key, as the unit's generation has them; those that a newer revision took away meanwhile
+    are left out."""
+    asked = [replace(unit, generation_id=twin.generation_id, chunks_epoch=twin.chunks_epoch) for unit, twin in twins]
+    found: dict[tuple[int, int], list[ChunkRow]] = {}
     with runtime.ledger.read() as tx:
-        rows = content.chunk_rows(tx, replace(unit, generation_id=twin.generation_id), twin.chunks_epoch)
-    if len(rows) != twin.chunks:
-        return None
-    return signed_anew(runtime.generation(unit.generation_id), unit, rows)
+        for _, of_it in by_generation(asked):
+            found |= content.chunk_rows_of(tx, of_it)
+    return {
+        unit.key: signed_anew(runtime.generation(unit.generation_id), unit, rows)
+        for unit, twin in twins
+        if len(rows := found[unit.document_id, twin.generation_id]) == twin.chunks
+    }

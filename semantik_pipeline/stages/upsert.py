@@ -16,7 +16,7 @@ from semantik_pipeline.errors import LeaseLost
 from semantik_pipeline.isolation import isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.catalog.collections import Generation
-from semantik_pipeline.ledger.database.bulk import slices
+from semantik_pipeline.ledger.database.bulk import pools, slices
 from semantik_pipeline.ledger.documents import content, forgetting
 from semantik_pipeline.ledger.queue import bulk_moves, reconciling, work
 from semantik_pipeline.ledger.queue.keys import by_generation
@@ -104,7 +104,7 @@ class Upsert:
             self.index = self.runtime.index(self.generation)
         with_text = self._touch(with_text)
         small = [unit for unit in with_text if unit.chunks <= self.batch]
-        for pool in _pools([(unit, unit.chunks) for unit in small], self.batch):
+        for pool in pools([(unit, unit.chunks) for unit in small], self.batch):
             self._write_small(pool)
         for unit in with_text:
             if unit.chunks > self.batch:
@@ -178,7 +178,7 @@ class Upsert:
         self._delete_older(units)
         with self.runtime.ledger.read() as tx:
             rows = content.count_rows(tx, units)
-        for pool in _pools([(unit, rows.get(unit.key, 0)) for unit in units], ROWS, most=GONE):
+        for pool in pools([(unit, rows.get(unit.key, 0)) for unit in units], ROWS, most=GONE):
             self.hold.check()
             self._finish(pool)
             self.hold.touch()
@@ -288,18 +288,3 @@ def forget_blobs(runtime: Runtime, units: Sequence[Unit]) -> None:
                 unused = forgetting.unused_bodies(tx, kind, named)
             for key in unused:
                 runtime.blobs.remove(kind, key)
-
-
-def _pools(sized: Iterable[tuple[Unit, int]], size: int, *, most: int | None = None) -> Iterator[list[Unit]]:
-    """Units in order, grouped so that those of a group, if it has several, are of this ``size`` together at most, and so
-    many at ``most``."""
-    pool: list[Unit] = []
-    total = 0
-    for unit, of_it in sized:
-        if pool and (total + of_it > size or len(pool) == most):
-            yield pool
-            pool, total = [], 0
-        pool.append(unit)
-        total += of_it
-    if pool:
-        yield pool

@@ -7,7 +7,7 @@ SQLite takes the rows one by one, which costs nothing there.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -43,6 +43,21 @@ _One = TypeVar("_One")
 def slices(items: Sequence[_One], size: int) -> Iterator[Sequence[_One]]:
     """The items in order, so many at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def pools(sized: Iterable[tuple[_One, int]], size: int, *, most: int | None = None) -> Iterator[list[_One]]:
+    """Things in order, each given with its size, grouped: those of a group, if it has several, have this ``size`` together
+    at most, and are so many at ``most``."""
+    pool: list[_One] = []
+    total = 0
+    for one, of_it in sized:
+        if pool and (total + of_it > size or len(pool) == most):
+            yield pool
+            pool, total = [], 0
+        pool.append(one)
+        total += of_it
+    if pool:
+        yield pool
 
 
 def insert_rows(
