@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -92,8 +93,9 @@ class Searching:
         return SeveralAnswers(answers=answers, together=reply["together"], facets=reply["facets"])
 
     def _asked(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """A worker's reply."""
+        """A worker's reply. The time that this thread waits for its turn counts, too."""
         settings = self._runtime.settings
+        until = time.monotonic() + settings.search.worker_timeout
         if not settings.fleet:
             raise SettingsError(
                 "search.execution is 'workers', but there is no broker.",
@@ -101,18 +103,27 @@ class Searching:
             )
         with self._lock:
             self._threads = self._threads or ThreadPoolExecutor(ASKERS, thread_name_prefix="asking")
-        return self._threads.submit(contextvars.copy_context().run, self._ask, asked).result()
+        turn = self._threads.submit(contextvars.copy_context().run, self._ask, asked, until)
+        try:
+            return turn.result(timeout=settings.search.worker_timeout)
+        except TimeoutError:
+            if turn.cancel():
+                raise _unanswered(settings) from None
+            return turn.result()  # it has begun, and ends by itself
 
-    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, asked: dict[str, Any], until: float) -> dict[str, Any]:
         """Ask with this thread's own Celery app: replies arrive in the thread that asked, and the app is kept because
         connecting takes a while."""
+        patience = until - time.monotonic()
+        if patience <= 0:
+            raise _unanswered(self._runtime.settings)
         app = getattr(self._mine, "app", None)
         if app is None:
             app = self._mine.app = _app(self._runtime.settings)
             with self._lock:
                 self._apps.append(app)
         try:
-            reply = _reply(app, self._runtime.settings.search.worker_timeout, asked)
+            reply = _reply(app, self._runtime.settings, asked, patience)
         except ServiceUnavailable:
             self._mine.app = None  # drops a reply that comes late
             with self._lock:
@@ -133,7 +144,7 @@ class Searching:
 def ask(settings: Settings, query: SearchQuery) -> SearchAnswer:
     """Have a search worker answer this one query. Raises the same errors as :class:`Searching`."""
     with closing(_app(settings)) as app:
-        return _answer(_reply(app, settings.search.worker_timeout, asdict(query)))
+        return _answer(_reply(app, settings, asdict(query), settings.search.worker_timeout))
 
 
 def _app(settings: Settings) -> Celery:
@@ -148,7 +159,8 @@ def _app(settings: Settings) -> Celery:
     return app
 
 
-def _reply(app: Celery, patience: float, asked: dict[str, Any]) -> dict[str, Any]:
+def _reply(app: Celery, settings: Settings, asked: dict[str, Any], patience: float) -> dict[str, Any]:
+    """The reply that comes within so many seconds."""
     from celery.exceptions import TimeoutError as NoAnswer
 
     args = [asked]
@@ -156,13 +168,17 @@ def _reply(app: Celery, patience: float, asked: dict[str, Any]) -> dict[str, Any
         sent = app.send_task(SEARCH_TASK, args=args, queue=SEARCH, expiration=patience, ignore_result=False)
         sent.get(timeout=patience, propagate=False, disable_sync_subtasks=False)  # the caller is never inside a task
     except NoAnswer:
-        raise ServiceUnavailable(
-            f"No search worker answered within {patience:.0f} s.",
-            "Start one (`semantik worker --profile search`), or set search.execution to 'local'.",
-        ) from None
+        raise _unanswered(settings) from None
     except Exception as error:  # the broker's clients raise errors of kombu, redis and amqp, and RuntimeError
         raise ServiceUnavailable(f"The broker can't be asked: {error.__cause__ or error}") from error
     return sent.get(disable_sync_subtasks=False)  # raises what the task raised on the worker
+
+
+def _unanswered(settings: Settings) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"No search worker answered within {settings.search.worker_timeout:.0f} s.",
+        "Start one (`semantik worker --profile search`), or set search.execution to 'local'.",
+    )
 
 
 def _answer(reply: dict[str, Any]) -> SearchAnswer:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
+import pickle
+import shutil
 import socket
 import ssl
 import subprocess
@@ -192,6 +196,29 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def told_by_worker(settings: Settings, heard: Path) -> Iterator[None]:
+    """A worker in a process of its own, that writes down what it hears, and what it has to say."""
+    environment = {
+        **os.environ,
+        "SEMANTIK_BROKER_URL": settings.broker.url,
+        "SEMANTIK_BROKER_PREFIX": settings.broker.prefix,
+    }
+    with heard.open("w") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER], stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+    try:
+        yield
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
 def test_a_queue_that_nobody_answers_does_not_grow(settings_for: Make) -> None:
     """Many processes ring, none hears; each would ring once a minute forever if only itself held it back."""
     settings = settings_for()
@@ -231,6 +258,45 @@ def test_a_bell_is_json_and_carries_no_time_of_day(settings_for: Make) -> None:
     assert json.loads(body)[0] == ["upsert"]
     assert taken.headers["task"] == queue.TASK
     assert taken.headers["expires"] is None, "a worker whose clock is ahead would drop it"
+
+
+class Planted:
+    """Its unpickling makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickled_message_is_dropped_unread_and_the_worker_goes_on(settings_for: Make, tmp_path: Path) -> None:
+    settings, made, heard = settings_for(), tmp_path / "made", tmp_path / "heard"
+    body = pickle.dumps((["chunk", Planted(made)], {}, {}))
+    app, bell = make_app(settings), queue.Bell(make_app(settings))
+    with app.connection_for_write() as connection:
+        bound = app.amqp.queues["chunk"].bind(connection.default_channel)
+        bound.declare()
+        app.amqp.Producer(connection).publish(
+            body,
+            exchange=bound.exchange,
+            routing_key=bound.routing_key,
+            content_type="application/x-python-serialize",
+            content_encoding="binary",
+            headers={"task": queue.TASK, "id": str(uuid.uuid4()), "lang": "py"},
+        )
+        assert bound.queue_declare().message_count == 1
+    with told_by_worker(settings, heard):
+        assert eventually(lambda: "ContentDisallowed" in heard.read_text(), 30)
+        assert eventually(lambda: waiting(settings, "chunk") == 0, 5)
+        bell.ring("chunk")
+        assert eventually(lambda: "heard chunk" in heard.read_text(), 10)
+    bell.close()
+    assert heard.read_text().count("heard") == 1, "it was no message to anybody"
+    assert not made.exists()
+    assert waiting(settings, "chunk") == 0, "and no other worker gets it"
+    pickle.loads(body)
+    assert made.exists(), "whoever unpickles it is had"
 
 
 def test_a_search_is_asked_for_without_a_time_of_day(settings_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +364,29 @@ def test_searches_of_many_threads_get_each_its_own_answer(settings_for: Make, tm
     assert len(searching._apps) < 20, "a connection for each thread, not for each question"
 
 
+def test_who_waits_for_a_turn_to_ask_waits_no_longer_than_others(
+    settings_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_search, "ASKERS", 2)
+    settings = load_settings(
+        broker=settings_for().broker, data_dir=tmp_path, search={"execution": "workers", "worker_timeout": 1},
+        database={"url": "postgresql://nobody@127.0.0.1/x"}, qdrant={"url": "http://127.0.0.1"},
+    )  # fmt: skip
+    searching = remote_search.Searching(SimpleNamespace(settings=settings))  # type: ignore[arg-type]
+
+    def waited(number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(ServiceUnavailable, match="within 1 s"):
+            searching(SearchQuery(text=str(number)))
+        return time.monotonic() - began
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert max(threads.map(waited, range(8))) < 2
+    finally:
+        searching.close()
+
+
 def test_fleets_with_other_prefixes_hear_nothing(settings_for: Make) -> None:
     mine, theirs = settings_for(), settings_for(prefix=f"semantik-test-{uuid.uuid4().hex[:12]}")
     bell = queue.Bell(make_app(mine))
@@ -319,14 +408,7 @@ def test_the_broker_goes_away_and_comes_back(settings_for: Make, broker: str, tm
     settings = settings_for(through(gate, broker))
     bell = queue.Bell(make_app(settings))
     heard = tmp_path / "heard"
-    environment = {
-        **os.environ,
-        "SEMANTIK_BROKER_URL": settings.broker.url,
-        "SEMANTIK_BROKER_PREFIX": settings.broker.prefix,
-    }
-    with heard.open("w") as output:
-        worker = subprocess.Popen([sys.executable, "-c", WORKER], stdout=output, env=environment)
-    try:
+    with told_by_worker(settings, heard):
 
         def hears(seconds: float) -> bool:
             before = heard.read_text().count("heard chunk")
@@ -342,15 +424,8 @@ def test_the_broker_goes_away_and_comes_back(settings_for: Make, broker: str, tm
         time.sleep(1)
         gate.open()
         assert eventually(lambda: hears(1), 30)
-    finally:
-        worker.terminate()
-        try:
-            worker.wait(10)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
-        bell.close()
-        gate.shut()
+    bell.close()
+    gate.shut()
 
 
 def test_a_broker_that_takes_calls_but_never_answers(settings_for: Make, broker: str, caplog: Any) -> None:
@@ -387,20 +462,63 @@ def test_a_wrong_password_is_not_shown(settings_for: Make, broker: str, caplog: 
     assert quote("p@ss/w:rd") not in caplog.text
 
 
-@pytest.mark.parametrize("broker", ["redis"], indirect=True)  # RabbitMQ's users need its own tool
-def test_a_right_password_with_odd_characters(settings_for: Make, broker: str) -> None:
+#: What URLs mean something by, what is not ASCII, and what looks as if it were quoted already.
+ODD_PASSWORD = "+p@ss/w:rd%41 grün?#&"
+
+
+@contextlib.contextmanager
+def redis_user(url: str, name: str, password: str) -> Iterator[None]:
     import redis
 
-    server = redis.Redis.from_url(broker)
-    name = f"semantik-test-{uuid.uuid4().hex[:8]}"
-    server.acl_setuser(name, enabled=True, passwords=["+p@ss/w:rd"], keys=["*"], categories=["+@all"])
+    server = redis.Redis.from_url(url)
+    server.acl_setuser(name, enabled=True, passwords=[f"+{password}"], keys=["*"], categories=["+@all"])
     try:
-        parts = urlsplit(broker)
-        url = broker.replace(parts.netloc, f"{name}:{quote('p@ss/w:rd', safe='')}@{parts.hostname}:{parts.port}")
-        assert waiting(settings_for(url), "chunk") == 0
+        yield
     finally:
         server.acl_deluser(name)
         server.close()
+
+
+@contextlib.contextmanager
+def rabbitmq_user(url: str, name: str, password: str) -> Iterator[None]:
+    """Made by the server's own tool, which reaches servers of this machine alone."""
+    tool = shutil.which("rabbitmqctl")
+    if tool is None or urlsplit(url).hostname not in ("127.0.0.1", "localhost"):
+        pytest.skip("RabbitMQ's users are made by rabbitmqctl, on the server's own machine")
+    salt = os.urandom(4)
+    digest = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+    hashed = {"password_hash": digest, "hashing_algorithm": "rabbit_password_hashing_sha256"}
+    may = dict.fromkeys(("configure", "write", "read"), ".*")
+    wanted = {
+        "users": [{"name": name, "tags": "", **hashed}],
+        "permissions": [{"user": name, "vhost": "/", **may}],
+    }
+    told = json.dumps(wanted)
+    made = subprocess.run([tool, "-q", "import_definitions"], input=told, capture_output=True, text=True, timeout=60)
+    if made.returncode:
+        pytest.skip(f"rabbitmqctl does not reach the server: {made.stderr or made.stdout}")
+    try:
+        yield
+    finally:
+        subprocess.run([tool, "-q", "delete_user", name], capture_output=True, timeout=60, check=True)
+
+
+def test_a_right_password_with_odd_characters(settings_for: Make, broker: str) -> None:
+    name = f"semantik-test-{uuid.uuid4().hex[:8]}"
+    parts = urlsplit(broker)
+    user = redis_user if parts.scheme == "redis" else rabbitmq_user
+    with user(broker, name, ODD_PASSWORD):
+
+        def with_password(password: str) -> Settings:
+            there = f"{parts.hostname}:{parts.port}"
+            return settings_for(broker.replace(parts.netloc, f"{name}:{quote(password, safe='')}@{there}"))
+
+        right = with_password(ODD_PASSWORD)
+        assert waiting(right, "chunk") == 0
+        if parts.scheme == "redis":  # its replies to searches are read by another client than its messages
+            assert make_app(right).backend.client.ping()
+        with pytest.raises(Exception, match=r"(?i)auth|refused|invalid username"):
+            waiting(with_password("another"), "chunk")
 
 
 def test_tls_is_checked(settings_for: Make, broker: str, tmp_path: Path, caplog: Any) -> None:
