@@ -110,7 +110,7 @@ class Places:
 
 
 def _paths(content: str, elements: Sequence[Element]) -> Iterator[tuple[str, ...]]:
-    """The section of each element. A heading's section includes the heading, in the parser's wording if the next
+    """The section of each element. A heading's section includes the heading itself, in the parser's wording if the next
     element has it."""
     for element, following in zip_longest(elements, elements[1:]):
         path = element.section

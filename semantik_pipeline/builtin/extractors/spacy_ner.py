@@ -116,7 +116,7 @@ class SpacyNerExtractor(ExtractorPlugin):
         return [ExtractionResult(entities=found) for found in entities]
 
     def _pieces(self, text: str) -> list[tuple[int, str]]:
-        """Parts of the text within ``nlp.max_length``, which limits the model's memory; lone surrogates are replaced."""
+        """Parts of the text within ``nlp.max_length``, which limits memory use; lone surrogates are replaced."""
         readable = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
         most = self._nlp.max_length
         return [(start, readable[start : start + most]) for start in range(0, len(text), most)]

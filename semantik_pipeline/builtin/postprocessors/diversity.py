@@ -52,8 +52,8 @@ class DiversityPostprocessor(FromHits):
 
 
 def marginal_order(relevance: Sequence[float], vectors: Sequence[np.ndarray | None], balance: float) -> list[int]:
-    """Positions in the order of maximal marginal relevance; ties keep their order. Hits without a vector are not similar
-    to any other hit."""
+    """Positions in the order of maximal marginal relevance; ties keep their order. Hits without a vector are similar to
+    no other hit."""
     import numpy as np
 
     if not relevance:

@@ -97,8 +97,7 @@ class RelevanceFeedbackReranker(RerankerPlugin):
 
 def resemblance(vectors: np.ndarray, feedback: np.ndarray) -> np.ndarray:
     """(n,) float32 within 0..1: the cosine of each unit vector in ``vectors``, (n, d), to the weighted sum of the
-    ``feedback``, (k, d). Each feedback vector has FADING times the weight of the one before. Negative cosines count as
-    0."""
+    ``feedback``, (k, d), in which each vector counts FADING times the one before. Negative cosines count as 0."""
     import numpy as np
 
     towards = (feedback * FADING ** np.arange(len(feedback), dtype=np.float32)[:, None]).sum(0)

@@ -1,7 +1,7 @@
-"""Words without their accents, as people type them where a keyboard has none. Pure.
+"""Finds the unaccented spelling of words, as people type them on a keyboard without accents. Pure functions.
 
-Of Latin and Greek letters the mark is left away (``é`` is ``e``, ``ø`` is ``o``, ``ß`` is ``ss``), of Cyrillic ones that
-of ``ё`` alone: ``й`` is a letter of its own, which everybody types.
+Latin and Greek letters lose their mark (``é`` becomes ``e``, ``ø`` becomes ``o``, ``ß`` becomes ``ss``). In Cyrillic
+only ``ё`` does: ``й`` is a letter of its own, which everybody types.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 #: Letters with marks: Latin, then Greek.
 _MARKED = (*range(0xC0, 0x250), *range(0x370, 0x400), *range(0x1E00, 0x2000))
 
-#: What Unicode does not take apart, or more than a mark.
+#: Letters that Unicode does not decompose, or that lose more than a mark.
 _OTHERS = {
     "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
     "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ı": "i", "ё": "е", "Ё": "Е",
@@ -24,7 +24,7 @@ _WORD = re.compile(r"[^\W_]*[^\W_\x00-\x7f][^\W_]*")
 
 
 def accented(text: str) -> Iterator[tuple[str, str]]:
-    """Each word of the text (in Unicode's form NFC) that has an accent, once, and the same without."""
+    """Each accented word of the text (in Unicode's form NFC), once, with its unaccented spelling."""
     if text.isascii() or text.translate(_letters()) == text:
         return
     for word in dict.fromkeys(_WORD.findall(text)):
@@ -34,7 +34,7 @@ def accented(text: str) -> Iterator[tuple[str, str]]:
 
 
 def replaced(text: str, words: dict[str, str]) -> str:
-    """The text with these words, which have accents, in place of those."""
+    """The text with each accented word in ``words`` replaced by its value."""
     return _WORD.sub(lambda found: words.get(found.group(), found.group()), text) if words else text
 
 

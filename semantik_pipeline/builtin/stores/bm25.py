@@ -1,15 +1,15 @@
-"""The BM25 leg: texts to sparse vectors, the same for both stores.
+"""BM25: turns texts into sparse vectors, in the same way for both stores.
 
 The store's IDF modifier supplies the inverse document frequency; the vectors carry the saturated term frequencies
 (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009). Term ids are Qdrant's own hashes, so vectors
 made here fit an index whose server embeds the queries.
 
-Words are stemmed, and stop words dropped, by the rules of a text's own language. Nobody knows a query's: it is asked by
-the rules of every language that the index has, each term once.
+A text's words are stemmed, and its stop words dropped, by the rules of its own language. The language of a query is
+unknown, so a query uses the rules of every language in the index, with each term once.
 
-Stemmers need accents (French ``mangée`` is ``mang``, ``mangee`` is not), and people leave them out. So a word with an
-accent is indexed as it stands and without: its stem, and the stem of what is left. Who asks for it asks for both, each
-counting half; who types it without finds it by the second.
+Stemmers need accents (French ``mangée`` becomes ``mang``, ``mangee`` does not), and people leave them out. A word with
+an accent is therefore indexed twice: as the stem of the word, and as the stem of its unaccented spelling. A query with
+the accent looks for both, each with half the weight; a query without it finds the second.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Bm25Vectors:
     ``none`` neither stems nor drops stop words), ``by_document``, ``fold_accents``, ``lowercase``, ``ascii_folding``
     (before words are stemmed), ``min_token_len``, ``max_token_len``.
 
-    With ``by_document`` a text of another language follows that language's rules, and ``language`` is for those whose
-    own nobody knows; without, all follow ``language``. An index from before there was that option has none, and splits
-    no script that is written without spaces. With ``fold_accents`` words are found without their accents, too.
+    With ``by_document``, a text follows the rules of its own language, and ``language`` applies to texts whose language
+    is unknown; without it, ``language`` applies to all. Indexes that were created before this option existed lack it,
+    and scripts without spaces are not split there. With ``fold_accents``, words are also found without their accents.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -56,10 +56,10 @@ class Bm25Vectors:
         self._folds = bool(options.get("fold_accents"))
         self._own = language_name(options.get("language") or "english")
         self._models: dict[str, qdrant_edge.Bm25] = {}
-        self._model(self._own)  # wrong options are refused here
+        self._model(self._own)  # raises for invalid options
 
     def document(self, text: str, language: str | None = None) -> qdrant_edge.SparseVector:
-        """Weights of the text's terms; empty for a text without any. ``language`` is its ISO 639-1 code."""
+        """Weights of the text's terms; empty if it has none. ``language`` is its ISO 639-1 code."""
         model, text = self._model(self._rules(language)), self._readable(text)
         vector = model.embed_document(text)
         plain = self._without_accents(model, text)
@@ -69,13 +69,13 @@ class Bm25Vectors:
         return _vector(terms)
 
     def query(self, text: str, languages: Iterable[str] = ()) -> dict[int, float]:
-        """Term -> weight, by the rules of ``language`` and of these others (ISO 639-1 codes)."""
+        """Term -> weight, by the rules of ``language`` and of the other ``languages`` (ISO 639-1 codes)."""
         text = self._readable(text)
         own = self._model(self._own)
         terms = self._asked(own, text)
         others = {self._rules(language) for language in languages} - {self._own}
         if others:
-            # In a text of another language a stop word of ours is a rare word, and would count more than all others.
+            # In a text of another language, our stop word is a rare word and would outweigh all other words.
             words = dict.fromkeys(_words(text))
             rest = " ".join(word for word in words if own.embed_query(word).indices)
             for name in sorted(others):
@@ -92,12 +92,12 @@ class Bm25Vectors:
         return {term: weight if term in both else weight / 2 for term, weight in (terms | others).items()}
 
     def _without_accents(self, model: qdrant_edge.Bm25, text: str) -> dict[str, str]:
-        """Each word with an accent, and the same without; neither is a stop word, which may be another word."""
+        """Each accented word with its unaccented spelling. Skipped if one is a stop word, which may be another word."""
         found = accented(text) if self._folds else ()
         return {word: plain for word, plain in found if all(model.embed_query(one).indices for one in (word, plain))}
 
     def stop_words(self, words: Iterable[str], languages: Iterable[str] = ()) -> set[str]:
-        """Those of the words that are left out by the rules of ``language``, or of one of these others."""
+        """The words that are dropped by the rules of ``language``, or of one of ``languages``."""
         models = [self._model(name) for name in sorted({self._own, *map(self._rules, languages)})]
         return {word for word in words if not all(model.embed_query(self._readable(word)).indices for model in models)}
 
@@ -105,11 +105,11 @@ class Bm25Vectors:
         return (stemmed_as(language) if self._by_document else None) or self._own
 
     def _readable(self, text: str) -> str:
-        """The text as the engine can split it, without lone surrogates, which no engine can index."""
+        """Prepare the text for the engine, and replace lone surrogates, which no engine can index."""
         if text.isascii():
             return text
         text = text.encode("utf-8", "replace").decode("utf-8")
-        text = unicodedata.normalize("NFC", text) if self._folds else text  # an accent may be a character of its own
+        text = unicodedata.normalize("NFC", text) if self._folds else text  # combines accents with their letters
         return in_pairs(text) if self._in_pairs else text
 
     def _model(self, name: str) -> qdrant_edge.Bm25:
@@ -120,16 +120,16 @@ class Bm25Vectors:
 
 
 def bm25_of(spec: IndexSpec) -> Bm25Vectors | None:
-    """The BM25 leg of an index; None if it has none. Raises UsageError naming an option that can't be."""
+    """The BM25 vectors of an index, or None if it has none. Raises UsageError, which names an invalid option."""
     return None if spec.bm25 is None or spec.sparse_vectors else Bm25Vectors(spec.bm25)
 
 
 def sparse_query(bm25: Bm25Vectors | None, request: SearchRequest) -> SparseVector:
-    """The terms of a leg that is no dense one: a model's, or BM25's."""
+    """The terms of a search leg that is not dense: those of a sparse model, or of BM25."""
     if request.sparse is not None:
         return request.sparse
-    assert bm25 is not None  # checks.query_vector refuses a text where there is no BM25 leg,
-    assert request.text is not None  # and a leg that is nothing
+    assert bm25 is not None  # checks.query_vector has refused a text if there is no BM25,
+    assert request.text is not None  # and a leg that is empty
     terms = bm25.query(request.text, request.languages)
     return SparseVector(list(terms), list(terms.values()))
 
@@ -149,8 +149,8 @@ def _model(options: dict[str, Any], language: str) -> qdrant_edge.Bm25:
 
 
 def _words(text: str) -> list[str]:
-    """The text in pieces, of which none has a part of a word only. To the engine some marks and symbols are letters
-    (Unicode's "alphabetic"), so here all are."""
+    """Split the text so that no piece is only part of a word. The engine treats some marks and symbols as letters
+    (Unicode's "alphabetic"), so here all of them count as letters."""
     if text.isascii():
         return _PLAIN_WORD.findall(text)
     return "".join(char if _may_be_of_a_word(char) else " " for char in text).split()
@@ -158,7 +158,7 @@ def _words(text: str) -> list[str]:
 
 def _may_be_of_a_word(char: str) -> bool:
     category = unicodedata.category(char)
-    return category[0] in "LNM" or category in ("So", "Cn")  # the engine may know letters that this Unicode has not
+    return category[0] in "LNM" or category in ("So", "Cn")  # the engine may know more letters than this Unicode
 
 
 def _most(some: dict[int, float], others: dict[int, float]) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""What every store refuses before its engine sees it, in the same words."""
+"""Checks that every store makes before it calls its engine, with the same error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError for a name that can't be a folder's and a collection's."""
+    """Raise UsageError for a name that is not valid for both a folder and a collection."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} can't name an index.", "Use letters, digits, '-' and '_', at most 200.")
 
@@ -29,7 +29,10 @@ def missing_index(name: str) -> UsageError:
 
 
 def check_same_spec(name: str, known: IndexSpec, wanted: IndexSpec) -> None:
-    """An existing index can serve ``wanted``, payload indexes aside; raise DimensionMismatch or UsageError otherwise."""
+    """Check that an existing index can serve ``wanted``, apart from its payload indexes.
+
+    Raises DimensionMismatch or UsageError.
+    """
     if known.dimension != wanted.dimension:
         raise wrong_dimension(name, known.dimension, wanted.dimension)
     for field in ("distance", "bm25", "sparse_vectors"):
@@ -49,7 +52,7 @@ def wrong_dimension(name: str, expected: int, found: int) -> DimensionMismatch:
 
 
 def vector_rows(name: str, points: Sequence[Point], dimension: int) -> list[list[float]]:
-    """The points' vectors as lists of floats. One conversion for all of them costs a third of one for each."""
+    """The points' vectors as lists of floats. Converting all of them at once takes a third of the time."""
     import numpy as np
 
     for point in points:
@@ -63,8 +66,8 @@ def vector_rows(name: str, points: Sequence[Point], dimension: int) -> list[list
 
 
 def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[float] | None:
-    """The vector of a dense leg, None for another one; UsageError for a leg that is none or several, or that the index
-    has not."""
+    """The vector of a dense leg; None for another kind. Raises UsageError for a leg of no kind or of several, and for
+    one that the index does not support."""
     import numpy as np
 
     if sum(part is not None for part in (request.vector, request.text, request.sparse)) != 1:
@@ -86,7 +89,7 @@ def query_vector(name: str, request: SearchRequest, spec: IndexSpec) -> list[flo
 
 
 def dense_of(vectors: Any) -> np.ndarray | None:
-    """The dense one of a record's vectors by name, (d,) float32; None where it came without."""
+    """The dense vector among a record's named vectors, (d,) float32; None if the record has none."""
     import numpy as np
 
     dense = vectors.get("dense") if isinstance(vectors, dict) else None
@@ -94,7 +97,7 @@ def dense_of(vectors: Any) -> np.ndarray | None:
 
 
 def sparse_rows(name: str, points: Sequence[Point], spec: IndexSpec) -> list[SparseVector | None]:
-    """The points' sparse vectors, None where one has no term; all None in an index without them."""
+    """The points' sparse vectors, None for one without terms; all None if the index has no sparse vectors."""
     if not spec.sparse_vectors:
         return [None] * len(points)
     for point in points:
@@ -105,14 +108,14 @@ def sparse_rows(name: str, points: Sequence[Point], spec: IndexSpec) -> list[Spa
 
 
 def check_sparse(whose: str, vector: SparseVector) -> None:
-    """Raise PermanentError for what no engine takes."""
+    """Raise PermanentError for a vector that no engine accepts."""
     lengths = len(vector.indices) == len(vector.values)
     if not lengths or len({*vector.indices}) != len(vector.indices) or not all(map(math.isfinite, vector.values)):
         raise PermanentError(f"The sparse vector of {whose} has a term twice, lengths that differ, or NaN or infinity.")
 
 
 def check_facet(name: str, spec: IndexSpec, key: str) -> None:
-    """Only an indexed key has facets, in both engines."""
+    """Check that the key is indexed; both engines require this for facets."""
     indexed = sorted(k for k, kind in spec.payload_indexes.items() if kind in ("keyword", "integer", "bool"))
     if key not in indexed:
         raise UsageError(

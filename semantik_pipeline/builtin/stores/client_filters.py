@@ -1,4 +1,4 @@
-"""Filters as qdrant-client's models, for a Qdrant server."""
+"""Converts filters into qdrant-client's models, for a Qdrant server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOUNDS = ("gt", "gte", "lt", "lte")
 
 
 def client_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> models.Filter | None:
-    """The filter, narrowed to ``ids`` if given; None if nothing narrows."""
+    """The filter, restricted to ``ids`` if given; None if there is no restriction."""
     clauses = parse_filter(filter)
     if ids is None:
         return None if clauses is None else _filter(clauses)
@@ -59,7 +59,7 @@ def _condition(condition: Condition) -> Any:
         case ValuesCount(key=key):
             return models.FieldCondition(key=key, values_count=models.ValuesCount(**_bounds(condition)))
         case IsEmpty(key=key, expected=expected):
-            # Not FieldCondition(is_empty=): where a path has several values, the server asks whether any is empty.
+            # Not FieldCondition(is_empty=): if a path has several values, that would test whether any of them is empty.
             return _expected(models.IsEmptyCondition(is_empty=models.PayloadField(key=key)), expected)
         case IsNull(key=key, expected=expected):
             return _expected(models.IsNullCondition(is_null=models.PayloadField(key=key)), expected)

@@ -1,4 +1,4 @@
-"""An index's spec as Qdrant Edge's configuration."""
+"""Converts an index's spec into Qdrant Edge's configuration."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.documents import IndexSpec
 
-#: Kilobytes of vectors above which the optimiser rebuilds a segment: less than any fold has to freeze.
+#: Kilobytes of vectors above which the optimizer rebuilds a segment: fewer than any fold has to freeze.
 INDEXING_THRESHOLD_KB = 100
 
-#: Segments that the optimiser leaves as they are: each fold makes one, and merging costs what it merges.
+#: Segments that the optimizer leaves alone: each fold adds one, and merging takes time in proportion to what it merges.
 SEGMENTS = 8
 
-#: The engine's write-ahead log, in files of 4 MB. It maps and reads all of them at each opening, keeps a full one besides
-#: the one in use and the next, and makes a larger one for an update that fits none. With its own 32 MB, an index of
-#: 18,499 points had 158 MB of files mapped in memory at the most; with 4 MB it has 99 (measured).
+#: The engine's write-ahead log consists of files, of 4 MB here. The engine maps and reads all of them at each opening.
+#: It keeps one full file in addition to the current and the next one, and makes a larger file for an update that does
+#: not fit. With its default of 32 MB, an index of 18,499 points had up to 158 MB of files mapped in memory; with 4 MB
+#: it has 99 MB (measured).
 LOG = {"segment_capacity": 4 * 2**20, "segment_queue_len": 0, "retain_closed": 1}
 
 
 def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None) -> qdrant_edge.EdgeConfig:
-    """Named vectors ``dense`` and ``sparse``, everything on disk that can be. ``edges`` is HNSW's m; 0: no graph.
+    """Named vectors ``dense`` and ``sparse``, with everything on disk that can be.
 
-    Segments are merged up to ``segment_kb`` of vectors.
+    ``edges`` is HNSW's m; 0: no graph. Segments are merged up to ``segment_kb`` of vectors.
     """
     import qdrant_edge as edge
 
@@ -54,20 +55,20 @@ def shard_config(spec: IndexSpec, edges: int = 0, segment_kb: int | None = None)
 
 
 def create_shard(folder: Path, spec: IndexSpec) -> qdrant_edge.EdgeShard:
-    """A new empty shard with a log of small files. Python's ``EdgeConfig`` has no word for that; the configuration that
-    the engine writes and reads has (``wal_options``)."""
+    """Create an empty shard whose log has small files. Python's ``EdgeConfig`` has no such option, but the
+    configuration file that the engine writes and reads does (``wal_options``)."""
     import qdrant_edge as edge
 
     edge.EdgeShard.create(str(folder), shard_config(spec)).close()
     written = folder / "edge_config.json"
     written.write_text(json.dumps(json.loads(written.read_text("utf-8")) | {"wal_options": LOG}), "utf-8")
-    shutil.rmtree(folder / "wal")  # nothing was logged yet
+    shutil.rmtree(folder / "wal")  # nothing has been logged yet
     (folder / "wal").mkdir()
     return edge.EdgeShard.load(str(folder))
 
 
 def payload_index(kind: str) -> Any:
-    """The engine's index on a payload field of ``keyword | integer | float | bool | datetime | text``, on disk."""
+    """The engine's index on a payload field, stored on disk: ``keyword | integer | float | bool | datetime | text``."""
     import qdrant_edge as edge
 
     kinds = {

@@ -1,8 +1,8 @@
-"""A copy of an index to work on while searches go on, and how it takes the original's place.
+"""Copies an index to work on while searches continue, and puts the copy in the original's place.
 
-The engine makes its files larger than what they hold, and reads them from end to end when it opens them. So a copy keeps
-their holes: one of 101,002 points (0.5 GB, 1.3 GB with the holes) is opened in 0.4 to 0.6 s, and in 3.6 to 4.7 s where
-the holes were filled (measured).
+The engine makes its files larger than their content, and reads them from start to end when it opens them. A copy
+therefore keeps their holes: a copy of 101,002 points (0.5 GB, 1.3 GB with the holes) opens in 0.4 to 0.6 s, but in 3.6
+to 4.7 s if the holes are filled (measured).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
     from semantik_pipeline.builtin.stores.edge_index import EdgeIndex
 
-#: Bytes that are read at once, and are a hole where all are zero.
+#: Bytes that are read at once; they become a hole if all are zero.
 BLOCK = 1 << 16
 ZEROS = bytes(BLOCK)
 
 
 @contextmanager
 def staging(folder: EdgeFolder, index: EdgeIndex) -> Iterator[Path]:
-    """A folder for a copy; what is left of it at the end is removed."""
+    """A folder for a copy; whatever is left of it at the end is removed."""
     staged = folder.staging(index.name)
     try:
         yield staged
@@ -38,7 +38,7 @@ def staging(folder: EdgeFolder, index: EdgeIndex) -> Iterator[Path]:
 
 
 def copy(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
-    """Copy the index, which has to be still. Raises StorageFull where its disk has no room for it, and
+    """Copy the index, which must be still. Raises StorageFull if its disk has no room for the copy, and
     ``subprocess.SubprocessError`` when the store is being closed."""
 
     def copy_one(source: str, target: str) -> None:
@@ -51,7 +51,7 @@ def copy(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
 
 
 def copy_file(source: str, target: str) -> None:
-    """Copy a file; where it has nothing but zeros, holes or not, the copy has holes."""
+    """Copy a file. Where it contains only zeros, whether holes or not, the copy has holes."""
     size, at = Path(source).stat().st_size, 0
     with Path(source).open("rb", buffering=0) as original, Path(target).open("wb", buffering=0) as made:
         made.truncate(size)
@@ -69,14 +69,14 @@ def _write(file: RawIOBase, some: bytes) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Bring all of a folder to the disk: what has no other copy must outlive a power cut. What is there already costs
-    nothing."""
+    """Write everything in a folder to the disk: data without another copy must survive a power cut. Data that is
+    already on the disk takes no time."""
     for path in (*folder.rglob("*"), folder):
         to_disk(path)
 
 
 def swap(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
-    """Let the copy take the index's place; searches wait for it, and for the first opening."""
+    """Put the copy in the index's place. Searches wait for this, and for the first opening of the copy."""
     settle(staged)
     with index.shard.closed():
         replaced = folder.swap(staged, index.name)
@@ -84,7 +84,7 @@ def swap(folder: EdgeFolder, index: EdgeIndex, staged: Path) -> None:
 
 
 def size(index: EdgeIndex) -> int:
-    """Bytes that the index takes on its disk."""
+    """Bytes that the index occupies on its disk."""
     return sum(_on_disk(file.stat()) for file in index.folder.rglob("*") if file.is_file())
 
 
@@ -93,5 +93,5 @@ def _on_disk(file: os.stat_result) -> int:
 
 
 def has_room(index: EdgeIndex) -> bool:
-    """Whether there is room for a copy, and for what the optimiser writes beside it."""
+    """Whether there is room for a copy, and for the files that the optimizer writes next to it."""
     return shutil.disk_usage(index.folder).free >= 3 * size(index)

@@ -1,4 +1,4 @@
-"""Qdrant Edge's exceptions in this project's words."""
+"""Converts Qdrant Edge's exceptions into this project's errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FULL = ("no space left", "os error 28", "disk quota", "os error 122")
 
 @contextmanager
 def translated(index: str) -> Iterator[None]:
-    """Edge raises plain ``Exception`` for whatever its engine says, ``TypeError`` and ``ValueError`` for values that it
-    can't take. Errors of this project pass."""
+    """Convert the engine's errors. Edge raises plain ``Exception`` for errors of its engine, and ``TypeError`` or
+    ``ValueError`` for values that it does not accept. Errors of this project pass unchanged."""
     try:
         yield
     except PipelineError:
@@ -29,7 +29,7 @@ def translated(index: str) -> Iterator[None]:
 
 
 def says_full(text: str) -> bool:
-    """Whether an error's words mean that the disk has no room."""
+    """Whether an error message means that the disk is full."""
     return any(sign in text.lower() for sign in _FULL)
 
 
@@ -41,14 +41,15 @@ def full(index: str) -> StorageFull:
 
 
 def check_room(folder: Path, reserve: int, index: str) -> None:
-    """Raise StorageFull where fewer bytes than ``reserve`` are free: the engine maps its files, and a page of one that
-    the disk has no place for ends the process."""
+    """Raise StorageFull if fewer than ``reserve`` bytes are free. The engine maps its files, and writing to a mapped
+    page that the disk has no space for kills the process."""
     if reserve and shutil.disk_usage(folder).free < reserve:
         raise full(index)
 
 
 def damaged(index: Path, error: Exception) -> TransientError:
-    """Transient: no document is to blame, and none may be quarantined for it at once."""
+    """The error for an index that can't be opened. It is transient, because no document is the cause and none must be
+    quarantined for it."""
     return TransientError(
         f"The index {index.name} can't be opened: {_short(error)}.",
         f"Move {index} away, then `semantik verify --repair` builds it again from the ledger.",

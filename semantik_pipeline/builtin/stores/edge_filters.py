@@ -1,4 +1,4 @@
-"""Filters as Qdrant Edge's objects."""
+"""Converts filters into Qdrant Edge's objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOUNDS = ("gt", "gte", "lt", "lte")
 
 
 def edge_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> qdrant_edge.Filter | None:
-    """The filter, narrowed to ``ids`` if given; None if nothing narrows."""
+    """The filter, restricted to ``ids`` if given; None if there is no restriction."""
     clauses = parse_filter(filter)
     if ids is None:
         return filter_of(clauses)
@@ -37,12 +37,12 @@ def edge_filter(filter: dict[str, Any] | None, ids: list[str] | None = None) -> 
 
 
 def filter_of(clauses: Clauses | None) -> qdrant_edge.Filter | None:
-    """These clauses; None if nothing narrows."""
+    """The filter for these clauses; None if there is no restriction."""
     return None if clauses is None else _filter(clauses)
 
 
 def only_ids(clauses: Clauses | None) -> list[str] | None:
-    """The ids, each once, where the clauses ask for nothing but points that have one of them."""
+    """The ids, each once, if having one of them is the only condition; otherwise None."""
     match clauses:
         case Clauses(must=(HasId(ids=ids),), should=(), must_not=(), min_count=0):
             return list(dict.fromkeys(ids))
@@ -74,7 +74,7 @@ def _condition(condition: Condition) -> Any:
         case ValuesCount(key=key):
             return edge.FieldCondition(key, values_count=edge.ValuesCount(**_bounds(condition)))
         case IsEmpty(key=key, expected=expected):
-            # Not FieldCondition(is_empty=): where a path has several values, that one asks whether any is empty.
+            # Not FieldCondition(is_empty=): if a path has several values, that would test whether any of them is empty.
             return _expected(edge.IsEmptyCondition(key), expected)
         case IsNull(key=key, expected=expected):
             return _expected(edge.IsNullCondition(key), expected)
@@ -99,7 +99,7 @@ def _match(condition: Match) -> Any:
     operand = condition.operand
     match condition.how:
         case "value":
-            # Edge 0.9 takes Python's True for the integer 1; only NumPy's stays a boolean.
+            # Edge 0.9 treats Python's True as the integer 1; only NumPy's stays a boolean.
             value: Any = np.bool_(operand) if isinstance(operand, bool) else operand
             return edge.MatchValue(value)
         case "any":

@@ -1,7 +1,8 @@
 """The folder of an embedded store: one subfolder for each index, and one process that owns them all.
 
-``<path>/owner.lock`` is held by the owner, ``<path>/owner.json`` says who it is; ``<path>/<name>/spec.json`` says what
-the index is, ``<path>/<name>/shard`` is Qdrant Edge's. Names that begin with a dot are folders on their way in or out.
+``<path>/owner.lock`` is held by the owner, which ``<path>/owner.json`` identifies. ``<path>/<name>/spec.json``
+describes the index, and ``<path>/<name>/shard`` belongs to Qdrant Edge. Names that start with a dot are folders that
+are being created or removed.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ _REPLACED = ".replaced"
 
 
 class EdgeFolder:
-    """Paths, specs, ownership, and the processes that work in it."""
+    """Paths, specs, ownership, and the child processes that work in the folder."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.optimizers = Optimizers()
         self._lock: Any = None
-        self._names = threading.Lock()  # an index that another one replaces has no name for a moment
+        self._names = threading.Lock()  # while an index is being replaced, its name briefly does not exist
 
     def own(self) -> None:
-        """Become the owner; raise DataFolderInUse naming the process that is."""
+        """Become the owner. Raises DataFolderInUse, which names the current owner."""
         from filelock import FileLock, Timeout
 
         self.path.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,7 @@ class EdgeFolder:
             ) from None
 
     def staging(self, name: str) -> Path:
-        """A new empty folder for an index in the making."""
+        """A new empty folder for an index that is being built."""
         check_name(name)
         folder = self.path / f".{name}-{uuid.uuid4().hex}"
         folder.mkdir()
@@ -102,13 +103,13 @@ class EdgeFolder:
         draft.replace(folder / "spec.json")
 
     def swap(self, staged: Path, name: str) -> Path:
-        """Let a staged folder take the place of the index of that name; returns where that one is, to be removed. Who asks
-        for its name meanwhile waits.
+        """Put a staged folder in the place of the index ``name``; returns the folder of the old index, to be removed.
+        Lookups of the name wait meanwhile.
 
-        Killed between the two renames, the index is a dot folder: :meth:`_sweep` puts the older one back.
+        If the process is killed between the two renames, the old index is a dot folder, which :meth:`_sweep` puts back.
         """
         leaving = self.path / f".{name}{_REPLACED}"
-        shutil.rmtree(leaving, ignore_errors=True)  # what could not be removed the last time
+        shutil.rmtree(leaving, ignore_errors=True)  # left over if it could not be removed last time
         with self._names:
             (self.path / name).rename(leaving)
             try:
@@ -116,11 +117,11 @@ class EdgeFolder:
             except OSError:
                 leaving.rename(self.path / name)
                 raise
-        to_disk(self.path)  # before the one that is replaced is removed
+        to_disk(self.path)  # before the old index is removed
         return leaving
 
     def remove(self, name: str) -> None:
-        """Remove an index: gone at once under its name, then from the disk."""
+        """Remove an index: first its name, which is immediate, then its files."""
         check_name(name)
         leaving = self.path / f".{name}-{uuid.uuid4().hex}"
         with suppress(FileNotFoundError):
@@ -135,7 +136,7 @@ class EdgeFolder:
             return "another process"
 
     def _sweep(self) -> None:
-        """Put back what a killed owner was replacing, and remove what it left half made or half removed."""
+        """Put back an index that a killed owner was replacing, and remove folders that it left incomplete."""
         for entry in self.path.glob(f".*{_REPLACED}"):
             home = self.path / entry.name[1:].removesuffix(_REPLACED)
             if not home.exists():
@@ -146,7 +147,7 @@ class EdgeFolder:
 
 
 def to_disk(path: Path) -> None:
-    """What a file holds, or which names a folder has, outlives a power cut from now on."""
+    """Make sure that a file's content, or a folder's entries, survive a power cut."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

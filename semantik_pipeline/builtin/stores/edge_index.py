@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from semantik_pipeline.builtin.stores.edge_folder import EdgeFolder
     from semantik_pipeline.contracts.vectordb import Filter
 
-_IDS = 1000  # ids that one operation names
+_IDS = 1000  # ids in one operation
 
 
 class EdgeIndex:
-    """``slice_points`` points are written in one step, ``fold_points`` new ones are kept in memory; below ``reserve``
-    free bytes nothing is written."""
+    """Writes ``slice_points`` points in one step and keeps up to ``fold_points`` new ones in memory. With fewer than
+    ``reserve`` bytes free, nothing is written."""
 
     def __init__(
         self,
@@ -55,26 +55,26 @@ class EdgeIndex:
         self._home = home
         self.spec = spec
         self.shard = shard
-        self.rebuilding = threading.Lock()  # whoever has it may take a journal, and swap a copy in
+        self.rebuilding = threading.Lock()  # its holder may start a journal and swap a copy in
         self._slice_points = slice_points
         self._fold_points = fold_points
         self._reserve = reserve
         self._bm25 = bm25_of(spec)
 
     def twin(self, folder: Path) -> EdgeIndex:
-        """The copy of this index in that folder, beside it, as an index."""
+        """The copy of this index in ``folder``, next to it, as an index."""
         return EdgeIndex(
             folder.name,
             self._home,
             self.spec,
             shard=OpenShard(folder / "shard"),
             slice_points=self._slice_points,
-            fold_points=4 * self._fold_points,  # a copy catches up several times as fast with fewer folds
+            fold_points=4 * self._fold_points,  # with fewer folds, a copy catches up several times as fast
             reserve=self._reserve,
         )
 
     def journal(self, path: Path) -> Journal:
-        """A journal for this index, which leaves to its updates the room that they need."""
+        """A journal for this index, which leaves its updates the disk space that they need."""
         return Journal(path, least_free=2 * self._reserve)
 
     def insert(self, points: Sequence[Point], condition: Filter | None) -> None:
@@ -92,7 +92,7 @@ class EdgeIndex:
         import qdrant_edge as edge
 
         with translated(self.name):
-            given = {id(request.filter): request.filter for request in requests}  # legs mostly share one
+            given = {id(request.filter): request.filter for request in requests}  # legs usually share one filter
             filters = {known: edge_filter(filter) for known, filter in given.items()}
             queries = [self._query(request, filters[id(request.filter)]) for request in requests]
         with self.shard.searching() as shard:
@@ -111,7 +111,7 @@ class EdgeIndex:
 
         self._check_room()
         for some, only in self._selections(ids, condition):
-            # The engine writes what it changes anew. How many a filter alone means is not known.
+            # The engine rewrites the points that it changes. How many points a filter alone selects is unknown.
             with self.shard.updating(len(some or "1"), said=("set_payload", some, payload, condition)) as shard:
                 shard.update(edge.UpdateOperation.set_payload_by_filter(only, payload))
             self._fold_if_due()
@@ -142,7 +142,7 @@ class EdgeIndex:
             by_id = named is not None and after is None and len(named) <= limit
             only = None if by_id else filter_of(clauses)
         with self.shard.reading() as shard:
-            if by_id:  # in half of the time
+            if by_id:  # takes half the time
                 records = shard.retrieve(named, with_payload=wanted, with_vector=vectors)
             else:
                 request = edge.ScrollRequest(
@@ -197,7 +197,7 @@ class EdgeIndex:
     def _selections(
         self, ids: Sequence[str] | None, filter: Filter | None
     ) -> list[tuple[list[str] | None, qdrant_edge.Filter]]:
-        """Some of the ids each, and what selects the points of these that meet the filter."""
+        """Pairs of some of the ids and a filter that selects the points among them that match ``filter``."""
         if ids is not None:
             return [(list(some), self._filter(filter, list(some))) for some in slices(ids, _IDS)]
         if filter is None:
@@ -223,8 +223,8 @@ def _answer(request: SearchRequest, hits: list[Any]) -> Sequence[ScoredPoint]:
 
 
 def _ids(hits: Sequence[Any]) -> list[str]:
-    """As text. What shows a hit has its id at the same place in each, and is there in a third of the time in which the
-    engine makes a UUID and Python its text of it: two legs have hundreds."""
+    """The ids as text. A hit's ``repr`` has the id at the same position in every hit, and takes a third of the time
+    that the engine needs to build a UUID and Python to format it; two legs have hundreds of hits."""
     if not hits:
         return []
     first = str(hits[0].id)

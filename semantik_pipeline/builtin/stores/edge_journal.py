@@ -1,7 +1,7 @@
-"""What happens to an index while a copy of it is worked on, in a file, so that the copy can catch up.
+"""Records an index's updates in a file while a copy of it is being worked on, so that the copy can catch up.
 
-Updates of an index take turns, and what one makes of it follows from the index and the update alone; so a copy to which
-they are given again, in their order, becomes what the index is.
+Updates of an index take turns, and their result depends only on the index and the update. A copy that gets the same
+updates in the same order therefore becomes identical to the index.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 
 class Journal:
-    """One thread notes, in the turn of its update, and one reads. ``whole``: every update since its beginning is in it.
-    It gives up on a disk with fewer free bytes than ``least_free``: updates need the room more."""
+    """One thread records updates, during the turn of each, and one reads them. ``whole``: it contains every update
+    since it was created. It stops recording when the disk has fewer than ``least_free`` bytes free: the updates
+    themselves need the space more."""
 
     def __init__(self, path: Path, *, least_free: int = 0) -> None:
         self.path = path
@@ -27,13 +28,13 @@ class Journal:
 
     @property
     def behind(self) -> int:
-        """Updates that were noted and not given yet."""
+        """Updates that are recorded but not yet read."""
         return self._noted - self._given
 
     @contextmanager
     def noting(self, said: tuple[Any, ...] | None) -> Iterator[None]:
-        """An update that the block makes: an index's method, and what it is given. One that fails, of which nobody knows
-        whether the engine has done it, and one that says nothing, leave the journal without it, for good."""
+        """Record the update that the block makes: an index's method and its arguments. If the update fails, so that its
+        effect is unknown, or ``said`` is None, the journal is incomplete from then on."""
         try:
             yield
         except BaseException:
@@ -47,20 +48,20 @@ class Journal:
                 return False
             pickle.dump(said, self._written)
             self._written.flush()
-        except Exception:  # a full disk, or it is closed: the update is made all the same
+        except Exception:  # the disk is full, or the file is closed; the update itself is made anyway
             return False
         self._noted += 1
         return True
 
     def updates(self) -> Iterator[tuple[str, list[Any]]]:
-        """Those that are noted by now and were not given before, each once, in their order."""
+        """The updates recorded so far that have not been read, each once, in order."""
         for _ in range(self.behind):
-            method, *arguments = pickle.load(self._read)  # written by this process
+            method, *arguments = pickle.load(self._read)  # trusted: written by this process
             self._given += 1
             yield method, arguments
 
     def close(self) -> None:
-        with suppress(OSError):  # what a full disk did not take, is tried again
+        with suppress(OSError):  # closing retries a write that failed on a full disk
             self._written.close()
         with suppress(OSError):
             self._read.close()

@@ -1,7 +1,7 @@
-"""Optimise one Qdrant Edge shard, in a process of its own.
+"""Optimizes one Qdrant Edge shard in a process of its own.
 
-``EdgeShard.optimize`` holds the interpreter's lock for as long as it runs (30,000 points with a graph: 13 s), so the
-store starts this file as a child, on a closed shard or a copy:
+``EdgeShard.optimize`` holds the interpreter's lock for its whole run (30,000 points with a graph: 13 s), so the store
+runs this file as a child process, on a closed shard or on a copy:
 ``python -m semantik_pipeline.builtin.stores.edge_optimize INDEX EDGES SEGMENT_KB NICE PARENT``.
 """
 
@@ -20,18 +20,18 @@ from pathlib import Path
 
 from semantik_pipeline.documents import IndexSpec
 
-#: In an index's folder: how many points its last rebuild had, and HNSW's m of it.
+#: File in an index's folder with the number of points at its last rebuild, and the graph's m (HNSW).
 REBUILT = "rebuilt.json"
 
 #: What the child runs.
 MODULE = ["-m", "semantik_pipeline.builtin.stores.edge_optimize"]
 
-#: Kilobytes of vectors in a segment, where nothing limits them.
+#: Kilobytes of vectors in a segment if there is no limit.
 UNLIMITED_KB = 10**9
 
 
 def why(error: subprocess.SubprocessError | OSError) -> str:
-    """Why an index was not optimised, in words that are the same each time: no command, and no place of a copy."""
+    """Why an index was not optimized, in words that are the same each time: without the command or the copy's path."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"it took more than {error.timeout:g} s"
     if isinstance(error, subprocess.CalledProcessError):
@@ -41,8 +41,10 @@ def why(error: subprocess.SubprocessError | OSError) -> str:
 
 
 def last_rebuild(index: Path) -> tuple[int, int]:
-    """How many points the last rebuild of the index in that folder had, and HNSW's m of it (0: no graph). Zeros if there
-    was none; if what was written of it is damaged, too: the next one writes it again, and updates don't need it."""
+    """The number of points at the last rebuild of the index in this folder, and the graph's m (0: no graph).
+
+    Both are 0 if there was no rebuild or the file is damaged: the next rebuild replaces it, and updates don't need it.
+    """
     try:
         said = json.loads((index / REBUILT).read_text("utf-8"))
         return int(said["points"]), int(said.get("edges", 0))
@@ -57,7 +59,7 @@ def write_rebuilt(index: Path, points: int, edges: int) -> None:
 
 
 class Optimizers:
-    """The child processes that optimise indexes of one store, until it is closed."""
+    """The child processes that optimize the indexes of one store, until it is closed."""
 
     def __init__(self) -> None:
         self._running: dict[subprocess.Popen[bytes], str] = {}
@@ -67,17 +69,17 @@ class Optimizers:
     def optimize(
         self, name: str, folder: Path, edges: int, deadline: float, *, segment_kb: int = UNLIMITED_KB, nice: int = 0
     ) -> None:
-        """Rebuild the index of that name, or a copy of it, in that folder. ``edges`` is HNSW's m; 0 builds no graph.
-        Segments are merged up to ``segment_kb`` of vectors. ``nice`` is above 0 where nobody waits for it.
+        """Rebuild the index ``name``, or a copy of it, in ``folder``. ``edges`` is HNSW's m; 0 builds no graph.
+        Segments are merged up to ``segment_kb`` of vectors. ``nice`` is above 0 if nobody waits for the result.
 
-        Raises ``subprocess.SubprocessError`` if it fails, takes more than ``deadline`` seconds, or is ended.
+        Raises ``subprocess.SubprocessError`` if it fails, takes more than ``deadline`` seconds, or is stopped.
         """
         command = [sys.executable, *MODULE, str(folder), *map(str, (edges, segment_kb, nice, os.getpid()))]
         child = self._start(name, command)
         try:
             _, told = child.communicate(timeout=deadline)
         finally:
-            child.kill()  # unless it has ended
+            child.kill()  # does nothing if it has exited
             child.communicate()
             with self._lock:
                 del self._running[child]
@@ -85,7 +87,7 @@ class Optimizers:
             raise subprocess.CalledProcessError(child.returncode, command, stderr=told)
 
     def end(self, name: str | None = None) -> None:
-        """End those of an index at once; without a name all, and let none begin."""
+        """Stop the child processes of an index at once; without a name, stop all and let no others start."""
         with self._lock:
             self._ended = self._ended or name is None
             for child, index in self._running.items():
@@ -97,7 +99,7 @@ class Optimizers:
         return self._ended
 
     def check(self) -> None:
-        """Raise ``subprocess.SubprocessError`` where none may begin any more."""
+        """Raise ``subprocess.SubprocessError`` if no process may be started any more."""
         if self._ended:
             raise subprocess.SubprocessError("the store is being closed")
 
@@ -121,7 +123,7 @@ def _optimize(index: Path, edges: int, segment_kb: int) -> None:
 
     from semantik_pipeline.builtin.stores.edge_config import shard_config
 
-    for left in (index / "shard" / "temp_segments").glob("*"):  # by one that was killed; the engine lets them lie
+    for left in (index / "shard" / "temp_segments").glob("*"):  # left by a killed process, not removed
         shutil.rmtree(left)
     spec = IndexSpec(**json.loads((index / "spec.json").read_text("utf-8")))
     shard = edge.EdgeShard.load(str(index / "shard"), shard_config(spec, edges, segment_kb))
@@ -131,9 +133,9 @@ def _optimize(index: Path, edges: int, segment_kb: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    with suppress(OSError, AttributeError):  # Linux only; elsewhere an orphan finishes what it began
+    with suppress(OSError, AttributeError):  # Linux only; elsewhere an orphan finishes its work
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it died before that
+    if os.getppid() != parent:  # the parent died before the call above
         sys.exit("The process that wanted this is gone.")
 
 

@@ -1,8 +1,8 @@
-"""Rebuild an index for faster searches and less memory, while searches go on.
+"""Rebuilds an index for faster searches and less memory, while searches continue.
 
-The engine's optimiser freezes its process, so a child runs it on a copy; the copy then takes the original's place.
-Queries are served all the while but for the swap. Without a graph a rebuild takes about 0.2 ms a point, and updates
-wait for it; a graph takes ten times as long, so updates go on, and are given to the copy as well when it has its graph.
+The engine's optimizer blocks its process, so a child process runs it on a copy, which then takes the original's place.
+Queries are served throughout, except during the swap. A rebuild without a graph takes about 0.2 ms per point, and
+updates wait for it. A graph takes ten times as long, so updates continue, and the copy gets them when it has its graph.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ log = logging.getLogger(__name__)
 
 #: A rebuilt index is rebuilt again when it has grown by this share.
 GROWTH = 0.5
-LONGEST_WAIT = 60.0  # seconds that updates may have to wait; else the rebuild is given up
+LONGEST_WAIT = 60.0  # seconds that updates may have to wait; if it would take longer, the rebuild is abandoned
 EDGES = 16  # HNSW's m, the engine's default
 
-#: In a copy's folder: the updates that the index had since.
+#: File in a copy's folder with the updates that the index received since it was copied.
 JOURNAL = "updates"
 
-#: Updates that a copy may be behind when the index is kept still for the rest, and how often it catches up before that at the
-#: most.
+#: How many updates a copy may be behind when the index is kept still for the rest, and the most rounds of catching up
+#: before that.
 FEW, ROUNDS = 8, 20
 
 _AS_IT_WAS = "It is as it was, and searched all the same."
@@ -48,22 +48,25 @@ _AS_IT_WAS = "It is as it was, and searched all the same."
 
 @dataclass(frozen=True, kw_only=True)
 class RebuildPolicy:
-    """``above`` points an index is rebuilt on disk, ``graph_above`` with an HNSW graph, within ``deadline`` seconds."""
+    """An index is rebuilt on disk from ``above`` points on, with an HNSW graph from ``graph_above`` points on, within
+    ``deadline`` seconds."""
 
     above: int
     graph_above: int
     deadline: float
 
     def edges(self, points: int, points_last: int) -> int | None:
-        """HNSW's m for a rebuild now (0: no graph); None if none is due."""
+        """HNSW's m for a rebuild now (0: no graph); None if no rebuild is due."""
         if points < self.above or points < points_last * (1 + GROWTH):
             return None
         return EDGES if points >= self.graph_above else 0
 
 
 def rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> bool:
-    """Whether the index was rebuilt, by this call: not where another one is about it. What can't be is as it was; raises
-    StorageFull, or TransientError with the reason."""
+    """Rebuild the index if that is due. Returns whether this call rebuilt it; False if another call is doing so.
+
+    On failure the index stays as it was; raises StorageFull, or TransientError with the reason.
+    """
     if not index.rebuilding.acquire(blocking=False):
         return False
     try:
@@ -85,7 +88,7 @@ def _rebuild(folder: EdgeFolder, index: EdgeIndex, policy: RebuildPolicy) -> boo
 
 
 def failure(index: str, error: subprocess.SubprocessError | OSError) -> PipelineError:
-    """What it means that an index could not be rebuilt; it is as it was."""
+    """The error to raise when an index could not be rebuilt; the index is unchanged."""
     reason = why(error)
     if says_full(reason) or getattr(error, "errno", None) == errno.ENOSPC:
         return full(index)
@@ -107,8 +110,8 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
         journal = index.shard.journal = index.journal(staged / JOURNAL)
     try:
         folder.optimizers.optimize(index.name, staged, edges, policy.deadline, nice=5)
-        _write(staged, index, edges)  # what is folded while it catches up keeps the graph
-        settle(staged)  # most of it, while updates go on: in the end they wait
+        _write(staged, index, edges)  # so that folds during catching up keep the graph
+        settle(staged)  # writes most of it while updates continue; they wait for the rest at the end
         with _following(index):
             if journal.whole and not _catch_up(folder, journal, twin):
                 log.info("The index %s changes faster than a copy with a graph can follow; it has none.", index.name)
@@ -137,7 +140,7 @@ def _with_graph(folder: EdgeFolder, index: EdgeIndex, staged: Path, edges: int, 
 
 @contextmanager
 def _following(index: EdgeIndex) -> Iterator[None]:
-    """What is wrong with a copy is told of the index: nobody knows the copy, and it is gone soon."""
+    """Report errors of a copy as errors of its index: the copy is unknown to the caller and removed soon."""
     try:
         yield
     except StorageFull as error:
@@ -149,8 +152,8 @@ def _following(index: EdgeIndex) -> Iterator[None]:
 
 
 def _catch_up(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> bool:
-    """Let the copy catch up while updates go on, as long as it gets nearer. False: updates would have to wait for the rest
-    for longer than they may."""
+    """Let the copy catch up while updates continue, as long as the distance shrinks. False if updates would have to
+    wait longer for the rest than LONGEST_WAIT."""
     last, given, began = sys.maxsize, 0, time.monotonic()
     for _ in range(ROUNDS):
         if not journal.whole or not FEW < journal.behind < last:
@@ -158,12 +161,12 @@ def _catch_up(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> bool:
         last = journal.behind
         given += last
         _repeat(folder, journal, twin)
-    pace = (time.monotonic() - began) / max(given, 1)  # of all rounds: one in which the copy is folded takes long
+    pace = (time.monotonic() - began) / max(given, 1)  # averaged over all rounds: a round with a fold takes long
     return journal.behind * pace <= LONGEST_WAIT
 
 
 def _repeat(folder: EdgeFolder, journal: Journal, twin: EdgeIndex) -> None:
-    """Give the copy the updates that the index had meanwhile."""
+    """Apply to the copy the updates that the index received meanwhile."""
     for method, arguments in journal.updates():
         folder.optimizers.check()
         getattr(twin, method)(*arguments)

@@ -1,7 +1,7 @@
 """One Qdrant Edge shard, shared by the threads of a process.
 
-Queries and updates run side by side; closing a shard under one of them would make it fail (FACTS: "closing it under
-a running query raises"), so whoever closes waits until nobody is inside, and later comers wait for him.
+Queries and updates run in parallel. Closing a shard makes a running query fail, so a thread that closes it waits until
+no other thread is using it, and new users wait until it is done.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import qdrant_edge
 
 
-#: How long opening waits for a shard that a dying process still has.
+#: Seconds that opening waits for a shard that a dying process still holds.
 LOCK_SECONDS = 10.0
 
 
 class OpenShard:
-    """Opens its shard at the first use and keeps it open."""
+    """Opens its shard on first use and keeps it open."""
 
-    #: Points written between two flushes. The write-ahead log keeps them through a kill; a flush (0.5 s) lets the
-    #: log be cut, so that opening the shard again replays no more than these.
+    #: Points written between two flushes. The write-ahead log preserves them if the process is killed; a flush (0.5 s)
+    #: lets the log be truncated, so that opening the shard again replays no more than these.
     FLUSH_EVERY = 20_000
 
     def __init__(self, folder: Path, opened: qdrant_edge.EdgeShard | None = None) -> None:
@@ -40,14 +40,14 @@ class OpenShard:
         self._alone = False
         self._updates = threading.RLock()
         self._unflushed = 0
-        self.journal: Journal | None = None  # of the updates, while somebody wants one
-        self.unfolded = 0  # points written since they were last folded into files
-        self._searched = float("-inf")  # on time.monotonic()
+        self.journal: Journal | None = None  # records the updates while somebody needs them
+        self.unfolded = 0  # points written since the last fold into files
+        self._searched = float("-inf")  # time.monotonic() of the last search
         self._ended = False
 
     @contextmanager
     def reading(self) -> Iterator[qdrant_edge.EdgeShard]:
-        """The open shard, which stays open for the length of the block."""
+        """The open shard, which stays open during the block."""
         with self._turn:
             self._turn.wait_for(lambda: not self._alone)
             self._inside += 1
@@ -61,7 +61,7 @@ class OpenShard:
 
     @contextmanager
     def searching(self) -> Iterator[qdrant_edge.EdgeShard]:
-        """:meth:`reading` for somebody who waits for hits."""
+        """Like :meth:`reading`, for a search that a person waits for."""
         self._searched = time.monotonic()
         with self.reading() as shard:
             yield shard
@@ -71,12 +71,13 @@ class OpenShard:
 
     @contextmanager
     def updating(self, points: int = 1, *, said: tuple[Any, ...] | None = None) -> Iterator[qdrant_edge.EdgeShard]:
-        """The open shard for one update of about that many points; updates take turns. ``said``: what a journal notes of it.
+        """The open shard for one update of about ``points`` points. ``said`` is what a journal records of it.
 
-        They hold the interpreter's lock all the while in any case, and a still moment can be had (:meth:`still`).
+        Updates take turns: they hold the interpreter's lock all the time anyway, and turns make it possible to stop
+        them (:meth:`still`).
         """
         with self._updates, self.reading() as shard:
-            journal = self.journal  # read once: who wanted it gives it up at any moment
+            journal = self.journal  # read once, because its owner may remove it at any moment
             with journal.noting(said) if journal else nullcontext():
                 yield shard
             self._unflushed += points
@@ -87,7 +88,7 @@ class OpenShard:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """Flush, and let no update in for the length of the block; queries go on."""
+        """Flush, and block updates during the block; queries continue."""
         with self._updates:
             with self.reading() as shard:
                 shard.flush()
@@ -96,8 +97,8 @@ class OpenShard:
 
     @contextmanager
     def closed(self, *, for_good: bool = False) -> Iterator[None]:
-        """Wait until nobody is inside, close the shard, and let nobody in for the length of the block; ``for_good``:
-        nor afterwards."""
+        """Wait until no other thread uses the shard, close it, and let none in during the block; with ``for_good``, not
+        afterwards either."""
         with self._updates:
             with self._turn:
                 self._turn.wait_for(lambda: not self._alone)
@@ -124,18 +125,18 @@ class OpenShard:
         shard, self._shard = self._shard, None
         if shard is not None:
             with translated(self.folder.parent.name):
-                shard.close()  # flushes, too
+                shard.close()  # also flushes
 
 
 def _load(folder: Path) -> qdrant_edge.EdgeShard:
-    """Open the shard. The child of a killed owner may have it for a moment longer."""
+    """Open the shard. The child process of a killed owner may hold it for a moment longer."""
     import qdrant_edge as edge
 
     patience = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             return edge.EdgeShard.load(str(folder))
-        except Exception as error:  # the engine's errors have no type of their own
+        except Exception as error:  # the engine's errors do not have a type of their own
             if "WouldBlock" not in str(error):
                 raise damaged(folder.parent, error) from error
             if time.monotonic() > patience:

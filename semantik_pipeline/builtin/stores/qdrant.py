@@ -1,4 +1,4 @@
-"""The store of a fleet: a Qdrant server or cluster, by qdrant-client. Needs Qdrant 1.16 or later."""
+"""The store for several hosts: a Qdrant server or cluster, through qdrant-client. Needs Qdrant 1.16 or later."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from semantik_pipeline.errors import PermanentError, PipelineError, PluginLoadEr
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-#: Makes a call, with more patience or less.
+#: Makes a call, with the timeout and retries of writes or of reads.
 Ask = Callable[[Callable[["QdrantClient"], Any]], Any]
 
-_READ_TRIES = 2  # somebody waits for what is read
+_READ_TRIES = 2  # fewer than for writes, because somebody is waiting
 _OPERATIONS = 256  # operations in one request
 _NOT_INSTALLED = "the package qdrant-client is not installed"
 
 
 class QdrantStore(VectorDBPlugin):
-    """An index is a collection; writes wait until the server has applied them."""
+    """Each index is a collection. Writes wait until the server has applied them."""
 
     PLUGIN_ID = "qdrant"
     PLUGIN_VERSION = "1.0.0"
@@ -82,7 +82,7 @@ class QdrantStore(VectorDBPlugin):
         url, tries = str(self._options["url"]), self._options["tries"]
         self._calls, self._reads = Calls(url=url, tries=tries), Calls(url=url, tries=min(tries, _READ_TRIES))
         self._client: QdrantClient | None = None
-        self._reader: QdrantClient | None = None  # with a patience of its own
+        self._reader: QdrantClient | None = None  # has a timeout of its own
         self._streams: ThreadPoolExecutor | None = None
         self._known: dict[str, tuple[IndexSpec, Bm25Vectors | None]] = {}
         self._guard = threading.Lock()
@@ -114,14 +114,14 @@ class QdrantStore(VectorDBPlugin):
         schemas = {key: payload_schema(kind) for key, kind in spec.payload_indexes.items()}
         known = self._read_spec(name, self._call)
         if known is None:
-            bm25_of(spec)  # wrong options are refused before there is anything
+            bm25_of(spec)  # raises for invalid options before anything is created
             self._create_collection(name, spec)
             known = spec
         check_same_spec(name, known, spec)
-        # What the server has, and not what the spec names: who made the collection may have been cut off before its indexes.
+        # Ask the server, not the spec: a worker that was killed may have created the collection without its indexes.
         there = self._call(lambda c: c.get_collection(name)).payload_schema
         missing = {key: schema for key, schema in schemas.items() if key not in there}
-        for key, schema in missing.items():  # before the first upload: an index on a full collection is slow to build
+        for key, schema in missing.items():  # before the first upload: building an index on a full collection is slow
             self._call(lambda c, key=key, schema=schema: c.create_payload_index(name, key, schema, wait=True))
         both = {**known.payload_indexes, **spec.payload_indexes}
         if both != known.payload_indexes:
@@ -134,9 +134,8 @@ class QdrantStore(VectorDBPlugin):
         try:
             self._call(lambda c: c.create_collection(name, **arguments))
         except PermanentError:
-            if (
-                self._read_spec(name, self._call) is None
-            ):  # another worker was not first: the refusal means something else
+            # Another worker may have created it first. If not, the refusal means something else.
+            if self._read_spec(name, self._call) is None:
                 raise
 
     def drop_index(self, name: str) -> None:
@@ -146,12 +145,12 @@ class QdrantStore(VectorDBPlugin):
             self._call(lambda c: c.delete_collection(name))
 
     def list_indexes(self) -> list[str]:
-        """The collections that this project made; others that share the server are none of its business."""
+        """The collections that this project created; others on the same server are ignored."""
         names = [collection.name for collection in self._read(lambda c: c.get_collections()).collections]
         return sorted(name for name in names if self._read_spec(name, self._read, ours=False) is not None)
 
     def has_index(self, name: str) -> bool:
-        """Whether there is a collection of that name: one request."""
+        """Whether a collection of that name exists: one request."""
         check_name(name)
         return self._read(lambda c: c.collection_exists(name))
 
@@ -163,7 +162,7 @@ class QdrantStore(VectorDBPlugin):
         target = models.CreateAlias(collection_name=name, alias_name=alias)
         actions: list[Any] = [models.CreateAliasOperation(create_alias=target)]
         taken = {known.alias_name for known in self._call(lambda c: c.get_aliases()).aliases}
-        if alias in taken:  # both in one request: there is no moment without the alias
+        if alias in taken:  # both actions in one request, so that the alias exists at every moment
             actions.insert(0, models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
         self._call(lambda c: c.update_collection_aliases(actions))
 
@@ -180,9 +179,9 @@ class QdrantStore(VectorDBPlugin):
             uploads = [self._pool().submit(upload, some) for some in slices(points, self._options["batch_points"])]
             wait(uploads, return_when=FIRST_EXCEPTION)
             for one in uploads:
-                one.cancel()  # of no effect on those that run or have ended
-            wait(uploads)  # nothing is written any more when the caller hears of a failure
-            for one in uploads:  # begun in this order: the one that failed comes before those that were cancelled
+                one.cancel()  # has no effect on uploads that are running or done
+            wait(uploads)  # nothing is written any more when the caller learns of a failure
+            for one in uploads:  # started in this order, so the failed one comes before those that were cancelled
                 one.result()
 
     def search(self, name: str, requests: Sequence[SearchRequest]) -> list[list[ScoredPoint]]:
@@ -270,14 +269,14 @@ class QdrantStore(VectorDBPlugin):
             prefer_grpc=options["prefer_grpc"],
             grpc_port=options["grpc_port"],
             timeout=timeout,
-            check_compatibility=False,  # it would ask the server at start, when it may be away
+            check_compatibility=False,  # would query the server at start, when it may be unavailable
         )
 
     def _call(self, call: Callable[[QdrantClient], Any]) -> Any:
         return self._made(self._calls, self._client, call)
 
     def _read(self, call: Callable[[QdrantClient], Any]) -> Any:
-        """A call that changes nothing. A search waits for it, so it gives up sooner."""
+        """Make a call that changes nothing. A search waits for it, so it gives up sooner."""
         return self._made(self._reads, self._reader, call)
 
     @staticmethod
@@ -292,7 +291,8 @@ class QdrantStore(VectorDBPlugin):
         return self._streams
 
     def _read_spec(self, name: str, ask: Ask, *, ours: bool = True) -> IndexSpec | None:
-        """The spec that the server keeps; None if there is no such collection (or, not ``ours``, a stranger's)."""
+        """The spec that the server stores; None if there is no such collection. With ``ours=False``, also None for a
+        collection that this project did not create; by default that is a UsageError."""
         try:
             spec = spec_of(ask(lambda c: c.get_collection(name)))
         except NoSuchCollection:
@@ -303,8 +303,8 @@ class QdrantStore(VectorDBPlugin):
 
     @contextmanager
     def _index(self, name: str, ask: Ask) -> Iterator[tuple[IndexSpec, Bm25Vectors | None]]:
-        """Its spec, for calls about its points, which ``ask`` makes. What is known of an index that the server does not have any more is
-        forgotten: whoever makes it again may make another one."""
+        """The index's spec, for calls about its points through ``ask``. If the server no longer has the index, its
+        cached spec is discarded, because it may be created again with a different one."""
         try:
             yield self._spec(name, ask)
         except NoSuchCollection:

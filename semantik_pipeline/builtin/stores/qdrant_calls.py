@@ -1,4 +1,4 @@
-"""Calls to a Qdrant server: retried while it makes sense, and its errors in this project's words."""
+"""Makes calls to a Qdrant server: retries them when that can help, and converts its errors into this project's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semantik_pipeline.errors import (
 
 Answer = TypeVar("Answer")
 
-_AWAY = (408, 429, 502, 503, 504)  # 408: it did not do in time what it was asked for
+_AWAY = (408, 429, 502, 503, 504)  # 408: the server could not do in time what it was asked for
 _AWAY_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
 _STATUS_OF_GRPC = {
     "NOT_FOUND": 404,
@@ -30,17 +30,17 @@ _STATUS_OF_GRPC = {
     "PERMISSION_DENIED": 403,
     "ALREADY_EXISTS": 409,
 }
-TLS = 495  # what no server answers: its certificate was refused here
-LONGEST_WAIT = 10.0  # seconds between two tries, whatever the server asks for
+TLS = 495  # not sent by any server: this process rejected the server's certificate
+LONGEST_WAIT = 10.0  # seconds between two tries, even if the server asks for more
 
 
 class NoSuchCollection(UsageError):
-    """The server has no such collection (any more)."""
+    """The server does not have this collection, or no longer has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What went wrong: an HTTP status (0: no answer at all), the server's words, seconds it asks us to wait."""
+    """What went wrong: an HTTP status (0: no answer), the server's message, and the seconds that it asks us to wait."""
 
     status: int
     text: str
@@ -56,7 +56,7 @@ class Fault:
 
     @property
     def locked(self) -> bool:
-        """An operator forbade writing, for a while (``POST /locks``)."""
+        """Whether an operator has temporarily forbidden writes (``POST /locks``)."""
         return self.status in (403, 500) and self.text.lower().startswith("locked")
 
     @property
@@ -66,14 +66,14 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Calls:
-    """How often and how long to try. Every operation of the store is idempotent, so trying again is safe."""
+    """How often and how long to try. Every operation of the store is idempotent, so repeating it is safe."""
 
     url: str
     tries: int
     first_wait: float = 0.2  # seconds; doubles
 
     def make(self, call: Callable[[], Answer]) -> Answer:
-        """The call's answer. Raises ServiceUnavailable after the last try, or what the server's refusal means."""
+        """The call's answer. Raises ServiceUnavailable after the last try, or the error that matches the refusal."""
         for attempt in range(self.tries):
             try:
                 return call()
@@ -121,7 +121,7 @@ class Calls:
 
 
 def _fault(error: Exception) -> Fault | None:
-    """What an exception of qdrant-client means; None for one that is not about the server."""
+    """What an exception of qdrant-client means; None if it does not concern the server."""
     from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -141,7 +141,7 @@ def _fault(error: Exception) -> Fault | None:
 
 
 def _unanswered(text: str) -> Fault:
-    """There was no answer. A certificate that does not hold will not hold the next time either."""
+    """The fault for a call without an answer. A certificate that was rejected will be rejected again."""
     return Fault(status=TLS if "CERTIFICATE_VERIFY_FAILED" in text else 0, text=text)
 
 

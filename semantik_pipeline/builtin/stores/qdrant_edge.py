@@ -1,4 +1,4 @@
-"""The embedded store: Qdrant's own engine inside the process, a folder for each index."""
+"""The embedded store: Qdrant's own engine inside this process, with a folder for each index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from semantik_pipeline.errors import PipelineError, PluginConfigError
 
 
 class QdrantEdgeStore(VectorDBPlugin):
-    """Qdrant Edge (``qdrant-edge-py``). One process owns the folder; its threads may call at once."""
+    """Qdrant Edge (``qdrant-edge-py``). One process owns the folder; its threads may call concurrently."""
 
     PLUGIN_ID = "qdrant-edge"
     PLUGIN_VERSION = "1.0.0"
@@ -63,8 +63,8 @@ class QdrantEdgeStore(VectorDBPlugin):
         self._folder = folder
 
     async def cleanup(self) -> None:
-        """Flush and close every index, then give the folder up. Waits for calls that are under way, but for an optimiser,
-        which is ended: the index is as it was."""
+        """Flush and close every index, then release the folder. Waits for running calls, but stops an optimizer, whose
+        index then stays as it was."""
         if self._folder is not None:
             self._folder.optimizers.end()
         with self._guard:
@@ -89,9 +89,9 @@ class QdrantEdgeStore(VectorDBPlugin):
                 self._extend(self._index(name), spec)
                 return
             schemas = {key: payload_index(kind) for key, kind in spec.payload_indexes.items()}
-            bm25_of(spec)  # wrong options are refused before there is anything
+            bm25_of(spec)  # raises for invalid options before anything is created
             check_room(folder.path, self._reserve, name)
-            folder.remove(name)  # a remnant: without its spec a folder is no index
+            folder.remove(name)  # a remnant: a folder without a spec is not an index
             (folder.path / name).mkdir()
             with translated(name):
                 opened = _create_shard(folder.shard(name), spec, schemas)
@@ -99,14 +99,14 @@ class QdrantEdgeStore(VectorDBPlugin):
             self._indexes[name] = self._opened(name, spec, opened)
 
     def _extend(self, index: EdgeIndex, spec: IndexSpec) -> None:
-        """Add the payload indexes that an existing index lacks; refuse what would change its points."""
+        """Add the payload indexes that an existing index lacks; refuse a spec that would change its points."""
         import qdrant_edge as edge
 
         check_same_spec(index.name, index.spec, spec)
         missing = {key: kind for key, kind in spec.payload_indexes.items() if key not in index.spec.payload_indexes}
         if not missing:
             return
-        with index.shard.still():  # an optimiser's copy has all of it, or nothing
+        with index.shard.still():  # so that an optimizer's copy gets all of the change or nothing
             for key, kind in missing.items():
                 with index.shard.updating() as shard:
                     shard.update(edge.UpdateOperation.create_field_index(key, payload_index(kind)))
@@ -118,7 +118,7 @@ class QdrantEdgeStore(VectorDBPlugin):
         with self._guard:
             if self._owned().spec(name) is None:
                 return
-            self._owned().optimizers.end(name)  # it would be waited for
+            self._owned().optimizers.end(name)  # otherwise closing would wait for it
             with self._index(name).shard.closed(for_good=True):
                 self._owned().remove(name)
                 del self._indexes[name]
@@ -130,8 +130,8 @@ class QdrantEdgeStore(VectorDBPlugin):
         return self._owned().spec(name) is not None
 
     def optimize(self, name: str) -> None:
-        """Move a large index from memory to disk, and give a very large one a graph (``optimize_above``,
-        ``graph_above``). Searches go on; updates wait. Does nothing where nothing would be won."""
+        """Move a large index from memory to disk, and build a graph for a very large one (``optimize_above``,
+        ``graph_above``). Searches continue; updates wait. Does nothing if there is nothing to gain."""
         options = self._options
         policy = RebuildPolicy(
             above=options["optimize_above"], graph_above=options["graph_above"], deadline=options["optimize_deadline"]

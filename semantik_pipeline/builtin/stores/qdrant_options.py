@@ -1,4 +1,4 @@
-"""What an operator can say about a Qdrant server, as properties of a JSON schema."""
+"""The options of a Qdrant server, as properties of a JSON schema."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def check_url(url: str | None) -> None:
-    """Raise PluginConfigError for what is no address of a server; one without a scheme is taken for HTTP."""
+    """Raise PluginConfigError if this is not the address of a server. Without a scheme, HTTP is assumed."""
     try:
         parts = urlsplit(url if "://" in (url or "") else f"http://{url or ''}")
         usable = bool(parts.hostname) and parts.scheme in ("http", "https") and parts.port != 0
-    except ValueError:  # a bracket that is not closed, a port that is no number
+    except ValueError:  # an unclosed bracket, or a port that is not a number
         usable = False
     if not usable:
         raise PluginConfigError(

@@ -1,4 +1,4 @@
-"""Points, legs and answers of a search as qdrant-client has them, and back."""
+"""Converts points, search legs and answers to and from qdrant-client's types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semantik_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from qdrant_client import models
 
-#: Ids that one operation names.
+#: Ids in one operation.
 IDS = 1000
 
 
@@ -40,7 +40,7 @@ def structs_of(
 def query_of(
     name: str, request: SearchRequest, spec: IndexSpec, bm25: Bm25Vectors | None, only_indexed: bool
 ) -> models.QueryRequest | None:
-    """The leg as the server takes it; None for a BM25 leg without terms, which finds nothing."""
+    """The leg in the server's format; None for a BM25 leg without terms, which finds nothing."""
     from qdrant_client import models
 
     query: Any = query_vector(name, request, spec)
@@ -65,7 +65,7 @@ def scored_points(hits: Sequence[models.ScoredPoint]) -> list[ScoredPoint]:
 
 
 def selections(name: str, ids: Sequence[str] | None, filter: Filter | None) -> list[models.Filter]:
-    """Filters that together select the points of the ids that meet the filter."""
+    """Filters that together select the points with these ids that match ``filter``."""
     if ids is not None:
         return [client_filter(filter, list(some)) for some in slices(ids, IDS)]
     if filter is None:

@@ -1,4 +1,4 @@
-"""An index's spec as a Qdrant collection, and back."""
+"""Converts an index's spec to and from a Qdrant collection."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from semantik_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from qdrant_client import models
 
-#: The key of a collection's metadata under which its spec lies; a collection without it is not ours.
+#: The key in a collection's metadata that holds its spec; a collection without it was not created by this project.
 KEY = "semantik_index"
 _KINDS = ("keyword", "integer", "float", "bool", "datetime", "text")
 
 
 def collection_arguments(spec: IndexSpec) -> dict[str, Any]:
-    """Arguments of ``create_collection``: named vectors ``dense`` and ``sparse``, the spec in the metadata."""
+    """Arguments of ``create_collection``: named vectors ``dense`` and ``sparse``, with the spec in the metadata."""
     from qdrant_client import models
 
     distances = {
@@ -44,6 +44,6 @@ def payload_schema(kind: str) -> models.PayloadSchemaType:
 
 
 def spec_of(collection: models.CollectionInfo) -> IndexSpec | None:
-    """The spec of a collection of ours; None for somebody else's."""
+    """The spec of a collection that this project created; None for other collections."""
     written = (collection.config.metadata or {}).get(KEY)
     return None if written is None else IndexSpec(**written)

@@ -1,8 +1,8 @@
-"""Scripts that are written without spaces between words, made fit for an engine that splits at spaces. Pure.
+"""Prepares scripts without spaces between words for an engine that splits at spaces. Pure functions.
 
-Each run of such characters becomes its overlapping pairs: no dictionary is needed, and a query is split exactly as a
-text is, whatever stands around it. (Dictionaries split "図書館" by itself otherwise than in a sentence.) A word then is
-met where all its pairs are.
+Each run of such characters is replaced by its overlapping pairs. This needs no dictionary, and a query is split exactly
+as a text is, whatever surrounds it. (Dictionaries split "図書館" on its own differently than in a sentence.) A word then
+matches where all its pairs occur.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ RUN = re.compile(
 
 
 def in_pairs(text: str) -> str:
-    """The text with each run of characters of such a script as pairs with spaces between them: ``図書館`` is
-    ``図書 書館``. One character alone stays one; everything else stays as it is."""
+    """The text with each run of such characters replaced by pairs with spaces between them: ``図書館`` becomes
+    ``図書 書館``. A single character stays single; all other text is unchanged."""
     return RUN.sub(_paired, text)
 
 
