@@ -1,1 +1,2 @@
-"""The HTTP API, ``/api/v2``: each route parses, calls one function of the core, and answers. ``app.py`` puts it together."""
+"""The HTTP API, ``/api/v2``. Each route parses the request, calls one function of the core and answers. ``app.py``
+assembles the application."""

@@ -1,4 +1,4 @@
-"""What takes time is answered with 202: the operation that does it, and where to follow it."""
+"""The 202 answer of requests that start an operation: it names the operation and where to follow it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from semantik_pipeline.api.models.operations import OperationAccepted
 from semantik_pipeline.ledger.operations import operation_reports
 from semantik_pipeline.runtime import Runtime
 
-#: Of a route that answers so: ``@router.post(..., **ACCEPTED)``.
-ACCEPTED: dict[str, Any] = {"status_code": 202, "response_description": "Under way: follow the operation."}
+#: Options of a route that answers this way: ``@router.post(..., **ACCEPTED)``.
+ACCEPTED: dict[str, Any] = {"status_code": 202, "response_description": "Started: follow the operation at `Location`."}
 
 
 def accepted(runtime: Runtime, response: Response, operation_id: int) -> OperationAccepted:
-    """The answer of a route that has begun an operation; sets its status and ``Location``."""
+    """The answer of a route that has started an operation. Sets the status and ``Location`` of ``response``."""
     with runtime.ledger.read() as tx:
         name = operation_reports.name(tx, operation_id)
     response.status_code = 202

@@ -1,4 +1,4 @@
-"""The application: routes, the frame around each request, what errors become."""
+"""The application: its routes, the frame around each request, and the answers to errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v2"
 
-#: Seconds that the connections of searches have to close at the end.
+#: Seconds that the connections for remote searches have to close at shutdown.
 CLOSING = 5.0
 
 #: Modules of ``routes``, in the order of the OpenAPI document.
@@ -53,10 +53,10 @@ RESOURCES = (
 
 
 def create_app(runtime: Runtime) -> FastAPI:
-    """The API over a runtime, which stays the caller's to close.
+    """Create the API for a runtime. The caller remains responsible for closing the runtime.
 
-    ``app.state`` has the ``runtime``, the ``rates``, the ``threads``, and ``ending``: an event that says that the server
-    stops, so that what answers for long (live progress) ends by itself.
+    ``app.state`` holds what routes share. Its event ``ending`` is set when the server stops, so that long answers (live
+    progress) end by themselves.
     """
     settings = runtime.settings.api
     app = FastAPI(
@@ -64,7 +64,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         version=__version__,
         summary="Index documents, keep the index up to date, and search it.",
         openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=None,  # its page would come from somebody else's host
+        docs_url=None,  # the page would load its scripts from another host
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
@@ -91,12 +91,12 @@ def create_app(runtime: Runtime) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.ending.set()
-    with move_on_after(CLOSING):  # a broker that is away holds up nobody's end
+    with move_on_after(CLOSING):  # an unavailable broker must not delay the shutdown
         await app.state.threads.run("quick", app.state.searching.close)
 
 
 def _middleware(origins: list[str]) -> list[Middleware]:
-    """From the outside in. CORS is off unless origins are named."""
+    """The middleware, outermost first. CORS is off unless origins are set."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=origins,

@@ -1,7 +1,7 @@
-"""What the body of a request may be: how large, how slow, and how many large ones are on their way at once.
+"""Limits for request bodies: their size, how slowly they may arrive, and how many large ones are received at once.
 
-A caller is admitted before its body is read (``routing.py``), and a route decides what its body may be, whatever the
-request calls it.
+A caller is authenticated and authorized before its body is read (``routing.py``). The route decides which limits apply,
+whatever content type the request has.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 
-#: Seconds that a body may pause between two pieces of it: who stands still gives its turn to another.
+#: Maximum seconds between two pieces of a body. A stalled body gives its turn to another.
 PAUSE = 30.0
 
-#: Bytes a second that a body comes with at least, by what has come of it, after a pause. So one of 16 MB is here after
-#: 190 seconds at most.
+#: Minimum bytes per second of a body, on average over what has arrived, with one PAUSE granted on top. Therefore a body
+#: of 16 MB has arrived after 190 seconds at most.
 PACE = 100_000
 
-#: Seconds that a large body waits for its turn, and those after which it should be sent again.
+#: Seconds that a large body waits for its turn, and seconds after which a refused body should be sent again.
 PATIENCE, AGAIN = 30.0, 10.0
 
 
 class Bodies:
-    """The bodies that an application takes: up to ``api.max_upload_mb`` where a route takes files, ``api.max_body_mb``
-    else. Of those with more than a megabyte, or that don't say their length, ``api.concurrent_uploads`` come in at once; so what
-    they take of memory and of the disk for temporary files is bounded. One caller has all of these turns but one at
-    most, so that nobody keeps the others out."""
+    """Limits the bodies that an application receives.
+
+    A body may have up to ``api.max_upload_mb`` if the route takes files, otherwise up to ``api.max_body_mb``. Bodies
+    with more than one megabyte, or without a declared length, are received in turns: ``api.concurrent_uploads`` at
+    once, which bounds their use of memory and of the disk for temporary files. One caller may use all of these turns
+    except one, so that no caller can block all others.
+    """
 
     def __init__(self, settings: Api) -> None:
         self._limits = {True: MEGABYTE * settings.max_upload_mb, False: MEGABYTE * settings.max_body_mb}
@@ -49,11 +52,12 @@ class Bodies:
 
     @asynccontextmanager
     async def taking(self, request: Request, *, caller: str, files: bool) -> AsyncIterator[Request]:
-        """The request as its route shall read it. A large body has its turn until it is here, and files until the block
-        ends: so long they lie in the folder for temporary files.
+        """The request to read the body from. A large body keeps its turn until it has arrived; files keep it until the
+        block ends, because they are in the folder for temporary files until then.
 
-        Raises HTTPException 413 for a body that is too large, at once if its length is said, else where it passes the
-        limit; 408 for one that stands still, or is too slow; ServiceUnavailable if it waited too long for its turn.
+        Raises HTTPException 413 for a body that is too large: at once if its length is declared, otherwise when it
+        exceeds the limit. Raises HTTPException 408 for a body that stalls or is too slow, and ServiceUnavailable if it
+        waited too long for its turn.
         """
         limit = self._limits[files]
         length = request.headers.get("content-length", "")
@@ -75,19 +79,21 @@ class Bodies:
                 await turn.enter_async_context(self._turns)
         except TimeoutError:
             raise ServiceUnavailable(
-                f"{self._most} large bodies are on their way.", "Send it again later.", retry_after=AGAIN
+                f"{self._most} large request bodies are being received.",
+                "Send the request again later.",
+                retry_after=AGAIN,
             ) from None
 
 
 def _measured(receive: Receive, limit: int, whole: Callable[[], Awaitable[None]] | None) -> Receive:
-    """``receive`` within the limits; ``whole`` is called when the last piece of the body is here. Only the time that is
-    waited for the caller counts."""
+    """Wrap ``receive`` so that it enforces the limits. ``whole`` is called when the last piece of the body has arrived.
+    Only the time spent waiting for the caller counts."""
     taken, waited, ended = 0, 0.0, False
 
     async def measured() -> Message:
         nonlocal taken, waited, ended
         if ended:
-            return await receive()  # of a caller that hangs up
+            return await receive()  # after the body: waits until the caller disconnects
         behind = PAUSE + taken / PACE - waited
         began = time.monotonic()
         try:
@@ -109,8 +115,8 @@ def _measured(receive: Receive, limit: int, whole: Callable[[], Awaitable[None]]
 
 
 def _too_slow(*, still: bool) -> HTTPException:
-    slow = f"The body came with fewer than {PACE // 1000} KB a second."
-    told = f"Nothing more of the body came for {PAUSE:.0f} s." if still else slow
+    slow = f"The body arrived at less than {PACE // 1000} KB per second."
+    told = f"No more of the body arrived for {PAUSE:.0f} s." if still else slow
     return HTTPException(408, told, headers={"Connection": "close"})
 
 

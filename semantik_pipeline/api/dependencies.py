@@ -1,6 +1,6 @@
-"""What routes are given: the runtime, and the caller, who has the role that the route asks for.
+"""The parameters that routes get: the runtime, and a caller that has the role which the route requires.
 
-A route says who may call it by the type of its ``caller``; a route that says nothing can't be made (``routing.py``).
+The type of a route's ``caller`` parameter says who may call the route. ``routing.py`` refuses routes without one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ TheRuntime = Annotated[Runtime, Depends(_runtime)]
 
 
 class Allowed:
-    """The rule of a route: callers of this role. ``everywhere``: in the whole installation; ``of``: in the collection
-    that this part of the path names; else the route itself calls ``caller.require(role, collection)`` for the collection
-    that it is about, or shows what is the caller's only. ``unless`` these settings let everybody in, whoever calls.
+    """The rule of a route: which role its callers need, and where.
 
-    Whoever sees some documents only changes nothing as a whole, in which there may be others: no source, collection or
-    operation. ``documents``: the route is about documents that it holds against ``caller.principals`` one by one."""
+    With ``everywhere``, they need the role in the whole installation. With ``of``, they need it in the collection that
+    this path parameter names. Otherwise the route itself calls ``caller.require(role, collection)`` for the collection
+    concerned, or shows only what the caller may see. If ``unless(settings)`` is true, everybody may call the route.
+
+    A caller with principals, who sees only some documents, may not change anything that can contain other documents: a
+    source, a collection or an operation. ``documents=True`` allows such callers, because the route checks every
+    document against ``caller.principals``.
+    """
 
     def __init__(
         self,
@@ -48,29 +52,29 @@ class Allowed:
         self.unless = unless
 
     def check(self, caller: Principal, path: Mapping[str, Any]) -> None:
-        """Raise Forbidden unless the caller may; ``path`` are the parts of it that have names."""
+        """Raise Forbidden unless the rule admits the caller. ``path`` holds the path parameters."""
         if self.of is not None:
             caller.require(self.role, path[self.of])
         else:
             (caller if self.everywhere else replace(caller, collections=None)).require(self.role)
         if self.role != "reader" and not self.documents and caller.principals is not None:
             raise Forbidden(
-                f"This concerns more than the documents that {caller.name} sees.", "Use a key without principals."
+                f"This can affect documents that {caller.name} may not see.", "Use a key without principals."
             )
 
     async def __call__(self, request: Request) -> Principal | None:
         return getattr(request.state, "caller", None)
 
 
-#: Whoever has a key. What it shows is of the caller's collections: ``caller.require("reader", collection)``.
+#: Any authenticated caller. The route shows only the caller's collections: ``caller.require("reader", collection)``.
 Reader = Annotated[Principal, Depends(Allowed("reader"))]
-#: Who changes sources and what is built of them; the route calls ``caller.require("writer", collection)``.
+#: Callers that change sources or operations. The route calls ``caller.require("writer", collection)``.
 Writer = Annotated[Principal, Depends(Allowed("writer"))]
-#: Who changes single documents; the route also asks whether each is open to the caller.
+#: Callers that change single documents. The route also checks that the caller may see each document.
 DocumentWriter = Annotated[Principal, Depends(Allowed("writer", documents=True))]
-#: Who reads, changes or removes the collection that the path names: nothing is left for the route to ask.
+#: Callers that read, change or delete the collection in the path (``name``). The route has nothing left to check.
 CollectionReader = Annotated[Principal, Depends(Allowed("reader", of="name"))]
 CollectionWriter = Annotated[Principal, Depends(Allowed("writer", of="name"))]
 CollectionAdmin = Annotated[Principal, Depends(Allowed("admin", of="name"))]
-#: Who changes the installation: plugins, workers, keys. No key that is limited to some collections will do.
+#: Callers that change the installation: plugins, workers, keys. A key limited to some collections is not enough.
 Operator = Annotated[Principal, Depends(Allowed("admin", everywhere=True))]

@@ -1,4 +1,4 @@
-"""Files that are sent: how many lie in the folder for temporary files, and what becomes of a caller that takes nothing."""
+"""Sends files to callers, and limits how many are sent at once and how long a caller may read nothing."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from starlette.types import Message, Receive, Scope, Send
 
 from semantik_pipeline.errors import ServiceUnavailable
 
-#: Files that lie here while callers take them, beside those that are being written.
+#: Maximum number of finished exports that are being sent at once, and seconds after which a refused caller should
+#: retry.
 MOST, AGAIN = 4, 60.0
 
-#: Documents that are read from where they lie while callers take them.
+#: Maximum number of large documents that are being sent at once. They are read from where they are stored.
 DOCUMENTS = 32
 
-#: Bytes that are sent at a time, and the seconds that a caller has for them.
+#: Bytes that are sent at a time, and seconds that a caller has to receive them.
 PIECE, PAUSE = 2**20, 60.0
 
 
 class Downloads:
-    """The files that an application sends, each of which goes when it is closed: ``exports`` that have no name any more,
-    or whatever ``what`` says, ``most`` at once, and half of them to one caller, so that nobody keeps the others out."""
+    """The files that an application is sending: at most ``most`` at once, and at most half of them to one caller, so
+    that no caller can block all others. ``what`` names them in messages. Exports are already unlinked, so that closing
+    the file deletes it."""
 
     def __init__(self, what: str = "exports", most: int | None = None) -> None:
         self._what, self._most = what, most
-        self._sent: WeakKeyDictionary[_Sent, str] = WeakKeyDictionary()  # and who takes it; files may equal each other
+        self._sent: WeakKeyDictionary[_Sent, str] = WeakKeyDictionary()  # response -> caller's name
         self._lock = threading.Lock()
 
     def check_room(self, caller: str) -> None:
-        """Raise ServiceUnavailable where as many are being sent as may be. Call it before a file is written."""
+        """Raise ServiceUnavailable if the limit is reached. Call it before a file is written."""
         with self._lock:
             lying = [whose for sent, whose in self._sent.items() if not sent.file.closed]
         most, mine = self._most or MOST, lying.count(caller)
         if len(lying) >= most or mine >= max(1, most // 2):
             told = f"{len(lying)} {self._what} are" if len(lying) >= most else f"{mine} {self._what} of {caller} are"
             raise ServiceUnavailable(
-                f"{told} being sent.", "Ask again when one of them has arrived.", retry_after=AGAIN
+                f"{told} being sent.", "Try again when one of them is finished.", retry_after=AGAIN
             )
 
     def send(self, file: IO[bytes], *, caller: str, headers: dict[str, str], media_type: str) -> StreamingResponse:
-        """The response that sends a file and closes it, however it ends."""
+        """A response that sends a file and closes it in any case."""
         sent = _Sent(file, headers=headers, media_type=media_type)
         with self._lock:
             self._sent[sent] = caller

@@ -1,4 +1,4 @@
-"""ETags of configurations: who changes one says which state it means to change, and overwrites nobody else's."""
+"""ETags of configurations. A caller that sends the ETag it has read does not overwrite another caller's change."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ IfMatch = Annotated[
     str | None,
     Header(
         max_length=2000,
-        description="ETag that was read, or several; if the configuration has another one now, nothing is changed (412). `*`: any.",
+        description="ETag that you have read, or several. If the configuration has a different one now, nothing is changed"
+        " (412). `*` matches any.",
     ),
 ]
 
-#: A tag as RFC 9110 writes it, weak or not; and one without its quotes, as people type it.
+#: A tag in the form of RFC 9110, weak or strong; and a tag without quotes, as people type it.
 _QUOTED = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _BARE = re.compile(r"[\w.-]+", re.ASCII)
 
 
 def quoted(tag: str) -> str:
-    """A tag of the core's as the header ``ETag`` has it."""
+    """A tag from the core in the form of the header ``ETag``."""
     return f'"{tag}"'
 
 
@@ -35,8 +36,8 @@ def of(config: Mapping[str, Any]) -> str:
 
 
 def wanted(if_match: str | None) -> frozenset[str] | None:
-    """The tags of which ``If-Match`` asks for one; None if any will do. Tags are compared strongly (RFC 9110, 8.8.3.2),
-    so weak ones are left out: they match nothing. Raises UsageError for what is no list of tags."""
+    """The tags in ``If-Match``; None if any tag matches. Tags are compared strongly (RFC 9110, 8.8.3.2), so weak tags
+    are left out: they never match. Raises UsageError if the header is not a list of tags."""
     text = (if_match or "").strip(" \t")
     if if_match is None or text == "*":
         return None
@@ -54,24 +55,27 @@ def wanted(if_match: str | None) -> frozenset[str] | None:
         elif rest:
             break
     if rest or not text:
-        raise UsageError("If-Match is no list of ETags.", 'Write them as they were read: `"abc", "def"`, or `*`.')
+        raise UsageError("If-Match is not a list of ETags.", 'Send them as you have read them: `"abc", "def"`, or `*`.')
     return frozenset(found)
 
 
 def require(if_match: str | None, config: Mapping[str, Any]) -> str | None:
-    """The tag of the configuration, which it must have still when it is changed; None if any will do. Raises
-    ChangedMeanwhile if it is none of the wanted ones."""
+    """The tag of the configuration, which it must still have when it is changed; None if any tag matches. Raises
+    ChangedMeanwhile if ``If-Match`` does not contain it."""
     tags, now = wanted(if_match), configurations.etag(config)
     if tags is None:
         return None
     if now not in tags:
-        raise ChangedMeanwhile("It was changed since it was read.", "Read it again, and change what it is now.")
+        raise ChangedMeanwhile(
+            "The configuration has changed since it was read.",
+            "Read it again, and apply your change to the current one.",
+        )
     return now
 
 
 def checker(if_match: str | None) -> Callable[[Mapping[str, Any]], None]:
-    """What raises ChangedMeanwhile for a configuration that is none of the wanted ones."""
-    wanted(if_match)  # refused before anything is looked up
+    """A function that raises ChangedMeanwhile for a configuration whose tag is not in ``If-Match``."""
+    wanted(if_match)  # raises for an invalid header before anything is looked up
 
     def check(config: Mapping[str, Any]) -> None:
         require(if_match, config)

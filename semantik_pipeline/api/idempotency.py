@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: a request that is sent twice under one key is done once, and answered twice."""
+"""``Idempotency-Key``: a request that is sent twice with the same key is executed once and answered twice."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ Key = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="Unique name of the request, valid for a day. A repeated request gets the first response again and changes nothing."
-        " A different request with the same key is refused (422), and so is one while the first is in progress (409).",
+        description="Unique name of the request, valid for a day. A repeated request gets the first response again and"
+        " changes nothing. It is refused while the first one is in progress (409). A different request with the same key"
+        " is refused, too (422).",
     ),
 ]
 
@@ -44,8 +45,8 @@ def once(
     response: Response,
     act: Callable[[], Model],
 ) -> Model:
-    """What ``act`` answers, or answered before under this key. ``asked``: a JSON value that is another for another
-    request to this path. A request that failed is forgotten: it has changed nothing."""
+    """The answer of ``act``, or the answer that was stored under this key. ``asked`` is a JSON value that differs
+    between different requests to this path. A failed request is forgotten, because it has changed nothing."""
     if key is None:
         return act()
     runtime: Runtime = request.app.state.runtime
@@ -73,7 +74,8 @@ def once(
 
 @contextmanager
 def _in_hand(runtime: Runtime, mine: tuple[str, str, str]) -> Iterator[None]:
-    """Say again and again that the request is in hand: it may take longer than one whose process died is waited for."""
+    """Keep the request's row alive while the request is in progress. It may take longer than IN_HAND seconds, after
+    which an unfinished request counts as one whose process died."""
     done = threading.Event()
 
     def renew() -> None:
@@ -81,7 +83,7 @@ def _in_hand(runtime: Runtime, mine: tuple[str, str, str]) -> Iterator[None]:
             try:
                 with runtime.ledger.write() as tx:
                     idempotency.renew(tx, *mine)
-            except Exception as error:  # the next time may go well
+            except Exception as error:  # the next attempt may succeed
                 log.warning("A request in hand could not be renewed: %s", error)
 
     renewing = threading.Thread(target=renew, name="in-hand", daemon=True)

@@ -1,4 +1,5 @@
-"""The OpenAPI document: beside what FastAPI finds, who may call each operation and every problem that it may answer."""
+"""The OpenAPI document. It adds to FastAPI's own document who may call each operation, and every problem that it may
+return."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from semantik_pipeline.api.problems import MEDIA_TYPE, Problem, described
 from semantik_pipeline.api.routing import GuardedRoute
 
-#: Problems of every route, of guarded ones, and of those that take a body.
+#: Statuses of problems that every route may return, guarded routes, and routes with a body.
 _ALL, _GUARDED, _BODY = (500, 503), (401, 403, 422, 429), (400, 408, 413, 507)
 
 SECURITY = {
@@ -22,14 +23,14 @@ SECURITY = {
 }
 
 _ABOUT = """\
-Every answer carries `X-Request-Id`. Errors are problem documents (RFC 9457). Lists come in pages: `next_cursor` is the
-`cursor` of the next one. What takes long answers 202 with an operation; `Location` says where to follow it.
-`x-role` says who may call an operation: reader < writer < admin.
+Every response has an `X-Request-Id`. Errors are problem documents (RFC 9457). Lists are paginated: pass `next_cursor` as
+`cursor` to get the next page. Long-running work is answered with 202 and an operation, which you can follow at
+`Location`. `x-role` is the role that an operation requires: reader < writer < admin.
 """
 
 
 def install(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> None:
-    """Let the application serve the document of these routers."""
+    """Make the application serve the OpenAPI document of these routers."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -47,7 +48,7 @@ def _document(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> dict[s
     components["securitySchemes"] = SECURITY
     schemas = components.setdefault("schemas", {})
     schemas |= _schemas(Problem)
-    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of a 422, which we don't answer with
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of a 422, which this API does not use
         schemas.pop(name, None)
     for route in (route for router in routers for route in router.routes):
         assert isinstance(route, APIRoute)
@@ -57,7 +58,7 @@ def _document(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> dict[s
 
 
 def _complete(operation: dict[str, Any], route: APIRoute) -> None:
-    """Say who may call it, and what it may answer beside what its route says."""
+    """Add who may call the operation, and the responses that its route does not declare."""
     responses, statuses = operation["responses"], [*_ALL]
     if "422" in responses and MEDIA_TYPE not in responses["422"].get("content", {}):
         del responses["422"]

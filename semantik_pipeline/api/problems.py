@@ -1,4 +1,4 @@
-"""What errors become: problem documents (RFC 9457). The type of an error decides the status."""
+"""Turns errors into problem documents (RFC 9457). The type of an error determines the status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-#: Type of error -> status; a type that is not listed has its parent's.
+#: Maps types of errors to statuses. A type that is not listed has the status of its base class.
 STATUSES: dict[type[PipelineError], int] = {
     errors.PipelineError: 500,
     errors.TransientError: 503,
@@ -48,10 +48,10 @@ STATUSES: dict[type[PipelineError], int] = {
     errors.FingerprintMismatch: 503,
 }
 
-#: What a caller is told of a fault inside; the log has the rest, under the same request id.
-INSIDE = "Something went wrong inside. The server's log has it under this request id."
+#: What a caller is told about an internal error. The log has the details under the same request id.
+INSIDE = "An internal error occurred. The server's log has the details under this request id."
 
-#: Seconds after which a caller may try again what a server that is away kept from working.
+#: Seconds after which a caller should retry a request that failed because a server is unavailable.
 RETRY_AFTER = 5
 
 
@@ -59,7 +59,7 @@ class FieldError(BaseModel):
     """An invalid field of a request."""
 
     field: str = Field(
-        examples=["body.top_k"], description="Path of the field; it begins with body, query, path or header."
+        examples=["body.top_k"], description="Path of the field; it starts with body, query, path or header."
     )
     message: ScrubbedText = Field(examples=["Input should be greater than or equal to 1"])
 
@@ -80,17 +80,19 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="`urn:semantik:problem:` and the type of the error (docs/operations.md lists them).")
+    type: str = Field(
+        description="`urn:semantik:problem:` followed by the type of the error (docs/operations.md lists the types)."
+    )
     title: str = Field(description="The status as text.")
     status: int
     detail: ScrubbedText = Field(description="What went wrong.")
     hint: ScrubbedText | None = Field(None, description="What to do about it.")
     request_id: str | None = Field(None, description="Id of the request in the server's log.")
-    errors: list[FieldError] | None = Field(None, description="All invalid fields, if the request does not validate.")
+    errors: list[FieldError] | None = Field(None, description="All invalid fields, if the request is invalid.")
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the application leave as a problem document."""
+    """Answer every error of the application with a problem document."""
     app.add_exception_handler(PipelineError, _of_ours)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_validation)
@@ -125,7 +127,7 @@ def response(
 
 
 def inside(request_id: str | None) -> JSONResponse:
-    """The answer to a fault that nobody foresaw."""
+    """The answer to an unexpected error."""
     return response(500, INSIDE, kind="InternalError", request_id=request_id)
 
 
@@ -154,16 +156,16 @@ def _of_http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"There is nothing at {request.url.path}."
     elif error.status_code == 405:
-        detail = f"{request.method} is no method of {request.url.path}."
+        detail = f"{request.url.path} does not support the method {request.method}."
     kind = HTTPStatus(error.status_code).phrase.replace(" ", "")
     return response(error.status_code, detail, kind=kind, request_id=id_of(request), headers=error.headers)
 
 
 def _of_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    # what was sent is not repeated: it may be a secret in the wrong place
+    # the values that were sent are not repeated: one of them may be a secret in the wrong field
     faults = [FieldError(field=".".join(map(str, one["loc"])), message=str(one["msg"])) for one in error.errors()]
-    told = f"{faults[0].field}: {faults[0].message}" if faults else "it does not validate"
+    told = f"{faults[0].field}: {faults[0].message}" if faults else "it does not match the schema"
     return response(
         422, f"The request is invalid: {told}.", kind="InvalidRequest", request_id=id_of(request), faults=faults
     )
@@ -174,7 +176,7 @@ def id_of(request: Request) -> str | None:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may answer with these problems."""
+    """The ``responses`` option of a route that may return these problems."""
     return {status: described(status) for status in statuses}
 
 

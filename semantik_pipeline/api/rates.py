@@ -1,4 +1,4 @@
-"""How often a caller may ask. Counted in this process: behind several API processes each has its own count."""
+"""Rate limits for callers. Each API process counts by itself, so several processes allow several times the rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class Rates:
-    """``asked`` for each request of a caller that is known; ``refused`` for each that was turned away, by its address."""
+    """Counts requests: with :meth:`asked` those of known callers, with :meth:`refused` those without a valid key, by
+    client address."""
 
     def __init__(self, settings: Api) -> None:
         self._asked = _parsed("api.rate", settings.rate)
@@ -27,12 +28,12 @@ class Rates:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def asked(self, caller: str) -> None:
-        """Count a request. Raises HTTPException 429, with the time to wait, for one too many."""
+        """Count a request. Raises HTTPException 429, with the time to wait, if it exceeds the rate."""
         self._count(caller, 1, spare=0)
 
     def more(self, caller: str, count: int) -> None:
-        """Count so many more for a request that was counted as one and is the work of several. It may use up a whole
-        rate, and no more than that: it would never be let in."""
+        """Count ``count`` more requests for a request that does the work of several and was counted as one. Together
+        they count as the whole rate at most, because a larger request could never be allowed."""
         if count:
             self._count(caller, count, spare=1)
 
@@ -40,20 +41,20 @@ class Rates:
         for rate in self._asked:
             cost = min(count, rate.amount - spare)
             if cost and not self._limiter.hit(rate, "asked", caller, cost=cost):
-                self._refuse(rate, "asked", caller, f"{caller} asks more often than {rate} allows.")
+                self._refuse(rate, "asked", caller, f"{caller} has exceeded the rate limit of {rate}.")
 
     def refused(self, client: str) -> None:
-        """Count a request that was turned away for want of a valid key."""
+        """Count a request without a valid key."""
         for rate in self._refused:
             self._limiter.hit(rate, "refused", client)
 
     def tried(self, client: str) -> RateLimitItem | None:
-        """The rate that requests without a valid key from this address have used up; None if it may try another."""
+        """The rate that this address has used up with requests without a valid key; None if it may try again."""
         return next((rate for rate in self._refused if not self._limiter.test(rate, "refused", client)), None)
 
     def turn_away(self, client: str, rate: RateLimitItem) -> NoReturn:
         """Raise HTTPException 429 for an address that has to wait."""
-        self._refuse(rate, "refused", client, "Too many requests without a valid key came from your address.")
+        self._refuse(rate, "refused", client, "Your address has sent too many requests without a valid key.")
 
     def _refuse(self, rate: RateLimitItem, *names: str) -> NoReturn:
         *key, told = names

@@ -1,4 +1,4 @@
-"""The frame around each request: its id, its line in the log, and faults that nobody foresaw."""
+"""The frame around each request: its id, its line in the log, and the handling of unexpected errors."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ HEADER = "X-Request-Id"
 #: The media type of server-sent events.
 EVENTS = "text/event-stream"
 
-#: The route of a request that no route takes.
+#: The route label of a request that matches no route.
 UNKNOWN = "none"
 
-#: What a caller's own id may be: nothing that could forge a line of a log.
+#: A caller's own request id must match this, so that it cannot forge lines of the log.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Frame:
-    """Gives a request its id (the caller's ``X-Request-Id``, if it is one), which the answer and every line of the log
-    carry, and counts it by route, method and status. What nobody foresaw is logged with its traceback and answered
-    without."""
+    """Gives each request an id: the caller's ``X-Request-Id`` if that is valid, otherwise a new one. The response and
+    every line of the log have this id. Also counts requests by route, method and status. An unexpected error is logged
+    with its traceback and answered without it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,20 +64,20 @@ class Frame:
             except Exception:
                 log.exception("%s %s failed", scope["method"], scope["path"])
                 if status:
-                    raise  # the answer has begun: only the connection can say that it is broken
+                    raise  # the response has started: only a closed connection can show that it is broken
                 await problems.inside(request_id)(scope, receive, answer)
             took = time.monotonic() - began
             level = logging.DEBUG if scope["method"] == "GET" and status < 400 else logging.INFO
             log.log(level, "%s %s %d in %.1f ms", scope["method"], scope["path"], status, 1000 * took)
-            if not streamed:  # live progress lasts as long as its operation
+            if not streamed:  # a stream of live progress lasts as long as its operation
                 _count(scope["app"].state.runtime.tally, scope, status, took)
 
 
 def _count(tally: Tally, scope: Scope, status: int, seconds: float) -> None:
-    """By the route's template, which names no document: a label must not have a value for each of them."""
+    """Count by the route's template and not by the path, so that the label does not get a value for every document."""
     route = scope.get("route")
     path, methods = getattr(route, "path", UNKNOWN), getattr(route, "methods", None) or ()
     method = (
         scope["method"] if scope["method"] in methods else ""
-    )  # anybody may make up methods, even of paths that are
+    )  # callers can invent methods, also for existing paths
     tally.observe("http_request_duration_seconds", seconds, route=path, method=method, status=str(status))

@@ -1,4 +1,4 @@
-"""Routes that know who may call them: the caller is admitted before anything of the request's body is read."""
+"""Routes that check their caller before they read anything of the request's body."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from semantik_pipeline.errors import Forbidden, Unauthorized
 
 
 class GuardedRoute(APIRoute):
-    """A route whose endpoint has a ``caller`` (``dependencies.py``). What it changes is noted under the caller's name.
-    A body is read after that, within the route's limit (``bodies.py``); what blocks works in a thread (``threads.py``)."""
+    """A route whose endpoint has a ``caller`` parameter (``dependencies.py``).
+
+    The caller is authenticated and authorized first. Then the body is read within the route's limits (``bodies.py``).
+    Blocking endpoints run in a thread (``threads.py``). Changes are recorded in the audit trail under the caller's
+    name.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, threads.threaded(endpoint, options.get("operation_id")), **options)
@@ -54,15 +58,15 @@ class GuardedRoute(APIRoute):
 
 
 def guarded(tag: str, prefix: str = "") -> APIRouter:
-    """A router of guarded routes."""
+    """A router whose routes are all guarded."""
     return APIRouter(tags=[tag], prefix=prefix, route_class=GuardedRoute)
 
 
 async def _known(request: Request, asked: AuthRequest) -> Principal:
-    """Who calls, if that can be told, and asks not too often.
+    """Authenticate the caller and count the request. Raises Unauthorized, or HTTPException 429 for too many requests.
 
-    From an address that tried too much, API keys alone still open: nobody guesses those, and one caller with a wrong
-    key must not lock out the others behind the same proxy.
+    From an address with too many failed attempts, only API keys are still accepted: they cannot be guessed, and one
+    caller with a wrong key must not lock out the others behind the same proxy.
     """
     rates, address = request.app.state.rates, _address(request)
     spent = rates.tried(address)

@@ -1,7 +1,7 @@
-"""Words of plugins and libraries that answers repeat. A field of an answer that holds such has one of these types, and so
-no answer tells what is known to be a secret, or has the shape of one, whatever route it comes by.
+"""Types for fields of responses that may contain text from plugins and libraries. They remove values that are known to
+be secrets, or look like one, whichever route returns them.
 
-What the ledger keeps was scrubbed before it was written, by a process that knew more secrets than this one.
+What the ledger stores was already scrubbed when it was written, by a process that may have known other secrets.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def _scrubbed(value: Any) -> Any:
     return scrub_within(value)
 
 
-#: A text with such words.
+#: A text without secrets.
 ScrubbedText = Annotated[str, AfterValidator(_scrubbed)]
 
-#: An object with such words anywhere in it.
+#: An object without secrets at any level.
 ScrubbedObject = Annotated[dict[str, Any], AfterValidator(_scrubbed)]

@@ -1,4 +1,4 @@
-"""The server: it listens, answers until it is told to stop, finishes what it has begun, and ends."""
+"""The server: it listens, answers requests until it is told to stop, finishes the requests in progress, and ends."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Connections that wait to be accepted.
+#: Maximum number of connections that wait to be accepted.
 BACKLOG = 512
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes any that is free. Raises SettingsError where that can't be had."""
+    """A socket that listens at this host and port; port 0 means any free port. Raises SettingsError if that fails."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
@@ -49,27 +49,29 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Where a caller on this machine reaches the socket."""
+    """The URL at which a caller on this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(runtime: Runtime, listening: socket.socket) -> int:
-    """Answer requests until SIGTERM or SIGINT, or until the runtime can work no more. Requests in hand are finished, for
-    up to ``worker.soft_shutdown`` seconds, while the runtime's worker comes to its end; another signal ends the process
-    at once, as any kill may.
+    """Answer requests until SIGTERM or SIGINT, or until the runtime has a fatal error.
 
-    Returns how many threads still work for requests that were not finished: they use the runtime, and can't be stopped.
-    Raises what keeps the runtime from working if none does, and PluginNotFoundError if ``api.auth`` names what is no auth plugin, before anything is answered.
+    Requests in progress get up to ``worker.soft_shutdown`` seconds to finish, while the runtime's worker ends. A second
+    signal ends the process at once.
+
+    Returns the number of threads that still work for unfinished requests. They use the runtime and cannot be stopped.
+    If there are none, raises the runtime's fatal error, if any. Raises PluginNotFoundError before anything is answered
+    if ``api.auth`` names something that is not an auth plugin.
     """
     access.check(runtime)
-    with suppress(PipelineError):  # the mirror is for history; the file counts
+    with suppress(PipelineError):  # the mirror is only a history; the state file is authoritative
         plugin_admin.mirror(runtime)
     app = create_app(runtime)
     config = uvicorn.Config(
         app,
-        log_config=None,  # our own lines: one for each request, with its id
+        log_config=None,  # the frame logs one line for each request, with its id
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -86,7 +88,7 @@ def serve(runtime: Runtime, listening: socket.socket) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Tells what answers for long that it ends, and ends with a runtime that can work no more."""
+    """Sets ``ending`` and ``runtime.stopping`` when it stops, and stops when the runtime has a fatal error."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime, ending: threading.Event) -> None:
         super().__init__(config)
@@ -96,8 +98,8 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Unlike uvicorn's own, it does not send itself again what it has obeyed: the process has more to close, and
-        what is sent meanwhile is a second signal."""
+        """Unlike uvicorn's own method, do not raise the received signal again afterwards: the process still has to
+        close other things. A signal that arrives meanwhile counts as a second signal."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
@@ -132,7 +134,7 @@ def _warm_up(runtime: Runtime, threads: Threads) -> None:
 
 
 def warm_up(runtime: Runtime) -> None:
-    """Ask each collection something, so that nobody's first search waits for a model to load."""
+    """Search each collection once, so that the first real search does not wait for a model to load."""
     from semantik_pipeline.search import SearchQuery, search
 
     for name in _indexed(runtime):
@@ -140,12 +142,12 @@ def warm_up(runtime: Runtime) -> None:
             return
         try:
             search(runtime, SearchQuery(text="warm up", collection=name, limit=1))
-        except Exception as error:  # callers that search are told
+        except Exception as error:  # a caller's search reports the same error
             log.info("The models of the collection %r can't be loaded ahead: %s", name, error)
 
 
 def _indexed(runtime: Runtime) -> list[str]:
-    """The collections that have something to find."""
+    """The names of the collections that have indexed documents."""
     from semantik_pipeline.ledger.documents import document_reports
 
     try:

@@ -1,7 +1,7 @@
 """Live progress of operations as server-sent events.
 
-A stream is a coroutine: it costs a thread only while the ledger is asked, and those that follow one operation share what
-it answers. Each event is a whole snapshot, so whoever comes back has missed nothing that counts.
+A stream is a coroutine. It uses a thread only while it queries the ledger, and streams of the same operation share the
+result. Each event is a complete snapshot, so a client that reconnects has missed nothing important.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from semantik_pipeline.api.models.operations import OperationProgress
 from semantik_pipeline.api.threads import Threads
 from semantik_pipeline.errors import ServiceUnavailable
 
-#: Streams of this process at once, those of them that one caller may have, so that nobody keeps the others out, and the
-#: seconds after which one more should be asked for again.
+#: Maximum number of streams in this process; maximum number for one caller, so that no caller can block all others; and
+#: seconds after which a refused caller should retry.
 MOST, OF_ONE, AGAIN = 200, 100, 10.0
 
-#: The least seconds between two looks at an operation; a look that takes long is repeated less often.
+#: Minimum seconds between two queries for an operation. Slow queries are repeated less often.
 POLL = 0.5
 
-#: Seconds without an event after which a comment says that the stream lives.
+#: Seconds without an event after which a comment is sent to show that the stream is alive.
 HEARTBEAT = 15.0
 
-#: Seconds after which a stream ends, that its caller shows its key again. A client comes back by itself.
+#: Seconds after which a stream ends, so that its caller must authenticate again. Clients reconnect by themselves.
 LONGEST = 900.0
 
-#: Milliseconds that a client waits before it comes back.
+#: Milliseconds that a client waits before it reconnects.
 RETRY = 2000
 
 
 class Streams:
-    """The streams of an application, which look in its threads. ``ending`` is set when it stops."""
+    """The streams of an application. They query the ledger in its threads. ``ending`` is set when the server stops."""
 
     def __init__(self, ending: threading.Event, threads: Threads) -> None:
         self._ending = ending
@@ -52,13 +52,16 @@ class Streams:
     def open(
         self, subject: Hashable, look: Callable[[], OperationProgress], last_id: str | None, *, caller: str
     ) -> StreamingResponse:
-        """A response that follows an operation to its end; ``look`` is the same for the same ``subject``. ``last_id``:
-        the event that the caller saw last. Call from the event loop. Raises ServiceUnavailable if there are too many."""
+        """A response that follows an operation to its end. Call it from the event loop.
+
+        ``look`` returns the progress; streams with equal ``subject`` share its results. ``last_id`` is the id of the
+        last event that the caller received. Raises ServiceUnavailable if there are too many streams.
+        """
         whose = f" for {caller}" if self._callers[caller] >= OF_ONE else ""
         if self._count >= MOST or whose:
             many = OF_ONE if whose else MOST
             raise ServiceUnavailable(
-                f"{many} streams are open{whose}.", "Ask for the operation itself.", retry_after=AGAIN
+                f"{many} streams are open{whose}.", "Poll the operation instead.", retry_after=AGAIN
             )
         watch = self._watches.setdefault(subject, _Watch(look, self._threads))
         watch.followers += 1
@@ -67,7 +70,7 @@ class Streams:
 
         def left() -> None:
             self._count -= 1
-            self._callers -= Counter([caller])  # which forgets whoever has none left
+            self._callers -= Counter([caller])  # also removes callers whose count is 0
             watch.followers -= 1
             if not watch.followers:
                 self._watches.pop(subject, None)
@@ -98,7 +101,7 @@ class Streams:
 
 
 class _Watch:
-    """One operation, looked at for all who follow it."""
+    """One operation, queried once for all streams that follow it."""
 
     def __init__(self, look: Callable[[], OperationProgress], threads: Threads) -> None:
         self.followers = 0
@@ -119,7 +122,7 @@ class _Watch:
 
 
 class _Stream(StreamingResponse):
-    """Says when it is over, however it ended."""
+    """A streaming response that calls ``left`` when it is over, however it ended."""
 
     def __init__(self, events: AsyncIterator[bytes], left: Callable[[], None]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -134,7 +137,7 @@ class _Stream(StreamingResponse):
 
 
 def mark_of(snapshot: OperationProgress) -> str:
-    """The id of its event: the same for the same progress, whenever and by whichever process it is told."""
+    """The event id of a snapshot. It is the same for the same progress, at any time and in any process."""
     told: dict[str, Any] = snapshot.model_dump(mode="json", exclude={"seconds"})
     return hashlib.sha256(repr(sorted(told.items())).encode("utf-8", "replace")).hexdigest()[:16]
 

@@ -1,5 +1,5 @@
-"""Threads in which the blocking work of requests is done, in pools of their own: what takes long keeps nobody out of what
-is quick, and who calls is found out however many searches there are."""
+"""Threads for the blocking work of requests, in separate pools: slow requests do not block quick ones, and callers are
+authenticated however many searches are running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Pool = Literal["quick", "search", "long", "transfer", "auth", "health"]
 Answer = TypeVar("Answer")
 
-#: Operations that may take long, and where; all others are quick.
+#: Operations that may take long, and their pools. All others use "quick".
 POOLS: dict[str, Pool] = {
     "search": "search",
     "search_batch": "search",
@@ -39,22 +39,23 @@ POOLS: dict[str, Pool] = {
     "host_models_where": "long",
 }
 
-#: Operations that may take long if a parameter asks for it: which, and where.
+#: Operations that may take long if a parameter is set: the parameter, and the pool.
 IF_ASKED: dict[str, tuple[str, Pool]] = {"plugins_list": ("include_health", "long")}
 
-#: Threads that find out who calls: auth plugins hold so many at most, and API keys need none of theirs.
+#: Threads for authentication. Auth plugins occupy at most MAX_ASKED of them, so 8 are always left for API keys.
 AUTH = MAX_ASKED + 8
 
-#: Threads that write an export or read one: each has a file of that size in the folder for temporary files.
+#: Threads that write or read an export. Each has a file of the export's size in the folder for temporary files.
 TRANSFERS = 2
 
-#: Threads that ask whether the parts are there, for probes.
+#: Threads that check the ledger, the plugins and the store for probes.
 HEALTH = 4
 
 
 class Threads:
-    """``api.threads`` for what is quick, as many for searches, a fifth for what takes long, and some for exports and
-    imports, for who calls and for probes. What waits for a thread of its pool takes none."""
+    """The pools of an application: ``api.threads`` threads for quick requests, as many for searches, a fifth of that
+    for slow requests, and fixed numbers for exports and imports, authentication and probes. A request that waits for a
+    thread of its pool does not occupy one."""
 
     def __init__(self, settings: Api) -> None:
         sizes: dict[Pool, int] = {
@@ -70,14 +71,14 @@ class Threads:
         self._ended = threading.Condition()
 
     async def run(self, pool: Pool, function: Callable[..., Answer], *arguments: Any, **named: Any) -> Answer:
-        """What the function returns or raises in a thread of the pool. If the request is cancelled, as at the end of
-        the server all are, the thread goes on without it, and :meth:`left` counts it."""
+        """Call the function in a thread of the pool, and return or raise what it does. If the request is cancelled, as
+        all are at shutdown, the thread continues without it, and :meth:`left` counts it."""
         work = functools.partial(self._counted, functools.partial(function, *arguments, **named))
         return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._pools[pool])
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """The block is work that a server waits for at its end."""
+        """Count the block as work that the server waits for at shutdown."""
         with self._ended:
             self._busy += 1
         try:
@@ -88,7 +89,8 @@ class Threads:
                 self._ended.notify_all()
 
     def left(self, until: float) -> int:
-        """How many still work at this moment (of the monotonic clock), or 0 as soon as none does."""
+        """Wait until no thread works any more, or until this time of the monotonic clock. Returns how many still
+        work."""
         with self._ended:
             self._ended.wait_for(lambda: not self._busy, max(0.0, until - time.monotonic()))
             return self._busy
@@ -98,13 +100,13 @@ class Threads:
             return work()
 
 
-#: The threads of the application that answers the request in hand.
+#: The threads of the application that answers the current request.
 current: ContextVar[Threads] = ContextVar("threads")
 
 
 def threaded(endpoint: Callable[..., Any], operation: str | None) -> Callable[..., Any]:
-    """The endpoint as a coroutine function that does its work in a thread of its pool; one that is a coroutine function
-    already is left as it is."""
+    """Wrap an endpoint as a coroutine function that runs it in a thread of its pool. A coroutine function is returned
+    unchanged."""
     if inspect.iscoroutinefunction(endpoint):
         return endpoint
     usual: Pool = POOLS.get(operation or "", "quick")
@@ -115,6 +117,6 @@ def threaded(endpoint: Callable[..., Any], operation: str | None) -> Callable[..
         pool = longer if named.get(parameter) else usual
         return await current.get().run(pool, endpoint, *arguments, **named)
 
-    # evaluated here: the names in the annotations are those of the endpoint's module
+    # evaluated here, because the names in the annotations belong to the endpoint's module
     apart.__signature__ = inspect.signature(endpoint, eval_str=True)  # type: ignore[attr-defined]
     return apart
