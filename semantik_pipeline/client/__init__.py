@@ -1,4 +1,4 @@
-"""A typed client of the HTTP API: ``Client`` and ``AsyncClient`` (docs/api.md).
+"""A typed client for the HTTP API: ``Client`` and ``AsyncClient`` (docs/api.md).
 
 >>> with Client("http://127.0.0.1:8642", key) as client:
 ...     found = client.search("how do I get a new password?", top_k=5)

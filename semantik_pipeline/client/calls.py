@@ -1,7 +1,7 @@
-"""Requests as values. A resource's method builds a :class:`Call`; a client sends it, at once or when it is awaited.
+"""Requests as values. A resource's method builds a :class:`Call`; a client sends it, either directly or when awaited.
 
-So each request of the API is written down once: ``@request("collections_show", "GET /collections/{name}")`` makes of a
-function that builds a call a method of both kinds of resources, whose answer is typed for each.
+Each request of the API is therefore defined only once: ``@request("collections_show", "GET /collections/{name}")``
+turns a function that builds a call into a method of both kinds of resources, with the correct return type for each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file to give: ``content`` is its bytes, or where they are; ``name`` its unique id."""
+    """A file to upload: ``content`` is its bytes or its path; ``name`` is its document id."""
 
     name: str
     content: bytes | Path
@@ -32,11 +32,14 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
-    """A request. ``at`` fills in the path, values of ``query`` that are None are left out; ``form`` and ``files`` are
-    sent as ``multipart/form-data``, else ``json``, of any mappings and collections. ``read`` says what the body is read as: json, bytes or text; ``into`` is
-    the file that it is written into, as it comes, instead. ``timeout``: seconds for an answer that takes longer than usual.
+    """A request.
 
-    ``repeatable``: sent twice it does what it does once, so it is sent again where nobody knows whether it arrived.
+    ``at`` fills in the path's parameters. Values of ``query`` that are None are left out. ``form`` and ``files`` are
+    sent as ``multipart/form-data``; otherwise ``json`` is sent, in which any mappings and collections may occur.
+    ``read`` is the type that the body is read as: json, bytes or text. With ``into``, the body is streamed to that file
+    instead. ``timeout``: seconds, for a response that takes longer than usual.
+
+    ``repeatable``: sending it twice has the effect of sending it once, so it is sent again if it may not have arrived.
     """
 
     at: Mapping[str, str | int] = field(default_factory=dict)
@@ -55,12 +58,12 @@ class Call(Generic[T]):
 
     @property
     def url(self) -> str:
-        """The path with its parameters, below the API's own."""
+        """The path with its parameters, relative to the API's base path."""
         return self.path.format_map({name: quote(str(value), safe="") for name, value in self.at.items()})
 
 
 def _plain(value: Any) -> Any:
-    """What people give as JSON has it: any mapping as an object, and whatever else holds things as an array."""
+    """Convert a value to JSON types: any mapping becomes an object, any other collection an array."""
     if isinstance(value, str | bytes | int | float | None):
         return value
     if isinstance(value, Mapping):
@@ -69,14 +72,15 @@ def _plain(value: Any) -> Any:
 
 
 class Resource(Generic[S]):
-    """Requests about one kind of thing."""
+    """Requests for one kind of object."""
 
     def __init__(self, client: S) -> None:
         self._client = client
 
 
 class Request(Generic[P, T]):
-    """A method of a resource that sends what the function builds. ``operation`` is its id in the OpenAPI document."""
+    """A method of a resource, which sends the call that ``build`` returns. ``operation`` is its id in the OpenAPI
+    document."""
 
     def __init__(
         self, build: Callable[Concatenate[Any, P], Call[T]], operation: str, line: str, *, repeatable: bool
@@ -90,7 +94,7 @@ class Request(Generic[P, T]):
     def call(self, *given: P.args, **named: P.kwargs) -> Call[T]:
         """The request as a value."""
         built = self.build(None, *given, **named)
-        # one that has a name of its own is known again by the server
+        # the server recognizes a request with an idempotency key when it is repeated
         again = self.repeatable or built.headers.get("Idempotency-Key") is not None
         return replace(built, method=self.method, path=self.path, json=_plain(built.json), repeatable=again)
 
@@ -117,8 +121,8 @@ class Request(Generic[P, T]):
 def request(
     operation: str, line: str, *, repeatable: bool | None = None
 ) -> Callable[[Callable[Concatenate[Any, P], Call[T]]], Request[P, T]]:
-    """The decorator of a resource's methods. ``line`` is ``METHOD /path/{parameter}``; ``repeatable`` unless said
-    otherwise is what HTTP makes of the method."""
+    """Decorate a resource's method. ``line`` is ``METHOD /path/{parameter}``. By default, ``repeatable`` follows from
+    the HTTP method."""
 
     def decorate(build: Callable[Concatenate[Any, P], Call[T]]) -> Request[P, T]:
         again = line.startswith(("GET ", "PUT ")) if repeatable is None else repeatable
@@ -128,7 +132,7 @@ def request(
 
 
 class Pages(Generic[P, T]):
-    """A method that asks for page after page and yields the entries, which lie under ``key`` of each page."""
+    """A method that requests one page after another and yields the entries in each page's ``key``."""
 
     def __init__(self, listing: Request[P, Any], key: str) -> None:
         self._listing = listing
@@ -156,6 +160,6 @@ class Pages(Generic[P, T]):
 
 
 def following(call: Call[Any], page: Mapping[str, Any]) -> Call[Any] | None:
-    """The request for the page after this one; None: there is none."""
+    """The request for the page after this one, or None if this is the last."""
     cursor = page["next_cursor"]
     return None if cursor is None else replace(call, query={**call.query, "cursor": cursor})

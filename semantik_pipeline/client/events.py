@@ -1,4 +1,4 @@
-"""Server-sent events: lines become events, and a stream that broke goes on where it was."""
+"""Server-sent events: turns lines into events, and resumes a broken stream where it stopped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from semantik_pipeline.client.calls import Call
 from semantik_pipeline.client.failures import failure_of, unreachable
 from semantik_pipeline.client.retries import Retries
 
-#: Seconds without a word after which a stream counts as broken; the server says something every 15.
+#: Seconds without data after which a stream is considered broken; the server sends something every 15.
 SILENCE = 45.0
 
 
 @dataclass(kw_only=True)
 class Stream:
-    """A stream being read: which event came last, and whether it is over. ``tries`` counts connections since then."""
+    """The state of a stream: the last event, and whether it is over. ``tries`` counts connections since that event."""
 
     call: Call[Any]
     retries: Retries
@@ -32,12 +32,12 @@ class Stream:
     _data: list[str] = field(default_factory=list)
 
     def request(self) -> Call[Any]:
-        """What to ask for now."""
+        """The request to send now."""
         self._name, self._id, self._data = "message", None, []
         return replace(self.call, headers={**self.call.headers, "Last-Event-ID": self.last_id})
 
     def opened(self, response: Response) -> None:
-        """The answer's status. A refusal, whose body has been read, is raised, unless it passes."""
+        """Check the response's status. An error, whose body must have been read, is raised unless it is temporary."""
         if response.status_code == 204:
             self.over = True
         elif response.status_code != 200:
@@ -48,7 +48,7 @@ class Stream:
             self.pause = wait
 
     def broke(self, error: TransportError) -> None:
-        """The connection was lost; raises where that has happened too often in a row."""
+        """Handle a lost connection. Raises ServiceUnavailable if this has happened too often in a row."""
         self.tries += 1
         wait = self.retries.pause(self.call, self.tries, error)
         if wait is None:
@@ -56,7 +56,7 @@ class Stream:
         self.pause = wait
 
     def line(self, line: str) -> dict[str, Any] | None:
-        """Take a line; the data of the event that it completes, if it does."""
+        """Process a line. Returns the data of the event if the line completes one."""
         if line:
             name, _, value = line.partition(":")
             self._take(name, value.removeprefix(" "))

@@ -1,4 +1,4 @@
-"""Whether a request is sent again, and when. Pure: who sends it waits."""
+"""Decides whether and when a request is sent again. Pure: the client does the waiting."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from httpx import ConnectError, ConnectTimeout, PoolTimeout, Response, Transport
 from semantik_pipeline.client.calls import Call
 from semantik_pipeline.errors import seconds_of
 
-#: The server turned these away before anything was done, or says that it will be back.
+#: The server rejected the request before doing anything, or says that it is temporarily unavailable.
 _AWAY = (502, 503, 504)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """How often a request is sent again (``times``), and how long a client waits for that at most (``patience``, in
-    seconds each time). Without a ``Retry-After`` it waits ``first`` seconds, then twice as long, and so on."""
+    """A request is sent again up to ``times`` times; each time the client waits at most ``patience`` seconds. Without a
+    ``Retry-After`` it waits ``first`` seconds, then twice as long, and so on."""
 
     times: int = 3
     patience: float = 30.0
     first: float = 0.25
 
     def pause(self, call: Call[Any], attempt: int, came: Response | TransportError) -> float | None:
-        """Seconds to wait after the ``attempt``-th answer (from 1) before the request is sent again; None: it is not.
+        """Seconds to wait after this ``attempt`` (from 1) before the request is sent again; None: it is not sent again.
 
-        What certainly was not done is sent again; what may have been done only if doing it twice is doing it once.
+        A request that certainly had no effect is sent again. One that may have had an effect is sent again only if
+        repeating it has no further effect.
         """
         if attempt > self.times:
             return None
@@ -42,10 +43,10 @@ class Retries:
         return None
 
     def _backoff(self, attempt: int) -> float:
-        """A little apart from others that were turned away at the same moment."""
+        """The wait varies randomly, so that clients that were rejected together don't return together."""
         return min(self.patience, self.first * 2 ** (attempt - 1)) * random.uniform(0.75, 1.25)
 
 
 def retry_after(response: Response) -> float | None:
-    """The seconds that the server asks to wait; None if it asks for none."""
+    """The seconds that the server asks the client to wait, or None."""
     return seconds_of(response.headers.get("retry-after"))

@@ -1,4 +1,4 @@
-"""The options of a search, as keywords and as a dict."""
+"""The options of a search, as keyword arguments and as a dict."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal, Required, TypedDict
 
 
 class SearchOptions(TypedDict, total=False):
-    """The options of a search; docs/search.md says what each does. What is left out, or None, is the server's default:
-    the collection ``default``, 10 hits, and else what the collection says."""
+    """The options of a search; docs/search.md describes each of them. An option that is missing or None gets the
+    server's default: the collection ``default``, 10 hits, and otherwise the collection's configuration."""
 
     collection: str | None
     collections: Collection[str] | None

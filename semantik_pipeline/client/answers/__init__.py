@@ -1,4 +1,4 @@
-"""What the API answers, as plain dicts whose fields are known to type checkers. A newer server may answer with more."""
+"""The API's responses as plain dicts with typed fields. A newer server may return additional fields."""
 
 from semantik_pipeline.client.answers.collections import (
     Collection,

@@ -56,7 +56,7 @@ class CollectionDetail(Collection):
 
 
 class DeletedCollection(TypedDict):
-    """A deleted collection. ``purged``: deleted permanently; else it is in the trash."""
+    """A deleted collection. ``purged``: it was deleted permanently; otherwise it is in the trash."""
 
     id: int
     name: str
@@ -72,14 +72,14 @@ class RenamedCollection(TypedDict):
 
 
 class RestoredCollection(TypedDict):
-    """``operation_id``: operation that resumes the work which the deletion stopped; None: there is none."""
+    """A restored collection. ``operation_id``: the operation that resumes the work stopped by the deletion, or None."""
 
     name: str
     operation_id: int | None
 
 
 class ReindexPlan(TypedDict):
-    """The estimated cost of a reindex; it has more fields. Nothing was written."""
+    """The estimated cost of a reindex. The response has more fields. Nothing was written."""
 
     collection: str
     changes: list[str]
@@ -97,8 +97,7 @@ class ReindexPlan(TypedDict):
 
 
 class RollbackResult(TypedDict):
-    """``generation`` is searched now, ``previous_generation`` was before; ``pending_documents`` are not up to date yet in
-    the one that is searched now."""
+    """``generation`` is searched instead of ``previous_generation``; ``pending_documents`` are still outdated in it."""
 
     collection: str
     generation: int
@@ -115,8 +114,8 @@ class RerunPlan(TypedDict):
 
 
 class ImportAccepted(OperationAccepted):
-    """The collection that was created from an export; ``recomputed`` are stages whose results can't be reused, ``warnings``
-    say why."""
+    """The collection that was created from an export. ``recomputed`` are the stages whose results can't be reused;
+    ``warnings`` say why."""
 
     collection: str
     sources: int
@@ -129,8 +128,8 @@ class ImportAccepted(OperationAccepted):
 
 
 class VerifyResult(TypedDict):
-    """Differences between the index and the database. ``operations`` repair them, ``operation`` is the first;
-    ``next_cursor`` is for the next request, None: everything was compared."""
+    """Differences between the index and the database. ``operations`` repair them; ``operation`` is the first of these.
+    ``next_cursor`` is for the next request; None if everything has been compared."""
 
     collection: str
     clean: bool

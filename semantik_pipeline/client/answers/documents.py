@@ -1,4 +1,4 @@
-"""Documents: in lists, in detail, and as they were pushed."""
+"""Documents: in lists, in detail, and after a push."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semantik_pipeline.client.answers.operations import OperationAccepted
 
 
 class Document(TypedDict):
-    """A document, and its status."""
+    """A document and its status."""
 
     id: int
     document: str
@@ -46,7 +46,7 @@ class PushedDocument(TypedDict):
 
 
 class PushAccepted(OperationAccepted):
-    """The documents are stored. They can be found when the operation has finished."""
+    """The documents are stored. They are searchable when the operation has finished."""
 
     source_id: int
     documents: list[PushedDocument]
@@ -73,14 +73,14 @@ class IndexingStatus(TypedDict):
 
 
 class DocumentDetail(Document):
-    """A document with its metadata, and its status in each generation."""
+    """A document with its metadata and its status in each generation."""
 
     metadata: dict[str, Any]
     generations: list[IndexingStatus]
 
 
 class ParsedElement(TypedDict):
-    """An element of a document's structure; offsets are in characters of the text."""
+    """An element of a document's structure. Offsets are in characters of the text."""
 
     kind: str
     start: int
@@ -99,7 +99,7 @@ class ParsedDocument(TypedDict):
 
 
 class DocumentChunk(TypedDict):
-    """A chunk; offsets are in characters of the parsed text."""
+    """A chunk. Offsets are in characters of the parsed text."""
 
     ordinal: int
     text: str

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 
 
 class Worker(TypedDict):
-    """A worker process; it has more fields."""
+    """A worker process. The response has more fields."""
 
     id: str
     host: str
@@ -26,7 +26,7 @@ class Worker(TypedDict):
 
 
 class PluginState(TypedDict):
-    """The plugin state file as it is now; ``error`` says why it can't be read."""
+    """The current plugin state file; ``error`` says why it can't be read."""
 
     revision: int | None
     hash: str | None
@@ -34,7 +34,7 @@ class PluginState(TypedDict):
 
 
 class StageStatus(TypedDict):
-    """Documents at a stage, at ``sync`` sources, and how fast it works."""
+    """Documents at a stage (for ``sync``: sources), and its throughput."""
 
     waiting: int
     delayed: int
@@ -97,13 +97,13 @@ class ApiKeyCreated(ApiKey):
 
 
 class Liveness(TypedDict):
-    """The process answers."""
+    """The process responds."""
 
     status: Literal["alive"]
 
 
 class Readiness(TypedDict):
-    """Whether requests can be answered. Each check is ``ok``, or the type of its error."""
+    """Whether requests can be served. Each check is ``ok`` or the type of its error."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str]

@@ -1,4 +1,4 @@
-"""The host of the server: its diagnosis, and the models that it has."""
+"""The server's host: its diagnosis and its models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DoctorReport(TypedDict):
 
 
 class ModelInfo(TypedDict):
-    """A model that is in use, or that is in the models folder; ``size`` in bytes."""
+    """A model that is in use or in the models folder; ``size`` in bytes."""
 
     name: str
     plugin: str | None
@@ -37,7 +37,7 @@ class ModelInfo(TypedDict):
 
 
 class ModelList(TypedDict):
-    """The models, and the folder where pulled ones are."""
+    """The models, and the folder that holds pulled models."""
 
     models: list[ModelInfo]
     models_dir: str

@@ -65,7 +65,7 @@ class OperationProgress(TypedDict):
 
 
 class UnfinishedWork(TypedDict):
-    """What ``retry`` would process again."""
+    """The work that ``retry`` would repeat."""
 
     quarantined: int
     parked: int
@@ -74,7 +74,7 @@ class UnfinishedWork(TypedDict):
 
 
 class OperationDetail(Operation):
-    """An operation with its progress, and what it left unfinished."""
+    """An operation with its progress and its unfinished work."""
 
     progress: OperationProgress
     problems: list[str]
@@ -82,7 +82,7 @@ class OperationDetail(Operation):
 
 
 class OperationActionResult(TypedDict):
-    """An operation after it was paused, resumed or cancelled, and how many documents that concerned."""
+    """An operation after it was paused, resumed or cancelled, and the number of documents affected."""
 
     operation: Operation
     affected_documents: int

@@ -66,7 +66,7 @@ class PluginHealth(TypedDict):
 
 
 class PluginStateRollout(TypedDict):
-    """Which processes have loaded the plugin state file as it is now."""
+    """Which processes have loaded the current plugin state file."""
 
     revision: int | None
     current: list[str]

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 
 class HitScores(TypedDict):
-    """Scores of a hit at each step: of the legs as the store gave them, fused (0..1), and of the reranker."""
+    """Scores of a hit at each step: in each search leg (as the store returned it), fused (0..1), and reranked."""
 
     dense: float | None
     sparse: float | None
@@ -39,7 +39,7 @@ class FusionExplanation(TypedDict):
 
 
 class RerankerExplanation(TypedDict):
-    """What a reranker did to a hit."""
+    """The effect of a reranker on a hit."""
 
     plugin: str
     score: float | None
@@ -50,7 +50,7 @@ class RerankerExplanation(TypedDict):
 
 
 class PostprocessorExplanation(TypedDict):
-    """A postprocessor that moved a hit or changed its score; ``rank_before`` None: it added the hit."""
+    """A postprocessor that moved a hit or changed its score. ``rank_before`` is None if it added the hit."""
 
     plugin: str
     rank_before: int | None
@@ -97,7 +97,7 @@ class Highlight(TextSpan):
 
 
 class ContextPassage(TypedDict):
-    """A neighbouring chunk, without what the hit has already; offsets are in characters of the document's text."""
+    """A neighbouring chunk, without text that is in the hit. Offsets are in characters of the document's text."""
 
     text: str
     start: int
@@ -130,7 +130,7 @@ class SearchHit(TypedDict):
 
 
 class RerankerReport(TypedDict):
-    """What a reranker did with the hits of a collection; ``reason``: why it did not score all ``candidates``."""
+    """What a reranker did with the hits of a collection. ``reason``: why it did not score all ``candidates``."""
 
     collection: str
     id: str

@@ -42,7 +42,7 @@ class SourceList(TypedDict):
 
 
 class PreviewDocument(TypedDict):
-    """A document that a source would emit; ``text`` is its beginning."""
+    """A document that a source would emit. ``text`` is the start of its text."""
 
     document: str
     size: int | None

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 
 class CollectionTotals(TypedDict):
-    """Counts of a collection; documents by status."""
+    """Counts of a collection, with documents by status."""
 
     documents: dict[str, int]
     chunks: int
@@ -23,7 +23,7 @@ class StageBacklog(TypedDict):
 
 
 class PausedSource(TypedDict):
-    """A paused source, and why."""
+    """A paused source and the reason."""
 
     source: str
     reason: str | None
@@ -42,7 +42,7 @@ class SystemStatus(TypedDict):
 
 
 class AuditEntry(TypedDict):
-    """A change, and who made it."""
+    """A change and who made it."""
 
     id: int
     at: float

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class TrashedCollection(TypedDict):
-    """A collection in the trash. ``purge_at``: when it will be deleted permanently; None: that is in progress."""
+    """A collection in the trash. ``purge_at``: when it will be deleted permanently; None if that is in progress."""
 
     id: int
     name: str

@@ -1,4 +1,4 @@
-"""The API by its resources, for both clients."""
+"""The API's resources, for both clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from semantik_pipeline.client.search_options import SearchOptions, SearchRequest
 
 
 class Api(Resource[S]):
-    """What a client has."""
+    """All resources and requests of a client."""
 
     def __init__(self, client: S) -> None:
         super().__init__(client)
@@ -40,13 +40,16 @@ class Api(Resource[S]):
 
     @request("search", "POST /search", repeatable=True)
     def search(self, query: str, **options: Unpack[SearchOptions]) -> Call[SearchResponse]:
-        """Find the chunks that match a query, in one collection (``collection``) or several (``collections``): the
-        best ``top_k``, by ``search_mode``, of those that meet a ``filter``. All options: ``client.search_options.SearchOptions``."""
+        """Find the chunks that match a query, in one collection (``collection``) or several (``collections``).
+
+        Returns the best ``top_k`` by ``search_mode`` that match ``filter``. ``client.search_options.SearchOptions``
+        lists all options.
+        """
         return Call(json={"query": query, **options})
 
     @request("search_batch", "POST /search/batch", repeatable=True)
     def search_batch(self, searches: Sequence[SearchRequest]) -> Call[BatchSearchResponse]:
-        """Run several searches at once: each has a ``query`` and may have what :meth:`search` takes."""
+        """Run several searches in one request. Each has a ``query`` and may have the options of :meth:`search`."""
         return Call(json={"searches": [*searches]})
 
     @request("trash_list", "GET /trash")
@@ -72,5 +75,5 @@ class Api(Resource[S]):
 
     @request("metrics", "GET /metrics")
     def metrics(self) -> Call[str]:
-        """Metrics in Prometheus' text format."""
+        """Metrics in Prometheus's text format."""
         return Call(read="text")

@@ -21,7 +21,8 @@ from semantik_pipeline.client.calls import Call, Pages, Resource, S, Upload, req
 
 
 class Documents(Resource[S]):
-    """``client.documents``. Pushes carry an ``Idempotency-Key``, ``key`` or a random one, so that they are safely retried."""
+    """``client.documents``. Pushes and uploads are safe to retry: they send an ``Idempotency-Key``, which is ``key`` or
+    random."""
 
     @request("documents_list", "GET /documents")
     def list(
@@ -36,7 +37,7 @@ class Documents(Resource[S]):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Call[DocumentList]:
-        """A page of documents, oldest first. ``document`` is a document id, ``name`` a part of one, or of a path or title."""
+        """A page of documents, oldest first. ``document``: a document id; ``name``: part of an id, path or title."""
         wanted = {"collection": collection, "document": document, "source": source, "status": status}
         return Call(query={**wanted, "media_type": media_type, "name": name, "limit": limit, "cursor": cursor})
 
@@ -44,22 +45,22 @@ class Documents(Resource[S]):
 
     @request("documents_show", "GET /documents/{document_id}")
     def show(self, document_id: int) -> Call[DocumentDetail]:
-        """A document in detail: metadata and status of each stage."""
+        """A document in detail: its metadata and the status of each stage."""
         return Call(at={"document_id": document_id})
 
     @request("documents_content", "GET /documents/{document_id}/content")
     def content(self, document_id: int) -> Call[bytes]:
-        """Its original content."""
+        """The document's original content."""
         return Call(at={"document_id": document_id}, read="bytes")
 
     @request("documents_text", "GET /documents/{document_id}/text")
     def text(self, document_id: int) -> Call[ParsedDocument]:
-        """Its parsed text, with its structure."""
+        """The document's parsed text and its structure."""
         return Call(at={"document_id": document_id})
 
     @request("documents_chunks", "GET /documents/{document_id}/chunks")
     def chunks(self, document_id: int, *, limit: int | None = None, cursor: str | None = None) -> Call[ChunkList]:
-        """A page of its chunks."""
+        """A page of the document's chunks."""
         return Call(at={"document_id": document_id}, query={"limit": limit, "cursor": cursor})
 
     each_chunk: Pages[..., DocumentChunk] = Pages(chunks, "chunks")
@@ -73,8 +74,8 @@ class Documents(Resource[S]):
         source: str | None = None,
         key: str | None = None,
     ) -> Call[PushAccepted]:
-        """Push texts: each has ``document`` (its id) and ``text``, and may have title, metadata, media_type and
-        principals. All of them are accepted, or none."""
+        """Push texts. Each has ``document`` (its id) and ``text``, and may have title, metadata, media_type and
+        principals. Either all of them are accepted or none."""
         given = {"collection": collection, "documents": [dict(one) for one in documents]}
         return Call(json=given if source is None else {**given, "source": source}, headers=_named(key))
 
@@ -88,8 +89,8 @@ class Documents(Resource[S]):
         attributes: Mapping[str, Mapping[str, Any]] | None = None,
         key: str | None = None,
     ) -> Call[PushAccepted]:
-        """Upload files. ``attributes`` by file name: title, metadata, media_type, principals, and ``document`` for another
-        document id. All of them are accepted, or none."""
+        """Upload files. ``attributes`` by file name: title, metadata, media_type, principals, and ``document`` for a
+        different document id. Either all of them are accepted or none."""
         form = {"collection": collection, **({} if source is None else {"source": source})}
         if attributes:
             form["attributes"] = json.dumps({name: dict(own) for name, own in attributes.items()})
@@ -97,24 +98,24 @@ class Documents(Resource[S]):
 
     @request("documents_retry", "POST /documents/{document_id}/retry")
     def retry(self, document_id: int) -> Call[OperationAccepted]:
-        """Process it again from the first stage."""
+        """Process a document again from the first stage."""
         return Call(at={"document_id": document_id})
 
     @request("documents_delete", "DELETE /documents/{document_id}")
     def delete(self, document_id: int, *, purge: bool = False) -> Call[OperationAccepted]:
-        """Delete it. It goes to the trash, unless purged."""
+        """Delete a document. It goes to the trash, unless ``purge`` is set."""
         return Call(at={"document_id": document_id}, query={"purge": purge})
 
     @request("documents_restore", "POST /documents/{document_id}/restore")
     def restore(self, document_id: int) -> Call[OperationAccepted]:
-        """Restore it from the trash."""
+        """Restore a document from the trash."""
         return Call(at={"document_id": document_id})
 
     @request("documents_retry_many", "POST /documents/retry")
     def retry_many(
         self, documents: Sequence[str] | None = None, *, collection: str = "default"
     ) -> Call[OperationAccepted]:
-        """Process several documents again, by document id; None: all that are quarantined."""
+        """Process several documents again, by document id; None: all quarantined documents."""
         named = None if documents is None else [*documents]
         return Call(json={"collection": collection, "documents": named})
 

@@ -42,7 +42,7 @@ class _Follow:
             return self
 
         def follow(operation: str | int) -> Any:
-            """Its progress on each change, until it has finished. A lost connection is made again."""
+            """Yield the operation's progress on each change until it has finished. A lost connection is reopened."""
             call = Call[Any](at={"operation": operation}, method=self.method, path=self.path, repeatable=True)
             return resource._client.events(call)
 
@@ -50,7 +50,7 @@ class _Follow:
 
 
 class Operations(Resource[S]):
-    """``client.operations``. An operation is given by its name (``sync-12``) or number."""
+    """``client.operations``. Operations are given by name (``sync-12``) or number."""
 
     @request("operations_list", "GET /operations")
     def list(
@@ -70,27 +70,27 @@ class Operations(Resource[S]):
 
     @request("operations_show", "GET /operations/{operation}")
     def show(self, operation: str | int) -> Call[OperationDetail]:
-        """An operation with its progress, and what it left unfinished."""
+        """An operation with its progress and its unfinished work."""
         return Call(at={"operation": operation})
 
     follow = _Follow()
 
     @request("operations_pause", "POST /operations/{operation}/pause")
     def pause(self, operation: str | int) -> Call[OperationActionResult]:
-        """Pause it."""
+        """Pause an operation."""
         return Call(at={"operation": operation})
 
     @request("operations_resume", "POST /operations/{operation}/resume")
     def resume(self, operation: str | int) -> Call[OperationActionResult]:
-        """Resume it."""
+        """Resume an operation."""
         return Call(at={"operation": operation})
 
     @request("operations_cancel", "POST /operations/{operation}/cancel")
     def cancel(self, operation: str | int) -> Call[OperationActionResult]:
-        """Cancel it; unfinished documents can be retried."""
+        """Cancel an operation. Unfinished documents can be retried."""
         return Call(at={"operation": operation})
 
     @request("operations_retry", "POST /operations/{operation}/retry")
     def retry(self, operation: str | int, *, key: str | None = None) -> Call[OperationAccepted]:
-        """Retry what it left unfinished, as a new operation."""
+        """Retry an operation's unfinished work, as a new operation."""
         return Call(at={"operation": operation}, headers={"Idempotency-Key": key or str(uuid4())})

@@ -27,7 +27,7 @@ class Plugins(Resource[S]):
     def list(
         self, *, kind: str | None = None, enabled: bool | None = None, include_health: bool = False
     ) -> Call[PluginList]:
-        """All installed plugins; with ``include_health`` their health is checked."""
+        """All installed plugins. ``include_health`` also checks their health."""
         return Call(query={"type": kind, "enabled": enabled, "include_health": include_health})
 
     @request("plugins_show", "GET /plugins/{plugin_id}")
@@ -42,29 +42,29 @@ class Plugins(Resource[S]):
 
     @request("plugins_config_schema", "GET /plugins/{plugin_id}/config-schema")
     def config_schema(self, plugin_id: str) -> Call[dict[str, Any]]:
-        """The JSON Schema of its options."""
+        """The JSON Schema of a plugin's options."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_health", "GET /plugins/{plugin_id}/health")
     def health(self, plugin_id: str) -> Call[PluginHealth]:
-        """Check its health, as configured."""
+        """Check a plugin's health with its current configuration."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_enable", "POST /plugins/{plugin_id}/enable", repeatable=True)
     def enable(self, plugin_id: str) -> Call[PluginChangeResult]:
-        """Enable it."""
+        """Enable a plugin."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_disable", "POST /plugins/{plugin_id}/disable", repeatable=True)
     def disable(self, plugin_id: str) -> Call[PluginChangeResult]:
-        """Disable it."""
+        """Disable a plugin."""
         return Call(at={"plugin_id": plugin_id})
 
     @request("plugins_configure", "PUT /plugins/{plugin_id}/config")
     def configure(
         self, plugin_id: str, config: Mapping[str, Any], *, if_match: str | None = None
     ) -> Call[PluginChangeResult]:
-        """Replace its options. For secrets, name environment variables: ``api_key_env``."""
+        """Replace a plugin's options. For secrets, give the names of environment variables (``api_key_env``)."""
         return Call(at={"plugin_id": plugin_id}, json={"config": dict(config)}, headers={"If-Match": if_match})
 
     @request("rerankers_list", "GET /rerankers")

@@ -19,12 +19,12 @@ from semantik_pipeline.client.answers import (
 )
 from semantik_pipeline.client.calls import Call, Pages, Resource, S, request
 
-#: Seconds for an answer that asks every part, each of which has some.
+#: Seconds for a response that checks every part of the system, each with a time limit of its own.
 EXAMINING = 120.0
 
 
 class Workers(Resource[S]):
-    """``client.fleet``. Workers are named by id, host or profile; None means all that are live."""
+    """``client.fleet``. Workers are given by id, host or profile; None: all live workers."""
 
     @request("fleet_status", "GET /fleet")
     def status(self) -> Call[FleetStatus]:
@@ -33,7 +33,7 @@ class Workers(Resource[S]):
 
     @request("fleet_drain", "POST /fleet/drain", repeatable=True)
     def drain(self, workers: Sequence[str] | None = None) -> Call[FleetCommand]:
-        """Drain workers: they finish what they are processing and take nothing more."""
+        """Drain workers: they finish their current work and take no more."""
         return Call(json={"workers": [*(workers or ())]})
 
     @request("fleet_resume", "POST /fleet/resume", repeatable=True)
@@ -67,7 +67,7 @@ class Keys(Resource[S]):
         principals: Sequence[str] | None = None,
         expires_in: str | None = None,
     ) -> Call[ApiKeyCreated]:
-        """Create an API key, valid for a time such as ``90d``. Its secret is only in this response."""
+        """Create an API key, valid for a period such as ``90d``. Only this response contains its secret."""
         asked: dict[str, Any] = {"name": name, "role": role, "expires_in": expires_in}
         for field, names in (("collections", collections), ("principals", principals)):
             asked[field] = None if names is None else [*names]
@@ -99,14 +99,14 @@ class Host(Resource[S]):
 
 
 class Health(Resource[S]):
-    """``client.health``; no key is needed."""
+    """``client.health``. No API key is needed."""
 
     @request("health_live", "GET /health/live")
     def live(self) -> Call[Liveness]:
-        """Whether the process answers."""
+        """Whether the process responds."""
         return Call()
 
     @request("health_ready", "GET /health/ready")
     def ready(self) -> Call[Readiness]:
-        """Whether requests can be answered; else, what is wrong."""
+        """Whether requests can be served, and if not, what is wrong."""
         return Call(good=frozenset({503}))

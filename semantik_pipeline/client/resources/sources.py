@@ -51,32 +51,32 @@ class Sources(Resource[S]):
 
     @request("sources_update", "PATCH /sources/{source_id}")
     def update(self, source_id: int, *, if_match: str | None = None, **changes: Any) -> Call[Source]:
-        """Change its name, config (replaces all options), schedule (None removes it), weight or principals. ``if_match``:
-        only if its ``etag`` is still this one, else ChangedMeanwhile."""
+        """Change a source's name, config (replaces all options), schedule (None removes it), weight or principals.
+        ``if_match``: raise ChangedMeanwhile unless the source's ``etag`` is this one."""
         tag = None if if_match is None else f'"{if_match}"'
         return Call(at={"source_id": source_id}, json=changes, headers={"If-Match": tag})
 
     @request("sources_sync", "POST /sources/{source_id}/sync")
     def sync(self, source_id: int, *, full: bool = False, allow_deletions: bool = False) -> Call[OperationAccepted]:
-        """Sync it now."""
+        """Sync a source now."""
         return Call(at={"source_id": source_id}, json={"full": full, "allow_deletions": allow_deletions})
 
     @request("sources_pause", "POST /sources/{source_id}/pause")
     def pause(self, source_id: int, *, reason: str = "paused by hand") -> Call[Source]:
-        """Pause it."""
+        """Pause a source."""
         return Call(at={"source_id": source_id}, json={"reason": reason})
 
     @request("sources_resume", "POST /sources/{source_id}/resume")
     def resume(self, source_id: int, *, allow_deletions: bool = False) -> Call[Source]:
-        """Resume it."""
+        """Resume a source."""
         return Call(at={"source_id": source_id}, json={"allow_deletions": allow_deletions})
 
     @request("sources_remove", "DELETE /sources/{source_id}")
     def remove(self, source_id: int, *, purge: bool = False) -> Call[OperationAccepted]:
-        """Remove it and its documents. They go to the trash, unless purged."""
+        """Remove a source and its documents. They go to the trash, unless ``purge`` is set."""
         return Call(at={"source_id": source_id}, query={"purge": purge})
 
     @request("sources_restore", "POST /sources/{source_id}/restore")
     def restore(self, source_id: int) -> Call[OperationAccepted]:
-        """Restore it and its documents from the trash."""
+        """Restore a source and its documents from the trash."""
         return Call(at={"source_id": source_id})
