@@ -1,2 +1,1 @@
-"""The models of an installation: which are used, where their files are, whether those are what they should be, and how
-they get here."""
+"""The models of an installation: which ones are used, where they are, whether they are intact, how to download them."""

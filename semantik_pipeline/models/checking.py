@@ -1,4 +1,4 @@
-"""Whether the files of a model are what they should be."""
+"""Checks whether the files of a model are intact."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _GIT_BLOB = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """``state`` is ``ok``, ``broken`` (``problems`` name the files) or ``unknown``: nobody knows what they should be.
-    ``by`` says what they were held against; ``bytes`` were read."""
+    """``state`` is ``ok``, ``broken`` (``problems`` name the files) or ``unknown`` (no known hashes). ``by`` names the
+    reference for the check; ``bytes`` were read."""
 
     state: str
     by: str | None
@@ -27,12 +27,12 @@ class Checked:
 
 
 def check(model: ModelFiles) -> Checked:
-    """Read the model's files and hold them against what is known of them: a manifest, a publisher's hash, or, in the
-    Hugging Face cache, the names under which it keeps them."""
+    """Read the model's files and compare them with what is known about them: a manifest, a publisher's hash, or, in the
+    Hugging Face cache, the file names, which are hashes."""
     present = dict(contents(model.path))
     problems, read = [], 0
     if model.sha256:
-        complete = model.revision is not None  # a manifest names every file; a publisher's hash is one file's
+        complete = model.revision is not None  # a manifest lists every file; a publisher's hash covers one file
         by = "its manifest" if complete else "the published SHA-256"
         expected = dict(model.sha256)
         problems += [f"{name} is not in the manifest" for name in sorted(present.keys() - expected) if complete]
@@ -53,7 +53,7 @@ def check(model: ModelFiles) -> Checked:
 
 
 def contents(folder: Path) -> Iterator[tuple[str, Path]]:
-    """``(path within the folder, path)`` of each file of a model; hidden ones and compiled Python don't count."""
+    """``(path within the folder, path)`` of each file of a model, except hidden files and compiled Python."""
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in inner.parts):
@@ -61,7 +61,7 @@ def contents(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of a model's files."""
+    """Total bytes of a model's files."""
     return sum(path.stat().st_size for _, path in contents(folder))
 
 
@@ -71,7 +71,7 @@ def sha256_of(path: Path) -> str:
 
 
 def git_blob_of(path: Path) -> str:
-    """The name that git gives a file: SHA-1 over its length and content."""
+    """The hash by which git identifies a file: SHA-1 over its length and content."""
     with path.open("rb") as file:
         digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         while part := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Which models there are, where, and who uses them. The plugins themselves say where they find a model's files."""
+"""Lists the models, where they are and who uses them. The plugins themselves report where they find a model's files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """``state`` is ``known`` (hashes are on record), ``incomplete`` (so they are, but files are gone), ``unknown`` (no
-    hashes), ``missing`` (``reason`` says where it was looked for, or that the encoder's plugin is not loaded) or
-    ``elsewhere`` (a server's, no files here). ``size`` in bytes."""
+    """A model and the state of its files. ``size`` in bytes.
+
+    ``state`` is ``known`` (hashes are on record), ``incomplete`` (hashes are on record, but files are missing),
+    ``unknown`` (no hashes), ``missing`` (``reason`` says where it was looked for, or that the encoder's plugin is not
+    loaded) or ``elsewhere`` (on a server, so there are no local files).
+    """
 
     name: str
     plugin: str | None
@@ -52,7 +55,7 @@ class Model:
 
 
 def inventory(runtime: Runtime) -> list[Model]:
-    """The models that collections, rerankers and new collections use, then what else lies in the models folder."""
+    """The models used by collections, rerankers and new collections, then any others in the models folder."""
     found: dict[tuple[str, str | None], Model] = {}
     for plugin, options, kind, user in _uses(runtime):
         if (one := _used(runtime.host, plugin, options, kind)) is None:
@@ -66,9 +69,11 @@ def inventory(runtime: Runtime) -> list[Model]:
 
 
 def where(host: PluginHost, name: str) -> ModelFiles:
-    """The files that a plugin would read for a model of this name. Raises PluginLoadError saying where it looked and the
-    ways out, PluginError if no plugin that reads models is loaded, or UsageError for no name, which would be the default
-    model's."""
+    """The files that a plugin would read for a model of this name.
+
+    Raises PluginLoadError, which says where it looked and what to do; PluginError if no plugin that reads models is
+    loaded; and UsageError for an empty name, which would otherwise mean the default model.
+    """
     if not name.strip():
         raise UsageError("The name of the model is empty.", "`semantik models list` shows names.")
     for loaded in (*host.registry.of_kind("embedding"), *host.registry.of_kind("reranker")):
@@ -81,7 +86,7 @@ def where(host: PluginHost, name: str) -> ModelFiles:
 
 
 def why(files: ModelFiles, folder: Path) -> str:
-    """Why these files are the ones."""
+    """Why these files are used."""
     order = f"a folder of that name comes first, then the models folder {folder}, a package, the Hugging Face cache"
     place = place_of(folder, files.name)
     commits = len(pulled(place)) if place and files.revision and folder in files.path.parents else 0
@@ -90,7 +95,7 @@ def why(files: ModelFiles, folder: Path) -> str:
 
 
 def stored(folder: Path) -> list[ModelFiles]:
-    """Every model of the models folder, each commit by itself."""
+    """Every model in the models folder, with each commit listed separately."""
     found = []
     for place in _places(folder):
         name = place.relative_to(folder).as_posix()
@@ -101,7 +106,7 @@ def stored(folder: Path) -> list[ModelFiles]:
 
 
 def _places(folder: Path) -> list[Path]:
-    """Folders of models, ``NAME`` and ``OWNER/NAME``; a Hugging Face cache that lies there too is none."""
+    """Folders of models, ``NAME`` and ``OWNER/NAME``, but not a Hugging Face cache in the same folder."""
     if not folder.is_dir():
         return []
     visible = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
@@ -114,8 +119,7 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _uses(runtime: Runtime) -> Iterable[tuple[str | None, dict[str, Any], str, str]]:
-    """``(plugin, options, kind, user)`` of every encoder, of dense vectors or sparse ones, and every reranker that
-    something names."""
+    """``(plugin, options, kind, user)`` of every configured encoder, dense or sparse, and every configured reranker."""
     default = runtime.settings.search.reranker
     with runtime.ledger.read() as tx:
         live = ledger_collections.list_generations(tx)
@@ -136,7 +140,7 @@ def _uses(runtime: Runtime) -> Iterable[tuple[str | None, dict[str, Any], str, s
 
 
 def _frozen(host: PluginHost, encoder: dict[str, Any]) -> dict[str, Any]:
-    """An encoder as a new generation has it; as it is given where that can't be, of which :func:`_used` tells."""
+    """An encoder as a new generation would store it. On failure it is unchanged, and :func:`_used` reports why."""
     plugin, options = encoder["plugin"], encoder.get("options") or {}
     with suppress(PipelineError):
         plugin = plugin or host.supports_model(options["model"])
@@ -145,7 +149,7 @@ def _frozen(host: PluginHost, encoder: dict[str, Any]) -> dict[str, Any]:
 
 
 def _used(host: PluginHost, plugin: str | None, options: dict[str, Any], kind: str) -> Model | None:
-    """The model that a plugin with these options works with; None for a plugin that has none."""
+    """The model that a plugin uses with these options; None for a plugin without a model."""
     name = str(options.get("model") or plugin)
     try:
         plugin = plugin or host.supports_model(name)
@@ -157,7 +161,8 @@ def _used(host: PluginHost, plugin: str | None, options: dict[str, Any], kind: s
             return None
         name = str(light.config.get("model") or name)
     except PipelineError as error:
-        # Without its encoder's plugin a collection is as badly off as without the model; a search does without a reranker.
+        # Without its encoder's plugin, a collection is as unusable as without the model. A search works without a
+        # reranker.
         no_encoder = kind == "embedding" and isinstance(error, PluginNotFoundError | UsageError)
         state = "missing" if no_encoder or isinstance(error, PluginLoadError) else "unknown"
         return Model(name=name, plugin=plugin, files=None, state=state, reason=str(error))

@@ -1,7 +1,8 @@
-"""Bring a model from a hub into the models folder, pinned by its commit, every file held against the hub's hash.
+"""Downloads a model from a hub into the models folder, pinned to a commit, with every file checked against its hash.
 
-A pull works in a hidden folder beside the model's place, and what is whole gets its name in one step. So a pull that is
-cut leaves nothing that a plugin would take for a model, and the next one goes on with the files that were complete.
+A pull works in a hidden folder next to the model's place; when it is complete, it gets its final name in one step. An
+interrupted pull therefore leaves nothing that a plugin would mistake for a model, and the next pull continues with the
+files that were complete.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from semantik_pipeline.errors import PermanentError, PipelineError, ServiceUnava
 from semantik_pipeline.models.checking import check, git_blob_of, sha256_of
 from semantik_pipeline.models.selection import needed
 
-#: Seconds for the hub's answer about a repository.
+#: Seconds to wait for the hub's description of a repository.
 PATIENCE = 30.0
 
-#: What to do where no hub can be reached.
+#: What to do if the hub can't be reached.
 ELSEWHERE = (
     "Or pull on a host that reaches it and copy its models folder here; `semantik models verify` proves the copy."
 )
@@ -31,7 +32,7 @@ ELSEWHERE = (
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """A file as the hub lists it: its SHA-256, or of a small one the name that git gives it."""
+    """A file as the hub lists it, with its SHA-256, or for a small file its git hash."""
 
     name: str
     size: int
@@ -41,7 +42,7 @@ class HubFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """``fetched`` is False if the model was here already, and whole."""
+    """``fetched`` is False if the model was already here and complete."""
 
     files: ModelFiles
     fetched: bool
@@ -49,10 +50,10 @@ class Pulled:
 
 
 def pull(name: str, folder: Path, *, revision: str | None = None, pickles: bool = False) -> Pulled:
-    """Fetch a model of the hub; ``revision`` is a commit, branch or tag (None: the main branch).
+    """Fetch a model from the hub. ``revision`` is a commit, branch or tag (None: the main branch).
 
-    Raises UsageError (no such model or revision, pickles), PermanentError (a file is not what the hub says it is),
-    ServiceUnavailable (no hub to be had), StorageFull.
+    Raises UsageError (no such model or revision, or pickles), PermanentError (a file does not match the hub's hash),
+    ServiceUnavailable (no hub can be reached) and StorageFull.
     """
     from filelock import FileLock
 
@@ -71,12 +72,12 @@ def pull(name: str, folder: Path, *, revision: str | None = None, pickles: bool 
     except OSError as error:
         raise _storage_error(folder, error) from None
     found = here or find_model(folder, name, commit)
-    assert found is not None  # it has just been put there
+    assert found is not None  # it has just been stored
     return Pulled(files=found, fetched=here is None, bytes=sum(file.size for file in files))
 
 
 def _ask(name: str, revision: str | None) -> tuple[str, dict[str, HubFile]]:
-    """The commit that a revision means now, and its files by name."""
+    """The commit that a revision currently points to, and its files by name."""
     from huggingface_hub import HfApi
 
     try:
@@ -96,7 +97,7 @@ def _ask(name: str, revision: str | None) -> tuple[str, dict[str, HubFile]]:
 
 
 def _whole(folder: Path, name: str, commit: str) -> ModelFiles | None:
-    """The model, if this commit is here and as its manifest says; one that is broken is taken away."""
+    """The model, if this commit is here and matches its manifest; a broken one is removed."""
     found = find_model(folder, name, commit)
     if found is None:
         return None
@@ -110,7 +111,7 @@ def _fetch(name: str, commit: str, asked: str | None, files: list[HubFile], plac
     part = place / f".{commit}.part"
     _download(name, commit, files, part)
     digests = {file.name: _digest(part / file.name, file, name) for file in files}
-    shutil.rmtree(part / ".cache", ignore_errors=True)  # the client's notes
+    shutil.rmtree(part / ".cache", ignore_errors=True)  # the hub client's own data
     manifest = Manifest(
         name=name,
         revision=commit,
@@ -122,7 +123,7 @@ def _fetch(name: str, commit: str, asked: str | None, files: list[HubFile], plac
     draft = place / f".{commit}.json"
     draft.write_text(manifest.to_json(), "utf-8")
     draft.replace(place / f"{commit}.json")
-    part.rename(place / commit)  # from here on it is a model
+    part.rename(place / commit)  # from here on it is a valid model
 
 
 def _download(name: str, commit: str, files: list[HubFile], part: Path) -> None:
@@ -140,7 +141,7 @@ def _download(name: str, commit: str, files: list[HubFile], part: Path) -> None:
 
 
 def _digest(path: Path, file: HubFile, name: str) -> str:
-    """The file's SHA-256, if it is what the hub says; else it is removed, so that the next pull fetches it anew."""
+    """The file's SHA-256, if it matches the hub's hash. Otherwise the file is removed, so that a new pull fetches it."""
     try:
         found = sha256_of(path)
     except FileNotFoundError:
@@ -156,7 +157,7 @@ def _digest(path: Path, file: HubFile, name: str) -> str:
 
 
 def _hub_error(name: str, revision: str | None, error: Exception) -> PipelineError:
-    """What a failure of the hub's client means here."""
+    """Convert an exception of the hub's client into one of this project's errors."""
     from huggingface_hub import constants, errors
 
     at = f" at revision {revision!r}" if revision else ""

@@ -1,4 +1,4 @@
-"""Which files of a repository a model needs. A decision over names; fetches nothing."""
+"""Decides by name which files of a repository a model needs; fetches nothing."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from pathlib import PurePosixPath
 
 from semantik_pipeline.errors import UsageError
 
-#: Weights that other frameworks read.
+#: Weights for other frameworks.
 OTHER_FRAMEWORKS = frozenset({".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".tflite", ".mlmodel", ".gguf", ".npz"})
 
-#: Folders that hold such weights, with copies of the configuration, and what a hub keeps for itself.
+#: Folders with such weights and copies of the configuration, and folders for a hub's own data.
 OTHER_FOLDERS = frozenset({"onnx", "openvino", "coreml", "tf", "flax", ".cache", ".git"})
 
 #: Formats that can run code when they are read.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
 
-#: For people, not for programs; a licence is kept.
+#: Files for people rather than programs. Licences are kept.
 FOR_PEOPLE = frozenset({".md", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".pdf", ".ipynb", ".csv"})
 
 
 def needed(files: Sequence[str], *, name: str, pickles: bool = False) -> list[str]:
-    """The files to fetch, of all that the repository has: configuration, tokenizer, code, and one set of weights,
-    safetensors where there are any.
+    """The files to fetch from those in the repository: configuration, tokenizer, code, and one set of weights, which is
+    safetensors if there is one.
 
-    Raises UsageError if the only weights are pickles and ``pickles`` doesn't allow them, or there are none.
+    Raises UsageError if there are no weights, or if they are all pickles and ``pickles`` does not allow them.
     """
     wanted = [file for file in files if _is_ours(PurePosixPath(file))]
     safe = [file for file in wanted if file.endswith(".safetensors")]
