@@ -1,4 +1,4 @@
-"""Places for runs of plugins that nobody can stop: so many for each plugin, and so many for all of a process.
+"""Places for runs of plugins that nobody can stop: so many for each plugin, and so many for all of a kind.
 
 One that hangs keeps the places of its runs, so that it costs no thread for each search; others have their own.
 """
@@ -10,6 +10,11 @@ import time
 from dataclasses import dataclass
 
 from semantik_pipeline.errors import PluginError
+
+#: Runs at once of a plugin, abandoned ones included, so that one that hangs costs no thread for each search ...
+MAX_RUNS = 16
+#: ... and of all plugins of a kind in a process.
+MAX_RUNS_OF_ALL = 64
 
 
 @dataclass(eq=False)
@@ -24,7 +29,7 @@ class Place:
 class Places:
     """``each`` for a plugin, ``most`` for all. Threads may ask at once."""
 
-    def __init__(self, each: int, most: int) -> None:
+    def __init__(self, each: int = MAX_RUNS, most: int = MAX_RUNS_OF_ALL) -> None:
         self._each, self._most = each, most
         self._taken: set[Place] = set()
         self._changed = threading.Condition()

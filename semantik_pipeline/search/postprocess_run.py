@@ -7,28 +7,20 @@ with those after it, and what the ones before it did counts.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.search.deadlines import DEADLINE, is_late
 from semantik_pipeline.search.faults import told
 from semantik_pipeline.search.idle_threads import IdleThreads
-from semantik_pipeline.search.places import seconds_left
-
-#: Abandoned runs that a plugin may leave: one that hangs costs no thread for each search ...
-MAX_ABANDONED = 8
-#: ... and that all of them may leave in a process.
-MAX_ABANDONED_OF_ALL = 32
+from semantik_pipeline.search.places import Place, Places, seconds_left
 
 _threads = IdleThreads("postprocess")
-
-#: What is set when the run ends -> the plugin at which it was abandoned.
-_abandoned: dict[threading.Event, str] = {}
-_counting = threading.Lock()
+_places = Places()
 
 Hits = list[SearchHit]
 Step = tuple[str, Hits]
@@ -61,79 +53,64 @@ class _Said:
 
 def run_chain(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
     """Let each work on what the one before left, until that moment of ``time.monotonic``. One that fails is left out, and
-    so is one of which too many runs of the past still hang."""
-    refused = _refused(links)
-    links = [link for link in links if link.plugin not in refused]
-    outcome = _run(links, hits, until) if links else Outcome(hits=hits)
-    return replace(outcome, failed=refused | outcome.failed)
+    so is one of which as many runs hang as may."""
+    if not links:
+        return Outcome(hits=hits)
+    run = _Run(links, hits, until)
+    _threads.run(run.work)
+    return run.collect()
 
 
-def _refused(links: Sequence[Link]) -> dict[str, str]:
-    """Why these get no run, by plugin."""
-    with _counting:
-        for ended in [ended for ended in _abandoned if ended.is_set()]:
-            del _abandoned[ended]
-        hanging = Counter(_abandoned.values())
-    if hanging.total() >= MAX_ABANDONED_OF_ALL:
-        reason = f"{hanging.total()} runs of the past still hang: {', '.join(sorted(hanging))}"
-        return {link.plugin: reason for link in links}
-    return {
-        link.plugin: f"{hanging[link.plugin]} runs of it still hang"
-        for link in links
-        if hanging[link.plugin] >= MAX_ABANDONED
-    }
+class _Run:
+    """One chain: ``work`` runs in its thread and posts what each postprocessor left, ``collect`` waits for that until the
+    deadline."""
 
+    def __init__(self, links: Sequence[Link], hits: Hits, until: float) -> None:
+        self._links, self._hits, self._until = links, hits, until
+        self._said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
+        self._over = threading.Event()
+        self._place: Place | None = None  # of the one that is at work
 
-def _run(links: Sequence[Link], hits: Hits, until: float) -> Outcome:
-    if time.monotonic() >= until:
-        return Outcome(hits=hits, failed={link.plugin: DEADLINE for link in links})
-    said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
-    over, ended = threading.Event(), threading.Event()
+    def work(self) -> None:
+        hits = self._hits
+        for link in self._links:
+            if self._over.is_set():
+                return
+            if time.monotonic() >= self._until:
+                self._said.put(_Said(plugin=link.plugin, reason=DEADLINE))
+                continue
+            try:
+                hits = self._after(link, hits)
+                self._said.put(_Said(plugin=link.plugin, hits=hits))
+            except BaseException as error:  # plugin code: whatever it raises, the hits before it still answer
+                reason = DEADLINE if is_late(error, self._until) else told(error)
+                self._said.put(_Said(plugin=link.plugin, reason=reason))
 
-    def work() -> None:
+    def _after(self, link: Link, hits: Hits) -> Hits:
+        """The hits as this one leaves them, within a place of its own. Raises PluginError if there is none."""
+        # By its name: a search that gives it options of its own has an instance of its own.
+        place = self._place = _places.take(link.plugin, sys.intern(link.plugin), self._until)
         try:
-            _work(links, hits, until, said, over)
+            if self._over.is_set():  # else it would hang, and nobody would have noticed
+                return hits
+            return link.work(hits)
         finally:
-            ended.set()
+            _places.free(place)
 
-    _threads.run(work)
-    outcome = _collected(links, hits, until, said)
-    over.set()
-    late = next((plugin for plugin, reason in outcome.failed.items() if reason == DEADLINE), None)
-    if late is not None:  # the first of them is at work, those after it are not reached
-        with _counting:
-            _abandoned[ended] = late
-    return outcome
-
-
-def _work(
-    links: Sequence[Link], hits: Hits, until: float, said: queue.SimpleQueue[_Said], over: threading.Event
-) -> None:
-    for link in links:
-        if over.is_set():
-            return
-        if time.monotonic() >= until:
-            said.put(_Said(plugin=link.plugin, reason=DEADLINE))
-            continue
-        try:
-            hits = link.work(hits)
-            said.put(_Said(plugin=link.plugin, hits=hits))
-        except BaseException as error:  # plugin code: whatever it raises, the hits before it still answer
-            said.put(_Said(plugin=link.plugin, reason=DEADLINE if is_late(error, until) else told(error)))
-
-
-def _collected(links: Sequence[Link], hits: Hits, until: float, said: queue.SimpleQueue[_Said]) -> Outcome:
-    steps: list[Step] = []
-    failed: dict[str, str] = {}
-    for waiting in range(len(links), 0, -1):
-        try:
-            word = said.get(timeout=seconds_left(until))
-        except queue.Empty:
-            failed |= {link.plugin: DEADLINE for link in links[-waiting:]}
-            break
-        if word.hits is None:
-            failed[word.plugin] = word.reason or ""
-        else:
-            hits = word.hits
-            steps.append((word.plugin, hits))
-    return Outcome(hits=hits, steps=steps, failed=failed)
+    def collect(self) -> Outcome:
+        hits, steps, failed = self._hits, list[Step](), dict[str, str]()
+        for waiting in range(len(self._links), 0, -1):
+            try:
+                word = self._said.get(timeout=seconds_left(self._until))
+            except queue.Empty:
+                failed |= {link.plugin: DEADLINE for link in self._links[-waiting:]}
+                break
+            if word.hits is None:
+                failed[word.plugin] = word.reason or ""
+            else:
+                hits = word.hits
+                steps.append((word.plugin, hits))
+        self._over.set()
+        if DEADLINE in failed.values() and self._place is not None:
+            _places.hang(self._place)  # of no effect on one that has ended
+        return Outcome(hits=hits, steps=steps, failed=failed)

@@ -34,17 +34,13 @@ GROWTH = 4
 HOPE = 0.7
 #: Of the deadline, but at most a tenth of it, what is kept for waking up and blending after it.
 AFTERWARDS_SECONDS = 0.015
-#: Runs at once of a reranker, abandoned ones included, so that one that hangs costs no thread for each search ...
-MAX_RUNS = 16
-#: ... and of all rerankers in a process.
-MAX_RUNS_OF_ALL = 64
 #: Seconds an exiting process waits for an abandoned slice; native code cut off in its middle may abort the process.
 GRACE_AT_EXIT = 2.0
 
 #: What is set when an abandoned run ends.
 _abandoned: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 _threads = IdleThreads("rerank")
-_places = Places(MAX_RUNS, MAX_RUNS_OF_ALL)
+_places = Places()
 
 #: Scores one slice of the candidates.
 Scorer = Callable[[slice], Sequence[RerankResult]]

@@ -18,8 +18,8 @@ from semantik_pipeline.contracts import PostprocessorPlugin
 from semantik_pipeline.documents import SearchHit
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.search import SearchAnswer, SearchQuery, SeveralAnswers, merged, postprocessing, search
+from semantik_pipeline.search.places import MAX_RUNS, MAX_RUNS_OF_ALL
 from semantik_pipeline.search.postprocess_choice import chosen_postprocessors
-from semantik_pipeline.search.postprocess_run import MAX_ABANDONED, MAX_ABANDONED_OF_ALL
 from semantik_pipeline.testing.fake_postprocessor import FakePostprocessor
 from semantik_pipeline.testing.postprocessing import make_hit
 
@@ -124,7 +124,7 @@ def refused(library, name):
     """What is told once no run of it is begun any more."""
     for _ in range(100):
         [told] = ask(library, name).warnings
-        if "hang" in told.partition(": ")[2]:
+        if "busy" in told.partition(": ")[2]:
             return told
     raise AssertionError("more runs are begun than may hang")
 
@@ -132,8 +132,8 @@ def refused(library, name):
 def test_those_that_hang_for_ever_cost_no_thread_for_each_search(library, hangs):
     before = threads()
     told = refused(library, "hangs")
-    assert len(threads() - before) <= MAX_ABANDONED
-    assert told == f"not postprocessed by hangs: {MAX_ABANDONED} runs of it still hang"
+    assert len(threads() - before) <= MAX_RUNS + 1
+    assert told == f"not postprocessed by hangs: {MAX_RUNS} runs of it are still busy"
     assert ask(library, "hangs").hits == ask(library).hits
 
 
@@ -142,20 +142,20 @@ def test_others_work_beside_one_that_hangs_for_ever(library, hangs):
     refused(library, "hangs")
     library.settings.search = library.settings.search.model_copy(update={"postprocess_deadline": 60})
     answer = ask(library, "hangs", "fake")
-    assert answer.warnings == [f"not postprocessed by hangs: {MAX_ABANDONED} runs of it still hang"]
+    assert answer.warnings == [f"not postprocessed by hangs: {MAX_RUNS} runs of it are still busy"]
     assert texts(answer) == texts(ask(library))[::-1]
 
 
 def test_all_that_hang_are_bounded_too_and_named(library, hangs):
-    names = [f"h{number}" for number in range(MAX_ABANDONED_OF_ALL // MAX_ABANDONED)]
+    names = [f"h{number}" for number in range(MAX_RUNS_OF_ALL // MAX_RUNS)]
     hangs(*names)
     install(library, "fake", FakePostprocessor({"mode": "reverses"}))
     before = threads()
     for name in names:
         refused(library, name)
-    assert len(threads() - before) <= MAX_ABANDONED_OF_ALL
+    assert len(threads() - before) <= MAX_RUNS_OF_ALL + 1
     answer = ask(library, "fake")
-    told = f"{MAX_ABANDONED_OF_ALL} runs of the past still hang: {', '.join(names)}"
+    told = f"{MAX_RUNS_OF_ALL} runs of this process are still busy: {', '.join(names)}"
     assert answer.warnings == [f"not postprocessed by fake: {told}"]
     assert answer.hits == ask(library).hits
 

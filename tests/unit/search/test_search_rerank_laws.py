@@ -17,12 +17,11 @@ from semantik_pipeline.contracts import RerankerCapabilities
 from semantik_pipeline.documents import RerankResult
 from semantik_pipeline.search.blending import blend, shares, unranked
 from semantik_pipeline.search.fusion import Candidate
+from semantik_pipeline.search.places import MAX_RUNS, MAX_RUNS_OF_ALL
 from semantik_pipeline.search.rerank_check import accepted
 from semantik_pipeline.search.rerank_slices import (
     GROWTH,
     HOPE,
-    MAX_RUNS,
-    MAX_RUNS_OF_ALL,
     SLICE_SECONDS,
     next_slice,
     score_within,
