@@ -1,13 +1,13 @@
-"""For plugin authors: a contract test class for each kind, and fakes to test beside.
+"""For plugin authors: a contract test class for each kind of plugin, and fakes to test with.
 
-Subclass the contract of your plugin's kind in a test file, give it your plugin, and pytest runs the whole contract::
+Subclass the contract for your plugin's kind in a test file, give it your plugin, and pytest runs the whole contract::
 
     from semantik_pipeline.testing import ChunkingContract
 
     class TestMyChunker(ChunkingContract):
         ...
 
-Names are imported when they are first used, so fakes can be used where pytest is not installed.
+Names are imported on first use, so fakes can also be used without pytest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every auth plugin must hold, as a test class for authors.
+"""The requirements for every auth plugin, as a test class for authors.
 
 Subclass :class:`AuthContract` in your tests; give it your plugin and a request that it knows::
 
@@ -21,7 +21,7 @@ from semantik_pipeline.contracts.auth import AuthPlugin, AuthRequest, Principal
 
 
 class AuthContract:
-    """Tests that every auth plugin passes. Where a server is asked, give a plugin that asks a double."""
+    """Tests that every auth plugin must pass. If yours asks a server, return a plugin that asks a test double."""
 
     known: AuthRequest
 
@@ -29,7 +29,7 @@ class AuthContract:
         raise NotImplementedError("Return the plugin under test.")
 
     def answers(self, *requests: AuthRequest) -> list[Principal | None]:
-        """What a fresh plugin says of these requests, asked one after the other."""
+        """The results of a new plugin for these requests, made one after the other."""
 
         async def life() -> list[Principal | None]:
             plugin = self.make_plugin()
@@ -71,7 +71,7 @@ class AuthContract:
             try:
                 (found,) = self.answers(replace(self.known, headers=headers))
             except Exception:
-                return  # denies
+                return  # access was denied
             assert found is None or headers == dict(self.known.headers)
 
         lets_nobody_in()

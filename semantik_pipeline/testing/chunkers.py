@@ -1,4 +1,4 @@
-"""The laws of chunking, as one check and as a test class for authors.
+"""The requirements for every chunker, as one check and as a test class for authors.
 
 Subclass :class:`ChunkingContract` in your tests and give it your plugin::
 
@@ -29,12 +29,12 @@ TEXTS = (
 
 
 def count_words(texts: Sequence[str]) -> list[int]:
-    """A tokenizer for tests: a token is up to five characters of a word."""
+    """A tokenizer for tests: each token is up to five characters of a word."""
     return [sum(-(-len(word) // 5) for word in text.split()) for text in texts]
 
 
 def check_chunks(content: str, chunks: Sequence[Chunk], config: ChunkConfig) -> None:
-    """Assert what every chunker must hold: order, exact offsets, nothing lost, the budget."""
+    """Assert what every chunker must guarantee: order, exact offsets, no lost text, the token budget."""
     assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks))), "ordinals run from 0 without gaps"
     covered = 0
     for chunk in chunks:
@@ -59,7 +59,7 @@ def _check_budget(content: str, chunks: Sequence[Chunk], config: ChunkConfig) ->
 
 
 class ChunkingContract:
-    """Tests that every chunker passes."""
+    """Tests that every chunker must pass."""
 
     config = ChunkConfig(max_tokens=50, min_tokens=5, overlap_tokens=8, count_tokens=count_words)
 
@@ -67,7 +67,7 @@ class ChunkingContract:
         raise NotImplementedError("Return the plugin under test.")
 
     def make_config(self) -> ChunkConfig:
-        """Override to lend the chunker more (``embed``, options)."""
+        """Override this to give the chunker more (``embed``, options)."""
         return self.config
 
     def test_holds_the_laws_of_chunking(self) -> None:

@@ -1,4 +1,4 @@
-"""What every connector must hold, as a test class for authors.
+"""The requirements for every connector, as a test class for authors.
 
 Subclass :class:`ConnectorContract` (or :class:`IncrementalConnectorContract`, if it has ``enumerate`` and ``fetch``) in
 your tests and give it your plugin, on a source of a few documents::
@@ -21,12 +21,12 @@ from semantik_pipeline.errors import DocumentGone, DocumentUnreadable, Permanent
 
 Event = DocumentReference | Removal | Checkpoint | Complete
 
-#: What ``fetch`` may say instead of giving a document, and say again when it is asked again.
+#: Errors that ``fetch`` may raise instead of returning a document, and must raise again if called again.
 _NO_DOCUMENT = (SkipDocument, PermanentError, DocumentGone, DocumentUnreadable)
 
 
 def enumerated(plugin: ConnectorPlugin, cursor: Any = None) -> list[Event]:
-    """All that an enumeration says, from this cursor on."""
+    """All events of an enumeration, starting from this cursor."""
 
     async def collect() -> list[Event]:
         return [event async for event in plugin.enumerate(cursor)]
@@ -35,17 +35,17 @@ def enumerated(plugin: ConnectorPlugin, cursor: Any = None) -> list[Event]:
 
 
 def references(events: list[Event]) -> list[DocumentReference]:
-    """The documents among what an enumeration said."""
+    """The documents among the events of an enumeration."""
     return [event for event in events if isinstance(event, DocumentReference)]
 
 
 def removals(events: list[Event]) -> list[Removal]:
-    """What an enumeration said to be gone."""
+    """The removals among the events of an enumeration."""
     return [event for event in events if isinstance(event, Removal)]
 
 
 def fetched(plugin: ConnectorPlugin, reference: DocumentReference) -> IngestedDocument:
-    """The document itself; raises what ``fetch`` raises."""
+    """The document itself. Raises what ``fetch`` raises."""
     return asyncio.run(_fetch(plugin, reference))
 
 
@@ -54,7 +54,7 @@ async def _fetch(plugin: ConnectorPlugin, reference: DocumentReference) -> Inges
 
 
 def loaded(plugin: ConnectorPlugin) -> list[IngestedDocument]:
-    """All documents that can be fetched, whichever of the two ways the connector has."""
+    """All documents that can be fetched, with either of the two interfaces of connectors."""
     if not is_incremental(plugin):
         return asyncio.run(_load(plugin))
     found = []
@@ -71,13 +71,13 @@ async def _load(plugin: ConnectorPlugin) -> list[IngestedDocument]:
 
 
 def is_incremental(plugin: ConnectorPlugin) -> bool:
-    """Whether it has the pair ``enumerate`` and ``fetch`` of its own."""
+    """Whether the connector implements ``enumerate`` and ``fetch``."""
     own = getattr(type(plugin), "enumerate", ConnectorPlugin.enumerate)
     return own is not ConnectorPlugin.enumerate
 
 
 class ConnectorContract:
-    """Tests that every connector passes. The source must hold a document and stand still meanwhile."""
+    """Tests that every connector must pass. The source must contain a document and must not change during the test."""
 
     def make_plugin(self) -> ConnectorPlugin:
         raise NotImplementedError("Return the plugin under test.")
@@ -104,13 +104,13 @@ class ConnectorContract:
 
 
 class IncrementalConnectorContract(ConnectorContract):
-    """The same, and what a connector with ``enumerate`` and ``fetch`` must hold beside.
+    """The same tests, and the additional ones for a connector with ``enumerate`` and ``fetch``.
 
     If its runs end with a cursor for the next one, give it :meth:`change` too.
     """
 
     def change(self) -> tuple[set[str], set[str]] | None:
-        """Change the source, and return the unique ids that are new or changed, and those that are gone."""
+        """Change the source. Returns the unique ids that are new or changed, and those that are gone."""
         return None
 
     def test_enumeration_ends_with_complete(self) -> None:
@@ -129,7 +129,7 @@ class IncrementalConnectorContract(ConnectorContract):
         before = enumerated(self.make_plugin())
         cursor = json.loads(json.dumps(before[-1].cursor))
         if cursor is None:
-            return  # each run names everything
+            return  # each run names every document
         still = enumerated(self.make_plugin(), cursor)
         if still[-1].full:
             assert references(still) == references(before), "a full run names everything"
@@ -146,7 +146,7 @@ class IncrementalConnectorContract(ConnectorContract):
         self._check_resuming(events)
 
     def _check_resuming(self, events: list[Event]) -> None:
-        """From every checkpoint on, a new process says what was said behind it."""
+        """Check that a new process that starts from any checkpoint gets the events after it."""
         for place, event in enumerate(events):
             if isinstance(event, Checkpoint):
                 rest = enumerated(self.make_plugin(), json.loads(json.dumps(event.cursor)))

@@ -1,4 +1,4 @@
-"""What every embedder must hold, as a test class for authors.
+"""The requirements for every embedder, as a test class for authors.
 
 Subclass :class:`EmbeddingContract` in your tests and give it your plugin::
 
@@ -39,13 +39,13 @@ ODD_TEXTS = [
 
 
 class EmbeddingContract:
-    """Each test makes a plugin of its own, so that none depends on another."""
+    """Each test makes its own plugin, so that no test depends on another."""
 
     def make_plugin(self) -> EmbeddingPlugin:
         raise NotImplementedError
 
     def use(self, work: Callable[[EmbeddingPlugin], Any]) -> Any:
-        """Run ``work``, plain or async, with an initialised plugin, and clean it up."""
+        """Run ``work``, sync or async, with an initialized plugin, then clean the plugin up."""
 
         async def life() -> Any:
             plugin = self.make_plugin()
@@ -77,7 +77,7 @@ class EmbeddingContract:
         alone = np.concatenate([self.embed([text]) for text in TEXTS])
         assert _cosines(together, backwards).min() > 0.999
         assert _cosines(together, alone).min() > 0.999
-        # and a wrong order would have shown:
+        # make sure that a wrong order would be detected:
         assert _cosines(together, np.roll(together, 1, axis=0)).min() < 0.999
 
     def test_no_texts_no_vectors(self):
@@ -108,7 +108,7 @@ class EmbeddingContract:
         assert one.output_revision() == other.output_revision()
 
     def test_nothing_of_a_too_long_text_is_cut_off_in_silence(self):
-        """Its end counts, or the plugin refuses it."""
+        """The end of the text affects the vector, or the plugin refuses the text."""
         plugin = self.make_plugin()
         limit = plugin.max_input_tokens()
         if limit is None or limit > 5000:

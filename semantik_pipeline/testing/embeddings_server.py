@@ -16,12 +16,12 @@ from semantik_pipeline.testing.fake_models import hashed_words
 
 DIMENSION = 64
 
-# (status, headers, body) instead of the embeddings, or None for the embeddings.
+# (status, headers, body) to send instead of embeddings, or None for embeddings.
 Answer = tuple[int, dict[str, str], Any] | None
 
 
 class EmbeddingsHandler(BaseHTTPRequestHandler):
-    """Answers out of order on purpose: ``index`` is what counts."""
+    """Returns rows out of order on purpose, because clients must use ``index``."""
 
     protocol_version = "HTTP/1.1"
 
@@ -35,7 +35,7 @@ class EmbeddingsHandler(BaseHTTPRequestHandler):
         self._reply(*(answer or (200, {}, self.usual(body))))
 
     def usual(self, body: dict[str, Any]) -> Any:
-        """The body of an answer to this request, where the script has none."""
+        """The body of the answer to this request unless the script decides otherwise."""
         return embeddings(body["input"])
 
     def _about(self, body: Any) -> dict[str, Any]:
@@ -53,11 +53,11 @@ class EmbeddingsHandler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing on standard error."""
+        """Write nothing to standard error."""
 
 
 def embeddings(texts: list[str], dimension: int = DIMENSION) -> dict[str, Any]:
-    """The body of an answer, its rows backwards."""
+    """The body of an answer, with its rows in reverse order."""
     rows = [
         {"index": index, "object": "embedding", "embedding": [float(x) for x in hashed_words(text, dimension)]}
         for index, text in enumerate(texts)
@@ -66,7 +66,7 @@ def embeddings(texts: list[str], dimension: int = DIMENSION) -> dict[str, Any]:
 
 
 class Script:
-    """What was asked, in ``requests``, and what is answered: ``decide`` maps a request to an answer."""
+    """Records what was asked in ``requests`` and decides the answers: ``decide`` maps a request to an answer."""
 
     def __init__(self, decide: Callable[[dict[str, Any]], Answer] = lambda request: None) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -80,14 +80,14 @@ class Script:
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """On a free port of this machine only."""
+    """Listens on a free port of the loopback interface."""
 
     def __init__(self, script: Script, handler: type[EmbeddingsHandler] = EmbeddingsHandler) -> None:
         super().__init__(("127.0.0.1", 0), handler)
         self.script = script
 
     def handle_error(self, *_: Any) -> None:
-        """A client that gave up waiting is what some tests are about."""
+        """Ignore clients that stopped waiting, which some tests cause on purpose."""
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def embeddings_server(
     decide: Callable[[dict[str, Any]], Answer] = lambda request: None,
     handler: type[EmbeddingsHandler] = EmbeddingsHandler,
 ) -> Iterator[tuple[str, Script]]:
-    """A running server: its base URL, and its script to look at."""
+    """A running server: yields its base URL, and its script for inspection."""
     script = Script(decide)
     with ScriptedServer(script, handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What every extractor must hold, as a test class for authors.
+"""The requirements for every extractor, as a test class for authors.
 
 Subclass :class:`ExtractorContract` in your tests and give it your plugin::
 
@@ -38,13 +38,13 @@ async def _all_of(plugin: ExtractorPlugin, texts: list[str], **options: Any) -> 
 
 
 class ExtractorContract:
-    """Tests that every extractor passes."""
+    """Tests that every extractor must pass."""
 
     def make_plugin(self) -> ExtractorPlugin:
         raise NotImplementedError("Return the plugin under test.")
 
     def results(self, texts: list[str], **options: Any) -> list[ExtractionResult]:
-        """What a fresh plugin finds in the texts."""
+        """The results of a new plugin for these texts."""
         return asyncio.run(_all_of(self.make_plugin(), texts, **options))
 
     def test_says_what_it_extracts(self) -> None:

@@ -1,4 +1,4 @@
-"""An auth plugin that believes what it is told. For tests alone: whoever sends the header is in."""
+"""An auth plugin that trusts a header. For tests only: any caller that sends the header gets access."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from semantik_pipeline.testing.misbehaviour import OPTIONS, Misbehaviour
 
 
 class FakeAuth(AuthPlugin):
-    """Knows ``users`` (name -> ``{"role", "collections", "principals"}``) by the header ``X-User``.
+    """Identifies ``users`` (name -> ``{"role", "collections", "principals"}``) by the header ``X-User``.
 
-    A user of ``fail_on``, ``hang_on`` or ``sleep_ms_per_text`` misbehaves; ``answer`` gives every request this value.
+    For a user named in ``fail_on`` or ``hang_on`` it misbehaves; ``sleep_ms_per_text`` delays it; ``answer`` is the
+    result for every request.
     """
 
     PLUGIN_ID = "fake-auth"

@@ -42,10 +42,11 @@ _FETCH_FAILURES = {
 class FakeConnector(ConnectorPlugin):
     """Documents from its configuration, or from a JSON file ``{unique_id: text}`` that a test may rewrite.
 
-    ``removed`` names documents to report as gone; ``incomplete`` ends with ``Complete(full=False)``; ``fail_after``
-    raises TransientError after that many references; ``fail_fetch`` maps ids to ``skip | gone | transient | permanent
-    | unreadable | bug``; ``hints: false`` gives no change hints; ``principals`` maps ids to whom they are open to. What is fetched is a line of ``log_path``. With ``incremental`` a run
-    ends with a cursor, and the next one names only what changed.
+    ``removed`` lists documents to report as gone. ``incomplete`` ends with ``Complete(full=False)``. ``fail_after``
+    raises TransientError after that many references. ``fail_fetch`` maps ids to ``skip | gone | transient | permanent |
+    unreadable | bug``. ``hints: false`` omits the change hints. ``principals`` maps ids to the principals who may read
+    them. Each fetched id is logged as a line of ``log_path``. With ``incremental``, a run ends with a cursor, and the
+    next run reports only changes.
     """
 
     PLUGIN_ID = "fake-connector"
@@ -74,7 +75,7 @@ class FakeConnector(ConnectorPlugin):
         }
 
     async def enumerate(self, cursor: Any = None) -> AsyncIterator[DocumentReference | Removal | Checkpoint | Complete]:
-        """In order of id; a checkpoint is the last id that was named, and the hints that the run began with."""
+        """In order of id. A checkpoint holds the last id that was processed and the hints from the start of the run."""
         documents = self._documents()
         since, after = (cursor.get("since"), cursor.get("after")) if cursor is not None else (None, None)
         for unique_id in self.config.get("removed", ()) if after is None else ():
@@ -128,7 +129,7 @@ class FakeConnector(ConnectorPlugin):
 
 
 class FakeParser(ParserPlugin):
-    """UTF-8 text, one element for each paragraph. Takes ``text/x-fake`` and ``.fake``."""
+    """UTF-8 text, with one element for each paragraph. Accepts ``text/x-fake`` and ``.fake``."""
 
     PLUGIN_ID = "fake-parser"
     PLUGIN_VERSION = "1.0.0"

@@ -1,4 +1,4 @@
-"""An embedder and a reranker without a model. Nothing here imports torch."""
+"""An embedder and a reranker that need no model. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 _WORD = re.compile(r"\w+")
-_COMPONENTS = 8  # of a word's vector; words that share few of them are nearly at right angles
+_COMPONENTS = 8  # of a word's vector; the vectors of words that share few of them are almost orthogonal
 
 
 class FakeEmbedder(EmbeddingPlugin):
-    """A text's vector is the sum of its words' (hashed, deterministic over processes), so similar texts are near.
+    """A text's vector is the sum of its words' vectors (hashes, equal in every process), so similar texts are close.
 
-    ``dimension`` (64) and ``salt`` shape the output: with another salt every word has another vector of the same length.
-    ``max_input_tokens`` counts words, and a longer text raises. Each embedded document is a line of ``log_path``: the
+    ``dimension`` (64) and ``salt`` affect the output: with a different salt, every word has a different vector of the
+    same dimension. ``max_input_tokens`` counts words. Each embedded document is logged as a line of ``log_path``: the
     SHA-256 of its text.
     """
 
@@ -51,7 +51,7 @@ class FakeEmbedder(EmbeddingPlugin):
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
-        self._device = asyncio.Lock()  # which takes one batch of documents after the other; queries pass by
+        self._device = asyncio.Lock()  # processes one batch of documents at a time; queries bypass it
 
     async def embed_texts(
         self, texts: list[str], batch_size: int = 32, *, mode: EmbeddingMode = EmbeddingMode.DOCUMENT
@@ -71,7 +71,7 @@ class FakeEmbedder(EmbeddingPlugin):
             if odd.hangs(text):
                 await asyncio.Event().wait()
             odd.strike(text)
-            if odd.seconds:  # of the batch, as a device would take them: waking up late from one sleep is made up for
+            if odd.seconds:  # per text of the batch; a late wake-up from one sleep shortens the next
                 await asyncio.sleep(max(0.0, began + (row + 1) * odd.seconds - time.monotonic()))
             vectors[row] = hashed_words(text, vectors.shape[1], self.config.get("salt", ""))
             if mode == EmbeddingMode.DOCUMENT:
@@ -115,7 +115,7 @@ def hashed_words(text: str, dimension: int, salt: str = "") -> np.ndarray:
     return vector / length
 
 
-@lru_cache(maxsize=4096)  # what a benchmark of memory measures is not to be this
+@lru_cache(maxsize=4096)  # bounded, so that it does not distort memory benchmarks
 def _components(word: str, dimension: int) -> tuple[tuple[int, float], ...]:
     digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=4 * _COMPONENTS).digest()
     parts = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, len(digest), 4)]
@@ -123,9 +123,9 @@ def _components(word: str, dimension: int) -> tuple[tuple[int, float], ...]:
 
 
 class FakeReranker(RerankerPlugin):
-    """Scores by the share of the query's words that a text holds.
+    """Scores a text by the share of the query's words that it contains.
 
-    ``mode`` makes it wrong: ``slow`` (``seconds``), ``throws``, ``too-few``, ``too-many``, ``duplicates``,
+    ``mode`` selects faults: ``slow`` (``seconds``), ``throws``, ``too-few``, ``too-many``, ``duplicates``,
     ``out-of-range``, ``nan``.
     """
 
@@ -176,7 +176,7 @@ class FakeReranker(RerankerPlugin):
 
 
 def overlap(query: str, text: str) -> float:
-    """Share of the query's words that are in the text, 0..1."""
+    """The share of the query's words that occur in the text, 0..1."""
     asked = set(_WORD.findall(query.lower()))
     return len(asked & set(_WORD.findall(text.lower()))) / len(asked) if asked else 0.0
 

@@ -1,4 +1,4 @@
-"""A postprocessor that does as it is told, also what it must not."""
+"""A postprocessor whose behaviour is configurable, including behaviour that the contract forbids."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from semantik_pipeline.documents import Highlight, Passage, SearchHit
 
 
 class FakePostprocessor(PostprocessorPlugin):
-    """Notes in a hit's metadata which of the query's words it has (``words``).
+    """Records in each hit's metadata which of the query's words it contains (``words``).
 
-    ``mode`` makes it do otherwise: ``reverses``, ``drops`` (every second hit), ``joins`` (all hits to the first); or wrong:
-    ``slow`` (``seconds``), ``blocks`` (the same, and can't be cancelled), ``throws``, ``no-list``, ``foreign``, ``twice``,
-    ``changes``, ``marks-outside``, ``invents`` (a neighbour), ``nan``.
+    ``mode`` changes that to other valid behaviour: ``reverses``, ``drops`` (every second hit), ``joins`` (groups all
+    hits under the first); or to faults: ``slow`` (``seconds``), ``blocks`` (the same, but can't be cancelled),
+    ``throws``, ``no-list``, ``foreign``, ``twice``, ``changes``, ``marks-outside``, ``invents`` (a neighbour), ``nan``.
     """
 
     PLUGIN_ID = "fake-postprocessor"
@@ -43,7 +43,7 @@ class FakePostprocessor(PostprocessorPlugin):
         if mode == "slow":
             await asyncio.sleep(seconds)
         if mode == "blocks":
-            time.sleep(seconds)  # noqa: ASYNC251  # it is to block
+            time.sleep(seconds)  # noqa: ASYNC251  # blocks on purpose
         if mode == "throws":
             raise RuntimeError("This fake postprocessor always throws.")
         if mode in self.WRONG:

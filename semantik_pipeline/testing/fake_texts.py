@@ -16,7 +16,7 @@ _NAME = re.compile(r"\b[A-Z]{2,}\b")
 
 
 class FakeChunker(ChunkingPlugin):
-    """``words`` words to a chunk (default: the budget in tokens), no overlap; ignores the tokenizer's opinion."""
+    """Puts ``words`` words in each chunk (default: the token budget), without overlap; ignores the tokenizer."""
 
     PLUGIN_ID = "fake-chunker"
     PLUGIN_VERSION = "1.0.0"
@@ -46,7 +46,7 @@ class FakeChunker(ChunkingPlugin):
 
 
 class FakeExtractor(ExtractorPlugin):
-    """Words in capitals are entities of type NAME; the language is ``config["language"]`` (``en``)."""
+    """Words in capitals are entities of type NAME; the language is the option ``language`` (``en``)."""
 
     PLUGIN_ID = "fake-extractor"
     PLUGIN_VERSION = "1.0.0"

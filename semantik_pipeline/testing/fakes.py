@@ -1,7 +1,7 @@
-"""Fakes of every kind of plugin: small, deterministic, without a model, and able to misbehave when told to.
+"""Fakes of every kind of plugin: small, deterministic, without a model, and able to misbehave on request.
 
-They are ordinary plugins (``fake-connector``, ``fake-embedder`` …): register them through an entry point of a test
-package, or build them directly. Nothing here imports pytest.
+They are ordinary plugins (``fake-connector``, ``fake-embedder`` and so on). Register them through an entry point of a
+test package, or create them directly. This module does not import pytest.
 """
 
 from __future__ import annotations

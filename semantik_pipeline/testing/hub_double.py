@@ -1,4 +1,4 @@
-"""A model hub on loopback, as far as ``huggingface_hub`` asks one for a model's files: listings, heads, bodies."""
+"""A model hub on loopback that supports what ``huggingface_hub`` needs to download a model: listings, heads, bodies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 @dataclass
 class HubDouble:
-    """What a hub answers for one repository: a folder for each commit; ``main`` is the branch's.
+    """A hub with one repository: a folder for each commit; ``main`` is the commit of the main branch.
 
-    ``forged`` files are sent with another end, ``held`` ones half until ``release``; ``fetched`` are those whose bodies
-    were asked for.
+    ``forged`` files are sent with a different ending. Of ``held`` files only half is sent until ``release`` is set.
+    ``fetched`` lists the files whose bodies were requested.
     """
 
     name: str
@@ -32,7 +32,7 @@ class HubDouble:
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """Answer on loopback; the URL, for ``HF_ENDPOINT``."""
+        """Serve on loopback; yields the URL, for ``HF_ENDPOINT``."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -106,7 +106,7 @@ def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
                         hub.release.wait(30)
                     self.wfile.write(body[half:])
                 except OSError:
-                    pass  # whoever asked is gone
+                    pass  # the client has disconnected
 
         def _refuse(self, code: str) -> None:
             self.send_response(404)
@@ -115,7 +115,7 @@ def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Requests are no news."""
+            """Do not log requests."""
 
     return Handler
 

@@ -1,4 +1,4 @@
-"""A mailbox on loopback: the IMAP server of the package pymap (its backend in memory) in a thread of this process."""
+"""A mailbox on loopback: the IMAP server of the package pymap, with its in-memory backend, in a thread."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ USERNAME, PASSWORD = "me@mail.test", "open sesame"
 
 
 class ImapServer:
-    """``commands`` are what clients asked, in order. Change the mailbox with :meth:`as_owner`, as any client would."""
+    """``commands`` lists the clients' commands in order. Use :meth:`as_owner` to change the mailbox like a client."""
 
     def __init__(self, certificate: tuple[Path, Path] | None = None, *, encrypted: bool = False) -> None:
-        """``certificate``: files of a certificate and its key; with them STARTTLS is offered, or, ``encrypted``, TLS
-        spoken from the start."""
+        """``certificate``: files with a certificate and its key. With it, STARTTLS is offered; with ``encrypted``, TLS
+        is used from the start."""
         self.commands: list[str] = []
-        self.refused: set[int] = set()  # UIDs of messages whose content it does not give
+        self.refused: set[int] = set()  # UIDs of messages whose content the server refuses to send
         self.refusal = "NO [SERVERBUG] Internal error occurred."
         self.port = 0
         self._certificate = certificate
@@ -46,12 +46,12 @@ class ImapServer:
 
     @property
     def name(self) -> str:
-        """What the names of its messages begin with."""
+        """The prefix of the names of its messages."""
         return f"imap://{quote(USERNAME, safe='')}@127.0.0.1:{self.port}/"
 
     @contextmanager
     def as_owner(self, folder: str = "INBOX") -> Iterator[Any]:
-        """A client with this folder open for writing; what it asks is not counted."""
+        """A client with this folder open for writing; its commands are not recorded."""
         from imapclient import IMAPClient
 
         before = len(self.commands)
@@ -70,14 +70,14 @@ class ImapServer:
                 client.append(folder, message if isinstance(message, bytes) else message.as_bytes(), flags)
 
     def change_password(self, password: str) -> None:
-        """Give the mailbox another password, and end every connection that was made with the old one."""
+        """Change the mailbox's password, and close every connection that was made with the old one."""
         users = self.login.users_dict
         users[USERNAME] = replace(users[USERNAME], password=password)
         self._password = password
         asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(5)
 
     def renumber(self, folder: str = "INBOX") -> None:
-        """Give a folder a new UIDVALIDITY, as a server does that lost its index."""
+        """Give a folder a new UIDVALIDITY, as a server does after losing its index."""
         mailbox, _ = self.login.config.set_cache[USERNAME]
         found = asyncio.run_coroutine_threadsafe(mailbox.get_mailbox(folder), self._loop).result(5)
         found._uid_validity += 1
@@ -112,7 +112,7 @@ class ImapServer:
         about = Namespace(
             demo_data=False, demo_user=USERNAME, demo_password=PASSWORD, **self._listening(), **self._tls()
         )
-        # Plain passwords: a hash that is safe takes a fifth of a second for each login.
+        # Passwords in clear text: a secure hash would take a fifth of a second for each login.
         options = {"secure_auth": False, "invalid_user_sleep": 0.0, "hash_context": Cleartext()}
         backend, config = await DictBackend.init(about, **options)
         config.apply_context()
@@ -135,7 +135,7 @@ class ImapServer:
         await self._hang_up()
 
     async def _hang_up(self) -> None:
-        """End every connection."""
+        """Close every connection."""
         tasks = list(self._connections)
         for task in tasks:
             task.cancel()
@@ -149,12 +149,12 @@ class ImapServer:
         return {"tls": cert is not None, "cert": cert and str(cert), "key": key and str(key), "debug": False}
 
     def _refuses(self, command: str) -> str | None:
-        """The tag of a command that asks for the content of a refused message."""
+        """The tag of a command that requests the content of a refused message, otherwise None."""
         asked = re.fullmatch(r"(\S+) UID FETCH ([\d,]+) \(.*BODY\.PEEK.*\)", command)
         return asked[1] if asked and self.refused & {int(uid) for uid in asked[2].split(",")} else None
 
     def _noting(self, serve: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        """The same, noting each line of a client, and answering those that ask for what is refused."""
+        """Wrap ``serve`` to record each line of a client, and to refuse commands for refused messages."""
         from proxyprotocol.sock import SocketInfoLocal
 
         async def noted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

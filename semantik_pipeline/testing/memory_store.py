@@ -1,4 +1,4 @@
-"""A vector store in a dictionary: the contract in its plainest form, and the reference of the stores' tests."""
+"""A vector store in a dictionary: the simplest implementation of the contract, and the reference in tests of stores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Index:
 
 
 class MemoryStore(VectorDBPlugin):
-    """Compares with every point. ``shared``: stores of one process with the same value see the same indexes."""
+    """Compares with every point. Stores of one process with the same value of ``shared`` have the same indexes."""
 
     PLUGIN_ID = "fake-store"
     PLUGIN_VERSION = "1.0.0"
@@ -198,7 +198,7 @@ def _product(one: SparseVector, other: SparseVector | None) -> float:
 
 
 def _bm25(query: str, points: list[Point], corpus: list[Point]) -> list[float]:
-    """BM25 (k1 1.2, b 0.75) with words in lower case; document frequencies over the whole corpus."""
+    """BM25 (k1 1.2, b 0.75) over lower-case words, with document frequencies from the whole corpus."""
     texts = {point.id: _WORD.findall(point.sparse_text.lower()) for point in corpus}
     average = sum(map(len, texts.values())) / max(1, len(texts)) or 1.0
     asked = set(_WORD.findall(query.lower()))

@@ -1,4 +1,4 @@
-"""Fakes that fail when told to: the options every fake shares."""
+"""The options with which every fake can be made to fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _operational(kind: str, description: str, **more: Any) -> dict[str, Any]:
     return {"type": kind, "description": description, "x-operational": True, **more}
 
 
-#: Options for a schema's properties. They say how a fake runs, never what comes out.
+#: Options for a schema's properties. They affect how a fake runs, never its output.
 OPTIONS: dict[str, dict[str, Any]] = {
     "fail_on": _operational("string", "Raise when a text holds this."),
     "fail_as": _operational("string", "What to raise.", enum=[*FAILURES, "bug"], default="permanent"),
@@ -32,7 +32,7 @@ CRASH_EXIT_CODE = 66
 
 
 class Misbehaviour:
-    """What a fake's configuration says to do with a text before the work."""
+    """What a fake does with a text before the actual work, according to its configuration."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -45,7 +45,7 @@ class Misbehaviour:
         return self._named("hang_on", text)
 
     def strike(self, text: str) -> None:
-        """Crash or raise, if the text asks for it."""
+        """Crash or raise if the text contains the configured string."""
         if self._named("crash_on", text):
             os._exit(CRASH_EXIT_CODE)
         if self._named("fail_on", text):
@@ -54,7 +54,7 @@ class Misbehaviour:
             raise kind(told) if kind else RuntimeError(told)
 
     def act(self, text: str) -> None:
-        """Hang, crash, raise or wait, blocking the thread."""
+        """Hang, crash, raise or wait; blocks the thread."""
         while self.hangs(text):
             time.sleep(1)
         self.strike(text)
@@ -62,7 +62,7 @@ class Misbehaviour:
             time.sleep(self.seconds)
 
     def log(self, line: str) -> None:
-        """Append one line in one write, so that lines of several processes never mix and survive a kill."""
+        """Append a line in one write, so that lines of several processes never mix, and survive a kill."""
         path = self.config.get("log_path")
         if path:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -1,6 +1,6 @@
-"""What every parser must hold, as one check and as a test class for authors.
+"""The requirements for every parser, as one check and as a test class for authors.
 
-Subclass :class:`ParserContract` in your tests, give it your plugin and a few documents with a phrase of each::
+Subclass :class:`ParserContract` in your tests; give it your plugin, and a few documents with a phrase from each::
 
     class TestMine(ParserContract):
         samples = (Sample(content=b"...", media_type="application/x-mine", phrase="what it says"),)
@@ -34,7 +34,7 @@ class Sample:
 
 
 def check_parsed(parsed: ParsedDocument) -> None:
-    """Assert what every parse must hold: storable text, elements in order and within it."""
+    """Assert what every parsed document must satisfy: storable text, and elements that lie within it, in order."""
     assert parsed.text.strip(), "a document without text must raise SkipDocument"
     assert "\0" not in parsed.text, "databases refuse NUL in a text"
     parsed.text.encode("utf-8")  # no lone surrogates
@@ -48,7 +48,7 @@ def check_parsed(parsed: ParsedDocument) -> None:
 
 
 class ParserContract:
-    """Tests that every parser passes."""
+    """Tests that every parser must pass."""
 
     samples: ClassVar[tuple[Sample, ...]] = ()
 
@@ -80,7 +80,7 @@ class ParserContract:
         assert all(extension == extension.lower() and extension.startswith(".") for extension in extensions)
 
     def test_damaged_content_is_answered_not_suffered(self) -> None:
-        """Cut and scribbled-on documents give a text, or one of the answers that quarantine or skip."""
+        """Truncated and corrupted documents give a text, or one of the errors that quarantine or skip a document."""
         chance = random.Random(7)
         plugin = self.make_plugin()
         for sample in self.samples:

@@ -1,4 +1,4 @@
-"""Hits, and what a postprocessor may ask, for tests without an index."""
+"""Hits, and a context for postprocessors, for tests without an index."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from semantik_pipeline.testing.fake_models import hashed_words
 if TYPE_CHECKING:
     import numpy as np
 
-#: Components of a hit's vector.
+#: Dimension of a hit's vector.
 DIMENSION = 32
 
 
 def make_hit(
     rank: int, text: str, *, document: str | None = None, score: float | None = None, **more: Any
 ) -> SearchHit:
-    """The hit of that rank; further arguments are its metadata. Its score falls with its rank unless one is given."""
+    """A hit with this rank; further arguments are its metadata. By default, the score falls with the rank."""
     start = more.pop("start", 0)
     return SearchHit(
         rank=rank,
@@ -35,8 +35,8 @@ def make_hit(
 
 
 class FakeContext(PostprocessContext):
-    """Answers from values: a text's vector is that of its words (similar texts are near), or what ``vectors`` has for it;
-    ``documents`` has the chunks of a document, in order. ``asked`` lists what was asked."""
+    """A context with fixed data. A text's vector comes from ``vectors``, or by default from its words (similar texts
+    are close). ``documents`` holds each document's chunks in order. ``asked`` lists the calls that were made."""
 
     def __init__(
         self,

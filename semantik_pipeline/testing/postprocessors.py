@@ -1,4 +1,4 @@
-"""What every postprocessor must hold, as a test class for authors.
+"""The requirements for every postprocessor, as a test class for authors.
 
 Subclass :class:`PostprocessorContract` in your tests and give it your plugin::
 
@@ -6,7 +6,7 @@ Subclass :class:`PostprocessorContract` in your tests and give it your plugin::
         def make_plugin(self):
             return MyPostprocessor()
 
-Override ``make_context`` if yours needs other answers than a :class:`FakeContext` gives.
+Override ``make_context`` if yours needs other data than :class:`FakeContext` provides.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TEXTS = (
 
 
 def check_hits(after: Sequence[SearchHit], before: Sequence[SearchHit], *, annotates: bool = False) -> None:
-    """Assert that ``after`` are hits of ``before``, each at most once, unchanged but for what may be added."""
+    """Assert that ``after`` contains hits of ``before``, each at most once, unchanged except for allowed additions."""
     assert isinstance(after, list), "a list"
     given = {hit.rank: hit for hit in before}
     shown = [one for hit in after for one in (hit, *hit.grouped_hits)]
@@ -57,13 +57,13 @@ def check_hits(after: Sequence[SearchHit], before: Sequence[SearchHit], *, annot
 
 
 class PostprocessorContract:
-    """One plugin for the class: postprocessors keep nothing between calls."""
+    """Tests that every postprocessor must pass."""
 
     def make_plugin(self) -> PostprocessorPlugin:
         raise NotImplementedError
 
     def make_context(self, hits: Sequence[SearchHit]) -> PostprocessContext:
-        """Each hit is the second of three chunks of its document."""
+        """A context in which each hit is the second of three chunks of its document."""
         return FakeContext({hit.document: _chunks(hit) for hit in hits})
 
     def process(self, query: str, hits: Sequence[SearchHit]) -> list[SearchHit]:
@@ -84,7 +84,7 @@ class PostprocessorContract:
         return after
 
     def hits(self, texts: Sequence[str] = TEXTS) -> list[SearchHit]:
-        """A hit for each text; every third is of the first document."""
+        """One hit for each text; every third hit belongs to the first document."""
         return [
             make_hit(rank, text, document=f"doc-{rank if rank % 3 else 1}", ordinal=rank, language="en")
             for rank, text in enumerate(texts, 1)

@@ -1,8 +1,8 @@
-"""A double of a Qdrant server: its REST interface over HTTP on the loopback, answered by qdrant-client's local mode.
+"""A double of a Qdrant server: its REST interface over HTTP on loopback, implemented with qdrant-client's local mode.
 
-For tests of code that talks to a server where none can be had. Local mode is congruence-tested against the server by
-its authors; it is slow (a filter costs 130 ms at 20,000 points) and keeps nothing on disk. Run it in a process of its
-own with ``python -m semantik_pipeline.testing.qdrant_double [PORT]``; it prints its address.
+It is for tests of code that talks to a server, where no server is available. The authors of local mode test it for
+consistency with the server. It is slow (a filter takes 130 ms at 20,000 points) and stores nothing on disk. To run it
+in a process of its own, use ``python -m semantik_pipeline.testing.qdrant_double [PORT]``; it prints its address.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydantic_core import to_jsonable_python
 
 
 class QdrantDouble:
-    """``url`` once started. ``fail_next`` statuses are answered before anything else is (0: the connection breaks)."""
+    """``url`` is valid once started. ``fail_next`` lists statuses for the next answers (0: the connection breaks)."""
 
     def __init__(self, port: int = 0, api_key: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         from qdrant_client import QdrantClient
@@ -33,13 +33,13 @@ class QdrantDouble:
         self.client = QdrantClient(":memory:")
         self.api_key = api_key
         self.away = False  # answers 503 to everything
-        self.delay = 0.0  # seconds that each request waits first
-        self.retry_after: float | None = None  # what a failing answer asks for, in seconds
+        self.delay = 0.0  # seconds before each answer
+        self.retry_after: float | None = None  # seconds in the Retry-After header of error answers
         self.fail_next: list[int] = []
-        self.words: str | None = None  # what a failing answer says
-        self.fail_after: list[int] = []  # the same, but the operation is done first: only its answer is lost
+        self.words: str | None = None  # the message of error answers
+        self.fail_after: list[int] = []  # as fail_next, but the operation is done first: only its answer is lost
         self.requests: list[str] = []
-        self.bodies: dict[str, Any] = {}  # the last of each kind of request
+        self.bodies: dict[str, Any] = {}  # the last body of each kind of request
         self.turn = threading.Lock()
         double = self
 
@@ -56,7 +56,7 @@ class QdrantDouble:
         return self
 
     def dense(self, name: str) -> dict[str, list[float]]:
-        """The dense vector of every point that a collection has, by the point's id."""
+        """The dense vector of every point of a collection, by point id."""
         points, _ = self.client.scroll(name, limit=1_000_000, with_payload=False, with_vectors=["dense"])
         vectors: list[Any] = [point.vector for point in points]
         return {str(point.id): vector["dense"] for point, vector in zip(points, vectors, strict=True)}
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_request  # noqa: N815 - the names that http.server calls
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing; tests read ``requests``."""
+        """Do not log; tests read ``requests``."""
 
     def _fail(self, status: int) -> None:
         if status == 0:
@@ -200,12 +200,12 @@ def _aliases(client: Any, body: dict[str, Any]) -> bool:
     return client.update_collection_aliases(models.ChangeAliasesOperation(**body).actions)
 
 
-#: By client, collection and field what an index of payloads was asked for. Local mode makes none, and tells of none.
+#: The requested payload indexes, by client, collection and field: local mode neither creates nor reports them.
 _INDEXES: WeakKeyDictionary[Any, dict[str, dict[str, Any]]] = WeakKeyDictionary()
 
 
 def described(client: Any, name: str) -> Any:
-    """The collection as a server tells of it, with its payload indexes."""
+    """The collection as a server describes it, with its payload indexes."""
     from qdrant_client import models
 
     kinds = _INDEXES.get(client, {}).get(name, {})
@@ -214,7 +214,7 @@ def described(client: Any, name: str) -> Any:
 
 
 def index_payload(client: Any, name: str, key: str, kind: Any) -> None:
-    """Keep in mind that there is such an index; a missing collection is an error."""
+    """Record that this index exists; a missing collection is an error."""
     client.get_collection(name)
     _INDEXES.setdefault(client, {}).setdefault(name, {})[key] = kind
 

@@ -1,4 +1,4 @@
-"""The gRPC side of the Qdrant double: qdrant-client's own servicers, answered by its local mode."""
+"""The gRPC side of the Qdrant double: qdrant-client's own servicers, implemented with its local mode."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class QdrantGrpcDouble:
-    """Serves what a :class:`QdrantDouble` holds; ``port`` is its gRPC port. ``fail_next`` are names of gRPC's status
-    codes that are answered before anything else is. Calls go into the double's ``requests``: ``grpc Upsert``."""
+    """Serves the data of a :class:`QdrantDouble`; ``port`` is its gRPC port. ``fail_next`` lists names of gRPC status
+    codes for the next answers. Calls are recorded in the double's ``requests``, for example ``grpc Upsert``."""
 
     def __init__(self, double: QdrantDouble) -> None:
         import grpc

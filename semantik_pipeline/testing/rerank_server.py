@@ -1,6 +1,6 @@
 """A small real HTTP server that answers ``POST /v1/rerank`` by shared words. For tests of remote rerankers.
 
-It misbehaves on request, as the one for embeddings does.
+It misbehaves on request: see :class:`Script`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from semantik_pipeline.testing.fake_models import overlap
 
 
 class RerankHandler(EmbeddingsHandler):
-    """The answer in the shape that the request has: Cohere's, Voyage's or text-embeddings-inference's."""
+    """Answers in the shape of the request: that of Cohere, Voyage or text-embeddings-inference."""
 
     def usual(self, body: dict[str, Any]) -> Any:
         return ranking(body)
@@ -36,6 +36,6 @@ def ranking(body: dict[str, Any]) -> Any:
 def rerank_server(
     decide: Callable[[dict[str, Any]], Answer] = lambda request: None,
 ) -> Iterator[tuple[str, Script]]:
-    """A running server: its base URL, and its script to look at."""
+    """A running server: yields its base URL, and its script for inspection."""
     with embeddings_server(decide, RerankHandler) as running:
         yield running

@@ -1,4 +1,4 @@
-"""The part of the contract of vector stores that is about the languages of words. :class:`VectorDBContract` has it too."""
+"""The part of the contract of vector stores about languages. :class:`VectorDBContract` includes it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from semantik_pipeline.testing.store_points import SPEC, make_point, point_id
 
 
 class LanguagesContract:
-    """What a BM25 leg that stems by each point's language answers; ``store`` is a fixture of the class that inherits
-    this. A store without the capability ``languages`` may do as it likes."""
+    """Tests of BM25 with stemming by each point's language. The inheriting class must have a fixture ``store``. The
+    tests are skipped for a store without the capability ``languages``."""
 
     @pytest.fixture
     def babel(self, store: Any) -> Iterator[str]:

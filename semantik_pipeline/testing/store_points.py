@@ -22,7 +22,7 @@ def point_id(number: int) -> str:
 
 
 def make_point(number: int, *, document_id: int = 1, epoch: int = 1, text: str | None = None, **payload: Any) -> Point:
-    """A deterministic point; ``text`` is its BM25 text, ``language`` in its payload that text's language."""
+    """A deterministic point. ``text`` is its BM25 text; ``language`` in its payload is the language of that text."""
     vector = np.random.default_rng(number).normal(size=DIMENSION).astype(np.float32)
     text = text or f"{_WORDS[number % 10]} {_WORDS[number // 10 % 10]} number{number}"
     fields = {"document_id": document_id, "epoch": epoch, "text": text, **payload}

@@ -1,4 +1,4 @@
-"""The part of the contract of vector stores that is about searching. :class:`VectorDBContract` has it too."""
+"""The part of the contract of vector stores about searching. :class:`VectorDBContract` includes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semantik_pipeline.testing.store_points import DIMENSION, SPEC, make_point, 
 
 
 class SearchingContract:
-    """What a search answers; ``store`` and ``index`` are fixtures of the class that inherits this."""
+    """Tests of searches. The inheriting class must have the fixtures ``store`` and ``index``."""
 
     def test_the_nearest_vectors_come_first(self, store: Any, index: str) -> None:
         points = [make_point(n) for n in range(40)]
@@ -113,7 +113,7 @@ class SearchingContract:
         assert store.search(index, [SearchRequest(vector=make_point(1).vector)]) == [[]]
         assert store.scroll(index) == ([], None)
 
-    # -- what some stores have ---------------------------------------------------------------------------------------
+    # -- optional capabilities ---------------------------------------------------------------------------------------
 
     def test_facets_count_points(self, store: Any, index: str) -> None:
         if "facet" not in store.capabilities:

@@ -1,7 +1,7 @@
 """The contract of vector stores as tests.
 
-Subclass :class:`VectorDBContract`, give it ``make_store``, and pytest runs the contract on your store. A store that has
-no ``sparse``, ``facet`` … says so by its ``capabilities``, and those tests skip.
+Subclass :class:`VectorDBContract`, implement ``make_store``, and pytest runs the contract on your store. Tests of what
+is not in the store's ``capabilities`` (``sparse``, ``facet`` and so on) are skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from semantik_pipeline.testing.store_searches import SearchingContract
 
 
 class Blocking:
-    """A store whose methods may be ``async``, called from tests that are not."""
+    """Calls a store's methods, which may be ``async``, from synchronous tests."""
 
     def __init__(self, store: VectorDBPlugin) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class Blocking:
 
 
 class VectorDBContract(SearchingContract, LanguagesContract):
-    """What every store must do. ``make_store`` returns a store of an empty place, not yet initialised."""
+    """Tests that every store must pass. ``make_store`` returns an empty store that is not yet initialized."""
 
     def make_store(self, tmp_path: Path) -> VectorDBPlugin:
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""Tiny models with random weights, in the layout that sentence-transformers reads. Made in milliseconds, no torch.
+"""Tiny models with random weights, in the layout of sentence-transformers. Created in milliseconds, without torch.
 
-They embed nonsense, deterministically: enough to test what stands around a model.
+Their embeddings are meaningless but deterministic, which is enough to test the code around a model.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def write_tiny_cross_encoder(
 
 
 def write_tiny_colbert(folder: Path, *, seed: int = 0, width: int = 32, vectors: int = 16, window: int = 48) -> Path:
-    """A two-layer BERT whose token vectors are projected to ``vectors`` dimensions, in PyLate's layout: a prefix for
-    queries and one for documents, queries padded with [MASK] to 12 tokens; returns the folder."""
+    """A two-layer BERT whose token vectors are projected to ``vectors`` dimensions, in PyLate's layout: one prefix for
+    queries and one for documents, queries padded with [MASK] to 12 tokens. Returns the folder."""
     from safetensors.numpy import save_file
 
     _write_encoder(folder, seed=seed, width=width, window=window, prefix="")
@@ -102,7 +102,7 @@ def write_tiny_colbert(folder: Path, *, seed: int = 0, width: int = 32, vectors:
 
 
 def write_tiny_sparse_encoder(folder: Path, *, seed: int = 0, width: int = 32, window: int = 48) -> Path:
-    """A two-layer BERT that predicts masked words, as SPLADE starts from one; returns the folder."""
+    """A two-layer BERT that predicts masked words, like the models that SPLADE is trained from; returns the folder."""
     random = np.random.default_rng(seed + 2)
     size = len(SPECIAL) + 2 * len(_LETTERS) + len(WORDS)
     head = {

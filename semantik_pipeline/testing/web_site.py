@@ -1,4 +1,4 @@
-"""A web site on loopback, as a real HTTP server: pages that change, vanish, redirect, are slow or say "not now"."""
+"""A web site on a real HTTP server on loopback. Its pages can change, vanish, redirect, be slow or say "not now"."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a path answers. With ``etag`` a request that knows it gets a 304; ``delay`` is in seconds."""
+    """The answer for a path. With ``etag``, a request with the current ETag gets a 304. ``delay`` is in seconds."""
 
     body: bytes = b""
     status: int = 200
@@ -20,12 +20,12 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     etag: bool = True
     delay: float = 0.0
-    password: str | None = None  # for HTTP Basic, base64 as it is sent
+    password: str | None = None  # for HTTP Basic, in base64 as it is sent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked, and how it was answered."""
+    """A request, and how it was answered."""
 
     path: str
     status: int
@@ -34,7 +34,7 @@ class Request:
 
 
 class WebSite:
-    """``site.replies["/a"] = Reply(...)``; what is not there is a 404. ``requests`` are in the order of their answers."""
+    """``site.replies["/a"] = Reply(...)``; other paths get a 404. ``requests`` are in the order of their answers."""
 
     def __init__(self) -> None:
         self.replies: dict[str, Reply] = {}
@@ -58,7 +58,7 @@ class WebSite:
         self.replies[path] = Reply(body=body.encode(), **options)  # type: ignore[arg-type]
 
     def asked(self, status: int | None = None) -> list[str]:
-        """The paths that were asked for (and answered so), robots.txt left out; then they are forgotten."""
+        """The paths that were requested (and answered with ``status``), without robots.txt; then clear the list."""
         found = [one.path for one in self.requests if status in (None, one.status) and one.path != "/robots.txt"]
         self.requests.clear()
         return found
@@ -104,6 +104,6 @@ def _handler(site: WebSite) -> type[BaseHTTPRequestHandler]:
             return 304 if known and reply.status == 200 else reply.status
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the requests are kept."""
+            """Do not log: the requests are recorded."""
 
     return Handler
