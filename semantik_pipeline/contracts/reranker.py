@@ -54,19 +54,17 @@ class RerankerPlugin(SemanticPlugin):
         documents: list[str],
         top_k: int | None = None,
         metadata: list[dict[str, Any]] | None = None,
-        feedback: list[str] | None = None,
         vectors: np.ndarray | None = None,
         feedback_vectors: np.ndarray | None = None,
     ) -> list[RerankResult]:
         """Return results best first, each index at most once, with finite scores: all documents, or the best ``top_k``.
 
-        ``metadata`` holds what a search knows of each document, such as its title, section and page. ``feedback`` holds
-        the texts of the search's best passages before this reranker, best first, the same in each call for one query.
-        They show what good answers look like.
+        ``metadata`` holds what a search knows of each document, such as its title, section and page.
 
         ``vectors`` holds the vectors that the collection's embedder gave the documents when they were indexed: (n, d)
         float32, each row of length one, zeros for a document without a vector in the store. ``feedback_vectors`` holds
-        those of the best passages that have one. Both are None if there are no vectors; a plugin that can do nothing
+        those of the search's best passages before this reranker that have one, best first, the same in each call for one
+        query: they show what good answers look like. Both are None if there are no vectors; a plugin that can do nothing
         without them raises PluginError.
 
         All of these are optional: a plugin that does not take one is called without it.

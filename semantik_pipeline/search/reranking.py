@@ -23,7 +23,7 @@ from semantik_pipeline.search.request import SearchPlan, candidates_for
 from semantik_pipeline.search.rerank_choice import ChosenReranker, read_by
 from semantik_pipeline.search.rerank_options import reranker_options
 from semantik_pipeline.search.rerank_slices import RerankOutcome, score_within
-from semantik_pipeline.search.stored_vectors import FEEDBACK, Compared, ReadVectors
+from semantik_pipeline.search.stored_vectors import Compared, ReadVectors
 
 #: Seconds that a passage took a plugin in its last search.
 _paces: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
@@ -104,14 +104,13 @@ def _rerank_by(
     query = cut(plan.text, estimate_tokens([plan.text])[0], limits.max_query_length)
     texts = [_passage(candidate, limits.max_doc_length) for candidate in chosen]
     method = until(began + seconds, one.plugin.rerank)
-    about, feedback = [_about(candidate) for candidate in chosen], texts[:FEEDBACK]
+    about = [_about(candidate) for candidate in chosen]
     compared = Compared(
         chosen, vectors if accepted(one.plugin.rerank, {"vectors": None, "feedback_vectors": None}) else None
     )
 
     def score(part: slice) -> Any:
-        more = {"metadata": about[part], "feedback": feedback, **compared.of(part)}
-        return host.call(method, query, texts[part], **more)
+        return host.call(method, query, texts[part], metadata=about[part], **compared.of(part))
 
     outcome = score_within(seconds, score, len(texts), limits, known_pace(one.plugin), of=(one.id, one.plugin))
     know_pace(one.plugin, outcome.pace)

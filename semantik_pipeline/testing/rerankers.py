@@ -67,8 +67,7 @@ class RerankerContract:
         self, query: str, texts: list[str], top_k: int | None = None, *, alone: bool = False
     ) -> list[RerankResult]:
         """``alone``: by the texts alone, without all that a search knows of them."""
-        best = TEXTS[:2]
-        known = {"feedback": best, "vectors": vectors_of(texts), "feedback_vectors": vectors_of(best)}
+        known = {"vectors": vectors_of(texts), "feedback_vectors": vectors_of(TEXTS[:2])}
         there: dict[str, Any] = {} if alone else known
 
         async def life() -> list[RerankResult]:

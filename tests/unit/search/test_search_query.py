@@ -414,22 +414,6 @@ def test_values_are_frozen(library):
         SearchQuery(text="a").limit = 3
 
 
-def test_every_slice_is_given_the_two_best_fused_texts(library, script_reranker):
-    given = []
-
-    class Taking(type(script_reranker(lambda query, documents: []))):
-        capabilities = RerankerCapabilities(max_documents=2)
-
-        async def rerank(self, query, documents, top_k=None, metadata=None, feedback=None):
-            given.append(feedback)
-            return [RerankResult(index, 1.0) for index in range(len(documents))]
-
-    library.host.plugins["words"] = Taking(None)
-    library.host.plugins["words"].capabilities = RerankerCapabilities(max_documents=2)
-    assert ask(library).reranked
-    assert given == [texts(ask(library, rerank=False))[:2]] * 3
-
-
 class Comparing(RerankerPlugin):
     """Takes vectors, and keeps what it is given."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import math
@@ -20,6 +21,7 @@ from semantik_pipeline.search.request import plan_search
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, ChosenReranker, chosen_rerankers, read_by
 from semantik_pipeline.search.reranking import know_pace, known_pace, rerank
 from semantik_pipeline.search.retrieval import retrieve
+from tests.unit.search.conftest import LetterEmbedder
 
 
 def ask(runtime, text="lease expiry", **options):
@@ -109,14 +111,15 @@ def test_feedback_is_what_the_one_before_found_best(library, install, scored_by,
     given_feedback = []
 
     class Taking(type(script_reranker(scored_by(len)))):
-        async def rerank(self, query, documents, top_k=None, metadata=None, feedback=None):
-            given_feedback.append(feedback)
+        async def rerank(self, query, documents, top_k=None, metadata=None, feedback_vectors=None):
+            given_feedback.append(feedback_vectors)
             return [RerankResult(index, 1.0) for index in range(len(documents))]
 
     install("first", scored_by(lambda text: "zebra" in text))
     library.host.plugins["second"] = Taking(None)
     ask(library, reranker=["first", "second"], rerank_weight=0.9)
-    assert given_feedback[0][0] == "zebra jazz quiz"
+    (best,) = asyncio.run(LetterEmbedder().embed_texts(["zebra jazz quiz"]))
+    assert given_feedback[0][0] == pytest.approx(best, abs=1e-6)
 
 
 # -- who is in it ----------------------------------------------------------------------------------------------------
