@@ -1,4 +1,4 @@
-"""What every reranker must hold, as a test class for authors.
+"""The requirements for every reranker, as a test class for authors.
 
 Subclass :class:`RerankerContract` in your tests and give it your plugin::
 
@@ -38,7 +38,7 @@ TEXTS = [
 
 
 def check_ranking(results: Sequence[RerankResult], count: int, top_k: int | None = None) -> None:
-    """Assert that the results are ``count`` documents (or the best ``top_k``), each once, best first, finite."""
+    """Assert that the results are ``count`` documents (or the best ``top_k``), each once, best first; finite scores."""
     indices = [result.index for result in results]
     assert len(indices) == (count if top_k is None else min(top_k, count))
     assert len(set(indices)) == len(indices), "each index at most once"
@@ -49,7 +49,7 @@ def check_ranking(results: Sequence[RerankResult], count: int, top_k: int | None
 
 
 def vectors_of(texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors (n, 8) float32, the same for the same text."""
+    """Unit vectors (n, 8) float32; equal texts have equal vectors."""
     rows = np.ones((len(texts), 8), dtype=np.float32)
     for row, text in zip(rows, texts, strict=True):
         seed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -58,7 +58,7 @@ def vectors_of(texts: Sequence[str]) -> np.ndarray:
 
 
 class RerankerContract:
-    """One plugin for the class: rerankers keep nothing between calls. One that takes vectors is given them."""
+    """Tests that every reranker must pass. A reranker that accepts vectors gets them."""
 
     def make_plugin(self) -> RerankerPlugin:
         raise NotImplementedError
@@ -66,7 +66,7 @@ class RerankerContract:
     def rerank(
         self, query: str, texts: list[str], top_k: int | None = None, *, alone: bool = False
     ) -> list[RerankResult]:
-        """``alone``: by the texts alone, without all that a search knows of them."""
+        """``alone``: pass only the texts, without the other data that a search has about them."""
         known = {"vectors": vectors_of(texts), "feedback_vectors": vectors_of(TEXTS[:2])}
         there: dict[str, Any] = {} if alone else known
 
@@ -100,7 +100,7 @@ class RerankerContract:
         assert math.isclose(forwards[3], forwards[4], abs_tol=1e-2), "equal texts have equal scores"
 
     def test_scores_of_a_slice_are_those_of_the_whole(self):
-        """The host splits by the capabilities and compares the scores of the parts."""
+        """The host splits the documents by the capabilities and compares the scores of the parts."""
         whole = {result.index: result.score for result in self.rerank(QUERY, TEXTS)}
         part = {result.index: result.score for result in self.rerank(QUERY, TEXTS[:3])}
         assert all(math.isclose(part[i], whole[i], abs_tol=1e-2) for i in part)
@@ -116,7 +116,7 @@ class RerankerContract:
 
         try:
             batch = asyncio.run(life())
-        except PluginError as error:  # it can do nothing with texts alone, be they of one query
+        except PluginError as error:  # it can't work with texts alone, even for a single query
             refused = str(error)
             try:
                 self.rerank(QUERY, TEXTS[:4], alone=True)
