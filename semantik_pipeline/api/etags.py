@@ -15,8 +15,8 @@ IfMatch = Annotated[
     str | None,
     Header(
         max_length=2000,
-        description="ETag that you have read, or several. If the configuration has a different one now, nothing is changed"
-        " (412). `*` matches any.",
+        description="ETag that you have read, or several. If the configuration has a different one now, nothing is"
+        " changed (412). `*` matches any.",
     ),
 ]
 

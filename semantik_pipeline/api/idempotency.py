@@ -30,8 +30,8 @@ Key = Annotated[
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
         description="Unique name of the request, valid for a day. A repeated request gets the first response again and"
-        " changes nothing. It is refused while the first one is in progress (409). A different request with the same key"
-        " is refused, too (422).",
+        " changes nothing. It is refused while the first one is in progress (409). A different request with the same"
+        " key is refused, too (422).",
     ),
 ]
 

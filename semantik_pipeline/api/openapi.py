@@ -23,9 +23,9 @@ SECURITY = {
 }
 
 _ABOUT = """\
-Every response has an `X-Request-Id`. Errors are problem documents (RFC 9457). Lists are paginated: pass `next_cursor` as
-`cursor` to get the next page. Long-running work is answered with 202 and an operation, which you can follow at
-`Location`. `x-role` is the role that an operation requires: reader < writer < admin.
+Every response has an `X-Request-Id`. Errors are problem documents (RFC 9457). Lists are paginated: pass `next_cursor`
+as `cursor` to get the next page. Long-running work is answered with 202 and an operation, which you can follow at
+`Location`. `x-role` is the role that an API operation requires: reader < writer < admin.
 """
 
 

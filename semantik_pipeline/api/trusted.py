@@ -1,7 +1,8 @@
-"""What of a configuration that comes by HTTP is for an administrator, and what for nobody.
+"""Checks configurations that arrive over HTTP: which options only an administrator may set, and which ones nobody may
+set.
 
-Options may name files of the server, variables of its environment, and hosts that it then calls. Whoever chooses them can
-have it read what it may read, and send it where they like.
+Options can name files on the server, environment variables of the server, and hosts that the server then contacts. A
+caller that may choose them freely could make the server read anything that it can read, and send it anywhere.
 """
 
 from __future__ import annotations
@@ -24,25 +25,26 @@ if TYPE_CHECKING:
 
     from semantik_pipeline.settings import Settings
 
-#: Variables of ours hold the ledger's password, and keys. Settings are read whatever their case.
+#: Names of this pipeline's own environment variables, which hold keys and the ledger's password. Settings are read in
+#: any case.
 OURS = re.compile(r"\s*SEMANTIK_", re.IGNORECASE)
 
-#: Options that are paths, whatever they look like.
+#: Options that are paths, whatever their values look like, by connector.
 PATHS = {"directory": ("path",), "jsonl": ("path",), "git": ("url", "cache_dir")}
 
-#: The option that lets a model's own code in.
+#: The option that allows a model to run its own code.
 RUNS_CODE = "trust_remote_code"
 
 
 def is_owner(request: Request, caller: Principal) -> bool:
-    """Whether the caller may as well use the commands: it is on this machine, and shows the key that lies in the data
-    folder, whose files it can read. Commands have no rule for places, so there is none for what they ask a server."""
+    """Whether the caller could also use the commands: it is on this machine and has the key in the data folder, so it
+    can read that folder's files. Commands may use any path, so their requests to a server may do so, too."""
     address = request.client.host if request.client else ""
     return caller.name == f"key:{LOCAL_KEY}" and is_loopback(address)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether the address is this host's own, reached from itself alone; what is no address is not."""
+    """Whether this is a loopback address. False if it is not an address."""
     try:
         return ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
@@ -52,21 +54,25 @@ def is_loopback(address: str) -> bool:
 def check(
     settings: Settings, config: Mapping[str, Any], connector: str | None = None, *, anywhere: bool = False
 ) -> None:
-    """Raise Forbidden for options that nobody gives by HTTP: a variable of ours, and, of a connector, unless it may be
-    ``anywhere``, a place where the pipeline keeps its own files, one inside it, or one that holds it."""
+    """Raise Forbidden for options that nobody may set over HTTP.
+
+    These are the pipeline's own environment variables. For a connector, unless ``anywhere``, they are also paths to a
+    place where the pipeline keeps its own files, inside such a place, or to a folder that contains one.
+    """
     for _, value in _leaves(config):
         if isinstance(value, str) and OURS.match(value):
             raise Forbidden(
-                "Options can't name variables that begin with SEMANTIK_: they are this server's own.",
-                "Set another variable where the server is started.",
+                "Options cannot use environment variables that start with SEMANTIK_: they are this server's own.",
+                "Set a variable with another name in the server's environment.",
             )
     if connector is not None and not anywhere:
         _check_places(settings, config, connector)
 
 
 def check_collection(settings: Settings, caller: Principal, changes: Mapping[str, Any]) -> None:
-    """:func:`check`, of a collection's configuration, or of changes to it by dotted names. What names a variable or a
-    URL, or lets a model's own code in, takes the role admin in the whole installation."""
+    """:func:`check` for a collection's configuration, or for changes to it by dotted names. Options that name an
+    environment variable or a URL, or allow a model to run its own code, require the role admin in the whole
+    installation."""
     check(settings, changes)
     for name, value in _leaves(changes):
         last = name.rpartition(".")[2]
@@ -80,7 +86,7 @@ def check_collection(settings: Settings, caller: Principal, changes: Mapping[str
 
 
 def _leaves(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each value that is no object or list, with the name that it stands under."""
+    """Yield each value that is neither an object nor a list, with its name."""
     stack: list[tuple[str, Any]] = list(config.items())
     while stack:
         name, value = stack.pop()
@@ -101,13 +107,13 @@ def _check_places(settings: Settings, config: Mapping[str, Any], connector: str)
             for ours in _own(settings):
                 if place == ours or ours in place.parents or (named and place in ours.parents):
                     raise Forbidden(
-                        f"{name} leads to where this server keeps its own files.",
-                        "Index another folder; the server's own administrator can add this one on its command line.",
+                        f"{name} refers to a place where this server keeps its own files.",
+                        "Index another folder. The server's administrator can add this one with a command on its host.",
                     )
 
 
 def _own(settings: Settings) -> list[Path]:
-    """Where the pipeline keeps its files, links followed."""
+    """The places where the pipeline keeps its files, with symbolic links resolved."""
     own = [settings.data_dir, settings.index_dir, settings.models_dir, settings.state_file]
     for url in (settings.blob_url, settings.database_url):
         scheme, colon, rest = url.partition("://")
@@ -121,8 +127,9 @@ def _own(settings: Settings) -> list[Path]:
 
 
 def _places_of(text: str, *, named: bool) -> list[Path]:
-    """The paths that a text may mean, links followed: of an option that is no path by its name, only what looks like one.
-    A pattern means the folder that it begins in, and all that it finds now."""
+    """The paths that a text may mean, with symbolic links resolved. If the option is not a path by its name
+    (``named``), only texts that look like one count. A pattern means the folder in which it starts, and everything that
+    it matches now."""
     texts = {text}
     address = urlsplit(text) if ":" in text else None
     if address is not None and address.scheme == "file":

@@ -1,1 +1,1 @@
-"""What callers send and get, with examples: one module for each resource."""
+"""Models of request and response bodies, with examples: one module for each resource."""

@@ -27,12 +27,14 @@ class CollectionCreate(BaseModel):
     )
 
     name: Name
-    config: Options = Field({}, description="Configuration, where it differs from the defaults.")
-    changes: Options = Field({}, description="Configuration by dotted names, over `config`.", examples=[_CHANGES])
+    config: Options = Field({}, description="Configuration, as far as it differs from the defaults.")
+    changes: Options = Field(
+        {}, description="Configuration by dotted names; takes precedence over `config`.", examples=[_CHANGES]
+    )
 
 
 class CollectionUpdate(BaseModel):
-    """Changes of the configuration. Those that shape the index take effect with the next reindex."""
+    """Changes to the configuration. Changes that affect the contents of the index take effect with the next reindex."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
 
@@ -53,7 +55,7 @@ class Generation(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: int
-    state: str = Field(examples=["active"], description="building, active, kept (for a rollback) or retired")
+    state: str = Field(examples=["active"], description="building, active, kept (for a rollback) or retired.")
     dimension: int = Field(examples=[384])
     created_at: float
     activated_at: float | None
@@ -90,7 +92,7 @@ class CollectionDetail(Collection):
     """A collection in detail."""
 
     outdated: list[ScrubbedText] = Field(
-        description="Why the index differs from the configuration; empty: it is up to date."
+        description="Why the index does not match the configuration; empty if it is up to date."
     )
 
 
@@ -114,7 +116,7 @@ class DeletedCollection(BaseModel):
 
     id: int
     name: str
-    purged: bool = Field(description="Deleted permanently; else it is in the trash.")
+    purged: bool = Field(description="Whether it was deleted permanently; otherwise it is in the trash.")
 
 
 class RestoredCollection(BaseModel):
@@ -122,7 +124,7 @@ class RestoredCollection(BaseModel):
 
     name: str
     operation_id: int | None = Field(
-        description="Operation that resumes the work which the deletion stopped; null: there is none."
+        description="Id of the operation that resumes the work that the deletion stopped; null if there is none."
     )
 
 
@@ -132,27 +134,31 @@ class ReindexPlanRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"changes": _CHANGES}})
 
     changes: Options = Field(
-        {}, description="Changes of the configuration by dotted names; null resets to the default."
+        {}, description="Changes to the configuration by dotted names; null resets to the default."
     )
 
 
 class ReindexPlan(BaseModel):
-    """The estimated cost of a reindex. Nothing was written."""
+    """The estimated cost of a reindex. Nothing is written."""
 
     model_config = ConfigDict(extra="allow")
 
     collection: str
     changes: list[str] = Field(description="Differences from the configuration of the current index.")
     reasons: list[ScrubbedText] = Field(description="Why the current index is outdated.")
-    stages_changed: list[str] = Field(examples=[["chunk", "embed"]], description="Stages that compute anew.")
+    stages_changed: list[str] = Field(
+        examples=[["chunk", "embed"]], description="Stages that have to compute their results again."
+    )
     documents: int
     chunks: int
-    reuse: dict[str, dict[str, int]] = Field(description="By stage, how much is reused, of which `total`.")
+    reuse: dict[str, dict[str, int]] = Field(
+        description="By stage, the number of documents or chunks whose results are reused, and their `total`."
+    )
     texts_to_embed: int
     estimated: bool = Field(description="Whether `chunks` and `texts_to_embed` are extrapolated from a sample.")
     sampled_documents: int = Field(description="Size of the sample.")
-    embed_seconds: float | None = Field(description="Estimated time of the embedding; null: not known.")
-    disk_bytes: int = Field(description="Estimated disk space while both indexes are kept.")
+    embed_seconds: float | None = Field(description="Estimated time of the embedding; null if it is unknown.")
+    disk_bytes: int = Field(description="Estimated additional disk space while both indexes are kept.")
     dimension: int = Field(description="Dimension of the new index.")
 
 
@@ -177,7 +183,7 @@ class RerunPlanRequest(BaseModel):
 
 
 class RerunPlan(BaseModel):
-    """The documents that a rerun would process. Nothing was written."""
+    """The documents that a rerun would process. Nothing is written."""
 
     collection: str
     documents: int = Field(description="Number of matching documents.")
@@ -200,23 +206,24 @@ class RollbackResult(BaseModel):
 
 
 class VerifyRequest(BaseModel):
-    """Each request compares for some seconds; a large collection takes several requests."""
+    """Options of a comparison. Each request compares for about 10 seconds, so a large collection takes several
+    requests: repeat it with `cursor`."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"repair": True}})
 
     repair: bool = Field(False, description="Delete orphaned points, and write missing and stale ones again.")
     only_if_incomplete: bool = Field(
-        False, description="Compare only if the index has fewer points than expected, which is quick to find out."
+        False, description="Compare only if the index has fewer points than expected, which is a quick check."
     )
     cursor: str | None = Field(None, max_length=4000, description="`next_cursor` of the previous response.")
 
 
 class VerifyResult(BaseModel):
-    """Differences between the index and the database. Points are missing, orphaned (they belong to no chunk) or stale
-    (they differ from their chunk). Documents that are being processed are pending, and not compared."""
+    """Differences between the index and the database. A point can be missing, orphaned (it belongs to no chunk) or
+    stale (it differs from its chunk). Documents that are being processed are pending, and are not compared."""
 
     collection: str
-    clean: bool = Field(description="Nothing is missing, orphaned or stale among what this request compared.")
+    clean: bool = Field(description="Whether this request found nothing missing, orphaned or stale.")
     documents: int
     points_expected: int
     points_found: int
@@ -224,10 +231,14 @@ class VerifyResult(BaseModel):
     orphaned: int
     stale: int
     pending: int
-    examples: list[str] = Field(description="Document ids of some that differ.")
-    operation: str | None = Field(examples=["repair-7"], description="The first of `operations`; null: there is none.")
+    examples: list[str] = Field(description="Document ids of some documents that differ.")
+    operation: str | None = Field(
+        examples=["repair-7"], description="The first of `operations`; null if there are none."
+    )
     operations: list[str] = Field(description="Operations that repair the differences, with `repair`.")
-    next_cursor: str | None = Field(None, description="`cursor` of the next request; null: everything was compared.")
+    next_cursor: str | None = Field(
+        None, description="`cursor` of the next request; null if everything has been compared."
+    )
 
 
 class ImportAccepted(OperationAccepted):
@@ -239,8 +250,8 @@ class ImportAccepted(OperationAccepted):
     chunks: int
     vectors: int
     bodies: int = Field(description="Number of document contents.")
-    recomputed: list[str] = Field(description="Stages whose results can't be reused here.")
-    warnings: list[str] = Field(description="Why they can't be reused.")
+    recomputed: list[str] = Field(description="Stages whose results cannot be reused on this server.")
+    warnings: list[str] = Field(description="Why they cannot be reused.")
 
 
 class TrashedCollection(BaseModel):
@@ -250,7 +261,7 @@ class TrashedCollection(BaseModel):
     name: str
     documents: int
     trashed_at: float
-    purge_at: float | None = Field(description="When it will be deleted permanently; null: that is in progress.")
+    purge_at: float | None = Field(description="When it will be deleted permanently; null if that is in progress.")
 
 
 class TrashedSource(TrashedCollection):
@@ -267,13 +278,13 @@ class TrashedDocument(BaseModel):
     document: str = Field(description="Document id.")
     collection: str
     trashed_at: float
-    purge_at: float | None = Field(description="When it will be deleted permanently; null: that is in progress.")
+    purge_at: float | None = Field(description="When it will be deleted permanently; null if that is in progress.")
 
 
 class TrashList(BaseModel):
     """A page of the trash: collections, then sources, then documents, each oldest first."""
 
-    retention_days: float = Field(description="Days from the deletion until the permanent deletion.")
+    retention_days: float = Field(description="Days until deleted items are removed permanently.")
     collections: list[TrashedCollection]
     sources: list[TrashedSource]
     documents: list[TrashedDocument]

@@ -11,16 +11,16 @@ from semantik_pipeline.api.models.plain import Line, Name, Options
 from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 from semantik_pipeline.push import MEDIA_TYPE, MOST, SOURCE
 
-#: What a document is called by its source.
+#: A document id, which is unique within its source.
 UniqueId = Line
 
-#: Without parameters: it becomes a header of an answer.
+#: A media type without parameters, because it becomes a header of a response.
 MediaType = Annotated[str, StringConstraints(max_length=200, pattern=f"^{MEDIA_TYPE.pattern}$")]
 
-#: Where a document may be in the pipeline.
+#: The stage for which a document waits, or its final status.
 Status = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted"]
 
-#: What documents are asked for by: a status, or that their source could not read them the last time.
+#: A status by which documents are listed. "unread" means that the last sync could not read them.
 StatusFilter = Literal["chunk", "extract", "embed", "upsert", "indexed", "skipped", "quarantined", "deleted", "unread"]
 
 
@@ -34,7 +34,8 @@ class Document(BaseModel):
     source: str = Field(examples=["/srv/handbook"])
     status: Status = Field(
         examples=["indexed"],
-        description="The stage that it waits for (chunk, extract, embed, upsert); or indexed, skipped, quarantined, deleted",
+        description="The stage that it waits for (chunk, extract, embed or upsert), or indexed, skipped, quarantined or"
+        " deleted.",
     )
     reason: ScrubbedText | None = Field(
         description="Why it is skipped, quarantined or blocked, or that it could not be read."
@@ -45,7 +46,7 @@ class Document(BaseModel):
     size: int | None = Field(description="Bytes.")
     title: str | None
     content_hash: str | None = Field(description="SHA-256 of its content.")
-    principals: list[str] | None = Field(description="Users or groups that may see it; null: everybody.")
+    principals: list[str] | None = Field(description="Users or groups that may see it; null means everybody.")
     created_at: float
     changed_at: float
     deleted_at: float | None
@@ -66,22 +67,22 @@ class IndexingStatus(BaseModel):
 
     generation_id: int
     revision: int
-    epoch: int = Field(description="Version of the points in the index; increases with each revision.")
+    epoch: int = Field(description="Version of its points in the index; increases with each revision.")
     status: str = Field(examples=["quarantined"])
     stages: dict[str, str] = Field(
         examples=[{"sync": "done", "chunk": "failed", "extract": "waiting"}],
-        description="Status of each stage: done, due, waiting, failed, not needed.",
+        description="Status of each stage: done, due, waiting, failed or not needed.",
     )
     reason: ScrubbedText | None = Field(description="Why it is skipped.")
     attempts: int = Field(description="Failed attempts at the current stage.")
     blocked_reason: ScrubbedText | None = Field(description="Why no worker can process it.")
     worker: str | None = Field(description="Id of the worker that is processing it.")
-    retry_in_seconds: float = Field(description="Time until it may be processed; 0: at once.")
-    suspect: bool = Field(description="Failed in a batch; it is processed alone next.")
+    retry_in_seconds: float = Field(description="Seconds until it may be processed; 0 means at once.")
+    suspect: bool = Field(description="Whether it failed in a batch, so that it is processed alone next.")
     searchable: bool
     extractor_errors: ScrubbedObject | None = Field(description="Extractors that failed on it, and why.")
     error: ScrubbedObject | None = Field(description="Stage, type, message and traceback of the failure.")
-    extracted: dict[str, Any] | None = Field(description="Extracted data of the whole document.")
+    extracted: dict[str, Any] | None = Field(description="Data extracted from the whole document.")
 
 
 class DocumentDetail(Document):
@@ -135,17 +136,17 @@ class DocumentAttributes(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, StringConstraints(max_length=500)] | None = None
-    metadata: Options = Field(default_factory=dict, description="Filters use it as `metadata.NAME`.")
+    metadata: Options = Field(default_factory=dict, description="Filters refer to its fields as `metadata.NAME`.")
     media_type: MediaType | None = Field(None, examples=["text/markdown"])
     principals: list[Name] | None = Field(
-        None, max_length=1000, description="Users or groups that may see it; null: as set for its source."
+        None, max_length=1000, description="Users or groups that may see it; null means as set for its source."
     )
 
 
 class FileAttributes(DocumentAttributes):
     """Attributes of an uploaded file."""
 
-    document: UniqueId | None = Field(None, description="Document id (default: the name of the file).")
+    document: UniqueId | None = Field(None, description="Document id; by default the name of the file.")
 
 
 class DocumentInput(DocumentAttributes):
@@ -185,11 +186,11 @@ class PushedDocument(BaseModel):
 
     id: int
     document: str
-    outcome: str = Field(examples=["new"], description="new, changed or unchanged")
+    outcome: str = Field(examples=["new"], description="new, changed or unchanged.")
 
 
 class PushAccepted(OperationAccepted):
-    """The documents are stored. They can be found when the operation has finished."""
+    """The documents are stored. Searches find them once the operation has finished."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -218,7 +219,7 @@ class DocumentSelection(BaseModel):
 
 
 class DocumentRetryRequest(BaseModel):
-    """Documents of a collection, by document id; without ids, all that are quarantined."""
+    """Documents of a collection, by document id. Without ids, all quarantined documents."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"collection": "default"}})
 

@@ -1,4 +1,4 @@
-"""Facets, and explanations of a search: how each hit got its score, why a document is not among the hits."""
+"""Facets, and explanations of a search: how each hit got its score, and why a document is not among the hits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class FacetValue(BaseModel):
 
 
 class LegExplanation(BaseModel):
-    """Rank and score of a hit in one leg of the search, dense or sparse; null: the leg did not find it."""
+    """Rank and score of a hit in one leg of the search (dense or sparse); null if the leg did not find it."""
 
     rank: int | None
     score: float | None
     normalised: float = Field(description="The score mapped to 0..1.")
-    weight: float = Field(description="Fusion adds up weight x normalised.")
+    weight: float = Field(description="Weight of the leg: fusion adds up weight x normalised.")
 
 
 class FusionExplanation(BaseModel):
@@ -35,7 +35,7 @@ class RerankerExplanation(BaseModel):
     """What a reranker did to a hit."""
 
     plugin: str
-    score: float | None = Field(description="The reranker's own score; null: it did not score this hit.")
+    score: float | None = Field(description="The reranker's own score; null if it did not score this hit.")
     normalised: float = Field(description="The score mapped to 0..1.")
     weight: float
     rank: int = Field(description="Rank after this reranker.")
@@ -48,7 +48,7 @@ class PostprocessorExplanation(BaseModel):
     """A postprocessor that moved a hit or changed its score."""
 
     plugin: str
-    rank_before: int | None = Field(description="null: the postprocessor added this hit.")
+    rank_before: int | None = Field(description="null if the postprocessor added this hit.")
     rank_after: int
 
 
@@ -83,9 +83,12 @@ class DocumentExplanation(BaseModel):
         }
     )
 
-    document: str = Field(description="Document id; the name in the request if there is no such document.")
+    document: str = Field(description="Document id, or the name in the request if there is no such document.")
     cause: str = Field(
-        description="not-found, deleted, quarantined, filter ... (docs/search.md); shown: it is among the hits."
+        description="not-found, deleted, quarantined, filter and others (docs/search.md); `shown` means that it is"
+        " among the hits."
     )
     message: ScrubbedText = Field(description="The cause in a sentence.")
-    details: ScrubbedObject = Field(description="By cause: ranks and scores, the conditions that it does not meet ...")
+    details: ScrubbedObject = Field(
+        description="Details that depend on the cause, such as ranks, scores, or the conditions that it does not meet."
+    )

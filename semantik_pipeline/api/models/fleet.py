@@ -11,7 +11,7 @@ from semantik_pipeline.api.scrubbed import ScrubbedObject, ScrubbedText
 
 
 class PluginState(BaseModel):
-    """The plugin state file as it is now; ``error`` says why it can't be read."""
+    """The plugin state file as it is now; `error` is why it cannot be read."""
 
     revision: int | None
     hash: str | None
@@ -27,60 +27,60 @@ class Worker(BaseModel):
     host: str
     pid: int
     profile: str = Field(examples=["gpu"])
-    state: str = Field(examples=["ready"], description="starting, ready, draining, restarting, stopped, or lost")
+    state: str = Field(examples=["ready"], description="starting, ready, draining, restarting, stopped or lost.")
     command: str | None = Field(description="Command that it has not completed yet: drain, resume or restart.")
     uptime_seconds: float
     heartbeat_age_seconds: float = Field(description="Time since its last heartbeat.")
     memory_bytes: int | None
     queues: list[str] = Field(examples=[["chunk", "embed"]])
     in_progress: dict[str, Any] | None = Field(
-        description="Number of documents that it is processing, by stage (`sync`: sources that it reads), and some of"
-        " their names."
+        description="Number of documents that it is processing, by stage (for `sync`, of sources that it is reading),"
+        " and some of their names."
     )
     plugin_state_current: bool = Field(description="Whether it has loaded the plugin state file as it is now.")
     plugin_failures: dict[str, ScrubbedText] = Field({}, description="Plugins that it could not load, and why.")
     refusals: dict[str, ScrubbedText] | None = Field(
-        None, description="Generations and stages that it can't process (`3:embed`), and why."
+        None, description="Generations and stages that it cannot process (such as `3:embed`), and why."
     )
     fatal_error: ScrubbedText | None = Field(None, description="Error that makes it exit.")
 
 
 class StageStatus(BaseModel):
-    """Documents at a stage, and how fast it works. The stage `sync` counts sources: those of which a sync is requested or
-    due wait, and those that are read are in progress."""
+    """Documents at a stage, and how fast the stage works. The stage `sync` counts sources: a source waits if a sync is
+    requested or due, and is in progress while it is read."""
 
     waiting: int
     delayed: int = Field(description="Documents or sources that wait for their next attempt.")
     in_progress: int
-    paused: int = Field(description="Documents of paused operations; sources that are paused during a sync.")
+    paused: int = Field(description="Documents of paused operations; sources that were paused during a sync.")
     suspects: int = Field(description="Documents that failed in a batch, and are processed alone next.")
     oldest_seconds: float = Field(description="Time that the oldest waiting document or source has waited.")
     workers: int = Field(description="Live workers that serve this stage.")
-    documents_per_second: float = Field(description="Documents that it finished; sync: that it read.")
+    documents_per_second: float = Field(description="Documents that the stage finished (for `sync`, read) per second.")
     chunks_per_second: float
 
 
 class FleetStatus(BaseModel):
     """Workers, the backlog of each stage, and what is stuck and why."""
 
-    distributed: bool = Field(description="Whether there are worker processes; else one process does all work.")
-    owner: dict[str, Any] | None = Field(description="Unless distributed: the process that owns the data folder.")
+    distributed: bool = Field(description="Whether separate worker processes do the work; otherwise one process does.")
+    owner: dict[str, Any] | None = Field(description="The process that owns the data folder, unless distributed.")
     workers: list[Worker]
     plugin_state: PluginState
     stages: dict[str, StageStatus]
     sources: dict[str, int] = Field(description="Number of sources by state.")
     operations: dict[str, int] = Field(description="Number of unfinished operations by state.")
     blocked: list[ScrubbedObject] = Field(
-        description="Documents that no live worker can process, by stage and collection, and sources (stage sync)"
-        " that none reads, and why."
+        description="Documents that no live worker can process, by stage and collection, and sources (stage `sync`)"
+        " that no live worker reads, and why."
     )
     stuck: list[ScrubbedObject] = Field(
-        description="Documents that make no progress, and sources (stage sync, `document` is null), and why."
+        description="Documents and sources (stage `sync`, `document` is null) that make no progress, and why."
     )
 
 
 class FleetCommandRequest(BaseModel):
-    """The workers to command; by default all that are live."""
+    """The workers that get the command; by default all live workers."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"workers": ["gpu"]}})
 

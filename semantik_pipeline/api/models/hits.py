@@ -30,7 +30,8 @@ class Highlight(TextSpan):
 
 
 class ContextPassage(BaseModel):
-    """A neighbouring chunk, without what the hit has already; offsets are in characters of the document's text."""
+    """A neighbouring chunk, without text that is already in the hit. Offsets are in characters of the document's
+    text."""
 
     text: str
     start: int

@@ -1,4 +1,4 @@
-"""The host of the server: its diagnosis, and the models that it has."""
+"""The server's host: its diagnosis and its models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DoctorFinding(BaseModel):
     status: Literal["ok", "warning", "broken"]
     message: ScrubbedText = Field(description="What was found.")
     remedy: ScrubbedText | None = Field(description="What to do about it.")
-    seconds: float | None = Field(description="Response time, where a server was asked.")
+    seconds: float | None = Field(description="Response time in seconds, if a server was contacted.")
 
 
 class DoctorReport(BaseModel):
@@ -27,15 +27,15 @@ class DoctorReport(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """A model that is in use, or that is in the models folder."""
+    """A model that is in use or in the models folder."""
 
     name: str = Field(examples=["BAAI/bge-small-en-v1.5"])
     plugin: str | None
-    origin: str | None = Field(description="Where it was found: models folder, package, cache ...")
+    origin: str | None = Field(description="Where it was found: models folder, package, cache or another place.")
     path: str | None
     revision: str | None = Field(description="Commit of the model's repository.")
     size: int | None = Field(description="Bytes.")
-    state: str = Field(examples=["known"], description="known, incomplete, unknown, missing or elsewhere")
+    state: str = Field(examples=["known"], description="known, incomplete, unknown, missing or elsewhere.")
     reason: ScrubbedText | None = Field(description="Why it is not usable here.")
     used_by: list[str] = Field(description="Collections and settings that use it.")
 

@@ -21,12 +21,14 @@ class ApiKeyCreate(BaseModel):
 
     name: Name = Field(description="Name of the key.")
     role: Role
-    collections: list[Name] | None = Field(None, description="Collections that it gives access to; null: all.")
+    collections: list[Name] | None = Field(None, description="Collections that it gives access to; null means all.")
     principals: list[Name] | None = Field(
-        None, description="Users or groups whose documents it finds, beside those for everybody; null: all documents."
+        None,
+        description="Users or groups whose documents it finds, in addition to documents that everybody may see; null"
+        " means all documents.",
     )
     expires_in: str | None = Field(
-        None, examples=["90d"], max_length=100, description="Time until it expires; null: never."
+        None, examples=["90d"], max_length=100, description="Time until it expires; null means never."
     )
 
 

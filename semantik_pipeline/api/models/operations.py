@@ -23,7 +23,7 @@ class OperationSource(BaseModel):
 
     source: str = Field(examples=["/srv/handbook"])
     connector: str = Field(examples=["directory"])
-    state: str = Field(examples=["finished"], description="running, finished, failed or cancelled")
+    state: str = Field(examples=["finished"], description="running, finished, failed or cancelled.")
     error: ScrubbedText | None = None
 
 
@@ -32,17 +32,17 @@ class Operation(BaseModel):
 
     operation: str = Field(examples=["sync-12"])
     id: int
-    kind: str = Field(examples=["sync"], description="sync, push, retry, delete, restore, reindex, ...")
-    state: str = Field(examples=["running"], description="running, blocked, paused, cancelling or finished")
+    kind: str = Field(examples=["sync"], description="sync, push, retry, delete, restore, reindex or another kind.")
+    state: str = Field(examples=["running"], description="running, blocked, paused, cancelling or finished.")
     reason: ScrubbedText | None = Field(description="Why it is blocked.")
-    outcome: str | None = Field(examples=[None], description="When finished: succeeded, degraded, failed or cancelled")
+    outcome: str | None = Field(examples=[None], description="Once finished: succeeded, degraded, failed or cancelled.")
     collection: str = Field(examples=["default"])
     sources: list[OperationSource]
     documents: int = Field(description="Number of documents that it concerns.")
-    result: ScrubbedObject | None = Field(description="When finished: its counts.")
+    result: ScrubbedObject | None = Field(description="Once finished: its counts.")
     created_at: float = Field(description="Unix timestamp.")
     finished_at: float | None
-    seconds: float = Field(description="Duration, so far or in all.")
+    seconds: float = Field(description="Duration so far, or in total once finished.")
 
 
 class OperationList(BaseModel):
@@ -80,7 +80,7 @@ class OperationProgress(BaseModel):
     outcome: str | None
     reason: ScrubbedText | None = Field(description="Why it is blocked.")
     phase: str | None = Field(
-        None, description="Phase of a reindex: backfilling, building or verifying (docs/collections.md)."
+        None, description="Phase of a running reindex: backfilling, building or verifying (docs/collections.md)."
     )
     result: ScrubbedObject | None
     sources_running: int = Field(description="Sources that are still being read.")
@@ -97,8 +97,8 @@ class UnfinishedWork(BaseModel):
 
     quarantined: int = Field(description="Quarantined documents.")
     parked: int = Field(description="Documents that were left unfinished when it was cancelled.")
-    sources: int = Field(description="Sources of which something was not read.")
-    rerun: bool = Field(description="Whether documents are left that its filter was not applied to.")
+    sources: int = Field(description="Sources that were not read completely.")
+    rerun: bool = Field(description="Whether there are documents that a rerun's filter was not applied to.")
 
 
 class OperationDetail(Operation):

@@ -1,4 +1,5 @@
-"""Values that callers send and the ledger keeps: no database takes a NUL, and no JSON has NaN or half a character."""
+"""Types for values that callers send and the ledger stores. They refuse what cannot be stored: databases do not accept
+NUL characters, and JSON has no NaN and no unpaired surrogates (halves of a character)."""
 
 from __future__ import annotations
 
@@ -18,18 +19,19 @@ def _storable(options: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(options, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
-        raise ValueError("it holds what JSON has not: NaN, an infinity, or half a character") from None
+        raise ValueError("it contains what JSON cannot represent: NaN, an infinity, or an unpaired surrogate") from None
     return options
 
 
 def _check_inside(options: dict[str, Any]) -> None:
-    """Goes down without recursion, so that nothing is too deep for it."""
+    """Raise ValueError for NUL characters and for more than MOST_LEVELS levels. It does not use recursion, so that no
+    value is too deep for it."""
     left: list[tuple[Any, int]] = [(options, 1)]
     while left:
         one, level = left.pop()
         if isinstance(one, str):
             if "\x00" in one:
-                raise ValueError("it holds a NUL character")
+                raise ValueError("it contains a NUL character")
         elif isinstance(one, dict | list):
             if level > MOST_LEVELS:
                 raise ValueError(f"it has more than {MOST_LEVELS} levels of objects and lists")
@@ -40,20 +42,20 @@ def _whole(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("it holds half a character") from None
+        raise ValueError("it contains an unpaired surrogate") from None
     return text
 
 
-#: Half a character can come in JSON only, as an escape.
+#: Refuses unpaired surrogates. Only JSON bodies can contain them, as escapes.
 _Whole = AfterValidator(_whole)
 
-#: A line that people read.
+#: A line of text for people.
 Line = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=_NO_NUL), _Whole]
-#: A name of a collection, a connector, a key.
+#: A name of a collection, a connector or a key.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_NUL), _Whole]
-#: The same in a path.
+#: A name in a path.
 NameInPath = Annotated[str, Path(min_length=1, max_length=200, pattern=_NO_NUL)]
-#: A filter of a list, in a query.
+#: A query parameter that filters a list.
 FilterText = Annotated[str, StringConstraints(max_length=2000, pattern=_NO_NUL)]
 #: Options of a plugin or a collection.
 Options = Annotated[dict[str, Any], AfterValidator(_storable)]

@@ -11,16 +11,16 @@ from semantik_pipeline.api.models.plain import Options
 from semantik_pipeline.api.scrubbed import ScrubbedText
 from semantik_pipeline.contracts import KINDS
 
-PluginType = StrEnum("PluginType", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # a row of KINDS, a value here
+PluginType = StrEnum("PluginType", {kind.upper(): kind for kind in KINDS})  # type: ignore[misc]  # one member per kind
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 
 
 class Plugin(BaseModel):
-    """A plugin. ``health`` is the last known health, unless `include_health` is given."""
+    """A plugin. `health` is the last known health, unless the request has `include_health`."""
 
     id: str = Field(examples=["cross-encoder"])
-    type: str | None = Field(examples=["reranker"], description="null: not known without importing it.")
+    type: str | None = Field(examples=["reranker"], description="null if it is unknown without importing the plugin.")
     display_name: str = Field(examples=["Cross encoder"])
     version: str | None = Field(examples=["2.0.0"])
     enabled: bool
@@ -39,7 +39,7 @@ class PluginList(BaseModel):
 
 
 class PluginDetail(Plugin):
-    """A plugin in detail. ``config`` is from the plugin state file, without secrets."""
+    """A plugin in detail. `config` is from the plugin state file, without secrets."""
 
     description: str
     origin: str = Field(examples=["semantik-pipeline 2.0.0"], description="Package that provides it.")
@@ -75,7 +75,8 @@ class PluginHealth(BaseModel):
 
 
 class PluginConfigUpdate(BaseModel):
-    """All options of a plugin; those that are left out get their defaults. For secrets, name environment variables."""
+    """All options of a plugin. Options that are left out get their defaults. For a secret, give the name of an
+    environment variable."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -86,8 +87,8 @@ class PluginConfigUpdate(BaseModel):
 
 
 class PluginStateRollout(BaseModel):
-    """Which processes have loaded the plugin state file as it is now. They load it at start; `POST /fleet/restart`
-    restarts workers one by one."""
+    """Which processes have loaded the plugin state file as it is now. Processes load it when they start; `POST
+    /fleet/restart` restarts workers one by one."""
 
     revision: int | None
     current: list[str] = Field(description="Ids of workers that have loaded it.")
@@ -110,7 +111,7 @@ class ConfigField(BaseModel):
     label: str
     required: bool
     default: Any = None
-    secret: bool = Field(description="Must be given as the name of an environment variable: `NAME_env`.")
+    secret: bool = Field(description="Whether it must be given as the name of an environment variable, in `NAME_env`.")
     description: str | None = None
     choices: list[Any] | None = None
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class QueryFilter(BaseModel):
-    """A filter in the query: ``field:value``."""
+    """A filter in the query: `field:value`."""
 
     field: str
     value: str
@@ -17,7 +17,7 @@ class QueryInterpretation(BaseModel):
     """How a query was interpreted."""
 
     text: str = Field(
-        description="The text that was searched for; empty: the query has only filters, and matches are listed."
+        description="The text that was searched for; empty if the query has only filters, so that matches are listed."
     )
     phrases: list[str] = Field(description="Phrases that a hit must contain.")
     excluded: list[str] = Field(description="Words and phrases that a hit must not contain.")

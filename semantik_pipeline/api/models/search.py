@@ -19,10 +19,10 @@ from semantik_pipeline.search.request import MAX_LIMIT, candidates_for
 from semantik_pipeline.search.rerank_choice import MAX_CHAIN, read_by
 from semantik_pipeline.settings import Fusion
 
-#: Collections that one search may read, and searches of a batch.
+#: Maximum number of collections of one search, and of searches in a batch.
 MOST_COLLECTIONS, MOST_SEARCHES = 16, 32
 
-#: What one request may cost: searches times collections, and passages that rerankers score.
+#: Maximum cost of one request: searches times collections, and passages that rerankers score.
 MOST_ASKED, MOST_RERANKED = 64, 4000
 
 
@@ -57,39 +57,48 @@ class SearchRequest(BaseModel):
     filter: Options | None = Field(None, description="Qdrant filter (docs/search.md).")
     use_reranker: bool = Field(True, description="Rerank the top hits.")
     reranker_id: Name | Annotated[list[Name], Field(min_length=1, max_length=MAX_CHAIN)] | None = Field(
-        None, description="Reranker plugin, or several that run in order; null: the collection's."
+        None, description="Reranker plugin, or several that run in order; null means the collection's."
     )
     rerank_top_k: int | None = Field(
         None,
         ge=1,
         le=MAX_LIMIT,
-        description="Number of hits that are reranked; null: 5 x top_k, 20..200, or fewer if the reranker says so.",
+        description="Number of hits to rerank; null means 5 x top_k (fewer if the reranker asks for fewer), at least 20"
+        " and at most 200.",
     )
-    fusion: Fusion | None = Field(None, description="How vector and BM25 results are combined; null: the collection's.")
+    fusion: Fusion | None = Field(
+        None, description="How vector and BM25 results are combined; null means the collection's setting."
+    )
     dense_weight: float | None = Field(
         None,
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="Weight of the vector score, 0..1; BM25 gets the rest; null: the collection's.",
+        description="Weight of the vector score, 0..1. BM25 gets the rest. null means the collection's setting.",
     )
     rerank_weight: float | None = Field(
-        None, ge=0, le=1, allow_inf_nan=False, description="Weight of the reranker's score; null: the collection's."
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Weight of the reranker's score; null means the collection's setting.",
     )
     score_threshold: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="Drop hits with a lower score."
     )
-    facets: list[Line] = Field([], max_length=MOST_KEYS, description="Fields to count documents by: `language` ...")
+    facets: list[Line] = Field(
+        [], max_length=MOST_KEYS, description="Fields to count documents by, such as `language`."
+    )
     facet_limit: int = Field(10, ge=1, le=MOST_VALUES, description="Maximum number of values per facet.")
     explain: bool = Field(False, description="Explain the score of each hit.")
     explain_document: Line | None = Field(
-        None, description="Explain why this document (its id, or the end of its path) is not among the hits."
+        None, description="Explain why this document is not among the hits. Give its id, or the end of its path."
     )
 
     postprocessors: list[Name | PostprocessorSpec] | None = Field(
         None,
         max_length=MAX_POSTPROCESSORS,
-        description="Postprocessors of the hits, in order; null: the collection's.",
+        description="Postprocessors of the hits, in order; null means the collection's.",
     )
     interpret: bool = Field(True, description="Interpret quotes, `-word` and `field:value`, and correct typos.")
 
@@ -98,36 +107,38 @@ class SearchRequest(BaseModel):
         if self.collection is not None and self.collections is not None:
             raise ValueError("give `collection` or `collections`, not both")
         if self.explain_document is not None and len(self.among) > 1:
-            raise ValueError("`explain_document` asks about one collection")
+            raise ValueError("`explain_document` requires a search in a single collection")
         if self.offset + self.top_k > MAX_LIMIT:
-            raise ValueError(f"offset + top_k may be {MAX_LIMIT} at most: narrow the search with a filter")
+            raise ValueError(f"offset + top_k must not exceed {MAX_LIMIT}: narrow the search with a filter")
         _within([self])
         return self
 
     @property
     def reads(self) -> int:
-        """How many passages of each collection the first reranker reads at most."""
+        """The maximum number of passages that the first reranker reads in each collection."""
         return (self.rerank_top_k or candidates_for(self.top_k)) if self.use_reranker else 0
 
     @property
     def reads_in_all(self) -> int:
-        """The same, of all rerankers that are named."""
+        """The maximum number of passages that all named rerankers together read in each collection."""
         named = len(self.reranker_id) if isinstance(self.reranker_id, list) else 1
         return sum(read_by(place, self.reads) for place in range(min(named, MAX_CHAIN)))
 
     def question(self) -> SearchQuery:
-        """What each of the collections is asked. Whoever asks for more hits than ``top_k`` lets the reranker read no more."""
+        """The query for each collection. If it is changed to return more hits than ``top_k``, the reranker still reads
+        only as many candidates as for ``top_k`` hits."""
         asked = SearchQuery.from_body(self.model_dump(exclude={"collection", "collections"}))
         return replace(asked, reranked_for=self.top_k)
 
     @property
     def among(self) -> list[str]:
-        """The collections, each once, in the order in which they were named."""
+        """The collections without repetitions, in the order of the request."""
         return list(dict.fromkeys(self.collections or [self.collection or "default"]))
 
 
 class HitScores(BaseModel):
-    """Scores of a hit at each step: of the legs as the store gave them, fused (0..1), and of the reranker."""
+    """Scores of a hit at each step: `dense` and `sparse` as returned by the store, `fused` (0..1), and `rerank` of the
+    reranker."""
 
     dense: float | None
     sparse: float | None
@@ -138,7 +149,7 @@ class HitScores(BaseModel):
 class SearchHit(BaseModel):
     """A chunk that matches the query."""
 
-    rank: int = Field(description="From 1, over all pages.")
+    rank: int = Field(description="Rank over all pages, from 1.")
     collection: str
     document: str = Field(description="Document id.")
     title: str | None
@@ -146,12 +157,12 @@ class SearchHit(BaseModel):
     start: int = Field(description="Offset in characters of the document's text.")
     end: int
     score: float = Field(
-        description="0..1, higher is better; comparable within one response among collections that are ranked together."
+        description="0..1, higher is better. Comparable within one response among collections that are ranked together."
     )
-    rerank_score: float | None = Field(description="Score of the reranker; null: not reranked.")
+    rerank_score: float | None = Field(description="Score of the reranker; null if the hit was not reranked.")
     scores: HitScores
     metadata: dict[str, Any] = Field(
-        description="From the source and from the pipeline: page, section, language, entities ..."
+        description="Metadata from the source and from the pipeline, such as page, section, language and entities."
     )
     explanation: ScoreExplanation | None = Field(None, description="How the hit got its score, with `explain`.")
     highlights: list[Highlight] = Field([], description="Parts of the text that match the query.")
@@ -176,7 +187,7 @@ class RerankerReport(BaseModel):
     scored: int = Field(description="Number of candidates that it scored.")
     candidates: int = Field(description="Number of candidates that it was given.")
     duration_ms: float
-    reason: ScrubbedText | None = Field(description="Why it did not score all candidates; null: it did.")
+    reason: ScrubbedText | None = Field(description="Why it did not score all candidates; null if it did.")
 
 
 class SearchResponse(BaseModel):
@@ -219,20 +230,23 @@ class SearchResponse(BaseModel):
     )
 
     hits: list[SearchHit]
-    next_offset: int | None = Field(description="`offset` of the next page; null: this is the last one.")
+    next_offset: int | None = Field(description="`offset` of the next page; null if this is the last one.")
     reranked: bool = Field(description="Whether any hit was reranked.")
     rerankers: list[RerankerReport] = Field(description="What each reranker did, in the order in which they ran.")
-    timings_ms: dict[str, float] = Field(description="Milliseconds by step; of several collections, the longest.")
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds by step; with several collections, the longest time of each step."
+    )
     warnings: list[ScrubbedText]
     facets: dict[str, list[FacetValue]] = Field(
-        {}, description="By field, its most frequent values in matching documents."
+        {}, description="The most frequent values of each requested field in matching documents."
     )
     document_explanation: DocumentExplanation | None = Field(
         None, description="Why the document of `explain_document` is not among the hits."
     )
     interpretation: QueryInterpretation | None = Field(
         None,
-        description="How the query was interpreted; null: `interpret` is false. Corrections are those of all collections.",
+        description="How the query was interpreted; null if `interpret` is false. Includes the corrections for all"
+        " collections.",
     )
 
 
@@ -258,10 +272,12 @@ class BatchSearchResponse(BaseModel):
 
 
 def _within(searches: list[SearchRequest]) -> None:
-    """Raise ValueError for what costs more than one request may."""
+    """Raise ValueError if the searches together cost more than one request may."""
     asked = sum(len(one.among) for one in searches)
     if asked > MOST_ASKED:
-        raise ValueError(f"these are {asked} searches (searches times collections); {MOST_ASKED} at most")
+        raise ValueError(f"the request has {asked} searches (searches times collections); the maximum is {MOST_ASKED}")
     read = sum(one.reads_in_all * len(one.among) for one in searches)
     if read > MOST_RERANKED:
-        raise ValueError(f"the reranker would read {read} passages, {MOST_RERANKED} at most: lower `rerank_top_k`")
+        raise ValueError(
+            f"the rerankers would read {read} passages; the maximum is {MOST_RERANKED}: lower `rerank_top_k`"
+        )

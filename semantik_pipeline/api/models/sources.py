@@ -40,18 +40,18 @@ class SourceCreate(BaseModel):
     connector: Name
     name: Line = Field(description="Name of the source.")
     collection: Name = "default"
-    config: Options = Field({}, description="Options of the connector: `GET /connectors` lists them.")
-    schedule: SourceSchedule | None = Field(None, description="null: synced only on request.")
+    config: Options = Field({}, description="Options of the connector. `GET /connectors` lists them.")
+    schedule: SourceSchedule | None = Field(None, description="null means that it is synced only on request.")
     weight: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="Share of the workers, relative to other sources (default 1)."
+        1.0, gt=0, allow_inf_nan=False, description="Share of the workers, relative to other sources; the default is 1."
     )
     principals: list[Name] | None = Field(
-        None, description="Users or groups that may see the documents; null: everybody."
+        None, description="Users or groups that may see the documents; null means everybody."
     )
 
 
 class SourceUpdate(BaseModel):
-    """Changes of a source. `schedule: null` removes the schedule."""
+    """Changes to a source. `schedule: null` removes the schedule."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"schedule": {"cron": "0 3 * * *"}}})
 
@@ -60,7 +60,7 @@ class SourceUpdate(BaseModel):
     schedule: SourceSchedule | None = None
     weight: float | None = Field(None, gt=0, allow_inf_nan=False)
     principals: list[Name] | None = Field(
-        None, description="Users or groups that may see the documents; null: everybody."
+        None, description="Users or groups that may see the documents; null means everybody."
     )
 
 
@@ -73,24 +73,26 @@ class Source(BaseModel):
     collection: str = Field(examples=["default"])
     state: str = Field(
         examples=["idle"],
-        description="idle, due, waiting, running, retrying, failing, paused, removing, or in the trash",
+        description="idle, due, waiting, running, retrying, failing, paused, removing or in the trash.",
     )
     config: dict[str, Any] = Field(
         examples=[{"path": "/srv/handbook"}], description="Options of the connector, without secrets."
     )
-    etag: str = Field(description="ETag of name, config, schedule, weight and principals, for `If-Match`.")
+    etag: str = Field(description="ETag of `name`, `config`, `schedule`, `weight` and `principals`, for `If-Match`.")
     schedule: dict[str, Any] | None = Field(examples=[{"every": 900.0}])
     weight: float
     documents: int
     quarantined: int
     next_sync_at: float | None
     last_sync_at: float | None
-    paused_reason: ScrubbedText | None = Field(description="Why it is paused; null: it is not.")
+    paused_reason: ScrubbedText | None = Field(description="Why it is paused; null if it is not.")
     operation_id: int | None = Field(description="Id of the running sync.")
-    held_by: int | None = Field(description="Id of that sync, if it is paused.")
-    last_error: ScrubbedObject | None = Field(description="Type, message and time (at) of the last failure.")
+    held_by: int | None = Field(description="Id of that sync, if the sync is paused.")
+    last_error: ScrubbedObject | None = Field(description="Type, message and time (`at`) of the last failure.")
     problems: list[ScrubbedText] | None = Field(description="What the last sync could not read.")
-    principals: list[str] | None = Field(description="Users or groups that may see the documents; null: everybody.")
+    principals: list[str] | None = Field(
+        description="Users or groups that may see the documents; null means everybody."
+    )
     consecutive_failures: int = Field(description="Number of consecutive failed syncs.")
     attempts: int = Field(description="Failed attempts of the running sync since its last checkpoint.")
     retry_at: float | None = Field(description="When the running sync is retried.")
@@ -112,7 +114,7 @@ class SyncRequest(BaseModel):
 
     full: bool = Field(False, description="List the whole source, not only changes.")
     allow_deletions: bool = Field(
-        False, description="Delete disappeared documents even if they are most of the source."
+        False, description="Delete documents that have disappeared, even if they are most of the source."
     )
 
 
@@ -125,7 +127,7 @@ class SourcePauseRequest(BaseModel):
 
 
 class SourceResumeRequest(BaseModel):
-    """Options when a source is resumed."""
+    """Options for resuming a source."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"allow_deletions": False}})
 
@@ -142,7 +144,7 @@ class SourcePreviewRequest(BaseModel):
 
     connector: Name
     config: Options = {}
-    collection: Name = Field("default", description="Collection that it would be added to.")
+    collection: Name = Field("default", description="Collection to which the source would be added.")
     limit: int = Field(10, ge=1, le=50)
     timeout_seconds: float = Field(10.0, gt=0, le=30)
 
@@ -159,7 +161,7 @@ class PreviewDocument(BaseModel):
 
 
 class SourcePreview(BaseModel):
-    """The first documents that a source would emit. Nothing was stored."""
+    """The first documents that a source would emit. Nothing is stored."""
 
     documents: list[PreviewDocument]
     complete: bool = Field(description="Whether these are all documents of the source.")

@@ -23,7 +23,7 @@ class StageBacklog(BaseModel):
     units: int = Field(description="Number of documents, counted once for each generation of the index.")
     in_progress: int
     blocked: int
-    oldest_seconds: float = Field(description="Time since the oldest of them came to the stage.")
+    oldest_seconds: float = Field(description="Seconds since the oldest of them reached the stage.")
 
 
 class PausedSource(BaseModel):
@@ -37,12 +37,14 @@ class SystemStatus(BaseModel):
     """Collections, backlog and disk use, as in `semantik status`."""
 
     data_dir: str
-    owner: dict[str, Any] | None = Field(description="Unless distributed: the process that owns the data folder.")
+    owner: dict[str, Any] | None = Field(description="The process that owns the data folder, unless distributed.")
     collections: dict[str, CollectionTotals]
     running_operations: list[int] = Field(description="Ids of running operations.")
     backlog: dict[str, StageBacklog] = Field(description="Backlog by stage.")
     paused_sources: list[PausedSource]
-    disk: dict[str, Any] = Field(description="Bytes of database, blobs and index; null: not on this host.")
+    disk: dict[str, Any] = Field(
+        description="Bytes of the database, blobs and index; null if they are not on this host."
+    )
 
 
 class AuditEntry(BaseModel):

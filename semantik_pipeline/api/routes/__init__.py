@@ -1,1 +1,1 @@
-"""One module for each resource, each with a ``router``; ``app.py`` lists them."""
+"""The routes: one module for each resource, each with a ``router``. ``app.py`` lists the modules."""

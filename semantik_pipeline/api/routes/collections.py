@@ -1,4 +1,4 @@
-"""Collections: list, show, create, configure, rename, delete, restore; building their indexes anew, comparing them."""
+"""Collections: list, show, create, configure, rename, delete, restore; rebuild and verify their indexes."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ router = guarded("collections", "/collections")
 NOT_THERE = documented(404)
 BUSY = documented(404, 409)
 
-#: Without a body.
+#: The defaults of requests without a body.
 PLAN, REINDEX, VERIFY = ReindexPlanRequest(), ReindexRequest(), VerifyRequest()
 
-#: Seconds that a request compares, about; then the answer says where the next one goes on.
+#: Approximate seconds that one request compares. Its answer says where the next request continues.
 COMPARED = 10.0
 
 
@@ -92,7 +92,8 @@ def show(runtime: TheRuntime, caller: CollectionReader, name: NameInPath, respon
 @router.patch(
     "/{name}",
     operation_id="collections_configure",
-    summary="Change the configuration of a collection. `search` and `default_reranker` apply at once, the rest from the next reindex on.",
+    summary="Change the configuration of a collection. `search` and `default_reranker` apply at once; the other"
+    " settings apply from the next reindex.",
     responses=documented(404, 412),
 )
 def configure(
@@ -113,7 +114,7 @@ def configure(
 @router.post(
     "/{name}/rename",
     operation_id="collections_rename",
-    summary="Rename a collection; searches under the old name fail from then on.",
+    summary="Rename a collection. Searches with the old name fail from then on.",
     responses=BUSY,
 )
 def rename(
@@ -126,7 +127,7 @@ def rename(
 @router.delete(
     "/{name}",
     operation_id="collections_delete",
-    summary="Delete a collection and stop its syncs. It goes to the trash, unless purged.",
+    summary="Delete a collection and stop its syncs. It is moved to the trash unless `purge` is set.",
     responses=BUSY,
 )
 def delete(
@@ -164,7 +165,7 @@ def plan(
 @router.post(
     "/{name}/reindex",
     operation_id="collections_reindex",
-    summary="Build a new index beside the current one, and switch to it once it has passed its checks.",
+    summary="Build a new index next to the current one, and switch to it once it has passed its checks.",
     responses=BUSY,
     **ACCEPTED,
 )
@@ -203,7 +204,7 @@ def plan_rerun(runtime: TheRuntime, caller: CollectionWriter, name: NameInPath, 
 @router.post(
     "/{name}/verify",
     operation_id="collections_verify",
-    summary="Check the index against the database, page by page; optionally fix the differences.",
+    summary="Compare the index with the database, page by page, and optionally repair the differences.",
     responses=BUSY,
 )
 def verify(
@@ -237,6 +238,8 @@ def rollback(
     runtime: TheRuntime,
     caller: CollectionWriter,
     name: NameInPath,
-    force: Annotated[bool, Query(description="Switch even if its embedding model is not available here.")] = False,
+    force: Annotated[
+        bool, Query(description="Switch even if its embedding model is unavailable on this server.")
+    ] = False,
 ) -> RollbackResult:
     return RollbackResult.model_validate(generations.rollback(runtime, name, force=force))

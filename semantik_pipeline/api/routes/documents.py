@@ -37,7 +37,7 @@ router = guarded("documents", "/documents")
 
 NOT_THERE = documented(404)
 
-#: Bytes of a content that is sent from memory; a larger one is read as its caller takes it.
+#: Maximum bytes of a content that is sent from memory. Larger contents are read while they are sent.
 AT_ONCE = 2**20
 
 
@@ -51,12 +51,12 @@ def list_documents(
     status: Annotated[
         StatusFilter | None,
         Query(
-            description="Only this status, or `unread`: what could not be read in the last sync. Deleted documents are "
-            "listed only on request."
+            description="Only this status, or `unread` for documents that the last sync could not read. Deleted"
+            " documents are listed only with the status `deleted`."
         ),
     ] = None,
     media_type: Annotated[FilterText | None, Query(examples=["application/pdf"])] = None,
-    name: Annotated[FilterText | None, Query(description="Part of the unique id, path or title.")] = None,
+    name: Annotated[FilterText | None, Query(description="Part of the document id, path or title.")] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> DocumentList:
@@ -83,7 +83,7 @@ def list_documents(
 @router.get(
     "/{document_id}",
     operation_id="documents_show",
-    summary="Show a document: metadata and status of each stage.",
+    summary="Show a document with its metadata and the status of each stage.",
     responses=NOT_THERE,
 )
 def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> DocumentDetail:
@@ -100,7 +100,7 @@ def show(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Docu
     summary="Download the original content of a document.",
     response_class=Response,
     responses={
-        200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "Its bytes."},
+        200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}, "description": "The content."},
         **NOT_THERE,
     },
 )
@@ -114,11 +114,13 @@ def content(request: Request, runtime: TheRuntime, caller: Reader, document_id: 
         file = runtime.blobs.open_raw(stored)
     body = runtime.blobs.get_raw(stored) if size is not None and size <= AT_ONCE else None
     if body is None and file is None:
-        raise NotFound(f"The document {document_id} has no stored content.", "Its source may have it: sync it again.")
+        raise NotFound(
+            f"The content of the document {document_id} is not stored.", "Its source may still have it: sync it again."
+        )
     name = (row["document"].rstrip("/").rpartition("/")[2] or "document")[-200:]
     kind = row["media_type"] if MEDIA_TYPE.fullmatch(row["media_type"] or "") else "application/octet-stream"
     headers = {
-        # a browser neither shows it nor runs what is in it: it is somebody's, and not this server's
+        # a browser must neither show it nor run scripts in it: the content is from a third party
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
         "Content-Security-Policy": "sandbox",
     }
@@ -140,7 +142,7 @@ def text(runtime: TheRuntime, caller: Reader, document_id: pages.Number) -> Pars
         key = document_pages.parse_key(tx, document_id)
     found = runtime.blobs.get_parsed(key) if key is not None and not _gone(row) else None
     if found is None:
-        raise NotFound(f"The document {document_id} has no parsed text (any more).", "`retry` makes it again.")
+        raise NotFound(f"The document {document_id} has no parsed text.", "Use `retry` to parse it again.")
     return ParsedDocument.model_validate(found, from_attributes=True)
 
 
@@ -159,7 +161,7 @@ def chunks(
 ) -> ChunkList:
     row = _read(runtime, caller, document_id)
     if _gone(row):
-        raise NotFound(f"The document {document_id} is deleted, and its chunks are not shown.", "Restore it first.")
+        raise NotFound(f"The document {document_id} is deleted, so its chunks are not shown.", "Restore it first.")
     after = pages.decode(cursor, int)
     with runtime.ledger.read() as tx:
         found = document_pages.chunk_page(tx, document_id, after=after[0] if after else -1, limit=limit + 1)
@@ -199,7 +201,9 @@ def delete(
 ) -> OperationAccepted:
     row = _allowed(runtime, caller, "writer", document_id)
     if _gone(row) and not (purge and row["trashed_at"] is not None):
-        raise Conflict(f"The document {document_id} is deleted already.", "With `purge` it leaves the trash for good.")
+        raise Conflict(
+            f"The document {document_id} is already deleted.", "Use `purge` to remove it from the trash permanently."
+        )
     return accepted(runtime, response, operations.begin_drop(runtime, [row], purge=purge))
 
 
@@ -216,7 +220,8 @@ def restore(
     row = _allowed(runtime, caller, "writer", document_id)
     if row["trashed_at"] is None:
         raise Conflict(
-            f"The document {document_id} is not in the trash.", "`GET /documents?status=deleted` lists some."
+            f"The document {document_id} is not in the trash.",
+            "`GET /documents?status=deleted` lists deleted documents; those with `trashed_at` can be restored.",
         )
     return accepted(runtime, response, trash.restore_documents(runtime, [row]))
 
@@ -224,7 +229,7 @@ def restore(
 @router.post(
     "/retry",
     operation_id="documents_retry_many",
-    summary=f"Process several documents again, or all failed ones ({MOST:,} at once).",
+    summary=f"Process several documents again, or all quarantined ones (at most {MOST:,} at once).",
     responses=NOT_THERE,
     **ACCEPTED,
 )
@@ -240,7 +245,7 @@ def retry_many(
             document_pages.check(tx, chosen.collection)
             rows = document_pages.page(tx, wanted, limit=MOST)
     if not rows:
-        raise UsageError(f"No document of {chosen.collection} is in quarantine.", "There is nothing to retry.")
+        raise UsageError(f"No document in {chosen.collection} is in quarantine.", "There is nothing to retry.")
     return accepted(runtime, response, operations.begin_retry(runtime, rows))
 
 
@@ -260,7 +265,8 @@ def delete_many(
 
 
 def _allowed(runtime: Runtime, caller: Principal, role: Literal["reader", "writer"], number: int) -> dict[str, Any]:
-    """The document, if it is of the caller's collections and open to the caller, who has the role there."""
+    """The document. Raises an error unless it is in one of the caller's collections, the caller may see it, and has the
+    role in that collection."""
     with runtime.ledger.read() as tx:
         row = document_pages.get(tx, number, principals=caller.principals, among=caller.collections)
     caller.require(role, row["collection"])
@@ -268,14 +274,15 @@ def _allowed(runtime: Runtime, caller: Principal, role: Literal["reader", "write
 
 
 def _read(runtime: Runtime, caller: Principal, number: int) -> dict[str, Any]:
-    """The same, of which the caller may see what was read. A caller with principals sees the current revision alone: who
-    may see a document is known of that one only."""
+    """The document, if the caller may see its parsed text and chunks. A caller with principals sees only those of the
+    current revision, because principals are known for that revision only."""
     row = _allowed(runtime, caller, "reader", number)
     if caller.principals is not None and not _gone(row):
         with runtime.ledger.read() as tx:
             if not document_pages.is_read(tx, number):
                 raise NotFound(
-                    f"The document {number} has changed and is not read yet.", "Ask again once it is indexed."
+                    f"The document {number} has changed and has not been processed yet.",
+                    "Try again once it is indexed.",
                 )
     return row
 
@@ -287,7 +294,7 @@ def _named(runtime: Runtime, caller: Principal, collection: str, unique_ids: lis
 
 
 def _shown(row: dict[str, Any], caller: Principal) -> dict[str, Any]:
-    """As this caller may see it: who else may find a document is nobody's business who sees some documents only."""
+    """The row as this caller may see it: a caller with principals does not learn which other principals may see it."""
     if caller.principals is not None and row["principals"] is not None:
         row = {**row, "principals": sorted(set(caller.principals) & set(row["principals"]))}
     return row

@@ -1,4 +1,4 @@
-"""The fleet: who works, and draining, resuming, restarting."""
+"""The fleet: show the workers; drain, resume and restart them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semantik_pipeline.runtime import Runtime
 
 router = guarded("fleet", "/fleet")
 
-#: Without a body.
+#: The default of requests without a body: all workers.
 ALL = FleetCommandRequest()
 
 
@@ -20,14 +20,14 @@ ALL = FleetCommandRequest()
 )
 def show(runtime: TheRuntime, caller: Reader) -> FleetStatus:
     if caller.collections is not None or caller.principals is not None:  # it names documents of all collections
-        raise Forbidden("The fleet is shown to who may see all collections and documents.")
+        raise Forbidden("Only callers that may see all collections and documents may see the fleet.")
     return FleetStatus.model_validate(fleet.view(runtime))
 
 
 @router.post(
     "/drain",
     operation_id="fleet_drain",
-    summary="Drain workers: they finish what they are processing and take nothing more.",
+    summary="Drain workers. They finish what they are processing and take no new work.",
 )
 def drain(runtime: TheRuntime, caller: Operator, asked: FleetCommandRequest = ALL) -> FleetCommand:
     return _ask(runtime, asked, "drain")

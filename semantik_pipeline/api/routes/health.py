@@ -1,4 +1,4 @@
-"""For load balancers and orchestrators: no key is needed, and nothing is told that a stranger may not know."""
+"""Health checks for load balancers and orchestrators. They require no key, so they reveal nothing confidential."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"], prefix="/health")
 
 
-@router.get("/live", operation_id="health_live", summary="Whether the process answers.")
+@router.get("/live", operation_id="health_live", summary="Check that the process answers.")
 async def live() -> Liveness:
     return Liveness()
 
@@ -26,8 +26,8 @@ async def live() -> Liveness:
 @router.get(
     "/ready",
     operation_id="health_ready",
-    summary="Whether requests can be answered: database and its schema, plugins, store.",
-    responses={503: {"model": Readiness, "description": "Something is missing; the log says more."}},
+    summary="Check that requests can be answered: the database and its schema, the plugins, and the store.",
+    responses={503: {"model": Readiness, "description": "A check failed. The server's log has the details."}},
 )
 async def ready(request: Request, runtime: TheRuntime, response: Response) -> Readiness:
     found = await request.app.state.threads.run("health", _found, runtime)
@@ -40,7 +40,7 @@ def _found(runtime: Runtime) -> dict[str, str]:
     checks: dict[str, Callable[[Runtime], Any]] = {
         "ledger": _ask_ledger,
         "plugins": lambda runtime: runtime.host,
-        "store": lambda runtime: runtime.host.call(runtime.store.has_index, "any"),  # it answers, whatever it says
+        "store": lambda runtime: runtime.host.call(runtime.store.has_index, "any"),  # any answer means that it works
     }
     return {name: _checked(runtime, name, check) for name, check in checks.items()}
 

@@ -1,4 +1,4 @@
-"""The host of the server: diagnosis and models."""
+"""The server's host: diagnosis and models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ router = guarded("host", "/host")
 @router.get(
     "/doctor",
     operation_id="host_doctor",
-    summary="Check servers, schema, queues, index, plugins, models, disks and clock of this server. Changes nothing.",
+    summary="Check the servers, schema, queues, index, plugins, models, disks and clock that this server uses. Nothing"
+    " is changed.",
 )
 def examine(runtime: TheRuntime, caller: Operator) -> DoctorReport:
     findings = doctor.examine(runtime)
@@ -30,7 +31,7 @@ def examine(runtime: TheRuntime, caller: Operator) -> DoctorReport:
 
 
 @router.get(
-    "/models", operation_id="host_models", summary="List models that are in use, and models in the models folder."
+    "/models", operation_id="host_models", summary="List the models that are in use, and those in the models folder."
 )
 def models(runtime: TheRuntime, caller: Operator) -> ModelList:
     found = [ModelInfo.model_validate(one.to_dict()) for one in inventory.inventory(runtime)]

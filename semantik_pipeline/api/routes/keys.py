@@ -1,4 +1,4 @@
-"""API keys: list, make, revoke."""
+"""API keys: list, create, revoke."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def list_keys(
 @router.post(
     "",
     operation_id="keys_create",
-    summary="Create an API key. It is shown only in this answer.",
+    summary="Create an API key. The key is shown only in this response.",
     status_code=201,
     responses=documented(409),
 )

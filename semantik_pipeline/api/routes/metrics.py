@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what this process did, and what the ledger says of all."""
+"""Metrics for Prometheus: those of this process, and those of the whole fleet from the ledger."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ router = guarded("health")
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Any reader; anybody where ``api.public_metrics`` says so.
+#: Any reader, or everybody if ``api.public_metrics`` is set.
 Scraper = Annotated[Principal | None, Depends(Allowed("reader", unless=lambda settings: settings.api.public_metrics))]
 
 
 @router.get(
     "/metrics",
     operation_id="metrics",
-    summary="Metrics in Prometheus' text format.",
+    summary="Show metrics in Prometheus' text format.",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )

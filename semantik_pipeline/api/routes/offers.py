@@ -1,4 +1,4 @@
-"""Enabled plugins of a kind, for the configuration of collections and sources."""
+"""Lists of the enabled plugins of a kind, for configuring collections and sources."""
 
 from __future__ import annotations
 

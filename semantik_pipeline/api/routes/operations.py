@@ -32,7 +32,9 @@ router = guarded("operations", "/operations")
 
 NOT_THERE = documented(404)
 
-OperationId = Annotated[str, Path(description="Operation id, e.g. `sync-12`, or its number.", max_length=60)]
+OperationId = Annotated[
+    str, Path(description="Name of the operation, such as `sync-12`, or its number.", max_length=60)
+]
 
 
 @router.get("", operation_id="operations_list", summary="List operations, newest first.")
@@ -40,8 +42,10 @@ def list_operations(
     runtime: TheRuntime,
     caller: Reader,
     collection: Annotated[FilterText | None, Query(description="Only this collection.")] = None,
-    kind: Annotated[FilterText | None, Query(description="Only this kind: sync, push, reindex ...")] = None,
-    finished: Annotated[bool | None, Query(description="Only finished (or only unfinished) operations.")] = None,
+    kind: Annotated[FilterText | None, Query(description="Only this kind, such as sync, push or reindex.")] = None,
+    finished: Annotated[
+        bool | None, Query(description="true lists only finished operations, false only unfinished ones.")
+    ] = None,
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> OperationList:
@@ -87,11 +91,14 @@ def show(runtime: TheRuntime, caller: Reader, operation: OperationId) -> Operati
 @router.get(
     "/{operation}/events",
     operation_id="operations_events",
-    summary="Follow an operation by server-sent events: `progress` on changes, finally `finished`.",
+    summary="Follow an operation with server-sent events: `progress` for each change, and `finished` at the end.",
     response_class=Response,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Until it has ended."},
-        204: {"description": "It has ended, and the caller has seen that: don't come back."},
+        200: {
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "description": "Events until the operation has finished. The stream may end earlier; reconnect then.",
+        },
+        204: {"description": "The operation has finished and you have received that event: do not reconnect."},
         **NOT_THERE,
     },
 )
@@ -139,7 +146,7 @@ def resume(runtime: TheRuntime, caller: Writer, operation: OperationId) -> Opera
 @router.post(
     "/{operation}/cancel",
     operation_id="operations_cancel",
-    summary="Cancel an operation; unfinished documents can be retried.",
+    summary="Cancel an operation. Its unfinished documents can be retried.",
     responses=documented(404, 409),
 )
 def cancel(runtime: TheRuntime, caller: Writer, operation: OperationId) -> OperationActionResult:
@@ -170,8 +177,8 @@ def retry(
 
 
 def _allowed(runtime: Runtime, caller: Principal, role: str, name: str) -> dict[str, Any]:
-    """The operation of that name (``sync-12``) or number, if it is of the caller's collections, and the caller has the
-    role there."""
+    """The operation with this name (``sync-12``) or number. Raises an error unless it is in one of the caller's
+    collections, and the caller has the role there."""
     with runtime.ledger.read() as tx:
         operation_id = operation_reports.find(tx, name, among=caller.collections)
         row = operation_reports.show_operation(tx, operation_id, workers=operations.living(runtime, tx))
@@ -188,7 +195,8 @@ def _steered(runtime: Runtime, caller: Principal, name: str, steer: Any) -> Oper
 
 
 def _operation(row: dict[str, Any], caller: Principal) -> Operation:
-    """As this caller may see it: who sees some documents only is not told what may name others."""
+    """The operation as this caller may see it. For a caller with principals, texts that may name other documents are
+    left out."""
     found = Operation.model_validate(row)
     if caller.principals is None:
         return found
@@ -197,7 +205,7 @@ def _operation(row: dict[str, Any], caller: Principal) -> Operation:
 
 
 def _counts(result: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A result's numbers: words, whatever they are called, may name what this caller does not see."""
+    """Only the numbers of a result, because any text in it may name something that this caller may not see."""
     if result is None:
         return None
     numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}

@@ -37,9 +37,11 @@ def list_plugins(
     runtime: TheRuntime,
     caller: Reader,
     kind: Annotated[PluginType | None, Query(alias="type", description="Only this type.")] = None,
-    enabled: Annotated[bool | None, Query(description="Only enabled (or disabled) plugins.")] = None,
+    enabled: Annotated[
+        bool | None, Query(description="true lists only enabled plugins, false only disabled ones.")
+    ] = None,
     include_health: Annotated[
-        bool, Query(description="Run health checks; takes `plugin.health_timeout` at most.")
+        bool, Query(description="Run health checks. They take at most `plugin.health_timeout`.")
     ] = False,
 ) -> PluginList:
     found = plugin_admin.list_plugins(runtime, kind, health=include_health)
@@ -68,7 +70,7 @@ def manifest(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginManif
 @router.get(
     "/{plugin_id}/config-schema",
     operation_id="plugins_config_schema",
-    summary="Show the JSON Schema of the options; `{}` if it has none or is not loaded.",
+    summary="Show the JSON Schema of a plugin's options. It is `{}` if the plugin has none or is not loaded.",
     responses=NOT_THERE,
 )
 def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def config_schema(runtime: TheRuntime, caller: Reader, plugin_id: str) -> dict[s
 @router.get(
     "/{plugin_id}/health",
     operation_id="plugins_health",
-    summary="Check the health of a plugin as configured. Takes `plugin.health_timeout` at most.",
+    summary="Check the health of a plugin with its current options. Takes at most `plugin.health_timeout`.",
     responses=NOT_THERE,
 )
 def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
@@ -89,7 +91,7 @@ def health(runtime: TheRuntime, caller: Reader, plugin_id: str) -> PluginHealth:
 @router.post(
     "/{plugin_id}/enable",
     operation_id="plugins_enable",
-    summary="Enable a plugin, for processes that start from now on.",
+    summary="Enable a plugin. Processes that start from now on load it.",
     responses=NOT_THERE,
 )
 def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChangeResult:
@@ -99,7 +101,7 @@ def enable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChang
 @router.post(
     "/{plugin_id}/disable",
     operation_id="plugins_disable",
-    summary="Disable a plugin: processes that start from now on do not import it.",
+    summary="Disable a plugin. Processes that start from now on do not import it.",
     responses=NOT_THERE,
 )
 def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChangeResult:
@@ -109,7 +111,8 @@ def disable(runtime: TheRuntime, caller: Operator, plugin_id: str) -> PluginChan
 @router.put(
     "/{plugin_id}/config",
     operation_id="plugins_configure",
-    summary="Replace the options of a plugin. Secrets are refused: give an environment variable, as `api_key_env`.",
+    summary="Replace the options of a plugin. Secrets are refused: name an environment variable instead, as in"
+    " `api_key_env`.",
     responses=documented(404, 412),
 )
 def configure(

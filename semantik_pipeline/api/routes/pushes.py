@@ -1,4 +1,4 @@
-"""Pushing documents: texts in bulk, files."""
+"""Pushing documents: texts in bulk, and files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ PIECE = 2**20
 @router.post(
     "",
     operation_id="documents_push",
-    summary=f"Push texts, {MOST:,} at most: all of them are accepted, or none. Unchanged documents are not processed again.",
+    summary=f"Push at most {MOST:,} texts. Either all of them are accepted, or none. Unchanged documents are not"
+    " processed again.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -69,7 +70,8 @@ def push_texts(
 @router.post(
     "/files",
     operation_id="documents_upload",
-    summary=f"Upload files, {MOST:,} at most: all of them are accepted, or none. Unchanged documents are not processed again.",
+    summary=f"Upload at most {MOST:,} files. Either all of them are accepted, or none. Unchanged documents are not"
+    " processed again.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -78,13 +80,14 @@ def upload(
     runtime: TheRuntime,
     caller: DocumentWriter,
     response: Response,
-    files: Annotated[list[UploadFile], File(description="Each is a document; its document id is its name.")],
+    files: Annotated[list[UploadFile], File(description="Each file is a document; its name is the document id.")],
     collection: Annotated[Name, Form()] = "default",
     source: Annotated[Name, Form(description="Name of the push source; it is created if it does not exist.")] = SOURCE,
     attributes: Annotated[
         str | None,
         Form(
-            description="JSON by file name: title, metadata, media_type, principals, and `document` for another document id.",
+            description="JSON object with attributes by file name: `title`, `metadata`, `media_type`, `principals`, and"
+            " `document` to set another document id.",
             examples=['{"travel.pdf": {"document": "handbook/travel", "metadata": {"team": "hr"}}}'],
         ),
     ] = None,
@@ -104,7 +107,7 @@ def upload(
 
 
 def _given(files: list[UploadFile], attributes: dict[str, FileAttributes]) -> Iterator[Given]:
-    """One after the other, so that one body at a time is in memory."""
+    """Yield the files one after the other, so that only one content is in memory at a time."""
     for file in files:
         name = file.filename or ""
         own = attributes.get(name, FileAttributes())
@@ -130,7 +133,7 @@ def _attributes(text: str | None, files: list[UploadFile]) -> dict[str, FileAttr
     names = {file.filename for file in files}
     for name in found:
         if name not in names:
-            raise UsageError(f"`attributes` names {name!r}, which is none of the files.", "Check its name.")
+            raise UsageError(f"`attributes` names {name!r}, which is not one of the files.", "Check the name.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Search: one query, or several at once, in one collection or several."""
+"""Search: one query, or several at once, in one collection or in several."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ from workers.remote_search import Searching
 
 router = guarded("search", "/search")
 
-#: Questions of a batch that are asked at once: their vectors are made in few passes, and search workers share them.
+#: Number of searches of a batch that run at once. Their queries are embedded together, and several search workers can
+#: share them.
 SIDE_BY_SIDE = 8
 
 
@@ -66,7 +67,7 @@ def batch(request: Request, runtime: TheRuntime, caller: Reader, asked: BatchSea
 
 
 def _each(caller: Principal, searches: list[SearchRequest]) -> Iterator[SearchQuery]:
-    """The question to each collection."""
+    """Yield each query once for each of its collections."""
     for one in searches:
         asked = replace(one.question(), principals=caller.principals)
         yield from (replace(asked, collection=name) for name in one.among)
@@ -77,18 +78,19 @@ def _require(runtime: Runtime, caller: Principal, asked: SearchRequest) -> None:
         caller.require("reader", collection)
     check_question(asked.filter, caller.principals)
     options = [one.options for one in asked.postprocessors or () if not isinstance(one, str)]
-    trusted.check_collection(runtime.settings, caller, {"postprocessors": options})  # none that name variables or hosts
+    # only an administrator's options may name environment variables or hosts
+    trusted.check_collection(runtime.settings, caller, {"postprocessors": options})
 
 
 def _count(request: Request, caller: Principal, searches: list[SearchRequest]) -> None:
-    """Each question to each collection is a request by the caller's rate, and why a document is not among the hits is
-    another one; the first is counted."""
+    """Count the searches against the caller's rate: each search counts once for each collection, and once more with
+    ``explain_document``. The request itself has already been counted as one."""
     asked = sum(len(one.among) + (one.explain_document is not None) for one in searches)
     request.app.state.rates.more(caller.name, asked - 1)
 
 
 def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchResponse:
-    """With one hit beyond the page: it shows whether there is another page."""
+    """Run the search. It requests one hit more than the page has, which shows whether there is another page."""
     beyond = min(1, MAX_LIMIT - asked.offset - asked.top_k)
     query = replace(asked.question(), beyond=beyond, principals=caller.principals)
     answers, hits, facets = _answered(request.app.state.searching, query, asked.among)
@@ -108,7 +110,8 @@ def _found(request: Request, caller: Principal, asked: SearchRequest) -> SearchR
 def _answered(
     searching: Searching, query: SearchQuery, among: list[str]
 ) -> tuple[dict[str, SearchAnswer], list[SearchHit], Counts]:
-    """Each collection's answer, in their order, the page of all their hits, and what facets count in all of them."""
+    """Search the collections. Returns the answer of each, in their order; the merged page of their hits; and the facets
+    counted over all of them."""
     if len(among) == 1:
         answer = searching(replace(query, collection=among[0]))
         return {among[0]: answer}, [_hit(among[0], hit) for hit in answer.hits], answer.facets
@@ -141,7 +144,7 @@ def _hit(collection: str, hit: Any) -> SearchHit:
 
 
 def _interpretation(answers: list[SearchAnswer]) -> QueryInterpretation | None:
-    """What the first was asked; each may have had typing errors of its own."""
+    """The interpretation of the first answer, with the corrections of all of them, which may differ by collection."""
     told = [answer.interpretation for answer in answers if answer.interpretation is not None]
     if not told:
         return None
@@ -163,7 +166,7 @@ def _reports(answers: dict[str, SearchAnswer]) -> list[RerankerReport]:
 
 
 def _timings(answers: dict[str, SearchAnswer]) -> dict[str, float]:
-    """Of several, which were asked side by side, the longest."""
+    """The longest time of each step, because the collections are searched concurrently."""
     longest: dict[str, float] = {}
     for answer in answers.values():
         longest |= {step: max(took, longest.get(step, 0.0)) for step, took in answer.timings_ms.items()}
@@ -171,7 +174,7 @@ def _timings(answers: dict[str, SearchAnswer]) -> dict[str, float]:
 
 
 def _warnings(answers: dict[str, SearchAnswer]) -> list[str]:
-    """Of several collections, each with its name."""
+    """The warnings of all answers; with several collections, each starts with its collection's name."""
     if len(answers) == 1:
         return [warning for answer in answers.values() for warning in answer.warnings]
     return [f"{name}: {warning}" for name, answer in answers.items() for warning in answer.warnings]

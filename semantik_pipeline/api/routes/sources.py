@@ -1,4 +1,4 @@
-"""Sources: list, show, add, change, sync, pause, resume, remove, and a look at what one would emit."""
+"""Sources: list, show, add, preview, change, sync, pause, resume, remove."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ router = guarded("sources", "/sources")
 NOT_THERE = documented(404)
 BUSY = documented(404, 409)
 
-#: Without a body.
+#: The defaults of requests without a body.
 SYNC, PAUSE, RESUME = SyncRequest(), SourcePauseRequest(), SourceResumeRequest()
 
 
@@ -63,7 +63,7 @@ def list_sources(
 @router.post(
     "",
     operation_id="sources_add",
-    summary="Add a source. With an interval it is synced at once, else when it is due or on request.",
+    summary="Add a source. With an interval it is synced at once; otherwise when its cron schedule is due, or on request.",
     status_code=201,
     responses=documented(404, 409),
 )
@@ -105,7 +105,8 @@ def show(runtime: TheRuntime, caller: Reader, source_id: pages.Number, response:
 @router.patch(
     "/{source_id}",
     operation_id="sources_update",
-    summary="Change a source. Indexed documents stay; changed options apply from the next sync, and require the role admin.",
+    summary="Change a source. Indexed documents are kept. Changed options apply from the next sync and require the role"
+    " admin.",
     responses=documented(404, 409, 412),
 )
 def change(
@@ -127,7 +128,9 @@ def change(
     }
     if "principals" in new.model_fields_set:
         if caller.principals is not None:
-            raise Forbidden("Who sees some documents only can't say who sees the others.")
+            raise Forbidden(
+                "A caller that sees only some documents cannot change who may see the documents of a source."
+            )
         values["principals"] = new.principals
     if "schedule" in new.model_fields_set:
         values["schedule"] = _schedule(runtime, new.schedule)
@@ -158,7 +161,7 @@ def resume(runtime: TheRuntime, caller: Writer, source_id: pages.Number, asked: 
 @router.delete(
     "/{source_id}",
     operation_id="sources_remove",
-    summary="Remove a source and its documents. They go to the trash, unless purged.",
+    summary="Remove a source and its documents. They are moved to the trash unless `purge` is set.",
     responses=BUSY,
     **ACCEPTED,
 )
@@ -174,7 +177,8 @@ def remove(
 
 
 def _found(runtime: Runtime, caller: Principal, role: str, source_id: int) -> dict[str, Any]:
-    """The source, if it is of the caller's collections, and the caller has the role there."""
+    """The source. Raises an error unless it is in one of the caller's collections, and the caller has the role
+    there."""
     with runtime.ledger.read() as tx:
         found = ledger.get_source(tx, source_id, among=caller.collections)
     caller.require(role, found["collection"])
@@ -182,8 +186,8 @@ def _found(runtime: Runtime, caller: Principal, role: str, source_id: int) -> di
 
 
 def _source(runtime: Runtime, row: dict[str, Any], caller: Principal | None = None) -> Source:
-    """A row for this caller's eyes: secrets that an edit by hand left in it are not among them, nor, for one who sees some
-    documents only, what may name others or says who else finds them."""
+    """The source as this caller may see it. Secrets in its configuration are redacted. For a caller with principals,
+    texts that may name other documents are left out, and so are principals that the caller does not have."""
     if caller is not None and caller.principals is not None:
         mine = None if row["principals"] is None else sorted({*caller.principals} & {*row["principals"]})
         row = {**row, "last_error": None, "problems": None, "principals": mine}

@@ -1,4 +1,4 @@
-"""What there is, runs and waits in the whole installation; and who changed what."""
+"""The status of the whole installation, and the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = guarded("status")
 @router.get("/status", operation_id="status", summary="Show collections, backlog and disk use.")
 def show(runtime: TheRuntime, caller: Reader) -> SystemStatus:
     if caller.collections is not None or caller.principals is not None:  # it counts all collections
-        raise Forbidden("The status is shown to who may see all collections and documents.")
+        raise Forbidden("Only callers that may see all collections and documents may see the status.")
     with runtime.ledger.read() as tx:
         found = document_reports.totals(tx)
     folder = str(runtime.settings.data_dir)
@@ -35,7 +35,9 @@ def audit(
     runtime: TheRuntime,
     caller: Operator,
     limit: pages.Limit = 50,
-    max_age_seconds: Annotated[float | None, Query(gt=0, le=1e10, description="Only newer entries.")] = None,
+    max_age_seconds: Annotated[
+        float | None, Query(gt=0, le=1e10, description="Only entries of this age or newer.")
+    ] = None,
     cursor: pages.Cursor = None,
 ) -> AuditLog:
     after = pages.decode(cursor, float, int)

@@ -1,4 +1,4 @@
-"""Collections in files: out of this installation, and into it."""
+"""Exports of collections to files, and imports from them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Source(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What is looked at of a manifest before anything else is."""
+    """The part of an export's manifest that is checked before anything is imported."""
 
     collection: Name
     config: Options
@@ -61,7 +61,10 @@ class _Manifest(BaseModel):
     summary="Export a collection as a file: documents, contents, chunks, vectors and sources, without secrets.",
     response_class=Response,
     responses={
-        200: {"content": {TAR: _BINARY, GZIPPED: _BINARY}, "description": "It is written first, and then sent."},
+        200: {
+            "content": {TAR: _BINARY, GZIPPED: _BINARY},
+            "description": "The file. The response starts once the file is complete.",
+        },
         **documented(404, 409, 507),
     },
 )
@@ -77,7 +80,7 @@ def export(
     with _folder() as folder:
         path = folder / f"export{ending}"
         transfer.export(runtime, name, path)
-        size, file = path.stat().st_size, path.open("rb")  # it goes with its name when the last byte is sent
+        size, file = path.stat().st_size, path.open("rb")  # unlinked with its folder, so that closing it deletes it
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name + ending, safe='')}",
         "Content-Length": str(size),
@@ -88,7 +91,7 @@ def export(
 @router.post(
     "/import",
     operation_id="collections_import",
-    summary="Create a collection from an export. Stored embeddings are reused; its sources are paused.",
+    summary="Create a collection from an export. Its stored embeddings are reused, and its sources are paused.",
     responses=documented(404, 409),
     **ACCEPTED,
 )
@@ -97,7 +100,7 @@ def import_(
     runtime: TheRuntime,
     caller: Operator,
     response: Response,
-    files: Annotated[UploadFile, File(description="File written by an export.")],
+    files: Annotated[UploadFile, File(description="The file of an export.")],
     name: Annotated[Name | None, Form(description="New name of the collection.")] = None,
 ) -> ImportAccepted:
     with _folder() as folder:
@@ -109,18 +112,18 @@ def import_(
             told = transfer.import_collection(runtime, path, name=name)
         except UnreadableExport as error:
             raise UnreadableExport(error.message.replace(str(path), "The upload"), error.hint) from None
-        except (KeyError, TypeError) as error:  # the manifest lacks what every export's has
+        except (KeyError, TypeError) as error:  # the manifest lacks fields that every export has
             raise UnreadableExport(f"The upload is damaged: {error!r}.") from error
     begun = accepted(runtime, response, told.pop("operation"))
     return ImportAccepted(**begun.model_dump(), **told)
 
 
 def _check(runtime: Runtime, caller: Principal, path: Path, *, anywhere: bool) -> None:
-    """An export's configurations come by HTTP too."""
+    """Check the configurations in an export, because they arrive over HTTP, too."""
     try:
         told = _Manifest.model_validate(transfer.manifest_of(path, transfer.read(path)))
     except ValidationError:
-        raise UnreadableExport("The upload is damaged: its manifest is no export's.") from None
+        raise UnreadableExport("The upload is damaged: its manifest is not that of an export.") from None
     for config in (told.config, told.generation.config):
         trusted.check_collection(runtime.settings, caller, config)
     for source in told.sources:
@@ -129,7 +132,7 @@ def _check(runtime: Runtime, caller: Principal, path: Path, *, anywhere: bool) -
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder for this request. Raises StorageFull where there is no room."""
+    """A temporary folder for this request. Raises StorageFull if the disk is full."""
     try:
         with tempfile.TemporaryDirectory(prefix="semantik-") as folder:
             yield Path(folder)
@@ -137,5 +140,5 @@ def _folder() -> Iterator[Path]:
         if error.errno != errno.ENOSPC:
             raise
         raise StorageFull(
-            "There is no room for the file in the folder for temporary files.", "Free some, or set TMPDIR to another."
+            "The disk with the folder for temporary files is full.", "Free some space, or set TMPDIR to another folder."
         ) from error

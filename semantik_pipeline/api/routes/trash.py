@@ -1,4 +1,4 @@
-"""The trash: what is there, and bringing back a source. Collections and documents come back by their own routes."""
+"""The trash: list it, and restore a source. Collections and documents are restored by their own routes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def show(
     if collection is not None:
         caller.require("reader", collection)
     after = pages.decode(cursor, int, float, int)
-    # whose documents they are is not told here, so who sees some documents only is shown none
+    # rows have no principals here, so a caller with principals sees no documents at all
     kinds = [kind for kind in KINDS if kind != "documents" or caller.principals is None]
     found = trash.page(
         runtime,
