@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.documents import DocumentReference, IngestedDocument
 from semantik_pipeline.ledger import Transaction
-from semantik_pipeline.ledger.ingestion import sync as ledger
+from semantik_pipeline.ledger.ingestion import descriptions
 from semantik_pipeline.ledger.ingestion.sync import Arrival, Known, SourceClaim
 from semantik_pipeline.stages.parsing import storable, storable_values
 
@@ -96,5 +96,5 @@ def plugin_changed(registry: PluginRegistry, known: Known) -> bool:
 
 def redescribed(tx: Transaction, same: Sequence[tuple[Known, Arrival]]) -> set[str]:
     """The unique ids of those documents, their content being what it was, of which something else is said now."""
-    before = ledger.descriptions(tx, [known.document_id for known, _ in same])
-    return {arrival.unique_id for known, arrival in same if before[known.document_id] != ledger.description(arrival)}
+    before = descriptions.stored(tx, [known.document_id for known, _ in same])
+    return {arrival.unique_id for known, arrival in same if before[known.document_id] != descriptions.of(arrival)}

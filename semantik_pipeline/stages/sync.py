@@ -241,7 +241,7 @@ class Slice:
         batch, self.batch, self.arriving = self.batch, Batch(), time.time()
         self.size = min(2 * self.size, self.runtime.settings.sync.batch_size)
         self.hold.check()
-        names = [*batch.references, *batch.documents]
+        names = [*batch.references, *batch.documents, *batch.removals]
         with self.runtime.ledger.read() as tx:
             before = ledger.known(tx, self.claim.source_id, names) if names else {}
         comparison = Comparison(runtime=self.runtime, connector=self.connector, claim=self.claim, hold=self.hold)
@@ -256,6 +256,7 @@ class Slice:
         with self.runtime.ledger.write() as tx:
             if not ledger.source_held(tx, self.claim):
                 raise LeaseLost("Somebody else syncs this source now.")
+            ledger.lock_documents(tx, [known.document_id for known in before.values()])
             ledger.mark_seen(tx, self.claim.run, found.seen)
             ledger.mark_touched(tx, self.claim.run, found.rehinted)
             revisions.arrive(tx, self.claim, arrivals, before)

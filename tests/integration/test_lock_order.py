@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from semantik_pipeline.ledger.tables import documents, sources, work
 from semantik_pipeline.ledger.tables import operations as table
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
-from tests.integration.conftest import Pipeline
+from tests.integration.conftest import Pipeline, texts
 from workers.startup import give_back
 
 pytestmark = pytest.mark.parametrize("ledger", ["postgres"], indirect=True)
@@ -97,6 +98,26 @@ def test_who_reconciles_waits_for_nobody(make_pipeline) -> None:
         assert pool.submit(reconcile).result(timeout=10) == 1
     assert reconcile() == 1
     assert set(pipeline.stages().values()) == {"upsert"}
+
+
+def test_a_sync_takes_a_batch_s_documents_in_their_order_whatever_becomes_of_each(make_pipeline, tmp_path) -> None:
+    """One has a new hint, one is changed, two are as they were."""
+    docs = texts(tmp_path / "docs", a="a text", b="a text", c="a text", d="a text")
+    pipeline = make_pipeline()
+    pipeline.folder(docs)
+    ids = {pipeline.unit(f"{name}.txt")["document_id"]: name for name in "abcd"}
+    assert "".join(ids[one] for one in sorted(ids)) == "abcd"
+    os.utime(docs / "a.txt", (1e9, 1e9))
+    (docs / "b.txt").write_text("another text")
+    pipeline.folder(docs, run=False)
+    while_waiting(
+        pipeline.runtime.ledger,
+        held=select(documents.c.id).where(documents.c.id == min(ids)),
+        call=lambda: work_on(pipeline.runtime, "sync"),
+        free=select(documents.c.id).where(documents.c.id != min(ids)),
+    )
+    pipeline.run()
+    assert set(pipeline.stages().values()) == {"indexed"}
 
 
 def test_an_ending_process_gives_back_one_claim_after_the_other(make_pipeline) -> None:

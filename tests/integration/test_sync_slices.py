@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, select, update
 
 from semantik_pipeline import sources
 from semantik_pipeline.contracts import ConnectorPlugin
 from semantik_pipeline.documents import IngestedDocument, content_hash
 from semantik_pipeline.ledger.ingestion.sources import find_source
-from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.tables import documents, work
 from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.pipeline import work_on
+from tests.integration.conftest import texts
 
 LEDGERS = ("sqlite", "postgres")
 
@@ -51,20 +53,20 @@ def test_bodies_are_not_kept_until_their_batch_is_written(make_pipeline, monkeyp
 
 
 def test_deletions_that_are_allowed_during_a_run_are_believed_at_its_end(make_pipeline, tmp_path, monkeypatch) -> None:
-    texts = {f"d{number}": f"text number {number}" for number in range(6)}
+    contents = {f"d{number}": f"text number {number}" for number in range(6)}
     file = tmp_path / "documents.json"
     pipeline = make_pipeline(sync={"deletion_guard_count": 2, "deletion_guard_share": 0.5})
-    file.write_text(json.dumps(texts))
+    file.write_text(json.dumps(contents))
     pipeline.index(fake(documents_file=str(file)))
-    file.write_text(json.dumps({"d0": texts["d0"]}))
+    file.write_text(json.dumps({"d0": contents["d0"]}))
     enumerate = connector(pipeline).enumerate
 
     async def enumerating(self: Any, cursor: Any = None) -> Any:
         with pipeline.runtime.ledger.read() as tx:
             source = find_source(tx, "fake")
         sources.sync(pipeline.runtime, source, allow_deletions=True)
-        async for event in enumerate(self, cursor):
-            yield event
+        async for one in enumerate(self, cursor):
+            yield one
 
     monkeypatch.setattr(connector(pipeline), "enumerate", enumerating)
     result = pipeline.index(fake(documents_file=str(file)))
@@ -81,8 +83,8 @@ def test_a_source_that_is_crowded_is_not_logged_into(make_pipeline, monkeypatch)
         return True
 
     monkeypatch.setattr(connector(pipeline), "authenticate", authenticate)
-    texts = {f"d{number}": f"text number {number}" for number in range(6)}
-    operation = pipeline.index(fake(documents=texts, checkpoint_every=3), run=False)["id"]
+    contents = {f"d{number}": f"text number {number}" for number in range(6)}
+    operation = pipeline.index(fake(documents=contents, checkpoint_every=3), run=False)["id"]
     work_on(pipeline.runtime, "sync")
     assert len(pipeline.stages()) == 3 and asked == ["authenticate"]
     for _ in range(3):
@@ -90,7 +92,42 @@ def test_a_source_that_is_crowded_is_not_logged_into(make_pipeline, monkeypatch)
         work_on(pipeline.runtime, "sync")
     assert asked == ["authenticate"], "three documents are on their way"
     pipeline.run()
-    assert pipeline.result(operation)["outcome"] == "succeeded" and set(pipeline.stages()) == set(texts)
+    assert pipeline.result(operation)["outcome"] == "succeeded" and set(pipeline.stages()) == set(contents)
+
+
+def test_unchanged_documents_are_marked_by_one_statement(make_pipeline, tmp_path) -> None:
+    docs = texts(tmp_path / "docs", **{f"d{number:02}": f"text number {number}" for number in range(20)})
+    pipeline = make_pipeline()
+    pipeline.folder(docs)
+    executed: list[str] = []
+
+    def note(_connection, _cursor, statement: str, parameters: Any, _context, many: bool) -> None:
+        executed.extend([statement] * (len(parameters) if many else 1))
+
+    event.listen(pipeline.runtime.ledger.engine, "before_cursor_execute", note)
+    result = pipeline.folder(docs)
+    event.remove(pipeline.runtime.ledger.engine, "before_cursor_execute", note)
+    assert (result["documents"]["unchanged"], result["documents"]["changed"]) == (20, 0)
+    assert len([one for one in executed if one.startswith("UPDATE documents")]) == 1
+
+
+def test_a_new_hint_of_an_unchanged_document_is_kept(make_pipeline, tmp_path) -> None:
+    docs = texts(tmp_path / "docs", **{f"d{number}": f"text number {number}" for number in range(6)})
+    pipeline = make_pipeline()
+    pipeline.folder(docs)
+    before = hints(pipeline)
+    for number in (1, 4):
+        os.utime(docs / f"d{number}.txt", (1e9 + number, 1e9 + number))
+    assert pipeline.folder(docs)["documents"]["unchanged"] == 6
+    after = hints(pipeline)
+    assert {name for name in before if before[name] != after[name]} == {"d1.txt", "d4.txt"}
+    assert len(set(after.values())) == 6
+
+
+def hints(pipeline) -> dict[str, str]:
+    query = select(documents.c.unique_id, documents.c.change_hint)
+    with pipeline.runtime.ledger.read() as tx:
+        return {name.rpartition("/")[2]: hint for name, hint in tx.execute(query)}
 
 
 @pytest.mark.parametrize(

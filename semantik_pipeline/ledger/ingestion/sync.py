@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, bindparam, literal, or_, select, true, update
 
 from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.catalog.lineage import NOT_RETIRED
+from semantik_pipeline.ledger.database.bulk import among, update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.ingestion.timetable import after_sync
 from semantik_pipeline.ledger.operations import outcomes
@@ -287,48 +288,43 @@ def owed(tx: Transaction, claim: SourceClaim, *, after: int, limit: int) -> list
     """``(document id, unique id)``, by id, of live documents that the run neither saw nor showed to be gone and that a fetch
     may mend: those that could not be read, those without a body or a hint (the body was lost) and those in quarantine."""
     columns = documents.c
-    stuck = and_(work.c.document_id == columns.id, work.c.stage == "quarantined", NOT_RETIRED)
-    quarantined = select(work.c.document_id).where(stuck)
     lost = and_(columns.content_hash.is_(None), columns.change_hint.is_(None))
-    missing = or_(columns.change_hint == outcomes.NOT_READ, lost)
+    missing = or_(columns.change_hint == literal(outcomes.NOT_READ, literal_execute=True), lost)
     untold = and_(columns.seen_run < claim.run, columns.seen_run != -claim.run)
-    unseen = and_(columns.source_id == claim.source_id, untold, columns.deleted_at.is_(None))
-    query = select(columns.id, columns.unique_id).where(unseen, columns.id > after, or_(missing, quarantined.exists()))
-    return [(row[0], row[1]) for row in tx.execute(query.order_by(columns.id).limit(limit))]
+    unseen = and_(columns.source_id == claim.source_id, untold, columns.deleted_at.is_(None), columns.id > after)
+    could_not_be_read = select(columns.id, columns.unique_id).where(unseen, missing).order_by(columns.id)
+    quarantined = work.c.stage == literal("quarantined", literal_execute=True)
+    stuck = and_(work.c.source_id == claim.source_id, quarantined, work.c.document_id > after, NOT_RETIRED)
+    of_units = select(work.c.document_id, columns.unique_id).join(documents, columns.id == work.c.document_id)
+    in_quarantine = of_units.where(stuck, unseen).distinct().order_by(work.c.document_id)
+    # each has an index of its own, which has the same words
+    rows = {row[0]: row[1] for query in (could_not_be_read, in_quarantine) for row in tx.execute(query.limit(limit))}
+    return sorted(rows.items())[:limit]
 
 
-def descriptions(tx: Transaction, document_ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """document id -> what :func:`description` says of it."""
-    columns = (documents.c.id, documents.c.metadata, documents.c.principals, documents.c.media_type)
-    rows = tx.execute(select(*columns).where(documents.c.id.in_(document_ids))) if document_ids else ()
-    return {row[0]: _described(*row[1:]) for row in rows}
-
-
-def description(arrival: Arrival) -> tuple[Any, ...]:
-    """What is said of a document beside its content. A new time of modification alone is no change."""
-    return _described(arrival.metadata, arrival.principals, arrival.media_type)
-
-
-def _described(metadata: dict[str, Any], principals: list[str] | None, media_type: str | None) -> tuple[Any, ...]:
-    return {name: value for name, value in metadata.items() if name != "modified"}, principals, media_type
+def lock_documents(tx: Transaction, document_ids: Iterable[int]) -> None:
+    """Documents of a batch, whatever becomes of each: whoever locks several does so in order of their keys."""
+    ids = sorted(document_ids)
+    if ids:
+        tx.execute(_LOCKED, {"documents": ids}).all()
 
 
 def mark_seen(tx: Transaction, run: int, document_ids: Sequence[int]) -> None:
-    """Unchanged documents of this run."""
+    """Unchanged documents of this run. Call under :func:`lock_documents`."""
     if document_ids:
-        tx.execute(
-            update(documents).where(documents.c.id == bindparam("d")).values(seen_run=run),
-            [{"d": identity} for identity in sorted(document_ids)],
-        )
+        tx.execute(_SEEN, {"documents": list(document_ids), "run": run})
 
 
 def mark_touched(tx: Transaction, run: int, rows: Sequence[tuple[int, str | None]]) -> None:
-    """Documents whose change hint is new and whose content is not: ``(document_id, change_hint)``."""
-    if rows:
-        tx.execute(
-            update(documents).where(documents.c.id == bindparam("d")).values(seen_run=run, change_hint=bindparam("h")),
-            [{"d": identity, "h": hint} for identity, hint in sorted(rows)],
-        )
+    """Documents whose change hint is new and whose content is not: ``(document_id, change_hint)``. Call under
+    :func:`lock_documents`."""
+    hints = [{"id": identity, "change_hint": hint} for identity, hint in sorted(rows)]
+    update_rows(tx, documents, hints, by=("id",), fixed={"seen_run": run})
+
+
+_THESE = among(documents.c.id, "documents")
+_LOCKED = select(documents.c.id).where(_THESE).order_by(documents.c.id).with_for_update()
+_SEEN = update(documents).where(_THESE).values(seen_run=bindparam("run"))
 
 
 def crowded(tx: Transaction, source_id: int, limit: int) -> bool:
