@@ -119,6 +119,8 @@ sources = Table(
     UniqueConstraint("collection_id", "connector", "name"),
 )
 
+_OWED = "deleted_at is null and (change_hint = '(could not be read)' or (content_hash is null and change_hint is null))"
+
 documents = Table(
     "documents",
     metadata,
@@ -145,6 +147,8 @@ documents = Table(
     Index("ix_documents_source_id_seen_run", "source_id", "seen_run"),
     Index("ix_documents_unique_id", "unique_id"),
     Index("ix_documents_trashed_at", "trashed_at", **_where("trashed_at is not null")),
+    # what every run asks for beside what its source names: the first hint is that of outcomes.NOT_READ
+    Index("ix_documents_owed", "source_id", "id", **_where(_OWED)),
 )
 
 work = Table(
@@ -190,6 +194,10 @@ work = Table(
     Index("ix_work_generation_id_stage", "generation_id", "stage"),
     Index("ix_work_lease_token", "lease_token", **_where("lease_token is not null")),
     Index("ix_work_source_id_stage", "source_id", "stage"),
+    # what a sync asks for of its source, however large that is: documents in quarantine, and failed extractors
+    Index("ix_work_quarantined", "source_id", "document_id", **_where("stage = 'quarantined'")),
+    Index("ix_work_noted", "source_id", "stage", "document_id", "generation_id", **_where("notes is not null")),
+    Index("ix_work_held_by", "held_by", **_where("held_by is not null")),
     Index("ix_work_reconcile", "reconcile", sqlite_where=text("reconcile = 1"), postgresql_where=text("reconcile")),
     # whether another unit has the same parsed body, the same text: asked for each document that is deleted
     Index("ix_work_parse_key", "parse_key", **_where("parse_key is not null")),

@@ -24,7 +24,8 @@ def complete(
     apply_all(runtime, claim.source_id, hold)
     with runtime.ledger.read() as tx:
         page: adoption.Page | None = adoption.first_page(tx, claim)
-    retried = ended = goes_first = False
+        noted = adoption.is_noted(tx, claim, older_than=older_than)
+    retried, ended, goes_first = noted, False, False
     while not ended:
         with runtime.ledger.write() as tx:
             if not ledger.source_held(tx, claim):
@@ -34,12 +35,12 @@ def complete(
                 break
             if page is not None:
                 page = adoption.adopt(tx, claim, page)
-            noted = adoption.retry_noted(tx, claim, older_than=older_than)
-            ended = page is None and noted < adoption.PAGE
+            if noted:
+                noted = adoption.retry_noted(tx, claim, older_than=older_than) == adoption.PAGE
+            ended = page is None and not noted
             if ended:
                 goes_first = fair_queue.hasten(tx, claim.source_id)
                 ledger.finish_source(tx, claim, next_run=next_run, problems=problems)
-        retried = retried or noted > 0
         hold.touch()
     if goes_first:
         runtime.room.precedence.expect()

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from semantik_pipeline import maintenance, sources
+from semantik_pipeline import operations as operations_of_people
 from semantik_pipeline.ledger.access import audit_trail
 from semantik_pipeline.ledger.database.storage import GROUPS, table_sizes
 from semantik_pipeline.ledger.retention import expiry
@@ -21,6 +22,7 @@ from semantik_pipeline.ledger.tables import (
     operations,
     workers,
 )
+from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.sources import NewSource
 from tests.integration.conftest import FAKE_COLLECTION
 
@@ -103,6 +105,24 @@ def test_unfinished_operations_and_those_of_removals_stay(make_pipeline) -> None
             pass
         left = list(tx.execute(select(operations.c.id).order_by(operations.c.id)).scalars())
     assert left == [running, removing]
+
+
+def test_a_cancelled_operation_stays_as_long_as_it_holds_documents(make_pipeline) -> None:
+    """What is to finish them finds them by it."""
+    pipeline = make_pipeline()
+    request = SourceRequest(connector="fake-connector", name="fake", config={"documents": {"a": "alpha"}})
+    cancelled = pipeline.index(request, run=False)["id"]
+    pipeline.run("sync")
+    assert operations_of_people.cancel(pipeline.runtime, cancelled) == 1
+    age(pipeline, 365)
+    maintenance.tick(pipeline.runtime)
+    assert pipeline.unit("a")["held_by"] == cancelled
+    again = operations_of_people.retry(pipeline.runtime, cancelled)
+    pipeline.run()
+    assert pipeline.result(again)["outcome"] == "succeeded"
+    age(pipeline, 365)
+    maintenance.tick(pipeline.runtime)
+    assert (rows(pipeline, operations), rows(pipeline, operation_items)) == (0, 0)
 
 
 def test_large_operations_go_in_batches(make_pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
 from semantik_pipeline.ledger.database.bulk import update_rows
 from semantik_pipeline.ledger.database.connection import Transaction, now
@@ -51,17 +51,21 @@ def adopt(tx: Transaction, claim: SourceClaim, page: Page) -> Page | None:
     return replace(page, after=ids[-1]) if len(ids) == PAGE else None
 
 
+def is_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> bool:
+    """Whether there is a unit for :func:`retry_noted`; takes no lock."""
+    return tx.execute(select(work.c.document_id).where(_noted(claim, older_than)).limit(1)).first() is not None
+
+
+def _noted(claim: SourceClaim, older_than: float) -> ColumnElement[bool]:
+    mine = and_(work.c.source_id == claim.source_id, work.c.stage == "indexed", work.c.notes.is_not(None))
+    return and_(mine, work.c.updated_at < now() - older_than)
+
+
 def retry_noted(tx: Transaction, claim: SourceClaim, *, older_than: float) -> int:
     """Send up to PAGE indexed units on which an extractor failed, at least so many seconds ago, through ``extract`` again;
     returns how many."""
-    noted = and_(
-        work.c.source_id == claim.source_id,
-        work.c.stage == "indexed",
-        work.c.notes.is_not(None),
-        work.c.updated_at < now() - older_than,
-    )
     key = ("document_id", "generation_id")
-    in_order = select(*(work.c[name] for name in key), work.c.revision).where(noted)
+    in_order = select(*(work.c[name] for name in key), work.c.revision).where(_noted(claim, older_than))
     page = in_order.order_by(*(work.c[name] for name in key)).limit(PAGE)
     rows = tx.execute(page.with_for_update()).all()
     places = fair_queue.take(tx, claim.source_id, len(rows))  # at their old turns they would go before everybody

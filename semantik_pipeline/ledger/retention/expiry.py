@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import and_, delete, exists, not_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.tables import audit, operation_items, operation_sources, operations, sources, workers
+from semantik_pipeline.ledger.tables import audit, operation_items, operation_sources, operations, sources, work, workers
 
 #: Rows of a kind that one transaction removes.
 BATCH = 5000
@@ -13,9 +13,12 @@ OPERATIONS = 200
 
 
 def sweep_operations(tx: Transaction, *, older_than: float) -> bool:
-    """Remove operations that finished more than so many seconds ago. Returns whether some may be left."""
+    """Remove operations that finished more than so many seconds ago, but for cancelled ones that hold documents still: what
+    takes those up finds them by their operation. Returns whether some may be left."""
     removing = exists().where(sources.c.operation_id == operations.c.id)
-    old = and_(operations.c.state == "finished", operations.c.finished_at < now() - older_than, not_(removing))
+    holds = exists().where(work.c.held_by == operations.c.id)
+    finished = and_(operations.c.state == "finished", operations.c.finished_at < now() - older_than)
+    old = and_(finished, not_(removing), not_(holds))
     ids = tx.execute(select(operations.c.id).where(old).order_by(operations.c.id).limit(OPERATIONS)).scalars().all()
     items = operation_items.c
     listed = select(items.operation_id).where(items.operation_id.in_(ids)).distinct()
