@@ -5,7 +5,15 @@ from __future__ import annotations
 from sqlalchemy import and_, delete, exists, not_, select
 
 from semantik_pipeline.ledger.database.connection import Transaction, now
-from semantik_pipeline.ledger.tables import audit, operation_items, operation_sources, operations, sources, work, workers
+from semantik_pipeline.ledger.tables import (
+    audit,
+    operation_items,
+    operation_sources,
+    operations,
+    sources,
+    work,
+    workers,
+)
 
 #: Rows of a kind that one transaction removes.
 BATCH = 5000
