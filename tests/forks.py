@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -45,18 +46,51 @@ class Result:
         return json.loads(self.out)
 
 
+@dataclass(frozen=True)
+class Running:
+    """A command that goes on."""
+
+    process: Any
+    out: Path
+    err: Path
+
+    def lines(self) -> list[str]:
+        """What it has written to standard output so far, in whole lines."""
+        return self.out.read_text("utf-8", "replace").rpartition("\n")[0].splitlines()
+
+    def ended(self, seconds: float) -> Result:
+        """What it leaves behind. AssertionError if it does not end within so many seconds."""
+        self.process.join(seconds)
+        out, err = (path.read_text("utf-8", "replace") for path in (self.out, self.err))
+        assert self.process.exitcode is not None, f"it did not end within {seconds:.0f} s\n{out[-2000:]}\n{err}"
+        return Result(self.process.exitcode, out, err)
+
+
 def semantik(arguments: Sequence[object], environment: Mapping[str, str], *, seconds: float = 120) -> Result:
     """``semantik`` with these arguments, to its end."""
+    with begun(arguments, environment) as running:
+        return running.ended(seconds)
+
+
+@contextmanager
+def begun(
+    arguments: Sequence[object], environment: Mapping[str, str], *, terminal: str | None = None
+) -> Iterator[Running]:
+    """``semantik`` with these arguments, killed at the end of the block if it still runs. ``terminal`` is a device that is
+    its standard output."""
     with tempfile.TemporaryDirectory(prefix="semantik-fork-") as folder:
         out, err = (Path(folder) / name for name in ("out", "err"))
-        process = FORKS.Process(target=_forked, args=(list(map(str, arguments)), dict(environment), str(out), str(err)))
+        given = (list(map(str, arguments)), dict(environment), terminal or str(out), str(err))
+        process = FORKS.Process(target=_forked, args=given)
+        for path in (out, err):
+            path.touch()
         process.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
+        try:
+            yield Running(process, out, err)
+        finally:
+            if process.exitcode is None:
+                process.kill()
             process.join()
-            raise AssertionError(f"{arguments} did not end within {seconds:.0f} s\n{err.read_text('utf-8', 'replace')}")
-        return Result(process.exitcode, out.read_text("utf-8", "replace"), err.read_text("utf-8", "replace"))
 
 
 def _forked(arguments: list[str], environment: dict[str, str], out: str, err: str) -> None:

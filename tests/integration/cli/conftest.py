@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.forks import Result, semantik
+from tests.forks import Result, Running, begun, semantik
 
 #: No extraction and no model: a command is as quick as it can be.
 SETTINGS = """
@@ -35,6 +36,10 @@ class CommandLine:
 
     def __call__(self, *arguments: object, **env: str) -> Result:
         return semantik(arguments, {**self.environment, **env})
+
+    def begun(self, *arguments: object, terminal: str | None = None) -> AbstractContextManager[Running]:
+        """A command that goes on; killed at the end of the block. ``terminal`` is a device that is its standard output."""
+        return begun(arguments, self.environment, terminal=terminal)
 
     def start(self, *arguments: object, **env: str) -> subprocess.Popen[bytes]:
         """The command as a person starts it, still running."""
