@@ -87,7 +87,7 @@ class Source(BaseModel):
     last_sync_at: float | None
     paused_reason: ScrubbedText | None = Field(description="Why it is paused; null if it is not.")
     operation_id: int | None = Field(description="Id of the running sync.")
-    held_by: int | None = Field(description="Id of that sync, if the sync is paused.")
+    held_by: int | None = Field(description="Id of the paused operation that it waits for.")
     last_error: ScrubbedObject | None = Field(description="Type, message and time (`at`) of the last failure.")
     problems: list[ScrubbedText] | None = Field(description="What the last sync could not read.")
     principals: list[str] | None = Field(

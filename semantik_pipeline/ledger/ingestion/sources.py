@@ -10,16 +10,26 @@ from sqlalchemy import and_, case, func, or_, select, true, tuple_, update
 from semantik_pipeline.errors import CredentialsRejected, MassDeletion, NotFound, UsageError
 from semantik_pipeline.ledger.database.connection import Transaction, now
 from semantik_pipeline.ledger.ingestion.timetable import next_time
+from semantik_pipeline.ledger.queue import waiting_schedules
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
 
+#: The paused operation for which a source waits whose time has come: see queue/waiting_schedules.py.
+_WAITS_FOR = case(
+    (
+        and_(sources.c.operation_id.is_(None), sources.c.paused.is_(None), sources.c.due_at <= now()),
+        waiting_schedules.holder(),
+    )
+)
+
 #: removing | paused | running | retrying (a slice failed, it is tried again) | waiting (asked for, not begun, or the
-#: stages after it are behind) | due | failing | idle.
+#: stages after it are behind, or its schedule waits for a paused operation) | due | failing | idle.
 _STATE = case(
     (sources.c.removed_at.is_not(None), "removing"),
     (sources.c.paused.is_not(None), "paused"),
     (and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_not(None)), "running"),
     (and_(sources.c.operation_id.is_not(None), sources.c.attempts > 0), "retrying"),
     (sources.c.operation_id.is_not(None), "waiting"),
+    (_WAITS_FOR.is_not(None), "waiting"),
     (sources.c.due_at <= now(), "due"),
     (sources.c.faults > 0, "failing"),
     else_="idle",
@@ -45,7 +55,7 @@ _SOURCE = select(
     sources.c.paused.label("paused_reason"),
     sources.c.removed_at,
     sources.c.operation_id,
-    sources.c.held_by,
+    func.coalesce(sources.c.held_by, _WAITS_FOR).label("held_by"),
     sources.c.attempts,
     sources.c.not_before,
     sources.c.error.label("last_error"),
@@ -136,7 +146,7 @@ def count_states(tx: Transaction) -> dict[str, int]:
     state = case(
         (asks, "needs_attention"),
         (_STATE.in_(("paused", "removing")), _STATE),
-        (sources.c.held_by.is_not(None), "paused"),
+        (func.coalesce(sources.c.held_by, _WAITS_FOR).is_not(None), "paused"),
         (or_(sources.c.faults > 0, sources.c.attempts > 0), "failing"),
         (and_(_STATE == "waiting", sources.c.not_before <= now()), "due"),
         else_=_STATE,

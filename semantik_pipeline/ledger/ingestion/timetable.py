@@ -13,6 +13,7 @@ from sqlalchemy import Row, and_, select, update
 
 from semantik_pipeline.ledger.database.connection import Transaction, is_away, now
 from semantik_pipeline.ledger.operations import lifecycle
+from semantik_pipeline.ledger.queue import waiting_schedules
 from semantik_pipeline.ledger.queue.work import SCHEDULED
 from semantik_pipeline.ledger.tables import collections, sources
 from semantik_pipeline.schedules import Schedule, wait_after_faults
@@ -27,7 +28,8 @@ def begin_due(tx: Transaction) -> list[int]:
     """Begin a sync of up to BATCH sources whose time has come; returns the operations' ids.
 
     Each is due next at the first time of its schedule after now, so missed times run once. One whose sync is in hand,
-    that is paused, being removed or in the trash is left alone. One that can't be begun (a schedule that makes no sense
+    that is paused, being removed or in the trash is left alone, and so is one whose schedule waits for a paused operation
+    (``queue/waiting_schedules.py``): it stays due. One that can't be begun (a schedule that makes no sense
     any more, in a zone that is gone) waits as if its sync had failed, and says why; the others begin.
     """
     due = and_(
@@ -35,6 +37,7 @@ def begin_due(tx: Transaction) -> list[int]:
         sources.c.operation_id.is_(None),
         sources.c.paused.is_(None),
         sources.c.removed_at.is_(None),
+        waiting_schedules.holder().is_(None),
     )
     known = (sources.c.id, sources.c.collection_id, sources.c.schedule, sources.c.created_at, sources.c.faults)
     columns = (*known, now().label("now"))

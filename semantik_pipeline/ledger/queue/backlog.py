@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select
 
 from semantik_pipeline.ledger.catalog.lineage import living
 from semantik_pipeline.ledger.database.connection import Transaction, now
+from semantik_pipeline.ledger.queue import waiting_schedules
 from semantik_pipeline.ledger.queue.work import STAGES
 from semantik_pipeline.ledger.queue.workers import WorkerRow, refusal
 from semantik_pipeline.ledger.tables import (
@@ -25,10 +26,12 @@ from semantik_pipeline.ledger.tables import (
 COUNTS = ("waiting", "delayed", "in_progress", "paused", "suspects", "oldest_seconds")
 
 #: Conditions on sources, and their collections: syncs of it may begin and go on; one is asked for, and nobody has it in
-#: hand; one is due by its schedule, and not begun.
+#: hand; one is due by its schedule, and not begun; its schedule waits for a paused operation (waiting_schedules.py).
 _OPEN = and_(sources.c.paused.is_(None), sources.c.removed_at.is_(None), collections.c.trashed_at.is_(None))
 _ASKED = and_(sources.c.operation_id.is_not(None), sources.c.lease_token.is_(None), sources.c.held_by.is_(None))
-_DUE = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
+_TIME_HAS_COME = and_(sources.c.operation_id.is_(None), sources.c.due_at <= now())
+_DUE = and_(_TIME_HAS_COME, waiting_schedules.holder().is_(None))
+_LEFT_OUT = and_(_OPEN, _TIME_HAS_COME, waiting_schedules.holder().is_not(None))
 
 #: Why a suspect makes no way.
 ALONE = "it runs alone when its turn comes"
@@ -75,9 +78,8 @@ def of_sync(tx: Transaction) -> dict[str, float]:
         (untouched, operations.c.created_at),
         else_=sources.c.not_before,
     )
-    stopped = and_(
-        sources.c.operation_id.is_not(None), or_(sources.c.held_by.is_not(None), sources.c.paused.is_not(None))
-    )
+    in_hand = sources.c.operation_id.is_not(None)
+    stopped = or_(and_(in_hand, or_(sources.c.held_by.is_not(None), sources.c.paused.is_not(None))), _LEFT_OUT)
     mine = and_(
         operation_sources.c.operation_id == sources.c.operation_id, operation_sources.c.source_id == sources.c.id
     )
