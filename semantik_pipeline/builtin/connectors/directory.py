@@ -1,7 +1,7 @@
 """The connector ``directory``: every file of a folder (or one file) is a document."""
 
 # ruff: noqa: PTH100, PTH111, PTH112, PTH116, PTH119, PTH122
-# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+# Paths are kept as strings, as the system gives them: exact to the byte, and fast for tens of thousands of files.
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BATCH = 500
 
 
 class DirectoryConnector(ConnectorPlugin):
-    """Names files by ``file://`` URI, percent-encoded byte by byte, so that any name a file can have is printable.
+    """Names each file by its ``file://`` URI, percent-encoded byte by byte, so that every file name is printable.
 
-    The change hint is size and modification time, as rsync has it, and who may read it where not everybody may. Inode
-    and ctime are left out: they change where the content does not (a copy put in place, a network mount), and every
-    change of a hint costs a read.
-    ``problems`` says which folders the last enumeration, from its cursor on, could not read.
+    The change hint consists of size and modification time, as in rsync, and of the read permissions if not everybody
+    may read the file. Inode and ctime are left out, because they can change without the content (a copy put in place, a
+    network mount), and every changed hint causes a read. ``problems`` lists the folders that the last enumeration could
+    not read, from its cursor on.
     """
 
     PLUGIN_ID = "directory"
@@ -79,7 +79,8 @@ class DirectoryConnector(ConnectorPlugin):
 
     @property
     def root(self) -> str:
-        """The absolute path as it was configured; links in it are not resolved, so that ids read as people write them."""
+        """The configured path as an absolute path. Links in it are not resolved, so that ids look as people write
+        them."""
         return os.path.abspath(os.path.expanduser(self.config["path"]))
 
     @property
@@ -90,7 +91,8 @@ class DirectoryConnector(ConnectorPlugin):
         self.validate_config()
         resumed = cursor if isinstance(cursor, dict) and cursor.get("root") == uri_of(self.root) else {}
         full = resumed.get("full", True)
-        # A list of this enumeration's own: the instance is shared, and another may begin meanwhile.
+        # This enumeration needs its own list, because the instance is shared and another enumeration may start
+        # meanwhile.
         self.problems = problems = list[str]()
         walk = Walk(self.root, self._rules(), problems)
         found = (
@@ -99,7 +101,7 @@ class DirectoryConnector(ConnectorPlugin):
             else iter([self._only_file()])
         )
         told = 0
-        # The walk blocks, so it runs in a thread, a batch at a time.
+        # The walk blocks, so it runs in a thread, one batch at a time.
         while batch := await asyncio.to_thread(lambda: list(islice(found, BATCH))):
             for one in batch:
                 yield _reference(one)

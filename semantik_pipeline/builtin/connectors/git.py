@@ -1,4 +1,4 @@
-"""The connector ``git``: every file of a branch is a document, and the commit says what changed."""
+"""The connector ``git``: every file of a branch is a document. Commits show what has changed."""
 
 from __future__ import annotations
 
@@ -44,20 +44,21 @@ if TYPE_CHECKING:
 #: Entries between two checkpoints.
 BATCH = 500
 
-#: Seconds between two signs of life of a long fetch.
+#: Seconds between two checks whether a long fetch makes progress.
 PULSE = 5.0
 
 #: Seconds that a document waits for a fetch.
 PATIENCE = 60.0
 
-#: Seconds for which it is known where a branch stands, for documents that are asked for by their names alone.
+#: Seconds for which the newest commit of a branch is remembered, for documents that are requested only by their id.
 NEWS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run names: the tree of a commit, or (``since``) what changed from that commit on; ``done`` entries are
-    behind us. ``anew``: the commit it began with was lost on the way, so that the next run has to name everything."""
+    """What a run names: the whole tree of a commit, or, with ``since``, what has changed since that commit. The first
+    ``done`` entries have already been named. ``anew`` means that the commit with which the run started was lost
+    meanwhile, so that the next run has to name everything."""
 
     tip: Tip
     since: bytes | None = None
@@ -74,11 +75,13 @@ class Plan:
 
 
 class GitConnector(ConnectorPlugin):
-    """Names files ``URL#PATH``. The change hint is the blob's id. The first run names the whole tree; later ones what
-    differs from the commit of the run before, as long as that commit is at hand, else the whole tree again.
+    """Names files ``URL#PATH``. The change hint is the id of the blob.
 
-    A remote repository is kept as a bare mirror, one commit deep, in a cache folder that workers of a host share. A
-    local one is read where it is. Links, submodules and pointers of Git LFS are listed as skipped, with the reason.
+    The first run names the whole tree. Later runs name what differs from the commit of the previous run, or the whole
+    tree again if that commit is no longer available.
+
+    A remote repository is kept as a bare mirror, one commit deep, in a cache folder that the workers of a host share. A
+    local repository is read in place. Links, submodules and Git LFS pointers are listed as skipped, with the reason.
     """
 
     PLUGIN_ID = "git"
@@ -87,7 +90,7 @@ class GitConnector(ConnectorPlugin):
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
-        self._lock = threading.Lock()  # around the repository: its files have positions
+        self._lock = threading.Lock()  # guards the repository, whose open files have positions
         self._repo: Repo | None = None
         self._readers = 0
         self._fetching = Fetching()
@@ -135,7 +138,7 @@ class GitConnector(ConnectorPlugin):
 
     def validate_config(self) -> None:
         try:
-            import dulwich  # noqa: F401 -- a light import: is it there?
+            import dulwich  # noqa: F401 -- a cheap check that it is installed
         except ImportError as error:
             raise PluginConfigError(
                 "The connector git needs the package dulwich.", "Install semantik-pipeline[git]."
@@ -147,7 +150,7 @@ class GitConnector(ConnectorPlugin):
     async def cleanup(self) -> None:
         self._fetching.cancel()
         with self._lock:
-            if self._repo is not None:  # an enumeration was left open
+            if self._repo is not None:  # an enumeration was not finished
                 self._repo.close()
 
     @cached_property
@@ -178,7 +181,7 @@ class GitConnector(ConnectorPlugin):
             fetch = self._fetching.join(self._remote, self.config.get("branch"))
             heard = fetch.moved
             while not await asyncio.to_thread(fetch.wait, PULSE):
-                if fetch.moved > heard:  # a long fetch is alive; a slice may end here, and the next one joins it
+                if fetch.moved > heard:  # the fetch makes progress: the slice may end here, and the next one joins it
                     heard = fetch.moved
                     yield Checkpoint(cursor)
             self._fetching.leave(fetch)
@@ -210,7 +213,7 @@ class GitConnector(ConnectorPlugin):
         yield Complete(full=plan.since is None, cursor=None if plan.anew else plan.place)
 
     def _resumed(self, cursor: Any) -> Plan | None:
-        """The rest of a run that goes on with its own commit, if that is at hand."""
+        """The rest of an interrupted run, if its commits are still available. Otherwise None."""
         if not _is_checkpoint(cursor):
             return None
         since = cursor["since"].encode() if cursor["since"] else None
@@ -221,7 +224,8 @@ class GitConnector(ConnectorPlugin):
         return Plan(tip=tip, since=since, done=cursor["done"], anew=cursor["anew"])
 
     def _begun(self, cursor: Any, newest: Tip) -> Plan:
-        """What differs from the commit of the run before, if that is at hand; all, if a run lost its own commit."""
+        """The plan of a new run: what differs from the commit of the previous run, if that is available. Otherwise, and
+        if an interrupted run has lost its commits, everything."""
         if _is_checkpoint(cursor):
             return Plan(tip=newest, anew=True)
         since = cursor["commit"].encode() if isinstance(cursor, dict) and "commit" in cursor else None
@@ -243,8 +247,8 @@ class GitConnector(ConnectorPlugin):
 
     @contextmanager
     def _reading(self) -> Iterator[Repo]:
-        """The repository, one for all who read it now: it is closed after the last of them, for each of its packs takes
-        file descriptors."""
+        """The repository, shared by all current readers. It is closed after the last of them, because each of its packs
+        uses file descriptors."""
         with self._lock:
             repo = self._repo = self._repo or self._remote.open()
             self._readers += 1
@@ -293,7 +297,8 @@ class GitConnector(ConnectorPlugin):
         )
 
     def _known(self, reference: DocumentReference) -> bool:
-        """Whether the commit that it was named from is at hand; one with an id alone is looked up in the newest."""
+        """Whether the commit from which the reference was named is available. A reference without a commit is looked up
+        in the newest one."""
         commit = reference.metadata.get("commit", "").encode()
         if not commit:
             return False
@@ -304,12 +309,13 @@ class GitConnector(ConnectorPlugin):
         return Tip(branch=reference.metadata["branch"], commit=reference.metadata["commit"].encode())
 
     def _newest(self) -> Tip:
-        """Where the branch stands; many documents that are asked for in a row cost one question to the remote."""
+        """The newest commit of the branch. It is remembered for a moment, so that many documents in a row cause only
+        one request to the remote."""
         asked, tip = self._asked
         if tip is not None and time.monotonic() - asked < NEWS:
             return tip
         fetch = self._fetching.join(self._remote, self.config.get("branch"))
-        if not fetch.wait(PATIENCE):  # it goes on, and whoever asks next joins it
+        if not fetch.wait(PATIENCE):  # it continues, and the next caller joins it
             raise ServiceUnavailable(f"{self._name} is still being fetched.", retry_after=PATIENCE)
         self._fetching.leave(fetch)
         if (newest := fetch.result()) is None:
@@ -321,7 +327,7 @@ class GitConnector(ConnectorPlugin):
         shown = readable(_text(entry.path))
         if why := git_tree.why_no_file(entry):
             raise SkipDocument(f"{shown} {why}.")
-        assert entry.sha is not None  # it was looked up in a tree
+        assert entry.sha is not None  # entries from a tree have one
         limit = self.config.get("max_bytes") or self.get_config_schema()["properties"]["max_bytes"]["default"]
         refuse_large(shown, git_sizes.size_of(repo, entry.sha), limit)
         content = repo[entry.sha].as_raw_string()
@@ -335,5 +341,5 @@ def _is_checkpoint(cursor: Any) -> bool:
 
 
 def _text(path: bytes) -> str:
-    """A path of a tree as the system would give it: exact to the byte."""
+    """A path in a tree as the system would give it: exact to the byte."""
     return path.decode("utf-8", "surrogateescape")

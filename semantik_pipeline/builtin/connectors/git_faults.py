@@ -1,4 +1,4 @@
-"""What a fault of a Git remote means."""
+"""Translates errors of a Git remote into errors of this project."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from semantik_pipeline.errors import (
     seconds_of,
 )
 
-#: How ssh, and servers behind it, say that they don't let somebody in.
+#: Messages with which ssh, and servers behind it, refuse access.
 _REFUSALS = ("permission denied", "authentication failed", "access denied", "could not read username")
 
-#: How servers say that they have no such repository: git itself, its daemon, and hosts behind ssh.
+#: Messages for a repository that does not exist, from git itself, its daemon, and hosts behind ssh.
 _MISSING = ("does not appear to be a git repository", "not exported", "repository not found", "could not be found")
 
 _WAY_OUT = "Check username and password_env (or, with ssh, the keys of the user that runs the workers)."
 
 
 class Answers:
-    """A pool of HTTP connections that says what a refusal means while its headers are still at hand."""
+    """Wraps a pool of HTTP connections to translate refusals while their headers are still available."""
 
     def __init__(self, pool: Any, name: str) -> None:
         self._pool = pool
@@ -36,7 +36,7 @@ class Answers:
     def request(self, method: str, url: str, **options: Any) -> Any:
         from urllib3 import Retry
 
-        retries = Retry(3, respect_retry_after_header=False)  # the ledger waits, not a thread
+        retries = Retry(3, respect_retry_after_header=False)  # do not block a thread: the ledger schedules the wait
         answer = self._pool.request(method, url, retries=retries, **options)
         wait = answer.headers.get("Retry-After")
         if answer.status == 401 or (answer.status == 403 and wait is None):
@@ -47,7 +47,7 @@ class Answers:
 
 
 def meaning(error: Exception, name: str) -> PipelineError:
-    """The error of this project for what a Git client raised about the repository of this name."""
+    """The error of this project for an error that the Git client raised for the repository with this name."""
     from dulwich.client import HTTPProxyUnauthorized
     from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 

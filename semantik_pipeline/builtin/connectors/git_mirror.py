@@ -1,4 +1,4 @@
-"""The bare copy of a remote repository in a cache folder, which the sources and workers of a host share."""
+"""The bare mirror of a remote repository in a cache folder, which the sources and workers of a host share."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from semantik_pipeline.errors import ServiceUnavailable
 if TYPE_CHECKING:
     from dulwich.repo import Repo
 
-#: Packs after which a mirror is fetched anew: each fetch adds one, and nothing takes out what no branch needs any more.
+#: Number of packs at which a mirror is fetched again from scratch. Each fetch adds a pack, and nothing removes objects
+#: that no branch needs any more.
 PACKS = 20
 
-#: Seconds of one try to get the lock, and of all of them. Whoever holds it may be at a first fetch of many gigabytes.
+#: Seconds of one attempt to get the lock, and of all attempts. The holder may be in a first fetch of many gigabytes.
 TRY = 5.0
 PATIENCE = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
-    """``path``: its folder. Who writes to it holds its lock; who reads need not."""
+    """The mirror in the folder ``path``. Writers hold its lock; readers do not need it."""
 
     path: Path
 
     def open(self) -> Repo:
-        """The mirror as it stands; an empty one if there was none."""
+        """Open the mirror. Creates an empty one if it does not exist."""
         from dulwich.errors import NotGitRepository
         from dulwich.repo import Repo
 
@@ -38,7 +39,7 @@ class Mirror:
             return Repo(str(self.path))
         except NotGitRepository:
             pass
-        with self.locked():  # somebody may begin it, or put a fresh one in its place, right now
+        with self.locked():  # another process may be creating or replacing it right now
             return self._opened()
 
     def _opened(self) -> Repo:
@@ -50,8 +51,8 @@ class Mirror:
 
     @contextmanager
     def written(self, waits: Callable[[], None]) -> Iterator[Repo]:
-        """The repository to fetch into, locked: the mirror, or, where it has many packs, an empty one that takes its
-        place if the block ends well. ``waits`` is called while somebody else has the lock."""
+        """The repository to fetch into, locked. It is the mirror, or, if that has many packs, an empty repository that
+        replaces the mirror if the block succeeds. ``waits`` is called while another process has the lock."""
         from dulwich.repo import Repo
 
         with self.locked(waits, PATIENCE):
@@ -62,12 +63,12 @@ class Mirror:
                 return
             with closing(Repo.init_bare(str(self._fresh), mkdir=True)) as repo:
                 yield repo
-            self.path.rename(self._old)  # who reads it now goes on with the files it has open, or begins again
+            self.path.rename(self._old)  # current readers continue with the files they have open, or start again
             self._fresh.rename(self.path)
             shutil.rmtree(self._old, ignore_errors=True)
 
     def _sweep(self) -> None:
-        """Remove what a worker that died in the middle of a fetch has left behind."""
+        """Remove the files of a worker that died during a fetch."""
         for folder in (self._fresh, self._old):
             shutil.rmtree(folder, ignore_errors=True)
         for part in self.path.glob("objects/**/tmp_pack_*"):
@@ -83,7 +84,7 @@ class Mirror:
 
     @contextmanager
     def locked(self, waits: Callable[[], None] = lambda: None, patience: float = TRY) -> Iterator[None]:
-        """Raises ServiceUnavailable if somebody else has the lock for longer than ``patience`` seconds."""
+        """Hold the lock. Raises ServiceUnavailable if another process has it for longer than ``patience`` seconds."""
         from filelock import FileLock, Timeout
 
         self.path.parent.mkdir(parents=True, exist_ok=True)

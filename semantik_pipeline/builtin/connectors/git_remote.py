@@ -1,4 +1,4 @@
-"""Where a repository is and how it is reached: a local one as it stands, any other by a bare mirror in a cache folder."""
+"""Access to a repository: a local one is read in place, a remote one through a bare mirror in a cache folder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from semantik_pipeline.errors import PluginConfigError
 if TYPE_CHECKING:
     from dulwich.repo import Repo
 
-#: ``user@host:path``, as ssh's own tools write it.
+#: ``user@host:path``, as ssh's tools write it.
 _SCP = re.compile(r"^(?:[^/@:]+@)?[^/:]+:(?!//)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tip:
-    """Where a branch stands: its name and commit."""
+    """The tip of a branch: the branch's name and its commit."""
 
     branch: str
     commit: bytes
@@ -35,7 +35,7 @@ class Tip:
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """A repository by URL or path, and what it takes to read it. ``timeout`` in seconds."""
+    """A repository by URL or path, with the credentials to read it. ``timeout`` is in seconds."""
 
     url: str
     cache: Path
@@ -45,14 +45,14 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """The URL as people know it, without who asks: a local path is a ``file://`` URI."""
+        """The URL without credentials. For a local path, it is a ``file://`` URI."""
         if (local := self.folder) is not None:
             return uri_of(str(local))
         return re.sub(r"^(https?://)[^/@]*@", r"\1", self.url).rstrip("/")
 
     @property
     def folder(self) -> Path | None:
-        """The path of a local repository."""
+        """The path of a local repository; None for a remote one."""
         if self.url.startswith("file://"):
             return Path(path_of(self.url))
         if "://" in self.url or (_SCP.match(self.url) and not Path(self.url).exists()):
@@ -60,7 +60,7 @@ class Remote:
         return Path(os.path.abspath(os.path.expanduser(self.url)))  # noqa: PTH100, PTH111 -- links stay as written
 
     def check(self) -> None:
-        """Raise PluginConfigError where the URL can't work."""
+        """Raise PluginConfigError if the URL contains a password, or a local repository does not exist."""
         if urlsplit(self.url).password if "://" in self.url else False:
             raise PluginConfigError(
                 "The URL of the repository has a password in it.", "Take it out, and name its variable in password_env."
@@ -69,7 +69,7 @@ class Remote:
             self._open_local(self.folder).close()
 
     def open(self) -> Repo:
-        """The repository that holds the objects, for the caller to close."""
+        """The repository that contains the objects. The caller has to close it."""
         return self.mirror.open() if self.folder is None else self._open_local(self.folder)
 
     @property
@@ -79,11 +79,11 @@ class Remote:
         return Mirror(path=self.cache / f"{last}-{digest}.git")
 
     def tip(self, branch: str | None, moves: Callable[[], None]) -> Tip | None:
-        """Where the branch (None: the one that the remote shows first) stands now, its objects in what ``open`` gives.
+        """Fetch the current tip of the branch, so that its objects are in the repository of :meth:`open`.
 
-        None if the repository is empty. ``moves`` is called whenever something was received, indexed or waited for; what
-        it raises ends the fetch. Raises PluginConfigError (no such repository or branch), CredentialsRejected,
-        ServiceUnavailable.
+        ``branch`` None means the remote's HEAD. Returns None if the repository is empty. ``moves`` is called whenever
+        something was received, indexed or waited for; an exception from it ends the fetch. Raises PluginConfigError (no
+        such repository or branch), CredentialsRejected and ServiceUnavailable.
         """
         if self.folder is not None:
             with closing(self._open_local(self.folder)) as repo:
@@ -92,7 +92,7 @@ class Remote:
             return _of_commit(repo, self._fetch(repo, branch, moves))
 
     def _fetch(self, repo: Any, branch: str | None, moves: Callable[[], None]) -> Tip | None:
-        """One commit deep: what changed is the difference of two trees, which needs no history."""
+        """Fetch the tip one commit deep. Changes are found by comparing two trees, which needs no history."""
 
         def wants(refs: dict[Any, Any], depth: int | None = None) -> list[bytes]:
             shown = {name: sha for name, sha in refs.items() if sha is not None}
@@ -106,7 +106,7 @@ class Remote:
             raise meaning(error, self.name) from error
         tip = self._tip_among({k: v for k, v in answer.refs.items() if v is not None}, answer.symrefs, branch)
         if tip is not None:
-            # The remote is told of this next time, and sends no more than what is new.
+            # The next fetch reports this ref to the remote, which then sends only new objects.
             repo.refs[b"refs/heads/" + tip.branch.encode()] = tip.commit
         return tip
 
@@ -135,7 +135,7 @@ class Remote:
             quiet=True,
             username=self.username,
             password=self.password,
-            # Nobody is there to be asked; a connection that has died is noticed.
+            # BatchMode: nobody could answer a prompt. ServerAliveInterval: notices dead connections.
             ssh_command="ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=20",
             pool_manager=pool,
         )
@@ -151,5 +151,5 @@ class Remote:
 
 
 def _of_commit(repo: Repo, tip: Tip | None) -> Tip | None:
-    """The tip with its commit, which a tag may name."""
+    """The tip with the commit itself, if its id is that of a tag."""
     return tip and replace(tip, commit=git_tree.commit_of(repo, tip.commit).id)

@@ -1,7 +1,7 @@
-"""How large an object of a repository is, by the first bytes that are stored of it: nothing is unpacked."""
+"""The size of an object in a repository, from the first bytes of its stored form, without unpacking the object."""
 
 # ruff: noqa: PTH118, PTH123
-# Paths stay strings, as the library gives them.
+# Paths are kept as strings, as the library gives them.
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dulwich.repo import Repo
 
-#: Bytes of an entry that are read: more than its header, the name of its base and two sizes take.
+#: Bytes of an entry that are read. The header, the name of the base object and two sizes take less.
 HEAD = 128
 
 _OFS_DELTA, _REF_DELTA = 6, 7
 
 
 def size_of(repo: Repo, sha: bytes) -> int:
-    """The bytes of an object's content. Raises KeyError if it is not here."""
+    """The number of bytes of an object's content. Raises KeyError if the object does not exist."""
     for store in (repo.object_store, *repo.object_store.alternates):
         size = _packed(store, sha)
         size = _loose(store, sha) if size is None else size
         if size is not None:
             return size
-    return repo[sha].raw_length()  # stored in a way that is not known here
+    return repo[sha].raw_length()  # stored in a form that is not handled here
 
 
 def _packed(store: Any, sha: bytes) -> int | None:
-    """Of an entry of a pack (gitformat-pack): type and size, or, of a change to another object, the size of the result."""
+    """The size of an object in a pack (gitformat-pack): from its header, or, for a delta, the size of the result."""
     from dulwich.pack import PackFileDisappeared
 
     for pack in store.packs:
@@ -43,7 +43,7 @@ def _packed(store: Any, sha: bytes) -> int | None:
             KeyError,
             FileNotFoundError,
             PackFileDisappeared,
-        ):  # the last two: it was renewed; what is open is read on
+        ):  # the last two: the pack was replaced meanwhile; ``size_of`` then reads what is still open
             continue
         first, rest = head[0], iter(head[1:])
         size = first & 15 | (_number(rest) << 4 if first & 128 else 0)
@@ -55,13 +55,13 @@ def _packed(store: Any, sha: bytes) -> int | None:
             _number(rest)
             stored = bytes(rest)
         change = iter(_unpacked(stored))
-        _number(change)  # of the object that is changed
+        _number(change)  # skips the size of the base object
         return _number(change)
     return None
 
 
 def _loose(store: Any, sha: bytes) -> int | None:
-    """Of an object's own file, which begins with its type and size, such as ``blob 12``."""
+    """The size of an object in its own file, which starts with its type and size, such as ``blob 12``."""
     name = sha.decode("ascii")
     try:
         with open(os.path.join(store.path, name[:2], name[2:]), "rb") as file:
@@ -76,7 +76,7 @@ def _unpacked(stored: bytes) -> bytes:
 
 
 def _number(rest: Iterator[int]) -> int:
-    """A number in groups of seven bits, the lowest first; all but the last have their high bit set."""
+    """Read a number in groups of seven bits, lowest first. All bytes except the last have their high bit set."""
     number, shift = 0, 0
     for byte in rest:
         number |= (byte & 127) << shift

@@ -1,4 +1,4 @@
-"""What a commit holds, and what differs between two: pure functions of a repository's objects."""
+"""The contents of a commit, and the differences between two: pure functions of a repository's objects."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from dulwich.objects import Commit
     from dulwich.repo import Repo
 
-#: How a pointer of Git LFS begins; a pointer is never longer than a kilobyte.
+#: The beginning of a Git LFS pointer. A pointer is never longer than a kilobyte.
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A file, link or submodule at a path; ``sha`` None: it is gone."""
+    """A file, link or submodule at a path. If ``sha`` is None, it is gone."""
 
     path: bytes
     mode: int = 0
@@ -29,14 +29,16 @@ class Entry:
 
     @property
     def hint(self) -> str | None:
-        """The blob id; where it is no file, with its mode, for a link may have the blob of a file."""
+        """The blob id. If the entry is not a file, the mode is added, because a link may have the same blob as a
+        file."""
         if self.sha is None:
             return None
         return self.sha.decode() if stat.S_ISREG(self.mode) else f"{self.mode:o}-{self.sha.decode()}"
 
 
 def commit_of(repo: Repo, sha: bytes) -> Commit:
-    """The commit of this id, or that a tag of this id names. Raises KeyError if it is not here."""
+    """The commit with this id, or the one to which the tag with this id refers. Raises KeyError if it does not
+    exist."""
     from dulwich.objects import Commit, Tag
 
     found = repo[sha]
@@ -55,13 +57,14 @@ def has_commit(repo: Repo, sha: bytes) -> bool:
 
 
 def listing(repo: Repo, commit: bytes) -> Iterator[Entry]:
-    """Everything in a commit's tree, in the tree's order."""
+    """Yield everything in a commit's tree, in the tree's order."""
     for found in repo.object_store.iter_tree_contents(commit_of(repo, commit).tree):
         yield Entry(path=found.path, mode=found.mode, sha=found.sha)
 
 
 def changes(repo: Repo, before: bytes, after: bytes) -> Iterator[Entry]:
-    """What is new, changed or gone from one commit to another, in the trees' order. A rename is both."""
+    """Yield what is new, changed or gone from one commit to another, in the trees' order. A rename is a new path and a
+    gone one."""
     from dulwich.diff_tree import tree_changes
 
     trees = commit_of(repo, before).tree, commit_of(repo, after).tree
@@ -74,7 +77,8 @@ def changes(repo: Repo, before: bytes, after: bytes) -> Iterator[Entry]:
 
 @contextmanager
 def at_hand(repo: Repo) -> Iterator[None]:
-    """An object that is not in the repository any more raises TransientError: it is not gone from the source."""
+    """Raise TransientError for an object that is no longer in the repository, because it is not gone from the
+    source."""
     try:
         yield
     except KeyError as error:
@@ -84,7 +88,8 @@ def at_hand(repo: Repo) -> Iterator[None]:
 
 
 def entry_at(repo: Repo, commit: bytes, path: bytes) -> Entry | None:
-    """What a commit has at a path, if that is no folder. Raises TransientError if one of its trees is not here."""
+    """The entry at a path of a commit; None if there is none or it is a folder. Raises TransientError if the repository
+    lacks one of the commit's trees."""
     from dulwich.object_store import tree_lookup_path
     from dulwich.objects import SubmoduleEncountered
 
@@ -102,7 +107,7 @@ def entry_at(repo: Repo, commit: bytes, path: bytes) -> Entry | None:
 
 
 def why_no_file(entry: Entry) -> str | None:
-    """Why there is nothing to read in an entry."""
+    """Why an entry is not a readable file; None if it is one."""
     if entry.mode == 0o160000:
         return "is a submodule; index its repository as a source of its own"
     if stat.S_ISLNK(entry.mode):
@@ -111,7 +116,7 @@ def why_no_file(entry: Entry) -> str | None:
 
 
 def why_no_content(content: bytes) -> str | None:
-    """Why a blob is nothing to index."""
+    """Why a blob cannot be indexed; None if it can."""
     if not content:
         return "is empty"
     if len(content) < 1024 and content.startswith(_LFS):
@@ -120,8 +125,8 @@ def why_no_content(content: bytes) -> str | None:
 
 
 def about(commit: Commit) -> dict[str, str]:
-    """Metadata of the commit that was read, which need not be the one that last changed a file: that would take the
-    history. The time is the committer's."""
+    """Metadata of the commit that was read. This is not necessarily the commit that last changed a file, because
+    finding that one would require the history. The time is the committer's."""
     return {
         "commit": commit.id.decode(),
         "commit_author": commit.author.decode("utf-8", "replace"),

@@ -1,4 +1,4 @@
-"""Which paths a connector names: include and exclude patterns, as in .gitignore, and names that begin with a dot."""
+"""Rules for the paths that a connector names: include and exclude patterns, as in .gitignore, and hidden names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: A place in a tree: the names from the root down.
+#: A path in a tree, as the names from the root down.
 Parts = tuple[str, ...]
 
 _GLOBS = {"type": "array", "items": {"type": "string"}, "default": []}
 
-#: The options of a connector that has paths, for its schema.
+#: Schema of the options of a connector that has paths.
 GLOB_OPTIONS: dict[str, Any] = {
     "include": {**_GLOBS, "description": "Only files that match one of these patterns (as in .gitignore)."},
     "exclude": {**_GLOBS, "description": "Files and folders to leave out (as in .gitignore)."},
@@ -21,7 +21,7 @@ GLOB_OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PathRules:
-    """``wanted`` and ``excluded`` take a path relative to the root (a folder's ends with ``/``)."""
+    """``wanted`` and ``excluded`` take a path relative to the root; the path of a folder ends with ``/``."""
 
     hidden: bool = False
     wanted: Callable[[str], bool] = lambda relative: True
@@ -35,12 +35,12 @@ class PathRules:
         return any(self.excluded("/".join(parts[:end]) + ("/" if folder or end < len(parts) else "")) for end in ends)
 
     def names(self, path: str) -> bool:
-        """Whether the file of this path is named, wherever it comes from."""
+        """Whether the connector names the file at this path."""
         return not self.keeps_out(tuple(path.split("/")), folder=False) and self.wanted(path)
 
 
 def rules_given(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of :class:`PathRules` that a configuration with :data:`GLOB_OPTIONS` gives."""
+    """The fields of :class:`PathRules` for a configuration with :data:`GLOB_OPTIONS`."""
     include, exclude = config.get("include") or [], config.get("exclude") or []
     given: dict[str, Any] = {"hidden": config.get("hidden", False)}
     if include:
@@ -51,6 +51,6 @@ def rules_given(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matcher(patterns: list[str]) -> Callable[[str], bool]:
-    import pathspec  # 0.1 s, and most sources have no patterns
+    import pathspec  # takes 0.1 s, and most sources have no patterns
 
     return pathspec.PathSpec.from_lines("gitignore", patterns).match_file

@@ -1,4 +1,4 @@
-"""The connector ``imap``: the messages of a mailbox, and each attachment as a document of its own."""
+"""The connector ``imap``: the messages of a mailbox, with each attachment as a separate document."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ log = logging.getLogger(__name__)
 
 Event = DocumentReference | Removal | Checkpoint
 
-#: UIDs of one search, and messages between two checkpoints.
+#: Range of UIDs in one search, and number of messages between two checkpoints.
 WINDOW = 20_000
 BATCH = 200
 
 
 class ImapConnector(ConnectorPlugin):
-    """The first run names every message; later ones what came, what went and whose flags changed. With CONDSTORE a
-    folder without changes costs one command. Everything is read-only: no message becomes "seen" by it.
+    """The first run names every message. Later runs name new messages, deleted ones, and those with changed flags. With
+    CONDSTORE, a folder without changes takes one command. Everything is read-only: no message is marked as "seen".
 
-    A message's text never changes under its UID, so its change hint is its flags (and UIDVALIDITY); new flags are
-    metadata and embed nothing anew. ``problems`` says which folders the last run could not read.
+    The text of a message never changes under its UID, so the change hint consists of its flags (and UIDVALIDITY). Flags
+    are metadata, so changed flags do not cause a new embedding. ``problems`` lists the folders that the last run could
+    not read.
     """
 
     PLUGIN_ID = "imap"
@@ -100,7 +101,7 @@ class ImapConnector(ConnectorPlugin):
     async def _folder(
         self, mailbox: Mailbox, reader: Reader, name: str, progress: Progress
     ) -> AsyncGenerator[Event, None]:
-        """What is new, gone or flagged otherwise in a folder; the place in ``progress`` moves with it."""
+        """Yield what is new, gone or has changed flags in a folder, and advance the place in ``progress``."""
         validity, mark = await mailbox.open(name)
         folder = Folder.of(progress.rows[name]) if name in progress.rows else Folder(validity=validity)
         place = progress.place if progress.place and progress.place.folder == name else None
@@ -134,7 +135,8 @@ class ImapConnector(ConnectorPlugin):
     async def _windows(
         self, mailbox: Mailbox, name: str, folder: Folder, after: int, mark: Mark
     ) -> AsyncIterator[tuple[list[int], set[int]]]:
-        """``(UIDs, those of them that are there)``, BATCH at a time: what the folder has, and what it had."""
+        """Yield ``(UIDs, UIDs that exist)``. The first are those that the folder has or had, BATCH at a time; the
+        second are all in the current window that exist now."""
         low, step = after + 1, WINDOW
         deleted = self._option("index_deleted")
         while low < mark.next_uid:
@@ -154,7 +156,7 @@ class ImapConnector(ConnectorPlugin):
             yield DocumentReference(self._name(name, message.uid), f"{folder.validity}:{flags}", message.size or None)
             folder.uids[message.uid] = flags
             if before is not None:
-                continue  # its attachments were named when it came, and don't change
+                continue  # its attachments were named when it was new, and do not change
             parts = message.outline.attachments if attachments and message.outline else ()
             for part in parts:
                 yield DocumentReference(
@@ -173,7 +175,7 @@ class ImapConnector(ConnectorPlugin):
                 yield from self._removals(name, uid, folder.sections.pop(uid, []))
 
     def _outdated(self, name: str, folder: Folder) -> Iterator[Removal]:
-        """Names that were given under another UIDVALIDITY and mean nothing under this one."""
+        """Removals of documents that were named under an earlier UIDVALIDITY and do not exist under the current one."""
         for uid in sorted(folder.old_uids):
             sections = folder.old_sections.get(uid, [])
             if uid not in folder.uids:
@@ -183,7 +185,7 @@ class ImapConnector(ConnectorPlugin):
                 yield from (Removal(self._name(name, uid, one)) for one in sections if one not in now)
 
     def _folders_gone(self, progress: Progress, names: Sequence[str]) -> Iterator[Removal]:
-        """Folders that the server, or the configuration, has no more."""
+        """Removals for folders that the server or the configuration no longer has."""
         for name in sorted(set(progress.rows) - set(names)):
             folder = Folder.of(progress.rows.pop(name))
             for uid in sorted(folder.uids.keys() | folder.old_uids):
@@ -208,8 +210,8 @@ class ImapConnector(ConnectorPlugin):
     # -- the configuration --------------------------------------------------------------------------------------------
 
     def _chosen(self, found: Iterable[str]) -> list[str]:
-        """The folders that the patterns name, in the order in which they are read. No folder at all is an error: it
-        is a mistake more often than an empty mailbox, and would remove everything."""
+        """The folders that match the patterns, in the order in which they are read. Raises PluginConfigError if there
+        are none, because that is more often a mistake than an empty mailbox, and would remove everything."""
         names = list(found)
         chosen = [
             name for name in names if self._matches(name, "folders") and not self._matches(name, "exclude_folders")

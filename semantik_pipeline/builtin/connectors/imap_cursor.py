@@ -1,9 +1,9 @@
-"""What a mailbox is remembered by between two runs, and within one: its UIDs, as ranges, and which have attachments.
+"""What is remembered of a mailbox between two runs and during a run.
 
-To notice that a message is gone, its UID must be known; to name its attachments, their places; to name only what is
-flagged otherwise (where the server can't), its flags. They are kept for each folder, UIDs of the same flags as ranges
-("1:4711,4713"), all of it packed: a folder of a hundred thousand messages with gaps and attachments comes to less than
-half a megabyte, one without to a few bytes. Only the folder that is being read is unfolded in memory.
+UIDs are needed to notice that messages are gone, the sections of attachments to name them for removal, and flags to
+notice changed flags if the server cannot report them. They are kept for each folder, with the UIDs of equal flags as
+ranges ("1:4711,4713"), and compressed. A folder of a hundred thousand messages with gaps and attachments takes less
+than half a megabyte; a folder without them takes a few bytes. Only the folder that is being read is expanded in memory.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 
 from semantik_pipeline.builtin.connectors.packed import packed, unpacked
 
-#: UID -> the sections of its attachments.
+#: Maps a UID to the sections of its attachments.
 Sections = dict[int, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """How a folder stands: the next UID, the number of messages, and (CONDSTORE) the number of its last change."""
+    """The state of a folder: the next UID, the number of messages, and (with CONDSTORE) the number of its last
+    change."""
 
     next_uid: int
     exists: int
@@ -29,17 +30,18 @@ class Mark:
 
 @dataclass(kw_only=True)
 class Folder:
-    """What is known of a folder; ``mark`` is how it stood when it was read through last (None: never)."""
+    """What is known about a folder. ``mark`` is its state when it was last read completely; None if it never was."""
 
     validity: int
     mark: Mark | None = None
-    uids: dict[int, str] = field(default_factory=dict)  # UID -> its flags
+    uids: dict[int, str] = field(default_factory=dict)  # UID -> flags
     sections: Sections = field(default_factory=dict)
-    old_uids: set[int] = field(default_factory=set)  # named under another UIDVALIDITY
+    old_uids: set[int] = field(default_factory=set)  # named under an earlier UIDVALIDITY
     old_sections: Sections = field(default_factory=dict)
 
     def renumbered(self, validity: int) -> Folder:
-        """The folder under a new UIDVALIDITY: nothing is known of it, but names were given that may not hold now."""
+        """The folder under a new UIDVALIDITY: nothing is known about it, except the names that may no longer be
+        valid."""
         return Folder(
             validity=validity,
             old_uids=set(self.uids) | self.old_uids,
@@ -69,7 +71,8 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a run is: the folder, the last UID that it is through with, and how the folder stood when it began there."""
+    """The place of a run: the folder, the last UID that is done, and the folder's state when the run started to read
+    it."""
 
     folder: str
     uid: int
@@ -78,7 +81,8 @@ class Place:
 
 @dataclass(kw_only=True)
 class Progress:
-    """A run. ``rows`` are the folders, folded; ``everything``: it names all that there is, not only changes."""
+    """The progress of a run. ``rows`` holds the folders in compact form. ``everything`` means that the run names all
+    messages, not only changes."""
 
     rows: dict[str, list[Any]] = field(default_factory=dict)
     place: Place | None = None
@@ -87,7 +91,8 @@ class Progress:
 
     @classmethod
     def of(cls, cursor: Any) -> Progress:
-        """The run that goes on, or a new one from what the last one left (nothing: it names everything)."""
+        """The interrupted run, or a new one that starts with what the last run remembered. Without a cursor, the new
+        run names everything."""
         told = cursor if isinstance(cursor, dict) else {}
         if "last" in told:
             return cls(rows=unpacked(told["last"]), everything=False)
@@ -103,12 +108,12 @@ class Progress:
         return {"run": packed([self.rows, [self.place.folder, self.place.uid, *mark], self.everything, self.full])}
 
     def last(self) -> dict[str, str]:
-        """What the next run begins with."""
+        """The cursor with which the next run starts."""
         return {"last": packed(self.rows)}
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """1, 2, 3, 7 -> "1:3,7"; also what IMAP calls a sequence set."""
+    """Write numbers as ranges: 1, 2, 3, 7 becomes "1:3,7". IMAP calls this a sequence set."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][1] + 1:
@@ -119,7 +124,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def numbers(text: str) -> Iterable[int]:
-    """The numbers of :func:`ranges`."""
+    """The inverse of :func:`ranges`."""
     for part in filter(None, text.split(",")):
         low, _, high = part.partition(":")
         yield from range(int(low), int(high or low) + 1)

@@ -1,4 +1,4 @@
-"""From what an IMAP server sends to documents: decoded text, readable headers, attachments as files."""
+"""Makes documents of what an IMAP server sends: decoded text, readable headers, attachments as files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from semantik_pipeline.builtin.media_types import UNKNOWN, media_type
 from semantik_pipeline.documents import IngestedDocument, content_hash
 from semantik_pipeline.errors import SkipDocument
 
-#: Addresses of one header that are kept.
+#: Maximum number of addresses of one header that are kept.
 MAX_ADDRESSES = 50
 
 
 def message_document(
     name: MailName, *, header: bytes, texts: list[tuple[Part, bytes, bytes]], flags: tuple[str, ...], received: Any
 ) -> IngestedDocument:
-    """A message: its text, with its headers as metadata. ``texts``: each part with its MIME header and its body as it
-    was transferred. A message of nothing but a subject is its subject."""
+    """The document of a message: its text, with its headers as metadata. ``texts`` has each text part with its MIME
+    header and its body as transferred. If a message has only a subject, the subject is its text."""
     about = described(header, received)
     content = "\n\n".join(filter(None, (text_of_part(_part(mime, body)).strip() for _, mime, body in texts)))
     kind = texts[0][0].media_type if content else "text/plain"
@@ -43,7 +43,7 @@ def message_document(
 def raw_document(
     name: MailName, *, header: bytes, raw: bytes, flags: tuple[str, ...], received: Any
 ) -> IngestedDocument:
-    """A message whose parts could not be told apart, as the mail file that it is."""
+    """The document of a message whose structure could not be read: the whole message as a mail file."""
     return IngestedDocument(
         content=raw,
         unique_id=name.unique_id,
@@ -58,7 +58,7 @@ def raw_document(
 def attachment_document(
     name: MailName, part: Part, *, header: bytes, mime: bytes, body: bytes, received: Any
 ) -> IngestedDocument:
-    """An attachment: the file itself, named after its part, with the message that it hangs on as metadata."""
+    """The document of an attachment: the file itself, with facts about its message as metadata."""
     told = _part(mime, body)
     content = body if part.media_type == "message/rfc822" else bytes_of_part(told)
     if not content:
@@ -86,7 +86,7 @@ def attachment_document(
 
 
 def described(header: bytes, received: Any) -> dict[str, Any]:
-    """A message's headers for people and filters: title (its subject), from, to, cc, date, message_id, in_reply_to."""
+    """A message's headers as metadata: title (its subject), from, to, cc, date, message_id, in_reply_to."""
     told = message_from_bytes(header)
     found: dict[str, Any] = {
         "title": readable(told.get("Subject")),
@@ -101,7 +101,7 @@ def described(header: bytes, received: Any) -> dict[str, Any]:
 
 
 def _part(mime: bytes, body: bytes) -> Message:
-    """A part of a message, from its header and its body as they were transferred."""
+    """A part of a message, from its header and body as transferred."""
     part = message_from_bytes(mime)
     part.set_payload(body.decode("ascii", "surrogateescape"))
     return part
@@ -122,6 +122,6 @@ def _address(person: str, where: str) -> str:
 
 
 def _date(value: Any, received: Any) -> str:
-    """When it was written, else when it came, as ISO 8601."""
+    """When the message was written, or else received, in ISO 8601."""
     when = written_at(value) or received
     return when.isoformat(timespec="seconds") if isinstance(when, datetime) else ""

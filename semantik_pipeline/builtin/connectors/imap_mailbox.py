@@ -1,4 +1,4 @@
-"""One connection to an IMAP server, used by one thread at a time; every call runs in a thread of the executor."""
+"""A connection to an IMAP server, used by one thread at a time. Every call runs in a thread of the executor."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds without a question after which the connection is closed.
+#: Seconds without a command after which the connection is closed.
 IDLE = 30.0
 
-#: Response codes (RFC 5530) that say that a refused login is the server's trouble.
+#: Response codes (RFC 5530) of a refused login that mean a problem of the server.
 _SERVERS_FAULT = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[CONTACTADMIN]")
 
 
-#: The same of a refused message: what such a server says of one, it says of all.
+#: Responses to a refused fetch that mean a problem of the server, which affects all messages and not only this one.
 _BUSY = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[THROTTLED]", "[OVERQUOTA]", "COMMAND ERROR: BAD")
 
 
@@ -36,12 +36,12 @@ class FolderRefused(PermanentError):
 
 
 class MessageRefused(PermanentError):
-    """The server has the message, gives others, and does not give this one."""
+    """The server has the message and returns others, but does not return this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Where the mailbox is and how to get in. ``tls`` is on, starttls or off."""
+    """The mailbox's server and credentials. ``tls`` is on, starttls or off."""
 
     host: str
     port: int
@@ -58,7 +58,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What the server says of a message; ``outline`` None: its structure could not be read."""
+    """What the server reports about a message. ``outline`` is None if its structure could not be read."""
 
     uid: int
     flags: tuple[str, ...]
@@ -67,15 +67,15 @@ class Message:
 
 
 class Mailbox:
-    """Connects when it is needed. Raises CredentialsRejected, FolderRefused, ServiceUnavailable, or PermanentError
-    (a certificate that is not trusted)."""
+    """A mailbox that connects when needed. Its methods raise CredentialsRejected, FolderRefused, ServiceUnavailable, or
+    PermanentError for a certificate that is not trusted."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
         self._lock = threading.Lock()
         self._client: Any = None
         self._selected: str | None = None
-        self._validity: dict[str, int] = {}  # folder -> its UIDVALIDITY when it was opened
+        self._validity: dict[str, int] = {}  # folder -> UIDVALIDITY when it was opened
         self._idle: asyncio.TimerHandle | None = None
 
     async def folders(self) -> list[str]:
@@ -83,35 +83,36 @@ class Mailbox:
         return await self._run(lambda client: [name for flags, _, name in client.list_folders() if _holds(flags)])
 
     async def open(self, folder: str) -> tuple[int, Mark]:
-        """``(UIDVALIDITY, how it stands)``; read-only. It is held to that number until it is opened again."""
+        """Open a folder read-only. Returns ``(UIDVALIDITY, state)``. Until the folder is opened again, calls raise
+        ServiceUnavailable if its UIDVALIDITY has changed."""
         validity, mark = await self._run(lambda client: self._select(client, folder))
         self._validity[folder] = validity
         return validity, mark
 
     def forget(self) -> None:
-        """A new run begins, which opens the folders that it asks for."""
+        """Forget the UIDVALIDITY of all folders, at the start of a new run, which opens its folders itself."""
         self._validity.clear()
 
     async def search(self, folder: str, low: int, high: int, *, deleted: bool, since: date | None) -> list[int]:
-        """The UIDs from ``low`` to ``high``; without those flagged as deleted unless ``deleted``."""
+        """The UIDs from ``low`` to ``high``, without messages flagged as deleted unless ``deleted`` is set."""
         criteria: list[Any] = ["UID", f"{low}:{high}"]
         criteria += [] if deleted else ["UNDELETED"]
         criteria += ["SINCE", since] if since else []
         found = await self._in(folder, lambda client: client.search(criteria))
-        return sorted(uid for uid in found if low <= uid <= high)  # "5:9" also means the last message, if that is 4
+        return sorted(uid for uid in found if low <= uid <= high)  # "5:9" also matches the last message if its UID is 4
 
     async def changed(self, folder: str, low: int, high: int, modseq: int) -> set[int]:
-        """The UIDs in this window whose flags changed after ``modseq`` (CONDSTORE)."""
+        """The UIDs in this range whose flags changed after ``modseq`` (CONDSTORE)."""
         criteria = ["UID", f"{low}:{high}", "MODSEQ", str(modseq + 1)]
         return set(await self._in(folder, lambda client: client.search(criteria)))
 
     async def flags(self, folder: str, uids: Sequence[int]) -> list[Message]:
-        """Their flags; messages that are gone, or that the server does not give, are left out."""
+        """The flags of messages. Messages that are gone, or that the server does not return, are left out."""
         found = await self._in(folder, lambda client: _fetched(client, uids, ["FLAGS"]))
         return [Message(uid=uid, flags=flags_of(row)) for uid, row in sorted(found.items()) if row is not None]
 
     async def messages(self, folder: str, uids: Sequence[int]) -> list[Message]:
-        """Flags, size and outline of messages; those that are gone are left out."""
+        """Flags, size and outline of messages. Messages that are gone are left out."""
         found = await self._in(folder, lambda client: _structures(client, uids))
         return [
             Message(uid=uid, flags=flags_of(row), size=row.get(b"RFC822.SIZE", 0), outline=_outline(row))
@@ -119,8 +120,8 @@ class Mailbox:
         ]
 
     async def data(self, folder: str, uids: Sequence[int], items: list[str]) -> dict[int, dict[bytes, Any]]:
-        """These items of these messages; those that are gone are left out, and those that the server does not give.
-        Raises MessageRefused if the first is one of these."""
+        """These items of these messages. Messages that are gone, or that the server does not return, are left out.
+        Raises MessageRefused if the server does not return the first one."""
         found = await self._in(folder, lambda client: _fetched(client, uids, items))
         given = {uid: row for uid, row in found.items() if row is not None}
         if len(found) > 1 and not given:
@@ -151,7 +152,7 @@ class Mailbox:
         return await self._run(ask_there)
 
     async def _run(self, ask: Callable[[Any], T]) -> T:
-        """The answer; a connection that nobody uses for a while says good-bye."""
+        """Run ``ask`` with the connection. The connection is closed after IDLE seconds without a command."""
         loop = asyncio.get_running_loop()
         if self._idle is not None:
             self._idle.cancel()
@@ -169,10 +170,10 @@ class Mailbox:
                 self._drop()
                 if fresh:
                     raise _away(self.account, error) from error
-            except imaplib.IMAP4.error as error:  # it said NO, or something that makes no sense
+            except imaplib.IMAP4.error as error:  # the server answered NO, or something invalid
                 self._drop()
                 raise ServiceUnavailable(f"{self.account}: {_said(error)}") from error
-            try:  # the server had closed an idle connection
+            try:  # the server may have closed an idle connection: try once more with a new one
                 return ask(self._connected())
             except (imaplib.IMAP4.error, OSError) as error:
                 self._drop()
@@ -228,7 +229,7 @@ def _connect(account: Account) -> Any:
     client = IMAPClient(
         account.host, account.port, ssl=account.tls == "on", ssl_context=context, timeout=account.timeout
     )
-    client.normalise_times = False  # times as they are sent, with their zones
+    client.normalise_times = False  # keeps times as sent, with their time zones
     if account.tls == "starttls":
         client.starttls(context)
     return client
@@ -265,20 +266,20 @@ def _away(account: Account, error: Exception) -> PipelineError:
 
 
 def _said(error: Exception) -> str:
-    """The server's words; imaplib shows them as bytes."""
+    """The server's message, which imaplib shows as bytes."""
     text = str(error).removeprefix("b'").removesuffix("'").strip()
     return text if text.endswith(".") else f"{text}."
 
 
 def _next_uid(client: Any) -> int:
-    """For a server that does not say UIDNEXT: one more than the UID of the last message."""
+    """The next UID for a server that does not report UIDNEXT: the UID of the last message plus one."""
     last = client.search(["UID", "*"])
     return max(last, default=0) + 1
 
 
 def _fetched(client: Any, uids: Sequence[int], items: list[str]) -> dict[int, dict[bytes, Any] | None]:
-    """By the batch; if a message in it is refused, or past reading, one by one, so that it harms itself alone: it has
-    None, if the server still answers."""
+    """Fetch items for a batch of messages. If a message is refused or cannot be parsed, fetch them one by one, so that
+    the others are not affected. A refused message gets None, provided that the server still answers."""
     if not uids:
         return {}
     try:
@@ -296,7 +297,7 @@ def _fetched(client: Any, uids: Sequence[int], items: list[str]) -> dict[int, di
 
 
 def _structures(client: Any, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
-    """Flags, size and structure; of a message whose structure can't be had, what can be."""
+    """Flags, size and structure of messages. If the structure of a message cannot be fetched, only flags and size."""
     found: dict[int, dict[bytes, Any]] = {}
     for uid, row in _fetched(client, uids, ["FLAGS", "RFC822.SIZE", "BODYSTRUCTURE"]).items():
         less = {uid: row} if row is not None else _fetched(client, [uid], ["FLAGS", "RFC822.SIZE"])
@@ -314,7 +315,8 @@ def _outline(row: dict[bytes, Any]) -> Outline | None:
 
 
 def flags_of(row: dict[bytes, Any]) -> tuple[str, ...]:
-    """In lower case and order; system flags lose their backslash. "Recent" tells of sessions, not of messages."""
+    """The flags in lower case and sorted order, without the backslash of system flags. "Recent" is left out, because it
+    describes sessions, not messages."""
     names = (flag.decode("utf-8", "replace").lstrip("\\").lower() for flag in row.get(b"FLAGS", ()))
     return tuple(sorted(set(names) - {"recent"}))
 

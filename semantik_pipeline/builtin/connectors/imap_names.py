@@ -1,7 +1,7 @@
-"""How messages and their attachments are named: ``imap://USER@HOST/FOLDER;UID=20`` and ``imap://USER@HOST/FOLDER;UID=20#2``.
+"""The ids of messages and attachments: ``imap://USER@HOST/FOLDER;UID=20`` and ``imap://USER@HOST/FOLDER;UID=20#2``.
 
-After RFC 5092, shortened: the validity of the UIDs is in the change hint, so that a server that numbers its messages
-anew costs a read and not a new document for each.
+They follow RFC 5092, without the UIDVALIDITY. That is in the change hint instead, so that a server that renumbers its
+messages causes a read of each message and not a new document for each.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from urllib.parse import quote, unquote
 
 _NAME = re.compile(r"imap://(?P<account>[^/]*)/(?P<folder>[^;]*);UID=(?P<uid>\d+)(?:#(?P<section>[\d.]+))?")
 
-#: Ports that a name leaves out. Both, so that going over to TLS renames nothing.
+#: Ports that an id leaves out. These are both standard ports, so that a switch to TLS does not change the ids.
 STANDARD_PORTS = (143, 993)
 
 
 def account_name(username: str, host: str, port: int | None) -> str:
-    """``USER@HOST``, or ``USER@HOST:PORT`` if the port is not a standard one; the user is percent-encoded."""
+    """``USER@HOST``, or ``USER@HOST:PORT`` if the port is not a standard one. The user is percent-encoded."""
     told = f":{port}" if port and port not in STANDARD_PORTS else ""
     return f"{quote(username, safe='')}@{host.lower()}{told}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MailName:
-    """``account`` is what :func:`account_name` says: a server has many mailboxes, with the same folders and UIDs in each.
-    ``section`` is the attachment's place in the message, as IMAP counts ("2.1"); "" is the message itself."""
+    """The id of a message or attachment. ``account`` is the result of :func:`account_name`; it is needed because a
+    server has many mailboxes with the same folders and UIDs. ``section`` is the attachment's place in the message, as
+    IMAP counts ("2.1"); it is empty for the message itself."""
 
     account: str
     folder: str
@@ -39,7 +40,7 @@ class MailName:
 
     @classmethod
     def parse(cls, unique_id: str) -> MailName | None:
-        """The name of :attr:`unique_id`; None if it is none."""
+        """Parse a :attr:`unique_id`; None if it is not valid."""
         found = _NAME.fullmatch(unique_id)
         if found is None:
             return None

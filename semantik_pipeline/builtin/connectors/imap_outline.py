@@ -1,4 +1,5 @@
-"""Which parts of a message are its text and which are attachments, by its BODYSTRUCTURE; nothing is downloaded."""
+"""Determines from a message's BODYSTRUCTURE which parts are its text and which are attachments, without downloading
+anything."""
 
 from __future__ import annotations
 
@@ -7,16 +8,16 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-#: Parts that say something about others, and nothing themselves.
+#: Signatures of other parts, which have no content of their own.
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 
-#: Parts within parts that are looked at.
+#: Maximum depth of nested parts that are examined.
 MAX_DEPTH = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A leaf: its section, media type, and size in bytes as it is transferred."""
+    """A leaf: its section, its media type, and its size in bytes as transferred."""
 
     section: str
     media_type: str
@@ -26,8 +27,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """``text``: the parts that make the message's text, all of one media type. ``multipart`` False: the message is
-    one part, whose header is the message's own."""
+    """The parts of a message. ``text`` has the parts that make up its text, all of one media type. If ``multipart`` is
+    False, the message is a single part, whose header is the message's own."""
 
     text: tuple[Part, ...] = ()
     attachments: tuple[Part, ...] = ()
@@ -38,8 +39,8 @@ class Outline:
 
 
 def outline_of(structure: Any) -> Outline:
-    """The outline of a message. Of alternatives the plain text is taken, else HTML; pictures that belong to the
-    layout, and signatures, are no attachments."""
+    """The outline of a message. Of alternatives, plain text is preferred to HTML. Pictures that belong to the layout,
+    and signatures, do not count as attachments."""
     leaves = list(_leaves(structure, "", 0))
     inline = [leaf for leaf in leaves if leaf.media_type in ("text/plain", "text/html") and not leaf.attached]
     text = tuple(leaf for leaf in inline if leaf.media_type == inline[0].media_type)
@@ -65,7 +66,7 @@ def _leaves(body: Any, section: str, depth: int) -> Iterator[Part]:
 
 
 def _alternatives(children: list[list[Part]]) -> list[list[Part]]:
-    """One of several writings of the same, and of the others only what is attached to them."""
+    """Choose one of several alternatives. Of the others, only attachments are kept."""
 
     def rank(leaves: list[Part]) -> int:
         kinds = [leaf.media_type for leaf in leaves if not leaf.attached]
@@ -88,7 +89,7 @@ def _part(body: Any, section: str) -> Part:
 
 
 def _is_layout(body: Any) -> bool:
-    """A picture that an HTML part shows in its midst."""
+    """Whether this is a picture that an HTML part embeds."""
     return _text(body[0]) == "image" and body[3] is not None and _disposition(body) != "attachment"
 
 
@@ -97,12 +98,13 @@ def _media_type(body: Any) -> str:
 
 
 def _disposition_field(body: Any) -> Any:
-    """RFC 3501: it stands behind the MD5, which stands behind what the media type needs."""
+    """The disposition field, whose position depends on the media type: it follows the MD5 field, which follows the
+    fields that the media type requires (RFC 3501)."""
     place = {"text/": 9, "message/rfc822": 11}.get(
         "text/" if _media_type(body).startswith("text/") else _media_type(body), 8
     )
     field = body[place] if len(body) > place else None
-    if isinstance(field, bytes):  # some servers give the header as it is, and not its parts
+    if isinstance(field, bytes):  # some servers send the raw header instead of its parts
         return _parsed(field)
     return field if isinstance(field, tuple) and field else None
 
@@ -125,7 +127,7 @@ def _told(body: Any) -> set[str]:
 
 
 def _pairs(parameters: Any) -> set[str]:
-    """The names of parameters, without what RFC 2231 puts behind them."""
+    """The names of parameters, without the suffixes of RFC 2231."""
     if not isinstance(parameters, tuple):
         return set()
     return {_text(name).partition("*")[0] for name in parameters[::2]}

@@ -1,4 +1,4 @@
-"""Fetching messages and attachments, some ahead of the host, which asks for them one by one."""
+"""Fetches messages and attachments. Some messages are fetched ahead, because the host requests them one by one."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from semantik_pipeline.errors import DocumentGone, DocumentUnreadable
 
 log = logging.getLogger(__name__)
 
-#: Messages that are fetched together, if the text of each is no larger than this.
+#: Maximum number of messages that are fetched together, and maximum bytes of text of each message fetched ahead.
 AHEAD = 25
 AHEAD_BYTES = 256 * 2**10
 
-#: Messages whose structure is kept for the host to ask, and documents that wait for it.
+#: Maximum number of messages whose structure is kept until the host requests them, and of documents fetched ahead.
 EXPECTED = 1_000
 READY = 2 * AHEAD
 
-#: A transferred byte in base64 is three quarters of one, and lines have ends.
+#: Transferred bytes per byte of content: base64 takes four bytes for three, and lines have ends.
 _ENCODED = 1.4
 
 
 class Reader:
-    """Reads documents by their names. ``expect`` says which messages the host was just told of."""
+    """Reads documents by their ids. ``expect`` tells it which messages were just named to the host."""
 
     def __init__(self, mailbox: Mailbox, *, max_bytes: int) -> None:
         self.mailbox = mailbox
@@ -37,18 +37,20 @@ class Reader:
         self._ahead: dict[str, IngestedDocument] = {}
 
     def expect(self, folder: str, messages: Iterable[Message]) -> None:
-        """The host reads ahead, so what it was told of before may still be asked for."""
+        """Remember messages that the host will request. Earlier ones are kept, because the host may still request
+        them."""
         self._expected.update({(folder, message.uid): message for message in messages})
         _shrink(self._expected, EXPECTED)
 
     def forget(self) -> None:
-        """A new run begins: flags may be others now."""
+        """Forget everything at the start of a new run, because flags may have changed."""
         self._expected.clear()
         self._ahead.clear()
         self.mailbox.forget()
 
     async def read(self, name: MailName) -> IngestedDocument:
-        """Raises DocumentGone, SkipDocument (no text), DocumentUnreadable (too large), and what Mailbox raises."""
+        """Read a document. Raises DocumentGone, SkipDocument (no text), DocumentUnreadable (too large), and the errors
+        of Mailbox."""
         ready = self._ahead.pop(name.unique_id, None)
         if ready is not None:
             return ready
@@ -80,13 +82,14 @@ class Reader:
                 other = MailName(account=name.account, folder=name.folder, uid=one.uid)
                 try:
                     self._ahead[other.unique_id] = _document(other, one.outline, rows[one.uid])
-                except Exception as error:  # not the fault of the message that is asked for now
-                    log.debug("not read ahead: %s: %s", other.unique_id, error)  # it says so again when it is asked for
+                except Exception as error:  # must not affect the requested message; raised again when this one is read
+                    log.debug("not read ahead: %s: %s", other.unique_id, error)
         _shrink(self._ahead, READY)
         return _document(name, outline, rows[name.uid])
 
     def _alike(self, name: MailName, outline: Outline) -> list[Message]:
-        """Messages that come next and have their text in the same sections."""
+        """The next expected messages that have their text in the same sections, so that they can be fetched
+        together."""
         sections = [part.section for part in outline.text]
         found: list[Message] = []
         for (folder, uid), message in self._expected.items():
@@ -136,14 +139,15 @@ class Reader:
 
     def _refuse_large(self, name: MailName, size: int) -> None:
         if size > self.max_bytes * _ENCODED:
-            raise DocumentUnreadable(  # each sync asks again, for the limit may be raised: it costs the message's structure
+            # each sync tries again, because the limit may have been raised; that only fetches the message's structure
+            raise DocumentUnreadable(
                 f"{name.unique_id} has {size:,} bytes as it is transferred; the limit is {self.max_bytes:,}.",
                 "Raise max_bytes in the source's configuration.",
             )
 
 
 def _shrink(held: dict[Any, Any], size: int) -> None:
-    """Let go of the oldest."""
+    """Drop the oldest entries."""
     while len(held) > size:
         del held[next(iter(held))]
 

@@ -1,7 +1,7 @@
-"""Lines of a JSONL file: reading them in batches, and what one of them says."""
+"""Lines of a JSONL file: reads them in batches, and parses one of them."""
 
 # ruff: noqa: PTH116
-# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+# Paths are kept as strings, as the system gives them: exact to the byte, and fast for tens of thousands of files.
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 BATCH_LINES = 500
 BATCH_BYTES = 8 * 2**20
 
-#: Where a line's id is looked for if the configuration does not say.
+#: Fields in which a line's id is searched for if none is configured.
 ID_FIELDS = ("_id", "id", "doc_id", "docid", "document_id", "uuid")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of a file: 1-based number, byte offset, bytes without the line end."""
+    """A line of a file: its number (from 1), its byte offset, and its bytes without the line end."""
 
     number: int
     offset: int
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields hold what; ``id`` None: the first of :data:`ID_FIELDS` that is there."""
+    """The names of the fields. If ``id`` is None, the first of :data:`ID_FIELDS` that exists is used."""
 
     id: str | None = None
     text: str = "text"
@@ -44,7 +44,8 @@ class Fields:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a good line says. ``content`` is title, blank line, text; the title is not said twice."""
+    """The document in a valid line. ``content`` is the title, a blank line and the text; the title is not repeated if
+    the text starts with it."""
 
     id: str
     content: str
@@ -52,19 +53,20 @@ class Record:
 
 
 class BadLine(ValueError):
-    """Why a line is no document, for a person."""
+    """The line is not a valid document; the message explains why."""
 
 
 def identity(path: str) -> list[int]:
-    """Size, modification time and inode: an offset means something only in this very file."""
+    """Size, modification time and inode. Offsets are only valid while these stay the same."""
     about = os.stat(path)
     return [about.st_size, about.st_mtime_ns, about.st_ino]
 
 
 def lines(file: BinaryIO, offset: int, number: int, max_bytes: int) -> Iterator[Line]:
-    """The lines from ``offset`` on (the line there has this number); blank ones are left out.
+    """Yield the lines from ``offset`` on, where the line has this number. Blank lines are left out.
 
-    Of a line longer than ``max_bytes`` only the first ``max_bytes + 1`` bytes are kept: enough to see that it is.
+    Of a line longer than ``max_bytes``, only the first ``max_bytes + 1`` bytes are kept, which shows that it is too
+    long.
     """
     file.seek(offset)
     while raw := file.readline(max_bytes + 1):
@@ -75,7 +77,7 @@ def lines(file: BinaryIO, offset: int, number: int, max_bytes: int) -> Iterator[
 
 
 def batches(found: Iterator[Line]) -> Iterator[list[Line]]:
-    """The lines in lists of at most BATCH_LINES lines, closed early at BATCH_BYTES."""
+    """Yield the lines in batches of at most BATCH_LINES lines; a batch ends early at BATCH_BYTES."""
     batch: list[Line] = []
     size = 0
     for line in found:
@@ -98,7 +100,7 @@ def _skip_rest(file: BinaryIO) -> int:
 
 
 def read_record(raw: bytes, fields: Fields) -> Record:
-    """The document in a line; raises BadLine."""
+    """The document in a line. Raises BadLine."""
     value = _object(raw)
     text = value.pop(fields.text, None)
     if not isinstance(text, str):
@@ -123,7 +125,8 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _take_id(value: dict[str, Any], fields: Fields) -> str | None:
-    """The id, taken out of the record. A configured field must be there; of the usual ones any will do."""
+    """Take the id out of the record. A configured field must exist; otherwise the first usual field that exists is
+    used. Returns None if there is none."""
     names = (fields.id,) if fields.id else ID_FIELDS
     for name in names:
         found = value.get(name)

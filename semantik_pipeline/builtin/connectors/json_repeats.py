@@ -1,7 +1,7 @@
-"""Which ids stand on more than one line of some JSONL files, and which of the lines is the last.
+"""Finds the ids that occur on more than one line of some JSONL files, and the last line of each.
 
-To name a line only if no later one has its id, all lines have to be known; so the files are read once before they are
-enumerated, at eight bytes of memory for each line, and a second time if there are such ids.
+A line is named only if no later line has the same id, so all lines have to be known first. Therefore the files are read
+once before they are enumerated, which takes eight bytes of memory per line, and a second time if ids are repeated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from semantik_pipeline.builtin.connectors.file_uri import readable
 from semantik_pipeline.builtin.connectors.json_lines import Line
 
-#: Ids that are told by name.
+#: Maximum number of repeated ids that are reported individually.
 TOLD = 20
 
 Lines = Callable[[str], Iterator[Line]]
@@ -21,7 +21,7 @@ Lines = Callable[[str], Iterator[Line]]
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a line is."""
+    """The position of a line."""
 
     path: str
     number: int
@@ -29,14 +29,14 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """``last``: id -> where its last line is, for ids of more than one. ``problems``: what to tell of those whose lines
+    """``last`` maps each repeated id to the position of its last line. ``problems`` reports the ids whose lines
     differ."""
 
     last: dict[str, Place] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
     def supersede(self, id_: str, path: str, number: int) -> bool:
-        """Whether a line of the same id comes after this one."""
+        """Whether a line with the same id comes after this one."""
         place = self.last.get(id_)
         return place is not None and place != Place(path=path, number=number)
 
@@ -51,7 +51,7 @@ class _Seen:
 
 
 def repeats_in(files: Sequence[str], lines_of: Lines, id_of: Callable[[str, Line], str]) -> Repeats:
-    """Raises OSError."""
+    """The repeated ids of these files. Raises OSError."""
     hashes = _repeated(hash(id_of(path, line)) for path in files for line in lines_of(path))
     if not hashes:
         return Repeats()
@@ -70,7 +70,7 @@ def repeats_in(files: Sequence[str], lines_of: Lines, id_of: Callable[[str, Line
 
 
 def _repeated(hashes: Iterator[int]) -> set[int]:
-    """Those that come more than once."""
+    """The hashes that occur more than once."""
     import numpy as np
 
     found = np.frombuffer(array("q", hashes), dtype=np.int64)

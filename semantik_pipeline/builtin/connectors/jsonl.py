@@ -1,7 +1,7 @@
 """The connector ``jsonl``: every line of a file (or of several) is a document."""
 
 # ruff: noqa: PTH100, PTH111, PTH113, PTH123, PTH207
-# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+# Paths are kept as strings, as the system gives them: exact to the byte, and fast for tens of thousands of files.
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class JsonlConnector(ConnectorPlugin):
-    """Reads BEIR's ``corpus.jsonl`` as it is: ``_id``, ``title``, ``text``, the rest becomes metadata.
+    """Reads BEIR's ``corpus.jsonl`` without changes: ``_id``, ``title`` and ``text``; the other fields become metadata.
 
-    The unique id is the line's own id, so a line may move. Of several lines with one id the last one alone is named, and
-    ``problems`` says so. A line without an id is known by the hash of its text. A bad line is named ``FILE#line-N`` and
-    skipped with the reason; the others go on.
+    The unique id is the line's own id, so that a line may move. If several lines have the same id, only the last one is
+    named; ``problems`` reports it if they differ. A line without an id is identified by the hash of the line. An
+    invalid line gets the id ``FILE#line-N`` and is skipped with the reason; the other lines are still read.
     """
 
     PLUGIN_ID = "jsonl"
@@ -46,7 +46,7 @@ class JsonlConnector(ConnectorPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self.problems: list[str] = []
-        self._known: tuple[list[Any], Repeats] = [], Repeats()  # how files stood, and which ids they repeat
+        self._known: tuple[list[Any], Repeats] = [], Repeats()  # identities of files, and the ids that they repeat
         self._fields = Fields(
             id=self.config.get("id_field"),
             text=self.config.get("text_field", "text"),
@@ -86,7 +86,8 @@ class JsonlConnector(ConnectorPlugin):
         resumed = cursor if isinstance(cursor, dict) else {}
         files = self._files()
         repeats = await asyncio.to_thread(self._repeats_in, files)
-        # A list of this enumeration's own: the instance is shared, and another may begin meanwhile.
+        # This enumeration needs its own list, because the instance is shared and another enumeration may start
+        # meanwhile.
         self.problems = problems = [*repeats.problems]
         full = resumed.get("full", True)
         for path in files:
@@ -120,8 +121,8 @@ class JsonlConnector(ConnectorPlugin):
             _report(problems, f"{readable(path)}: {error.strerror or error}")
 
     def _repeats_in(self, files: list[str]) -> Repeats:
-        """Of the files as they are now; slices of a run ask one after the other. One that can't be read is reported
-        when its turn comes."""
+        """The repeated ids of the files as they are now. The result is kept, because each slice of a run asks for it. A
+        file that cannot be read is reported when it is enumerated."""
         try:
             now = [(path, *identity(path)) for path in files]
             known, repeats = self._known
@@ -176,7 +177,7 @@ class JsonlConnector(ConnectorPlugin):
             return f"{readable(path)}#line-{line.number}"
 
     def _find(self, reference: DocumentReference) -> tuple[str, Line]:
-        """The line that was named: where it stood, or wherever it stands now if the place is not known."""
+        """The line of the reference, at its recorded place. Without a place, search all files for its id."""
         if "offset" not in reference.metadata:
             return self._search(reference.unique_id)
         path = unquoted(reference.metadata["file"])

@@ -1,4 +1,4 @@
-"""The connector ``push``: documents that callers give, to the API or to ``semantik_pipeline.push``."""
+"""The connector ``push``: documents that callers send to the API or to ``semantik_pipeline.push``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from semantik_pipeline.contracts import ConnectorPlugin, HealthState, HealthStat
 from semantik_pipeline.documents import Complete, DocumentReference, IngestedDocument, content_hash
 from semantik_pipeline.errors import PermanentError
 
-#: Media types that clients give to any file whose name tells them nothing.
+#: Media types that clients send for files whose type they do not know.
 _SAYS_NOTHING = ("", UNKNOWN, "application/x-www-form-urlencoded", "binary/octet-stream")
 
 
 class PushConnector(ConnectorPlugin):
-    """A source with nothing to look at: it names nothing, and proves nobody's absence.
+    """A source that cannot be read: an enumeration names no documents, and does not mean that any are gone.
 
-    What it knows is what a document is that somebody gives (:meth:`receive`).
+    It only makes documents of what callers send (:meth:`receive`).
     """
 
     PLUGIN_ID = "push"
@@ -42,7 +42,8 @@ class PushConnector(ConnectorPlugin):
         metadata: dict[str, Any] | None = None,
         principals: list[str] | None = None,
     ) -> IngestedDocument:
-        """The document that somebody gives. A media type that says nothing is found by content and name."""
+        """Make a document of what a caller sends. If its media type says nothing, the content and the name determine
+        it."""
         named = {"file_name": file_name.rpartition("/")[2]} if file_name else {}
         return IngestedDocument(
             content=content,
@@ -65,7 +66,7 @@ class PushConnector(ConnectorPlugin):
 
 
 def _type_of(content: str | bytes, file_name: str | None, given: str | None) -> str:
-    """Without parameters, in lowercase."""
+    """The media type without parameters, in lower case."""
     told = (given or "").partition(";")[0].strip().lower()
     if told not in _SAYS_NOTHING:
         return told

@@ -1,7 +1,7 @@
-"""Reading one file: whole, unchanged while it was read, and never blocking on what is no file."""
+"""Reads one file completely, makes sure that it did not change meanwhile, and never blocks on special files."""
 
 # ruff: noqa: PTH114, PTH116, PTH123
-# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+# Paths are kept as strings, as the system gives them: exact to the byte, and fast for tens of thousands of files.
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from semantik_pipeline.errors import (
 _AGAIN = "It is tried again later."
 _MAY_READ = "Let the user that runs the sync read it, or exclude it. Each sync tries it again."
 
-#: What this process may have again in a moment: handles and memory.
+#: Errors that can disappear in a moment: handles or memory run short, the file is busy, the call was interrupted.
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.EINTR)
 
-#: How often a file that changes under our eyes is read again.
+#: Number of attempts to read a file that changes while it is read.
 ATTEMPTS = 3
 
 _KINDS = {
@@ -41,7 +41,7 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class FileContent:
-    """A file's bytes and how the file stood when they were read."""
+    """A file's bytes, and its ``stat`` result at the time of reading."""
 
     content: bytes
     about: os.stat_result
@@ -50,9 +50,9 @@ class FileContent:
 def read_file(path: str, *, root: str, max_bytes: int) -> FileContent:
     """The content of a regular file within ``root``.
 
-    Raises DocumentGone (it vanished), SkipDocument (no regular file, empty, a link that leaves the root or leads nowhere),
-    DocumentUnreadable (larger than ``max_bytes``, and not opened; no permission; a device that fails), TransientError (it
-    changes faster than we read).
+    Raises DocumentGone if the file no longer exists; SkipDocument if it is not a regular file, is empty, or is a link
+    that leaves the root or is broken; DocumentUnreadable if it is larger than ``max_bytes`` (then it is not opened),
+    reading is not permitted, or the device fails; TransientError if it changes faster than it can be read.
     """
     try:
         _refuse_links_out(path, root)
@@ -76,7 +76,7 @@ def _refuse_by_stat(path: str, about: os.stat_result, max_bytes: int) -> None:
 
 def _read_unchanged(path: str, max_bytes: int) -> FileContent:
     for _ in range(ATTEMPTS):
-        # Not blocking, because a FIFO may have taken the file's place since it was looked at.
+        # O_NONBLOCK, because a FIFO may have taken the file's place since its stat.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(handle, "rb") as file:
             before = os.fstat(handle)

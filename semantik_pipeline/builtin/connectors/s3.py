@@ -26,17 +26,19 @@ from semantik_pipeline.errors import (
     SkipDocument,
 )
 
-#: Objects of a page, and so between two checkpoints.
+#: Objects per page, and therefore between two checkpoints.
 PAGE = 1000
 
-#: Bytes that are read at once.
+#: Bytes that are read at a time.
 PIECE = 2**20
 
 
 class S3Connector(ConnectorPlugin):
-    """Names objects ``s3://BUCKET/KEY``, percent-encoded, in the order of their keys, a page in memory at a time.
+    """Names objects ``s3://BUCKET/KEY``, percent-encoded, in the order of their keys, with one page in memory at a
+    time.
 
-    The change hint is ETag and size. Folder markers are left out. Patterns match the key from the prefix's last slash.
+    The change hint consists of ETag and size. Folder markers are left out. Patterns match the part of the key after the
+    prefix's last slash.
     """
 
     PLUGIN_ID = "s3"
@@ -46,7 +48,7 @@ class S3Connector(ConnectorPlugin):
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__(config)
         self._client: Any = None
-        self._lock = threading.Lock()  # making a client takes half a second, and one is enough
+        self._lock = threading.Lock()  # creating a client takes half a second, so only one is created
 
     @classmethod
     def get_config_schema(cls) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class S3Connector(ConnectorPlugin):
 
     def validate_config(self) -> None:
         try:
-            import botocore  # noqa: F401 -- a light import: is it there?
+            import botocore  # noqa: F401 -- a cheap check that it is installed
         except ImportError as error:
             raise PluginConfigError(
                 "The connector s3 needs the package botocore.", "Install semantik-pipeline[s3]."
@@ -131,9 +133,10 @@ class S3Connector(ConnectorPlugin):
         yield Complete(full=True)
 
     def _page(self, after: str, start: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, str] | None]:
-        """The objects behind this key, and where the next page starts; None: nothing is behind them.
+        """The objects after this key, and the parameters of the next page; None if this is the last one.
 
-        An empty page is not the end: a server that passes over many deleted keys may send some.
+        An empty page is not necessarily the last one, because a server that skips many deleted keys may send empty
+        pages.
         """
         try:
             page = self._opened().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=PAGE, **start)
@@ -199,7 +202,7 @@ class S3Connector(ConnectorPlugin):
         )
 
     def _meaning_for(self, error: Exception, name: str) -> Exception:
-        """What a fault says of one object, where it does not say something of the bucket."""
+        """The error of this project for one object, if the error is about the object, otherwise for the bucket."""
         code = code_of(error)
         if code in ("NoSuchKey", "404"):
             return DocumentGone(f"{name} is gone.")
@@ -208,7 +211,7 @@ class S3Connector(ConnectorPlugin):
                 f"{name} is in an archive.", "Restore it, or exclude it. Each sync tries it again."
             )
         fault = meaning(error, self._bucket)
-        if isinstance(fault, CredentialsRejected) and code in ("AccessDenied", "403"):  # the listing was allowed
+        if isinstance(fault, CredentialsRejected) and code in ("AccessDenied", "403"):  # listing the bucket was allowed
             way_out = "Allow s3:GetObject on it, or exclude it. Each sync tries it again."
             return DocumentUnreadable(f"{name} may not be read ({code}).", way_out)
         return fault
@@ -254,5 +257,5 @@ class S3Connector(ConnectorPlugin):
 
 
 def _is_marker(found: dict[str, Any]) -> bool:
-    """What consoles put in the place of an empty folder."""
+    """Whether this is a marker that consoles create for an empty folder."""
     return found["Key"].endswith("/") and not found["Size"]

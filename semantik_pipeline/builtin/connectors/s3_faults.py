@@ -1,4 +1,4 @@
-"""What a fault of an S3 server means."""
+"""Translates errors of an S3 server into errors of this project."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from semantik_pipeline.errors import (
 
 _WAY_OUT = "Check access_key_env and secret_key_env, or what the standard AWS variables and files say."
 
-#: Codes of a server that has too much to do, or had an accident.
+#: Codes of a server that is overloaded or has an internal error.
 _AWAY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "TooManyRequests"}
 
 
 def meaning(error: Exception, bucket: str) -> PipelineError:
-    """The error of this project for what the client raised about a bucket."""
+    """The error of this project for an error that the client raised for a bucket."""
     from botocore import exceptions
 
     if isinstance(error, PipelineError):
@@ -38,7 +38,7 @@ def meaning(error: Exception, bucket: str) -> PipelineError:
 
 
 def code_of(error: Exception) -> str:
-    """The server's own word for a fault, such as ``NoSuchKey``; empty if it gave none."""
+    """The server's error code, such as ``NoSuchKey``; empty if there is none."""
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 

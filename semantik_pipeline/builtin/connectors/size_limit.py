@@ -1,4 +1,4 @@
-"""What a document that is larger than ``max_bytes`` is to a connector."""
+"""The refusal of documents larger than ``max_bytes``, for connectors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from semantik_pipeline.errors import DocumentUnreadable
 
 
 def refuse_large(name: str, size: int, limit: int) -> None:
-    """Raises DocumentUnreadable if a document has more than ``limit`` bytes: the limit may be raised, and each sync asks
-    again. So ask this before the content is read, or a refusal costs as much as the document."""
+    """Raise DocumentUnreadable if a document has more than ``limit`` bytes.
+
+    Each sync tries such a document again, because the limit may have been raised. Therefore, call this before the
+    content is read; otherwise every refusal is as expensive as the document.
+    """
     if size > limit:
         raise DocumentUnreadable(
             f"{name} has {size:,} bytes; the limit is {limit:,}.",

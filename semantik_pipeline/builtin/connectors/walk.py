@@ -1,7 +1,8 @@
-"""The walk over a folder: in an order that a cursor can resume, one folder in memory at a time, opening nothing."""
+"""The walk over a folder. Its order allows a cursor to resume it, it opens no files, and it holds only the listings of
+the folders on the current path in memory."""
 
 # ruff: noqa: PTH110, PTH116, PTH118, PTH120, PTH206
-# Paths stay strings, as the system gives them: exact to the byte, and quick by the ten thousand.
+# Paths are kept as strings, as the system gives them: exact to the byte, and fast for tens of thousands of files.
 
 from __future__ import annotations
 
@@ -13,18 +14,18 @@ from dataclasses import dataclass, field
 from semantik_pipeline.builtin.connectors.file_uri import readable
 from semantik_pipeline.builtin.connectors.globs import Parts, PathRules
 
-#: Files that every data folder in use has: its owner's lock first, for that one is looked for in every folder.
+#: Files that every data folder in use has. The owner's lock is first, because each folder is checked for the first one.
 DATA_FOLDER_HAS = ("owner.lock", "ledger.sqlite3")
 
 
-#: Owner, group and others may read.
+#: The mode bits that let the owner, the group and others read.
 EVERY_READER = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Something that is not a folder. ``size``, ``mtime_ns`` and ``mode`` (who may do what) are None for what is no regular
-    file that can be looked at."""
+    """An entry that is not a folder. ``size``, ``mtime_ns`` and ``mode`` (file type and permissions) are None if it is
+    not a regular file, or its ``stat`` failed."""
 
     path: str
     parts: Parts
@@ -34,7 +35,8 @@ class Found:
 
     @property
     def change_hint(self) -> str | None:
-        """Size and time, and who may read it where not everybody may: one that can be read again is fetched again."""
+        """Size and modification time, and the read permissions if not everybody may read the file, so that a file that
+        becomes readable again is fetched again."""
         if self.size is None or self.mode is None:
             return None
         readers = self.mode & EVERY_READER
@@ -43,7 +45,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class WalkRules(PathRules):
-    """What the walk names."""
+    """Which entries the walk yields."""
 
     recursive: bool = True
     follow_symlinks: bool = True
@@ -51,12 +53,12 @@ class WalkRules(PathRules):
 
 @dataclass
 class Walk:
-    """Depth first, names sorted within each folder.
+    """Walks depth first, with names sorted within each folder.
 
-    A link to a file within the root is named like a file. A link to a folder within the root is followed only where
-    the walk does not come to that folder anyway (it is hidden or excluded there), so nothing is named twice and loops
-    end. Data folders of this program are passed by. A link that leaves the root is named, without a size, and never followed. ``problems`` lists the folders that
-    could not be read.
+    A link to a file within the root is yielded like a file. A link to a folder within the root is followed only if the
+    walk does not reach that folder anyway (because it is hidden or excluded there), so that nothing is yielded twice
+    and loops end. A link that leaves the root is yielded without a size, and is never followed. Data folders of this
+    program are skipped. ``problems`` lists the folders that could not be read.
     """
 
     root: str
@@ -67,7 +69,7 @@ class Walk:
         self._real_root = os.path.realpath(self.root)
 
     def found(self, after: Parts = ()) -> Iterator[Found]:
-        """Everything that is wanted, from behind ``after`` on."""
+        """Yield all wanted entries that come after ``after``."""
         stack: list[tuple[Parts, Iterator[os.DirEntry[str]], Parts]] = [
             ((), iter(self._listing(self.root, after)), after)
         ]
@@ -124,8 +126,8 @@ class Walk:
         return found if found.size is not None or self._is_there(entry.path) else None
 
     def _is_there(self, path: str) -> bool:
-        """Whether there is something at the path. Where nobody can tell, that is a problem of its folder: what can't be
-        looked at has not vanished."""
+        """Whether something exists at the path. If that cannot be determined, record a problem of the folder, so that
+        the entry does not count as deleted."""
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -138,7 +140,7 @@ class Walk:
         return True
 
     def _kept_out(self, here: Parts, *, folder: bool) -> bool:
-        # The folders above were judged when they were entered; those of a followed link may well be hidden.
+        # The folders above were checked when they were entered. The real folders of a followed link may be hidden.
         name = here[-1]
         if name.startswith(".") and not self.rules.hidden:
             return True
@@ -146,7 +148,7 @@ class Walk:
 
 
 def describe(path: str, parts: Parts, *, refused: bool = False) -> Found:
-    """A file by its ``stat``; what cannot be read as a file has neither size nor time."""
+    """Describe an entry by its ``stat``. An entry that cannot be read as a regular file has neither size nor time."""
     try:
         about = os.stat(path)
     except OSError:
@@ -157,18 +159,18 @@ def describe(path: str, parts: Parts, *, refused: bool = False) -> Found:
 
 
 def is_within(real: str, real_root: str) -> bool:
-    """Whether a resolved path is the resolved root or lies under it."""
+    """Whether a resolved path is the resolved root or below it."""
     return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
 
 
 def is_data_folder(path: str) -> bool:
-    """Whether this program keeps its own state there: a ledger, an index, perhaps the key of a server. None of that is a
-    document, and an index of it would grow with each run."""
+    """Whether this program keeps its own state in the folder: a ledger, an index, and perhaps a server's key. These
+    files are not documents, and an index of them would grow with each run."""
     return all(os.path.exists(os.path.join(path, name)) for name in DATA_FOLDER_HAS)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # for example, a link to itself
         return False

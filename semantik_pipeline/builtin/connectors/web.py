@@ -38,16 +38,18 @@ if TYPE_CHECKING:
 
 
 class WebConnector(ConnectorPlugin):
-    """Names pages by their URL in normal form. Every run asks for each page it knows, with the ETag and date that the
-    server gave last time; "304 Not Modified" costs nothing more. The change hint is the hash of the body, so a server
-    without ETags costs its bandwidth only.
+    """Names pages by their URL in normal form.
 
-    ``problems`` says what the last run could not read; a run with such a page removes nothing.
+    Every run requests each known page again, with the ETag and the date that the server sent last time, so that an
+    unchanged page is answered with "304 Not Modified" and causes no further work. The change hint is the hash of the
+    body, so a server without ETags only costs bandwidth.
+
+    ``problems`` lists what the last run could not read. A run with an unreadable page removes nothing.
     """
 
     PLUGIN_ID = "web"
     PLUGIN_VERSION = "1.1.0"
-    OUTPUT_VERSION = "2"  # cursors of the first remember copies of pages as if they were nothing
+    OUTPUT_VERSION = "2"  # cursors of version 1 remember copies of pages as if nothing had been there
     METADATA = {
         "name": "Web site",
         "description": "The pages of a site, by a bounded crawl or from sitemaps; keeps to robots.txt.",
@@ -93,11 +95,11 @@ class WebConnector(ConnectorPlugin):
         self.validate_config()
         await asyncio.to_thread(
             importlib.import_module, "semantik_pipeline.builtin.connectors.web_crawl"
-        )  # httpx: 0.2 s
+        )  # importing httpx takes 0.2 s
         from semantik_pipeline.builtin.connectors.web_crawl import Crawl
 
         self.problems = []
-        frontier = await asyncio.to_thread(self._frontier, cursor)  # a hundred thousand URLs take a moment to unpack
+        frontier = await asyncio.to_thread(self._frontier, cursor)  # unpacking a hundred thousand URLs takes a moment
         pace, robots = self._manners_kept()
         async with self._client(pace) as client:
             crawl = Crawl(
@@ -117,7 +119,7 @@ class WebConnector(ConnectorPlugin):
                 asyncio.get_running_loop().call_later(PATIENCE, self._held.forget)
 
     def _frontier(self, cursor: Any) -> Frontier:
-        """Where the run goes on, or the beginning of a new one."""
+        """The frontier of the interrupted run in the cursor, or that of a new run."""
         from semantik_pipeline.builtin.connectors.web_frontier import Frontier
 
         told = cursor if isinstance(cursor, dict) else {}
@@ -151,7 +153,7 @@ class WebConnector(ConnectorPlugin):
 
         name = unquote(urlsplit(answer.url).path.rpartition("/")[2])
         kind = answer.media_type
-        if kind in ("", UNKNOWN, "text/plain"):  # what servers say of files that they don't know
+        if kind in ("", UNKNOWN, "text/plain"):  # servers send these for files of a type that they do not know
             kind = media_type(answer.body, name)
         body = as_utf8(answer.body, answer.charset) if kind.startswith("text/") else answer.body
         about = {"url": answer.url, "title": page.title, "modified": _iso(answer.headers.get("last-modified"))}
@@ -196,7 +198,7 @@ class WebConnector(ConnectorPlugin):
         return any(fnmatchcase(media_type, pattern.lower()) for pattern in self._option("media_types") or MEDIA_TYPES)
 
     def _manners_kept(self) -> tuple[Any, Any]:
-        """The pace and the robots.txt files that all requests of this source share."""
+        """The pace and the robots.txt files, which all requests of this source share."""
         from semantik_pipeline.builtin.connectors.web_client import Pace
         from semantik_pipeline.builtin.connectors.web_robots import Robots
 
@@ -216,7 +218,8 @@ class WebConnector(ConnectorPlugin):
         )
 
     def _client(self, pace: Any) -> WebClient:
-        """A client on the running loop. Credentials go to the origins of the configured URLs, and to https there."""
+        """A client on the running loop. It sends credentials only to the origins of the configured URLs, and to the
+        same hosts over https."""
         from semantik_pipeline.builtin.connectors import web_addresses
         from semantik_pipeline.builtin.connectors.web_client import Manners, WebClient
 
@@ -234,8 +237,8 @@ class WebConnector(ConnectorPlugin):
 
 
 def _iso(date: str | None) -> str | None:
-    """An HTTP date as ISO 8601, UTC; None if it cannot be read as one."""
+    """An HTTP date in ISO 8601 and UTC; None if it is not a valid date."""
     try:
         return parsedate_to_datetime(date).astimezone(UTC).isoformat(timespec="seconds") if date else None
-    except (ValueError, OverflowError):  # a year of many digits
+    except (ValueError, OverflowError):  # OverflowError: a year with many digits
         return None

@@ -1,7 +1,7 @@
-"""Which addresses a crawler may connect to, and a transport that connects to none of the others.
+"""The addresses that a crawler may connect to, and a transport that refuses all others.
 
-A name is resolved once for a request; every address it has is checked, and the connection goes to a checked address,
-not to the name. So a name that resolves otherwise a moment later (DNS rebinding) gains nothing.
+For each request, the host name is resolved once, all its addresses are checked, and the connection goes to a checked
+address and not to the name. Therefore a name that resolves differently a moment later (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import httpx
 
 from semantik_pipeline.errors import PermanentError, TransientError
 
-#: ``resolve(host, port)`` -> the addresses of a host, as text.
+#: ``resolve(host, port)`` returns the addresses of a host as text.
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-#: Addresses of one host that are tried in turn.
+#: Maximum number of addresses of one host that are tried in turn.
 MAX_ADDRESSES = 4
 
 #: IPv6 prefixes that carry an IPv4 address in their last 32 bits (RFC 6052, and RFC 4291's deprecated form).
@@ -37,15 +37,15 @@ class UnknownHost(TransientError):
     """The name of the host does not resolve."""
 
 
-#: Why a host is not even asked.
+#: Errors before any connection is attempted.
 CANNOT_CONNECT = (AddressRefused, UnknownHost)
 
 
 def is_public(address: str) -> bool:
     """Whether this is an address on the public internet.
 
-    Loopback, private, link-local, shared (CGNAT), multicast and reserved ones are not; an IPv6 address that stands for
-    an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo) is what that one is.
+    Loopback, private, link-local, shared (CGNAT), multicast and reserved addresses are not. For an IPv6 address that
+    represents an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo), the IPv4 address decides.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -58,21 +58,21 @@ def is_public(address: str) -> bool:
 
 
 def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if any(ip in network for network in _CARRIERS) and int(ip) > 1:  # :: and ::1 are themselves
+    if any(ip in network for network in _CARRIERS) and int(ip) > 1:  # :: and ::1 do not represent an IPv4 address
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host in the system's order, each once."""
+    """The addresses of a host in the system's order, without repetitions."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """Sends each request to a checked address of its host; the certificate is checked against the host's name.
+    """Sends each request to a checked address of its host. The certificate is still checked against the host's name.
 
-    Raises AddressRefused, or UnknownHost where the name does not resolve. Proxies are not used: they would resolve
+    Raises AddressRefused, or UnknownHost if the name does not resolve. Proxies are not used, because they would resolve
     names themselves.
     """
 
@@ -80,7 +80,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         self._allow_private = allow_private
         self._resolve = resolve
         self._context: ssl.SSLContext | None = None
-        # One pool for each host: two names on one address must not share a connection.
+        # One pool per host, because two names with the same address must not share a connection.
         self._pools: dict[tuple[str, str, int], httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -92,7 +92,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             try:
                 return await pool.handle_async_request(_at(request, address, host))
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue  # no connection, so nothing was sent: the next address may answer
+                continue  # nothing was sent without a connection, so the next address can be tried
         return await pool.handle_async_request(_at(request, last, host))
 
     async def aclose(self) -> None:
@@ -125,7 +125,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
 
 def _at(request: httpx.Request, address: str, host: str) -> httpx.Request:
-    """The same request, to this address; its Host header and the name for TLS stay."""
+    """The same request to this address, with unchanged Host header and name for TLS."""
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address.partition("%")[0]),

@@ -1,4 +1,5 @@
-"""The body of an answer, unpacked as it comes and never further than a limit, whatever the archive would come to."""
+"""Reads the body of a response and decompresses it while it arrives, never beyond a limit, so that a decompression
+bomb does no harm."""
 
 from __future__ import annotations
 
@@ -7,19 +8,20 @@ from typing import Any
 
 from semantik_pipeline.errors import DocumentUnreadable
 
-#: What servers are asked to pack bodies in; the standard library unpacks it within a bound.
+#: The encoding that servers are asked for. The standard library can decompress it up to a limit.
 ENCODING = "gzip"
 
-#: The first byte of a member; the second may be in the next piece.
+#: The first byte of a gzip member. The second one may be in the next piece.
 _MAGIC = b"\x1f"
 
 
 class UnreadableAnswer(DocumentUnreadable):
-    """The server answered with something that cannot be read, which is the fault of this one answer."""
+    """The server sent a response that cannot be read. Only this response is affected."""
 
 
 class Gunzip:
-    """A gzip stream, unpacked in pieces. Members may follow each other; what else follows a member is ignored."""
+    """Decompresses a gzip stream in pieces. A stream may have several members; anything else after a member is
+    ignored."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
@@ -30,7 +32,7 @@ class Gunzip:
         return self._member.eof
 
     def unpack(self, data: bytes, most: int) -> bytes:
-        """What these bytes add, at most ``most`` bytes; the rest is lost then. Raises zlib.error."""
+        """Decompress these bytes to at most ``most`` bytes; anything beyond that is lost. Raises zlib.error."""
         parts = []
         while data and most > 0:
             if self._member.eof:
@@ -44,9 +46,9 @@ class Gunzip:
 
 
 async def read_body(response: Any, url: str, max_bytes: int) -> tuple[bytes, bool]:
-    """The body of an httpx response, and whether it is cut because it has more than ``max_bytes``, packed or not.
+    """The body of an httpx response, and whether it was cut because it has more than ``max_bytes``, compressed or not.
 
-    Raises UnreadableAnswer for an encoding that was not asked for, several of them, and damage.
+    Raises UnreadableAnswer for an encoding that was not requested, for several encodings, and for damaged data.
     """
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", ENCODING, "x-gzip"):

@@ -1,4 +1,5 @@
-"""Asking a web server for one page at a time: politely, within bounds of time and size, never further than told."""
+"""An HTTP client for a crawl: it requests one page at a time, at a limited pace, with limits for time and size, and
+without following redirects."""
 
 from __future__ import annotations
 
@@ -15,28 +16,28 @@ from semantik_pipeline.builtin.connectors.web_bodies import ENCODING, read_body
 from semantik_pipeline.builtin.connectors.web_rules import canonical, host_of, origin_of
 from semantik_pipeline.errors import ServiceUnavailable, TransientError, seconds_of
 
-#: Statuses that say "not now".
+#: Statuses with which a server asks to come back later.
 WAIT = (429, 503)
 
-#: Statuses that say "elsewhere".
+#: Statuses of redirects.
 MOVED = (301, 302, 303, 307, 308)
 
-#: The longest that a server's Retry-After is believed, in seconds.
+#: Maximum seconds that a server's Retry-After is respected.
 MAX_RETRY_AFTER = 3_600.0
 
 
 class Unreachable(ServiceUnavailable):
-    """No answer: no connection, a broken one, or too slow."""
+    """There was no response: no connection, a broken connection, or a timeout."""
 
 
 class NotNow(TransientError):
-    """The server asks us to come back later (429, 503)."""
+    """The server asks to come back later (429, 503)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a server said to one request; redirects are not followed. ``cut``: the limit that the body exceeds, in bytes (0:
-    it is whole)."""
+    """A server's response to one request; redirects are not followed. ``cut`` is the limit in bytes that the body
+    exceeds; 0 if the body is complete."""
 
     url: str
     status: int
@@ -60,23 +61,24 @@ class Answer:
 
     @property
     def target(self) -> str | None:
-        """Where a redirect leads, in normal form; None if this is not a redirect, or does not lead to a page."""
+        """The target of a redirect in normal form; None if this is not a redirect, or its target is not a web page."""
         location = self.headers.get("location")
         return canonical(location, self.url) if location and self.status in MOVED else None
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the server asks to wait for, in either form of RFC 9110."""
+        """Seconds that the server asks to wait, from either form of Retry-After in RFC 9110."""
         seconds = seconds_of(self.headers.get("retry-after"))
         return None if seconds is None else min(seconds, MAX_RETRY_AFTER)
 
 
 @dataclass
 class Pace:
-    """The least time between two requests to one host: ``1 / per_second``, or what its robots.txt asks for.
+    """The minimum time between two requests to one host: ``1 / per_second``, or the Crawl-delay of its robots.txt if
+    that is longer.
 
-    The wait is within the slice: the host has no way to end one early that is no failure. So a slow site keeps one
-    thread of the stage sync while it is crawled.
+    The wait happens within a slice, because a connector can only end a slice early with an error. Therefore a slow site
+    occupies one thread of the stage sync while it is crawled.
     """
 
     per_second: float
@@ -84,7 +86,7 @@ class Pace:
     _next: dict[str, float] = field(default_factory=dict)
 
     async def turn(self, host: str) -> None:
-        """Wait for this host's next turn."""
+        """Wait until the next request to this host is allowed."""
         now = time.monotonic()
         start = max(now, self._next.get(host, now))
         self._next[host] = start + max(1 / self.per_second, self.slower.get(host, 0.0))
@@ -93,7 +95,7 @@ class Pace:
 
 @dataclass(frozen=True, kw_only=True)
 class Manners:
-    """How to ask: in whose name, with which credentials (and to which origins those go), within which bounds."""
+    """How requests are made: the user agent, the credentials and the origins that get them, and the limits."""
 
     user_agent: str
     timeout: float
@@ -104,7 +106,7 @@ class Manners:
 
 
 class WebClient:
-    """An HTTP client of one event loop; use it as an async context manager."""
+    """An HTTP client for one event loop. Use it as an async context manager."""
 
     def __init__(self, manners: Manners, pace: Pace, resolve: Resolve) -> None:
         self.manners = manners
@@ -133,7 +135,8 @@ class WebClient:
         max_bytes: int | None = None,
         wanted: Callable[[str], bool] = lambda media_type: True,
     ) -> Answer:
-        """The answer to one GET. The body is read if the status is 200 and its media type is wanted, to ``max_bytes``.
+        """The response to one GET. The body is read up to ``max_bytes``, if the status is 200 and the media type is
+        wanted.
 
         Raises Unreachable, UnknownHost, AddressRefused and UnreadableAnswer. Cookies are not kept.
         """

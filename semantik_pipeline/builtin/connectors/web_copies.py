@@ -1,4 +1,4 @@
-"""Copies of pages: which one of several that name each other as their original (``rel=canonical``) is indexed."""
+"""Copies of pages: decides which of several pages that name an original (``rel=canonical``) is indexed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from semantik_pipeline.builtin.connectors.web_frontier import Entry, Found
 
 
 def is_indexed(copy: Entry, known: Mapping[str, Entry]) -> bool:
-    """Whether a page that names an original is indexed itself. ``known``: what was found at each URL.
+    """Whether a page that names an original is indexed itself. ``known`` maps each URL to what was found there.
 
-    Its original is followed, through redirects and originals of originals. The last page of that chain that could be
-    indexed is; of pages that call each other the original, the first by name. While one of them cannot be read, none is:
-    it may be the original, and the run proves nothing anyway.
+    The chain of originals is followed, through redirects and originals of originals. The last page of the chain that
+    can be indexed is indexed. If pages name each other as the original, the first URL in alphabetical order is indexed.
+    While a page of the chain cannot be read, none is indexed, because that page may be the original; such a run removes
+    nothing anyway.
     """
     chain = [copy]
     while (after := known.get(chain[-1].original)) is not None and after not in chain:

@@ -1,4 +1,5 @@
-"""One run of a crawl: a page at a time, each said to the host as a document, a removal, or not at all."""
+"""One run of a crawl. It reads one page at a time and reports each to the host as a document, as a removal, or not at
+all."""
 
 from __future__ import annotations
 
@@ -24,21 +25,22 @@ log = logging.getLogger(__name__)
 
 Event = DocumentReference | Removal | Checkpoint
 
-#: A checkpoint comes after so many seconds, pages, or bytes that wait to be fetched.
+#: A checkpoint is made after this many seconds, pages, or bytes that wait to be fetched.
 SAVE_SECONDS = 5.0
 SAVE_PAGES = 100
 SAVE_BYTES = 8 * 2**20
 
-#: How often a server's "not now" ends the slice before the page counts as unreadable.
+#: How many times a server's request to wait ends the slice before the page counts as unreadable.
 MAX_WAITS = 3
 
-#: Problems of a run that are kept for people.
+#: Maximum number of problems that are kept for a run.
 MAX_PROBLEMS = 100
 
 
 @dataclass(kw_only=True)
 class Crawl:
-    """``held`` gets the documents of pages that are read and new: the host asks for them soon."""
+    """A run of a crawl. ``held`` receives the documents of new and changed pages, because the host will request them
+    soon."""
 
     frontier: Frontier
     reader: Reader
@@ -51,11 +53,11 @@ class Crawl:
     _saved_at: float = 0.0
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """All that is left of the run. Raises TransientError to come back later: the checkpoints hold the place."""
+        """Yield the events of the rest of the run. Raises TransientError to continue later from the last checkpoint."""
         frontier = self.frontier
         self._saved_at = time.monotonic()
         rest = frontier.rests_until - time.time()
-        if rest > 0:  # the slice before had ended by its own time, and nobody waited
+        if rest > 0:  # the previous slice ended because its time was over, so the wait is not finished
             raise NotNow("The server has asked to be left alone for a while.", retry_after=rest)
         hosts = Hosts(client=self.reader.client, frontier=frontier)
         failed: Exception | None = None
@@ -88,7 +90,7 @@ class Crawl:
                 yield event
             self._pages += 1
             self._advance()
-            if self._should_save() and not hosts.is_failing(url):  # what fails in a row is found out again next time
+            if self._should_save() and not hosts.is_failing(url):  # failures in a row must be counted again next time
                 yield await self._checkpoint()
         if failed is not None and not frontier.answered:
             raise failed
@@ -96,7 +98,7 @@ class Crawl:
             yield event
 
     def _next(self) -> tuple[str, Callable[[], Awaitable[list[Event]]]] | None:
-        """The URL that is asked for next, and what to do with it."""
+        """The next URL, and the function that reads it. None if nothing is left."""
         frontier = self.frontier
         if frontier.sitemap_at < len(frontier.sitemaps):
             sitemap = frontier.sitemaps[frontier.sitemap_at]
@@ -186,7 +188,7 @@ class Crawl:
         original = reading.leads_to or entry.original
         if original and entry.hops < MAX_HOPS:
             self.frontier.add(original, depth=entry.depth, listed=entry.listed, hops=entry.hops + 1)
-        if not entry.hint or entry.original:  # what becomes of copies is known at the end
+        if not entry.hint or entry.original:  # copies are decided at the end of the run
             return []
         if entry.hint != before and not answer.cut:
             self._hold(answer, reading)
@@ -218,14 +220,15 @@ class Crawl:
             self._problem(f"{entry.url} is redirected more than {MAX_HOPS} times.")
 
     def _told_at_the_end(self) -> list[Event]:
-        """The copies of pages that turned out not to be documents."""
+        """The copies that are indexed after all, because their originals cannot be. Also reports a crawl that was cut
+        off."""
         frontier = self.frontier
         if frontier.capped:
             self._problem(f"The crawl stopped at {frontier.max_pages:,} URLs. Raise max_pages, or exclude some.")
         copies = (entry for entry in frontier.pages if entry.original and entry.is_readable)
         return [DocumentReference(copy.url, copy.hint) for copy in copies if is_indexed(copy, frontier.known)]
 
-    # -- what is kept meanwhile ---------------------------------------------------------------------------------------
+    # -- state of the run ---------------------------------------------------------------------------------------------
 
     def _fail(self, problem: str) -> None:
         self._mark_failed()
@@ -247,7 +250,7 @@ class Crawl:
             return
         try:
             self.held.put(self.make_document(answer, reading.page))
-        except Exception:  # the host asks for it by name, and quarantines what fails so
+        except Exception:  # the host requests the page again by its id, and quarantines it if it fails again
             log.exception("web: %s", answer.url)
             return
         self._bytes += len(answer.body)

@@ -1,4 +1,4 @@
-"""Fetching one page for the host, judged as the crawl judges it."""
+"""Fetches one page for the host, with the same rules as the crawl."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SKIPPED = (Kind.HIDDEN, Kind.OTHER_TYPE)
 
 
 async def fetched_page(reader: Reader, url: str, start_urls: Collection[str]) -> tuple[Reading, Answer]:
-    """The page that is a document, and its answer.
+    """Fetch a page that is a document. Returns the reading and its response.
 
-    Raises DocumentGone (a crawl would not name it), SkipDocument (it would read it, and index nothing),
-    DocumentUnreadable, PermanentError (too large), TransientError (not now), CredentialsRejected (for a start URL), and
-    Unreachable.
+    Raises DocumentGone if a crawl would not name the page, SkipDocument if it would read the page but index nothing,
+    DocumentUnreadable, PermanentError if the page is too large, TransientError if the server asks to wait or fails,
+    CredentialsRejected for a start URL, and Unreachable.
     """
     try:
         reading = await reader.read(url)
@@ -50,7 +50,7 @@ async def fetched_page(reader: Reader, url: str, start_urls: Collection[str]) ->
 
 
 async def _is_indexed(reader: Reader, reading: Reading, url: str) -> bool:
-    """Whether a copy is a document. Raises DocumentUnreadable while its original cannot be read."""
+    """Whether a copy is indexed. Raises DocumentUnreadable while its original cannot be read."""
     last = Entry(url)
     note(last, reading)
     known = {url: last}

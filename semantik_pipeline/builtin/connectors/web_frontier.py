@@ -1,9 +1,10 @@
-"""What a crawl has before it, what it has read, and what it remembers for the next one.
+"""The frontier of a crawl: the URLs that it still has to read, those that it has read, and what the next crawl
+remembers.
 
-All of it is in the cursor, so it is bounded: ``max_pages`` URLs, packed to about 50 bytes each (half a megabyte for the
-default of 10,000). The links between pages are not kept. A page that answers "not modified" names no links then; so
-every page that was there last time is asked for again, and only pages that are new to the crawl have to be found by a
-link. What nothing links to any more is noticed by the crawls that begin anew (``recrawl_days``).
+All of this is in the cursor, so it is limited to ``max_pages`` URLs, compressed to about 50 bytes each (half a megabyte
+for the default of 10,000). Links between pages are not kept. A page that is answered with "not modified" shows no
+links. Therefore every page of the last crawl is requested again, and only new pages have to be found through a link.
+Pages to which nothing links any more are noticed by crawls that start from scratch (``recrawl_days``).
 """
 
 from __future__ import annotations
@@ -17,36 +18,36 @@ from typing import Any
 from semantik_pipeline.builtin.connectors.packed import packed, unpacked
 from semantik_pipeline.builtin.connectors.web_rules import origin_of
 
-#: Sitemaps that are read in one run.
+#: Maximum number of sitemaps that are read in one run.
 MAX_SITEMAPS = 1_000
 
-#: Redirects in a row.
+#: Maximum number of redirects in a row.
 MAX_HOPS = 10
 
-#: How the hints of pages begin that ask not to be indexed: they are named, to be listed as skipped.
+#: Prefix of the hints of pages that ask not to be indexed. They are named, so that they are listed as skipped.
 NOINDEX = "noindex:"
 
-#: How the hints of pages begin that were too large to be read; the limit follows.
+#: Prefix of the hints of pages that were too large to be read. The limit follows.
 LARGE = "large:"
 
 
 class Found(StrEnum):
-    """What became of a URL."""
+    """What was found at a URL."""
 
     PENDING = ""
     PAGE = "p"
-    FAILED = "f"  # it may be a page: it is asked for again
-    NOTHING = "x"  # gone, a redirect, forbidden, of a media type that is not wanted
+    FAILED = "f"  # it may be a page, so the next run requests it again
+    NOTHING = "x"  # gone, a redirect, forbidden, or of a media type that is not wanted
 
 
 @dataclass(kw_only=False)
 class Entry:
-    """A URL of a crawl. ``hint`` names the body of a document that was read here ("": no document). ``original`` is what
-    a page says that it is a copy of, or where a redirect leads."""
+    """A URL of a crawl. ``hint`` is the change hint of the document that was read there; it is empty if there was none.
+    ``original`` is the page of which this page says that it is a copy, or the target of a redirect."""
 
     url: str
     depth: int = 0
-    listed: bool = False  # by a sitemap: read as it is, its links are not followed
+    listed: bool = False  # listed by a sitemap: its links are not followed
     found: str = Found.PENDING
     hint: str = ""
     etag: str = ""
@@ -56,16 +57,16 @@ class Entry:
 
     @property
     def is_start(self) -> bool:
-        """Whether this is a start URL, or where one leads."""
+        """Whether this is a start URL, or the target of its redirects."""
         return self.depth == 0 and not self.listed
 
     @property
     def is_readable(self) -> bool:
-        """Whether a page is here that may be indexed."""
+        """Whether there is a page that may be indexed."""
         return self.found == Found.PAGE and self.hint != "" and not self.hint.startswith(NOINDEX)
 
     def was_too_large(self, max_bytes: int) -> bool:
-        """Whether the page was larger than another limit than this one, so that it may be read now."""
+        """Whether the page was too large under a different limit, so that it may be readable now."""
         hint = self.hint.removeprefix(NOINDEX)
         return hint.startswith(LARGE) and not hint.startswith(f"{LARGE}{max_bytes}:")
 
@@ -78,28 +79,28 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Frontier:
-    """The URLs of a run in the order in which they are read; those before ``at`` are done. ``known`` has the same by
-    URL."""
+    """The URLs of a run in the order in which they are read. Those before ``at`` are done. ``known`` holds the same
+    entries by URL."""
 
     max_pages: int
-    began: float  # when the last crawl that remembered nothing began, seconds since the epoch
+    began: float  # when the last crawl from scratch started, in seconds since the epoch
     pages: list[Entry] = field(default_factory=list)
     at: int = 0
     sitemaps: list[str] = field(default_factory=list)
     sitemap_at: int = 0
-    remembered: dict[str, Entry] = field(default_factory=dict)  # listed last time; a sitemap may name them again
+    remembered: dict[str, Entry] = field(default_factory=dict)  # listed by sitemaps last time, and not yet this time
     full: bool = True
     capped: bool = False
     answered: int = 0
-    waits: int = 0  # since the last answer
-    rests_until: float = 0.0  # seconds since the epoch: before, the server wants to hear nothing
+    waits: int = 0  # how often the server asked to wait since the last answer
+    rests_until: float = 0.0  # seconds since the epoch before which the server wants no requests
     known: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def begin(
         cls, *, start_urls: Iterable[str], sitemaps: Iterable[str], max_pages: int, now: float, last: Frontier | None
     ) -> Frontier:
-        """A new run; ``last``: the one before, whose pages are asked for again (None: remember nothing)."""
+        """Start a new run. ``last`` is the previous run, whose pages are requested again; None starts from scratch."""
         run = cls(max_pages=max_pages, began=last.began if last else now)
         before = {entry.url: entry for entry in last.pages if entry.found != Found.NOTHING} if last else {}
         for url in start_urls:
@@ -114,7 +115,7 @@ class Frontier:
         return run
 
     def add(self, url: str, *, depth: int = 0, listed: bool = False, hops: int = 0) -> None:
-        """A URL to read, unless it is known already or there is no room."""
+        """Add a URL to read, unless it is already known or ``max_pages`` is reached."""
         known = self.remembered.pop(url, None)
         self._append(replace(known or Entry(url), depth=depth, listed=listed, hops=hops))
 
@@ -127,7 +128,7 @@ class Frontier:
             self.sitemaps.append(url)
 
     def sitemaps_are_read(self) -> None:
-        """What no sitemap named is forgotten; if one could not be read, it is asked for once more."""
+        """Forget pages that no sitemap lists any more. If a sitemap could not be read, request them again instead."""
         if not self.full:
             for entry in list(self.remembered.values()):
                 self._append(entry)
@@ -148,7 +149,7 @@ class Frontier:
         self.pages.append(self.known[entry.url])
 
     def cursor(self) -> str:
-        """All of this as a short text."""
+        """The whole frontier as a short text."""
         return packed(
             {
                 "began": self.began,
@@ -167,7 +168,7 @@ class Frontier:
         told: dict[str, Any] = unpacked(text)
         pages = [Entry(*row) for row in told["pages"]]
         remembered = [Entry(*row) for row in told["remembered"]]
-        full, capped, answered, waits, *rests_until = told["state"]  # an older release knew no rest
+        full, capped, answered, waits, *rests_until = told["state"]  # older releases had no rests_until
         return cls(
             max_pages=max_pages,
             began=told["began"],
@@ -186,7 +187,7 @@ class Frontier:
 
 
 def _row(entry: Entry) -> list[Any]:
-    """The entry's values, those at the end left out that are as they would be anyway."""
+    """The entry's values, without trailing values that equal the defaults."""
     row = list(astuple(entry))
     usual = list(astuple(Entry("")))
     while len(row) > 1 and row[-1] == usual[len(row) - 1]:

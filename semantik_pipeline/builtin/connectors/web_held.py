@@ -1,4 +1,4 @@
-"""Pages that were just read, until the host asks for them."""
+"""Holds pages that were just read until the host requests them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections import OrderedDict
 from semantik_pipeline.documents import IngestedDocument
 from semantik_pipeline.errors import SkipDocument
 
-#: Bytes of documents that are held for one source. What is let go is asked for again, which costs a request.
+#: Maximum bytes of documents that are held for one source. A document that is dropped costs another request.
 MAX_BYTES = 16 * 2**20
 
-#: Seconds after which a document that nobody asked for is let go.
+#: Seconds after which a document that was not requested is dropped.
 PATIENCE = 60.0
 
 
 class Held:
-    """The host reads ahead: a run may be over before the host asks for its last pages, so its end empties nothing."""
+    """Documents by their id, oldest first. They are kept beyond the end of a run, because the host may request the last
+    pages only after the run has ended."""
 
     def __init__(self) -> None:
         self._documents: OrderedDict[str, tuple[float, IngestedDocument | SkipDocument]] = OrderedDict()
@@ -26,18 +27,19 @@ class Held:
         self._put(document.unique_id, document)
 
     def put_skipped(self, unique_id: str, why: str) -> None:
-        """There is nothing to index of it, for this reason."""
+        """Record that this page has nothing to index, and why."""
         self._put(unique_id, SkipDocument(why))
 
     def take(self, unique_id: str) -> IngestedDocument | None:
-        """The document, which is held no longer. Raises SkipDocument if there is nothing to index of it."""
+        """Remove and return a document; None if it is not held. Raises SkipDocument if the page has nothing to
+        index."""
         document = self._pop(unique_id)
         if isinstance(document, SkipDocument):
             raise document
         return document
 
     def forget(self) -> None:
-        """Let go of what nobody asked for in time."""
+        """Drop the documents that were not requested in time."""
         while self._documents and time.monotonic() - next(iter(self._documents.values()))[0] >= PATIENCE:
             self._drop_oldest()
 

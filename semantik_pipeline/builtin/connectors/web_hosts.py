@@ -1,4 +1,5 @@
-"""Which hosts of a crawl answer: some broken pages are no reason to stop, a server that is away is."""
+"""Tracks which hosts of a crawl answer. A few broken pages do not stop the crawl of a host, but an unavailable server
+does."""
 
 from __future__ import annotations
 
@@ -9,16 +10,16 @@ from semantik_pipeline.builtin.connectors.web_client import WAIT, NotNow, Unreac
 from semantik_pipeline.builtin.connectors.web_frontier import Frontier
 from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
 
-#: What a page raises that got no answer, or none but an error of the server.
+#: Errors of a request that got no response, or only a server error.
 NO_ANSWER = (NotNow, Unreachable, *CANNOT_CONNECT)
 
-#: Failures in a row after which a host is asked whether it answers at all.
+#: Number of failures in a row after which it is checked whether the host answers at all.
 MANY_FAILURES = 4
 
 
 @dataclass(kw_only=True)
 class Hosts:
-    """The hosts of one slice of a crawl. One that is away is left alone until the next slice."""
+    """The hosts of one slice of a crawl. An unavailable host gets no more requests until the next slice."""
 
     client: WebClient
     frontier: Frontier
@@ -29,15 +30,15 @@ class Hosts:
         return host_of(url) in self._away
 
     def is_failing(self, url: str) -> bool:
-        """Whether the last thing that this host was asked for failed."""
+        """Whether the last request to this host failed."""
         return host_of(url) in self._failures
 
     def answered(self, url: str) -> None:
         self._failures.pop(host_of(url), None)
 
     async def failed(self, url: str, error: Exception) -> bool:
-        """Count a page that got no answer; True if its host counts as away from now on: it does not answer for what it
-        answered for before either. Raises ``error`` if no other host is left."""
+        """Count a page without an answer. Returns True if its host counts as unavailable from now on, because it does
+        not answer for a page that it answered for before either. Raises ``error`` if no other host is left."""
         host = host_of(url)
         self._failures[host] = self._failures.get(host, 0) + 1
         if self._failures[host] < MANY_FAILURES:
@@ -53,7 +54,7 @@ class Hosts:
         return True
 
     async def _answers(self, origin: str) -> bool:
-        """Whether the first page of this origin that was read in this run, else its robots.txt, gets an answer now."""
+        """Whether the origin answers now: for its first page that was read in this run, or else for its robots.txt."""
         page = self.frontier.page_of(origin)
         url, validators = (page.url, page.validators) if page else (f"{origin}/robots.txt", None)
         try:

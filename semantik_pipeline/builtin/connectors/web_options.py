@@ -8,7 +8,7 @@ _URL = {"type": "string", "pattern": r"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^\s/]"}
 _URLS = {"type": "array", "items": _URL, "default": []}
 _GLOBS = {"type": "array", "items": {"type": "string"}, "default": []}
 
-#: What is read unless ``media_types`` says otherwise: what the built-in parsers take.
+#: The media types that are read if ``media_types`` is empty: those that the built-in parsers accept.
 MEDIA_TYPES = [
     "text/*",
     "application/xhtml+xml",

@@ -1,4 +1,4 @@
-"""What is in a page or a sitemap: links, title, what it asks of crawlers, the URLs it lists."""
+"""Parses pages and sitemaps: links, titles, directives for crawlers, and listed URLs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from semantik_pipeline.builtin.connectors.web_rules import canonical
 
 HTML = ("text/html", "application/xhtml+xml")
 
-#: Bytes of a sitemap after unpacking (the protocol's limit).
+#: Maximum bytes of a decompressed sitemap (the protocol's limit).
 MAX_SITEMAP = 50 * 2**20
 
-#: Links of one page that are taken, and anchors of it that are looked at.
+#: Maximum number of links that are taken from one page, and of anchors that are examined.
 MAX_LINKS = 5_000
 MAX_ANCHORS = 50_000
 
-#: Characters of a title that are kept.
+#: Maximum number of characters of a title that are kept.
 MAX_TITLE = 300
 
 
 class BadSitemap(ValueError):
-    """Why this cannot be read as a sitemap, for a person."""
+    """The body is not a readable sitemap; the message explains why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a page says beside its text; URLs are in normal form."""
+    """What a page contains apart from its text. URLs are in normal form."""
 
     title: str | None = None
     links: tuple[str, ...] = ()
@@ -51,13 +51,13 @@ class Sitemap:
 def read_page(
     body: bytes, url: str, *, charset: str | None, asked: Collection[str] = (), bot: str | None = None
 ) -> Page:
-    """What an HTML page says. ``asked``: what its headers ask of the crawler ``bot``, its user agent; what the page's head
-    asks is added to that, unless ``bot`` is None."""
+    """Parse an HTML page. ``bot`` is the crawler's user agent, and ``asked`` the directives for it from the response
+    headers. The directives in the page's head are added to them, unless ``bot`` is None."""
     from lxml import etree, html
 
     words = set(asked)
     text = text_of(body, charset if codec_of(charset) else html_charset(body))
-    try:  # libxml2 does not know all charsets by all their names
+    try:  # the page is decoded first, because libxml2 does not know all names of charsets
         tree = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True))
     except (etree.LxmlError, ValueError):
         return Page(index=may_index(words))
@@ -78,9 +78,9 @@ def read_page(
 
 
 def read_sitemap(body: bytes) -> Sitemap:
-    """A sitemap or an index, as XML or as a list of lines, packed or not. Raises BadSitemap.
+    """Parse a sitemap or an index of sitemaps, as XML or as a list of lines, gzipped or not. Raises BadSitemap.
 
-    Entities are not expanded and nothing is fetched while it is read.
+    Entities are not expanded, and nothing is fetched while parsing.
     """
     from lxml import etree
 
@@ -101,7 +101,7 @@ def read_sitemap(body: bytes) -> Sitemap:
 
 
 def as_utf8(body: bytes, charset: str | None) -> bytes:
-    """Text whose charset only the header names, as UTF-8; what declares its charset itself stays as it is."""
+    """Convert text to UTF-8 if only the header names its charset. Text that declares its own charset is unchanged."""
     marked = any(body.startswith(mark) for mark, _ in MARKS) or html_charset(body)
     if marked or codec_of(charset) in (None, "ascii", "utf-8"):
         return body
@@ -109,7 +109,7 @@ def as_utf8(body: bytes, charset: str | None) -> bytes:
 
 
 def _links(tree: object, base: str) -> Iterator[str]:
-    written: set[str] = set()  # many pages write one link hundreds of times, and a normal form costs
+    written: set[str] = set()  # many pages repeat a link hundreds of times, and normalising is expensive
     seen: set[str] = set()
     for tag in islice(tree.iter("a", "area"), MAX_ANCHORS):  # type: ignore[attr-defined]
         href = tag.get("href")
@@ -129,7 +129,8 @@ def _is(rel: str | None, word: str) -> bool:
 
 
 def _gunzipped(body: bytes) -> bytes:
-    """Unpacked to at most MAX_SITEMAP bytes, whatever the archive would come to."""
+    """Decompress a body. Raises BadSitemap if it has more than MAX_SITEMAP bytes, without decompressing more than
+    that."""
     gunzip = Gunzip()
     try:
         plain = gunzip.unpack(body, MAX_SITEMAP + 1)

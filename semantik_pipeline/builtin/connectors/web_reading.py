@@ -1,5 +1,4 @@
-"""Asking for a page, and what its answer means: the same for the crawl that names documents and for the host that fetches
-one of them."""
+"""Requests a page and interprets the response, in the same way for the crawl and for fetching a single document."""
 
 from __future__ import annotations
 
@@ -25,14 +24,14 @@ class Kind(StrEnum):
     """What is at a URL."""
 
     DOCUMENT = "document"
-    COPY = "copy"  # of a page that it names
-    HIDDEN = "hidden"  # it asks not to be indexed: it is named, to be listed as skipped, and its links count
-    LINKS = "links"  # not included, read for its links only
+    COPY = "copy"  # it names another page as its original
+    HIDDEN = "hidden"  # it asks not to be indexed: it is named, to be listed as skipped, and its links are followed
+    LINKS = "links"  # not included, read only for its links
     UNCHANGED = "unchanged"
     OTHER_TYPE = "other type"
     MOVED = "moved"
     GONE = "gone"
-    FORBIDDEN = "forbidden"  # by the source's scope and patterns, or by robots.txt; nothing was asked
+    FORBIDDEN = "forbidden"  # by the source's scope and patterns, or by robots.txt; no request was made
     REFUSED = "refused"
     NOT_NOW = "not now"
     FAILING = "failing"
@@ -46,7 +45,7 @@ _FOUND = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What was found at a URL, and what to tell people of it. ``answer`` is None where nothing was asked.
+    """What was found at a URL, and a sentence about it. ``answer`` is None if no request was made.
 
     ``leads_to`` is the original that a page names, or the target of a redirect, if this source may visit it.
     """
@@ -60,7 +59,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """Reads pages by the rules of one source."""
+    """Reads pages according to the rules of one source."""
 
     client: WebClient
     rules: Rules
@@ -69,7 +68,7 @@ class Reader:
     wanted_type: Callable[[str], bool]
 
     async def read(self, url: str, validators: dict[str, str] | None = None) -> Reading:
-        """What is at this URL; ``validators`` are the headers of a conditional request.
+        """Request this URL and interpret the response. ``validators`` are the headers of a conditional request.
 
         Raises what :meth:`WebClient.get` raises, for the page or for its robots.txt.
         """
@@ -108,14 +107,14 @@ class Reader:
             return await asyncio.to_thread(
                 read_page, answer.body, answer.url, charset=answer.charset, asked=asked, bot=bot
             )
-        except Exception as error:  # what a page does to its reader costs that page alone
+        except Exception as error:  # a page that breaks the parser must only affect itself
             log.exception("web: %s", answer.url)
             raise UnreadableAnswer(f"{answer.url} could not be read ({error!r}).") from error
 
     def _original(self, page: Page, url: str) -> str:
-        """The original that a page names, where that is believed: for one page with several queries only, since many
-        sites call their home page the original of everything. The scheme does not count: many pages on https still name
-        themselves on http."""
+        """The original that a page names, if it is trusted: it must be the same page with another query, because many
+        sites name their home page as the original of everything. The scheme is ignored, because many pages on https
+        still name themselves with http."""
         if not page.canonical or not same_page(page.canonical, url):
             return ""
         original = urlsplit(page.canonical)._replace(scheme=urlsplit(url).scheme)
@@ -124,7 +123,7 @@ class Reader:
 
 
 def note(entry: Entry, reading: Reading) -> None:
-    """Write into a crawl's entry what was found there. What was known of a page that failed is kept."""
+    """Record a reading in the entry of its URL. If the page failed, what was known about it is kept."""
     entry.found = _FOUND.get(reading.kind, Found.NOTHING)
     if reading.kind is Kind.UNCHANGED or entry.found == Found.FAILED:
         return
@@ -147,7 +146,7 @@ def _hint(reading: Reading) -> str:
     answer = reading.answer
     if answer is None or reading.kind not in (Kind.DOCUMENT, Kind.COPY, Kind.HIDDEN):
         return ""
-    if answer.cut:  # it is looked at again when the server says that it is another, or the limit is
+    if answer.cut:  # the hint changes when the server reports another page, or the limit changes
         told = (answer.headers.get(name, "") for name in ("etag", "last-modified", "content-length"))
         hint = f"{LARGE}{answer.cut}:{content_hash(' '.join(told))[:16]}"
     else:

@@ -1,4 +1,4 @@
-"""What a site lets a crawler read, and how fast (robots.txt, RFC 9309), and what its pages ask of crawlers."""
+"""What a site allows a crawler to read, and how fast (robots.txt, RFC 9309), and the directives of its pages."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from semantik_pipeline.builtin.connectors.web_rules import host_of, origin_of
 if TYPE_CHECKING:
     from semantik_pipeline.builtin.connectors.web_client import Answer, WebClient
 
-#: Bytes of a robots.txt that are read, and redirects on the way to it (RFC 9309 asks for at least as much).
+#: Maximum bytes of a robots.txt that are read, and redirects that are followed (RFC 9309 requires at least as many).
 MAX_BYTES = 512 * 2**10
 MAX_REDIRECTS = 5
 
-#: Seconds that a robots.txt is believed; it is asked for anew in the first slice after that.
+#: Seconds for which a robots.txt is cached.
 FRESH = 3_600.0
 
-#: The longest Crawl-delay that is kept to, in seconds; a slice must get somewhere.
+#: Maximum Crawl-delay that is respected, in seconds. A slice must make progress.
 MAX_DELAY = 60.0
 
-#: The name of a crawler in front of what is asked of it, and words whose value is behind a colon too.
+#: The name of a crawler before its directives, and the directives that also have a value after a colon.
 _NAME = re.compile(r"[\w*.-]+")
 _WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 
 
 @dataclass
 class Robots:
-    """What the sites of a crawl allow; the files are read when they are needed first."""
+    """What the sites of a crawl allow. Each robots.txt is read when it is first needed."""
 
     user_agent: str
     _known: dict[str, tuple[float, Any]] = field(default_factory=dict)
 
     async def allows(self, url: str, client: WebClient) -> bool:
-        """Whether the site lets us read this. Raises NotNow while its robots.txt can't be read: without it
-        everything is forbidden."""
+        """Whether the site allows this URL. Raises NotNow while its robots.txt cannot be read, because everything is
+        forbidden until it can be."""
         origin = origin_of(url)
         read_at, rules = self._known.get(origin, (float("-inf"), None))
         if time.monotonic() - read_at > FRESH:
@@ -49,7 +49,7 @@ class Robots:
         return rules is None or rules.can_fetch(url, self.user_agent)
 
     async def _read(self, origin: str, client: WebClient) -> Any:
-        """The rules of a site; None if it has none."""
+        """The rules of a site; None if it has no robots.txt."""
         from protego import Protego
 
         url = first = f"{origin}/robots.txt"
@@ -68,7 +68,7 @@ class Robots:
 
 
 def _refuse_silence(answer: Answer) -> None:
-    """An error of the server is no permission; that there is no file is one."""
+    """Raise NotNow for a server error. A missing file permits everything, but a server error does not."""
     from semantik_pipeline.builtin.connectors.web_client import NotNow
 
     if answer.status == 429 or answer.status >= 500:
@@ -80,8 +80,8 @@ def _refuse_silence(answer: Answer) -> None:
 
 
 def words_for(user_agent: str, headers: Iterable[str]) -> set[str]:
-    """What X-Robots-Tag headers ask of this crawler, in lower case (``noindex``, ``nofollow``, ``none``). A name before a
-    colon (``otherbot: noindex``) says which crawler the words behind it are for."""
+    """The directives for this crawler in X-Robots-Tag headers, in lower case (``noindex``, ``nofollow``, ``none``). A
+    name before a colon (``otherbot: noindex``) limits the directives after it to that crawler."""
     words: set[str] = set()
     for header in headers:
         for_us = True
@@ -96,7 +96,7 @@ def words_for(user_agent: str, headers: Iterable[str]) -> set[str]:
 
 
 def is_name_of(user_agent: str, name: str) -> bool:
-    """Whether directives under this name, in lower case, are for this crawler; names match as those of robots.txt do."""
+    """Whether directives for this name (in lower case) are for this crawler. Names match as in robots.txt."""
     return name in ("*", "robots") or re.search(rf"(?<![\w-]){re.escape(name)}", user_agent.lower()) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which URLs belong to a web source, and the one form in which each is written."""
+"""The URLs that belong to a web source, and their normal form."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from semantik_pipeline.errors import PluginConfigError
 
-#: Longer URLs are traps more often than pages.
+#: Maximum length of a URL. Longer ones are more often crawler traps than pages.
 MAX_URL = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """A host (and port), and the beginning of the paths there. ``http`` and ``https`` are the same place."""
+    """A host (and port), and a prefix of paths on it. ``http`` and ``https`` count as the same host."""
 
     host: str
     prefix: str
 
     @classmethod
     def of_start(cls, url: str) -> Scope:
-        """What a crawl that begins at this page may visit: the page's folder and what is below it."""
+        """What a crawl that starts at this page may visit: the page's folder and everything below it."""
         return cls(host=host_of(url), prefix=urlsplit(url).path.rpartition("/")[0] + "/")
 
     @classmethod
@@ -35,7 +35,7 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """``wanted`` pages become documents; ``excluded`` ones are never asked for. Both look at path and query."""
+    """``wanted`` pages become documents; ``excluded`` pages are never requested. Both functions take path and query."""
 
     scopes: tuple[Scope, ...]
     wanted: Callable[[str], bool]
@@ -52,7 +52,7 @@ class Rules:
 
 
 def rules_of(start_urls: list[str], sitemaps: list[str], include: list[str], exclude: list[str]) -> Rules:
-    """The rules of a configuration; patterns are those of .gitignore."""
+    """The rules of a configuration. Patterns are those of .gitignore."""
     scopes = [Scope.of_start(url) for url in start_urls] + [Scope.of_sitemap(url) for url in sitemaps]
     return Rules(
         scopes=tuple(dict.fromkeys(scopes)),
@@ -62,9 +62,9 @@ def rules_of(start_urls: list[str], sitemaps: list[str], include: list[str], exc
 
 
 def canonical(url: str, base: str = "") -> str | None:
-    """The URL in its normal form (RFC 3986) without its fragment; None if it is none that can be asked for.
+    """The URL in normal form (RFC 3986) without its fragment; None if it cannot be requested.
 
-    Scheme and host in lower case, no default port, no dot segments, one way of percent-encoding.
+    The normal form has scheme and host in lower case, no default port, no dot segments, and uniform percent-encoding.
     """
     from url_normalize import url_normalize
 
@@ -81,7 +81,7 @@ def canonical(url: str, base: str = "") -> str | None:
 
 
 def given(url: str) -> str:
-    """A URL of a configuration in its normal form. Raises PluginConfigError if it is none."""
+    """A URL from the configuration in normal form. Raises PluginConfigError if it cannot be requested."""
     found = canonical(url)
     if found is None:
         raise PluginConfigError(
@@ -92,26 +92,26 @@ def given(url: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Host and port; the port is left out where it is its scheme's own."""
+    """Host and port. The ports 80 and 443 are left out."""
     parts = urlsplit(url)
     port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
     return f"{parts.hostname or ''}{port}"
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port: what a robots.txt and credentials are for."""
+    """Scheme, host and port, to which a robots.txt and credentials apply."""
     parts: SplitResult = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def same_page(one: str, other: str) -> bool:
-    """Whether two URLs differ in their query, a slash at the end or http against https only."""
+    """Whether two URLs differ only in their query, a trailing slash, or http and https."""
     return host_of(one) == host_of(other) and urlsplit(one).path.rstrip("/") == urlsplit(other).path.rstrip("/")
 
 
 def _place(url: str) -> str:
     parts = urlsplit(url)
-    # A host's own page has no name that a pattern could match; "." is matched by "*" alone.
+    # The root page has no name that a pattern could match. "." stands for it, which only "*" matches.
     return (parts.path.lstrip("/") or ".") + (f"?{parts.query}" if parts.query else "")
 
 
