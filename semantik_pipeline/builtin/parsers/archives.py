@@ -1,4 +1,4 @@
-"""Office files are archives: what is refused before anything is unpacked."""
+"""Checks office files, which are archives, before anything is unpacked, and refuses unsafe ones."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import zlib
 
 from semantik_pipeline.errors import UnsupportedContent
 
-#: Unpacked size up to which any compression is believed (a regular spreadsheet reaches 1:100 honestly).
+#: Unpacked size up to which any compression ratio is accepted (a normal spreadsheet can reach 1:100).
 HARMLESS = 64 * 2**20
-#: Unpacked bytes for each packed one beyond that. Deflate ends at 1:1032; office files stay below 1:100.
+#: Maximum ratio of unpacked to packed bytes above that size. Deflate's limit is 1:1032; office files stay below 1:100.
 MAX_RATIO = 200
-#: So much of an OpenDocument's list of its files is read to see whether it is encrypted: its first entries say that.
+#: Bytes of an OpenDocument's manifest that are read to see whether it is encrypted. Its first entries show that.
 MANIFEST = 2**20
 
-#: What the unpackers of zlib and LZMA say of damaged bytes; the others say OSError and EOFError.
+#: Errors of zlib and LZMA for damaged data; the other decompressors raise OSError and EOFError.
 _BROKEN = (zlib.error, lzma.LZMAError)
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def refuse_bad_archive(content: bytes, name: str, *, max_unpacked: int) -> None:
-    """Raise UnsupportedContent for an archive that is damaged, encrypted, or unpacks to more than it should.
+    """Raise UnsupportedContent for an archive that is damaged, is encrypted, or would unpack to too many bytes.
 
-    The sizes are those that the archive declares; Python's zipfile gives no more than these for a member. They are looked
-    at before anything is unpacked.
+    The check uses the sizes that the archive declares, before anything is unpacked. Python's zipfile never returns more
+    than the declared size of a member.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -35,7 +35,7 @@ def refuse_bad_archive(content: bytes, name: str, *, max_unpacked: int) -> None:
                 raise encrypted(name)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, *_BROKEN) as error:
         raise UnsupportedContent(f"{name} is damaged: the archive cannot be opened ({error}).") from error
-    except RuntimeError as error:  # zipfile's way to say that it needs a password
+    except RuntimeError as error:  # zipfile raises it if a password is needed
         raise encrypted(name) from error
 
 
@@ -49,7 +49,7 @@ def _refuse_sizes(members: list[zipfile.ZipInfo], packed: int, name: str, max_un
 
 
 def _manifest(archive: zipfile.ZipFile) -> bytes:
-    """The beginning of an OpenDocument's list of its files; nothing in other archives."""
+    """The beginning of an OpenDocument's manifest; empty for other archives."""
     if "META-INF/manifest.xml" not in archive.NameToInfo:
         return b""
     with archive.open("META-INF/manifest.xml") as member:
@@ -57,7 +57,7 @@ def _manifest(archive: zipfile.ZipFile) -> bytes:
 
 
 def refuse_encrypted_ole(content: bytes, name: str) -> None:
-    """Raise UnsupportedContent for an encrypted document in Microsoft's compound file."""
+    """Raise UnsupportedContent for an encrypted document in Microsoft's compound file format."""
     if content.startswith(_OLE) and "EncryptedPackage".encode("utf-16-le") in content:
         raise encrypted(name)
 

@@ -1,4 +1,4 @@
-"""One text with offsets from a list of ``unstructured``'s elements."""
+"""Assembles the elements of ``unstructured`` into one text with offsets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from semantik_pipeline.builtin.parsers.outline import HeadingPath
 from semantik_pipeline.documents import Element
 
-#: unstructured's categories that have a kind of their own here; any other is a paragraph.
+#: Maps categories of ``unstructured`` to kinds of elements. All other categories become paragraphs.
 _KINDS = {
     "Title": "heading",
     "ListItem": "list-item",
@@ -22,7 +22,7 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """An element that has not found its place yet. ``level`` (from 1) is that of a heading."""
+    """An element without offsets. ``level`` is the level of a heading, from 1."""
 
     kind: str
     text: str
@@ -32,9 +32,9 @@ class Piece:
 
 
 def pieces(elements: Iterable[Any]) -> Iterable[Piece]:
-    """What of ``unstructured``'s elements has text.
+    """Convert the elements of ``unstructured`` that have text.
 
-    A title without a depth is only a guess of the library's (a short line); it stays a paragraph.
+    A title without a depth becomes a paragraph, because the library only guessed it from a short line.
     """
     for element in elements:
         about = element.metadata
@@ -49,12 +49,12 @@ def pieces(elements: Iterable[Any]) -> Iterable[Piece]:
 
 
 def printable(text: str) -> str:
-    """The text with a space for each control character, and none at its ends."""
+    """The text with control characters replaced by spaces, and without white space at its ends."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text).strip()
 
 
 def assemble(parts: Iterable[Piece]) -> tuple[str, list[Element], str | None]:
-    """The text (a blank line between pieces), its elements, and the first heading."""
+    """The text (with a blank line between pieces), its elements, and the first heading."""
     path, texts, elements, title, at = HeadingPath(), [], [], None, 0
     for piece in parts:
         above = path.enter(piece.level, piece.text) if piece.level else path.section
@@ -66,7 +66,8 @@ def assemble(parts: Iterable[Piece]) -> tuple[str, list[Element], str | None]:
 
 
 def table_text(html: str | None, flat: str) -> str:
-    """A table row by row, cells divided by `` | ``; the library's own text has lost the rows."""
+    """A table with one line per row and `` | `` between cells, because the library's own text does not show the
+    rows."""
     if not html:
         return flat
     from lxml import html as parser

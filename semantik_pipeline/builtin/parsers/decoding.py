@@ -1,4 +1,5 @@
-"""From bytes to text: byte-order mark, strict UTF-8, UTF-16 without a mark, then a guess on a sample."""
+"""Decodes bytes to text. It tries a byte-order mark, UTF-16 without a mark, strict UTF-8, UTF-8 with little damage, the
+declared encoding, and finally a guess from a sample."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from semantik_pipeline.errors import UnsupportedContent
 if TYPE_CHECKING:
     from charset_normalizer import CharsetMatch
 
-#: How much of a text the guess looks at.
+#: Bytes from which the encoding is guessed.
 SAMPLE = 64 * 1024
 
-# The longer marks first: UTF-32's little-endian mark begins with UTF-16's.
+# UTF-32 before UTF-16, because its little-endian mark starts with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -28,9 +29,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def decode(content: bytes, name: str, *, declared: str | None = None) -> tuple[str, str]:
-    """The text and the encoding it was in; line ends are ``\\n``. Raises UnsupportedContent if it is no text.
+    """The text, and the encoding that it had. Line ends become ``\\n``. Raises UnsupportedContent if it is not text.
 
-    ``declared`` is what the document says of itself; it is believed where the bytes do not say otherwise.
+    ``declared`` is the encoding that the document declares. It is used if the bytes do not show a different one.
     """
     text, encoding = _decode(content, name, declared)
     if "\r" in text:
@@ -54,9 +55,9 @@ def _decode(content: bytes, name: str, declared: str | None) -> tuple[str, str]:
 
 
 def _not_quite_utf8(content: bytes) -> tuple[str, str] | None:
-    """UTF-8 with a few damaged places (a log of mixed origin, a file cut within a character), or None.
+    """Decode UTF-8 with a few damaged places (a log of mixed origin, a file cut within a character), or return None.
 
-    Text in another encoding has next to no valid multi-byte sequences, so a clear majority of them is proof.
+    Text in another encoding has almost no valid multi-byte sequences, so a clear majority of valid ones proves UTF-8.
     """
     text = content.decode("utf-8", "replace")
     damaged = text.count("\ufffd")
@@ -76,7 +77,7 @@ def _as_declared(content: bytes, declared: str | None) -> tuple[str, str] | None
 def _guessed(content: bytes, name: str) -> tuple[str, str]:
     from charset_normalizer import from_bytes
 
-    # Any even number of bytes is valid UTF-16, so it is no guess; see looks_like_utf16.
+    # Any even number of bytes can be valid UTF-16, so guessing it means nothing. See looks_like_utf16.
     matches = from_bytes(content[:SAMPLE], cp_exclusion=["utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_7"])
     best = matches.best()
     if best is None:
@@ -88,19 +89,21 @@ def _guessed(content: bytes, name: str) -> tuple[str, str]:
 
 
 def _has_single_high_bytes(sample: bytes) -> bool:
-    """Whether bytes above ASCII stand alone or in twos, as umlauts do; East Asian text has them in long runs."""
+    """Whether bytes above ASCII occur alone or in pairs, like umlauts. East Asian text has them in long runs."""
     runs = _HIGH.findall(sample)
     return sum(map(len, runs)) < 2.5 * len(runs)
 
 
 def _is_western(match: CharsetMatch, best: CharsetMatch) -> bool:
-    """Whether cp1252 explains the sample as well as the best guess; alphabetical order must not make it Polish."""
+    """Whether cp1252 explains the sample as well as the best guess, which may only come first in alphabetical order
+    (such as the Polish cp1250)."""
     known = "cp1252" in (match.encoding, *match.could_be_from_charset)
     return known and match.chaos <= best.chaos and match.coherence >= best.coherence - 0.05
 
 
 def _without_control(text: str, name: str) -> str:
-    """The text without NULs and their like, which neither a database nor a reader wants; many of them mean: no text."""
+    """Replace NULs and other control characters by spaces. Raises UnsupportedContent if there are many, because then it
+    is not text."""
     found = sum(1 for _ in _CONTROL.finditer(text[:SAMPLE]))
     if found > max(len(text[:SAMPLE]) // 100, 8):
         raise UnsupportedContent(f"{name} is no text: it is full of control characters.", "Exclude it.")

@@ -1,4 +1,5 @@
-"""HTML that is nested deeper than libxml2 goes (256): it would silently end there, so its text is read without a tree."""
+"""Reads HTML that is nested deeper than 256 levels without building a tree. libxml2 would silently stop at that
+depth."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _BLOCKS = frozenset(
 
 
 def deep_html_pieces(text: str) -> Iterator[Piece]:
-    """Paragraphs, divided at block elements; headings are not told apart."""
+    """Yield paragraphs, split at block elements. Headings are not distinguished."""
     reader = _Reader()
     reader.feed(text)
     reader.close()

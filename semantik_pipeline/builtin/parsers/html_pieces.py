@@ -1,4 +1,4 @@
-"""HTML to pieces, whoever wrote it: a page, a mail, pandoc."""
+"""Converts HTML to pieces, for pages, mail and the output of pandoc."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from semantik_pipeline.builtin.parsers.assembly import Piece, pieces
 from semantik_pipeline.builtin.parsers.deep_html import deep_html_pieces
 from semantik_pipeline.builtin.parsers.offline import prepare_unstructured
 
-#: What ``unstructured`` leaves out with all that is in it, though readers see it: whole pages are one form, tables and code
-#: stand in figures, answers in details. The tag that each is read as.
+#: Tags whose whole content ``unstructured`` leaves out although readers see it (whole pages can be one form, tables and
+#: code can be in figures, answers in details), and the tag that replaces each.
 _READ_AS = {
     **dict.fromkeys(("form", "figure", "figcaption", "details", "summary", "dialog"), "div"),
     "label": "span",
@@ -22,8 +22,8 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
 
 def html_pieces(text: str) -> Iterable[Piece]:
-    """The pieces of a page that is decoded already. Navigation, buttons and lists of choices are left out."""
-    # An XML declaration with an encoding is refused in a text that is decoded.
+    """The pieces of a decoded page. Navigation, buttons and lists of choices are left out."""
+    # lxml refuses an XML declaration with an encoding in decoded text
     text = re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text.replace("\0", " "))
     tree, whole = _parsed(text)
     if not whole:
@@ -39,7 +39,7 @@ def html_pieces(text: str) -> Iterable[Piece]:
 
 
 def _parsed(text: str) -> tuple[Any | None, bool]:
-    """The page as a tree (None: it is empty), and whether libxml2 has read it to its end."""
+    """The page as a tree (None if it is empty), and whether libxml2 has read all of it."""
     from lxml import etree, html
 
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
@@ -51,12 +51,12 @@ def _parsed(text: str) -> tuple[Any | None, bool]:
 
 
 def _unwrap(tree: Any) -> None:
-    """Give what would be left out tags that are read."""
+    """Replace the tags whose content would be left out."""
     for element in list(tree.iter(*_READ_AS)):
         if element.getparent() is not None and element.getparent().tag in _PARTS_OF_TABLES:
-            element.drop_tag()  # a block there would end the table
+            element.drop_tag()  # a block element in this place would end the table
         else:
             element.tag = _READ_AS[element.tag]
     for heading in tree.iter(*_HEADINGS):
-        for button in heading.iter("button"):  # what opens and closes the text below it
+        for button in heading.iter("button"):  # a button that opens and closes the text below the heading
             button.tag = "span"

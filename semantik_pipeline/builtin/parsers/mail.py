@@ -1,4 +1,4 @@
-"""Mail files to pieces: the text of a message, in all its parts, and of the messages within it."""
+"""Converts mail files to pieces: the text of all parts of a message, and of the messages within it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semantik_pipeline.builtin.parsers.html_pieces import html_pieces
 
 @dataclass(frozen=True, kw_only=True)
 class MailHead:
-    """What a reader wants to know before the body. Any of these may be empty."""
+    """The head of a message, which comes before its body. Any field may be empty."""
 
     subject: str = ""
     sender: str = ""
@@ -31,7 +31,7 @@ class MailHead:
         return {name: value for name, value in fields.items() if value}
 
     def pieces(self, level: int = 1) -> Iterator[Piece]:
-        """The subject as a heading of this level, and the rest line by line."""
+        """Yield the subject as a heading of this level, and the other fields as one piece with a line each."""
         named = (("From", self.sender), ("To", self.recipients), ("Date", self.date))
         lines = "\n".join(f"{name}: {value}" for name, value in named if value)
         if self.subject:
@@ -57,12 +57,12 @@ def head_of_msg(content: bytes) -> MailHead:
 
 
 def eml_pieces(content: bytes) -> Iterator[Piece]:
-    """The text parts that are not attached, in their order, and the messages within, each behind its head."""
+    """The text parts that are not attachments, in order, and the messages within, each after its head."""
     return _part_pieces(message_from_bytes(content))
 
 
 def msg_pieces(content: bytes) -> Iterable[Piece]:
-    """The body as HTML, else as plain text."""
+    """The HTML body, or else the plain text."""
     from oxmsg import Message as OutlookMessage
     from oxmsg.domain.constants import PID_HTML
 
@@ -85,7 +85,7 @@ def _part_pieces(part: Message) -> Iterator[Piece]:
             yield from html_pieces(text) if kind == "text/html" else _plain_pieces(text)
         return
     parts: Any = part.get_payload()
-    if kind == "multipart/alternative":  # the last one is the richest (RFC 2046)
+    if kind == "multipart/alternative":  # the last part is the richest (RFC 2046)
         yield from next((found for one in reversed(parts) if (found := list(_part_pieces(one)))), [])
         return
     for one in parts:
@@ -95,7 +95,7 @@ def _part_pieces(part: Message) -> Iterator[Piece]:
 
 
 def _plain_pieces(text: str) -> Iterator[Piece]:
-    """Paragraphs are divided by blank lines."""
+    """Yield the paragraphs, which are separated by blank lines."""
     for paragraph in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n")):
         if clean := printable(paragraph):
             yield Piece(kind="paragraph", text=clean)

@@ -1,4 +1,5 @@
-"""The headings of reStructuredText and Org, as (start, end, level, title). The rest of such a text reads as it is."""
+"""Finds the headings of reStructuredText and Org as (start, end, level, title). The rest of such a text needs no
+parsing."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ _STARS = re.compile(r"^(\*{1,12})[ \t]+(\S[^\n]*)$", re.MULTILINE)
 
 
 def rst_headings(text: str) -> Iterator[Heading]:
-    """A line underlined with one punctuation character at least as long; levels in order of first appearance."""
+    """Yield the headings: lines underlined with one punctuation character, at least as long as the line. Levels follow
+    the order in which the characters first appear."""
     styles: list[str] = []
     for match in _UNDERLINED.finditer(text):
         title, mark = match.group(1).rstrip(), match.group(2)
@@ -25,6 +27,6 @@ def rst_headings(text: str) -> Iterator[Heading]:
 
 
 def org_headings(text: str) -> Iterator[Heading]:
-    """Lines that begin with stars; as many stars, as deep."""
+    """Yield the headings: lines that start with stars. The number of stars is the level."""
     for match in _STARS.finditer(text):
         yield match.start(), match.end(), len(match.group(1)), match.group(2).rstrip()

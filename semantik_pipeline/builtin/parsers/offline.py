@@ -1,4 +1,4 @@
-"""Making the library ``unstructured`` work without a network, and without telling anyone."""
+"""Prepares the library ``unstructured`` to work without network access and without reporting its usage."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _QUIET = {"UNSTRUCTURED_DISABLE_NOTICE": "1", "SCARF_NO_ANALYTICS": "true", "DO_
 
 @functools.cache
 def prepare_unstructured() -> None:
-    """To be called before anything of ``unstructured`` is used; cheap after the first time.
+    """Call this before using anything of ``unstructured``. Only the first call does something.
 
-    It would print a notice, report usage, and download spaCy's ``en_core_web_sm`` to tell sentences apart. Where that
-    model is not installed, a blank English pipeline with spaCy's rule-based sentence splitter stands in for it.
+    By default, the library prints a notice, reports its usage, and downloads spaCy's ``en_core_web_sm`` to split
+    sentences. If that model is not installed, this replaces it by a blank English pipeline with spaCy's rule-based
+    sentence splitter.
     """
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     if importlib.util.find_spec("en_core_web_sm") is None:

@@ -1,4 +1,4 @@
-"""Elements of a text: paragraphs, and the path of headings above a place."""
+"""Elements of a text: paragraphs, and the path of headings above a position."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 
 from semantik_pipeline.documents import Element
 
-#: A text with more pieces than this is left without elements: its blank lines say the same, in no memory.
+#: A text with more elements than this gets none, to save memory. Its blank lines still show where its parts end.
 MAX_ELEMENTS = 100_000
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 class HeadingPath:
-    """The headings above the present place. Levels may skip and begin anywhere; deeper ones end with a higher one."""
+    """The headings above the current position. Levels may be skipped and start anywhere. A heading closes all headings
+    of the same or a deeper level."""
 
     def __init__(self) -> None:
         self._open: list[tuple[int, str]] = []
@@ -33,7 +34,7 @@ class HeadingPath:
 
 
 def paragraphs(text: str, start: int = 0, end: int | None = None, section: tuple[str, ...] = ()) -> list[Element]:
-    """The blocks between blank lines in a part of the text."""
+    """The blocks between blank lines in a part of the text. Empty if there are more than MAX_ELEMENTS."""
     end = len(text) if end is None else end
     found: list[Element] = []
     for block_start, block_end in _between_blank_lines(text, start, end):
@@ -54,7 +55,7 @@ def _between_blank_lines(text: str, start: int, end: int) -> Iterator[tuple[int,
 
 
 def with_headings(text: str, headings: Iterable[tuple[int, int, int, str]]) -> list[Element]:
-    """Headings, given as (start, end, level, title) in order, and the paragraphs between them."""
+    """Elements for headings, given as (start, end, level, title) in order, and for the paragraphs between them."""
     path, done, elements = HeadingPath(), 0, []
     for start, end, level, title in headings:
         elements += paragraphs(text, done, start, path.section)

@@ -1,4 +1,4 @@
-"""OpenDocument, EPUB and RTF to HTML, by the pandoc that comes with the package pypandoc_binary."""
+"""Converts OpenDocument, EPUB and RTF to HTML with the pandoc from the package pypandoc_binary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 
 from semantik_pipeline.errors import UnsupportedContent
 
-#: Heap limit of the pandoc process: it is no Python and not under the parser child's own accounting.
+#: Heap limit of the pandoc process, which the memory limit of the parsing child process does not cover.
 HEAP = "1G"
 
 _HEAP_EXHAUSTED = 251  # exit code of GHC's runtime

@@ -1,4 +1,4 @@
-"""One format each: from bytes to pieces, most of them by the library ``unstructured``."""
+"""Readers that convert the bytes of a format to pieces, most of them with the library ``unstructured``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semantik_pipeline.builtin.parsers.sheets import workbook_pieces
 from semantik_pipeline.builtin.parsers.xml import xml_pieces
 from semantik_pipeline.errors import UnsupportedContent
 
-#: The formats that are zip archives, and are looked into before they are unpacked.
+#: The formats that are zip archives, which are checked before they are unpacked.
 ARCHIVES = frozenset({"docx", "pptx", "xlsx", "odt", "epub"})
 
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
@@ -31,7 +31,7 @@ def partition(content: bytes, source_format: str, name: str) -> Iterable[Piece]:
 
 
 def html_text(content: bytes, name: str) -> str:
-    """An HTML page as text: byte-order mark, then UTF-8, then the charset it declares, then a guess."""
+    """Decode an HTML page, with the charset that it declares as ``declared`` of :func:`decode`."""
     declared = _CHARSET.search(content[:4096])
     return decode(content, name, declared=declared.group(1).decode("ascii") if declared else None)[0]
 

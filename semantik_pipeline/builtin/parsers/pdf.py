@@ -1,4 +1,4 @@
-"""The parser ``pdf``: the text layer of a PDF, page by page, by pypdfium2."""
+"""The parser ``pdf``: the text layer of a PDF, page by page, with pypdfium2."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from semantik_pipeline.contracts import HealthState, HealthStatus, ParserPlugin
 from semantik_pipeline.documents import Element, ParsedDocument
 from semantik_pipeline.errors import SkipDocument, UnsupportedContent
 
-# PDFium's FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY (fpdfview.h).
+# FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY from PDFium's fpdfview.h
 _NEEDS_PASSWORD = {4, 5}
 _NO_TITLE = {"", "untitled", "unknown", "none"}
 
 
 class PdfParser(ParserPlugin):
-    """Text of all pages, a blank line between them; one element ``page`` for each page that has text.
+    """The text of all pages, with a blank line between them, and one element ``page`` for each page that has text.
 
-    ``metadata["pages"]`` counts the pages, ``metadata["unreadable_pages"]`` names damaged ones; the title is the one in
-    the file's own metadata.
+    ``metadata["pages"]`` is the number of pages, and ``metadata["unreadable_pages"]`` lists damaged ones. The title is
+    from the file's own metadata.
     """
 
     PLUGIN_ID = "pdf"
@@ -76,7 +76,7 @@ def _open(content: bytes, name: str) -> Any:
 
 
 def _pages(document: Any) -> tuple[list[str], list[int]]:
-    """The text of each page, and the numbers of the pages that could not be read."""
+    """The text of each page, and the numbers (from 1) of the pages that could not be read."""
     import pypdfium2
 
     texts, unreadable = [], []
@@ -99,7 +99,7 @@ def _page_text(document: Any, number: int) -> str:
             layer.close()
     finally:
         page.close()
-    # PDFium writes U+FFFE (or U+0002) for a hyphen that only breaks a word at the end of a line.
+    # PDFium writes U+FFFE (or U+0002) for a hyphen that only breaks a word at a line end
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     for hyphen in ("\ufffe", "\x02"):
         text = text.replace(hyphen + "\n", "").replace(hyphen, "")

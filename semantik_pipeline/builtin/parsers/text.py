@@ -1,4 +1,4 @@
-"""The parser ``text``: Markdown, source code, plain text and everything else that reads as it is."""
+"""The parser ``text``: Markdown, source code, plain text and all other formats that are readable without conversion."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _OTHER_TEXT = [
     "application/x-sh",
     "application/x-tex",
 ]
-# What the parser `unstructured` takes, although its type is text.
+# Text types that the parser `unstructured` handles.
 _NOT_OURS = {"text/html", "text/rtf", "text/xml"}
 _TABLES = {"text/csv", "text/tab-separated-values"}
 
 
 class TextParser(ParserPlugin):
-    """The text as it is, decoded, with ``\\n`` line ends; nothing is left out or added.
+    """Decodes the text and converts line ends to ``\\n``. Nothing is left out or added.
 
-    Markdown, reStructuredText and Org get their headings and blocks as elements, other text its paragraphs, a CSV file
-    is one table. ``metadata["encoding"]`` is what the bytes were in; the title is the first heading.
+    The elements of Markdown, reStructuredText and Org are their headings and blocks, those of other text its
+    paragraphs. A CSV file is one table. ``metadata["encoding"]`` is the encoding of the bytes. The title is the first
+    heading.
     """
 
     PLUGIN_ID = "text"
@@ -74,7 +75,8 @@ class TextParser(ParserPlugin):
 
 
 def _kind(file_path: str | None, media_type: str | None) -> str:
-    """The media type that says how the text is built; a name says more than a bare ``text/plain``."""
+    """The media type that determines the structure of the text. The file name decides if the media type is only
+    ``text/plain``, unspecific or missing."""
     if media_type and media_type not in ("text/plain", "application/octet-stream"):
         return media_type
     return (by_name(file_path) if file_path else None) or "text/plain"

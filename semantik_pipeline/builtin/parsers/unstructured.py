@@ -1,4 +1,4 @@
-"""The parser ``unstructured``: office files, HTML, mail, e-books, by the library of that name, offline."""
+"""The parser ``unstructured``: office files, HTML, mail and e-books, with the library of that name, offline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semantik_pipeline.documents import ParsedDocument
 from semantik_pipeline.errors import PipelineError, SkipDocument, UnsupportedContent
 
 _EXTENSIONS = "docx pptx xlsx xls odt epub rtf html xml eml msg doc ppt"
-#: Media type to format.
+#: Maps media types to formats.
 FORMATS: dict[str, str] = {
     **{NAMED[f".{extension}"]: extension for extension in _EXTENSIONS.split()},
     "text/rtf": "rtf",
@@ -29,10 +29,10 @@ _NO_TITLE = {"", "powerpoint presentation", "word document", "untitled"}
 
 
 class UnstructuredParser(ParserPlugin):
-    """One element for each piece of the document, a blank line between them; tables have a line for each row.
+    """Makes one element of each piece of the document, with a blank line between them. Tables have one line per row.
 
-    Pages are slides, sheets or the page breaks that a document itself has. Mail begins with its subject and head; the
-    messages that it brings along follow its text.
+    Pages are slides, sheets, or pages between the page breaks in a document. Mail starts with its subject and head; the
+    messages that it contains follow its text.
     """
 
     PLUGIN_ID = "unstructured"
@@ -88,7 +88,7 @@ class UnstructuredParser(ParserPlugin):
             return _parsed(content, source_format, name)
         except (PipelineError, MemoryError, ImportError):
             raise
-        except Exception as error:  # two dozen libraries, each with its own way to say that a file is broken
+        except Exception as error:  # two dozen libraries, each with its own errors for broken files
             raise _refusal(error, source_format, name) from error
 
     def _refuse(self, content: bytes, source_format: str, name: str) -> None:
@@ -122,7 +122,7 @@ def _mail_head(content: bytes, source_format: str) -> MailHead:
 
 
 def _own_title(content: bytes, source_format: str, name: str) -> str | None:
-    """The title that the document states of itself, if it is one."""
+    """The title in the document's own metadata; None if it is empty or a placeholder."""
     from lxml import etree
     from lxml import html as parser
 
@@ -141,7 +141,7 @@ def _own_title(content: bytes, source_format: str, name: str) -> str | None:
 
 
 def _as_utf8(content: bytes, name: str) -> bytes:
-    """A mail that was saved as UTF-16, as the bytes that mail is made of; any other is left alone."""
+    """Convert a mail that was saved as UTF-16 to UTF-8. Any other mail is unchanged."""
     is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     return decode(content, name)[0].encode("utf-8") if is_utf16 else content
 

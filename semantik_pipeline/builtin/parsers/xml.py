@@ -1,4 +1,4 @@
-"""XML by lxml: what stands together in an element becomes a paragraph, whatever the vocabulary."""
+"""Reads XML with lxml. What is together in an element becomes a paragraph, whatever the vocabulary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from semantik_pipeline.builtin.parsers.assembly import Piece
 
 
 def xml_pieces(content: bytes) -> Iterator[Piece]:
-    """Leaves of one parent are lines of one paragraph; text with inline elements in it is a paragraph of its own.
+    """Yield paragraphs. The leaves of one parent are the lines of one paragraph; text with inline elements is a
+    separate paragraph.
 
-    External entities are not read, and libxml2 refuses entities that explode and elements nested deeper than 256.
+    External entities are not read. libxml2 refuses entities that expand excessively, and elements nested deeper than
+    256 levels.
     """
     from lxml import etree
 
@@ -39,7 +41,7 @@ def _paragraphs(parent: Any) -> Iterator[list[str]]:
 
 
 def _is_text(element: Any) -> bool:
-    """Whether an element holds words of its own, not only elements."""
+    """Whether an element contains text of its own, and not only elements."""
     return bool((element.text or "").strip()) or any((child.tail or "").strip() for child in element)
 
 
