@@ -334,18 +334,6 @@ api_keys = Table(
     Column("used_at", Double),
 )
 
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    Column("actor", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("request_hash", Text, nullable=False),
-    Column("token", Text, nullable=False),  # of the request that has it in hand: no other writes its answer
-    Column("status", Integer),  # of the answer; NULL: the request is in hand
-    Column("answer", Json),
-    Column("created_at", Double, nullable=False),
-)
-
 audit = Table(
     "audit",
     metadata,

@@ -13,7 +13,6 @@ from semantik_pipeline.errors import Conflict, UsageError
 from semantik_pipeline.ledger import Ledger
 from semantik_pipeline.ledger.access import idempotency
 from semantik_pipeline.ledger.access.idempotency import Answer
-from semantik_pipeline.ledger.tables import idempotency_keys
 from tests.integration.conftest import Pipeline
 
 LEDGERS = ("sqlite", "postgres")
@@ -38,7 +37,7 @@ def taken(ledger: Ledger, **who: str) -> str:
 
 def age(ledger: Ledger, seconds: float) -> None:
     with ledger.write() as tx:
-        tx.execute(update(idempotency_keys).values(created_at=idempotency_keys.c.created_at - seconds))
+        tx.execute(update(idempotency.table).values(created_at=idempotency.table.c.created_at - seconds))
 
 
 def test_the_same_request_is_answered_again_and_another_is_refused(opened: Ledger) -> None:
@@ -119,7 +118,7 @@ def test_maintenance_sweeps(make_pipeline: Callable[..., Pipeline]) -> None:
     while maintenance.tick(runtime):
         pass
     with runtime.ledger.read() as tx:
-        assert tx.execute(select(idempotency_keys.c.key)).scalars().all() == ["fresh"]
+        assert tx.execute(select(idempotency.table.c.key)).scalars().all() == ["fresh"]
 
 
 def test_of_many_at_once_one_takes_the_request_in_hand(opened: Ledger) -> None:
