@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Table, insert, select, text, update
 
 from semantik_pipeline.ledger import Ledger, tables
+from semantik_pipeline.ledger.catalog.cursors import Cursor
 from semantik_pipeline.ledger.generations import builds, switching
-from semantik_pipeline.ledger.retention import purging, removal
-from semantik_pipeline.ledger.tables import work
+from semantik_pipeline.ledger.ingestion import adoption, sync
+from semantik_pipeline.ledger.operations import outcomes
+from semantik_pipeline.ledger.retention import expiry, purging, removal
+from semantik_pipeline.ledger.tables import documents, work
 from tests.plans import plans
 
 LEDGERS = ("sqlite", "postgres")
@@ -82,8 +85,81 @@ def analyze(ledger: Ledger) -> None:
 
 
 def whole_tables(plan: str) -> list[str]:
-    """The lines of a plan in which a table, or an index of it, is read from one end to the other."""
-    return [line for line in plan.splitlines() if "Seq Scan" in line or "'SCAN " in line]
+    """The lines of a plan in which a large table, or an index of it, is read from one end to the other."""
+    read = [line for line in plan.splitlines() if "Seq Scan" in line or "'SCAN " in line]
+    return [line for line in read if "generations" not in line]
+
+
+# -- what each sync asks for ------------------------------------------------------------------------------------------
+
+
+def claim() -> sync.SourceClaim:
+    """A run of the source that has named nothing yet."""
+    return sync.SourceClaim(
+        token="",
+        source_id=1,
+        collection_id=1,
+        operation_id=1,
+        connector="x",
+        name="s",
+        config={},
+        run=5,
+        cursor=Cursor(),
+        lane=1,
+        problems=[],
+    )
+
+
+def change(ledger: Ledger, table: Table, ids: list[int], **values: Any) -> None:
+    column = table.c.document_id if table is work else table.c.id
+    with ledger.write() as tx:
+        tx.execute(update(table).where(column.in_(ids)).values(**values))
+
+
+def owed(ledger: Ledger) -> list[int]:
+    """What a run looks at, two documents at a time."""
+    found: list[int] = []
+    with ledger.read() as tx:
+        while rows := sync.owed(tx, claim(), after=found[-1] if found else 0, limit=2):
+            assert [name for _, name in rows] == [f"u{one}" for one, _ in rows]
+            found += [one for one, _ in rows]
+    return found
+
+
+def test_what_a_run_owes_to_documents_that_it_does_not_name_is_found_by_indexes(large: Ledger) -> None:
+    change(large, work, [10, 500, 501, 2999], stage="quarantined")
+    change(large, documents, [7, 500, 1200], change_hint=outcomes.NOT_READ)
+    change(large, documents, [8, 2500, 2600], change_hint=None, content_hash=None)
+    change(large, documents, [2600, 2999], deleted_at=1.0)
+    change(large, documents, [501], seen_run=5)
+    change(large, documents, [1200], seen_run=-5)
+    change(large, documents, [9], content_hash=None)  # it was skipped
+    assert owed(large) == [7, 8, 10, 500, 2500]
+    analyze(large)
+    plan = plans(large, lambda tx: sync.owed(tx, claim(), after=0, limit=100), about="documents")
+    assert "ix_documents_owed" in plan
+    assert "ix_work_quarantined" in plan or "ix_work_source_id_stage" in plan
+    assert whole_tables(plan) == []
+
+
+def test_units_on_which_an_extractor_failed_are_found_by_an_index(large: Ledger) -> None:
+    with large.read() as tx:
+        assert not adoption.is_noted(tx, claim(), older_than=60)
+    change(large, work, [3, 4, 5, 6], notes={"an extractor": "failed"})
+    change(large, work, [5], stage="extract")
+    change(large, work, [6], updated_at=4e9)
+    analyze(large)
+    for ask in (adoption.is_noted, adoption.retry_noted):
+        plan = plans(large, lambda tx, ask=ask: ask(tx, claim(), older_than=60), about="notes IS NOT NULL")
+        assert "ix_work_noted" in plan
+        assert whole_tables(plan) == []
+    with large.write() as tx:
+        assert adoption.is_noted(tx, claim(), older_than=60)
+        assert adoption.retry_noted(tx, claim(), older_than=60) == 2 * len(GENERATIONS)
+        assert not adoption.is_noted(tx, claim(), older_than=60)
+
+
+# -- what goes --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -141,3 +217,10 @@ def test_whether_a_build_waits_for_a_unit_is_read_from_the_first_one(large: Ledg
     plan = plans(large, lambda tx: builds.is_unfinished(tx, build, but_arrivals=True), about="FROM work")
     assert "ix_work_generation_id_stage" in plan
     assert whole_tables(plan) == []
+
+
+def test_whether_an_operation_holds_documents_is_asked_of_an_index(large: Ledger) -> None:
+    change(large, work, [1, 2], held_by=1)
+    analyze(large)
+    plan = plans(large, lambda tx: expiry.sweep_operations(tx, older_than=60), about="held_by")
+    assert "ix_work_held_by" in plan
