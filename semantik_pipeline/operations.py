@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from semantik_pipeline.errors import Conflict, NotFound, PipelineError, ServiceUnavailable, UsageError
 from semantik_pipeline.generations.configuration import refusal
+from semantik_pipeline.generations.rerunning import rerun
 from semantik_pipeline.isolation import Step, isolated
 from semantik_pipeline.ledger import Transaction
 from semantik_pipeline.ledger.access import audit_trail
@@ -88,6 +89,16 @@ def begin_sync(
 def begin_retry(runtime: Runtime, documents: Sequence[dict[str, Any]]) -> int:
     """Let quarantined documents run again from their first stage; those that never were fetched wait for a sync."""
     return _begin_for(runtime, documents, "retry", revisions.retry_documents)
+
+
+#: Documents in quarantine, as a rerun's filter.
+QUARANTINED: dict[str, Any] = {"must": [{"key": "status", "match": {"value": "quarantined"}}]}
+
+
+def begin_retry_of_quarantined(runtime: Runtime, collection: str) -> int:
+    """The same of all documents of the collection that are in quarantine: the first of them are on their way then,
+    maintenance sends the others. Raises UsageError if there are none."""
+    return rerun(runtime, collection, QUARANTINED)
 
 
 def begin_drop(runtime: Runtime, documents: Sequence[dict[str, Any]], *, purge: bool = False) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from semantik_pipeline.ledger import Transaction
+    from semantik_pipeline.runtime import Runtime
 
 app = typer.Typer(help="List, show, retry, drop and restore documents.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -86,7 +87,10 @@ def retry(context: typer.Context, uris: NamesArgument = None, collection: Collec
             collections.get_collection(tx, collection)
         return document_reports.list_documents(tx, collection=collection, status="quarantined")
 
-    return _change(call, choose, operations.begin_retry, "retried")
+    def begin_all(runtime: Runtime, rows: list[dict[str, Any]]) -> int:
+        return operations.begin_retry_of_quarantined(runtime, rows[0]["collection"])
+
+    return _change(call, choose, operations.begin_retry if uris else begin_all, "retried")
 
 
 @app.command(epilog=EPILOG)

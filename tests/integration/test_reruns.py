@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from semantik_pipeline.ledger.operations import reruns
 from semantik_pipeline.ledger.queue.work import claim
 from semantik_pipeline.ledger.tables import operation_items, work
 from semantik_pipeline.ledger.tables import operations as table
+from semantik_pipeline.operations import SourceRequest
 from semantik_pipeline.push import Given, push
 from tests.integration.conftest import texts
 
@@ -264,3 +266,34 @@ def test_a_rerun_is_charged_to_its_source(make_pipeline, tmp_path: Path) -> None
     with made.runtime.ledger.write() as tx:
         claimed = claim(tx, "chunk", worker="me", lease=60, limit=10)
     assert "mine" in {unit.unique_id for unit in claimed.units}
+
+
+def test_all_that_is_in_quarantine_runs_again_a_slice_at_a_time(make_pipeline, monkeypatch) -> None:
+    monkeypatch.setattr(selection, "PAGE", PAGE)
+    pipeline = make_pipeline(plugins={"fake-embedder": {"fail_on": "POISON", "fail_as": "permanent"}})
+    contents = {f"d{number:02}": f"POISON {number}" if number % 3 else f"text {number}" for number in range(15)}
+    pipeline.index(SourceRequest(connector="fake-connector", name="fake", config={"documents": contents}))
+    del pipeline.runtime.host
+    (pipeline.runtime.settings.data_dir / "plugins.json").write_text(json.dumps({"version": 1}))
+    operation_id = operations.begin_retry_of_quarantined(pipeline.runtime, "default")
+    assert sent(pipeline, operation_id) == PAGE, "each page has those in quarantine alone"
+    assert building.advance(pipeline.runtime, seconds=0)
+    assert sent(pipeline, operation_id) == 2 * PAGE
+    advance(pipeline)
+    pipeline.run()
+    maintenance.tick(pipeline.runtime)
+    assert (pipeline.result(operation_id)["outcome"], sent(pipeline, operation_id)) == ("succeeded", 10)
+    assert set(pipeline.stages().values()) == {"indexed"}
+    with pytest.raises(UsageError, match="meets the filter"):
+        operations.begin_retry_of_quarantined(pipeline.runtime, "default")
+
+
+def test_documents_of_a_status_are_found_by_it_and_not_by_looking_at_all(pipe) -> None:
+    with pipe.runtime.ledger.write() as tx:
+        ids = sorted(tx.execute(select(work.c.document_id)).scalars())
+        tx.execute(update(work).where(work.c.document_id.in_([ids[3], ids[17]])).values(stage="quarantined"))
+    with pipe.runtime.ledger.read() as tx:
+        part = selection.following(tx, 1, operations.QUARANTINED, after=0)
+        assert ([one.id for one in part.documents], part.upto) == ([ids[3], ids[17]], None)
+        either = {"should": [*operations.QUARANTINED["must"], {"key": "path", "match": {"text": "even"}}]}
+        assert len(selection.following(tx, 1, either, after=0).documents) == 3, "one of a page, and two by their names"

@@ -229,7 +229,7 @@ def restore(
 @router.post(
     "/retry",
     operation_id="documents_retry_many",
-    summary=f"Process several documents again, or all quarantined ones (at most {MOST:,} at once).",
+    summary=f"Process several documents again (at most {MOST:,}), or all quarantined ones.",
     responses=NOT_THERE,
     **ACCEPTED,
 )
@@ -246,6 +246,8 @@ def retry_many(
             rows = document_pages.page(tx, wanted, limit=MOST)
     if not rows:
         raise UsageError(f"No document in {chosen.collection} is in quarantine.", "There is nothing to retry.")
+    if chosen.documents is None and caller.principals is None:
+        return accepted(runtime, response, operations.begin_retry_of_quarantined(runtime, chosen.collection))
     return accepted(runtime, response, operations.begin_retry(runtime, rows))
 
 

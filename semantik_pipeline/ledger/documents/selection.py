@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import ColumnElement, and_, select
 
 from semantik_pipeline.contracts.filter_meaning import matches
-from semantik_pipeline.contracts.filters import parse_filter
+from semantik_pipeline.contracts.filters import Clauses, Match, parse_filter
 from semantik_pipeline.errors import UsageError
 from semantik_pipeline.ledger.database.connection import Transaction
 from semantik_pipeline.ledger.tables import collections, documents, sources, work
@@ -66,11 +66,11 @@ _ROW = (
 
 
 def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, after: int) -> Part:
-    """Those of the next PAGE live documents of the collection, behind the id ``after``, that meet the filter: who looks for a
-    rare one looks at the clock between two pages. Raises UsageError naming what is wrong in the filter."""
+    """Those of the next PAGE live documents of the collection, behind the id ``after``, that meet the filter: a caller that
+    looks for a rare one can look at the clock between two pages. Raises UsageError naming what is wrong in the filter."""
     wanted = parse_filter(where)
     _check_fields(where)
-    mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None))
+    mine = and_(documents.c.collection_id == collection_id, documents.c.deleted_at.is_(None), *_demanded(wanted))
     page = _ROW.where(mine, documents.c.id > after).order_by(documents.c.id).limit(PAGE)
     rows = tx.execute(page).mappings().all()
     met = [row for row in rows if matches(wanted, None, _payload(dict(row)))]
@@ -80,6 +80,14 @@ def following(tx: Transaction, collection_id: int, where: dict[str, Any], *, aft
         Selected(id=row["id"], document=row["document"], parse_keys=tuple(keys.get(row["id"], ()))) for row in met
     ]
     return Part(documents=tuple(chosen), upto=upto)
+
+
+def _demanded(wanted: Clauses | None) -> list[ColumnElement[bool]]:
+    """The status that the filter demands: the database knows which documents have it, and of some there are few."""
+    if wanted is None:
+        return []
+    matches = [one for one in wanted.must if isinstance(one, Match) and (one.key, one.how) == ("status", "value")]
+    return [work.c.stage == one.operand for one in matches if isinstance(one.operand, str)]
 
 
 #: What a filter can ask for, beside all below ``metadata``.

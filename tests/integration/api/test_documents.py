@@ -168,9 +168,14 @@ def test_quarantined_documents_run_again(api: Api) -> None:
     api.pipeline.run()
     assert api.good(api.get(f"/operations/{retried['id']}"))["outcome"] == "succeeded"
     assert listed(api, "?status=quarantined") == ["b"]
-    api.good(api.post("/documents/retry", json={}, by="writer"), 202)
+    again = api.good(api.post("/documents/retry", json={}, by="writer"), 202)
+    assert again["operation"] == f"retry-{again['id']}"
     api.pipeline.run()
     assert listed(api, "?status=indexed") == ["a", "b", "c"]
+    assert api.good(api.get(f"/operations/{again['id']}"))["documents"] == 1
+    assert problem(api.post("/documents/retry", json={}), 422)["detail"].startswith(
+        "No document in default is in quarantine"
+    )
 
 
 def test_documents_go_to_the_trash_and_come_back(api: Api) -> None:

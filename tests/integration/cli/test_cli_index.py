@@ -172,6 +172,7 @@ def test_documents_can_be_listed_shown_retried_and_dropped(cli, papers):
     assert "Traceback" in people.out
     again = cli("documents", "retry", "--json")
     assert (again.code, again.json()["retried"], again.json()["outcome"]) == (3, 1, "degraded")
+    assert cli("audit", "--json").json()["entries"][0]["event"] == "collection.rerun", "in slices, however many they are"
     dropped = cli("documents", "drop", "leases.md", "--json")
     assert (dropped.code, dropped.json()["documents"][0]["status"]) == (0, "deleted")
     assert all("leases.md" not in hit["document"] for hit in cli("search", "lease", "--json").json()["hits"])
