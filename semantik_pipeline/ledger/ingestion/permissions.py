@@ -69,7 +69,12 @@ def step(tx: Transaction, operation_id: int) -> bool:
 
 def _rewrite(tx: Transaction, source_id: int, document_ids: list[int], operation_id: int) -> None:
     """Indexed units go to ``upsert``; those on their way go on where they are, and write every point when they get
-    there. Both lose their leases: whoever is writing their points has read the old principals."""
+    there. Both lose their leases: whoever is writing their points has read the old principals.
+
+    Units in quarantine are left as they are. Their points are of the revision before, which may have had principals of its
+    own that are not kept: to write those of the source could show its text to others, and to write none (as a repair does)
+    would hide it from all who find it now.
+    """
     which = and_(
         work.c.document_id.in_(document_ids),
         NOT_RETIRED,
