@@ -93,7 +93,8 @@ class Searching:
         return SeveralAnswers(answers=answers, together=reply["together"], facets=reply["facets"])
 
     def _asked(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """A worker's reply. The time that this thread waits for its turn counts, too."""
+        """Ask in one of the process's threads and return the worker's reply. The time spent waiting for a thread counts
+        towards the timeout."""
         settings = self._runtime.settings
         until = time.monotonic() + settings.search.worker_timeout
         if not settings.fleet:
@@ -109,7 +110,7 @@ class Searching:
         except TimeoutError:
             if turn.cancel():
                 raise _unanswered(settings) from None
-            return turn.result()  # it has begun, and ends by itself
+            return turn.result()  # it has already started, and observes the timeout itself
 
     def _ask(self, asked: dict[str, Any], until: float) -> dict[str, Any]:
         """Ask with this thread's own Celery app: replies arrive in the thread that asked, and the app is kept because
@@ -160,7 +161,7 @@ def _app(settings: Settings) -> Celery:
 
 
 def _reply(app: Celery, settings: Settings, asked: dict[str, Any], patience: float) -> dict[str, Any]:
-    """The reply that comes within so many seconds."""
+    """Send the request and return the reply. Raises ServiceUnavailable if there is none within ``patience`` seconds."""
     from celery.exceptions import TimeoutError as NoAnswer
 
     args = [asked]
